@@ -1,0 +1,69 @@
+# Everything runs in a virtual environment of its own (.venv), made with $(PYTHON); stamp files there make re-runs
+# quick. The package is installed "editable": tests, doctests, benchmarks and the command `nncore` all use this
+# checkout, and only a change of the compiled core, setup.py or pyproject.toml installs again.
+
+PYTHON ?= python3
+VENV ?= .venv
+ARGS ?=
+PEERS_PYTHON ?= $(PY)
+
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+BUILD_INPUTS := setup.py pyproject.toml $(wildcard src/*)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help train test bench bench-peers lint clean
+
+help: ## this list
+	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists the options of nncore train)
+	@$(VENV)/bin/nncore train $(ARGS)
+
+test: $(VENV)/.extra-test ## install with the test extras, then run the whole suite (ARGS='-k cli' for a part)
+	@$(PY) -m pytest $(ARGS)
+
+bench: $(VENV)/.extra-test ## time the kernels and the training loops beside the course-style loop
+	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only $(ARGS)
+
+bench-peers: $(VENV)/.installed ## the same beside other libraries (PEERS_PYTHON=a Python that has them and nncore)
+	@$(PEERS_PYTHON) benchmarks/peers.py $(ARGS)
+
+lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, cython-lint and mypy
+	@$(PY) -m ruff check .
+	@$(PY) -m cython_lint src
+	@$(PY) -m mypy
+
+clean: ## remove the environment, the compiled core and whatever else these targets made (models stay)
+	@if [ -e '$(VENV)/.created' ]; then rm -rf '$(VENV)'; fi
+	@rm -rf build dist *.egg-info nncore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	@find nncore tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	@command -v '$(PYTHON)' >/dev/null \
+	    || { echo 'nncore: no $(PYTHON) found; name one: make PYTHON=python3.12' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "nncore: Python 3.11 or newer is needed, $(PYTHON) is $$('$(PYTHON)' -V 2>&1)" >&2; exit 1; }
+	@headers=$$('$(PYTHON)' -c 'import sysconfig; print(sysconfig.get_path("include"))'); \
+	    [ -e "$$headers/Python.h" ] \
+	    || { echo "nncore: $$headers/Python.h is missing (Debian: apt install python3-dev)" >&2; exit 1; }
+	@command -v "$${CC:-cc}" >/dev/null || command -v gcc >/dev/null || command -v clang >/dev/null \
+	    || { echo 'nncore: no C compiler found (Debian: apt install gcc); or name one: CC=clang make ...' >&2; exit 1; }
+	@'$(PYTHON)' -m venv '$(VENV)' \
+	    || { echo 'nncore: no virtual environment could be made (Debian: apt install python3-venv)' >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.created $(BUILD_INPUTS)
+	@echo 'nncore: compiling and installing into $(VENV) (once; a minute or so)'
+	@$(PIP) install --editable .
+	@touch $@
+
+# An extra's packages are read from pyproject.toml: `pip install .[test]` would compile the core a second time.
+$(VENV)/.extra-%: $(VENV)/.installed
+	@echo 'nncore: installing the $* extras'
+	@$(PY) -c 'import sys, tomllib; print(*tomllib.load(sys.stdin.buffer)["project"]["optional-dependencies"]["$*"], \
+	    sep="\n")' < pyproject.toml > $@.txt
+	@$(PIP) install --requirement $@.txt
+	@touch $@

@@ -1,0 +1,24 @@
+"""nncore beside the course loop on every row of P1-P4, P6 and P7, one core; each is checked before it is timed."""
+
+import contestants
+import pytest
+import workloads
+
+HERE_TIMED = ("nncore", "nncore forward", "nncore out=", "course loop")
+UNITS = {"sgd": "steps", "batch": "samples", "predict": "samples", "loss": "batch"}
+
+CASES = [
+    pytest.param(workload, build, id=f"{row}-{name.replace(' ', '-')}")
+    for row, workload in workloads.WORKLOADS.items()
+    for name, build in contestants.CONTESTANTS[workload.kind].items()
+    if name in HERE_TIMED
+]
+
+
+@pytest.mark.parametrize(("workload", "build"), CASES)
+def test_workload(benchmark, workload, build):
+    contest = build(workload)
+    benchmark.extra_info["deviation"] = workloads.check(workload, contest.answer)
+    benchmark.extra_info["units"] = contest.units
+    benchmark.group = f"{workload.row}: {workload.title}; one call: {contest.units} {UNITS[workload.kind]}"
+    benchmark(contest.run)

@@ -1,0 +1,57 @@
+"""One contestant in a process of its own: `worker.py ROW CONTESTANT THREADS`, driven by peers.py over a pipe.
+
+Thread pools and the state of the vector units of one library thus cannot slow another. The first line written is
+{"units", "deviation"}, or {"missing"} or {"error"} with a sentence; then each line read, a number of repetitions, is
+answered by the seconds they took.
+"""
+
+import json
+import os
+import sys
+import time
+
+from pinning import pin
+
+
+def prepare(row, name, threads):
+    """The checked Contest, and the first line to write.
+
+    ValueError where the answer differs from the reference's.
+    """
+    import contestants
+    import workloads
+
+    workload = workloads.WORKLOADS[row]
+    contest = contestants.CONTESTANTS[workload.kind][name](workload, threads)
+    # A peak has no answer: it does no network's work, and is there to be compared with.
+    deviation = None if contest.answer is None else workloads.check(workload, contest.answer)
+    return contest, {"units": contest.units, "deviation": deviation}
+
+
+def main(row, name, threads):
+    # Replies go to a copy of stdout, so that nothing a library prints can get between them.
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    pin(threads)
+    try:
+        contest, greeting = prepare(row, name, threads)
+    except (ImportError, FileNotFoundError) as problem:
+        print(json.dumps({"missing": str(problem)}), file=replies)
+        return
+    except Exception as problem:
+        # The other contestants go on: whatever a library raises is this one's result.
+        print(json.dumps({"error": f"{type(problem).__name__}: {problem}"}), file=replies)
+        return
+    print(json.dumps(greeting), file=replies)
+    run = contest.run
+    for line in sys.stdin:
+        repetitions = range(int(line))
+        run()  # brings code and data back into the caches that the others have used
+        start = time.perf_counter()
+        for _ in repetitions:
+            run()
+        print(time.perf_counter() - start, file=replies)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

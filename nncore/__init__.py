@@ -1,0 +1,36 @@
+"""nncore: compiled kernels that train and run small and medium fully connected neural networks on CPUs.
+
+The layer API is the course library's: modules with forward, backward and step, losses that hand back dL/dZ, Sequential with sgd.
+Samples are columns. `nncore.reference` is the same API on plain NumPy; `nncore.kernels` holds the functions beneath.
+"""
+
+try:
+    from nncore import _core as _core
+except ImportError as error:
+    if "NNCORE_ISA" in str(error):
+        raise
+    raise ImportError(f"nncore's compiled core could not be imported ({error}); build it with `pip install .`, or in a checkout with "
+                      "`pip install -e .`") from error
+
+from nncore import kernels, schedules
+from nncore._backend import get_backend, use_backend
+from nncore._config import show_config
+from nncore.losses import NLL, BinaryNLL
+from nncore.modules import Linear, Module, OutputSigmoid, ReLU, Sigmoid, SoftMax, Tanh
+from nncore.sequential import Sequential
+from nncore.serialization import load
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "NLL", "BinaryNLL", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Tanh",
+    "datasets", "get_backend", "kernels", "load", "reference", "schedules", "show_config", "use_backend",
+]
+
+
+def __getattr__(name):
+    if name in ("datasets", "reference"):
+        import importlib
+
+        return importlib.import_module(f"nncore.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,130 @@
+"""The only place that refuses arrays: each message names the argument, what was wanted and what was given."""
+
+import numbers
+
+import numpy as np
+
+REAL_KINDS = "fiub"
+COMPUTING = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def describe(x):
+    """What was given, in few words: dtype and shape of an array, else the type's name."""
+    return f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+
+
+def computing_dtype(x):
+    """float32 for float32 arrays, else float64."""
+    return COMPUTING[0] if getattr(x, "dtype", None) == COMPUTING[0] else COMPUTING[1]
+
+
+def real(name, x):
+    """x as an array of any real type; TypeError for complex, object, text and the like."""
+    try:
+        a = np.asarray(x)
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"{name} must be a real array, got {type(x).__name__} ({error})") from None
+    if a.dtype.kind not in REAL_KINDS:
+        raise TypeError(f"{name} must be a real array, got {a.dtype}")
+    return a
+
+
+def as_real(name, x, dtype=None):
+    """x as an aligned, native array of dtype (None: float32 and float64 as they are, anything else as float64)."""
+    a = real(name, x)
+    if dtype is None:
+        dtype = a.dtype.newbyteorder("=") if a.dtype.newbyteorder("=") in COMPUTING else COMPUTING[1]
+    with np.errstate(over="ignore", invalid="ignore"):  # a value beyond float32 becomes inf, as in any NumPy conversion
+        return np.require(a, dtype, "A")
+
+
+def shape(name, x, wanted):
+    """ValueError unless x.shape is wanted, a tuple of sizes and letters for any size."""
+    given = np.shape(x)
+    if len(given) == len(wanted) and all(isinstance(w, str) or w == g for w, g in zip(wanted, given, strict=True)):
+        return
+    text = "(" + ", ".join(str(w) for w in wanted) + ("," if len(wanted) == 1 else "") + ")"
+    hint = ""
+    if len(wanted) == 2 and len(given) == 1:
+        hint = "; a single sample is a column, as in X[:, j:j+1]"
+    elif len(wanted) == 2 and len(given) == 2 and given[::-1] != given and all(
+            isinstance(w, str) or w == g for w, g in zip(wanted, given[::-1], strict=True)):
+        hint = "; samples are columns: pass the transpose"
+    raise ValueError(f"{name} must have shape {text}, got {given}{hint}")
+
+
+def out(name, x, wanted, dtype):
+    """x if it can be written as it stands: dtype, shape, contiguous, aligned, native, writeable."""
+    if not isinstance(x, np.ndarray) or x.dtype != dtype or not x.dtype.isnative:
+        raise TypeError(f"{name} must be a {np.dtype(dtype)} array, got {describe(x)}")
+    shape(name, x, wanted)
+    if not (x.flags.c_contiguous or x.flags.f_contiguous) or not x.flags.aligned:
+        raise ValueError(f"{name} must be aligned and C- or Fortran-contiguous, got strides {x.strides}")
+    if not x.flags.writeable:
+        raise ValueError(f"{name} must be writeable, got a read-only array")
+    return x
+
+
+def no_overlap(name, x, *inputs):
+    """ValueError when x shares memory with an input."""
+    for other in inputs:
+        if np.may_share_memory(x, other):
+            raise ValueError(f"{name} must not share memory with an input, got an array that does")
+
+
+def in_place(name, x):
+    """Refuse an array that cannot be updated in its own memory: wrong type, read-only."""
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(x).__name__}")
+    if x.dtype not in COMPUTING or not x.dtype.isnative:
+        raise TypeError(f"{name} must be float32 or float64 to be updated in place, got {x.dtype}")
+    if not x.flags.writeable:
+        raise ValueError(f"{name} must be writeable to be updated in place, got a read-only array")
+
+
+def trainable(name, x, wanted):
+    """x, ready to be updated in place: itself, or a float64 copy of what cannot hold fractions natively.
+
+    Integers, bool, float16, longdouble and foreign byte orders are copied; complex, objects, wrong shapes and read-only
+    arrays are refused.
+    """
+    a = real(name, x)
+    shape(name, a, wanted)
+    if a.dtype in COMPUTING and a.dtype.isnative and a is x:
+        in_place(name, a)
+        return a
+    if a is x and not a.flags.writeable:
+        raise ValueError(f"{name} must be writeable to be updated in place, got a read-only array")
+    return np.array(a, dtype=COMPUTING[1])
+
+
+def number(name, x):
+    """x as a float; TypeError for what is not a real number."""
+    if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Real):
+        if isinstance(x, np.ndarray) and x.ndim == 0 and x.dtype.kind in "fiu":
+            return float(x)
+        raise TypeError(f"{name} must be a real number, got {type(x).__name__}")
+    return float(x)
+
+
+def count(name, x, least=0):
+    """x as an int that is at least `least`; TypeError for what is not a whole number."""
+    if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Integral):
+        raise TypeError(f"{name} must be a whole number, got {type(x).__name__}")
+    if x < least:
+        raise ValueError(f"{name} must be at least {least}, got {x}")
+    return int(x)
+
+
+def choice(name, x, allowed):
+    """x when it is one of the allowed values."""
+    if x not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {x!r}")
+    return x
+
+
+def finite(name, x):
+    """ValueError when x holds NaN or infinity; names the first column that does."""
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        column = int(np.argwhere(~np.isfinite(x))[0][-1])
+        raise ValueError(f"{name} must be finite, got NaN or infinity in column {column}")

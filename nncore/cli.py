@@ -1,0 +1,386 @@
+"""The command `nncore`: train a classifier by stochastic gradient descent, save it, predict with it.
+
+What it refuses (files, labels, options) is one line on standard error and exit status 2, before anything is written; a
+training that diverges ends with status 1, Ctrl-C with 130, a closed pipe with 141.
+"""
+
+import argparse
+import math
+import os
+import sys
+import time
+import warnings
+
+import numpy as np
+
+import nncore
+from nncore import datasets, schedules, serialization
+
+ACTIVATIONS = {"relu": nncore.ReLU, "tanh": nncore.Tanh, "sigmoid": nncore.Sigmoid}
+BACKENDS = ("compiled", "numpy")
+# Each a schedule over all the `steps` of a training.
+SCHEDULES = {
+    "constant": lambda rate, steps: schedules.Constant(rate),
+    "cosine": lambda rate, steps: schedules.Cosine(rate, steps),
+    "inverse": lambda rate, steps: schedules.InverseTime(rate, decay=9 / steps),
+    "step": lambda rate, steps: schedules.Step(rate, every=max(1, steps // 4), factor=0.5),
+}
+WIDEST = 100_000
+# Enough for a time that the clock resolves, short enough not to be waited for.
+COMPARISON_SECONDS = 0.1
+
+TRAIN_HELP = """\
+Train a classifier on DATA: hidden layers, softmax, negative log-likelihood, stochastic gradient descent.
+
+DATA is one of
+  digits          the UCI handwritten digits, which come with the package (the default)
+  file.npz        arrays X (samples first) and y, or x_train, y_train, x_test, y_test
+  file.csv[.gz]   one sample a line; see --label-column
+  folder          MNIST-format idx files, such as train-images-idx3-ubyte.gz, with their labels
+Labels are integers. Data without a test part of their own are split once and for all, whatever the seed: four fifths
+to train on, the rest to test. No setting is chosen by looking at the test part.
+
+With batch size 1 this is the algorithm of the course notes: W ~ N(0, 1/m), W0 ~ N(0, 1); then, step by step, draw a
+sample at random (with replacement), forward, backward, subtract rate x gradient. An epoch is as many draws as there
+are samples. --batch-size above 1 or --shuffle is another algorithm: every epoch shuffles the samples, takes each once,
+and steps by the gradient's mean over a batch.
+"""
+
+TRAIN_EXAMPLES = """\
+examples:
+  nncore train
+  nncore train mnist/ --layers 128 --epochs 10
+  nncore train table.csv --activation tanh --rate 0.01 --schedule constant --output model.npz
+"""
+
+PREDICT_HELP = """\
+Print the label that MODEL (a file written by nncore train) predicts for each sample of DATA, one a line.
+
+DATA is anything nncore train reads, in the same units: the model knows how its inputs were scaled. Labels need not be
+there (a .csv then has one column less); where they are, the accuracy follows on standard error.
+"""
+
+
+class Diverged(Exception):
+    """The training met a loss that is not a finite number.
+
+    >>> raise Diverged("training diverged in epoch 1")
+    Traceback (most recent call last):
+        ...
+    nncore.cli.Diverged: training diverged in epoch 1
+    """
+
+
+def main(arguments=None):
+    """Run the command with `arguments` (default: those of the process); returns the exit status.
+
+    >>> main(["predict", "none.npz", "digits"])
+    2
+    """
+    try:
+        options = _parser().parse_args(arguments)
+        options.run(options)
+        sys.stdout.flush()
+        return 0
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        # What is still buffered has no reader; without this the interpreter's own flush at exit would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Diverged as error:
+        return _fail(error, 1)
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else error, 2)
+    except (ValueError, MemoryError) as error:
+        return _fail(error, 2)
+
+
+def _fail(message, status):
+    print("nncore:", " ".join(str(message).split()) or "out of memory", file=sys.stderr)
+    return status
+
+
+# ---------------------------------------------------------------- nncore train
+
+def train(options):
+    """`nncore train`: everything is read and checked, then trained, saved, compared and reported."""
+    say = (lambda *words: None) if options.quiet else (lambda *words: print(*words, flush=True))
+    output = "" if options.no_save else options.output
+    if output:
+        _check_output(output)
+    X, labels, X_test, labels_test = datasets.load_split(options.data, options.label_column)
+    classes = np.unique(np.concatenate([labels, labels_test]))
+    scaling = datasets.fit_scaling(X, options.scaling)
+    X, X_test = (datasets.scale(part, scaling, options.dtype) for part in (X, X_test))
+    Y, Y_test = (datasets.one_hot(np.searchsorted(classes, part), classes.size, options.dtype)
+                 for part in (labels, labels_test))
+    rate = options.rate if options.rate is not None else _default_rate(X, options.batch_size)
+
+    with nncore.use_backend(options.backend):
+        np.random.seed(options.seed)
+        net = _network(options, X.shape[0], classes.size)
+        say(f"data      {options.data}: {X.shape[1]} samples to train on, {X_test.shape[1]} to test, "
+            f"{X.shape[0]} features, {classes.size} classes")
+        say(f"network   {'-'.join(map(str, [X.shape[0], *options.layers, classes.size]))}, {options.activation}, "
+            f"{options.dtype}")
+        say(f"training  {options.epochs} epochs, {_algorithm(options)}, rate {rate:.4g} {options.schedule}, "
+            f"seed {options.seed}, {options.backend} backend")
+        seconds = _train_epochs(net, X, Y, X_test, Y_test, rate, options, say)
+        correct = int((classes[net.predict(X_test)] == labels_test).sum())
+    samples = options.epochs * X.shape[1]
+    say(f"trained   {samples} samples in {seconds:.3g} s, {samples / seconds:,.0f} samples/s (testing not counted)")
+    if output:
+        serialization.save(net, output, metadata={"classes": classes.tolist(), "scaling": scaling})
+        say(f"saved     {output}")
+    if not (options.quiet or options.no_compare):
+        say(f"speed     {_comparison(X, Y, rate, options)}")
+    print(f"test accuracy: {correct / labels_test.size:.4f} ({correct}/{labels_test.size})")
+
+
+def _train_epochs(net, X, Y, X_test, Y_test, rate, options, say):
+    """Train `net`, reporting after each epoch; returns the seconds spent in training alone."""
+    steps = math.ceil(X.shape[1] / options.batch_size)
+    schedule = SCHEDULES[options.schedule](rate, steps * options.epochs)
+    seconds = 0.0
+    for epoch in range(1, options.epochs + 1):
+        done = (epoch - 1) * steps
+        start = time.perf_counter()
+        finite = _train_on(net, X, Y, X.shape[1], _Later(schedule, done), options)
+        seconds += time.perf_counter() - start
+        loss, accuracy = net.evaluate(X, Y)
+        if not (finite and math.isfinite(loss)):
+            raise Diverged(f"training diverged in epoch {epoch}, the loss is not finite; try --rate {rate / 4:.2g}")
+        say(f"epoch {epoch:{len(str(options.epochs))}}/{options.epochs}  rate {schedule(done + 1):.4f}  "
+            f"loss {loss:.4f}  train {accuracy:.4f}  test {net.evaluate(X_test, Y_test)[1]:.4f}  {seconds:.2f} s")
+    return seconds
+
+
+class _Later(schedules.Schedule):
+    """η(t + done): the schedule as it goes on after `done` steps, since every call of `sgd` and `fit` counts from 1."""
+
+    def __init__(self, schedule, done):
+        self.schedule, self.done = schedule, done
+
+    def values(self, t0, count):
+        return self.schedule.values(t0 + self.done, count)
+
+
+def _train_on(net, X, Y, count, rate, options):
+    """`count` samples' worth of training, by draws with replacement or in shuffled batches; False if it diverged."""
+    if options.batch_size == 1 and not options.shuffle:
+        with warnings.catch_warnings():
+            # A loss that is not finite is the caller's to report.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            net.sgd(X, Y, count, rate)
+        return True
+    try:
+        # The order of an epoch follows from --seed through the generator that also drew the weights.
+        net.fit(X[:, :count], Y[:, :count], epochs=1, batch_size=options.batch_size, shuffle=True, lrate=rate,
+                seed=np.random.randint(2 ** 31))
+    except FloatingPointError:
+        return False
+    return True
+
+
+def _comparison(X, Y, rate, options):
+    """A sentence: the seconds that both backends take, in turn, for the same steps from the same start."""
+    def seconds(backend, count):
+        with nncore.use_backend(backend):
+            np.random.seed(options.seed)
+            net = _network(options, X.shape[0], Y.shape[0])
+            start = time.perf_counter()
+            _train_on(net, X, Y, count, rate, options)
+            return time.perf_counter() - start
+
+    batch = options.batch_size
+    few = min(20 * batch, X.shape[1])
+    for backend in BACKENDS:
+        seconds(backend, few)
+    count = int(few * COMPARISON_SECONDS / seconds("numpy", few)) // batch * batch
+    count = min(max(count, batch), X.shape[1])
+    rounds = [[seconds(backend, count) for backend in BACKENDS] for _ in range(3)]
+    compiled, plain = (sorted(times)[1] for times in zip(*rounds, strict=True))
+    return (f"compiled backend {plain / compiled:.3g} times the NumPy backend, measured here: {count} samples of this "
+            f"training in {compiled * 1e3:.3g} ms and {plain * 1e3:.3g} ms (medians of 3)")
+
+
+def _network(options, features, classes):
+    widths = [features, *options.layers, classes]
+    activation = ACTIVATIONS[options.activation]
+    modules = []
+    for inputs, outputs in zip(widths, widths[1:], strict=False):
+        modules += [nncore.Linear(inputs, outputs, init="notes", dtype=options.dtype), activation()]
+    modules[-1] = nncore.SoftMax()
+    return nncore.Sequential(modules, nncore.NLL())
+
+
+def _default_rate(X, batch):
+    """min(0.05, 1/(1 + mean ‖x‖²)) sqrt(batch): what leaves the first layer's steps stable.
+
+    A step of size η on one sample changes that sample's own Z in proportion to η (‖x‖² + 1).
+    """
+    length = float(np.einsum("ij,ij->", X, X, dtype=np.float64)) / X.shape[1]
+    return min(0.05, 1 / (1 + length)) * math.sqrt(batch)
+
+
+def _algorithm(options):
+    if options.batch_size == 1 and not options.shuffle:
+        return "one random draw a step"
+    return f"shuffled batches of {options.batch_size}"
+
+
+def _check_output(path):
+    """Refuse before training what could not be saved after it."""
+    folder = os.path.dirname(path) or "."
+    if os.path.isdir(path):
+        raise ValueError(f"--output must be a file, got the folder {path}")
+    if not os.path.isdir(folder):
+        raise ValueError(f"--output must stand in a folder that exists, got {path}")
+    if not os.access(folder, os.W_OK | os.X_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
+        raise ValueError(f"--output must be a file that may be written, got {path}")
+
+
+# ---------------------------------------------------------------- nncore predict
+
+def predict(options):
+    """`nncore predict`: one label a line on standard output; accuracy, where labels are known, on standard error."""
+    net, metadata = serialization.load(options.model), serialization.load_metadata(options.model)
+    features, classes, scaling = _recipe(net, metadata, options.model)
+    X, labels = datasets.load(options.data, options.part, options.label_column, features)
+    if X.shape[0] != features:
+        raise ValueError(f"{options.data} must have {features} features a sample, as {options.model} has, "
+                         f"got {X.shape[0]}")
+    predicted = classes[net.predict(datasets.scale(X, scaling, net.modules[0].W.dtype))]
+    sys.stdout.writelines(f"{label}\n" for label in predicted)
+    sys.stdout.flush()
+    if labels is not None:
+        correct = int((predicted == labels).sum())
+        print(f"accuracy: {correct / labels.size:.4f} ({correct}/{labels.size})", file=sys.stderr)
+
+
+def _recipe(net, metadata, path):
+    """(features, labels of the classes, scaling); a model saved without them has classes 0, 1, ... and no scaling."""
+    first = net.modules[0] if net.modules else None
+    if not isinstance(first, nncore.Linear) or not isinstance(net.modules[-1], nncore.SoftMax):
+        raise ValueError(f"{path} must hold a classifier from a first Linear to a last SoftMax, got another network")
+    outputs = [module.n for module in net.modules if isinstance(module, nncore.Linear)][-1]
+    classes = np.asarray(metadata.get("classes", range(outputs)))
+    scaling = metadata.get("scaling", {"shift": 0.0, "factor": 1.0})
+    if classes.shape != (outputs,) or any(np.shape(scaling.get(key, [])) not in ((), (first.m,))
+                                          for key in ("shift", "factor")):
+        raise ValueError(f"{path} must hold labels and scaling that fit its network, got others")
+    return first.m, classes, scaling
+
+
+# ---------------------------------------------------------------- options
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """One line, where argparse would print the usage as well."""
+        sys.exit(_fail(f"{message} ({self.prog} -h tells more)", 2))
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=28, width=110)
+
+
+def _parser():
+    parser = _Parser(prog="nncore", formatter_class=_Help, allow_abbrev=False,
+                     description="Small neural networks, trained by SGD with compiled kernels.")
+    parser.add_argument("--version", action="version", version=f"nncore {nncore.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _train_options(commands.add_parser("train", help="train a classifier (no arguments: on the digits) and save it",
+                                       description=TRAIN_HELP, epilog=TRAIN_EXAMPLES, formatter_class=_Help,
+                                       allow_abbrev=False))
+    _predict_options(commands.add_parser("predict", help="predict labels with a saved model", description=PREDICT_HELP,
+                                         formatter_class=_Help, allow_abbrev=False))
+    return parser
+
+
+def _train_options(parser):
+    parser.set_defaults(run=train)
+    group = parser.add_argument_group("data")
+    group.add_argument("data", metavar="DATA", nargs="?", default="digits", help="see above (default: digits)")
+    _add_label_column(group)
+    group.add_argument("--scaling", choices=("auto", "grey", "standard", "none"), default="auto",
+                       help="grey: divide by the training part's largest value; standard: every feature to mean 0 and "
+                            "deviation 1 over the training part; auto (default): grey for whole numbers in 0..255, "
+                            "else standard. Saved with the model")
+    group = parser.add_argument_group("network")
+    group.add_argument("--layers", metavar="N,N,...", type=_layers, default=[64],
+                       help="widths of the hidden layers, or none (default: 64)")
+    group.add_argument("--activation", choices=tuple(ACTIVATIONS), default="relu",
+                       help="of the hidden layers (default: relu)")
+    group.add_argument("--dtype", choices=("float32", "float64"), default="float32",
+                       help="in which weights are kept and everything is computed (default: float32)")
+    group = parser.add_argument_group("training")
+    group.add_argument("--rate", metavar="R", type=_rate,
+                       help="step size at the start (default: the smaller of 0.05 and 1/(1 + mean squared length of a "
+                            "scaled sample), times the root of the batch size)")
+    group.add_argument("--schedule", choices=tuple(SCHEDULES), default="cosine",
+                       help="how the step size falls from R at the first step: cosine, to 0 at the last (default); "
+                            "inverse, as 1/t to R/10; step, halved after each quarter; or constant")
+    group.add_argument("--epochs", metavar="N", type=_whole(1), default=30, help="passes over the data (default: 30)")
+    group.add_argument("--batch-size", metavar="B", type=_whole(1), default=1,
+                       help="samples a step (default: 1, the notes' algorithm; above 1: another one, see above)")
+    group.add_argument("--shuffle", action="store_true",
+                       help="take every sample once an epoch instead of drawing at random; implied by batches")
+    group.add_argument("--seed", metavar="S", type=_whole(0, 2 ** 32 - 1), default=0,
+                       help="of the initial weights and the draws (default: 0)")
+    group.add_argument("--backend", choices=BACKENDS, default="compiled", help="kernels to train with")
+    group = parser.add_argument_group("output")
+    group.add_argument("--output", metavar="FILE", default="nncore-model.npz",
+                       help="where the model goes (default: nncore-model.npz; '' saves none)")
+    group.add_argument("--no-save", action="store_true", help="save no model")
+    group.add_argument("--no-compare", action="store_true", help="do not measure the factor over the NumPy backend")
+    group.add_argument("--quiet", action="store_true", help="print the last line only")
+
+
+def _predict_options(parser):
+    parser.set_defaults(run=predict)
+    parser.add_argument("model", metavar="MODEL", help="file written by nncore train")
+    parser.add_argument("data", metavar="DATA", help="digits, .npz, .csv[.gz] or a folder of idx files")
+    _add_label_column(parser)
+    parser.add_argument("--part", choices=("all", "train", "test"), default="all",
+                        help="of DATA, divided as nncore train divides them (default: all)")
+
+
+def _add_label_column(parser):
+    parser.add_argument("--label-column", choices=("auto", "first", "last", "none"), default="auto",
+                        help="of a .csv; auto (default): the one headed label, class, target or y, else the last")
+
+
+def _layers(text):
+    if text in ("", "none"):
+        return []
+    try:
+        widths = [int(width) for width in text.split(",")]
+    except ValueError:
+        widths = [0]
+    if not all(0 < width <= WIDEST for width in widths):
+        raise argparse.ArgumentTypeError(f"must be whole numbers from 1 to {WIDEST} with commas, or none, got {text!r}")
+    return widths
+
+
+def _rate(text):
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a positive number, got {text!r}")
+    return rate
+
+
+def _whole(least, most=2 ** 31 - 1):
+    def parse(text):
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, got {text!r}")
+        return number
+    return parse

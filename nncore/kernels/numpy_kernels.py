@@ -1,0 +1,294 @@
+"""The kernels in plain NumPy: the formulas of the notes, to be read beside them, and the oracle for the compiled ones.
+
+Samples are columns. b is the batch; A (m, b), W (m, n), W0 (n, 1), Z and dLdZ (n, b). Every function computes in the type of its
+weights, else of its first argument (float32 and float64 as they are, other real types as float64), changes none of its inputs
+and takes out= for its result. Losses are in nats.
+
+The private functions are the formulas alone, without checks or types; the public ones below them add both.
+"""
+
+import functools
+
+import numpy as np
+
+from nncore import _checks
+
+# ---------------------------------------------------------------------------------------------- the formulas
+
+
+def _linear_forward(A, W, W0):
+    return W.T @ A + W0
+
+
+def _linear_backward(dLdZ, A, W):
+    dLdA = W @ dLdZ
+    dLdW = A @ dLdZ.T
+    dLdW0 = dLdZ.sum(axis=1, keepdims=True)
+    return dLdA, dLdW, dLdW0
+
+
+def _tanh_forward(Z):
+    return np.tanh(Z)
+
+
+def _tanh_backward(dLdA, A):
+    return dLdA * (1 - A**2)
+
+
+def _relu_forward(Z):
+    return np.maximum(Z, 0)
+
+
+def _relu_backward(dLdA, A):
+    return np.where(A > 0, dLdA, 0)
+
+
+def _sigmoid_forward(Z):
+    e = np.exp(-np.abs(Z))  # e^-|z| <= 1 never overflows, and e / (1 + e) keeps its digits where z is very negative
+    return np.where(Z < 0, e, 1) / (1 + e)
+
+
+def _sigmoid_backward(dLdA, A):
+    return dLdA * (A * (1 - A))
+
+
+def _softmax_forward(Z):
+    e = np.exp(Z - Z.max(axis=0, keepdims=True))  # the largest exponent is 0: no overflow for finite logits
+    return e / e.sum(axis=0, keepdims=True)
+
+
+def _softmax_nll(Z, Y):
+    """-sum_i y_i log softmax(z)_i = sum_i y_i ((max - z_i) + log(1 + the other entries' e^(z - max)))."""
+    top = Z.argmax(axis=0)
+    columns = np.arange(Z.shape[1])
+    below = Z[top, columns] - Z
+    others = np.exp(-below)
+    others[top, columns] = np.where(np.isnan(below[top, columns]), np.nan, 0)
+    log_sum = np.log1p(others.sum(axis=0))
+    losses = _weighted(Y, below).sum(axis=0) + Y.sum(axis=0) * log_sum
+    return losses, _softmax_forward(Z) - Y
+
+
+def _sigmoid_nll(Z, Y):
+    """y softplus(-z) + (1 - y) softplus(z), softplus(z) = log(1 + e^z) = max(z, 0) + log1p(e^-|z|)."""
+    tail = np.log1p(np.exp(-np.abs(Z)))
+    losses = _weighted(Y, np.maximum(-Z, 0) + tail) + _weighted(1 - Y, np.maximum(Z, 0) + tail)
+    return losses.sum(axis=0), _sigmoid_forward(Z) - Y
+
+
+def _nll(Ypred, Y):
+    return _weighted(Y, -np.log(Ypred)).sum(axis=0)
+
+
+def _binary_nll(Ypred, Y):
+    return (_weighted(Y, -np.log(Ypred)) + _weighted(1 - Y, -np.log1p(-Ypred))).sum(axis=0)
+
+
+def _weighted(weight, value):
+    """weight * value with 0 * inf = 0: what has no weight has no say."""
+    return np.where(weight == 0, 0, weight * value)
+
+
+# ---------------------------------------------------------------------------------------------- types, shapes and out=
+
+
+def _matrices(name, x, dtype, wanted):
+    a = _checks.as_real(name, x, dtype)
+    _checks.shape(name, a, wanted)
+    return a
+
+
+def _deliver(result, dtype, out, overwritten, *others):
+    """result in the computing type, in out if there is one; out may be the very array that is overwritten element by element."""
+    result = np.asarray(result, dtype=dtype)
+    if out is None:
+        return result
+    _checks.out("out", out, result.shape, dtype)
+    if overwritten is not None and not _same_memory(out, overwritten):
+        others = (overwritten, *others)
+    _checks.no_overlap("out", out, *(x for x in others if isinstance(x, np.ndarray)))
+    np.copyto(out, result)
+    return out
+
+
+def _same_memory(a, b):
+    return isinstance(b, np.ndarray) and a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+
+
+_quiet = functools.partial(np.errstate, all="ignore")  # infinities and NaN travel on; the layer API decides what to say
+
+
+def linear_forward(A, W, W0, out=None):
+    """Z = Wᵀ A + W0. A (m, b), W (m, n), W0 (n, 1), out (n, b); returns Z.
+
+    >>> linear_forward([[1.0], [2.0]], [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], [[0.0], [0.0], [0.5]]).ravel().tolist()
+    [1.0, 2.0, 3.5]
+    """
+    dtype = _checks.computing_dtype(W)
+    W_ = _matrices("W", W, dtype, ("m", "n"))
+    m, n = W_.shape
+    A_, W0_ = _matrices("A", A, dtype, (m, "b")), _matrices("W0", W0, dtype, (n, 1))
+    with _quiet():
+        return _deliver(_linear_forward(A_, W_, W0_), dtype, out, None, A, W, W0)
+
+
+def linear_backward(dLdZ, A, W, out=None):
+    """dLdA = W dLdZ, dLdW = A dLdZᵀ, dLdW0 = sum of dLdZ over the batch.
+
+    dLdZ (n, b), A (m, b), W (m, n), out a tuple of arrays (m, b), (m, n), (n, 1); returns (dLdA, dLdW, dLdW0).
+
+    >>> dLdA, dLdW, dLdW0 = linear_backward([[1.0]], [[3.0], [4.0]], [[2.0], [5.0]])
+    >>> dLdA.ravel().tolist(), dLdW.ravel().tolist(), dLdW0.ravel().tolist()
+    ([2.0, 5.0], [3.0, 4.0], [1.0])
+    """
+    dtype = _checks.computing_dtype(W)
+    W_ = _matrices("W", W, dtype, ("m", "n"))
+    m, n = W_.shape
+    A_ = _matrices("A", A, dtype, (m, "b"))
+    dLdZ_ = _matrices("dLdZ", dLdZ, dtype, (n, A_.shape[1]))
+    with _quiet():
+        results = _linear_backward(dLdZ_, A_, W_)
+    if out is None:
+        return tuple(np.asarray(r, dtype) for r in results)
+    if not isinstance(out, tuple) or len(out) != 3:
+        raise TypeError(f"out must be a tuple of three arrays (dLdA, dLdW, dLdW0), got {type(out).__name__}")
+    inputs = [x for x in (dLdZ, A, W) if isinstance(x, np.ndarray)]
+    for i, (o, r) in enumerate(zip(out, results, strict=True)):
+        _checks.out(f"out[{i}]", o, r.shape, dtype)
+        _checks.no_overlap(f"out[{i}]", o, *inputs, *out[:i])
+    for o, r in zip(out, results, strict=True):
+        np.copyto(o, r)
+    return out
+
+
+def _forward(formula, name, doc):
+    def kernel(Z, out=None):
+        dtype = _checks.computing_dtype(Z)
+        Z_ = _checks.as_real("Z", Z, dtype)
+        with _quiet():
+            return _deliver(formula(Z_), dtype, out, Z)
+
+    kernel.__name__ = kernel.__qualname__ = name
+    kernel.__doc__ = doc
+    return kernel
+
+
+def _backward(formula, name, doc):
+    def kernel(dLdA, A, out=None):
+        dtype = _checks.computing_dtype(A)
+        A_ = _checks.as_real("A", A, dtype)
+        dLdA_ = _matrices("dLdA", dLdA, dtype, A_.shape)
+        with _quiet():
+            return _deliver(formula(dLdA_, A_), dtype, out, dLdA, A)
+
+    kernel.__name__ = kernel.__qualname__ = name
+    kernel.__doc__ = doc
+    return kernel
+
+
+tanh_forward = _forward(_tanh_forward, "tanh_forward", "A = tanh Z, element by element.")
+tanh_backward = _backward(_tanh_backward, "tanh_backward", "dLdZ = dLdA ⊙ (1 − A²).")
+sigmoid_forward = _forward(_sigmoid_forward, "sigmoid_forward", "A = 1 / (1 + e^−Z), element by element.")
+sigmoid_backward = _backward(_sigmoid_backward, "sigmoid_backward", "dLdZ = dLdA ⊙ A (1 − A).")
+_relu_forward_real = _forward(_relu_forward, "relu_forward", None)
+_relu_backward_real = _backward(_relu_backward, "relu_backward", None)
+
+
+def relu_forward(Z, out=None):
+    """A = max(0, Z), element by element; whole numbers stay whole, NaN stays NaN."""
+    if _whole(Z):
+        return _deliver(_relu_forward(Z), Z.dtype, out, Z)
+    return _relu_forward_real(Z, out)
+
+
+def relu_backward(dLdA, A, out=None):
+    """dLdZ = dLdA where A > 0, else 0; whole numbers stay whole."""
+    if _whole(A) and _whole(dLdA):
+        _checks.shape("dLdA", dLdA, A.shape)
+        return _deliver(_relu_backward(dLdA, A), dLdA.dtype, out, dLdA, A)
+    return _relu_backward_real(dLdA, A, out)
+
+
+def _whole(x):
+    return isinstance(x, np.ndarray) and x.dtype.kind in "iu"
+
+
+def softmax_forward(Z, out=None):
+    """A = e^Z / (sum of e^Z over each column), stable for any finite logits. Z, out (n, b).
+
+    >>> softmax_forward([[0.0, 1000.0], [0.0, 0.0]]).tolist()
+    [[0.5, 1.0], [0.5, 0.0]]
+    """
+    dtype = _checks.computing_dtype(Z)
+    Z_ = _matrices("Z", Z, dtype, ("n", "b"))
+    with _quiet():
+        return _deliver(_softmax_forward(Z_) if Z_.size else Z_, dtype, out, Z)
+
+
+def _loss_and_gradient(formula, Z, Y, out):
+    dtype = _checks.computing_dtype(Z)
+    Z_ = _matrices("Z", Z, dtype, ("n", "b"))
+    Y_ = _matrices("Y", Y, dtype, Z_.shape)
+    with _quiet():
+        losses, gradient = formula(Z_, Y_) if Z_.size else (np.zeros(Z_.shape[1]), Z_)
+        return float(losses.sum(dtype=np.float64)), _deliver(gradient, dtype, out, Z, Y)
+
+
+def softmax_nll(Z, Y, out=None):
+    """(loss summed over the batch in nats, dLdZ = softmax(Z) − Y), from logits. Z, Y, out (n, b).
+
+    >>> loss, dLdZ = softmax_nll([[0.0], [0.0]], [[1.0], [0.0]])
+    >>> round(loss, 6), dLdZ.ravel().tolist()
+    (0.693147, [-0.5, 0.5])
+    """
+    return _loss_and_gradient(_softmax_nll, Z, Y, out)
+
+
+def sigmoid_nll(Z, Y, out=None):
+    """(loss summed over labels and batch in nats, dLdZ = sigmoid(Z) − Y), from logits. Z, Y, out (n, b).
+
+    >>> loss, dLdZ = sigmoid_nll([[0.0]], [[1.0]])
+    >>> round(loss, 6), dLdZ.item()
+    (0.693147, -0.5)
+    """
+    return _loss_and_gradient(_sigmoid_nll, Z, Y, out)
+
+
+def _losses(formula, Ypred, Y, out):
+    dtype = _checks.computing_dtype(Ypred)
+    P = _matrices("Ypred", Ypred, dtype, ("n", "b"))
+    Y_ = _matrices("Y", Y, dtype, P.shape)
+    with _quiet():
+        return _deliver(formula(P, Y_), dtype, out, None, Ypred, Y)
+
+
+def nll(Ypred, Y, out=None):
+    """−sum of Y log Ypred over each column: the loss of every sample in nats, (b,); 0 log 0 = 0. Ypred, Y (n, b).
+
+    >>> nll([[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [0.0, 0.0]]).tolist()
+    [0.0, inf]
+    """
+    return _losses(_nll, Ypred, Y, out)
+
+
+def binary_nll(Ypred, Y, out=None):
+    """−sum of Y log Ypred + (1 − Y) log(1 − Ypred) over each column, nats, (b,); 0 log 0 = 0. Ypred, Y (n, b).
+
+    >>> binary_nll([[0.5, 1.0]], [[0.0, 1.0]]).round(6).tolist()
+    [0.693147, 0.0]
+    """
+    return _losses(_binary_nll, Ypred, Y, out)
+
+
+def sgd_step(W, dLdW, lrate):
+    """W ← W − lrate dLdW in W's own memory, whatever its strides. W float32 or float64, writeable; dLdW of the same shape.
+
+    >>> W = np.ones((1, 2))
+    >>> sgd_step(W, [[1.0, 2.0]], 0.5)
+    >>> W.tolist()
+    [[0.5, 0.0]]
+    """
+    _checks.in_place("W", W)
+    gradient = _matrices("dLdW", dLdW, W.dtype, W.shape)
+    with _quiet():
+        W -= W.dtype.type(lrate) * gradient

@@ -1,0 +1,134 @@
+"""Step sizes η(t) as functions of the step t = 1, 2, 3, ...
+
+Anything callable serves as a schedule; these are evaluated a block of steps at a time, so the compiled loop does not return to
+Python for them.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from nncore import _checks
+
+__all__ = ["Constant", "Cosine", "InverseTime", "Power", "Schedule", "Step"]
+
+
+class Schedule:
+    """Base class: a subclass gives `values(t0, count)`, the array η(t0), ..., η(t0 + count − 1) in float64."""
+
+    def values(self, t0, count):
+        """η(t0), ..., η(t0 + count − 1) as a float64 array (count,)."""
+        raise NotImplementedError
+
+    def __call__(self, t):
+        return float(self.values(t, 1)[0])
+
+
+def _steps(t0, count):
+    return np.arange(t0, t0 + count, dtype=np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class Constant(Schedule):
+    """η(t) = rate.
+
+    >>> Constant(0.1)(7)
+    0.1
+    """
+
+    rate: float
+
+    def __post_init__(self):
+        _checks.number("rate", self.rate)
+
+    def values(self, t0, count):
+        return np.full(count, self.rate, dtype=np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class InverseTime(Schedule):
+    """η(t) = rate / (1 + decay (t − 1)): the classical 1/t schedule of stochastic approximation (Robbins and Monro 1951).
+
+    >>> InverseTime(1.0, decay=1.0)(4)
+    0.25
+    """
+
+    rate: float
+    decay: float
+
+    def __post_init__(self):
+        _checks.number("rate", self.rate)
+        if _checks.number("decay", self.decay) < 0:
+            raise ValueError(f"decay must be at least 0, got {self.decay}")
+
+    def values(self, t0, count):
+        return self.rate / (1 + self.decay * (_steps(t0, count) - 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Power(Schedule):
+    """η(t) = rate t^−power.
+
+    >>> Power(1.0, 0.5)(4)
+    0.5
+    """
+
+    rate: float
+    power: float
+
+    def __post_init__(self):
+        _checks.number("rate", self.rate)
+        _checks.number("power", self.power)
+
+    def values(self, t0, count):
+        return self.rate * _steps(t0, count) ** -self.power
+
+
+@dataclasses.dataclass(frozen=True)
+class Step(Schedule):
+    """η(t) = rate factor^⌊(t − 1) / every⌋.
+
+    >>> [Step(1.0, every=2, factor=0.5)(t) for t in (1, 2, 3, 5)]
+    [1.0, 1.0, 0.5, 0.25]
+    """
+
+    rate: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self):
+        _checks.number("rate", self.rate)
+        _checks.count("every", self.every, 1)
+        _checks.number("factor", self.factor)
+
+    def values(self, t0, count):
+        return self.rate * self.factor ** ((_steps(t0, count) - 1) // self.every)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cosine(Schedule):
+    """η(t) = final + (rate − final) (1 + cos(π min((t − 1) / (steps − 1), 1))) / 2: from rate to final in `steps` steps, then constant
+    (Loshchilov and Hutter 2017, eq. 5, without restarts).
+
+    >>> round(Cosine(1.0, steps=3)(2), 12)
+    0.5
+    """
+
+    rate: float
+    steps: int
+    final: float = 0.0
+
+    def __post_init__(self):
+        _checks.number("rate", self.rate)
+        _checks.count("steps", self.steps, 1)
+        _checks.number("final", self.final)
+
+    def values(self, t0, count):
+        progress = np.minimum((_steps(t0, count) - 1) / max(self.steps - 1, 1), 1)
+        return self.final + (self.rate - self.final) * (1 + np.cos(math.pi * progress)) / 2
+
+
+def step_size(lrate):
+    """lrate as the training loops take it: a float, a Schedule or another callable; TypeError for anything else."""
+    return lrate if callable(lrate) else _checks.number("lrate", lrate)

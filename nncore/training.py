@@ -1,0 +1,277 @@
+"""The training loops of Sequential: the compiled program where it applies, else module by module with the same results.
+
+The program runs for exact library types without patched methods, each module once, weights of one dtype that share no memory
+with each other or with the data. `as_program` is the one place that decides.
+"""
+
+import contextlib
+import signal
+import threading
+import warnings
+
+import numpy as np
+
+from nncore import _backend, _checks, _core, losses, modules, schedules
+from nncore.kernels import compiled
+
+ACTIVATIONS = {modules.Tanh: "tanh", modules.ReLU: "relu", modules.Sigmoid: "sigmoid", modules.SoftMax: "softmax",
+               modules.OutputSigmoid: "output_sigmoid"}
+LOSSES = {losses.NLL: "nll", losses.BinaryNLL: "binary_nll"}
+METHODS = {"forward", "backward", "step", "sgd_step", "class_fun", "per_sample"}
+SLICE = 1024  # samples evaluated at a time: bounds the memory of evaluate and log_likelihood
+
+# ---------------------------------------------------------------------------------------------- what is refused before it starts
+
+
+def check_network(net):
+    """ValueError for a network that cannot train: no modules, no loss, or a library loss beside the wrong library output."""
+    if not net.modules:
+        raise ValueError("modules must hold at least one module, got none")
+    if net.loss is None:
+        raise ValueError("loss must be given to train or evaluate a network, got None")
+    last = net.modules[-1]
+    wanted = getattr(net.loss, "output", None) if isinstance(net.loss, losses.Loss) else None
+    ours = type(last).__module__ in ("nncore.modules", "nncore.reference")
+    if wanted is not None and ours and not isinstance(last, wanted):
+        raise ValueError(f"{type(net.loss).__name__} must follow a last {wanted.__name__}, because its backward is dL/dZ through that "
+                         f"unit, got {type(last).__name__}")
+
+
+def check_inputs(net, X):
+    """X as an array (D, N) that fits the first Linear; TypeError or ValueError says what is wrong."""
+    X = _checks.real("X", X)
+    first = _end_linear(net.modules)
+    _checks.shape("X", X, (np.shape(first.W)[0] if first is not None else "D", "N"))
+    return X
+
+
+def check_data(net, X, Y):
+    """X (D, N) and Y (n, N) as arrays that fit each other and the network."""
+    check_network(net)
+    X, Y = check_inputs(net, X), _checks.real("Y", Y)
+    last = _end_linear(net.modules[::-1])
+    _checks.shape("Y", Y, (np.shape(last.W)[1] if last is not None else "n", X.shape[1]))
+    if X.shape[1] == 0:
+        raise ValueError("X must hold at least one sample, got 0 columns")
+    return X, Y
+
+
+def _end_linear(chain):
+    """The first Linear of a chain when only the library's activations, which keep the number of features, stand before it."""
+    for module in chain:
+        if isinstance(module, modules.Linear):
+            return module if np.ndim(module.W) == 2 else None
+        if type(module) not in ACTIVATIONS:
+            return None
+    return None
+
+
+def prepare_weights(net):
+    """Refuse weights that cannot be updated in place; then replace those that a step would replace. All or nothing."""
+    linears = [m for m in net.modules if isinstance(m, modules.Linear)]
+    ready = [m.checked_weights() for m in linears]
+    width = None
+    for module in net.modules:
+        if isinstance(module, modules.Linear):
+            m, n = np.shape(module.W)
+            if width not in (None, m):
+                raise ValueError(f"W must have shape ({width}, n) to follow a module with {width} outputs, got ({m}, {n})")
+            width = n
+        elif type(module) not in ACTIVATIONS:
+            width = None
+    for module, (W, W0) in zip(linears, ready, strict=True):
+        module.W, module.W0 = W, W0
+
+
+@contextlib.contextmanager
+def alone(net):
+    """Refuse to train a network that is training already, in another thread or further up the stack."""
+    token = object()
+    if _training.setdefault(id(net), token) is not token:
+        raise RuntimeError("the network must not be trained by two calls at once, got a second one while the first is running")
+    try:
+        yield
+    finally:
+        del _training[id(net)]
+
+
+_training: dict[int, object] = {}
+
+# ---------------------------------------------------------------------------------------------- which way it runs
+
+
+def as_program(net, data, trains):
+    """The compiled program of a network for the arrays in data (the first is X), or None when it must run module by module."""
+    from nncore.sequential import Sequential
+
+    if _backend.live is not compiled or type(net) is not Sequential or not net.modules:
+        return None
+    if (trains and type(net.loss) not in LOSSES) or len({id(m) for m in net.modules}) != len(net.modules):
+        return None
+    if any(METHODS & vars(o).keys() for o in (net, net.loss, *net.modules) if hasattr(o, "__dict__")):
+        return None
+    stages, weights = [], []
+    for module in net.modules:
+        if type(module) is modules.Linear:
+            stages.append((module, "none"))
+            weights += [module.W, module.W0]
+        elif type(module) not in ACTIVATIONS:
+            return None
+        elif stages and stages[-1][0] is not None and stages[-1][1] == "none":
+            stages[-1] = (stages[-1][0], ACTIVATIONS[type(module)])
+        else:
+            stages.append((None, ACTIVATIONS[type(module)]))
+    if not weights or not all(_addressable(w) for w in weights) or len({w.dtype for w in weights}) != 1:
+        return None
+    if trains and _shared([*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)):
+        return None
+    return _core.Program(stages, LOSSES[type(net.loss)] if type(net.loss) in LOSSES else None, weights[0].dtype, data[0].shape[0])
+
+
+def _addressable(w):
+    return (isinstance(w, np.ndarray) and w.dtype in _checks.COMPUTING and w.dtype.isnative and w.flags.aligned and w.ndim == 2
+            and all(s % w.itemsize == 0 and (s or d == 1) for s, d in zip(w.strides, w.shape, strict=True)))
+
+
+def _shared(arrays, written):
+    """True when one of the first `written` arrays may share memory with any other; sorting by address avoids comparing all pairs."""
+    bounds = sorted((*np.lib.array_utils.byte_bounds(a), i < written) for i, a in enumerate(arrays) if a.size)
+    reach, written_reach = 0, 0
+    for low, high, is_written in bounds:
+        if low < (reach if is_written else written_reach):
+            return True
+        reach = max(reach, high)
+        written_reach = max(written_reach, high if is_written else 0)
+    return False
+
+
+@contextlib.contextmanager
+def whole_steps():
+    """Hold Ctrl-C back until `between_steps()` is called, so that it never leaves a half-updated network."""
+    if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGINT)):
+        yield lambda: None
+        return
+    before = signal.getsignal(signal.SIGINT)
+    pending = []
+    signal.signal(signal.SIGINT, lambda *args: pending.append(args))
+
+    def between_steps():
+        if pending:
+            args = pending.pop()
+            pending.clear()
+            before(*args)
+
+    try:
+        yield between_steps
+        between_steps()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# ---------------------------------------------------------------------------------------------- sgd
+
+
+def sgd(net, X, Y, iters, lrate):
+    """Stochastic gradient descent as the course defines it; see Sequential.sgd."""
+    X, Y = check_data(net, X, Y)
+    iters, rate = _checks.count("iters", iters), schedules.step_size(lrate)
+    with alone(net):
+        prepare_weights(net)
+        if iters == 0:
+            return
+        warned = []
+
+        def on_nonfinite(t):
+            if not warned:
+                warned.append(t)
+                warnings.warn(f"the loss is not finite at step {t}; training goes on as in the course library; a smaller lrate may help",
+                              RuntimeWarning, stacklevel=4)
+
+        done = 0
+        program = as_program(net, (X, Y), True)
+        if program is not None:
+            done = iters - 1  # the last step runs module by module and leaves .A, .dLdW, .Ypred ... as the course's loop does
+            program.sgd(X, Y, done, rate, on_nonfinite)
+        with whole_steps() as between_steps:
+            for t in range(done + 1, iters + 1):
+                i = np.random.randint(X.shape[1])
+                loss = net.loss.forward(net.forward(X[:, i:i + 1]), Y[:, i:i + 1])
+                net.backward(net.loss.backward())
+                net.sgd_step(rate(t) if callable(rate) else rate)
+                if not np.isfinite(loss):
+                    on_nonfinite(t)
+                between_steps()
+
+
+# ---------------------------------------------------------------------------------------------- fit
+
+
+def fit(net, X, Y, epochs, batch_size, shuffle, lrate, seed, reduction):
+    """Mini-batch gradient descent; see Sequential.fit."""
+    X, Y = check_data(net, X, Y)
+    epochs, batch_size = _checks.count("epochs", epochs), _checks.count("batch_size", batch_size, 1)
+    mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
+    rate = schedules.step_size(lrate)
+    _checks.finite("X", X)
+    _checks.finite("Y", Y)
+    rng = np.random.default_rng(seed)
+    n = X.shape[1]
+    history = {"loss": []}
+    with alone(net):
+        prepare_weights(net)
+        program = as_program(net, (X, Y), True)
+        run = program.fit if program is not None else lambda *args: _fit_modules(net, *args)
+        t = 0
+        for _ in range(epochs):
+            order = rng.permutation(n) if shuffle else np.arange(n)
+            history["loss"].append(run(X, Y, order, batch_size, rate, t, mean) / n)
+            t += -(-n // batch_size)
+    return history
+
+
+def _fit_modules(net, X, Y, order, batch_size, rate, t, mean):
+    """One epoch module by module: what Program.fit does."""
+    total = 0.0
+    linears = [m for m in net.modules if isinstance(m, modules.Linear)]
+    with whole_steps() as between_steps:
+        for at in range(0, len(order), batch_size):
+            t += 1
+            batch = order[at:at + batch_size]
+            before = [(m.W.copy(), m.W0.copy()) for m in linears]
+            loss = net.loss.forward(net.forward(X[:, batch]), Y[:, batch])
+            if np.isfinite(loss):
+                gradient = net.loss.backward()
+                net.backward(gradient / len(batch) if mean else gradient)
+                net.sgd_step(rate(t) if callable(rate) else rate)
+            if not np.isfinite(loss) or not all(np.isfinite(m.W).all() and np.isfinite(m.W0).all() for m in linears):
+                for m, (W, W0) in zip(linears, before, strict=True):
+                    m.W[...], m.W0[...] = W, W0
+                raise FloatingPointError(f"training diverged at step {t}: the loss or a weight is no longer finite; the weights are "
+                                         f"those after step {t - 1}; a smaller lrate may help")
+            total += loss
+            between_steps()
+    return total
+
+
+# ---------------------------------------------------------------------------------------------- evaluation
+
+
+def outputs(net, X):
+    """The network's outputs (n, N) for X (D, N)."""
+    X = check_inputs(net, X)
+    program = as_program(net, (X,), False)
+    return program.run(X)[0] if program is not None else net.forward(X)
+
+
+def slices(net, X, Y):
+    """(outputs, losses, Y) of up to SLICE samples at a time; losses one a sample, or their sum for a loss without per_sample."""
+    X, Y = check_data(net, X, Y)
+    program = as_program(net, (X, Y), False) if type(net.loss) in LOSSES else None
+    for at in range(0, X.shape[1], SLICE):
+        Xs, Ys = X[:, at:at + SLICE], Y[:, at:at + SLICE]
+        if program is not None:
+            P, values = program.run(Xs, Ys)
+        else:
+            P = net.forward(Xs)
+            values = net.loss.per_sample(P, Ys) if hasattr(net.loss, "per_sample") else net.loss.forward(P, Ys)
+        yield P, values, Ys

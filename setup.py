@@ -1,0 +1,57 @@
+"""Build of the compiled core; everything else about the package stands in pyproject.toml."""
+
+import glob
+import os
+import shutil
+import subprocess
+import sys
+
+import Cython
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# ISO contraction would let the compiler fuse across statements differently per level; "fast" is per expression tree
+# in gcc and within a statement in clang, and the kernels are written so that both give the same products and sums.
+COMPILE = ["-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
+           "-fvisibility=hidden", "-Wno-unused-function", "-Wno-psabi"]
+KERNELS = ["src/kernels_generic.c", "src/kernels_avx2.c", "src/kernels_avx512.c", "src/dispatch.c", "src/convert.c"]
+
+
+class BuildExt(build_ext):
+    """Build, strip debug information, and leave the module beside its Python package as well.
+
+    Without the copy, ``import nncore`` from the checkout's root finds the package without its compiled module.
+    """
+
+    def run(self):
+        super().run()
+        if not self.inplace:
+            self.copy_extensions_to_source()
+
+    def build_extension(self, ext):
+        super().build_extension(ext)
+        path = self.get_ext_fullpath(ext.name)
+        strip = shutil.which("strip")
+        if strip and sys.platform.startswith("linux") and not os.environ.get("NNCORE_DEBUG"):
+            subprocess.run([strip, "--strip-debug", path], check=False)
+
+
+def extensions():
+    debug = ["-g", "-fno-omit-frame-pointer"] if os.environ.get("NNCORE_DEBUG") else ["-g0"]
+    return cythonize(
+        [Extension("nncore._core", ["src/_core.pyx", *KERNELS],
+                   include_dirs=["src", numpy.get_include()],
+                   depends=sorted(glob.glob("src/*.h") + glob.glob("src/*.pxi") + glob.glob("src/*.pxd")),
+                   define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+                                  ("NNCORE_NUMPY", f'"{numpy.__version__}"'), ("NNCORE_CYTHON", f'"{Cython.__version__}"')],
+                   extra_compile_args=COMPILE + debug,
+                   libraries=["m"])],
+        build_dir="build/cython",
+        compiler_directives={"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
+                             "initializedcheck": False, "embedsignature": True, "embedsignature.format": "python"},
+    )
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

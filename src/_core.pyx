@@ -1,0 +1,91 @@
+"""The compiled core: kernels of arrays (boundary.pxi) and the network program (program.pxi) over the leaf kernels of kernels.h."""
+
+import os
+import numpy as np
+from nncore import _checks
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport isfinite
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+from kernels cimport *
+
+cnp.import_array()
+
+# ------------------------------------------------------------------------------------------------ instruction-set level
+
+cdef int live_level = 0
+cdef const nn_kernels *table[2]  # float, double
+
+
+cdef int use_level(int level) except -1:
+    global live_level
+    live_level = level
+    table[0] = nn_table(level, 0)
+    table[1] = nn_table(level, 1)
+    return 0
+
+
+def isa_levels():
+    """Names of the instruction-set levels this processor runs, lowest first."""
+    return tuple(nn_level_name(i).decode() for i in range(NN_LEVELS) if nn_level_usable(i))
+
+
+def get_isa():
+    """Name of the live instruction-set level."""
+    return nn_level_name(live_level).decode()
+
+
+def set_isa(name):
+    """Switch to another level; for tests and diagnosis. ValueError names the usable levels."""
+    for i in range(NN_LEVELS):
+        if nn_level_name(i).decode() == name and nn_level_usable(i):
+            use_level(i)
+            return
+    raise ValueError(f"the instruction-set level must be one of {', '.join(isa_levels())}, got {name!r}")
+
+
+def config():
+    """What this build is and runs on: level, threads, compiler, versions."""
+    return {"isa": get_isa(), "isa_available": isa_levels(), "threads": 1, "compiler": COMPILER.decode(),
+            "cython": CYTHON.decode(), "numpy_build": NUMPY_BUILD.decode()}
+
+
+cdef extern from *:
+    """
+    #define NNCORE_TEXT_(x) #x
+    #define NNCORE_TEXT(x) NNCORE_TEXT_(x)
+    #if defined(__clang__)
+    #define NNCORE_COMPILER "clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define NNCORE_COMPILER "gcc " __VERSION__
+    #else
+    #define NNCORE_COMPILER "unknown"
+    #endif
+    """
+    const char *COMPILER "NNCORE_COMPILER"
+    const char *CYTHON "NNCORE_CYTHON"
+    const char *NUMPY_BUILD "NNCORE_NUMPY"
+
+
+cdef int choose_level() except -1:
+    cdef int i, best = 0
+    wanted = os.environ.get("NNCORE_ISA", "")
+    if wanted:
+        try:
+            set_isa(wanted)
+        except ValueError:
+            raise ImportError(f"NNCORE_ISA must be one of {', '.join(isa_levels())}, got {wanted!r}") from None
+        return 0
+    for i in range(NN_LEVELS):
+        if nn_level_usable(i):
+            best = i
+    return use_level(best)
+
+
+choose_level()
+
+include "boundary.pxi"
+include "program.pxi"

@@ -1,0 +1,409 @@
+# From arrays to pointers: the kernel interface of nncore.kernels, compiled.
+#
+# The arrays are the user's: any strides, any real type. What the leaf kernels cannot take as it stands is copied here; what
+# nobody can take is refused by nncore._checks. Each function decides which of its operands runs along vectors from the
+# layouts it is given, so that neither C- nor Fortran-ordered arrays are transposed without need.
+
+cdef inline bint behaved(object x, int type_number):
+    """True for a matrix or array that kernels can address: of the type, aligned, native, strides in whole elements."""
+    if not cnp.PyArray_Check(x):
+        return False
+    cdef cnp.ndarray a = <cnp.ndarray>x
+    cdef int i
+    if cnp.PyArray_TYPE(a) != type_number or not cnp.PyArray_ISALIGNED(a) or not cnp.PyArray_ISNOTSWAPPED(a):
+        return False
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(a)
+    for i in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_STRIDE(a, i) % size != 0:
+            return False
+    return True
+
+
+cdef inline int computing_type(object x) noexcept:
+    """NPY_FLOAT for float32 arrays, else NPY_DOUBLE."""
+    if cnp.PyArray_Check(x) and cnp.PyArray_TYPE(<cnp.ndarray>x) == cnp.NPY_FLOAT:
+        return cnp.NPY_FLOAT
+    return cnp.NPY_DOUBLE
+
+
+cdef object dtype_of(int type_number):
+    return np.float32 if type_number == cnp.NPY_FLOAT else np.float64
+
+
+cdef inline const nn_kernels *kernels_for(int type_number) noexcept nogil:
+    return table[type_number == cnp.NPY_DOUBLE]
+
+
+cdef cnp.ndarray real_array(str name, object x, int type_number):
+    """x itself when the kernels can address it, else a converted copy; TypeError for what is not real."""
+    if behaved(x, type_number):
+        return <cnp.ndarray>x
+    x = _checks.as_real(name, x, dtype_of(type_number))
+    return <cnp.ndarray>(x if behaved(x, type_number) else np.array(x, order="K"))
+
+
+cdef cnp.ndarray real_matrix(str name, object x, int type_number, Py_ssize_t rows, Py_ssize_t columns):
+    """A (rows, columns) array for the kernels; a negative size accepts any."""
+    cdef cnp.ndarray a = real_array(name, x, type_number)
+    if (cnp.PyArray_NDIM(a) != 2 or (rows >= 0 and cnp.PyArray_DIM(a, 0) != rows)
+            or (columns >= 0 and cnp.PyArray_DIM(a, 1) != columns)):
+        _checks.shape(name, a, ("m" if rows < 0 else rows, "b" if columns < 0 else columns))
+        raise ValueError(f"{name} has the wrong shape {(<object>a).shape}")
+    return a
+
+
+cdef inline Py_ssize_t step(cnp.ndarray a, int axis) noexcept:
+    """Stride in elements."""
+    return cnp.PyArray_STRIDE(a, axis) // cnp.PyArray_ITEMSIZE(a)
+
+
+cdef inline bint along(cnp.ndarray a, int axis) noexcept:
+    """True when neighbours along the axis are neighbours in memory (or there is none)."""
+    return cnp.PyArray_DIM(a, axis) <= 1 or cnp.PyArray_STRIDE(a, axis) == cnp.PyArray_ITEMSIZE(a)
+
+
+cdef cnp.ndarray new_matrix(Py_ssize_t rows, Py_ssize_t columns, int type_number, bint fortran):
+    cdef cnp.npy_intp shape[2]
+    shape[0] = rows
+    shape[1] = columns
+    return <cnp.ndarray>cnp.PyArray_EMPTY(2, shape, type_number, fortran)
+
+
+cdef object checked_out(str name, object out, tuple shape, int type_number, tuple inputs):
+    out = _checks.out(name, out, shape, dtype_of(type_number))
+    _checks.no_overlap(name, out, *inputs)
+    return out
+
+
+# ------------------------------------------------------------------------------------------------ Linear
+
+cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.ndarray b, bint b_transposed, cnp.ndarray c,
+                   bint c_transposed, const void *bias, bint bias_down_rows) noexcept:
+    """C = A B (+ bias), each operand or its transpose; B and C run along their second index."""
+    cdef nn_product g
+    cdef int ar = a_transposed, br = b_transposed, cr = c_transposed
+    g.m, g.k = cnp.PyArray_DIM(a, ar), cnp.PyArray_DIM(a, 1 - ar)
+    g.n = cnp.PyArray_DIM(b, 1 - br)
+    g.a, g.a_row, g.a_col = cnp.PyArray_DATA(a), step(a, ar), step(a, 1 - ar)
+    g.b, g.b_row = cnp.PyArray_DATA(b), step(b, br)
+    g.c, g.c_row = cnp.PyArray_DATA(c), step(c, cr)
+    g.epilogue, g.activation = NN_STORE, NN_NONE
+    g.bias, g.bias_down_rows = bias, bias_down_rows
+    g.d, g.d_row, g.eta = NULL, 0, 0
+    with nogil:
+        k.product(&g)
+
+
+def linear_forward(A, W, W0, out=None):
+    """Z = Wᵀ A + W0. A (m, b), W (m, n), W0 (n, 1), out (n, b); returns Z."""
+    cdef int t = computing_type(W)
+    cdef cnp.ndarray w = real_matrix("W", W, t, -1, -1)
+    cdef Py_ssize_t m = cnp.PyArray_DIM(w, 0), n = cnp.PyArray_DIM(w, 1), b
+    cdef cnp.ndarray a = real_matrix("A", A, t, m, -1)
+    cdef cnp.ndarray bias = real_matrix("W0", W0, t, n, 1)
+    cdef cnp.ndarray z
+    cdef const nn_kernels *k = kernels_for(t)
+    cdef bint fortran  # samples are the rows of the product, and Z is Fortran-ordered
+    b = cnp.PyArray_DIM(a, 1)
+    if not along(bias, 0):
+        bias = np.ascontiguousarray(bias)
+    if out is not None:
+        z = checked_out("out", out, (n, b), t, (a, w, bias))
+        fortran = along(z, 0)
+        if not fortran and not along(a, 1):
+            a = np.ascontiguousarray(a)
+    else:
+        fortran = b == 1 or not along(a, 1)
+        z = new_matrix(n, b, t, fortran)
+    if not fortran:
+        multiply(k, w, True, a, False, z, False, cnp.PyArray_DATA(bias), True)
+        return z
+    if not along(w, 1):
+        w = np.ascontiguousarray(w)
+    if b == 1 and along(a, 0):
+        k.row_forward(m, n, cnp.PyArray_DATA(a), cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(bias), cnp.PyArray_DATA(z), NN_NONE)
+    else:
+        multiply(k, a, True, w, False, z, True, cnp.PyArray_DATA(bias), False)
+    return z
+
+
+def linear_backward(dLdZ, A, W, out=None):
+    """dLdA = W dLdZ, dLdW = A dLdZᵀ, dLdW0 = sum of dLdZ over the batch. dLdZ (n, b), A (m, b), W (m, n), out a tuple of three
+    arrays (m, b), (m, n), (n, 1); returns (dLdA, dLdW, dLdW0)."""
+    cdef int t = computing_type(W)
+    cdef cnp.ndarray w = real_matrix("W", W, t, -1, -1)
+    cdef Py_ssize_t m = cnp.PyArray_DIM(w, 0), n = cnp.PyArray_DIM(w, 1), b
+    cdef cnp.ndarray a = real_matrix("A", A, t, m, -1)
+    b = cnp.PyArray_DIM(a, 1)
+    cdef cnp.ndarray dz = real_matrix("dLdZ", dLdZ, t, n, b)
+    cdef cnp.ndarray da, dw, dw0, rows
+    cdef const nn_kernels *k = kernels_for(t)
+    cdef bint fortran
+    if not along(dz, 0) and not along(dz, 1):
+        dz = np.ascontiguousarray(dz)
+    if out is not None:
+        if not isinstance(out, tuple) or len(out) != 3:
+            raise TypeError(f"out must be a tuple of three arrays (dLdA, dLdW, dLdW0), got {type(out).__name__}")
+        inputs = (dz, a, w)
+        da = checked_out("out[0]", out[0], (m, b), t, inputs)
+        dw = checked_out("out[1]", out[1], (m, n), t, (*inputs, da))
+        dw0 = checked_out("out[2]", out[2], (n, 1), t, (*inputs, da, dw))
+        fortran = along(da, 0)
+    else:
+        fortran = b == 1 or not along(dz, 1)
+        da = new_matrix(m, b, t, fortran)
+        dw = new_matrix(m, n, t, False)
+        dw0 = new_matrix(n, 1, t, False)
+    # dLdW and the sums want dLdZ with the outputs side by side; the other order is made where it is needed
+    rows = dz if along(dz, 0) else np.asfortranarray(dz)
+    if along(dw, 1):
+        multiply(k, a, False, rows, True, dw, False, NULL, False)
+    else:
+        multiply(k, dz, False, a if along(a, 0) else np.asfortranarray(a), True, dw, True, NULL, False)
+    k.sum_rows(b, n, cnp.PyArray_DATA(rows), step(rows, 1), cnp.PyArray_DATA(dw0))
+    if not fortran:
+        multiply(k, w, False, dz if along(dz, 1) else np.ascontiguousarray(dz), False, da, False, NULL, False)
+    elif b == 1 and along(w, 1) and along(dz, 0):
+        k.row_products(m, n, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(dz), cnp.PyArray_DATA(da))
+    else:
+        multiply(k, dz, True, w if along(w, 0) else np.asfortranarray(w), True, da, True, NULL, False)
+    return da, dw, dw0
+
+
+# ------------------------------------------------------------------------------------------------ activations
+
+cdef cnp.ndarray flat(cnp.ndarray a):
+    """a, contiguous in C or Fortran order."""
+    if cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a):
+        return a
+    return <cnp.ndarray>np.ascontiguousarray(a)
+
+
+cdef cnp.ndarray in_order_of(cnp.ndarray model, cnp.ndarray a):
+    """a with its elements in memory in the order of the contiguous array model, of the same shape."""
+    if cnp.PyArray_IS_C_CONTIGUOUS(model):
+        return a if cnp.PyArray_IS_C_CONTIGUOUS(a) else <cnp.ndarray>np.ascontiguousarray(a)
+    return a if cnp.PyArray_IS_F_CONTIGUOUS(a) else <cnp.ndarray>np.asfortranarray(a)
+
+
+cdef cnp.ndarray result_like(cnp.ndarray model, object out, int t, tuple others):
+    """The array to write: a new one in the order of model, or out, which may be the very memory of model."""
+    if out is None:
+        return <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(model), cnp.PyArray_DIMS(model), t,
+                                              not cnp.PyArray_IS_C_CONTIGUOUS(model))
+    shape = (<object>model).shape
+    out = _checks.out("out", out, shape, dtype_of(t))
+    if cnp.PyArray_DATA(<cnp.ndarray>out) != cnp.PyArray_DATA(model):
+        _checks.no_overlap("out", out, model)
+    _checks.no_overlap("out", out, *others)
+    return <cnp.ndarray>out
+
+
+cdef object activation_forward(str name, object Z, object out, int kind):
+    cdef int t = computing_type(Z)
+    cdef cnp.ndarray z = flat(real_array(name, Z, t)), a = result_like(z, out, t, ())
+    z = in_order_of(a, z)
+    with nogil:
+        kernels_for(t).activate(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z), cnp.PyArray_DATA(a), kind)
+    return a
+
+
+cdef object activation_backward(object dLdA, object A, object out, int kind):
+    cdef int t = computing_type(A)
+    cdef cnp.ndarray a = flat(real_array("A", A, t)), da = real_array("dLdA", dLdA, t), dz
+    if not cnp.PyArray_SAMESHAPE(a, da):
+        _checks.shape("dLdA", da, (<object>a).shape)
+    if out is None:
+        dz = result_like(a, None, t, ())
+        da = in_order_of(dz, da)
+    else:
+        da = flat(da)
+        dz = result_like(da, out, t, (a,))
+        da = in_order_of(dz, da)
+        a = in_order_of(dz, a)
+    with nogil:
+        kernels_for(t).derive(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da), cnp.PyArray_DATA(a), cnp.PyArray_DATA(dz), kind)
+    return dz
+
+
+cdef bint whole_numbers(object x):
+    return cnp.PyArray_Check(x) and cnp.PyArray_ISINTEGER(<cnp.ndarray>x)
+
+
+def tanh_forward(Z, out=None):
+    """A = tanh Z, element by element."""
+    return activation_forward("Z", Z, out, NN_TANH)
+
+
+def tanh_backward(dLdA, A, out=None):
+    """dLdZ = dLdA ⊙ (1 − A²)."""
+    return activation_backward(dLdA, A, out, NN_TANH)
+
+
+def relu_forward(Z, out=None):
+    """A = max(0, Z); whole numbers stay whole, NaN stays NaN."""
+    if whole_numbers(Z):
+        return numpy_relu_forward(Z, out)
+    return activation_forward("Z", Z, out, NN_RELU)
+
+
+def relu_backward(dLdA, A, out=None):
+    """dLdZ = dLdA where A > 0, else 0."""
+    if whole_numbers(A):
+        return numpy_relu_backward(dLdA, A, out)
+    return activation_backward(dLdA, A, out, NN_RELU)
+
+
+def numpy_relu_forward(Z, out):
+    from nncore.kernels import numpy_kernels
+    return numpy_kernels.relu_forward(Z, out)
+
+
+def numpy_relu_backward(dLdA, A, out):
+    from nncore.kernels import numpy_kernels
+    return numpy_kernels.relu_backward(dLdA, A, out)
+
+
+def sigmoid_forward(Z, out=None):
+    """A = 1 / (1 + e^−Z)."""
+    return activation_forward("Z", Z, out, NN_SIGMOID)
+
+
+def sigmoid_backward(dLdA, A, out=None):
+    """dLdZ = dLdA ⊙ A (1 − A)."""
+    return activation_backward(dLdA, A, out, NN_SIGMOID)
+
+
+# ------------------------------------------------------------------------------------------------ losses
+
+cdef inline void describe(cnp.ndarray a, void **data, nn_index *sample, nn_index *cls) noexcept:
+    data[0] = cnp.PyArray_DATA(a)
+    sample[0] = step(a, 1)
+    cls[0] = step(a, 0)
+
+
+cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, double *loss):
+    """Softmax of the columns of z into p; with y, p becomes the gradient p − y and *loss the summed loss. All of one layout."""
+    cdef nn_softmax s
+    cdef const nn_kernels *k = kernels_for(t)
+    cdef nn_index b = cnp.PyArray_DIM(z, 1), j
+    cdef void *data
+    cdef void *work = NULL
+    cdef double *losses = NULL
+    memset(&s, 0, sizeof(s))
+    s.batch, s.classes = b, cnp.PyArray_DIM(z, 0)
+    s.classes_contiguous = along(p, 0) and along(z, 0)
+    describe(z, &data, &s.z_sample, &s.z_class)
+    s.z = data
+    describe(p, &s.p, &s.p_sample, &s.p_class)
+    if y is not None:
+        describe(y, &data, &s.y_sample, &s.y_class)
+        s.y = data
+        s.grad, s.grad_sample, s.grad_class = s.p, s.p_sample, s.p_class
+        work = malloc((4 * b + 1) * sizeof(double))
+        if work == NULL:
+            raise MemoryError()
+        s.gap = work
+        s.weight = <char *>work + b * sizeof(double)
+        s.rest = <char *>work + 2 * b * sizeof(double)
+        losses = <double *>work + 3 * b
+    with nogil:
+        k.softmax(&s)
+        if s.y != NULL:
+            k.softmax_losses(b, s.gap, s.weight, s.rest, losses)
+            loss[0] = 0
+            for j in range(b):
+                loss[0] += losses[j]
+    free(work)
+    return p
+
+
+def softmax_forward(Z, out=None):
+    """A = e^Z / (sum of e^Z over each column), stable. Z, out (n, b)."""
+    cdef int t = computing_type(Z)
+    cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1)), p = result_like(z, out, t, ())
+    return softmax_call(in_order_of(p, z), None, p, t, NULL)
+
+
+def softmax_nll(Z, Y, out=None):
+    """(loss summed over the batch in nats, dLdZ = softmax(Z) − Y) from logits, in one pass. Z, Y, out (n, b)."""
+    cdef int t = computing_type(Z)
+    cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1))
+    cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1))
+    cdef cnp.ndarray p = result_like(z, out, t, (y,))
+    cdef double loss = 0
+    softmax_call(in_order_of(p, z), in_order_of(p, y), p, t, &loss)
+    return loss, p
+
+
+def sigmoid_nll(Z, Y, out=None):
+    """(loss summed over labels and batch in nats, dLdZ = sigmoid(Z) − Y) from logits, in one pass. Z, Y, out (n, b)."""
+    cdef int t = computing_type(Z)
+    cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1))
+    cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1))
+    cdef cnp.ndarray grad = result_like(z, out, t, (y,))
+    cdef double loss
+    z, y = in_order_of(grad, z), in_order_of(grad, y)
+    with nogil:
+        loss = kernels_for(t).sigmoid_nll(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad))
+    return loss, grad
+
+
+cdef object losses_of_samples(object Ypred, object Y, object out, bint binary):
+    cdef int t = computing_type(Ypred)
+    cdef cnp.ndarray p = flat(real_matrix("Ypred", Ypred, t, -1, -1))
+    cdef cnp.ndarray y = in_order_of(p, real_matrix("Y", Y, t, cnp.PyArray_DIM(p, 0), cnp.PyArray_DIM(p, 1)))
+    cdef cnp.ndarray terms = result_like(p, None, t, ())
+    if out is not None:
+        checked_out("out", out, (cnp.PyArray_DIM(p, 1),), t, (p, y))
+    kernels_for(t).nll_terms(cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), binary)
+    return terms.sum(axis=0, out=out)
+
+
+def nll(Ypred, Y, out=None):
+    """−sum of Y log Ypred over each column: the loss of every sample in nats, (b,); 0 log 0 = 0. Ypred, Y (n, b)."""
+    return losses_of_samples(Ypred, Y, out, False)
+
+
+def binary_nll(Ypred, Y, out=None):
+    """−sum of Y log Ypred + (1 − Y) log(1 − Ypred) over each column, nats, (b,); 0 log 0 = 0. Ypred, Y (n, b)."""
+    return losses_of_samples(Ypred, Y, out, True)
+
+
+# ------------------------------------------------------------------------------------------------ update
+
+def sgd_step(W, dLdW, lrate):
+    """W ← W − lrate dLdW in W's own memory, whatever its strides. W float32 or float64, writeable; dLdW of the same shape."""
+    cdef double eta = lrate
+    cdef int t = computing_type(W), inner
+    if not behaved(W, t) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>W):
+        _checks.in_place("W", W)
+        W -= np.asarray(lrate, W.dtype) * _checks.as_real("dLdW", dLdW, W.dtype)  # misaligned or odd strides: NumPy addresses them
+        return
+    cdef cnp.ndarray w = <cnp.ndarray>W, g = real_array("dLdW", dLdW, t)
+    if not cnp.PyArray_SAMESHAPE(w, g):
+        _checks.shape("dLdW", g, W.shape)
+    if np.may_share_memory(w, g):
+        g = g.copy()
+    cdef const nn_kernels *k = kernels_for(t)
+    if ((cnp.PyArray_IS_C_CONTIGUOUS(w) and cnp.PyArray_IS_C_CONTIGUOUS(g))
+            or (cnp.PyArray_IS_F_CONTIGUOUS(w) and cnp.PyArray_IS_F_CONTIGUOUS(g))):
+        with nogil:
+            k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), eta)
+        return
+    cdef cnp.ndarray line, gradient
+    lines = (w, g) if w.ndim == 2 and along(w, 1) else (w.T, g.T) if w.ndim == 2 and along(w, 0) else None
+    if lines is None:
+        W -= np.asarray(lrate, W.dtype) * g
+        return
+    for line, gradient in zip(lines[0], np.ascontiguousarray(lines[1])):
+        k.subtract_scaled(cnp.PyArray_SIZE(line), cnp.PyArray_DATA(line), cnp.PyArray_DATA(gradient), eta)
+
+
+def apply(str function, X):
+    """exp, log or log1p of every element by the vector functions inside the kernels; for tests of their accuracy."""
+    cdef int t = computing_type(X)
+    cdef cnp.ndarray x = flat(real_array("X", X, t)), y = result_like(x, None, t, ())
+    kernels_for(t).apply(cnp.PyArray_SIZE(x), cnp.PyArray_DATA(x), cnp.PyArray_DATA(y),
+                         {"exp": NN_EXP, "log": NN_LOG, "log1p": NN_LOG1P}[function])
+    return y

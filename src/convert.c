@@ -1,0 +1,54 @@
+/* Reading arrays of other real types: one function for each source type, made by one macro. */
+#include "kernels.h"
+
+/* The inner loop runs along whichever source stride is shorter, in blocks, so that a transposing read uses whole cache lines. */
+enum { BLOCK = 32 };
+
+#define COPY(DST, SRC)                                                                                             \
+    {                                                                                                              \
+        DST *out = dst;                                                                                            \
+        if ((src_row < 0 ? -src_row : src_row) < (src_column < 0 ? -src_column : src_column)) {                    \
+            for (nn_index j0 = 0; j0 < columns; j0 += BLOCK)                                                       \
+                for (nn_index i = 0; i < rows; i++)                                                                \
+                    for (nn_index j = j0; j < columns && j < j0 + BLOCK; j++)                                      \
+                        out[i * dst_row + j] = (DST) * (const SRC *)(src + i * src_row + j * src_column);          \
+        } else {                                                                                                   \
+            for (nn_index i = 0; i < rows; i++)                                                                    \
+                for (nn_index j = 0; j < columns; j++)                                                             \
+                    out[i * dst_row + j] = (DST) * (const SRC *)(src + i * src_row + j * src_column);              \
+        }                                                                                                          \
+        return;                                                                                                    \
+    }
+
+#define FROM(DST)                              \
+    switch (src_type) {                        \
+    case NN_BOOL: COPY(DST, uint8_t)           \
+    case NN_I8: COPY(DST, int8_t)              \
+    case NN_U8: COPY(DST, uint8_t)             \
+    case NN_I16: COPY(DST, int16_t)            \
+    case NN_U16: COPY(DST, uint16_t)           \
+    case NN_I32: COPY(DST, int32_t)            \
+    case NN_U32: COPY(DST, uint32_t)           \
+    case NN_I64: COPY(DST, int64_t)            \
+    case NN_U64: COPY(DST, uint64_t)           \
+    case NN_F32: COPY(DST, float)              \
+    case NN_F64: COPY(DST, double)             \
+    }
+
+void nn_convert(void *dst, nn_index dst_row, int dst_is_double, nn_index rows, nn_index columns,
+                const char *src, nn_index src_row, nn_index src_column, int src_type) {
+    if (dst_is_double) FROM(double) else FROM(float)
+}
+
+#define WRITE(T)                                                                                \
+    {                                                                                           \
+        const T *in = src;                                                                      \
+        for (nn_index i = 0; i < rows; i++)                                                     \
+            for (nn_index j = 0; j < columns; j++)                                              \
+                *(T *)(dst + i * dst_row + j * dst_column) = in[i * src_row + j];               \
+    }
+
+void nn_write_back(char *dst, nn_index dst_row, nn_index dst_column, int is_double, nn_index rows, nn_index columns,
+                   const void *src, nn_index src_row) {
+    if (is_double) WRITE(double) else WRITE(float)
+}

@@ -1,0 +1,36 @@
+/* Which tables there are, and which of them this processor runs. */
+#include "kernels.h"
+
+extern const nn_kernels nn_table_generic_float, nn_table_generic_double;
+#if defined(__x86_64__)
+extern const nn_kernels nn_table_avx2_float, nn_table_avx2_double, nn_table_avx512_float, nn_table_avx512_double;
+#endif
+
+static const nn_kernels *const tables[NN_LEVELS][2] = {
+    {&nn_table_generic_float, &nn_table_generic_double},
+#if defined(__x86_64__)
+    {&nn_table_avx2_float, &nn_table_avx2_double},
+    {&nn_table_avx512_float, &nn_table_avx512_double},
+#endif
+};
+
+const char *nn_level_name(int level) {
+    static const char *const names[NN_LEVELS] = {"generic", "avx2", "avx512"};
+    return names[level];
+}
+
+int nn_level_usable(int level) {
+    if (level == NN_GENERIC) return 1;
+#if defined(__x86_64__)
+    /* The compiler's test also asks the operating system whether it saves the wide registers. */
+    __builtin_cpu_init();
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    if (level == NN_AVX2) return avx2;
+    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")
+        && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+#else
+    return 0;
+#endif
+}
+
+const nn_kernels *nn_table(int level, int is_double) { return tables[level][is_double != 0]; }

@@ -1,0 +1,604 @@
+/* Every leaf kernel, once, for one level (LEVEL, LEVEL_BYTES) and one real type (DOUBLE). Included by kernel_level.h. */
+
+#if DOUBLE
+#define real double
+#define FN(x) PASTE(x, LEVEL, double)
+#define LANES (LEVEL_BYTES / 8)
+#define MANTISSA_BITS 52
+#define EXPONENT_BIAS 1023
+#define C(single, double_) double_
+typedef int64_t FN(int);
+#else
+#define real float
+#define FN(x) PASTE(x, LEVEL, float)
+#define LANES (LEVEL_BYTES / 4)
+#define MANTISSA_BITS 23
+#define EXPONENT_BIAS 127
+#define C(single, double_) single
+typedef int32_t FN(int);
+#endif
+typedef real FN(vector) __attribute__((vector_size(LEVEL_BYTES), may_alias));
+typedef FN(int) FN(ivector) __attribute__((vector_size(LEVEL_BYTES), may_alias));
+#define V FN(vector)
+#define I FN(ivector)
+
+#include "simd.h"
+
+/* ------------------------------------------------------------------------------------------------ vector functions */
+
+/* Coefficients: near-minimax (Chebyshev) fits of (e^r - 1 - r) / r^2 on |r| <= 1.002 ln2 / 2, highest power first. */
+static INLINE V FN(exp_tail)(V r) {
+#if DOUBLE
+    static const double c[] = {2.51005692758136826e-8, 2.76203274282682382e-7, 2.75572680728900983e-6, 0.0000248015207925726928,
+                               0.000198412698632033232, 0.00138888889175382958, 0.00833333333333001176, 0.0416666666666234768,
+                               0.166666666666666675, 0.500000000000000104};
+#else
+    static const float c[] = {0.00139263256181334621f, 0.00836329275303060231f, 0.0416665537625676384f, 0.166665763055606383f, 0.5f};
+#endif
+    V p = FN(set)(c[0]);
+#pragma GCC unroll 16
+    for (unsigned i = 1; i < sizeof c / sizeof c[0]; i++) p = p * r + c[i];
+    return p;
+}
+
+/* x = n ln2 + r, |r| <= ln2 / 2, with ln2 in two parts of which n times the first is exact (Cody and Waite). */
+static INLINE V FN(reduce)(V x, V *r) {
+    const real shift = C(12582912.0f, 6755399441055744.0); /* 1.5 * 2^mantissa: adding it rounds to a whole number */
+    V n = (x * (real)1.44269504088896340736 + shift) - shift;
+    *r = (x - n * C(0.693115234375f, 0.6931471805592082)) - n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
+    return n;
+}
+
+/* Clamps lie beyond overflow and underflow; constants come first so that NaN passes. */
+static INLINE V FN(exp)(V x) {
+    V r;
+    x = FN(max)(FN(set)(C(-105.0f, -750.0)), x);
+    x = -FN(max)(FN(set)(C(-90.0f, -711.0)), -x);
+    V n = FN(reduce)(x, &r);
+    return FN(scale)(1 + (r + r * r * FN(exp_tail)(r)), n);
+}
+
+/* e^x - 1 for -44 < x <= 0: 2^n (e^r - 1) + (2^n - 1), both parts accurate where the result is small. */
+static INLINE V FN(expm1_negative)(V x) {
+    V r, n = FN(reduce)(x, &r);
+    V power = FN(scale)(FN(set)(1), n);
+    return power * (r + r * r * FN(exp_tail)(r)) + (power - 1);
+}
+
+/* tanh x = -t / (t + 2), t = e^(-2|x|) - 1; the sign is copied back, so tanh(-0) = -0. */
+static INLINE V FN(tanh)(V x) {
+    I sign = (I)FN(set)((real)-0.0), bits = (I)x & sign;
+    V magnitude = (V)((I)x & ~sign);
+    V t = FN(expm1_negative)(FN(max)(FN(set)(C(-20.0f, -40.0)), magnitude * -2));
+    V y = -t / (t + 2);
+    return (V)(((I)y & ~sign) | bits);
+}
+
+/* 1 / (1 + e^-x) through e = e^-|x| <= 1: e / (1 + e) keeps its relative accuracy where x is very negative. */
+static INLINE V FN(sigmoid)(V x) {
+    I sign = (I)FN(set)((real)-0.0);
+    V e = FN(exp)((V)((I)x | sign));
+    return FN(select)(x < 0, e, FN(set)(1)) / (e + 1);
+}
+
+/* log x = k ln2 + log(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 P(s^2)), s = f / (2 + f),
+ * the form of fdlibm's log, P a Chebyshev fit of (log((1+s)/(1-s)) - 2s) / s^3. */
+static INLINE V FN(log)(V x) {
+#if DOUBLE
+    static const double c[] = {0.146300313641228605, 0.153306173067433049, 0.181829225135159416, 0.222222106742385152,
+                               0.285714286288109956, 0.399999999998932218, 0.666666666666666991};
+#else
+    static const float c[] = {0.233419433887145609f, 0.285503969596180136f, 0.400001255945543671f, 0.666666665498831766f};
+#endif
+    const real tiny = C(1.17549435e-38f, 2.2250738585072014e-308), up = C(33554432.0f, 18014398509481984.0);
+    I small = x < tiny;
+    V y = FN(select)(small, x * up, x);
+    V k0 = FN(select)(small, FN(set)(C(-25, -54)), (V){0});
+    const FN(int) root_half = C(0x3f3504f3, 0x3fe6a09e667f3bcd);
+    I bits = (I)y - root_half; /* the exponent field now counts from sqrt(1/2) */
+    I exponent = bits >> MANTISSA_BITS;
+    V f = (V)((bits & (((FN(int))1 << MANTISSA_BITS) - 1)) + root_half) - 1;
+    V k = __builtin_convertvector(exponent, V) + k0;
+    V s = f / (f + 2), z = s * s, p = FN(set)(c[0]);
+#pragma GCC unroll 8
+    for (unsigned i = 1; i < sizeof c / sizeof c[0]; i++) p = p * z + c[i];
+    V half = f * f * (real)0.5;
+    V tail = s * (half + z * p) + k * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
+    V result = k * C(0.693115234375f, 0.6931471805592082) - ((half - tail) - f);
+    const real infinite = (real)INFINITY;
+    result = FN(select)(x == 0, FN(set)(-infinite), result);
+    result = FN(select)(x < 0, FN(set)((real)NAN), result);
+    return FN(select)((x == infinite) | (x != x), x, result); /* inf and NaN are their own logarithms */
+}
+
+/* log(1 + x) for x >= -1: log u, u = 1 + x rounded, plus what the rounding lost. */
+static INLINE V FN(log1p)(V x) {
+    V u = x + 1;
+    V y = FN(log)(u) + (x - (u - 1)) / u;
+    y = FN(select)((u == 0) | (u == (real)INFINITY), FN(log)(u), y);
+    return FN(select)(x == 0, x, y);
+}
+
+static INLINE V FN(activation)(V z, const int kind) {
+    switch (kind) {
+    case NN_TANH: return FN(tanh)(z);
+    case NN_RELU: return FN(max)((V){0}, z);
+    case NN_SIGMOID: return FN(sigmoid)(z);
+    default: return z;
+    }
+}
+
+/* da * f'(z), f' in terms of a = f(z) */
+static INLINE V FN(derivative)(V da, V a, const int kind) {
+    switch (kind) {
+    case NN_TANH: return da * (1 - a * a);
+    case NN_RELU: return (V)((I)da & (a > 0));
+    case NN_SIGMOID: return da * (a * (1 - a));
+    default: return da;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ element by element */
+
+#define ACTIVATE(KIND)                                                                                     \
+    for (; i + LANES <= n; i += LANES) FN(store)(a + i, FN(activation)(FN(load)(z + i), KIND));            \
+    if (i < n) FN(store_part)(a + i, FN(activation)(FN(load_part)(z + i, n - i), KIND), n - i);            \
+    return;
+
+static void FN(activate)(nn_index n, const void *z_, void *a_, int kind) {
+    const real *z = z_;
+    real *a = a_;
+    nn_index i = 0;
+    switch (kind) {
+    case NN_TANH: ACTIVATE(NN_TANH)
+    case NN_RELU: ACTIVATE(NN_RELU)
+    case NN_SIGMOID: case NN_OUTPUT_SIGMOID: ACTIVATE(NN_SIGMOID)
+    default: if (a != z) memmove(a, z, (size_t)n * sizeof(real));
+    }
+}
+
+#define DERIVE(KIND)                                                                                                       \
+    for (; i + LANES <= n; i += LANES) FN(store)(dz + i, FN(derivative)(FN(load)(da + i), FN(load)(a + i), KIND));         \
+    if (i < n) FN(store_part)(dz + i, FN(derivative)(FN(load_part)(da + i, n - i), FN(load_part)(a + i, n - i), KIND), n - i); \
+    return;
+
+static void FN(derive)(nn_index n, const void *da_, const void *a_, void *dz_, int kind) {
+    const real *da = da_, *a = a_;
+    real *dz = dz_;
+    nn_index i = 0;
+    switch (kind) {
+    case NN_TANH: DERIVE(NN_TANH)
+    case NN_RELU: DERIVE(NN_RELU)
+    case NN_SIGMOID: DERIVE(NN_SIGMOID)
+    default: if (dz != da) memmove(dz, da, (size_t)n * sizeof(real));
+    }
+}
+
+static void FN(subtract_scaled)(nn_index n, void *y_, const void *x_, double eta_) {
+    real *y = y_;
+    const real *x = x_, eta = (real)eta_;
+    nn_index i = 0;
+    for (; i + LANES <= n; i += LANES) FN(store)(y + i, FN(load)(y + i) - FN(load)(x + i) * eta);
+    if (i < n) FN(store_part)(y + i, FN(load_part)(y + i, n - i) - FN(load_part)(x + i, n - i) * eta, n - i);
+}
+
+static void FN(apply)(nn_index n, const void *x_, void *y_, int function) {
+    const real *x = x_;
+    real *y = y_;
+    for (nn_index i = 0; i < n; i += LANES) {
+        nn_index part = n - i < LANES ? n - i : LANES;
+        V v = FN(load_part)(x + i, part);
+        v = function == NN_EXP ? FN(exp)(v) : function == NN_LOG ? FN(log)(v) : FN(log1p)(v);
+        FN(store_part)(y + i, v, part);
+    }
+}
+
+static int FN(all_finite)(nn_index n, const void *x_) {
+    const real *x = x_;
+    V bad = {0};
+    nn_index i = 0;
+    for (; i + LANES <= n; i += LANES) bad += FN(load)(x + i) * 0; /* NaN for NaN and +-inf, and it stays */
+    if (i < n) bad += FN(load_part)(x + i, n - i) * 0;
+    return FN(sum_all)(bad)[0] == 0;
+}
+
+/* ------------------------------------------------------------------------------------------------------ losses */
+
+/* y softplus(-z) + (1 - y) softplus(z), softplus(z) = max(z, 0) + log1p(e^-|z|); a weight of 0 silences an infinite term. */
+static INLINE V FN(sigmoid_loss)(V z, V y) {
+    V tail = FN(log1p)(FN(exp)((V)((I)z | (I)FN(set)((real)-0.0))));
+    V wrong_if_one = FN(max)((V){0}, -z) + tail, wrong_if_zero = FN(max)((V){0}, z) + tail;
+    return FN(select)(y == 0, (V){0}, y * wrong_if_one) + FN(select)(y == 1, (V){0}, (1 - y) * wrong_if_zero);
+}
+
+static double FN(sigmoid_nll)(nn_index n, const void *z_, const void *y_, void *grad_) {
+    const real *z = z_, *y = y_;
+    real *grad = grad_;
+    double loss = 0;
+    for (nn_index i = 0; i < n; i += LANES) {
+        nn_index part = n - i < LANES ? n - i : LANES;
+        V zi = FN(load_part)(z + i, part), yi = FN(load_part)(y + i, part), terms = FN(sigmoid_loss)(zi, yi);
+        for (int l = 0; l < part; l++) loss += terms[l]; /* in double, in order */
+        FN(store_part)(grad + i, FN(sigmoid)(zi) - yi, part);
+    }
+    return loss;
+}
+
+/* -y log p, and for two classes -(1 - y) log(1 - p) with it; 0 log 0 = 0 */
+static void FN(nll_terms)(nn_index n, const void *p_, const void *y_, void *terms_, int binary) {
+    const real *p = p_, *y = y_;
+    real *terms = terms_;
+    for (nn_index i = 0; i < n; i += LANES) {
+        nn_index part = n - i < LANES ? n - i : LANES;
+        V pi = FN(load_part)(p + i, part), yi = FN(load_part)(y + i, part);
+        V t = FN(select)(yi == 0, (V){0}, yi * -FN(log)(pi));
+        if (binary) t += FN(select)(yi == 1, (V){0}, (1 - yi) * -FN(log1p)(-pi));
+        FN(store_part)(terms + i, t, part);
+    }
+}
+
+/* One sample, classes contiguous, in vectors along the classes. */
+static INLINE void FN(softmax_row)(nn_index n, const real *z, const real *y, real *p, real *grad, real *gap_, real *weight_, real *rest_) {
+    const V lowest = FN(set)(-(real)INFINITY);
+    V top = lowest, others = {0}, ties = {0}, gap = {0}, weight = {0};
+    for (nn_index i = 0; i < n; i += LANES) {
+        nn_index part = n - i < LANES ? n - i : LANES;
+        top = FN(max)(top, FN(select)(FN(first)(part), FN(load_part)(z + i, part), lowest));
+    }
+    top = FN(max_all)(top);
+    for (nn_index i = 0; i < n; i += LANES) {
+        nn_index part = n - i < LANES ? n - i : LANES;
+        I here = FN(first)(part);
+        V zi = FN(load_part)(z + i, part), e = FN(exp)(zi - top);
+        I equal = zi == top;
+        others += (V)((I)e & here & ~equal);
+        ties += (V)((I)FN(set)(1) & here & equal);
+        if (y) {
+            V yi = FN(load_part)(y + i, part);
+            gap += FN(select)(yi == 0, (V){0}, yi * (top - zi));
+            weight += yi;
+        }
+        FN(store_part)(p + i, e, part);
+    }
+    V rest = FN(sum_all)(others) + (FN(sum_all)(ties) - 1), scale = 1 / (rest + 1);
+    for (nn_index i = 0; i < n; i += LANES) {
+        nn_index part = n - i < LANES ? n - i : LANES;
+        V pi = FN(load_part)(p + i, part) * scale;
+        FN(store_part)(p + i, pi, part);
+        if (y) FN(store_part)(grad + i, pi - FN(load_part)(y + i, part), part);
+    }
+    if (y) {
+        *gap_ = FN(sum_all)(gap)[0];
+        *weight_ = FN(sum_all)(weight)[0];
+        *rest_ = rest[0];
+    }
+}
+
+/* LANES samples side by side, samples contiguous: the same arithmetic in vectors along the samples. */
+static INLINE void FN(softmax_strip)(const nn_softmax *s, nn_index j, nn_index part) {
+    const real *z = (const real *)s->z + j, *y = s->y ? (const real *)s->y + j : NULL;
+    real *p = (real *)s->p + j, *grad = s->y ? (real *)s->grad + j : NULL;
+    V top = FN(set)(-(real)INFINITY), others = {0}, ties = {0}, gap = {0}, weight = {0};
+    for (nn_index i = 0; i < s->classes; i++) top = FN(max)(top, FN(load_part)(z + i * s->z_class, part));
+    for (nn_index i = 0; i < s->classes; i++) {
+        V zi = FN(load_part)(z + i * s->z_class, part), e = FN(exp)(zi - top);
+        I equal = zi == top;
+        others += (V)((I)e & ~equal);
+        ties += (V)((I)FN(set)(1) & equal);
+        if (y) {
+            V yi = FN(load_part)(y + i * s->y_class, part);
+            gap += FN(select)(yi == 0, (V){0}, yi * (top - zi));
+            weight += yi;
+        }
+        FN(store_part)(p + i * s->p_class, e, part);
+    }
+    V rest = others + (ties - 1), scale = 1 / (rest + 1);
+    for (nn_index i = 0; i < s->classes; i++) {
+        V pi = FN(load_part)(p + i * s->p_class, part) * scale;
+        FN(store_part)(p + i * s->p_class, pi, part);
+        if (y) FN(store_part)(grad + i * s->grad_class, pi - FN(load_part)(y + i * s->y_class, part), part);
+    }
+    if (y) {
+        FN(store_part)((real *)s->gap + j, gap, part);
+        FN(store_part)((real *)s->weight + j, weight, part);
+        FN(store_part)((real *)s->rest + j, rest, part);
+    }
+}
+
+static void FN(softmax)(const nn_softmax *s) {
+    if (!s->classes_contiguous) {
+        for (nn_index j = 0; j < s->batch; j += LANES) FN(softmax_strip)(s, j, s->batch - j < LANES ? s->batch - j : LANES);
+        return;
+    }
+    for (nn_index j = 0; j < s->batch; j++) {
+        const real *z = (const real *)s->z + j * s->z_sample;
+        real *p = (real *)s->p + j * s->p_sample;
+        if (s->y) FN(softmax_row)(s->classes, z, (const real *)s->y + j * s->y_sample, p, (real *)s->grad + j * s->grad_sample,
+                                  (real *)s->gap + j, (real *)s->weight + j, (real *)s->rest + j);
+        else FN(softmax_row)(s->classes, z, NULL, p, NULL, NULL, NULL, NULL);
+    }
+}
+
+static void FN(softmax_losses)(nn_index n, const void *gap_, const void *weight_, const void *rest_, double *losses) {
+    const real *gap = gap_, *weight = weight_, *rest = rest_;
+    for (nn_index i = 0; i < n; i += LANES) {
+        nn_index part = n - i < LANES ? n - i : LANES;
+        V y = FN(log1p)(FN(load_part)(rest + i, part));
+        for (int l = 0; l < part; l++) losses[i + l] = (double)gap[i + l] + (double)weight[i + l] * (double)y[l];
+    }
+}
+
+/* -------------------------------------------------------------------------------------------- one sample at a time */
+
+/* z <- f(x W + bias) for nv vectors of outputs; nv * ku chains of sums hide the latency of the multiply-add. */
+static INLINE void FN(row_strip)(const int nv, const int ku, const int whole, nn_index part, nn_index m, const real *x, const real *w,
+                                 nn_index w_row, const real *bias, real *z, const int kind) {
+    V sum[8][8];
+    nn_index k = 0;
+#define W_AT(k, v) (whole ? FN(load)(w + (k) * w_row + (v) * LANES) : FN(load_part)(w + (k) * w_row, part))
+#pragma GCC unroll 8
+    for (int u = 0; u < ku; u++)
+#pragma GCC unroll 8
+        for (int v = 0; v < nv; v++) sum[u][v] = (V){0};
+    for (; k + ku <= m; k += ku)
+#pragma GCC unroll 8
+        for (int u = 0; u < ku; u++)
+#pragma GCC unroll 8
+            for (int v = 0; v < nv; v++) sum[u][v] += W_AT(k + u, v) * x[k + u];
+    for (; k < m; k++)
+#pragma GCC unroll 8
+        for (int v = 0; v < nv; v++) sum[0][v] += W_AT(k, v) * x[k];
+#undef W_AT
+#pragma GCC unroll 8
+    for (int v = 0; v < nv; v++) {
+#pragma GCC unroll 4
+        for (int half = ku / 2; half > 0; half /= 2)
+#pragma GCC unroll 4
+            for (int u = 0; u < half; u++) sum[u][v] += sum[u + half][v];
+        if (whole) FN(store)(z + v * LANES, FN(activation)(sum[0][v] + FN(load)(bias + v * LANES), kind));
+        else FN(store_part)(z, FN(activation)(sum[0][v] + FN(load_part)(bias, part), kind), part);
+    }
+}
+
+static INLINE void FN(row_forward_kind)(nn_index m, nn_index n, const real *x, const real *w, nn_index w_row, const real *bias, real *z,
+                                        const int kind) {
+    nn_index j = 0;
+#if LEVEL_BYTES == 64
+    for (; j + 8 * LANES <= n; j += 8 * LANES) FN(row_strip)(8, 1, 1, LANES, m, x, w + j, w_row, bias + j, z + j, kind);
+#endif
+    for (; j + 4 * LANES <= n; j += 4 * LANES) FN(row_strip)(4, 2, 1, LANES, m, x, w + j, w_row, bias + j, z + j, kind);
+    for (; j + 2 * LANES <= n; j += 2 * LANES) FN(row_strip)(2, 4, 1, LANES, m, x, w + j, w_row, bias + j, z + j, kind);
+    for (; j + LANES <= n; j += LANES) FN(row_strip)(1, 8, 1, LANES, m, x, w + j, w_row, bias + j, z + j, kind);
+    if (j < n) FN(row_strip)(1, 8, 0, n - j, m, x, w + j, w_row, bias + j, z + j, kind);
+}
+
+static void FN(row_forward)(nn_index m, nn_index n, const void *x, const void *w, nn_index w_row, const void *bias, void *z, int kind) {
+    switch (kind) {
+    case NN_TANH: FN(row_forward_kind)(m, n, x, w, w_row, bias, z, NN_TANH); return;
+    case NN_RELU: FN(row_forward_kind)(m, n, x, w, w_row, bias, z, NN_RELU); return;
+    case NN_SIGMOID: FN(row_forward_kind)(m, n, x, w, w_row, bias, z, NN_SIGMOID); return;
+    default: FN(row_forward_kind)(m, n, x, w, w_row, bias, z, NN_NONE);
+    }
+}
+
+/* rows k .. k + rows - 1 of W: dx[k] = W[k] . dz, then, to update, W[k] -= eta x[k] dz */
+static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, real *w, nn_index w_row, const real *x, const real *dz, real *dx,
+                                 real eta) {
+    V sum[4];
+    real step[4];
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) {
+        sum[r] = (V){0};
+        step[r] = update ? eta * x[r] : 0;
+    }
+    nn_index j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        V d = FN(load)(dz + j);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) {
+            real *at = w + r * w_row + j;
+            V v = FN(load)(at);
+            sum[r] += v * d;
+            if (update) FN(store)(at, v - d * step[r]);
+        }
+    }
+    if (j < n) {
+        nn_index part = n - j;
+        V d = FN(load_part)(dz + j, part);
+#pragma GCC unroll 4
+        for (int r = 0; r < rows; r++) {
+            real *at = w + r * w_row + j;
+            V v = FN(load_part)(at, part);
+            sum[r] += v * d;
+            if (update) FN(store_part)(at, v - d * step[r], part);
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < rows; r++) dx[r] = FN(sum_all)(sum[r])[0];
+}
+
+static void FN(row_backward)(nn_index m, nn_index n, void *w_, nn_index w_row, const void *x_, const void *dz, void *dx_, int kind, double eta) {
+    real *w = w_, *dx = dx_;
+    const real *x = x_;
+    nn_index k = 0;
+    for (; k + 4 <= m; k += 4) FN(rows_back)(4, 1, n, w + k * w_row, w_row, x + k, dz, dx + k, (real)eta);
+    for (; k < m; k++) FN(rows_back)(1, 1, n, w + k * w_row, w_row, x + k, dz, dx + k, (real)eta);
+    FN(derive)(m, dx, x, dx, kind);
+}
+
+static void FN(row_products)(nn_index m, nn_index n, const void *w_, nn_index w_row, const void *dz, void *dx_) {
+    real *w = (real *)w_, *dx = dx_; /* only read: nothing is written without update */
+    nn_index k = 0;
+    for (; k + 4 <= m; k += 4) FN(rows_back)(4, 0, n, w + k * w_row, w_row, NULL, dz, dx + k, 0);
+    for (; k < m; k++) FN(rows_back)(1, 0, n, w + k * w_row, w_row, NULL, dz, dx + k, 0);
+}
+
+static void FN(row_update)(nn_index m, nn_index n, void *w_, nn_index w_row, const void *x_, const void *dz_, double eta_) {
+    real *w = w_, eta = (real)eta_;
+    const real *x = x_, *dz = dz_;
+    for (nn_index k = 0; k < m; k++) {
+        real step = eta * x[k], *at = w + k * w_row;
+        nn_index j = 0;
+        for (; j + LANES <= n; j += LANES) FN(store)(at + j, FN(load)(at + j) - FN(load)(dz + j) * step);
+        if (j < n) FN(store_part)(at + j, FN(load_part)(at + j, n - j) - FN(load_part)(dz + j, n - j) * step, n - j);
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ matrix product */
+
+/* Tiles of up to TILE_ROWS x 2 vectors hold their sums in registers over the whole of k; every element of C is one chain of
+ * multiply-adds in the order of k, whatever the tile, so results do not depend on where an element falls. */
+#undef TILE_ROWS
+#if LEVEL_BYTES == 64
+#define TILE_ROWS 14
+#else
+#define TILE_ROWS 6
+#endif
+
+static INLINE void FN(tile)(const int rows, const int nv, const int whole, const nn_product *g, nn_index i0, nn_index j0, nn_index part) {
+    const nn_index a_row = g->a_row, a_col = g->a_col, b_row = g->b_row, c_row = g->c_row, depth = g->k;
+    const real *a = (const real *)g->a + i0 * a_row, *b = (const real *)g->b + j0;
+    real *c = (real *)g->c + i0 * c_row + j0;
+    V sum[TILE_ROWS][2];
+#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
+#define STORE(p, v, x) do { if (whole) FN(store)((p) + (v) * LANES, (x)); else FN(store_part)((p), (x), part); } while (0)
+#define EACH                                  \
+    _Pragma("GCC unroll 16")                  \
+    for (int r = 0; r < rows; r++)            \
+        _Pragma("GCC unroll 2")               \
+        for (int v = 0; v < nv; v++)
+    EACH sum[r][v] = (V){0};
+#pragma GCC unroll 4
+    for (nn_index k = 0; k < depth; k++) {
+        V bk[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++) bk[v] = LOAD(b, v);
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++) {
+            V ark = FN(set)(a[r * a_row]);
+#pragma GCC unroll 2
+            for (int v = 0; v < nv; v++) sum[r][v] += ark * bk[v];
+        }
+        a += a_col;
+        b += b_row;
+    }
+    switch (g->epilogue) {
+    case NN_UPDATE: {
+        const real eta = (real)g->eta;
+        EACH STORE(c + r * c_row, v, LOAD(c + r * c_row, v) - sum[r][v] * eta);
+        return;
+    }
+    case NN_DERIVATIVE: {
+        const real *d = (const real *)g->d + i0 * g->d_row + j0;
+        const nn_index d_row = g->d_row;
+        switch (g->activation) {
+        case NN_TANH: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_TANH)); return;
+        case NN_RELU: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_RELU)); return;
+        case NN_SIGMOID: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_SIGMOID)); return;
+        default: EACH STORE(c + r * c_row, v, sum[r][v]); return;
+        }
+    }
+    default:
+        if (g->bias) {
+            const real *bias = (const real *)g->bias;
+            if (g->bias_down_rows) EACH sum[r][v] += bias[i0 + r];
+            else EACH sum[r][v] += LOAD(bias + j0, v);
+        }
+        if (g->activation == NN_RELU) EACH sum[r][v] = FN(activation)(sum[r][v], NN_RELU);
+        EACH STORE(c + r * c_row, v, sum[r][v]);
+    }
+#undef EACH
+#undef LOAD
+#undef STORE
+}
+
+typedef void FN(tile_function)(const nn_product *, nn_index, nn_index, nn_index);
+#define TILES(rows)                                                                                                          \
+    static NOINLINE void FN(tile_two_##rows)(const nn_product *g, nn_index i, nn_index j, nn_index part) { FN(tile)(rows, 2, 1, g, i, j, part); } \
+    static NOINLINE void FN(tile_one_##rows)(const nn_product *g, nn_index i, nn_index j, nn_index part) { FN(tile)(rows, 1, 1, g, i, j, part); } \
+    static NOINLINE void FN(tile_part_##rows)(const nn_product *g, nn_index i, nn_index j, nn_index part) { FN(tile)(rows, 1, 0, g, i, j, part); }
+#if TILE_ROWS == 14
+#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#else
+#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#endif
+FOR_ROWS(TILES)
+#define TILE_ENTRY(rows) {FN(tile_two_##rows), FN(tile_one_##rows), FN(tile_part_##rows)},
+static FN(tile_function) *const FN(tiles)[TILE_ROWS][3] = {FOR_ROWS(TILE_ENTRY)};
+
+static void FN(product)(const nn_product *g) {
+    if (g->m <= 0 || g->n <= 0) return;
+    const nn_index count = (g->m + TILE_ROWS - 1) / TILE_ROWS; /* rows split evenly: heights differ by one at most */
+    for (nn_index j = 0, width; j < g->n; j += width) {
+        const nn_index left = g->n - j;
+        const int shape = left >= 2 * LANES ? 0 : left >= LANES ? 1 : 2;
+        width = shape == 0 ? 2 * LANES : shape == 1 ? LANES : left;
+        for (nn_index t = 0, i = 0; t < count; t++) {
+            const nn_index next = g->m * (t + 1) / count;
+            FN(tiles)[next - i - 1][shape](g, i, j, width);
+            if (g->epilogue == NN_STORE && (g->activation == NN_TANH || g->activation == NN_SIGMOID))
+                for (nn_index r = i; r < next; r++) {
+                    real *c = (real *)g->c + r * g->c_row + j;
+                    FN(activate)(width, c, c, g->activation);
+                }
+            i = next;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ sums, transpose */
+
+static void FN(sum_rows)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_) {
+    const real *x = x_;
+    real *out = out_;
+    for (nn_index j = 0; j < n; j += LANES) {
+        nn_index part = n - j < LANES ? n - j : LANES;
+        V s = {0};
+        if (part == LANES) for (nn_index i = 0; i < m; i++) s += FN(load)(x + i * x_row + j);
+        else for (nn_index i = 0; i < m; i++) s += FN(load_part)(x + i * x_row + j, part);
+        FN(store_part)(out + j, s, part);
+    }
+}
+
+static void FN(sum_columns)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_) {
+    const real *x = x_;
+    real *out = out_;
+    for (nn_index i = 0; i < m; i++) {
+        V s = {0};
+        nn_index j = 0;
+        for (; j + LANES <= n; j += LANES) s += FN(load)(x + i * x_row + j);
+        if (j < n) s += FN(load_part)(x + i * x_row + j, n - j);
+        out[i] = FN(sum_all)(s)[0];
+    }
+}
+
+static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_, nn_index out_row) {
+    const real *x = x_;
+    real *out = out_;
+    for (nn_index i0 = 0; i0 < m; i0 += 16)
+        for (nn_index j = 0; j < n; j++)
+            for (nn_index i = i0; i < m && i < i0 + 16; i++) out[j * out_row + i] = x[i * x_row + j];
+}
+
+const nn_kernels FN(nn_table) = {
+    .level = TEXT(LEVEL), .type = TEXT(real), .lanes = LANES, .itemsize = sizeof(real), .tile_rows = TILE_ROWS, .tile_columns = 2 * LANES,
+    .product = FN(product), .row_forward = FN(row_forward), .row_backward = FN(row_backward), .row_update = FN(row_update),
+    .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
+    .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
+    .sigmoid_nll = FN(sigmoid_nll), .nll_terms = FN(nll_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),
+    .sum_columns = FN(sum_columns), .transpose = FN(transpose), .all_finite = FN(all_finite),
+};
+
+#undef real
+#undef FN
+#undef LANES
+#undef MANTISSA_BITS
+#undef EXPONENT_BIAS
+#undef C
+#undef V
+#undef I
+#undef ACTIVATE
+#undef DERIVE
+#undef TILES
+#undef FOR_ROWS
+#undef TILE_ENTRY

@@ -1,0 +1,109 @@
+/* The leaf kernels: one table of functions for each pair (instruction-set level, real type).
+ *
+ * Arrays are passed as void* and hold the table's real type; sizes and strides are counted in elements. Kernels allocate
+ * nothing, raise nothing and know no Python. Unless a comment says otherwise, rows are contiguous, outputs are overwritten,
+ * and an output may be the input it is computed from element by element. */
+#ifndef NNCORE_KERNELS_H
+#define NNCORE_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef ptrdiff_t nn_index;
+
+enum nn_activation { NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID };
+
+enum nn_epilogue {
+    NN_STORE,      /* C <- f(A B + bias) */
+    NN_DERIVATIVE, /* C <- (A B) * f'(D), f' written in terms of the outputs D = f(Z) */
+    NN_UPDATE      /* C <- C - eta A B */
+};
+
+/* C (m, n) <- epilogue of A (m, k) B (k, n). A has any strides; rows of B, C and D are contiguous. */
+typedef struct {
+    nn_index m, n, k;
+    const void *a;
+    nn_index a_row, a_col;
+    const void *b;
+    nn_index b_row;
+    void *c;
+    nn_index c_row;
+    int epilogue;
+    int activation;        /* NN_NONE .. NN_SIGMOID */
+    const void *bias;      /* NN_STORE: NULL, or n entries added to every row, or m entries added to every column */
+    int bias_down_rows;    /* 0: bias[j], 1: bias[i] */
+    const void *d;         /* NN_DERIVATIVE: outputs of the activation, (m, n) */
+    nn_index d_row;
+    double eta;            /* NN_UPDATE */
+} nn_product;
+
+/* Softmax and its loss over `batch` samples of `classes` logits. In all four arrays the classes of a sample are contiguous
+ * and *_sample is the other stride, or the samples are contiguous and *_class is. y NULL: softmax alone. */
+typedef struct {
+    nn_index batch, classes;
+    int classes_contiguous;
+    const void *z; nn_index z_sample, z_class;
+    const void *y; nn_index y_sample, y_class;
+    void *p;       nn_index p_sample, p_class;       /* probabilities; may be z, never NULL */
+    void *grad;    nn_index grad_sample, grad_class; /* p - y; may be p */
+    /* The loss of sample j is gap[j] + weight[j] log(1 + rest[j]) nats: weight the sum of y, gap = sum y (max - z), rest the sum
+     * of e^(z - max) over all entries but one maximal one. NULL unless y is given. */
+    void *gap, *weight, *rest;
+} nn_softmax;
+
+typedef struct {
+    const char *level, *type;
+    nn_index lanes, itemsize, tile_rows, tile_columns;
+
+    void (*product)(const nn_product *);
+    /* z (n) <- f(x (m) W (m, n) + bias (n)) for one sample */
+    void (*row_forward)(nn_index m, nn_index n, const void *x, const void *w, nn_index w_row, const void *bias, void *z,
+                        int activation);
+    /* dx (m) <- (W dz) * f'(x); W <- W - eta x dz, one pass over W */
+    void (*row_backward)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const void *dz, void *dx,
+                         int activation, double eta);
+    /* dx (m) <- W dz */
+    void (*row_products)(nn_index m, nn_index n, const void *w, nn_index w_row, const void *dz, void *dx);
+    /* W (m, n) <- W - eta x dz */
+    void (*row_update)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const void *dz, double eta);
+    /* y (n) <- y - eta x */
+    void (*subtract_scaled)(nn_index n, void *y, const void *x, double eta);
+    void (*activate)(nn_index n, const void *z, void *a, int activation);
+    /* dz <- da * f'(z) with f' written in terms of a = f(z) */
+    void (*derive)(nn_index n, const void *da, const void *a, void *dz, int activation);
+    void (*softmax)(const nn_softmax *);
+    /* losses <- gap + weight log(1 + rest) */
+    void (*softmax_losses)(nn_index n, const void *gap, const void *weight, const void *rest, double *losses);
+    /* element by element from logits: grad <- sigmoid(z) - y; returns the summed loss, nats */
+    double (*sigmoid_nll)(nn_index n, const void *z, const void *y, void *grad);
+    /* element by element from probabilities: terms <- -y log p; binary: -(y log p + (1 - y) log(1 - p)); 0 log 0 = 0 */
+    void (*nll_terms)(nn_index n, const void *p, const void *y, void *terms, int binary);
+    void (*apply)(nn_index n, const void *x, void *y, int function); /* NN_EXP, NN_LOG, NN_LOG1P: for tests */
+    /* out (n) <- sums over the rows of x (m, n) when down, else out (m) <- sums over the columns */
+    void (*sum_rows)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out);
+    void (*sum_columns)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out);
+    /* out (n, m) <- transpose of x (m, n) */
+    void (*transpose)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out, nn_index out_row);
+    /* 1 when all are finite */
+    int (*all_finite)(nn_index n, const void *x);
+} nn_kernels;
+
+enum nn_function { NN_EXP, NN_LOG, NN_LOG1P };
+
+/* Levels in rising order; the generic one is always there. */
+enum nn_level { NN_GENERIC, NN_AVX2, NN_AVX512, NN_LEVELS };
+
+const char *nn_level_name(int level);
+int nn_level_usable(int level);
+/* NULL when the level is not in this build. */
+const nn_kernels *nn_table(int level, int is_double);
+
+/* dst (rows, columns; dst_row apart, in elements, float or double) <- src of another native type, strides in bytes. */
+enum nn_type { NN_BOOL, NN_I8, NN_U8, NN_I16, NN_U16, NN_I32, NN_U32, NN_I64, NN_U64, NN_F32, NN_F64 };
+void nn_convert(void *dst, nn_index dst_row, int dst_is_double, nn_index rows, nn_index columns,
+                const char *src, nn_index src_row, nn_index src_column, int src_type);
+/* dst (rows, columns; strides in bytes) <- src of the same type, src_row apart in elements. */
+void nn_write_back(char *dst, nn_index dst_row, nn_index dst_column, int is_double, nn_index rows, nn_index columns,
+                   const void *src, nn_index src_row);
+
+#endif

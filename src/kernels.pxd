@@ -1,0 +1,68 @@
+# The C interface of kernels.h, in Cython's words.
+cdef extern from "kernels.h" nogil:
+    ctypedef Py_ssize_t nn_index
+
+    enum:
+        NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID
+        NN_STORE, NN_DERIVATIVE, NN_UPDATE
+        NN_EXP, NN_LOG, NN_LOG1P
+        NN_LEVELS
+        NN_BOOL, NN_I8, NN_U8, NN_I16, NN_U16, NN_I32, NN_U32, NN_I64, NN_U64, NN_F32, NN_F64
+
+    ctypedef struct nn_product:
+        nn_index m, n, k
+        const void *a
+        nn_index a_row, a_col
+        const void *b
+        nn_index b_row
+        void *c
+        nn_index c_row
+        int epilogue, activation
+        const void *bias
+        int bias_down_rows
+        const void *d
+        nn_index d_row
+        double eta
+
+    ctypedef struct nn_softmax:
+        nn_index batch, classes
+        int classes_contiguous
+        const void *z
+        nn_index z_sample, z_class
+        const void *y
+        nn_index y_sample, y_class
+        void *p
+        nn_index p_sample, p_class
+        void *grad
+        nn_index grad_sample, grad_class
+        void *gap
+        void *weight
+        void *rest
+
+    ctypedef struct nn_kernels:
+        const char *level
+        const char *type
+        nn_index lanes, itemsize, tile_rows, tile_columns
+        void (*product)(const nn_product *) noexcept nogil
+        void (*row_forward)(nn_index, nn_index, const void *, const void *, nn_index, const void *, void *, int) noexcept nogil
+        void (*row_backward)(nn_index, nn_index, void *, nn_index, const void *, const void *, void *, int, double) noexcept nogil
+        void (*row_products)(nn_index, nn_index, const void *, nn_index, const void *, void *) noexcept nogil
+        void (*row_update)(nn_index, nn_index, void *, nn_index, const void *, const void *, double) noexcept nogil
+        void (*subtract_scaled)(nn_index, void *, const void *, double) noexcept nogil
+        void (*activate)(nn_index, const void *, void *, int) noexcept nogil
+        void (*derive)(nn_index, const void *, const void *, void *, int) noexcept nogil
+        void (*softmax)(const nn_softmax *) noexcept nogil
+        void (*softmax_losses)(nn_index, const void *, const void *, const void *, double *) noexcept nogil
+        double (*sigmoid_nll)(nn_index, const void *, const void *, void *) noexcept nogil
+        void (*nll_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
+        void (*apply)(nn_index, const void *, void *, int) noexcept nogil
+        void (*sum_rows)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
+        void (*sum_columns)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
+        void (*transpose)(nn_index, nn_index, const void *, nn_index, void *, nn_index) noexcept nogil
+        int (*all_finite)(nn_index, const void *) noexcept nogil
+
+    const char *nn_level_name(int)
+    int nn_level_usable(int)
+    const nn_kernels *nn_table(int, int)
+    void nn_convert(void *, nn_index, int, nn_index, nn_index, const char *, nn_index, nn_index, int)
+    void nn_write_back(char *, nn_index, nn_index, int, nn_index, nn_index, const void *, nn_index)

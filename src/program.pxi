@@ -1,0 +1,624 @@
+# The network program: a chain of stages trained and run without Python, whatever the layers' sizes.
+#
+# Design
+# - A stage is an optional Linear and an activation. Samples are rows inside: activations are (batch, width) row-major, W (m, n)
+#   row-major, so every pass runs along W's rows. `width` is n rounded up to whole vectors; padding of W, biases and gradients
+#   is zero and stays zero.
+# - The user's W and W0 are the truth whenever Python can run: `bind` reads them into the padded copies, `sync` writes them back.
+#   Where a user's rate function runs at every step, the stages point at the user's own memory instead and nothing is copied.
+# - Training runs in chunks of about CHUNK_SECONDS between looks at signals; a chunk always ends after a whole step, and the
+#   random draws of a chunk are made at its start, so the generator is right whenever Python code runs.
+# - No kernel knows about stages; no stage knows about data types: pointers are bytes, and the table of leaf kernels is that of
+#   the network's type.
+
+cdef double CHUNK_SECONDS = 0.01
+ACTIVATIONS = {"none": NN_NONE, "tanh": NN_TANH, "relu": NN_RELU, "sigmoid": NN_SIGMOID, "softmax": NN_SOFTMAX,
+                   "output_sigmoid": NN_OUTPUT_SIGMOID}
+
+
+cdef struct Stage:
+    Py_ssize_t inputs, outputs
+    Py_ssize_t width       # outputs rounded up to whole vectors: the distance between rows of a and grad
+    int linear, activation
+    char *own_w            # padded copies (inputs, width), (width)
+    char *own_w0
+    char *w                # what the kernels use: the copies, or the user's memory
+    char *w0
+    Py_ssize_t w_row, w_width
+    char *a                # (batch, width) outputs of the activation
+    char *grad             # (batch, width) gradient of the loss with respect to the activation's input
+    char *transposed       # (outputs, width of the stage before) W transposed, while a mini-batch goes back
+
+
+cdef struct Batch:
+    Py_ssize_t size
+    const char *x          # (size, x_row): samples as rows
+    Py_ssize_t x_row
+    const char *y          # (size, y_row)
+    Py_ssize_t y_row
+
+
+cdef struct Source:
+    # an array of samples as columns, read sample by sample into rows of the network's type
+    const char *data
+    Py_ssize_t features, sample_stride, feature_stride  # strides in bytes
+    int type
+    bint direct            # samples are contiguous and of the network's type: no copy
+
+
+cdef class Program:
+    """A Sequential of library modules, compiled. Built by nncore.training, which has checked what it is given."""
+
+    cdef const nn_kernels *k
+    cdef Stage *stages
+    cdef Py_ssize_t count, itemsize, capacity, inputs, outputs, memory_used
+    cdef int type_number, loss
+    cdef bint trains, in_user_memory
+    cdef char *weights_memory
+    cdef char *batch_memory
+    cdef char *x_rows
+    cdef char *y_rows
+    cdef char *bias_grad
+    cdef char *gap
+    cdef char *weight
+    cdef char *rest
+    cdef double *losses
+    cdef list linears
+    cdef list arrays      # the user's W and W0 as last bound, kept alive
+    cdef dict sources     # prepared data of this program's lifetime (one call of the layer API)
+
+    def __cinit__(self, list stages, loss, dtype, inputs):
+        cdef Py_ssize_t i, width, lanes
+        cdef Stage *s
+        self.type_number = cnp.NPY_FLOAT if np.dtype(dtype) == np.float32 else cnp.NPY_DOUBLE
+        self.k = kernels_for(self.type_number)
+        self.itemsize = self.k.itemsize
+        lanes = self.k.lanes
+        self.count = len(stages)
+        self.loss = {None: NN_NONE, "nll": NN_SOFTMAX, "binary_nll": NN_OUTPUT_SIGMOID}[loss]
+        self.trains = loss is not None
+        self.stages = <Stage *>calloc(max(self.count, 1), sizeof(Stage))
+        if self.stages == NULL:
+            raise MemoryError()
+        self.linears, self.arrays, self.sources = [], [], {}
+        self.inputs = width = inputs
+        for i, (linear, activation) in enumerate(stages):
+            s = &self.stages[i]
+            s.activation = ACTIVATIONS[activation]
+            s.linear = linear is not None
+            if s.linear:
+                s.inputs, s.outputs = linear.W.shape
+                self.linears.append(linear)
+            else:
+                s.inputs = s.outputs = width
+            if s.inputs != width:
+                raise ValueError(f"stage {i} must take {width} inputs, got {s.inputs}")
+            width = s.outputs
+            s.width = (width + lanes - 1) // lanes * lanes
+        self.outputs = width
+        self._allocate_weights()
+
+    def __dealloc__(self):
+        free(self.stages)
+        free(self.weights_memory)
+        free(self.batch_memory)
+
+    # -------------------------------------------------------------------------------------------- memory
+
+    cdef char *_carve(self, char *base, Py_ssize_t bytes_):
+        """The next piece of a block, on a cache line of its own; with base NULL only counts."""
+        cdef Py_ssize_t at = self.memory_used
+        self.memory_used += (bytes_ + 63) // 64 * 64
+        return base + at if base != NULL else NULL
+
+    cdef char *_block(self, char **memory) except NULL:
+        """A zeroed block for what _carve has counted, on a cache line's boundary; counting starts anew."""
+        memory[0] = <char *>calloc(self.memory_used + 64, 1)
+        if memory[0] == NULL:
+            raise MemoryError(f"the network program needs {self.memory_used} bytes")
+        self.memory_used = 0
+        return memory[0] + (64 - <size_t>memory[0] % 64) % 64
+
+    cdef void _lay_out_weights(self, char *base):
+        cdef Py_ssize_t i
+        cdef Stage *s
+        for i in range(self.count):
+            s = &self.stages[i]
+            if s.linear:
+                s.own_w = self._carve(base, s.inputs * s.width * self.itemsize)
+                s.own_w0 = self._carve(base, s.width * self.itemsize)
+
+    cdef int _allocate_weights(self) except -1:
+        self.memory_used = 0
+        self._lay_out_weights(NULL)
+        self._lay_out_weights(self._block(&self.weights_memory))
+        return 0
+
+    cdef void _lay_out_batch(self, char *base, Py_ssize_t batch):
+        cdef Py_ssize_t i, widest = 0, lanes = self.k.lanes
+        cdef Stage *s
+        for i in range(self.count):
+            s = &self.stages[i]
+            widest = max(widest, s.width)
+            s.a = self._carve(base, batch * s.width * self.itemsize)
+            if self.trains:
+                s.grad = self._carve(base, batch * s.width * self.itemsize)
+                if s.linear and i > 0 and batch > 1:
+                    s.transposed = self._carve(base, s.outputs * self.stages[i - 1].width * self.itemsize)
+        self.x_rows = self._carve(base, batch * self.inputs * self.itemsize)
+        self.y_rows = self._carve(base, batch * self.outputs * self.itemsize)
+        self.bias_grad = self._carve(base, widest * self.itemsize)
+        self.gap = self._carve(base, batch * self.itemsize)
+        self.weight = self._carve(base, batch * self.itemsize)
+        self.rest = self._carve(base, batch * self.itemsize)
+        self.losses = <double *>self._carve(base, batch * sizeof(double))
+
+    cdef int _reserve(self, Py_ssize_t batch) except -1:
+        """Room for batches of this size."""
+        if batch <= self.capacity:
+            return 0
+        free(self.batch_memory)
+        self.batch_memory = NULL
+        self.capacity = 0
+        self.memory_used = 0
+        self._lay_out_batch(NULL, batch)
+        self._lay_out_batch(self._block(&self.batch_memory), batch)
+        self.capacity = batch
+        return 0
+
+    # -------------------------------------------------------------------------------------------- the user's arrays
+
+    cdef cnp.ndarray _weights(self, str name, object x, Py_ssize_t rows, Py_ssize_t columns, bint written):
+        """The user's array as it is now; Python code may have put another one in its place since."""
+        if (not behaved(x, self.type_number) or cnp.PyArray_NDIM(<cnp.ndarray>x) != 2
+                or cnp.PyArray_DIM(<cnp.ndarray>x, 0) != rows or cnp.PyArray_DIM(<cnp.ndarray>x, 1) != columns
+                or (written and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>x))):
+            given = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+            raise ValueError(f"{name} must stay a writeable {np.dtype(dtype_of(self.type_number))} array of shape ({rows}, {columns}) while its "
+                             f"network runs, got {given}")
+        return <cnp.ndarray>x
+
+    cdef int _bind(self, bint written) except -1:
+        """Read the weights: copy them into the padded rows, or point at the user's memory where its rows allow."""
+        cdef Py_ssize_t i, j = 0
+        cdef Stage *s
+        cdef cnp.ndarray w, w0
+        cdef list arrays = []
+        for i in range(self.count):
+            s = &self.stages[i]
+            if not s.linear:
+                continue
+            linear = self.linears[j]
+            j += 1
+            w = self._weights("W", linear.W, s.inputs, s.outputs, written)
+            w0 = self._weights("W0", linear.W0, s.outputs, 1, written)
+            arrays.append((w, w0))
+            if self.in_user_memory and along(w, 1) and along(w0, 0):
+                s.w, s.w_row, s.w0, s.w_width = <char *>cnp.PyArray_DATA(w), step(w, 0), <char *>cnp.PyArray_DATA(w0), s.outputs
+                continue
+            s.w, s.w_row, s.w0, s.w_width = s.own_w, s.width, s.own_w0, s.width
+            nn_convert(s.w, s.width, self.type_number == cnp.NPY_DOUBLE, s.inputs, s.outputs, <char *>cnp.PyArray_DATA(w),
+                       cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1), NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
+            nn_convert(s.w0, s.width, self.type_number == cnp.NPY_DOUBLE, 1, s.outputs, <char *>cnp.PyArray_DATA(w0),
+                       0, cnp.PyArray_STRIDE(w0, 0), NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
+        self.arrays = arrays
+        return 0
+
+    cdef int _sync(self) except -1:
+        """Write the weights back to the arrays they were read from."""
+        cdef Py_ssize_t i, j = 0
+        cdef Stage *s
+        cdef cnp.ndarray w, w0
+        cdef bint is_double = self.type_number == cnp.NPY_DOUBLE
+        for i in range(self.count):
+            s = &self.stages[i]
+            if not s.linear:
+                continue
+            w, w0 = self.arrays[j]
+            j += 1
+            if s.w != s.own_w:
+                continue
+            nn_write_back(<char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1), is_double,
+                          s.inputs, s.outputs, s.w, s.width)
+            nn_write_back(<char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), is_double, 1, s.outputs, s.w0, s.width)
+        return 0
+
+    cdef Source _source(self, str name, object X, Py_ssize_t samples_read) except *:
+        """How to read X (features, N). Where many samples are read from rows that run along the samples, X is transposed once:
+        a cache line then serves a sample's neighbouring features instead of one."""
+        cdef Source source
+        cdef cnp.ndarray x
+        cdef Py_ssize_t n
+        key = (name, id(X))
+        if key in self.sources:
+            x = self.sources[key][1]
+        else:
+            x = np.asarray(X)
+            if not behaved(x, cnp.PyArray_TYPE(x)) or native_type(x) < 0:
+                x = real_array(name, x, self.type_number)
+            n = cnp.PyArray_DIM(x, 1)
+            if not along(x, 0) and samples_read * TRANSPOSE_SHARE >= n and n > 1:
+                x = self._transposed(x)
+            self.sources[key] = (X, x)
+        source.data = <char *>cnp.PyArray_DATA(x)
+        source.features = cnp.PyArray_DIM(x, 0)
+        source.feature_stride, source.sample_stride = cnp.PyArray_STRIDE(x, 0), cnp.PyArray_STRIDE(x, 1)
+        source.type = native_type(x)
+        source.direct = cnp.PyArray_TYPE(x) == self.type_number and along(x, 0)
+        return source
+
+    cdef object _transposed(self, cnp.ndarray x):
+        cdef cnp.ndarray copy = new_matrix(cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), self.type_number, True)
+        nn_convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(x, 0), self.type_number == cnp.NPY_DOUBLE, cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(x, 0),
+                   <char *>cnp.PyArray_DATA(x), cnp.PyArray_STRIDE(x, 1), cnp.PyArray_STRIDE(x, 0), native_type(x))
+        return copy
+
+    cdef inline const char *_sample(self, const Source *source, Py_ssize_t index, char *room) noexcept nogil:
+        """One sample as a contiguous row of the network's type: its own memory, or a copy in room."""
+        cdef const char *at = source.data + index * source.sample_stride
+        if source.direct:
+            return at
+        nn_convert(room, 0, self.type_number == cnp.NPY_DOUBLE, 1, source.features, at, 0, source.feature_stride, source.type)
+        return room
+
+    cdef void _gather(self, const Source *source, const int64_t *indices, Py_ssize_t count, char *rows) noexcept nogil:
+        cdef Py_ssize_t i, row = source.features * self.itemsize
+        cdef const char *at
+        for i in range(count):
+            at = self._sample(source, indices[i], rows + i * row)
+            if at != rows + i * row:
+                memcpy(rows + i * row, at, row)
+
+    # -------------------------------------------------------------------------------------------- passes
+
+    cdef void _forward(self, const Batch *batch, bint keep_logits) noexcept nogil:
+        """Activations of every stage; the last stage's softmax or sigmoid is left to the loss when keep_logits."""
+        cdef Py_ssize_t i, r, b = batch.size
+        cdef Stage *s
+        cdef const char *x = batch.x
+        cdef Py_ssize_t x_row = batch.x_row
+        cdef nn_product g
+        cdef int activation
+        for i in range(self.count):
+            s = &self.stages[i]
+            activation = s.activation
+            if activation == NN_SOFTMAX or activation == NN_OUTPUT_SIGMOID:
+                activation = NN_NONE
+            if s.linear:
+                if b == 1:
+                    self.k.row_forward(s.inputs, s.w_width, x, s.w, s.w_row, s.w0, s.a, activation)
+                else:
+                    g.m, g.n, g.k = b, s.w_width, s.inputs
+                    g.a, g.a_row, g.a_col = x, x_row, 1
+                    g.b, g.b_row = s.w, s.w_row
+                    g.c, g.c_row = s.a, s.width
+                    g.epilogue, g.activation = NN_STORE, activation
+                    g.bias, g.bias_down_rows = s.w0, 0
+                    self.k.product(&g)
+            else:
+                for r in range(b):
+                    self.k.activate(s.outputs, x + r * x_row * self.itemsize, s.a + r * s.width * self.itemsize, activation)
+            if not (keep_logits and i == self.count - 1):
+                self._output_units(s, b)
+            x, x_row = s.a, s.width
+
+    cdef void _output_units(self, Stage *s, Py_ssize_t b) noexcept nogil:
+        cdef Py_ssize_t r
+        if s.activation == NN_SOFTMAX:
+            self._softmax(s, b, NULL, 0)
+        elif s.activation == NN_OUTPUT_SIGMOID:
+            for r in range(b):
+                self.k.activate(s.outputs, s.a + r * s.width * self.itemsize, s.a + r * s.width * self.itemsize, NN_SIGMOID)
+
+    cdef void _softmax(self, Stage *s, Py_ssize_t b, const char *y, Py_ssize_t y_row) noexcept nogil:
+        cdef nn_softmax f
+        f.batch, f.classes, f.classes_contiguous = b, s.outputs, 1
+        f.z, f.z_sample, f.z_class = s.a, s.width, 1
+        f.p, f.p_sample, f.p_class = s.a, s.width, 1
+        f.y, f.y_sample, f.y_class = y, y_row, 1
+        f.grad, f.grad_sample, f.grad_class = s.grad, s.width, 1
+        f.gap, f.weight, f.rest = self.gap, self.weight, self.rest
+        self.k.softmax(&f)
+
+    cdef bint _output_gradient(self, const Batch *batch, double *total) noexcept nogil:
+        """Gradient of the loss with respect to the last logits; adds the losses to *total unless NULL. False: not finite."""
+        cdef Stage *s = &self.stages[self.count - 1]
+        cdef Py_ssize_t r, b = batch.size, size = self.itemsize
+        cdef double loss = 0
+        if self.loss == NN_SOFTMAX:
+            self._softmax(s, b, batch.y, batch.y_row)
+            if total == NULL:
+                return self.k.all_finite(b, self.gap) and self.k.all_finite(b, self.rest)
+            self.k.softmax_losses(b, self.gap, self.weight, self.rest, self.losses)
+        else:
+            for r in range(b):
+                self.losses[r] = self.k.sigmoid_nll(s.outputs, s.a + r * s.width * size, batch.y + r * batch.y_row * size, s.grad + r * s.width * size)
+        for r in range(b):
+            loss += self.losses[r]
+        if total != NULL:
+            total[0] += loss
+        return isfinite(loss)
+
+    cdef void _backward(self, const Batch *batch, double eta) noexcept nogil:
+        """Gradients from the last stage to the first, each stage's weights updated as soon as its input gradient is known."""
+        cdef Py_ssize_t i, r, b = batch.size
+        cdef Stage *s
+        cdef Stage *before
+        cdef const char *x
+        cdef Py_ssize_t x_row
+        cdef int activation = NN_NONE
+        cdef nn_product g
+        for i in range(self.count - 1, -1, -1):
+            s = &self.stages[i]
+            before = NULL
+            x, x_row = batch.x, batch.x_row
+            if i > 0:
+                before = &self.stages[i - 1]
+                x, x_row = before.a, before.width
+                activation = before.activation  # output units hand the gradient through
+                if activation == NN_SOFTMAX or activation == NN_OUTPUT_SIGMOID:
+                    activation = NN_NONE
+            if not s.linear:
+                if before == NULL:
+                    return
+                for r in range(b):
+                    self.k.derive(s.inputs, s.grad + r * s.width * self.itemsize, before.a + r * before.width * self.itemsize,
+                                  before.grad + r * before.width * self.itemsize, activation)
+                continue
+            if b == 1:
+                if before != NULL:
+                    self.k.row_backward(s.inputs, s.w_width, s.w, s.w_row, x, s.grad, before.grad, activation, eta)
+                else:
+                    self.k.row_update(s.inputs, s.w_width, s.w, s.w_row, x, s.grad, eta)
+                self.k.subtract_scaled(s.w_width, s.w0, s.grad, eta)
+                continue
+            if before != NULL:
+                self.k.transpose(s.inputs, s.outputs, s.w, s.w_row, s.transposed, before.width)
+                g.m, g.n, g.k = b, before.width, s.outputs
+                g.a, g.a_row, g.a_col = s.grad, s.width, 1
+                g.b, g.b_row = s.transposed, before.width
+                g.c, g.c_row = before.grad, before.width
+                g.epilogue, g.activation = NN_DERIVATIVE, activation
+                g.d, g.d_row = before.a, before.width
+                self.k.product(&g)
+            g.m, g.n, g.k = s.inputs, s.w_width, b
+            g.a, g.a_row, g.a_col = x, 1, x_row
+            g.b, g.b_row = s.grad, s.width
+            g.c, g.c_row = s.w, s.w_row
+            g.epilogue, g.eta = NN_UPDATE, eta
+            self.k.product(&g)
+            self.k.sum_rows(b, s.w_width, s.grad, s.width, self.bias_grad)
+            self.k.subtract_scaled(s.w_width, s.w0, self.bias_grad, eta)
+
+    # -------------------------------------------------------------------------------------------- training
+
+    cdef Py_ssize_t _run_samples(self, const Source *x, const Source *y, const int64_t *draws, Py_ssize_t steps, const double *rates) noexcept nogil:
+        """Steps of one sample each. Returns the first step (from 1) whose loss is not finite, or 0."""
+        cdef Py_ssize_t t, bad = 0
+        cdef Batch batch
+        batch.size, batch.x_row, batch.y_row = 1, self.inputs, self.outputs
+        for t in range(steps):
+            batch.x = self._sample(x, draws[t], self.x_rows)
+            batch.y = self._sample(y, draws[t], self.y_rows)
+            self._forward(&batch, True)
+            if not self._output_gradient(&batch, NULL) and bad == 0:
+                bad = t + 1
+            self._backward(&batch, rates[t])
+        return bad
+
+    cdef Py_ssize_t _run_batches(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
+                                 const double *rates, bint mean, bint check, double *total) noexcept nogil:
+        """Steps of up to `size` samples each. Returns the first step (from 1) whose loss, or with check whose updated weights, are
+        not finite, after undoing nothing; else 0."""
+        cdef Py_ssize_t at = 0, t = 0
+        cdef Batch batch
+        batch.x_row, batch.y_row = self.inputs, self.outputs
+        while at < count:
+            batch.size = min(size, count - at)
+            self._gather(x, order + at, batch.size, self.x_rows)
+            self._gather(y, order + at, batch.size, self.y_rows)
+            batch.x, batch.y = self.x_rows, self.y_rows
+            self._forward(&batch, True)
+            if not self._output_gradient(&batch, total):
+                return t + 1
+            self._backward(&batch, rates[t] / batch.size if mean else rates[t])
+            at += batch.size
+            t += 1
+            if check and not self._weights_finite():
+                return t
+        return 0
+
+    cdef bint _weights_finite(self) noexcept nogil:
+        cdef Py_ssize_t i
+        cdef Stage *s
+        for i in range(self.count):
+            s = &self.stages[i]
+            if s.linear and not (self.k.all_finite(s.inputs * s.width, s.own_w) and self.k.all_finite(s.outputs, s.own_w0)):
+                return False
+        return True
+
+    def sgd(self, X, Y, iters, rate, on_nonfinite):
+        """`iters` steps of stochastic gradient descent, each on one sample drawn by np.random.randint(N).
+
+        rate is η: a number, a nncore.schedules.Schedule, or a function of t = 1, 2, ...; on_nonfinite(t) is called once, for the
+        first step whose loss is not finite, and training goes on.
+        """
+        cdef Py_ssize_t t = 0, total = iters, chunk = 1, bad
+        cdef Source x = self._source("X", X, total), y = self._source("Y", Y, total)
+        cdef cnp.ndarray draws, rates
+        cdef double seconds
+        cdef bint told = False, user_rate = callable(rate) and not hasattr(rate, "values")
+        n = X.shape[1]
+        randint = np.random.randint
+        self._reserve(1)
+        self.in_user_memory = user_rate
+        while t < total:
+            if not user_rate:
+                chunk = min(chunk, total - t)
+                draws = np.asarray(randint(n, size=chunk), dtype=np.int64)
+                rates = step_sizes(rate, t + 1, chunk)
+            else:
+                # the course's order: the draw comes first, and η(t) sees the weights before step t
+                draws = np.array([randint(n)], dtype=np.int64)
+                rates = np.array([rate(t + 1)], dtype=np.float64)
+            self._bind(True)
+            seconds = now()
+            with nogil:
+                bad = self._run_samples(&x, &y, <int64_t *>cnp.PyArray_DATA(draws), chunk, <double *>cnp.PyArray_DATA(rates))
+            seconds = now() - seconds
+            self._sync()
+            if bad and not told:
+                told = True
+                on_nonfinite(t + bad)
+            t += chunk
+            PyErr_CheckSignals()
+            if not user_rate:
+                chunk = next_chunk(chunk, seconds)
+
+    def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean):
+        """One pass over the sample indices `order` in batches; returns the loss summed over all samples, each before its update.
+
+        FloatingPointError on divergence, with the weights as they were after the last step that left all of them finite.
+        """
+        cdef Py_ssize_t count = cnp.PyArray_SIZE(order), size = batch_size, at = 0, t = t0, chunk = 1, steps, here, bad
+        cdef Source x = self._source("X", X, count), y = self._source("Y", Y, count)
+        cdef cnp.ndarray rates
+        cdef double total = 0, chunk_total, seconds
+        cdef const int64_t *indices
+        cdef bint user_rate = callable(rate) and not hasattr(rate, "values"), averaged = mean
+        order = np.ascontiguousarray(order, dtype=np.int64)
+        indices = <const int64_t *>cnp.PyArray_DATA(order)
+        self._reserve(min(size, max(count, 1)))
+        self.in_user_memory = False
+        while at < count:
+            steps = min(1 if user_rate else chunk, (count - at + size - 1) // size)
+            here = min(steps * size, count - at)
+            rates = step_sizes(rate, t + 1, steps)
+            self._bind(True)
+            chunk_total = 0
+            seconds = now()
+            with nogil:
+                bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, False, &chunk_total)
+                if bad == 0 and not self._weights_finite():
+                    bad = steps
+            seconds = now() - seconds
+            if bad:
+                # the user's arrays still hold the weights of the chunk's start: run again to find the step, then up to it
+                self._bind(True)
+                bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, True, &chunk_total)
+                self._bind(True)
+                self._run_batches(&x, &y, indices + at, (bad - 1) * size, size, <double *>cnp.PyArray_DATA(rates), averaged, False, &chunk_total)
+                self._sync()
+                raise FloatingPointError(f"training diverged at step {t + bad}: the loss or a weight is no longer finite; the weights are "
+                                         f"those after step {t + bad - 1}; a smaller lrate may help")
+            self._sync()
+            total += chunk_total
+            at += here
+            t += steps
+            PyErr_CheckSignals()
+            chunk = next_chunk(chunk, seconds)
+        return total
+
+    # -------------------------------------------------------------------------------------------- prediction
+
+    def run(self, X, Y=None):
+        """(P, losses): the outputs (n, N), Fortran-ordered, and with Y the loss of every sample from its logits, (N,) float64."""
+        cdef Py_ssize_t n = X.shape[1], at = 0, size = min(n, 128), i, row
+        self.sources.clear()
+        cdef Source x = self._source("X", X, 0), y
+        cdef Batch batch
+        cdef bint with_loss = Y is not None
+        cdef cnp.ndarray P = new_matrix(self.outputs, n, self.type_number, True)
+        cdef cnp.ndarray losses = np.empty(n, np.float64) if with_loss else None
+        cdef char *p
+        cdef double *out = NULL
+        cdef int64_t[128] indices
+        cdef Stage *last = &self.stages[self.count - 1]
+        if with_loss:
+            y = self._source("Y", Y, 0)
+            out = <double *>cnp.PyArray_DATA(losses)
+        self._reserve(max(size, 1))
+        self.in_user_memory = False
+        self._bind(False)
+        p = <char *>cnp.PyArray_DATA(P)
+        row = self.outputs * self.itemsize
+        batch.x_row, batch.y_row = self.inputs, self.outputs
+        while at < n:
+            batch.size = min(size, n - at)
+            for i in range(batch.size):
+                indices[i] = at + i
+            with nogil:
+                if x.direct and x.sample_stride > 0 and x.sample_stride % self.itemsize == 0:
+                    batch.x, batch.x_row = x.data + at * x.sample_stride, x.sample_stride // self.itemsize
+                else:
+                    self._gather(&x, indices, batch.size, self.x_rows)
+                    batch.x, batch.x_row = self.x_rows, self.inputs
+                self._forward(&batch, with_loss)
+                if with_loss:
+                    self._gather(&y, indices, batch.size, self.y_rows)
+                    batch.y = self.y_rows
+                    self._losses_and_outputs(&batch, out + at)
+                for i in range(batch.size):
+                    memcpy(p + (at + i) * row, last.a + i * last.width * self.itemsize, row)
+            at += batch.size
+            PyErr_CheckSignals()
+        return P, losses
+
+    cdef void _losses_and_outputs(self, const Batch *batch, double *out) noexcept nogil:
+        cdef Stage *s = &self.stages[self.count - 1]
+        cdef double total = 0
+        self._output_gradient(batch, &total)
+        memcpy(out, self.losses, batch.size * sizeof(double))
+        if self.loss != NN_SOFTMAX:  # the softmax kernel has left the probabilities in place of the logits
+            self._output_units(s, batch.size)
+
+
+# A strided column costs a cache miss for each feature; a transposing copy of all N columns costs about as much as reading
+# N / TRANSPOSE_SHARE of them one by one (measured with 784 x 10 000 float64 and float32 arrays).
+cdef Py_ssize_t TRANSPOSE_SHARE = 4
+
+
+cdef int native_type(cnp.ndarray x) noexcept:
+    """The array's type as nn_convert knows it, or -1."""
+    cdef int t = cnp.PyArray_TYPE(x)
+    if t == cnp.NPY_BOOL:
+        return NN_BOOL
+    if t == cnp.NPY_FLOAT:
+        return NN_F32
+    if t == cnp.NPY_DOUBLE:
+        return NN_F64
+    if cnp.PyArray_ISINTEGER(x):
+        size = cnp.PyArray_ITEMSIZE(x)
+        if cnp.PyArray_ISSIGNED(x):
+            return NN_I8 if size == 1 else NN_I16 if size == 2 else NN_I32 if size == 4 else NN_I64
+        return NN_U8 if size == 1 else NN_U16 if size == 2 else NN_U32 if size == 4 else NN_U64
+    return -1
+
+
+cdef cnp.ndarray step_sizes(object rate, Py_ssize_t first, Py_ssize_t count):
+    """η(first) .. η(first + count − 1) as float64."""
+    if hasattr(rate, "values"):
+        return np.ascontiguousarray(rate.values(first, count), dtype=np.float64)
+    if callable(rate):
+        return np.array([rate(first + i) for i in range(count)], dtype=np.float64)
+    return np.full(count, rate, dtype=np.float64)
+
+
+cdef extern from *:
+    """
+    #include <time.h>
+    static double nncore_now(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    }
+    """
+    double now "nncore_now"() nogil
+
+
+cdef Py_ssize_t next_chunk(Py_ssize_t steps, double seconds) noexcept:
+    """Steps that should take about CHUNK_SECONDS, growing at most eightfold at a time."""
+    cdef double wanted = 8.0 * steps
+    if seconds > 0 and steps * CHUNK_SECONDS / seconds < wanted:
+        wanted = steps * CHUNK_SECONDS / seconds
+    return max(1, min(<Py_ssize_t>wanted, 1 << 20))

@@ -1,0 +1,94 @@
+/* The words of a vector language for one level and one real type: load, store, part of a vector, maximum, scaling by 2^n.
+ *
+ * Included once for each (level, real) by kernel_body.h, after real, V, I, FN, LANES and DOUBLE are defined. Everything else is
+ * written in the arithmetic operators of gcc's and clang's vector extensions. */
+
+/* x - 0 is x for every x, so this folds to a plain broadcast; x + 0 would not (-0). */
+static INLINE V FN(set)(real x) { V zero = {0}; return x - zero; }
+static INLINE I FN(seti)(FN(int) x) { I zero = {0}; return x - zero; }
+static INLINE V FN(load)(const real *p) { V v; __builtin_memcpy(&v, p, sizeof v); return v; }
+static INLINE void FN(store)(real *p, V v) { __builtin_memcpy(p, &v, sizeof v); }
+static INLINE V FN(select)(I mask, V yes, V no) { return (V)(((I)yes & mask) | ((I)no & ~mask)); }
+static INLINE I FN(iota)(void) { I v; for (int i = 0; i < LANES; i++) v[i] = i; return v; }
+static INLINE I FN(first)(nn_index n) { return FN(iota)() < FN(seti)((FN(int))n); }
+
+/* load_part, store_part: the first n lanes, 0 <= n <= LANES; memory beyond them is not touched, lanes beyond them are 0.
+ * max(a, b) is a > b ? a : b, so that a NaN in b passes. scale(x, n) is x 2^n for whole n in [-2098, 2098]. */
+#if LEVEL_BYTES == 64 && !DOUBLE
+#define PART ((__mmask16)_bzhi_u32(0xffff, (unsigned)n))
+static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm512_maskz_loadu_ps(PART, p); }
+static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm512_mask_storeu_ps(p, PART, (__m512)v); }
+static INLINE V FN(max)(V a, V b) { return (V)_mm512_max_ps((__m512)a, (__m512)b); }
+static INLINE V FN(scale)(V x, V n) { return (V)_mm512_scalef_ps((__m512)x, (__m512)n); }
+#undef PART
+#elif LEVEL_BYTES == 64 && DOUBLE
+#define PART ((__mmask8)_bzhi_u32(0xff, (unsigned)n))
+static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm512_maskz_loadu_pd(PART, p); }
+static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm512_mask_storeu_pd(p, PART, (__m512d)v); }
+static INLINE V FN(max)(V a, V b) { return (V)_mm512_max_pd((__m512d)a, (__m512d)b); }
+static INLINE V FN(scale)(V x, V n) { return (V)_mm512_scalef_pd((__m512d)x, (__m512d)n); }
+#undef PART
+#else
+#if LEVEL_BYTES == 32 && !DOUBLE
+static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskload_ps(p, (__m256i)FN(first)(n)); }
+static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_maskstore_ps(p, (__m256i)FN(first)(n), (__m256)v); }
+static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_ps((__m256)a, (__m256)b); }
+#elif LEVEL_BYTES == 32 && DOUBLE
+static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskload_pd(p, (__m256i)FN(first)(n)); }
+static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_maskstore_pd(p, (__m256i)FN(first)(n), (__m256d)v); }
+static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_pd((__m256d)a, (__m256d)b); }
+#else
+static INLINE V FN(load_part)(const real *p, nn_index n) {
+    V v = {0};
+    for (int i = 0; i < LANES; i++) if (i < n) v[i] = p[i];
+    return v;
+}
+static INLINE void FN(store_part)(real *p, V v, nn_index n) {
+    for (int i = 0; i < LANES; i++) if (i < n) p[i] = v[i];
+}
+static INLINE V FN(max)(V a, V b) { return FN(select)(a > b, a, b); }
+#endif
+/* 2^n as a product of two normal powers: exact, and one rounding where the result is subnormal. n may be NaN. */
+static INLINE V FN(scale)(V x, V n) {
+    I whole = __builtin_convertvector(n, I), half = whole >> 1;
+    V low = (V)((half + EXPONENT_BIAS) << MANTISSA_BITS), high = (V)((whole - half + EXPONENT_BIAS) << MANTISSA_BITS);
+    return x * low * high;
+}
+#endif
+
+/* Sums and maxima over the lanes, by halves: the same order at every width. */
+#if LANES == 16
+#define SHUFFLE_DOWN(v, s) __builtin_shufflevector(v, v, (0+s)&15, (1+s)&15, (2+s)&15, (3+s)&15, (4+s)&15, (5+s)&15, (6+s)&15, \
+    (7+s)&15, (8+s)&15, (9+s)&15, (10+s)&15, (11+s)&15, (12+s)&15, (13+s)&15, (14+s)&15, (15+s)&15)
+#elif LANES == 8
+#define SHUFFLE_DOWN(v, s) __builtin_shufflevector(v, v, (0+s)&7, (1+s)&7, (2+s)&7, (3+s)&7, (4+s)&7, (5+s)&7, (6+s)&7, (7+s)&7)
+#elif LANES == 4
+#define SHUFFLE_DOWN(v, s) __builtin_shufflevector(v, v, (0+s)&3, (1+s)&3, (2+s)&3, (3+s)&3)
+#else
+#define SHUFFLE_DOWN(v, s) __builtin_shufflevector(v, v, (0+s)&1, (1+s)&1)
+#endif
+static INLINE V FN(sum_all)(V v) { /* the sum in every lane */
+#if LANES > 8
+    v = v + SHUFFLE_DOWN(v, 8);
+#endif
+#if LANES > 4
+    v = v + SHUFFLE_DOWN(v, 4);
+#endif
+#if LANES > 2
+    v = v + SHUFFLE_DOWN(v, 2);
+#endif
+    return v + SHUFFLE_DOWN(v, 1);
+}
+static INLINE V FN(max_all)(V v) {
+#if LANES > 8
+    v = FN(max)(v, SHUFFLE_DOWN(v, 8));
+#endif
+#if LANES > 4
+    v = FN(max)(v, SHUFFLE_DOWN(v, 4));
+#endif
+#if LANES > 2
+    v = FN(max)(v, SHUFFLE_DOWN(v, 2));
+#endif
+    return FN(max)(v, SHUFFLE_DOWN(v, 1));
+}
+#undef SHUFFLE_DOWN

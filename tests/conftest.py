@@ -1,0 +1,45 @@
+"""Fixtures of all tests: instruction-set levels, types, and the seed of NumPy's global generator put back."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the importlib mode of pytest leaves the tests' shared module unfindable
+
+from support import DTYPES, LEVELS  # noqa: E402
+
+from nncore import _core  # noqa: E402
+
+
+@pytest.fixture(params=LEVELS)
+def isa(request):
+    """Each instruction-set level of this processor in turn; the live one comes back afterwards."""
+    if request.param not in _core.isa_levels():
+        pytest.skip(f"this processor has no {request.param}")
+    before = _core.get_isa()
+    _core.set_isa(request.param)
+    yield request.param
+    _core.set_isa(before)
+
+
+@pytest.fixture(params=DTYPES, ids=lambda t: t.__name__)
+def dtype(request):
+    return request.param
+
+
+@pytest.fixture(params=["numpy", "compiled"])
+def kernels(request):
+    """The module of kernels of each backend."""
+    from nncore.kernels import compiled, numpy_kernels
+
+    return {"numpy": numpy_kernels, "compiled": compiled}[request.param]
+
+
+@pytest.fixture(autouse=True)
+def _generator_state():
+    """No test leaves the global generator other than it found it."""
+    state = np.random.get_state()
+    yield
+    np.random.set_state(state)

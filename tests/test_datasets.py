@@ -1,0 +1,283 @@
+"""The data sets: embedded digits, the three file formats and what is wrong with damaged ones, the course's toy sets."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nncore import datasets
+
+COURSE = ["super_simple_separable", "super_simple_separable_through_origin", "xor", "xor_more", "hard"]
+
+
+def idx(array, kind=8):
+    """The bytes of an idx file of unsigned bytes."""
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return bytes([0, 0, kind, array.ndim]) + sizes + array.astype(np.uint8).tobytes()
+
+
+@pytest.fixture
+def images():
+    return np.arange(10 * 2 * 3, dtype=np.uint8).reshape(10, 2, 3)
+
+
+@pytest.fixture
+def labels():
+    return np.arange(10, dtype=np.uint8) % 3
+
+
+# ---------------------------------------------------------------- digits and the split
+
+def test_digits_are_the_uci_images():
+    X, labels = datasets.load_digits()
+    assert X.shape == (64, 1797) and X.dtype == np.uint8 and X.flags.f_contiguous
+    assert labels.shape == (1797,) and labels.dtype == np.int64
+    assert (X.min(), X.max()) == (0, 16)
+    assert np.bincount(labels).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert X[:8, 0].tolist() == [0, 0, 5, 13, 9, 1, 0, 0]
+    assert int(X.sum(dtype=np.int64)) == 561718
+
+
+def test_split_is_the_documented_permutation():
+    order = np.random.default_rng(0).permutation(1797)
+    train, test = datasets.split_indices(1797)
+    assert np.array_equal(train, order[:1437]) and np.array_equal(test, order[1437:])
+    assert [len(part) for part in datasets.split_indices(10000)] == [8000, 2000]
+    X, labels = datasets.load_digits()
+    X_train, labels_train, X_test, labels_test = datasets.load_split("digits")
+    assert np.array_equal(X_train, X[:, train]) and np.array_equal(labels_train, labels[train])
+    assert np.array_equal(X_test, X[:, test]) and np.array_equal(labels_test, labels[test])
+    assert X_train.flags.f_contiguous and X_test.flags.f_contiguous
+
+
+def test_part_must_exist():
+    with pytest.raises(ValueError, match="^part must be all, train or test, got 'valid'$"):
+        datasets.load_digits(part="valid")
+
+
+# ---------------------------------------------------------------- idx
+
+@pytest.mark.parametrize("names", ["t10k-images-idx3-ubyte t10k-labels-idx1-ubyte",
+                                   "train-images.idx3-ubyte train-labels.idx1-ubyte",
+                                   "train-images-idx3-ubyte.gz train-labels-idx1-ubyte.gz",
+                                   "test-images-idx3-ubyte.gz test-labels-idx1-ubyte"])
+def test_idx_folder(tmp_path, images, labels, names):
+    for name, array in zip(names.split(), (images, labels), strict=True):
+        content = idx(array)
+        (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    X, read = datasets.load_idx(tmp_path)
+    assert np.array_equal(X, images.reshape(10, 6).T) and X.dtype == np.uint8 and X.flags.f_contiguous
+    assert X.flags.writeable and np.array_equal(read, labels) and read.dtype == np.int64
+    assert datasets.load_idx(tmp_path, part="test")[0].shape == (6, 2)
+
+
+def test_idx_folder_with_both_parts_keeps_them(tmp_path, images, labels):
+    for part, count in (("train", 7), ("t10k", 3)):
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(images[:count]))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx(labels[:count]))
+    assert datasets.load_idx(tmp_path, part="train")[0].shape == (6, 7)
+    assert datasets.load_idx(tmp_path, part="test")[0].shape == (6, 3)
+    assert [array.shape for array in datasets.load_idx(tmp_path)] == [(6, 10), (10,)]
+    assert [array.shape for array in datasets.load_split(tmp_path)] == [(6, 7), (7,), (6, 3), (3,)]
+
+
+def test_idx_images_without_labels(tmp_path, images):
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(images))
+    assert datasets.load_idx(tmp_path)[1] is None
+    with pytest.raises(ValueError, match="must hold labels to train on, got samples only"):
+        datasets.load_split(tmp_path)
+
+
+@pytest.mark.parametrize("images_file, labels_file, message", [
+    (lambda i: gzip.compress(idx(i))[:-20], lambda y: idx(y), "must be a whole gzip file, got a damaged one"),
+    (lambda i: gzip.compress(idx(i))[:12] + b"!!!!!!" * 9, lambda y: idx(y), "must be a whole gzip file"),
+    (lambda i: idx(i, kind=9), lambda y: idx(y), "must start with the idx magic number 00000803 .* got 00000903"),
+    (lambda i: b"", lambda y: idx(y), "got an empty file"),
+    (lambda i: idx(i)[:9], lambda y: idx(y), "must hold 3 sizes after the magic number, got a file of 9 bytes"),
+    (lambda i: idx(i)[:-1], lambda y: idx(y), "must hold 60 bytes of data as its header says .* got 59"),
+    (lambda i: idx(i) + b"x", lambda y: idx(y), "must hold 60 bytes .* got 61"),
+    (lambda i: idx(i[:0]), lambda y: idx(y[:0]), "must hold at least one sample"),
+    (lambda i: idx(i), lambda y: idx(y[:9]), "as many labels as images, got 10 images in .* and 9 labels"),
+    (lambda i: idx(i), lambda y: idx(np.tile(y, (2, 1))), "must start with the idx magic number 00000801"),
+])
+def test_damaged_idx(tmp_path, images, labels, images_file, labels_file, message):
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(images_file(images))
+    (tmp_path / "t10k-labels-idx1-ubyte").write_bytes(labels_file(labels))
+    with pytest.raises(ValueError, match=message) as refused:
+        datasets.load_idx(tmp_path)
+    assert str(tmp_path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_folder_without_idx_files(tmp_path):
+    with pytest.raises(ValueError, match="must hold idx files such as"):
+        datasets.load(tmp_path)
+
+
+# ---------------------------------------------------------------- npz
+
+def test_npz(tmp_path, images, labels):
+    path = tmp_path / "data.npz"
+    np.savez_compressed(path, X=images, y=labels.reshape(-1, 1).astype(float))
+    X, read = datasets.load_npz(path)
+    assert np.array_equal(X, images.reshape(10, 6).T) and X.dtype == np.uint8 and np.array_equal(read, labels)
+    np.savez(path, X_train=images[:7], Y_train=labels[:7], X_test=images[7:], Y_test=labels[7:])
+    assert [array.shape for array in datasets.load_split(path)] == [(6, 7), (7,), (6, 3), (3,)]
+    np.savez(path, x=np.asfortranarray(images.reshape(10, 6)))
+    X, read = datasets.load(path)
+    assert X.flags.f_contiguous and read is None
+
+
+@pytest.mark.parametrize("arrays, message", [
+    ({"A": np.ones(3), "b": np.ones(3)}, "must hold arrays X and y, or x_train and y_train, got A, b"),
+    ({}, "must hold arrays X and y, or x_train and y_train, got none"),
+    ({"X": np.ones((4, 3)), "y": np.zeros(3)}, r"one label a sample .* got 4 samples and labels of shape \(3,\)"),
+    ({"X": np.ones((3, 4)), "y": np.eye(3)}, "one label a sample"),
+    ({"X": np.ones(3), "y": np.zeros(3)}, r"must hold samples of shape \(N, features\)"),
+    ({"X": np.ones((0, 3)), "y": np.zeros(0)}, "must hold at least one sample"),
+    ({"X": np.array([[1.0, np.nan], [3, 4]]), "y": [0, 1]}, "must hold finite numbers, got nan in sample 1, feature 2"),
+    ({"X": np.ones((2, 2)), "y": [0, 0.5]}, "must hold integers as labels, got 0.5 for sample 2"),
+    ({"X": np.ones((2, 2)), "y": [0, np.inf]}, "must hold integers as labels, got inf for sample 2"),
+    ({"X": np.ones((2, 2)), "y": ["a", "b"]}, "must hold integers as labels, got dtype <U1"),
+    ({"X": np.ones((2, 2), complex), "y": [0, 1]}, "must hold real numbers as samples, got dtype complex128"),
+    ({"X": np.array([[{}, {}]]), "y": [0]}, "must be an .npz file of plain arrays, got Object arrays"),
+    ({"x_train": np.ones((2, 2)), "x_test": np.ones((2, 3))}, "same features in both parts, got 2 to train and 3"),
+])
+def test_unusable_npz(tmp_path, arrays, message):
+    path = tmp_path / "data.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=message) as refused:
+        datasets.load(path)
+    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 and no more", b"no zip at all", None])
+def test_damaged_npz(tmp_path, content):
+    path = tmp_path / "data.npz"
+    if content is None:
+        np.savez(path, X=np.ones((50, 50)), y=np.zeros(50))
+        content = bytearray(path.read_bytes())
+        content[300:320] = bytes(20)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="must be an .npz file of plain arrays, got "):
+        datasets.load_npz(path)
+
+
+def test_single_array_is_no_npz(tmp_path):
+    path = tmp_path / "data.npz"
+    with open(path, "wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(ValueError, match="got a single array"):
+        datasets.load_npz(path)
+
+
+# ---------------------------------------------------------------- csv
+
+@pytest.mark.parametrize("text, options", [
+    ("1,2.5,0\n3,4,1\n", {}),
+    ("a,b,c\r\n1,2.5,0\r\n3,4,1\r\n", {}),
+    ("Label,b,c\n0,1,2.5\n1,3,4\n", {}),
+    ("b;class;c\n1;0;2.5\n3;1;4\n", {}),
+    ("0,1,2.5\n\n1,3,4", {"label": "first"}),
+    ("label,b,c\n1,2.5,0\n3,4,1\n", {"label": "last"}),
+    ("\ufeff1\t2.5\t0\n3\t4\t1\n", {}),
+    ('"1","2.5","0"\n"3","4","1"\n', {"features": 2}),
+])
+def test_csv(tmp_path, text, options):
+    for name, content in (("data.csv", text.encode()), ("data.csv.gz", gzip.compress(text.encode()))):
+        path = tmp_path / name
+        path.write_bytes(content)
+        X, labels = datasets.load_csv(path, **options)
+        assert X.tolist() == [[1, 3], [2.5, 4]] and X.flags.f_contiguous and labels.tolist() == [0, 1]
+
+
+def test_csv_without_labels(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("1,2\n3,4\n5,6\n")
+    for options in ({"label": "none"}, {"features": 2}):
+        X, labels = datasets.load(path, **options)
+        assert X.tolist() == [[1, 3, 5], [2, 4, 6]] and labels is None
+
+
+@pytest.mark.parametrize("text, message", [
+    ("", "must hold lines of numbers, got an empty file"),
+    ("a,b,c\n", "must hold lines of numbers, got a header only"),
+    ("1,2,0\n\n1,2\n", "must have 3 columns in every line, got 2 in line 3"),
+    ("1,2,0\n1,x,1\n", "must hold numbers, got 'x' in line 2, column 2"),
+    ("1,2,0\n1,,1\n", "must hold numbers, got '' in line 2, column 2"),
+    ("1,2,setosa\n3,4,virginica\n", "must hold numbers, got 'setosa' in line 1, column 3"),
+    ("1,2,0\n1,nan,1\n", "must hold finite numbers, got nan in sample 2, feature 2"),
+    ("1,2,0\n1,2,0.5\n", "must hold integers as labels, got 0.5 for sample 2"),
+    ("a,b\n1,2,0\n", r"must have as many columns as headings \(2\), got 3"),
+    ("0\n1\n", "must hold at least one sample with one feature"),
+    (b"1,2,0\n\xff\xfe,3,1\n", "must be a text file in UTF-8, got byte 0xff"),
+    (gzip.compress(b"1,2,0\n" * 500)[:-12], "must be a whole gzip file"),
+])
+def test_unusable_csv(tmp_path, text, message):
+    path = tmp_path / "data.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=message) as refused:
+        datasets.load(path)
+    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_training_needs_two_classes(tmp_path):
+    path = tmp_path / "data.csv"
+    path.write_text("7,1,0\n8,2,0\n9,3,0\n")
+    with pytest.raises(ValueError, match=r"at least two classes .* got only label 0; is the label column another"):
+        datasets.load_split(path)
+    path.write_text("1,2,0\n")
+    with pytest.raises(ValueError, match="must hold at least 2 samples to be split, got 1"):
+        datasets.load_split(path)
+
+
+def test_sources_that_are_none(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        datasets.load(tmp_path / "none.csv")
+    (tmp_path / "data.xlsx").write_bytes(b"PK")
+    with pytest.raises(ValueError, match="must be a folder of idx files or end in .npz, .csv or .csv.gz"):
+        datasets.load(tmp_path / "data.xlsx")
+
+
+# ---------------------------------------------------------------- scaling, one-hot, the course's sets
+
+def test_scaling_is_that_of_the_training_part():
+    rng = np.random.default_rng(1)
+    X = rng.normal([[5.0], [-2.0], [1e6]], [[2.0], [0.1], [30.0]], (3, 9000))
+    scaled = datasets.scale(X, datasets.fit_scaling(X), np.float64)
+    assert np.allclose(scaled.mean(axis=1), 0, atol=1e-9) and np.allclose(scaled.std(axis=1), 1, rtol=1e-9)
+    assert scaled.flags.f_contiguous
+    grey = rng.integers(0, 17, (4, 50), dtype=np.uint8)
+    grey[0, 0] = 16
+    assert np.array_equal(datasets.scale(grey, datasets.fit_scaling(grey), np.float32), (grey / 16).astype(np.float32))
+    assert datasets.fit_scaling(grey.astype(float)) == datasets.fit_scaling(grey)
+    constant = np.full((1, 7), 1e9 + 0.1)
+    assert datasets.scale(constant, datasets.fit_scaling(constant)).tolist() == [[0.0] * 7]
+    assert datasets.fit_scaling(X, "none") == {"shift": 0.0, "factor": 1.0}
+    assert json.loads(json.dumps(datasets.fit_scaling(X))) == datasets.fit_scaling(X)
+    with pytest.raises(ValueError, match="kind must be auto, grey, standard or none, got 'z'"):
+        datasets.fit_scaling(X, "z")
+    with pytest.raises(ValueError, match="X must hold numbers whose squares can be summed"):
+        datasets.fit_scaling(np.array([[1e300, -1e300]]))
+
+
+def test_one_hot():
+    Y = datasets.one_hot(np.array([2, 0, 1, 1], np.uint8), 3, np.float32)
+    assert Y.dtype == np.float32 and Y.flags.f_contiguous
+    assert Y.tolist() == [[0, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 0]]
+    assert datasets.one_hot(np.array([], int), 3).shape == (3, 0)
+    with pytest.raises(TypeError, match="labels must be integers, got dtype float64"):
+        datasets.one_hot([0.5], 3)
+    with pytest.raises(ValueError, match=r"labels must have shape \(N,\), got \(1, 2\)"):
+        datasets.one_hot([[0, 1]], 3)
+    with pytest.raises(ValueError, match="labels must lie in 0..2, got values from -1 to 1"):
+        datasets.one_hot([-1, 1], 3)
+
+
+@pytest.mark.parametrize("name", COURSE)
+def test_course_sets(name):
+    cases = json.loads((Path(__file__).parent / "course_cases.json").read_text())["datasets"][name]
+    X, Y = getattr(datasets, name)()
+    assert X.tolist() == cases["X"] and Y.tolist() == cases["Y"]
+    assert X.dtype == cases["X_dtype"] and Y.dtype == cases["Y_dtype"]
