@@ -294,7 +294,7 @@ def render(report):
         f"{about['cpu']}, {about['cores']} cores, {' '.join(about['instruction sets'])}; {about['system']}; "
         f"Python {about['python']}; {versions}.",
         f"Command: `{report['command']}`. A time ÷ nncore's says how many times longer it took, within the same round: "
-        "median (min–max). The deviation is the checked answer's from the NumPy reference's, relative to the largest entry.",
+        "median (min–max). The deviation is the checked answer's from the NumPy reference's, relative to the largest.",
     ]
     if timed:
         parts.append(summary(timed))

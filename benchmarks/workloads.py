@@ -19,11 +19,12 @@ EPOCHS = 4  # P4: in one timed call
 QUERIES = 10_000  # P6: rows of the batch prediction
 SINGLES = 100  # P6: different single samples, one call each
 
-# Relative to the largest entry of each array. Trained weights carry the rounding of hundreds of steps.
+# Relative to the largest entry of each array. Trained weights carry the rounding of hundreds of steps; a rate 1 % off
+# moves them by 1e-3. The course loop's plain float32 sum over 50 000 classes is what the last one leaves room for.
 TOLERANCE = {
     ("trained", "float32"): 1e-4,
     ("trained", "float64"): 1e-10,
-    ("computed", "float32"): 5e-6,
+    ("computed", "float32"): 5e-5,
 }
 
 

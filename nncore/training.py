@@ -195,9 +195,10 @@ def sgd(net, X, Y, iters, lrate):
         with whole_steps() as between_steps:
             for t in range(done + 1, iters + 1):
                 i = np.random.randint(X.shape[1])
+                eta = rate(t) if callable(rate) else rate
                 loss = net.loss.forward(net.forward(X[:, i:i + 1]), Y[:, i:i + 1])
                 net.backward(net.loss.backward())
-                net.sgd_step(rate(t) if callable(rate) else rate)
+                net.sgd_step(eta)
                 if not np.isfinite(loss):
                     on_nonfinite(t)
                 between_steps()
@@ -229,6 +230,31 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, seed, reduction):
     return history
 
 
+def _logits(net, X):
+    """Input of the last module."""
+    for module in net.modules[:-1]:
+        X = module.forward(X)
+    return X
+
+
+def _logits_kernel(net):
+    """The kernel that takes logits and Y for (loss, dL/dZ) where the library's loss stands beside the library's output, or None.
+
+    From logits the loss stays finite and exact where a probability has underflowed to 0.
+    """
+    if type(net.loss) in LOSSES and type(net.modules[-1]) is net.loss.output:
+        return {"nll": net.loss._kernels.softmax_nll, "binary_nll": net.loss._kernels.sigmoid_nll}[LOSSES[type(net.loss)]]
+    return None
+
+
+def _loss_and_gradient(net, X, Y):
+    """(loss summed over the batch, dL/dZ), module by module."""
+    kernel = _logits_kernel(net)
+    if kernel is not None:
+        return kernel(_logits(net, X), Y)
+    return net.loss.forward(net.forward(X), Y), net.loss.backward()
+
+
 def _fit_modules(net, X, Y, order, batch_size, rate, t, mean):
     """One epoch module by module: what Program.fit does."""
     total = 0.0
@@ -238,11 +264,11 @@ def _fit_modules(net, X, Y, order, batch_size, rate, t, mean):
             t += 1
             batch = order[at:at + batch_size]
             before = [(m.W.copy(), m.W0.copy()) for m in linears]
-            loss = net.loss.forward(net.forward(X[:, batch]), Y[:, batch])
+            eta = rate(t) if callable(rate) else rate
+            loss, gradient = _loss_and_gradient(net, X[:, batch], Y[:, batch])
             if np.isfinite(loss):
-                gradient = net.loss.backward()
                 net.backward(gradient / len(batch) if mean else gradient)
-                net.sgd_step(rate(t) if callable(rate) else rate)
+                net.sgd_step(eta)
             if not np.isfinite(loss) or not all(np.isfinite(m.W).all() and np.isfinite(m.W0).all() for m in linears):
                 for m, (W, W0) in zip(linears, before, strict=True):
                     m.W[...], m.W0[...] = W, W0
@@ -272,6 +298,11 @@ def slices(net, X, Y):
         if program is not None:
             P, values = program.run(Xs, Ys)
         else:
+            kernel = _logits_kernel(net)
+            if kernel is not None:
+                Z = _logits(net, Xs)
+                yield net.modules[-1].forward(Z), kernel(Z, Ys)[0], Ys
+                continue
             P = net.forward(Xs)
             values = net.loss.per_sample(P, Ys) if hasattr(net.loss, "per_sample") else net.loss.forward(P, Ys)
         yield P, values, Ys

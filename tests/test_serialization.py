@@ -1,0 +1,105 @@
+"""Models as files: what is saved comes back, nothing half-written stays, and other files are refused in one sentence."""
+
+import json
+import os
+import zipfile
+
+import numpy as np
+import pytest
+
+import nncore as nn
+from nncore import serialization
+
+
+def network(dtype=np.float64):
+    np.random.seed(0)
+    return nn.Sequential([nn.Linear(4, 3, dtype=dtype), nn.ReLU(), nn.Linear(3, 3, dtype=dtype), nn.Sigmoid(), nn.Linear(3, 2, dtype=dtype),
+                          nn.SoftMax()], nn.NLL())
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_round_trip(tmp_path, dtype):
+    net = network(dtype)
+    path = tmp_path / "model without ending"
+    net.save(path)
+    assert os.listdir(tmp_path) == [path.name]
+    twin = nn.load(path)
+    assert [type(m) for m in twin.modules] == [type(m) for m in net.modules] and type(twin.loss) is nn.NLL
+    assert twin.modules[0].W.dtype == dtype and twin.modules[0].m == 4
+    X = np.random.default_rng(0).normal(size=(4, 9))
+    assert np.array_equal(net.predict_proba(X), twin.predict_proba(X))
+    twin.sgd(X, np.eye(2)[[0] * 9].T, 3)
+    with np.load(path, allow_pickle=False) as file:
+        assert all(file[name].dtype.kind in "fU" for name in file.files)
+
+
+def test_metadata_and_reference_models(tmp_path):
+    serialization.save(network(), tmp_path / "m", {"classes": [3, 5]})
+    assert nn.serialization.load_metadata(tmp_path / "m") == {"classes": [3, 5]}
+    ref = nn.reference
+    ref.Sequential([ref.Linear(2, 2), ref.OutputSigmoid()], ref.BinaryNLL()).save(tmp_path / "r")
+    assert type(nn.load(tmp_path / "r").modules[0]) is nn.Linear
+
+
+def test_an_old_model_survives_a_failed_save(tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    network().save(path)
+    old = path.read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        network().save(path)
+    assert path.read_bytes() == old and os.listdir(tmp_path) == ["model.npz"]
+
+
+def test_users_modules_cannot_be_saved(tmp_path):
+    class Mine(nn.Tanh):
+        pass
+
+    with pytest.raises(TypeError, match=r"modules\[1\] must be one of the library's own to be saved, got Mine"):
+        nn.Sequential([nn.Linear(2, 2), Mine()], None).save(tmp_path / "m")
+    assert not os.listdir(tmp_path)
+
+
+def damaged(path, change):
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    model = json.loads(str(arrays["model"]))
+    change(model, arrays)
+    if "model" in arrays:
+        arrays["model"] = np.array(json.dumps(model))
+    with open(path, "wb") as out:
+        np.savez(out, **arrays)
+
+
+@pytest.mark.parametrize(("change", "reason"), [
+    (lambda m, a: m.update(version=99), "version 99"), (lambda m, a: m["modules"].__setitem__(1, "Gelu"), "unknown type 'Gelu'"),
+    (lambda m, a: m.update(loss="Huber"), "unknown type 'Huber'"), (lambda m, a: a.pop("2.W0"), "weights of module 2"),
+    (lambda m, a: a.update({"2.W": np.ones((9, 3))}), "takes 9 inputs after 3"), (lambda m, a: a.pop("model"), "no description"),
+    (lambda m, a: m.pop("modules"), "no description"), (lambda m, a: m.update(metadata=3), "incomplete")])
+def test_damaged_models_are_refused(tmp_path, change, reason):
+    path = tmp_path / "model.npz"
+    network().save(path)
+    damaged(path, change)
+    with pytest.raises(ValueError, match=f"model.npz must be a model saved by nncore, got a file in which .*{reason}"):
+        nn.load(path)
+
+
+def test_other_files_are_refused(tmp_path):
+    path = tmp_path / "model.npz"
+    for content in (b"", b"hello", b"PK\x03\x04 not really", bytes(1000)):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="must be a model saved by nncore"):
+            nn.load(path)
+    network().save(path)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(ValueError, match="must be a model saved by nncore"):
+        nn.load(path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("0.W.npy", b"nonsense")
+    with pytest.raises(ValueError, match="must be a model saved by nncore"):
+        nn.load(path)
+    with pytest.raises(FileNotFoundError):
+        nn.load(tmp_path / "nowhere")
+    np.save(path, np.ones(3))
+    with pytest.raises(ValueError, match="must be a model saved by nncore"):
+        nn.load(path)
