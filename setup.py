@@ -50,7 +50,7 @@ def extensions():
                    libraries=["m"])],
         build_dir="build/cython",
         compiler_directives={"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
-                             "initializedcheck": False, "embedsignature": True, "embedsignature.format": "python"},
+                             "initializedcheck": False},
     )
 
 

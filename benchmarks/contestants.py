@@ -553,7 +553,7 @@ def matmul_peak(workload, threads=1):
 
 PEAKS = {"peak: FMA in C": fma_peak, "peak: NumPy matmul": matmul_peak}
 
-# By kind of workload: nncore first, then its other forms and the course loop, then the peers
+# By kind of workload (see `of`): nncore first, then its other forms and the course loop, then the peers
 CONTESTANTS = {
     "sgd": {"nncore": nncore, "course loop": course, "numba": numba_sgd, "JAX": jax_sgd},
     "batch": {
@@ -562,7 +562,6 @@ CONTESTANTS = {
         "NumPy": numpy_batch,
         "JAX": jax_batch,
         "PyTorch": torch_batch,
-        **PEAKS,
     },
     "predict": {
         "nncore": nncore,
@@ -571,7 +570,6 @@ CONTESTANTS = {
         "NumPy": numpy_predict,
         "ONNX Runtime": onnxruntime_predict,
         "numba": numba_predict,
-        **PEAKS,
     },
     "loss": {
         "nncore": nncore,
@@ -583,3 +581,13 @@ CONTESTANTS = {
         "JAX": jax_loss,
     },
 }
+
+
+def of(workload):
+    """{name: contestant} of a workload, with the peaks where the machine's arithmetic could be the limit.
+
+    >>> sorted(of(w.WORKLOADS["p1-f32"]))
+    ['JAX', 'course loop', 'nncore', 'numba']
+    """
+    found = CONTESTANTS[workload.kind]
+    return {**found, **PEAKS} if workload.flops_per_sample and workload.batch > 1 else found

@@ -85,11 +85,25 @@ def version_of(library):
         return "missing"
 
 
+def kernels():
+    """The instruction-set level and the compiler of nncore's core, "missing" without it.
+
+    >>> isinstance(kernels(), str)
+    True
+    """
+    try:
+        import nncore
+    except ImportError:
+        return "missing"
+    config = nncore.show_config(mode="dict")
+    return f"{config['isa']}, {config['compiler']}"
+
+
 def describe():
     """Processor, cores, versions: what stands beside every figure.
 
     >>> sorted(describe())
-    ['cores', 'cpu', 'instruction sets', 'python', 'system', 'versions']
+    ['cores', 'cpu', 'instruction sets', 'kernels', 'python', 'system', 'versions']
     """
     return {
         "cpu": cpu_name(),
@@ -97,6 +111,7 @@ def describe():
         "instruction sets": vector_extensions(),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "kernels": kernels(),
         "versions": {library: version_of(library) for library in LIBRARIES},
     }
 

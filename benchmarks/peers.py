@@ -55,7 +55,10 @@ class Worker:
 
     def seconds(self, repetitions):
         """The time of so many calls of the contestant's `run`."""
-        print(repetitions, file=self.process.stdin)
+        try:
+            print(repetitions, file=self.process.stdin)
+        except BrokenPipeError:
+            raise Unavailable(self.name, "error", f"ended with status {self.process.wait()}") from None
         return self._reply()
 
     def close(self):
@@ -83,19 +86,26 @@ def is_peer(name):
     return not is_ours(name) and name != "course loop" and name not in contestants.PEAKS
 
 
-def alternate(workers, greetings, rounds, seconds):
-    """{name: seconds a unit, one a round}: all contestants once a round, another one first each time."""
-    repetitions = {}
-    for worker in workers:
-        once = worker.seconds(1)
-        repetitions[worker.name] = max(1, round(seconds / max(once, 1e-9)))
-    times = {worker.name: [] for worker in workers}
-    for turn in range(rounds):
+def alternate(workers, rounds, seconds):
+    """Time all contestants once a round, another one first each time.
+
+    Returns ({name: seconds of one call, one a round}, [what is known of those that broke off]).
+    """
+    repetitions, times, broken = {}, {worker.name: [] for worker in workers}, []
+    for turn in range(-1, rounds):
         first = turn % len(workers)
         for worker in workers[first:] + workers[:first]:
-            count = repetitions[worker.name]
-            times[worker.name].append(worker.seconds(count) / (count * greetings[worker.name]["units"]))
-    return times
+            if worker.name not in times:
+                continue
+            try:
+                if turn < 0:
+                    repetitions[worker] = max(1, round(seconds / worker.seconds(1)))
+                else:
+                    times[worker.name].append(worker.seconds(repetitions[worker]) / repetitions[worker])
+            except Unavailable as problem:
+                broken.append(problem.args)
+                del times[worker.name]
+    return times, broken
 
 
 def run_row(row, threads, rounds, seconds):
@@ -112,7 +122,7 @@ def run_row(row, threads, rounds, seconds):
     }
     if workload.kind == "predict" and workload.batch == 1:
         result["unit"] = "µs a call"
-    workers = [Worker(row, name, threads) for name in contestants.CONTESTANTS[workload.kind]]
+    workers = [Worker(row, name, threads) for name in contestants.of(workload)]
     try:
         greetings, able = {}, []
         for worker in workers:
@@ -121,13 +131,15 @@ def run_row(row, threads, rounds, seconds):
                 able.append(worker)
             except Unavailable as problem:
                 result["unavailable"].append(problem.args)
-        times = alternate(able, greetings, rounds, seconds)
+        times, broken = alternate(able, rounds, seconds)
+        result["unavailable"] += broken
     finally:
         for worker in workers:
             worker.close()
     for name, measured in times.items():
-        deviation = greetings[name]["deviation"]
-        result["contestants"].append({"name": name, "seconds": measured, "deviation": deviation})
+        greeting = greetings[name]
+        each = [value / greeting["units"] for value in measured]
+        result["contestants"].append({"name": name, "seconds": each, "deviation": greeting["deviation"]})
     return result
 
 
@@ -225,7 +237,7 @@ def render_row(result):
                 speed,
                 figure(statistics.median(compared)) if compared else "",
                 spread(compared) if compared else "",
-                "" if entry["deviation"] is None else f"{entry['deviation']:.0e}",
+                "" if entry["deviation"] is None else f"{entry['deviation']:.0e}" if entry["deviation"] else "0",
             ]
         )
     head = ["contestant", result["unit"], "min–max", "GFLOP/s", "time ÷ nncore's", "min–max", "deviation"]
@@ -292,7 +304,7 @@ def render(report):
     parts = [
         f"# nncore beside its peers, {report['date']}",
         f"{about['cpu']}, {about['cores']} cores, {' '.join(about['instruction sets'])}; {about['system']}; "
-        f"Python {about['python']}; {versions}.",
+        f"Python {about['python']}; {versions}; nncore's kernels: {about['kernels']}.",
         f"Command: `{report['command']}`. A time ÷ nncore's says how many times longer it took, within the same round: "
         "median (min–max). The deviation is the checked answer's from the NumPy reference's, relative to the largest.",
     ]

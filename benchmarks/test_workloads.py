@@ -10,7 +10,7 @@ UNITS = {"sgd": "steps", "batch": "samples", "predict": "samples", "loss": "batc
 CASES = [
     pytest.param(workload, build, id=f"{row}-{name.replace(' ', '-')}")
     for row, workload in workloads.WORKLOADS.items()
-    for name, build in contestants.CONTESTANTS[workload.kind].items()
+    for name, build in contestants.of(workload).items()
     if name in HERE_TIMED
 ]
 

@@ -22,7 +22,7 @@ def prepare(row, name, threads):
     import workloads
 
     workload = workloads.WORKLOADS[row]
-    contest = contestants.CONTESTANTS[workload.kind][name](workload, threads)
+    contest = contestants.of(workload)[name](workload, threads)
     # A peak has no answer: it does no network's work, and is there to be compared with.
     deviation = None if contest.answer is None else workloads.check(workload, contest.answer)
     return contest, {"units": contest.units, "deviation": deviation}

@@ -45,9 +45,10 @@ def shape(name, x, wanted):
         return
     text = "(" + ", ".join(str(w) for w in wanted) + ("," if len(wanted) == 1 else "") + ")"
     hint = ""
-    if len(wanted) == 2 and len(given) == 1:
+    samples = wanted[-1] in ("b", "N")
+    if len(wanted) == 2 and len(given) == 1 and samples:
         hint = "; a single sample is a column, as in X[:, j:j+1]"
-    elif len(wanted) == 2 and len(given) == 2 and given[::-1] != given and all(
+    elif len(wanted) == 2 and len(given) == 2 and samples and all(
             isinstance(w, str) or w == g for w, g in zip(wanted, given[::-1], strict=True)):
         hint = "; samples are columns: pass the transpose"
     raise ValueError(f"{name} must have shape {text}, got {given}{hint}")

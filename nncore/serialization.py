@@ -7,6 +7,8 @@ import os
 
 import numpy as np
 
+from nncore import _checks
+
 __all__ = ["load", "load_metadata", "save"]
 
 FORMAT, VERSION = "nncore", 1
@@ -35,9 +37,7 @@ def save(net, path, metadata=None):
         kinds.append(_name_of(module, module_types, f"modules[{i}]"))
         if kinds[-1] == "Linear":
             for name in ("W", "W0"):
-                a = np.asarray(getattr(module, name))
-                if a.dtype.kind not in "fiub":
-                    raise TypeError(f"{name} of modules[{i}] must be a real array, got {a.dtype}")
+                a = _checks.real(f"{name} of modules[{i}]", getattr(module, name))
                 arrays[f"{i}.{name}"] = a
     loss = None if net.loss is None else _name_of(net.loss, loss_types, "loss")
     model = {"format": FORMAT, "version": VERSION, "modules": kinds, "loss": loss, "metadata": metadata or {}}
@@ -87,7 +87,8 @@ def load(path):
         module = module_types[name].__new__(module_types[name])
         if name == "Linear":
             W, W0 = arrays.get(f"{i}.W"), arrays.get(f"{i}.W0")
-            if W is None or W0 is None or W.ndim != 2 or W.dtype.kind not in "fiub" or W0.dtype.kind not in "fiub" or W0.shape != (W.shape[1], 1):
+            if (W is None or W0 is None or W.ndim != 2 or W0.shape != (W.shape[1], 1)
+                    or any(a.dtype.kind not in _checks.REAL_KINDS for a in (W, W0))):
                 raise _refuse(path, f"the weights of module {i} are missing or of the wrong shape")
             if width not in (None, W.shape[0]):
                 raise _refuse(path, f"module {i} takes {W.shape[0]} inputs after {width} outputs")
@@ -124,7 +125,8 @@ def _read(path):
         raise _refuse(path, f"no model can be read ({error})") from None
     try:
         model = json.loads(str(arrays["model"][()]))
-        complete = model["format"] == FORMAT and isinstance(model["modules"], list) and isinstance(model["metadata"], dict) and "loss" in model
+        complete = (model["format"] == FORMAT and isinstance(model["modules"], list) and isinstance(model["metadata"], dict)
+                    and "loss" in model)
         version = model["version"]
     except (KeyError, TypeError, ValueError):
         raise _refuse(path, "there is no description of a model") from None

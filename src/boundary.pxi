@@ -20,8 +20,8 @@ cdef inline bint behaved(object x, int type_number):
 
 
 cdef inline int computing_type(object x) noexcept:
-    """NPY_FLOAT for float32 arrays, else NPY_DOUBLE."""
-    if cnp.PyArray_Check(x) and cnp.PyArray_TYPE(<cnp.ndarray>x) == cnp.NPY_FLOAT:
+    """NPY_FLOAT for native float32 arrays, else NPY_DOUBLE."""
+    if cnp.PyArray_Check(x) and cnp.PyArray_TYPE(<cnp.ndarray>x) == cnp.NPY_FLOAT and cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray>x):
         return cnp.NPY_FLOAT
     return cnp.NPY_DOUBLE
 
@@ -42,12 +42,12 @@ cdef cnp.ndarray real_array(str name, object x, int type_number):
     return <cnp.ndarray>(x if behaved(x, type_number) else np.array(x, order="K"))
 
 
-cdef cnp.ndarray real_matrix(str name, object x, int type_number, Py_ssize_t rows, Py_ssize_t columns):
-    """A (rows, columns) array for the kernels; a negative size accepts any."""
+cdef cnp.ndarray real_matrix(str name, object x, int type_number, Py_ssize_t rows, Py_ssize_t columns, str letters):
+    """A (rows, columns) array for the kernels; a negative size accepts any and is called by its letter in the error."""
     cdef cnp.ndarray a = real_array(name, x, type_number)
     if (cnp.PyArray_NDIM(a) != 2 or (rows >= 0 and cnp.PyArray_DIM(a, 0) != rows)
             or (columns >= 0 and cnp.PyArray_DIM(a, 1) != columns)):
-        _checks.shape(name, a, ("m" if rows < 0 else rows, "b" if columns < 0 else columns))
+        _checks.shape(name, a, (letters[0] if rows < 0 else rows, letters[1] if columns < 0 else columns))
         raise ValueError(f"{name} has the wrong shape {(<object>a).shape}")
     return a
 
@@ -97,10 +97,10 @@ cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.nd
 def linear_forward(A, W, W0, out=None):
     """Z = Wᵀ A + W0. A (m, b), W (m, n), W0 (n, 1), out (n, b); returns Z."""
     cdef int t = computing_type(W)
-    cdef cnp.ndarray w = real_matrix("W", W, t, -1, -1)
+    cdef cnp.ndarray w = real_matrix("W", W, t, -1, -1, "mn")
     cdef Py_ssize_t m = cnp.PyArray_DIM(w, 0), n = cnp.PyArray_DIM(w, 1), b
-    cdef cnp.ndarray a = real_matrix("A", A, t, m, -1)
-    cdef cnp.ndarray bias = real_matrix("W0", W0, t, n, 1)
+    cdef cnp.ndarray a = real_matrix("A", A, t, m, -1, "mb")
+    cdef cnp.ndarray bias = real_matrix("W0", W0, t, n, 1, "nb")
     cdef cnp.ndarray z
     cdef const nn_kernels *k = kernels_for(t)
     cdef bint fortran  # samples are the rows of the product, and Z is Fortran-ordered
@@ -131,11 +131,11 @@ def linear_backward(dLdZ, A, W, out=None):
     """dLdA = W dLdZ, dLdW = A dLdZᵀ, dLdW0 = sum of dLdZ over the batch. dLdZ (n, b), A (m, b), W (m, n), out a tuple of three
     arrays (m, b), (m, n), (n, 1); returns (dLdA, dLdW, dLdW0)."""
     cdef int t = computing_type(W)
-    cdef cnp.ndarray w = real_matrix("W", W, t, -1, -1)
+    cdef cnp.ndarray w = real_matrix("W", W, t, -1, -1, "mn")
     cdef Py_ssize_t m = cnp.PyArray_DIM(w, 0), n = cnp.PyArray_DIM(w, 1), b
-    cdef cnp.ndarray a = real_matrix("A", A, t, m, -1)
+    cdef cnp.ndarray a = real_matrix("A", A, t, m, -1, "mb")
     b = cnp.PyArray_DIM(a, 1)
-    cdef cnp.ndarray dz = real_matrix("dLdZ", dLdZ, t, n, b)
+    cdef cnp.ndarray dz = real_matrix("dLdZ", dLdZ, t, n, b, "nb")
     cdef cnp.ndarray da, dw, dw0, rows
     cdef const nn_kernels *k = kernels_for(t)
     cdef bint fortran
@@ -307,11 +307,15 @@ cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, dou
         s.weight = <char *>work + b * sizeof(double)
         s.rest = <char *>work + 2 * b * sizeof(double)
         losses = <double *>work + 3 * b
+    if loss != NULL:
+        loss[0] = 0
+    if s.classes == 0:
+        free(work)
+        return p
     with nogil:
         k.softmax(&s)
         if s.y != NULL:
             k.softmax_losses(b, s.gap, s.weight, s.rest, losses)
-            loss[0] = 0
             for j in range(b):
                 loss[0] += losses[j]
     free(work)
@@ -321,15 +325,15 @@ cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, dou
 def softmax_forward(Z, out=None):
     """A = e^Z / (sum of e^Z over each column), stable. Z, out (n, b)."""
     cdef int t = computing_type(Z)
-    cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1)), p = result_like(z, out, t, ())
+    cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1, "nb")), p = result_like(z, out, t, ())
     return softmax_call(in_order_of(p, z), None, p, t, NULL)
 
 
 def softmax_nll(Z, Y, out=None):
     """(loss summed over the batch in nats, dLdZ = softmax(Z) − Y) from logits, in one pass. Z, Y, out (n, b)."""
     cdef int t = computing_type(Z)
-    cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1))
-    cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1))
+    cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1, "nb"))
+    cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1), "nb")
     cdef cnp.ndarray p = result_like(z, out, t, (y,))
     cdef double loss = 0
     softmax_call(in_order_of(p, z), in_order_of(p, y), p, t, &loss)
@@ -339,8 +343,8 @@ def softmax_nll(Z, Y, out=None):
 def sigmoid_nll(Z, Y, out=None):
     """(loss summed over labels and batch in nats, dLdZ = sigmoid(Z) − Y) from logits, in one pass. Z, Y, out (n, b)."""
     cdef int t = computing_type(Z)
-    cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1))
-    cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1))
+    cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1, "nb"))
+    cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1), "nb")
     cdef cnp.ndarray grad = result_like(z, out, t, (y,))
     cdef double loss
     z, y = in_order_of(grad, z), in_order_of(grad, y)
@@ -351,8 +355,8 @@ def sigmoid_nll(Z, Y, out=None):
 
 cdef object losses_of_samples(object Ypred, object Y, object out, bint binary):
     cdef int t = computing_type(Ypred)
-    cdef cnp.ndarray p = flat(real_matrix("Ypred", Ypred, t, -1, -1))
-    cdef cnp.ndarray y = in_order_of(p, real_matrix("Y", Y, t, cnp.PyArray_DIM(p, 0), cnp.PyArray_DIM(p, 1)))
+    cdef cnp.ndarray p = flat(real_matrix("Ypred", Ypred, t, -1, -1, "nb"))
+    cdef cnp.ndarray y = in_order_of(p, real_matrix("Y", Y, t, cnp.PyArray_DIM(p, 0), cnp.PyArray_DIM(p, 1), "nb"))
     cdef cnp.ndarray terms = result_like(p, None, t, ())
     if out is not None:
         checked_out("out", out, (cnp.PyArray_DIM(p, 1),), t, (p, y))

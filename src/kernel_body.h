@@ -252,7 +252,7 @@ static INLINE void FN(softmax_row)(nn_index n, const real *z, const real *y, rea
         V zi = FN(load_part)(z + i, part), e = FN(exp)(zi - top);
         I equal = zi == top;
         others += (V)((I)e & here & ~equal);
-        ties += (V)((I)FN(set)(1) & here & equal);
+        ties += (V)((I)e & here & equal); /* e^0 = 1, or NaN for infinite logits */
         if (y) {
             V yi = FN(load_part)(y + i, part);
             gap += FN(select)(yi == 0, (V){0}, yi * (top - zi));
@@ -284,7 +284,7 @@ static INLINE void FN(softmax_strip)(const nn_softmax *s, nn_index j, nn_index p
         V zi = FN(load_part)(z + i * s->z_class, part), e = FN(exp)(zi - top);
         I equal = zi == top;
         others += (V)((I)e & ~equal);
-        ties += (V)((I)FN(set)(1) & equal);
+        ties += (V)((I)e & equal);
         if (y) {
             V yi = FN(load_part)(y + i * s->y_class, part);
             gap += FN(select)(yi == 0, (V){0}, yi * (top - zi));

@@ -100,7 +100,8 @@ def test_one_pass_by_hand(library, name):
     net = build(library, case)
     X, Y = data("super_simple_separable")
     m = net.modules
-    got = {"X": X, "Y": Y, "linear_1.W": m[0].W.copy(), "linear_1.W0": m[0].W0.copy(), "linear_2.W": m[2].W.copy(), "linear_2.W0": m[2].W0.copy()}
+    got = {"X": X, "Y": Y, "linear_1.W": m[0].W.copy(), "linear_1.W0": m[0].W0.copy()}
+    got |= {"linear_2.W": m[2].W.copy(), "linear_2.W0": m[2].W0.copy()}
     got["z_1"] = m[0].forward(X)
     got["a_1"] = m[1].forward(got["z_1"])
     got["z_2"] = m[2].forward(got["a_1"])

@@ -289,6 +289,7 @@ def sgd_step(W, dLdW, lrate):
     [[0.5, 0.0]]
     """
     _checks.in_place("W", W)
+    lrate = _checks.number("lrate", lrate)
     gradient = _matrices("dLdW", dLdW, W.dtype, W.shape)
     with _quiet():
         W -= W.dtype.type(lrate) * gradient
