@@ -38,13 +38,12 @@ def as_real(name, x, dtype=None):
         return np.require(a, dtype, "A")
 
 
-def shape(name, x, wanted):
-    """ValueError unless x.shape is wanted, a tuple of sizes and letters for any size."""
+def shape(name, x, wanted, hint=""):
+    """ValueError unless x.shape is wanted, a tuple of sizes and letters for any size; hint says what may have been meant."""
     given = np.shape(x)
     if len(given) == len(wanted) and all(isinstance(w, str) or w == g for w, g in zip(wanted, given, strict=True)):
         return
     text = "(" + ", ".join(str(w) for w in wanted) + ("," if len(wanted) == 1 else "") + ")"
-    hint = ""
     samples = wanted[-1] in ("b", "N")
     if len(wanted) == 2 and len(given) == 1 and samples:
         hint = "; a single sample is a column, as in X[:, j:j+1]"
@@ -91,11 +90,12 @@ def trainable(name, x, wanted):
     """
     a = real(name, x)
     shape(name, a, wanted)
-    if a.dtype in COMPUTING and a.dtype.isnative and a is x:
-        in_place(name, a)
-        return a
-    if a is x and not a.flags.writeable:
-        raise ValueError(f"{name} must be writeable to be updated in place, got a read-only array")
+    if isinstance(x, np.ndarray):  # a subclass such as a memmap keeps its own memory too
+        if x.dtype in COMPUTING and x.dtype.isnative:
+            in_place(name, x)
+            return x
+        if not x.flags.writeable:
+            raise ValueError(f"{name} must be writeable to be updated in place, got a read-only array")
     return np.array(a, dtype=COMPUTING[1])
 
 

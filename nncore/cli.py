@@ -111,7 +111,7 @@ def train(options):
     say = (lambda *words: None) if options.quiet else (lambda *words: print(*words, flush=True))
     output = "" if options.no_save else options.output
     if output:
-        _check_output(output)
+        _check_output(output, options.data)
     X, labels, X_test, labels_test = datasets.load_split(options.data, options.label_column)
     classes = np.unique(np.concatenate([labels, labels_test]))
     scaling = datasets.fit_scaling(X, options.scaling)
@@ -232,8 +232,8 @@ def _algorithm(options):
     return f"shuffled batches of {options.batch_size}"
 
 
-def _check_output(path):
-    """Refuse before training what could not be saved after it."""
+def _check_output(path, data):
+    """Refuse before training what could not be saved after it, and what would replace the data."""
     folder = os.path.dirname(path) or "."
     if os.path.isdir(path):
         raise ValueError(f"--output must be a file, got the folder {path}")
@@ -241,6 +241,8 @@ def _check_output(path):
         raise ValueError(f"--output must stand in a folder that exists, got {path}")
     if not os.access(folder, os.W_OK | os.X_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
         raise ValueError(f"--output must be a file that may be written, got {path}")
+    if os.path.exists(path) and os.path.exists(data) and os.path.samefile(path, data):
+        raise ValueError(f"--output must be another file than DATA, got {path}")
 
 
 # ---------------------------------------------------------------- nncore predict

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _backend, modules
+from nncore import _backend, _checks, modules
 
 __all__ = ["BinaryNLL", "Loss", "NLL"]
 
@@ -24,7 +24,8 @@ class Loss:
         """dL/dZ = Ypred − Y (n, b), through the output unit."""
         if not hasattr(self, "Ypred"):
             raise RuntimeError(f"{type(self).__name__}.backward must follow {type(self).__name__}.forward, got no prediction yet")
-        return np.subtract(self.Ypred, self.Y)
+        # in the computing type: unsigned bytes would wrap around, bool cannot be subtracted
+        return np.subtract(self.Ypred, self.Y, dtype=_checks.computing_dtype(self.Ypred))
 
     def per_sample(self, Ypred, Y):
         """The loss of every sample, (b,), in nats."""

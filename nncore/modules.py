@@ -26,20 +26,20 @@ class Module:
 
     def step(self, lrate):
         """Update the weights; the same as sgd_step."""
-        self._either(Module.sgd_step, type(self).sgd_step, lrate)
+        self._either(Module.sgd_step, self.sgd_step, lrate)
 
     def sgd_step(self, lrate):
         """Update the weights: W ← W − lrate dL/dW; returns None."""
-        self._either(Module.step, type(self).step, lrate)
+        self._either(Module.step, self.step, lrate)
 
     def _either(self, base, other, lrate):
-        """Run the other name where a subclass overrides it, but not from inside it; else the library's own update."""
-        if other is base or "_stepping" in self.__dict__:
+        """Run the other name where a subclass or the instance overrides it, not from inside it; else the library's own update."""
+        if getattr(other, "__func__", None) is base or "_stepping" in self.__dict__:
             self._update(lrate)
             return
         self._stepping = True
         try:
-            other(self, lrate)
+            other(lrate)
         finally:
             del self._stepping
 

@@ -5,6 +5,7 @@ with each other or with the data. `as_program` is the one place that decides.
 """
 
 import contextlib
+import os
 import signal
 import threading
 import warnings
@@ -23,6 +24,11 @@ SLICE = 1024  # samples evaluated at a time: bounds the memory of evaluate and l
 # ---------------------------------------------------------------------------------------------- what is refused before it starts
 
 
+def _ours(module):
+    """True for the library's own modules, whose shapes are known; users' modules and subclasses may do as they like."""
+    return type(module).__module__ in ("nncore.modules", "nncore.reference")
+
+
 def check_network(net):
     """ValueError for a network that cannot train: no modules, no loss, or a library loss beside the wrong library output."""
     if not net.modules:
@@ -31,8 +37,7 @@ def check_network(net):
         raise ValueError("loss must be given to train or evaluate a network, got None")
     last = net.modules[-1]
     wanted = getattr(net.loss, "output", None) if isinstance(net.loss, losses.Loss) else None
-    ours = type(last).__module__ in ("nncore.modules", "nncore.reference")
-    if wanted is not None and ours and not isinstance(last, wanted):
+    if wanted is not None and _ours(last) and not isinstance(last, wanted):
         raise ValueError(f"{type(net.loss).__name__} must follow a last {wanted.__name__}, because its backward is dL/dZ through that "
                          f"unit, got {type(last).__name__}")
 
@@ -42,6 +47,9 @@ def check_inputs(net, X):
     X = _checks.real("X", X)
     first = _end_linear(net.modules)
     _checks.shape("X", X, (np.shape(first.W)[0] if first is not None else "D", "N"))
+    if first is not None and first is not net.modules[0]:
+        # an activation comes first: by itself it would compute in the type of X, not in that of the network
+        X = _checks.as_real("X", X, _checks.computing_dtype(first.W))
     return X
 
 
@@ -50,8 +58,14 @@ def check_data(net, X, Y):
     check_network(net)
     X, Y = check_inputs(net, X), _checks.real("Y", Y)
     last = _end_linear(net.modules[::-1])
-    _checks.shape("Y", Y, (np.shape(last.W)[1] if last is not None else "n", X.shape[1]))
-    if X.shape[1] == 0:
+    n, N = np.shape(last.W)[1] if last is not None else "n", X.shape[1]
+    hint = ""
+    if Y.size == N:
+        hint = f"; classes go in as one-hot columns: nncore.datasets.one_hot(labels, {n})"
+    elif Y.shape == (N, n):
+        hint = "; samples are columns: pass the transpose"
+    _checks.shape("Y", Y, (n, N), hint)
+    if N == 0:
         raise ValueError("X must hold at least one sample, got 0 columns")
     return X, Y
 
@@ -59,28 +73,33 @@ def check_data(net, X, Y):
 def _end_linear(chain):
     """The first Linear of a chain when only the library's activations, which keep the number of features, stand before it."""
     for module in chain:
+        if not _ours(module):
+            return None
         if isinstance(module, modules.Linear):
             return module if np.ndim(module.W) == 2 else None
-        if type(module) not in ACTIVATIONS:
-            return None
     return None
 
 
 def prepare_weights(net):
     """Refuse weights that cannot be updated in place; then replace those that a step would replace. All or nothing."""
-    linears = [m for m in net.modules if isinstance(m, modules.Linear)]
+    linears = [m for m in net.modules if isinstance(m, modules.Linear) and _updated_by_library(m)]
     ready = [m.checked_weights() for m in linears]
     width = None
     for module in net.modules:
-        if isinstance(module, modules.Linear):
+        if not _ours(module):
+            width = None
+        elif isinstance(module, modules.Linear):
             m, n = np.shape(module.W)
             if width not in (None, m):
                 raise ValueError(f"W must have shape ({width}, n) to follow a module with {width} outputs, got ({m}, {n})")
             width = n
-        elif type(module) not in ACTIVATIONS:
-            width = None
     for module, (W, W0) in zip(linears, ready, strict=True):
         module.W, module.W0 = W, W0
+
+
+def _updated_by_library(linear):
+    """False for a subclass with a step of its own, whose weights may be of any kind."""
+    return type(linear).step is modules.Module.step and type(linear).sgd_step is modules.Module.sgd_step
 
 
 @contextlib.contextmanager
@@ -92,10 +111,11 @@ def alone(net):
     try:
         yield
     finally:
-        del _training[id(net)]
+        _training.pop(id(net), None)
 
 
 _training: dict[int, object] = {}
+os.register_at_fork(after_in_child=_training.clear)  # the parent's other threads do not train in the child
 
 # ---------------------------------------------------------------------------------------------- which way it runs
 
@@ -108,7 +128,7 @@ def as_program(net, data, trains):
         return None
     if (trains and type(net.loss) not in LOSSES) or len({id(m) for m in net.modules}) != len(net.modules):
         return None
-    if any(METHODS & vars(o).keys() for o in (net, net.loss, *net.modules) if hasattr(o, "__dict__")):
+    if _patched(net, net.loss, *net.modules):
         return None
     stages, weights = [], []
     for module in net.modules:
@@ -126,6 +146,11 @@ def as_program(net, data, trains):
     if trains and _shared([*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)):
         return None
     return _core.Program(stages, LOSSES[type(net.loss)] if type(net.loss) in LOSSES else None, weights[0].dtype, data[0].shape[0])
+
+
+def _patched(*objects):
+    """True when a method was replaced on one of the objects themselves."""
+    return any(METHODS & vars(o).keys() for o in objects if hasattr(o, "__dict__"))
 
 
 def _addressable(w):
@@ -163,9 +188,9 @@ def whole_steps():
 
     try:
         yield between_steps
-        between_steps()
     finally:
         signal.signal(signal.SIGINT, before)
+        between_steps()  # also where a step has failed: a Ctrl-C is never lost
 
 
 # ---------------------------------------------------------------------------------------------- sgd
@@ -197,9 +222,12 @@ def sgd(net, X, Y, iters, lrate):
                 i = np.random.randint(X.shape[1])
                 eta = rate(t) if callable(rate) else rate
                 loss = net.loss.forward(net.forward(X[:, i:i + 1]), Y[:, i:i + 1])
-                net.backward(net.loss.backward())
+                gradient = net.loss.backward()
+                # from logits the loss is finite where a probability has underflowed to 0: there the gradient tells
+                finite = np.isfinite(loss) or (_logits_kernel(net) is not None and np.isfinite(gradient).all())
+                net.backward(gradient)
                 net.sgd_step(eta)
-                if not np.isfinite(loss):
+                if not finite:
                     on_nonfinite(t)
                 between_steps()
 
@@ -242,7 +270,8 @@ def _logits_kernel(net):
 
     From logits the loss stays finite and exact where a probability has underflowed to 0.
     """
-    if type(net.loss) in LOSSES and type(net.modules[-1]) is net.loss.output:
+    last = net.modules[-1]
+    if type(net.loss) in LOSSES and type(last) is net.loss.output and not _patched(net, net.loss, last):
         return {"nll": net.loss._kernels.softmax_nll, "binary_nll": net.loss._kernels.sigmoid_nll}[LOSSES[type(net.loss)]]
     return None
 

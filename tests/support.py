@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from nncore import _core
+
 LEVELS = ("generic", "avx2", "avx512")
 DTYPES = (np.float32, np.float64)
 TOLERANCE = {np.dtype(np.float32): 2e-6, np.dtype(np.float64): 1e-13}  # relative to the largest entry
@@ -179,6 +181,8 @@ NETS = {
     "linear-linear": (8, [(7, "none"), (9, "none"), (3, "softmax")]),
     "activations in a row": (5, [(16, "tanh"), "sigmoid", "relu", (33, "relu"), "tanh", (4, "softmax")]),
     "tanh before softmax": (6, [(5, "tanh"), "softmax"]),
+    "activation first": (7, ["tanh", (6, "relu"), (3, "softmax")]),
+    "two activations first": (4, ["relu", "sigmoid", (2, "softmax")]),
     "one class": (3, [(4, "tanh"), (1, "softmax")]),
     "binary": (10, [(12, "tanh"), (1, "output_sigmoid")]),
     "labels": (15, [(64, "relu"), (9, "output_sigmoid")]),
@@ -214,6 +218,11 @@ def make_data(spec, loss, samples, dtype, seed=1):
     else:
         Y = rng.integers(2, size=(outputs, samples))
     return X.astype(dtype), Y.astype(dtype)
+
+
+def make_program(stages, loss, dtype, inputs=None):
+    """The compiled program of a chain; a chain that starts with an activation must be told its inputs."""
+    return _core.Program(stages, loss, dtype, stages[0][0].W.shape[0] if inputs is None else inputs)
 
 
 def copy_net(stages):

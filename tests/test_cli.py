@@ -183,6 +183,7 @@ BAD_TRAIN = [
     ("--backend gpu", "--backend"),
     ("--label-column 3", "--label-column"),
     ("--output folder", "--output must be a file"),
+    ("ragged.csv --output ragged.csv", "--output must be another file than DATA"),
     ("--output nowhere/m.npz", "--output must stand in a folder that exists"),
 ]
 BAD_PREDICT = [
