@@ -33,7 +33,7 @@ bench-peers: $(VENV)/.installed ## the same beside other libraries (PEERS_PYTHON
 
 lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, cython-lint and mypy
 	@$(PY) -m ruff check .
-	@PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint --max-line-length=120 src
+	@PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint --max-line-length=140 src
 	@$(PY) -m mypy
 
 clean: ## remove the environment, the compiled core and whatever else these targets made (models stay)

@@ -35,5 +35,9 @@ class use_backend:
 
 
 def get_backend():
-    """Name of the live backend, "compiled" or "numpy"."""
+    """Name of the live backend, "compiled" or "numpy".
+
+    >>> get_backend()
+    'compiled'
+    """
     return next(name for name, module in BACKENDS.items() if module is live)

@@ -40,8 +40,8 @@ def as_real(name, x, dtype=None):
 
 def shape(name, x, wanted, hint=""):
     """ValueError unless x.shape is wanted, a tuple of sizes and letters for any size; hint says what may have been meant."""
-    given = np.shape(x)
-    if len(given) == len(wanted) and all(isinstance(w, str) or w == g for w, g in zip(wanted, given, strict=True)):
+    given = x.shape if isinstance(x, np.ndarray) else np.shape(x)
+    if given == wanted or len(given) == len(wanted) and all(isinstance(w, str) or w == g for w, g in zip(wanted, given, strict=True)):
         return
     text = "(" + ", ".join(str(w) for w in wanted) + ("," if len(wanted) == 1 else "") + ")"
     samples = wanted[-1] in ("b", "N")

@@ -153,7 +153,8 @@ def _train_epochs(net, X, Y, X_test, Y_test, rate, options, say):
         seconds += time.perf_counter() - start
         loss, accuracy = net.evaluate(X, Y)
         if not (finite and math.isfinite(loss)):
-            raise Diverged(f"training diverged in epoch {epoch}: the loss is not finite; --rate must be smaller, got {rate:.3g}")
+            raise Diverged(f"training diverged in epoch {epoch}: the loss is not finite; --rate must be smaller, "
+                           f"got {rate:.3g}")
         say(f"epoch {epoch:{len(str(options.epochs))}}/{options.epochs}  rate {schedule(done + 1):<8.3g} "
             f"loss {loss:.4f}  train {accuracy:.4f}  test {net.evaluate(X_test, Y_test)[1]:.4f}  {seconds:.2f} s")
     return seconds

@@ -60,7 +60,9 @@ def check_data(net, X, Y):
     last = _end_linear(net.modules[::-1])
     n, N = np.shape(last.W)[1] if last is not None else "n", X.shape[1]
     hint = ""
-    if Y.size == N:
+    if n == 1 and Y.ndim == 1:
+        hint = "; one label a sample is one row, as in Y[None, :]"
+    elif Y.size == N:
         hint = f"; classes go in as one-hot columns: nncore.datasets.one_hot(labels, {n})"
     elif Y.shape == (N, n):
         hint = "; samples are columns: pass the transpose"

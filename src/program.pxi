@@ -197,6 +197,9 @@ cdef class Program:
                 s.w, s.w_row, s.w0, s.w_width = <char *>cnp.PyArray_DATA(w), step(w, 0), <char *>cnp.PyArray_DATA(w0), s.outputs
                 continue
             s.w, s.w_row, s.w0, s.w_width = s.own_w, s.width, s.own_w0, s.width
+            if s.width != s.outputs:  # an earlier run that was not finite may have left NaN in the padding
+                memset(s.w, 0, s.inputs * s.width * self.itemsize)
+                memset(s.w0, 0, s.width * self.itemsize)
             nn_convert(s.w, s.width, self.type_number == cnp.NPY_DOUBLE, s.inputs, s.outputs, <char *>cnp.PyArray_DATA(w),
                        cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1), NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
             nn_convert(s.w0, s.width, self.type_number == cnp.NPY_DOUBLE, 1, s.outputs, <char *>cnp.PyArray_DATA(w0),
@@ -495,7 +498,7 @@ cdef class Program:
             here = min(steps * size, count - at)
             rates = step_sizes(rate, t + 1, steps)
             self._bind(True)
-            chunk_total = 0
+            chunk_total = total  # one running sum, so that it does not depend on where the clock ends a chunk
             seconds = now()
             with nogil:
                 bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, False, &chunk_total)
@@ -512,7 +515,7 @@ cdef class Program:
                 raise FloatingPointError(f"training diverged at step {t + bad}: the loss or a weight is no longer finite; the weights are "
                                          f"those after step {t + bad - 1}; a smaller lrate may help")
             self._sync()
-            total += chunk_total
+            total = chunk_total
             at += here
             t += steps
             PyErr_CheckSignals()

@@ -22,8 +22,6 @@ ALLOWED = {  # largest error in ulp
     np.float64: {"exp": 1.0, "log": 1.0, "log1p": 2.0, "tanh": 2.0, "sigmoid": 2.0},
 }
 LEAST = {"log": 0.0, "log1p": -1.0}  # below it not a number
-# Within the kernels exp is asked only for differences from a maximum and for -|z|; beyond these ends it may flush to 0 or inf.
-NORMAL = {np.float32: (-87.0, 88.0), np.float64: (-708.0, 709.0)}
 
 
 def in_float64(name, x):
@@ -94,8 +92,8 @@ def assert_monotone(name, x, y):
 @pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid", "log"])
 def test_float32_is_monotone(name, isa):
     """Coarsely everywhere, and over runs of neighbouring numbers where the formulas change."""
-    assert_monotone(name, *(lambda x: (x, FUNCTIONS[name](x)))(np.concatenate(
-        [bit_patterns(sign, sign + NAN_BITS - 1, 4093) for sign in (0, 1 << 31)])))
+    everywhere = np.concatenate([bit_patterns(sign, sign + NAN_BITS - 1, 4093) for sign in (0, 1 << 31)])
+    assert_monotone(name, everywhere, FUNCTIONS[name](everywhere))
     for middle in (0.0, 2.0**-12, 0.17, 0.35, 0.5, 0.70710678, 1.0, 1.41421356, 2.0, 9.01, 10.0, 20.0, 44.0, 87.3, 88.7, 103.9):
         bits = int(np.float32(middle).view(np.uint32))
         for sign in (0, 1 << 31):
@@ -107,9 +105,8 @@ def test_float32_is_monotone(name, isa):
 def float64_sample(name):
     """(x, exact values): all magnitudes, a dense middle, and neighbours of the points where formulas change."""
     rng = np.random.default_rng(5)
-    low, high = NORMAL[np.float64] if name == "exp" else (-700.0, 700.0)
     x = np.concatenate([
-        rng.uniform(low, high, 400), rng.normal(0, 1, 600), rng.normal(0, 1, 300) * 2.0**rng.integers(-300, 8, 300),
+        rng.uniform(-708, 709, 400), rng.normal(0, 1, 600), rng.normal(0, 1, 300) * 2.0**rng.integers(-300, 8, 300),
         np.ravel([np.nextafter(v, d) for v in (0.34657359, 0.5, 2**-0.5, 1.0, 2**0.5, 2.0, 19.06, 20.0, 36.7) for d in (-9, 99)]),
     ])
     if name in LEAST:
@@ -123,7 +120,7 @@ def float64_sample(name):
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_float64_sampled(name, isa):
     x, exact = float64_sample(name)
-    worst = (0.0, None)
+    worst = (0.0, 0.0)
     for given, value, true in zip(x.tolist(), FUNCTIONS[name](x).tolist(), exact, strict=True):
         if abs(true) >= np.finfo(np.float64).smallest_normal:
             worst = max(worst, (float(abs(mpmath.mpf(value) - true) / float(np.spacing(abs(float(true))))), given))
@@ -162,7 +159,8 @@ def test_results_stay_in_range(isa, dtype):
 def test_tiny_arguments_survive(isa, dtype):
     """tanh x = x and log1p x = x to the last digit where x is tiny, subnormal numbers included."""
     info = np.finfo(dtype)
-    x = np.array([float(info.smallest_subnormal), float(info.smallest_normal) / 2, float(info.smallest_normal), float(info.eps) ** 2], dtype)
+    tiny = float(info.smallest_normal)
+    x = np.array([float(info.smallest_subnormal), tiny / 2, tiny, float(info.eps) ** 2], dtype)
     for name in ("tanh", "log1p"):
         assert FUNCTIONS[name](x).tolist() == x.tolist(), name
         assert FUNCTIONS[name](-x).tolist() == (-x).tolist(), name

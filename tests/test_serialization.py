@@ -103,3 +103,34 @@ def test_other_files_are_refused(tmp_path):
     np.save(path, np.ones(3))
     with pytest.raises(ValueError, match="must be a model saved by nncore"):
         nn.load(path)
+
+
+def test_no_damaged_byte_gets_through_as_another_error(tmp_path):
+    """Each byte of each entry changed in turn, with a right checksum: a network, or the one sentence."""
+    path = tmp_path / "model.npz"
+    nn.Sequential([nn.Linear(1, 1), nn.OutputSigmoid()], nn.BinaryNLL()).save(path)
+    with zipfile.ZipFile(path) as file:
+        entries = {name: file.read(name) for name in file.namelist()}
+    refused = 0
+    for name, content in entries.items():
+        for at in range(0, len(content), 3):
+            damaged_entry = content[:at] + bytes([content[at] ^ 0x21]) + content[at + 1:]
+            with zipfile.ZipFile(path, "w") as file:
+                for other in entries:
+                    file.writestr(other, damaged_entry if other == name else entries[other])
+            try:
+                nn.load(path)
+            except ValueError as error:
+                assert "must be a model saved by nncore" in str(error)
+                refused += 1
+    assert refused > 100
+
+
+def test_the_sizes_and_types_of_entries_are_looked_at(tmp_path):
+    path = tmp_path / "model.npz"
+    for change in (lambda m, a: m.update(modules=[["Linear"]]), lambda m, a: m.update(loss=["NLL"]),
+                   lambda m, a: a.update({"0.W": np.array("text")})):
+        network().save(path)
+        damaged(path, change)
+        with pytest.raises(ValueError, match="must be a model saved by nncore"):
+            nn.load(path)
