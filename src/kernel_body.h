@@ -74,11 +74,11 @@ static INLINE V FN(tanh)(V x) {
     return (V)(((I)y & ~sign) | bits);
 }
 
-/* 1 / (1 + e^-x) through e = e^-|x| <= 1: e / (1 + e) keeps its relative accuracy where x is very negative. */
+/* 1 / (1 + e^-x), every operation of which is monotone; below -C, where 1 + e^x rounds to 1, e^x itself, which does not overflow. */
 static INLINE V FN(sigmoid)(V x) {
-    I sign = (I)FN(set)((real)-0.0);
-    V e = FN(exp)((V)((I)x | sign));
-    return FN(select)(x < 0, e, FN(set)(1)) / (e + 1);
+    I low = x < C(-18.0f, -38.0);
+    V e = FN(exp)(FN(select)(low, x, -x));
+    return FN(select)(low, e, 1 / (e + 1));
 }
 
 /* log x = k ln2 + log(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 P(s^2)), s = f / (2 + f),

@@ -458,8 +458,8 @@ cdef class Program:
         while t < total:
             if not user_rate:
                 chunk = min(chunk, total - t)
+                rates = step_sizes(rate, t + 1, chunk)  # first: should it fail, nothing has been drawn
                 draws = np.asarray(randint(n, size=chunk), dtype=np.int64)
-                rates = step_sizes(rate, t + 1, chunk)
             else:
                 # the course's order: the draw comes first, and η(t) sees the weights before step t
                 draws = np.array([randint(n)], dtype=np.int64)
