@@ -12,8 +12,9 @@
 #   the network's type.
 
 cdef double CHUNK_SECONDS = 0.01
-ACTIVATIONS = {"none": NN_NONE, "tanh": NN_TANH, "relu": NN_RELU, "sigmoid": NN_SIGMOID, "softmax": NN_SOFTMAX,
-                   "output_sigmoid": NN_OUTPUT_SIGMOID}
+ACTIVATIONS = {
+    "none": NN_NONE, "tanh": NN_TANH, "relu": NN_RELU, "sigmoid": NN_SIGMOID, "softmax": NN_SOFTMAX, "output_sigmoid": NN_OUTPUT_SIGMOID,
+}
 
 
 cdef struct Stage:
@@ -174,8 +175,8 @@ cdef class Program:
                 or cnp.PyArray_DIM(<cnp.ndarray>x, 0) != rows or cnp.PyArray_DIM(<cnp.ndarray>x, 1) != columns
                 or (written and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>x))):
             given = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
-            raise ValueError(f"{name} must stay a writeable {np.dtype(dtype_of(self.type_number))} array of shape ({rows}, {columns}) while its "
-                             f"network runs, got {given}")
+            wanted = f"{np.dtype(dtype_of(self.type_number))} array of shape ({rows}, {columns})"
+            raise ValueError(f"{name} must stay a writeable {wanted} while its network runs, got {given}")
         return <cnp.ndarray>x
 
     cdef int _bind(self, bint written) except -1:
@@ -252,8 +253,8 @@ cdef class Program:
 
     cdef object _transposed(self, cnp.ndarray x):
         cdef cnp.ndarray copy = new_matrix(cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), self.type_number, True)
-        nn_convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(x, 0), self.type_number == cnp.NPY_DOUBLE, cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(x, 0),
-                   <char *>cnp.PyArray_DATA(x), cnp.PyArray_STRIDE(x, 1), cnp.PyArray_STRIDE(x, 0), native_type(x))
+        nn_convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(x, 0), self.type_number == cnp.NPY_DOUBLE, cnp.PyArray_DIM(x, 1),
+                   cnp.PyArray_DIM(x, 0), <char *>cnp.PyArray_DATA(x), cnp.PyArray_STRIDE(x, 1), cnp.PyArray_STRIDE(x, 0), native_type(x))
         return copy
 
     cdef inline const char *_sample(self, const Source *source, Py_ssize_t index, char *room) noexcept nogil:
@@ -335,7 +336,8 @@ cdef class Program:
             self.k.softmax_losses(b, self.gap, self.weight, self.rest, self.losses)
         else:
             for r in range(b):
-                self.losses[r] = self.k.sigmoid_nll(s.outputs, s.a + r * s.width * size, batch.y + r * batch.y_row * size, s.grad + r * s.width * size)
+                self.losses[r] = self.k.sigmoid_nll(s.outputs, s.a + r * s.width * size, batch.y + r * batch.y_row * size,
+                                                    s.grad + r * s.width * size)
         for r in range(b):
             loss += self.losses[r]
         if total != NULL:
@@ -395,7 +397,8 @@ cdef class Program:
 
     # -------------------------------------------------------------------------------------------- training
 
-    cdef Py_ssize_t _run_samples(self, const Source *x, const Source *y, const int64_t *draws, Py_ssize_t steps, const double *rates) noexcept nogil:
+    cdef Py_ssize_t _run_samples(self, const Source *x, const Source *y, const int64_t *draws, Py_ssize_t steps,
+                                 const double *rates) noexcept nogil:
         """Steps of one sample each. Returns the first step (from 1) whose loss is not finite, or 0."""
         cdef Py_ssize_t t, bad = 0
         cdef Batch batch
@@ -510,7 +513,8 @@ cdef class Program:
                 self._bind(True)
                 bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, True, &chunk_total)
                 self._bind(True)
-                self._run_batches(&x, &y, indices + at, (bad - 1) * size, size, <double *>cnp.PyArray_DATA(rates), averaged, False, &chunk_total)
+                self._run_batches(&x, &y, indices + at, (bad - 1) * size, size, <double *>cnp.PyArray_DATA(rates), averaged, False,
+                                  &chunk_total)
                 self._sync()
                 raise FloatingPointError(f"training diverged at step {t + bad}: the loss or a weight is no longer finite; the weights are "
                                          f"those after step {t + bad - 1}; a smaller lrate may help")
