@@ -43,11 +43,3 @@ def _generator_state():
     state = np.random.get_state()
     yield
     np.random.set_state(state)
-
-
-def pytest_collection_modifyitems(config, items):
-    """Exhaustive checks, hours of them, run only where `-m slow` asks for them."""
-    if "slow" not in config.getoption("markexpr"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="exhaustive: run with -m slow"))

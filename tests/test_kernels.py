@@ -355,6 +355,10 @@ def test_sgd_step_takes_its_own_weights_as_gradient(kernels, dtype):
     W = np.arange(1, 10, dtype=dtype).reshape(3, 3)
     kernels.sgd_step(W, W.T, 1.0)
     assert W.tolist() == [[0, -2, -4], [2, 0, -2], [4, 2, 0]]
+    room = np.arange(41, dtype=dtype) ** 2
+    expected = room[1:] - room[:-1]
+    kernels.sgd_step(room[1:], room[:-1], 1.0)
+    assert room[1:].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("bad, error", [
