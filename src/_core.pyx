@@ -6,6 +6,7 @@ from nncore import _checks
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc

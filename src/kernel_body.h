@@ -1,142 +1,4 @@
-/* Every leaf kernel, once, for one level (LEVEL, LEVEL_BYTES) and one real type (DOUBLE). Included by kernel_level.h. */
-
-#if DOUBLE
-#define real double
-#define FN(x) PASTE(x, LEVEL, double)
-#define LANES (LEVEL_BYTES / 8)
-#define MANTISSA_BITS 52
-#define EXPONENT_BIAS 1023
-#define C(single, double_) double_
-typedef int64_t FN(int);
-#else
-#define real float
-#define FN(x) PASTE(x, LEVEL, float)
-#define LANES (LEVEL_BYTES / 4)
-#define MANTISSA_BITS 23
-#define EXPONENT_BIAS 127
-#define C(single, double_) single
-typedef int32_t FN(int);
-#endif
-typedef real FN(vector) __attribute__((vector_size(LEVEL_BYTES), may_alias));
-typedef FN(int) FN(ivector) __attribute__((vector_size(LEVEL_BYTES), may_alias));
-#define V FN(vector)
-#define I FN(ivector)
-
-#include "simd.h"
-
-/* ------------------------------------------------------------------------------------------------ vector functions */
-
-/* Coefficients: near-minimax (Chebyshev) fits of (e^r - 1 - r) / r^2 on |r| <= 1.002 ln2 / 2, highest power first. */
-static INLINE V FN(exp_tail)(V r) {
-#if DOUBLE
-    static const double c[] = {2.51005692758136826e-8, 2.76203274282682382e-7, 2.75572680728900983e-6, 0.0000248015207925726928,
-                               0.000198412698632033232, 0.00138888889175382958, 0.00833333333333001176, 0.0416666666666234768,
-                               0.166666666666666675, 0.500000000000000104};
-#else
-    static const float c[] = {0.00139263256181334621f, 0.00836329275303060231f, 0.0416665537625676384f, 0.166665763055606383f, 0.5f};
-#endif
-    V p = FN(set)(c[0]);
-#pragma GCC unroll 16
-    for (unsigned i = 1; i < sizeof c / sizeof c[0]; i++) p = p * r + c[i];
-    return p;
-}
-
-/* x = n ln2 + r, |r| <= ln2 / 2, with ln2 in two parts of which n times the first is exact (Cody and Waite). */
-static INLINE V FN(reduce)(V x, V *r) {
-    const real shift = C(12582912.0f, 6755399441055744.0); /* 1.5 * 2^mantissa: adding it rounds to a whole number */
-    V n = (x * (real)1.44269504088896340736 + shift) - shift;
-    *r = (x - n * C(0.693115234375f, 0.6931471805592082)) - n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
-    return n;
-}
-
-/* Clamps lie beyond overflow and underflow; constants come first so that NaN passes. */
-static INLINE V FN(exp)(V x) {
-    V r;
-    x = FN(max)(FN(set)(C(-105.0f, -750.0)), x);
-    x = -FN(max)(FN(set)(C(-90.0f, -711.0)), -x);
-    V n = FN(reduce)(x, &r);
-    return FN(scale)(1 + (r + r * r * FN(exp_tail)(r)), n);
-}
-
-/* e^x - 1 for -44 < x <= 0: 2^n (e^r - 1) + (2^n - 1), both parts accurate where the result is small. */
-static INLINE V FN(expm1_negative)(V x) {
-    V r, n = FN(reduce)(x, &r);
-    V power = FN(scale)(FN(set)(1), n);
-    return power * (r + r * r * FN(exp_tail)(r)) + (power - 1);
-}
-
-/* tanh x = -t / (t + 2), t = e^(-2|x|) - 1; the sign is copied back, so tanh(-0) = -0. */
-static INLINE V FN(tanh)(V x) {
-    I sign = (I)FN(set)((real)-0.0), bits = (I)x & sign;
-    V magnitude = (V)((I)x & ~sign);
-    V t = FN(expm1_negative)(FN(max)(FN(set)(C(-20.0f, -40.0)), magnitude * -2));
-    V y = -t / (t + 2);
-    return (V)(((I)y & ~sign) | bits);
-}
-
-/* 1 / (1 + e^-x), every operation of which is monotone; below -C, where 1 + e^x rounds to 1, e^x itself, which does not overflow. */
-static INLINE V FN(sigmoid)(V x) {
-    I low = x < C(-18.0f, -38.0);
-    V e = FN(exp)(FN(select)(low, x, -x));
-    return FN(select)(low, e, 1 / (e + 1));
-}
-
-/* log x = k ln2 + log(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 P(s^2)), s = f / (2 + f),
- * the form of fdlibm's log, P a Chebyshev fit of (log((1+s)/(1-s)) - 2s) / s^3. */
-static INLINE V FN(log)(V x) {
-#if DOUBLE
-    static const double c[] = {0.146300313641228605, 0.153306173067433049, 0.181829225135159416, 0.222222106742385152,
-                               0.285714286288109956, 0.399999999998932218, 0.666666666666666991};
-#else
-    static const float c[] = {0.233419433887145609f, 0.285503969596180136f, 0.400001255945543671f, 0.666666665498831766f};
-#endif
-    const real tiny = C(1.17549435e-38f, 2.2250738585072014e-308), up = C(33554432.0f, 18014398509481984.0);
-    I small = x < tiny;
-    V y = FN(select)(small, x * up, x);
-    V k0 = FN(select)(small, FN(set)(C(-25, -54)), (V){0});
-    const FN(int) root_half = C(0x3f3504f3, 0x3fe6a09e667f3bcd);
-    I bits = (I)y - root_half; /* the exponent field now counts from sqrt(1/2) */
-    I exponent = bits >> MANTISSA_BITS;
-    V f = (V)((bits & (((FN(int))1 << MANTISSA_BITS) - 1)) + root_half) - 1;
-    V k = __builtin_convertvector(exponent, V) + k0;
-    V s = f / (f + 2), z = s * s, p = FN(set)(c[0]);
-#pragma GCC unroll 8
-    for (unsigned i = 1; i < sizeof c / sizeof c[0]; i++) p = p * z + c[i];
-    V half = f * f * (real)0.5;
-    V tail = s * (half + z * p) + k * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
-    V result = k * C(0.693115234375f, 0.6931471805592082) - ((half - tail) - f);
-    const real infinite = (real)INFINITY;
-    result = FN(select)(x == 0, FN(set)(-infinite), result);
-    result = FN(select)(x < 0, FN(set)((real)NAN), result);
-    return FN(select)((x == infinite) | (x != x), x, result); /* inf and NaN are their own logarithms */
-}
-
-/* log(1 + x) for x >= -1: log u, u = 1 + x rounded, plus what the rounding lost. */
-static INLINE V FN(log1p)(V x) {
-    V u = x + 1;
-    V y = FN(log)(u) + (x - (u - 1)) / u;
-    y = FN(select)((u == 0) | (u == (real)INFINITY), FN(log)(u), y);
-    return FN(select)(x == 0, x, y);
-}
-
-static INLINE V FN(activation)(V z, const int kind) {
-    switch (kind) {
-    case NN_TANH: return FN(tanh)(z);
-    case NN_RELU: return FN(max)((V){0}, z);
-    case NN_SIGMOID: return FN(sigmoid)(z);
-    default: return z;
-    }
-}
-
-/* da * f'(z), f' in terms of a = f(z) */
-static INLINE V FN(derivative)(V da, V a, const int kind) {
-    switch (kind) {
-    case NN_TANH: return da * (1 - a * a);
-    case NN_RELU: return (V)((I)da & (a > 0));
-    case NN_SIGMOID: return da * (a * (1 - a));
-    default: return da;
-    }
-}
+/* Every leaf kernel but the vector functions, once, for the widest vectors of a level and one real type. */
 
 /* ------------------------------------------------------------------------------------------------ element by element */
 
@@ -580,25 +442,28 @@ static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row
             for (nn_index i = i0; i < m && i < i0 + 16; i++) out[j * out_row + i] = x[i * x_row + j];
 }
 
-const nn_kernels FN(nn_table) = {
+#define TABLE_(level, type) nn_table_##level##_##type
+#define TABLE(level, type) TABLE_(level, type)
+const nn_kernels TABLE(LEVEL, real) = {
     .level = TEXT(LEVEL), .type = TEXT(real), .lanes = LANES, .itemsize = sizeof(real), .tile_rows = TILE_ROWS, .tile_columns = 2 * LANES,
     .product = FN(product), .row_forward = FN(row_forward), .row_backward = FN(row_backward), .row_update = FN(row_update),
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
     .sigmoid_nll = FN(sigmoid_nll), .nll_terms = FN(nll_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),
     .sum_columns = FN(sum_columns), .transpose = FN(transpose), .all_finite = FN(all_finite),
+#if WIDTH == 16
+    .sgd_small = {FN(sgd_small)},
+#elif WIDTH == 32
+    .sgd_small = {PASTE(sgd_small, LEVEL, 16, real), FN(sgd_small)},
+#else
+    .sgd_small = {PASTE(sgd_small, LEVEL, 16, real), PASTE(sgd_small, LEVEL, 32, real), FN(sgd_small)},
+#endif
 };
 
-#undef real
-#undef FN
-#undef LANES
-#undef MANTISSA_BITS
-#undef EXPONENT_BIAS
-#undef C
-#undef V
-#undef I
 #undef ACTIVATE
 #undef DERIVE
 #undef TILES
 #undef FOR_ROWS
 #undef TILE_ENTRY
+#undef TABLE_
+#undef TABLE

@@ -51,6 +51,23 @@ typedef struct {
     void *gap, *weight, *rest;
 } nn_softmax;
 
+/* A network of a few vectors a layer, and `steps` steps of one sample each on it; see sgd_small.h. Rows of w, wt, and all
+ * vectors are padded to `vectors` (of the layer, for wt of the layer before) vectors of the chosen width. */
+typedef struct {
+    nn_index m, n, vectors;
+    int activation;
+    void *w, *wt, *b, *a, *dz, *step; /* wt NULL in the first layer */
+} nn_small_layer;
+
+typedef struct {
+    nn_index count, steps;
+    const nn_small_layer *layers;
+    const void *x, *y;              /* samples as rows */
+    nn_index x_row, y_row;
+    const int64_t *draws;
+    const double *rates;
+} nn_small;
+
 typedef struct {
     const char *level, *type;
     nn_index lanes, itemsize, tile_rows, tile_columns;
@@ -84,6 +101,8 @@ typedef struct {
     void (*sum_columns)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out);
     /* out (n, m) <- transpose of x (m, n) */
     void (*transpose)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out, nn_index out_row);
+    /* By vectors of 16, 32, 64 bytes, NULL where the level has none so wide. Returns 0 when a logit was not finite. */
+    int (*sgd_small[3])(const nn_small *);
     /* 1 when all are finite */
     int (*all_finite)(nn_index n, const void *x);
 } nn_kernels;

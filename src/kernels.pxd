@@ -1,4 +1,6 @@
 # The C interface of kernels.h, in Cython's words.
+from libc.stdint cimport int64_t
+
 cdef extern from "kernels.h" nogil:
     ctypedef Py_ssize_t nn_index
 
@@ -39,6 +41,25 @@ cdef extern from "kernels.h" nogil:
         void *weight
         void *rest
 
+    ctypedef struct nn_small_layer:
+        nn_index m, n, vectors
+        int activation
+        void *w
+        void *wt
+        void *b
+        void *a
+        void *dz
+        void *step
+
+    ctypedef struct nn_small:
+        nn_index count, steps
+        const nn_small_layer *layers
+        const void *x
+        const void *y
+        nn_index x_row, y_row
+        const int64_t *draws
+        const double *rates
+
     ctypedef struct nn_kernels:
         const char *level
         const char *type
@@ -59,6 +80,7 @@ cdef extern from "kernels.h" nogil:
         void (*sum_rows)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
         void (*sum_columns)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
         void (*transpose)(nn_index, nn_index, const void *, nn_index, void *, nn_index) noexcept nogil
+        int (*sgd_small[3])(const nn_small *) noexcept nogil
         int (*all_finite)(nn_index, const void *) noexcept nogil
 
     const char *nn_level_name(int)

@@ -64,6 +64,13 @@ cdef class Program:
     cdef char *weight
     cdef char *rest
     cdef double *losses
+    cdef nn_small_layer *small      # the layers as sgd_small.h wants them, or NULL where the network does not fit
+    cdef char *small_memory
+    cdef char *small_x              # a block of samples, where the data cannot be read in place
+    cdef char *small_y
+    cdef int64_t *ordinals          # 0, 1, 2, ...: their places in the block
+    cdef Py_ssize_t small_lanes
+    cdef int small_width            # index of the vector width among 16, 32, 64 bytes
     cdef list linears
     cdef list arrays      # the user's W and W0 as last bound, kept alive
     cdef dict sources     # prepared data of this program's lifetime (one call of the layer API)
@@ -74,7 +81,7 @@ cdef class Program:
         self.type_number = cnp.NPY_FLOAT if np.dtype(dtype) == np.float32 else cnp.NPY_DOUBLE
         self.k = kernels_for(self.type_number)
         self.itemsize = self.k.itemsize
-        lanes = self.k.lanes
+        lanes = self._choose_small(stages, loss)
         self.count = len(stages)
         self.loss = {None: NN_NONE, "nll": NN_SOFTMAX, "binary_nll": NN_OUTPUT_SIGMOID}[loss]
         self.trains = loss is not None
@@ -98,9 +105,13 @@ cdef class Program:
             s.width = (width + lanes - 1) // lanes * lanes
         self.outputs = width
         self._allocate_weights()
+        if self.small_lanes:
+            self._allocate_small()
 
     def __dealloc__(self):
         free(self.stages)
+        free(self.small)
+        free(self.small_memory)
         free(self.weights_memory)
         free(self.batch_memory)
 
@@ -166,6 +177,88 @@ cdef class Program:
         self._lay_out_batch(self._block(&self.batch_memory), batch)
         self.capacity = batch
         return 0
+
+    # -------------------------------------------------------------------------------------------- the special path of sgd_small.h
+
+    cdef Py_ssize_t _choose_small(self, list stages, loss) except -1:
+        """Lanes to pad rows to: those of the narrowest vector that holds a layer, where every layer fits SMALL_VECTORS of the widest."""
+        cdef Py_ssize_t widest = 0, lanes
+        self.small_lanes = 0
+        outputs = [a for _, a in stages if a in ("softmax", "output_sigmoid")]
+        if loss != "nll" or len(outputs) != 1 or any(linear is None for linear, _ in stages):
+            return self.k.lanes
+        for linear, _ in stages:
+            widest = max(widest, linear.W.shape[1])
+        if widest > SMALL_VECTORS * self.k.lanes or stages[0][0].W.size * self.itemsize > SMALL_BYTES:
+            return self.k.lanes
+        self.small_width, lanes = 0, 16 // self.itemsize
+        while lanes < widest and lanes < self.k.lanes:
+            self.small_width += 1
+            lanes *= 2
+        self.small_lanes = lanes
+        return lanes
+
+    cdef void _lay_out_small(self, char *base):
+        cdef Py_ssize_t i
+        cdef Stage *s
+        for i in range(self.count):
+            s = &self.stages[i]
+            self.small[i].m, self.small[i].n, self.small[i].vectors = s.inputs, s.outputs, s.width // self.small_lanes
+            self.small[i].activation = s.activation
+            self.small[i].w, self.small[i].b = s.own_w, s.own_w0
+            self.small[i].a = self._carve(base, s.width * self.itemsize)
+            self.small[i].dz = self._carve(base, s.width * self.itemsize)
+            self.small[i].step = self._carve(base, s.width * self.itemsize)
+            if i > 0:
+                self.small[i].wt = self._carve(base, s.outputs * self.stages[i - 1].width * self.itemsize)
+
+        self.small_x = self._carve(base, SMALL_BLOCK * self.inputs * self.itemsize)
+        self.small_y = self._carve(base, SMALL_BLOCK * self.outputs * self.itemsize)
+        self.ordinals = <int64_t *>self._carve(base, SMALL_BLOCK * sizeof(int64_t))
+
+    cdef int _allocate_small(self) except -1:
+        cdef Py_ssize_t i
+        self.small = <nn_small_layer *>calloc(self.count, sizeof(nn_small_layer))
+        if self.small == NULL:
+            raise MemoryError()
+        self.memory_used = 0
+        self._lay_out_small(NULL)
+        self._lay_out_small(self._block(&self.small_memory))
+        for i in range(SMALL_BLOCK):
+            self.ordinals[i] = i
+        return 0
+
+    cdef bint _run_small(self, const Source *x, const Source *y, const int64_t *draws, Py_ssize_t steps,
+                         const double *rates) noexcept nogil:
+        """Steps of one sample each on the bound copies. False when a logit was not finite; the copies are then void."""
+        cdef nn_small call
+        cdef Py_ssize_t i, at = 0
+        cdef Stage *last = &self.stages[self.count - 1]
+        for i in range(1, self.count):
+            self.k.transpose(self.stages[i].inputs, self.stages[i].outputs, self.stages[i].own_w, self.stages[i].width, self.small[i].wt,
+                             self.stages[i - 1].width)
+        for i in range(last.outputs, last.width):
+            if self.itemsize == 8:
+                (<double *>last.own_w0)[i] = -DBL_MAX
+            else:
+                (<float *>last.own_w0)[i] = -FLT_MAX
+        call.count, call.layers = self.count, self.small
+        while at < steps:
+            call.steps = min(steps - at, SMALL_BLOCK)
+            call.rates = rates + at
+            call.draws = draws + at
+            if x.direct and y.direct:
+                call.steps = steps - at
+                call.x, call.x_row = x.data, x.sample_stride // self.itemsize
+                call.y, call.y_row = y.data, y.sample_stride // self.itemsize
+            else:
+                self._gather(x, draws + at, call.steps, self.small_x)
+                self._gather(y, draws + at, call.steps, self.small_y)
+                call.x, call.x_row, call.y, call.y_row, call.draws = self.small_x, self.inputs, self.small_y, self.outputs, self.ordinals
+            if not self.k.sgd_small[self.small_width](&call):
+                return False
+            at += call.steps
+        return True
 
     # -------------------------------------------------------------------------------------------- the user's arrays
 
@@ -453,7 +546,7 @@ cdef class Program:
         cdef Source x = self._source("X", X, total), y = self._source("Y", Y, total)
         cdef cnp.ndarray draws, rates
         cdef double seconds
-        cdef bint told = False, user_rate = callable(rate) and not hasattr(rate, "values")
+        cdef bint told = False, user_rate = callable(rate) and not hasattr(rate, "values"), small
         n = X.shape[1]
         randint = np.random.randint
         self._reserve(1)
@@ -469,8 +562,16 @@ cdef class Program:
                 rates = np.array([rate(t + 1)], dtype=np.float64)
             self._bind(True)
             seconds = now()
-            with nogil:
-                bad = self._run_samples(&x, &y, <int64_t *>cnp.PyArray_DATA(draws), chunk, <double *>cnp.PyArray_DATA(rates))
+            small = self.small != NULL and not user_rate and not told
+            if small:
+                with nogil:
+                    small = self._run_small(&x, &y, <int64_t *>cnp.PyArray_DATA(draws), chunk, <double *>cnp.PyArray_DATA(rates))
+                if not small:  # the general path finds the step, from the weights of the chunk's start
+                    self._bind(True)
+            bad = 0
+            if not small:
+                with nogil:
+                    bad = self._run_samples(&x, &y, <int64_t *>cnp.PyArray_DATA(draws), chunk, <double *>cnp.PyArray_DATA(rates))
             seconds = now() - seconds
             self._sync()
             if bad and not told:
@@ -583,6 +684,10 @@ cdef class Program:
 # A strided column costs a cache miss for each feature; a transposing copy of all N columns costs about as much as reading
 # N / TRANSPOSE_SHARE of them one by one (measured with 784 x 10 000 float64 and float32 arrays).
 cdef Py_ssize_t TRANSPOSE_SHARE = 4
+# The special path of sgd_small.h takes layers of up to so many of the level's vectors, with a first layer that stays in the L1 cache.
+cdef Py_ssize_t SMALL_VECTORS = 4
+cdef Py_ssize_t SMALL_BYTES = 1 << 15
+cdef Py_ssize_t SMALL_BLOCK = 64
 
 
 cdef int native_type(cnp.ndarray x) noexcept:

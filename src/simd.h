@@ -1,6 +1,6 @@
 /* The words of a vector language for one level and one real type: load, store, part of a vector, maximum, scaling by 2^n.
  *
- * Included once for each (level, real) by kernel_body.h, after real, V, I, FN, LANES and DOUBLE are defined. Everything else is
+ * Included by vector.h, after real, V, I, FN, LANES and DOUBLE are defined. Everything else is
  * written in the arithmetic operators of gcc's and clang's vector extensions. */
 
 /* x - 0 is x for every x, so this folds to a plain broadcast; x + 0 would not (-0). */
@@ -14,14 +14,14 @@ static INLINE I FN(first)(nn_index n) { return FN(iota)() < FN(seti)((FN(int))n)
 
 /* load_part, store_part: the first n lanes, 0 <= n <= LANES; memory beyond them is not touched, lanes beyond them are 0.
  * max(a, b) is a > b ? a : b, so that a NaN in b passes. scale(x, n) is x 2^n for whole n in [-2098, 2098]. */
-#if LEVEL_BYTES == 64 && !DOUBLE
+#if WIDTH == 64 && !DOUBLE
 #define PART ((__mmask16)_bzhi_u32(0xffff, (unsigned)n))
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm512_maskz_loadu_ps(PART, p); }
 static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm512_mask_storeu_ps(p, PART, (__m512)v); }
 static INLINE V FN(max)(V a, V b) { return (V)_mm512_max_ps((__m512)a, (__m512)b); }
 static INLINE V FN(scale)(V x, V n) { return (V)_mm512_scalef_ps((__m512)x, (__m512)n); }
 #undef PART
-#elif LEVEL_BYTES == 64 && DOUBLE
+#elif WIDTH == 64 && DOUBLE
 #define PART ((__mmask8)_bzhi_u32(0xff, (unsigned)n))
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm512_maskz_loadu_pd(PART, p); }
 static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm512_mask_storeu_pd(p, PART, (__m512d)v); }
@@ -29,11 +29,11 @@ static INLINE V FN(max)(V a, V b) { return (V)_mm512_max_pd((__m512d)a, (__m512d
 static INLINE V FN(scale)(V x, V n) { return (V)_mm512_scalef_pd((__m512d)x, (__m512d)n); }
 #undef PART
 #else
-#if LEVEL_BYTES == 32 && !DOUBLE
+#if WIDTH == 32 && !DOUBLE
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskload_ps(p, (__m256i)FN(first)(n)); }
 static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_maskstore_ps(p, (__m256i)FN(first)(n), (__m256)v); }
 static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_ps((__m256)a, (__m256)b); }
-#elif LEVEL_BYTES == 32 && DOUBLE
+#elif WIDTH == 32 && DOUBLE
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskload_pd(p, (__m256i)FN(first)(n)); }
 static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_maskstore_pd(p, (__m256i)FN(first)(n), (__m256d)v); }
 static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_pd((__m256d)a, (__m256d)b); }

@@ -1,0 +1,9 @@
+/* The end of what vector.h began. */
+#undef real
+#undef FN
+#undef LANES
+#undef MANTISSA_BITS
+#undef EXPONENT_BIAS
+#undef C
+#undef V
+#undef I
