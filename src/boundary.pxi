@@ -121,7 +121,8 @@ def linear_forward(A, W, W0, out=None):
     if not along(w, 1):
         w = np.ascontiguousarray(w)
     if b == 1 and along(a, 0):
-        k.row_forward(m, n, cnp.PyArray_DATA(a), cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(bias), cnp.PyArray_DATA(z), NN_NONE)
+        k.row_forward(m, n, cnp.PyArray_DATA(a), NULL, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(bias), cnp.PyArray_DATA(z),
+                      NN_NONE)
     else:
         multiply(k, a, True, w, False, z, True, cnp.PyArray_DATA(bias), False)
     return z

@@ -192,55 +192,81 @@ static void FN(softmax_losses)(nn_index n, const void *gap_, const void *weight_
 
 /* -------------------------------------------------------------------------------------------- one sample at a time */
 
-/* z <- f(x W + bias) for nv vectors of outputs; nv * ku chains of sums hide the latency of the multiply-add. */
-static INLINE void FN(row_strip)(const int nv, const int ku, const int whole, nn_index part, nn_index m, const real *x, const real *w,
-                                 nn_index w_row, const real *bias, real *z, const int kind) {
-    V sum[8][8];
+/* z <- x W + bias for nv vectors of outputs; nv * ku chains of sums hide the latency of the multiply-add. With `listed` the m
+ * terms are those of rows[0 .. m - 1]; with `update` W <- W - old step goes first, row by row, in the same pass. */
+static INLINE void FN(row_strip)(const int nv, const int ku, const int whole, const int listed, const int update, nn_index part, nn_index m,
+                                 const real *x, const int32_t *rows, real *w, nn_index w_row, const real *old, const real *step,
+                                 const real *bias, real *z) {
+    V sum[8][8], steps[8];
     nn_index k = 0;
-#define W_AT(k, v) (whole ? FN(load)(w + (k) * w_row + (v) * LANES) : FN(load_part)(w + (k) * w_row, part))
+#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
+#define TERM(u, k)                                                                                   \
+    do {                                                                                             \
+        const nn_index place = listed ? rows[k] : (k);                                               \
+        real *at = w + place * w_row;                                                                \
+        _Pragma("GCC unroll 8")                                                                      \
+        for (int v = 0; v < nv; v++) {                                                               \
+            V row = LOAD(at, v);                                                                     \
+            if (update) {                                                                            \
+                row -= steps[v] * old[place];                                                        \
+                if (whole) FN(store)(at + v * LANES, row); else FN(store_part)(at, row, part);       \
+            }                                                                                        \
+            sum[u][v] += row * x[place];                                                             \
+        }                                                                                            \
+    } while (0)
 #pragma GCC unroll 8
-    for (int u = 0; u < ku; u++)
+    for (int v = 0; v < nv; v++) {
+        if (update) steps[v] = LOAD(step, v);
 #pragma GCC unroll 8
-        for (int v = 0; v < nv; v++) sum[u][v] = (V){0};
+        for (int u = 0; u < ku; u++) sum[u][v] = (V){0};
+    }
     for (; k + ku <= m; k += ku)
 #pragma GCC unroll 8
-        for (int u = 0; u < ku; u++)
-#pragma GCC unroll 8
-            for (int v = 0; v < nv; v++) sum[u][v] += W_AT(k + u, v) * x[k + u];
-    for (; k < m; k++)
-#pragma GCC unroll 8
-        for (int v = 0; v < nv; v++) sum[0][v] += W_AT(k, v) * x[k];
-#undef W_AT
+        for (int u = 0; u < ku; u++) TERM(u, k + u);
+    for (; k < m; k++) TERM(0, k);
 #pragma GCC unroll 8
     for (int v = 0; v < nv; v++) {
 #pragma GCC unroll 4
         for (int half = ku / 2; half > 0; half /= 2)
 #pragma GCC unroll 4
             for (int u = 0; u < half; u++) sum[u][v] += sum[u + half][v];
-        if (whole) FN(store)(z + v * LANES, FN(activation)(sum[0][v] + FN(load)(bias + v * LANES), kind));
-        else FN(store_part)(z, FN(activation)(sum[0][v] + FN(load_part)(bias, part), kind), part);
+        V out = sum[0][v] + LOAD(bias, v);
+        if (whole) FN(store)(z + v * LANES, out); else FN(store_part)(z, out, part);
     }
+#undef TERM
+#undef LOAD
 }
 
-static INLINE void FN(row_forward_kind)(nn_index m, nn_index n, const real *x, const real *w, nn_index w_row, const real *bias, real *z,
-                                        const int kind) {
+/* All n outputs in strips of 8, 4, 2, 1 vectors and a part. */
+static INLINE void FN(row_strips)(const int listed, const int update, nn_index m, nn_index n, const real *x, const int32_t *rows, real *w,
+                                  nn_index w_row, const real *old, const real *step, const real *bias, real *z) {
     nn_index j = 0;
+#define STRIP(nv, ku, whole, part) \
+    FN(row_strip)(nv, ku, whole, listed, update, part, m, x, rows, w + j, w_row, old, step + j, bias + j, z + j)
 #if LEVEL_BYTES == 64
-    for (; j + 8 * LANES <= n; j += 8 * LANES) FN(row_strip)(8, 1, 1, LANES, m, x, w + j, w_row, bias + j, z + j, kind);
+    for (; j + 8 * LANES <= n; j += 8 * LANES) STRIP(8, 1, 1, LANES);
 #endif
-    for (; j + 4 * LANES <= n; j += 4 * LANES) FN(row_strip)(4, 2, 1, LANES, m, x, w + j, w_row, bias + j, z + j, kind);
-    for (; j + 2 * LANES <= n; j += 2 * LANES) FN(row_strip)(2, 4, 1, LANES, m, x, w + j, w_row, bias + j, z + j, kind);
-    for (; j + LANES <= n; j += LANES) FN(row_strip)(1, 8, 1, LANES, m, x, w + j, w_row, bias + j, z + j, kind);
-    if (j < n) FN(row_strip)(1, 8, 0, n - j, m, x, w + j, w_row, bias + j, z + j, kind);
+    for (; j + 4 * LANES <= n; j += 4 * LANES) STRIP(4, 2, 1, LANES);
+    for (; j + 2 * LANES <= n; j += 2 * LANES) STRIP(2, 4, 1, LANES);
+    for (; j + LANES <= n; j += LANES) STRIP(1, 8, 1, LANES);
+    if (j < n) STRIP(1, 8, 0, n - j);
+#undef STRIP
 }
 
-static void FN(row_forward)(nn_index m, nn_index n, const void *x, const void *w, nn_index w_row, const void *bias, void *z, int kind) {
-    switch (kind) {
-    case NN_TANH: FN(row_forward_kind)(m, n, x, w, w_row, bias, z, NN_TANH); return;
-    case NN_RELU: FN(row_forward_kind)(m, n, x, w, w_row, bias, z, NN_RELU); return;
-    case NN_SIGMOID: FN(row_forward_kind)(m, n, x, w, w_row, bias, z, NN_SIGMOID); return;
-    default: FN(row_forward_kind)(m, n, x, w, w_row, bias, z, NN_NONE);
-    }
+static void FN(activate)(nn_index n, const void *z_, void *a_, int kind);
+
+static void FN(row_forward)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w, nn_index w_row, const void *bias, void *z,
+                            int kind) {
+    real *read = (real *)w; /* nothing is written without update */
+    if (rows) FN(row_strips)(1, 0, m, n, x, rows, read, w_row, NULL, bias, bias, z);
+    else FN(row_strips)(0, 0, m, n, x, NULL, read, w_row, NULL, bias, bias, z);
+    if (kind != NN_NONE) FN(activate)(n, z, z, kind);
+}
+
+static void FN(row_update_forward)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const void *step, const void *next,
+                                   const void *bias, void *z, int kind) {
+    FN(row_strips)(0, 1, m, n, next, NULL, w, w_row, x, step, bias, z);
+    if (kind != NN_NONE) FN(activate)(n, z, z, kind);
 }
 
 /* rows k .. k + rows - 1 of W: dx[k] = W[k] . dz, then, to update, W[k] -= eta x[k] dz */
@@ -295,15 +321,40 @@ static void FN(row_products)(nn_index m, nn_index n, const void *w_, nn_index w_
     for (; k < m; k++) FN(rows_back)(1, 0, n, w + k * w_row, w_row, NULL, dz, dx + k, 0);
 }
 
-static void FN(row_update)(nn_index m, nn_index n, void *w_, nn_index w_row, const void *x_, const void *dz_, double eta_) {
-    real *w = w_, eta = (real)eta_;
-    const real *x = x_, *dz = dz_;
+static void FN(row_update)(nn_index m, nn_index n, void *w_, nn_index w_row, const void *x_, const int32_t *rows, const void *step_) {
+    real *w = w_;
+    const real *x = x_, *step = step_;
     for (nn_index k = 0; k < m; k++) {
-        real step = eta * x[k], *at = w + k * w_row;
+        const nn_index place = rows ? rows[k] : k;
+        real xk = x[place], *at = w + place * w_row;
         nn_index j = 0;
-        for (; j + LANES <= n; j += LANES) FN(store)(at + j, FN(load)(at + j) - FN(load)(dz + j) * step);
-        if (j < n) FN(store_part)(at + j, FN(load_part)(at + j, n - j) - FN(load_part)(dz + j, n - j) * step, n - j);
+        for (; j + LANES <= n; j += LANES) FN(store)(at + j, FN(load)(at + j) - FN(load)(step + j) * xk);
+        if (j < n) FN(store_part)(at + j, FN(load_part)(at + j, n - j) - FN(load_part)(step + j, n - j) * xk, n - j);
     }
+}
+
+static void FN(scaled)(nn_index n, const void *x_, double eta, void *y_) {
+    const real *x = x_;
+    real *y = y_;
+    for (nn_index i = 0; i < n; i++) y[i] = x[i] * (real)eta;
+}
+
+static nn_index FN(nonzeros)(nn_index m, const void *x_, int32_t *rows) {
+    const real *x = x_;
+    nn_index count = 0, k = 0;
+#if LEVEL_BYTES == 64 && !DOUBLE
+    __m512i places = (__m512i)FN(iota)();
+    for (; k + LANES <= m; k += LANES, places = _mm512_add_epi32(places, _mm512_set1_epi32(LANES))) {
+        __mmask16 set = _mm512_cmp_ps_mask(_mm512_loadu_ps(x + k), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+        _mm512_storeu_si512(rows + count, _mm512_maskz_compress_epi32(set, places));
+        count += __builtin_popcount(set);
+    }
+#endif
+    for (; k < m; k++) {
+        rows[count] = (int32_t)k;
+        count += x[k] != 0;
+    }
+    return count;
 }
 
 /* ------------------------------------------------------------------------------------------------ matrix product */
@@ -447,6 +498,7 @@ static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row
 const nn_kernels TABLE(LEVEL, real) = {
     .level = TEXT(LEVEL), .type = TEXT(real), .lanes = LANES, .itemsize = sizeof(real), .tile_rows = TILE_ROWS, .tile_columns = 2 * LANES,
     .product = FN(product), .row_forward = FN(row_forward), .row_backward = FN(row_backward), .row_update = FN(row_update),
+    .row_update_forward = FN(row_update_forward), .nonzeros = FN(nonzeros), .scaled = FN(scaled),
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
     .sigmoid_nll = FN(sigmoid_nll), .nll_terms = FN(nll_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),

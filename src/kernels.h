@@ -73,16 +73,23 @@ typedef struct {
     nn_index lanes, itemsize, tile_rows, tile_columns;
 
     void (*product)(const nn_product *);
-    /* z (n) <- f(x (m) W (m, n) + bias (n)) for one sample */
-    void (*row_forward)(nn_index m, nn_index n, const void *x, const void *w, nn_index w_row, const void *bias, void *z,
-                        int activation);
+    /* z (n) <- f(x (m) W (m, n) + bias (n)) for one sample; rows: the m places in x and W to use, or NULL for 0 .. m - 1 */
+    void (*row_forward)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w, nn_index w_row,
+                        const void *bias, void *z, int activation);
+    /* W <- W - x step, then z <- f(next W + bias), one pass over W: a step's update with the next step's forward product */
+    void (*row_update_forward)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const void *step,
+                               const void *next, const void *bias, void *z, int activation);
+    /* places of the entries of x that are not 0 (NaN is not), in order; rows has room for m + 16; returns how many */
+    nn_index (*nonzeros)(nn_index m, const void *x, int32_t *rows);
     /* dx (m) <- (W dz) * f'(x); W <- W - eta x dz, one pass over W */
     void (*row_backward)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const void *dz, void *dx,
                          int activation, double eta);
     /* dx (m) <- W dz */
     void (*row_products)(nn_index m, nn_index n, const void *w, nn_index w_row, const void *dz, void *dx);
-    /* W (m, n) <- W - eta x dz */
-    void (*row_update)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const void *dz, double eta);
+    /* W <- W - x step in the m places of `rows`, or in all m rows where that is NULL */
+    void (*row_update)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const int32_t *rows, const void *step);
+    /* y (n) <- eta x */
+    void (*scaled)(nn_index n, const void *x, double eta, void *y);
     /* y (n) <- y - eta x */
     void (*subtract_scaled)(nn_index n, void *y, const void *x, double eta);
     void (*activate)(nn_index n, const void *z, void *a, int activation);

@@ -1,5 +1,5 @@
 # The C interface of kernels.h, in Cython's words.
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 
 cdef extern from "kernels.h" nogil:
     ctypedef Py_ssize_t nn_index
@@ -65,10 +65,14 @@ cdef extern from "kernels.h" nogil:
         const char *type
         nn_index lanes, itemsize, tile_rows, tile_columns
         void (*product)(const nn_product *) noexcept nogil
-        void (*row_forward)(nn_index, nn_index, const void *, const void *, nn_index, const void *, void *, int) noexcept nogil
+        void (*row_forward)(nn_index, nn_index, const void *, const int32_t *, const void *, nn_index, const void *, void *, int) noexcept nogil
+        void (*row_update_forward)(nn_index, nn_index, void *, nn_index, const void *, const void *, const void *, const void *, void *,
+                                   int) noexcept nogil
+        nn_index (*nonzeros)(nn_index, const void *, int32_t *) noexcept nogil
         void (*row_backward)(nn_index, nn_index, void *, nn_index, const void *, const void *, void *, int, double) noexcept nogil
         void (*row_products)(nn_index, nn_index, const void *, nn_index, const void *, void *) noexcept nogil
-        void (*row_update)(nn_index, nn_index, void *, nn_index, const void *, const void *, double) noexcept nogil
+        void (*row_update)(nn_index, nn_index, void *, nn_index, const void *, const int32_t *, const void *) noexcept nogil
+        void (*scaled)(nn_index, const void *, double, void *) noexcept nogil
         void (*subtract_scaled)(nn_index, void *, const void *, double) noexcept nogil
         void (*activate)(nn_index, const void *, void *, int) noexcept nogil
         void (*derive)(nn_index, const void *, const void *, void *, int) noexcept nogil

@@ -59,6 +59,12 @@ cdef class Program:
     cdef char *batch_memory
     cdef char *x_rows
     cdef char *y_rows
+    cdef char *x_other
+    cdef char *pending_step
+    cdef const char *pending        # the sample whose update of the first layer still waits, or NULL
+    cdef int32_t *rows              # places of the sample's inputs that are not zero
+    cdef Py_ssize_t listed, dense_left
+    cdef bint defers, skips_zeros
     cdef char *bias_grad
     cdef char *gap
     cdef char *weight
@@ -159,6 +165,9 @@ cdef class Program:
                     s.transposed = self._carve(base, s.outputs * self.stages[i - 1].width * self.itemsize)
         self.x_rows = self._carve(base, batch * self.inputs * self.itemsize)
         self.y_rows = self._carve(base, batch * self.outputs * self.itemsize)
+        self.x_other = self._carve(base, self.inputs * self.itemsize)
+        self.rows = <int32_t *>self._carve(base, (self.inputs + 16) * sizeof(int32_t))
+        self.pending_step = self._carve(base, widest * self.itemsize)
         self.bias_grad = self._carve(base, widest * self.itemsize)
         self.gap = self._carve(base, batch * self.itemsize)
         self.weight = self._carve(base, batch * self.itemsize)
@@ -383,7 +392,10 @@ cdef class Program:
                 activation = NN_NONE
             if s.linear:
                 if b == 1:
-                    self.k.row_forward(s.inputs, s.w_width, x, s.w, s.w_row, s.w0, s.a, activation)
+                    if i == 0:
+                        self._first_forward(s, x, activation)
+                    else:
+                        self.k.row_forward(s.inputs, s.w_width, x, NULL, s.w, s.w_row, s.w0, s.a, activation)
                 else:
                     g.m, g.n, g.k = b, s.w_width, s.inputs
                     g.a, g.a_row, g.a_col = x, x_row, 1
@@ -398,6 +410,47 @@ cdef class Program:
             if not (keep_logits and i == self.count - 1):
                 self._output_units(s, b)
             x, x_row = s.a, s.width
+
+    # The first layer at one sample a step. Dense samples: its update waits for the next forward product, so that W is read and written
+    # once a step. Samples that are mostly zeros: both visit only the rows of what is not zero.
+
+    cdef void _first_forward(self, Stage *s, const char *x, int activation) noexcept nogil:
+        self.listed = 0
+        if self.skips_zeros:
+            if self.dense_left > 0:
+                self.dense_left -= 1
+            else:
+                self.listed = self.k.nonzeros(s.inputs, x, self.rows)
+                if self.listed > s.inputs * SPARSE_SHARE:
+                    self.listed = 0
+                    self.dense_left = DENSE_RUN
+                elif self.listed == 0:  # no input at all: a list of one row, times zero
+                    self.rows[0] = 0
+                    self.listed = 1
+        if self.listed:
+            self._settle()
+            self.k.row_forward(self.listed, s.w_width, x, self.rows, s.w, s.w_row, s.w0, s.a, activation)
+        elif self.pending != NULL:
+            self.k.row_update_forward(s.inputs, s.w_width, s.w, s.w_row, self.pending, self.pending_step, x, s.w0, s.a, activation)
+            self.pending = NULL
+        else:
+            self.k.row_forward(s.inputs, s.w_width, x, NULL, s.w, s.w_row, s.w0, s.a, activation)
+
+    cdef void _first_update(self, Stage *s, const char *x, double eta) noexcept nogil:
+        self.k.scaled(s.w_width, s.grad, eta, self.pending_step)
+        if self.listed:
+            self.k.row_update(self.listed, s.w_width, s.w, s.w_row, x, self.rows, self.pending_step)
+        else:
+            self.pending = x
+            if not self.defers:
+                self._settle()
+
+    cdef void _settle(self) noexcept nogil:
+        """Carry out an update of the first layer that is still waiting."""
+        cdef Stage *s = &self.stages[0]
+        if self.pending != NULL:
+            self.k.row_update(s.inputs, s.w_width, s.w, s.w_row, self.pending, NULL, self.pending_step)
+            self.pending = NULL
 
     cdef void _output_units(self, Stage *s, Py_ssize_t b) noexcept nogil:
         cdef Py_ssize_t r
@@ -467,7 +520,7 @@ cdef class Program:
                 if before != NULL:
                     self.k.row_backward(s.inputs, s.w_width, s.w, s.w_row, x, s.grad, before.grad, activation, eta)
                 else:
-                    self.k.row_update(s.inputs, s.w_width, s.w, s.w_row, x, s.grad, eta)
+                    self._first_update(s, x, eta)
                 self.k.subtract_scaled(s.w_width, s.w0, s.grad, eta)
                 continue
             if before != NULL:
@@ -496,13 +549,20 @@ cdef class Program:
         cdef Py_ssize_t t, bad = 0
         cdef Batch batch
         batch.size, batch.x_row, batch.y_row = 1, self.inputs, self.outputs
+        self.pending, self.dense_left = NULL, 0
+        self.defers = True
+        self.skips_zeros = not self.in_user_memory and self._weights_finite()  # 0 times an infinite weight is NaN, and would be missed
         for t in range(steps):
-            batch.x = self._sample(x, draws[t], self.x_rows)
+            batch.x = self._sample(x, draws[t], self.x_rows if t % 2 == 0 else self.x_other)  # the one before may still be needed
             batch.y = self._sample(y, draws[t], self.y_rows)
             self._forward(&batch, True)
-            if not self._output_gradient(&batch, NULL) and bad == 0:
-                bad = t + 1
+            if not self._output_gradient(&batch, NULL):
+                self.skips_zeros = False
+                self.listed = 0  # 0 times a gradient that is not finite is NaN, too
+                bad = bad or t + 1
             self._backward(&batch, rates[t])
+        self._settle()
+        self.defers = self.skips_zeros = False
         return bad
 
     cdef Py_ssize_t _run_batches(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
@@ -684,6 +744,10 @@ cdef class Program:
 # A strided column costs a cache miss for each feature; a transposing copy of all N columns costs about as much as reading
 # N / TRANSPOSE_SHARE of them one by one (measured with 784 x 10 000 float64 and float32 arrays).
 cdef Py_ssize_t TRANSPOSE_SHARE = 4
+# A sample is read by a list of what is not zero up to this share of its inputs; after a denser one the next DENSE_RUN are not looked at.
+cdef double SPARSE_SHARE = 0.4
+cdef Py_ssize_t DENSE_RUN = 15
+
 # The special path of sgd_small.h takes layers of up to so many of the level's vectors, with a first layer that stays in the L1 cache.
 cdef Py_ssize_t SMALL_VECTORS = 4
 cdef Py_ssize_t SMALL_BYTES = 1 << 15
