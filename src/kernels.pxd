@@ -65,7 +65,8 @@ cdef extern from "kernels.h" nogil:
         const char *type
         nn_index lanes, itemsize, tile_rows, tile_columns
         void (*product)(const nn_product *) noexcept nogil
-        void (*row_forward)(nn_index, nn_index, const void *, const int32_t *, const void *, nn_index, const void *, void *, int) noexcept nogil
+        void (*row_forward)(nn_index, nn_index, const void *, const int32_t *, const void *, nn_index, const void *, void *,
+                            int) noexcept nogil
         void (*row_update_forward)(nn_index, nn_index, void *, nn_index, const void *, const void *, const void *, const void *, void *,
                                    int) noexcept nogil
         nn_index (*nonzeros)(nn_index, const void *, int32_t *) noexcept nogil
