@@ -78,20 +78,25 @@ cdef object checked_out(str name, object out, tuple shape, int type_number, tupl
 # ------------------------------------------------------------------------------------------------ Linear
 
 cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.ndarray b, bint b_transposed, cnp.ndarray c,
-                   bint c_transposed, const void *bias, bint bias_down_rows) noexcept:
-    """C = A B (+ bias), each operand or its transpose; B and C run along their second index."""
+                   bint c_transposed, const void *bias, bint bias_down_rows) except *:
+    """C = A B (+ bias), each operand or its transpose; C runs along its second index."""
     cdef nn_product g
     cdef int ar = a_transposed, br = b_transposed, cr = c_transposed
     g.m, g.k = cnp.PyArray_DIM(a, ar), cnp.PyArray_DIM(a, 1 - ar)
     g.n = cnp.PyArray_DIM(b, 1 - br)
     g.a, g.a_row, g.a_col = cnp.PyArray_DATA(a), step(a, ar), step(a, 1 - ar)
-    g.b, g.b_row = cnp.PyArray_DATA(b), step(b, br)
+    g.b, g.b_row, g.b_col = cnp.PyArray_DATA(b), step(b, br), step(b, 1 - br) if g.n > 1 else 1
     g.c, g.c_row = cnp.PyArray_DATA(c), step(c, cr)
     g.epilogue, g.activation = NN_STORE, NN_NONE
     g.bias, g.bias_down_rows = bias, bias_down_rows
     g.d, g.d_row, g.eta = NULL, 0, 0
+    cdef char *memory = <char *>malloc(k.product_work(g.n, g.k) + 64)
+    if memory == NULL:
+        raise MemoryError()
+    g.work = memory + (64 - <size_t>memory % 64)
     with nogil:
         k.product(&g)
+    free(memory)
 
 
 def linear_forward(A, W, W0, out=None):

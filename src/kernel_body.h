@@ -19,6 +19,8 @@ static void FN(activate)(nn_index n, const void *z_, void *a_, int kind) {
     }
 }
 
+#include "product.h"
+
 #define DERIVE(KIND)                                                                                                       \
     for (; i + LANES <= n; i += LANES) FN(store)(dz + i, FN(derivative)(FN(load)(da + i), FN(load)(a + i), KIND));         \
     if (i < n) FN(store_part)(dz + i, FN(derivative)(FN(load_part)(da + i, n - i), FN(load_part)(a + i, n - i), KIND), n - i); \
@@ -253,8 +255,6 @@ static INLINE void FN(row_strips)(const int listed, const int update, nn_index m
 #undef STRIP
 }
 
-static void FN(activate)(nn_index n, const void *z_, void *a_, int kind);
-
 static void FN(row_forward)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w, nn_index w_row, const void *bias, void *z,
                             int kind) {
     real *read = (real *)w; /* nothing is written without update */
@@ -357,109 +357,7 @@ static nn_index FN(nonzeros)(nn_index m, const void *x_, int32_t *rows) {
     return count;
 }
 
-/* ------------------------------------------------------------------------------------------------ matrix product */
-
-/* Tiles of up to TILE_ROWS x 2 vectors hold their sums in registers over the whole of k; every element of C is one chain of
- * multiply-adds in the order of k, whatever the tile, so results do not depend on where an element falls. */
-#undef TILE_ROWS
-#if LEVEL_BYTES == 64
-#define TILE_ROWS 14
-#else
-#define TILE_ROWS 6
-#endif
-
-static INLINE void FN(tile)(const int rows, const int nv, const int whole, const nn_product *g, nn_index i0, nn_index j0, nn_index part) {
-    const nn_index a_row = g->a_row, a_col = g->a_col, b_row = g->b_row, c_row = g->c_row, depth = g->k;
-    const real *a = (const real *)g->a + i0 * a_row, *b = (const real *)g->b + j0;
-    real *c = (real *)g->c + i0 * c_row + j0;
-    V sum[TILE_ROWS][2];
-#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
-#define STORE(p, v, x) do { if (whole) FN(store)((p) + (v) * LANES, (x)); else FN(store_part)((p), (x), part); } while (0)
-#define EACH                                  \
-    _Pragma("GCC unroll 16")                  \
-    for (int r = 0; r < rows; r++)            \
-        _Pragma("GCC unroll 2")               \
-        for (int v = 0; v < nv; v++)
-    EACH sum[r][v] = (V){0};
-#pragma GCC unroll 4
-    for (nn_index k = 0; k < depth; k++) {
-        V bk[2];
-#pragma GCC unroll 2
-        for (int v = 0; v < nv; v++) bk[v] = LOAD(b, v);
-#pragma GCC unroll 16
-        for (int r = 0; r < rows; r++) {
-            V ark = FN(set)(a[r * a_row]);
-#pragma GCC unroll 2
-            for (int v = 0; v < nv; v++) sum[r][v] += ark * bk[v];
-        }
-        a += a_col;
-        b += b_row;
-    }
-    switch (g->epilogue) {
-    case NN_UPDATE: {
-        const real eta = (real)g->eta;
-        EACH STORE(c + r * c_row, v, LOAD(c + r * c_row, v) - sum[r][v] * eta);
-        return;
-    }
-    case NN_DERIVATIVE: {
-        const real *d = (const real *)g->d + i0 * g->d_row + j0;
-        const nn_index d_row = g->d_row;
-        switch (g->activation) {
-        case NN_TANH: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_TANH)); return;
-        case NN_RELU: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_RELU)); return;
-        case NN_SIGMOID: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_SIGMOID)); return;
-        default: EACH STORE(c + r * c_row, v, sum[r][v]); return;
-        }
-    }
-    default:
-        if (g->bias) {
-            const real *bias = (const real *)g->bias;
-            if (g->bias_down_rows) EACH sum[r][v] += bias[i0 + r];
-            else EACH sum[r][v] += LOAD(bias + j0, v);
-        }
-        if (g->activation == NN_RELU) EACH sum[r][v] = FN(activation)(sum[r][v], NN_RELU);
-        EACH STORE(c + r * c_row, v, sum[r][v]);
-    }
-#undef EACH
-#undef LOAD
-#undef STORE
-}
-
-typedef void FN(tile_function)(const nn_product *, nn_index, nn_index, nn_index);
-#define TILES(rows)                                                                                                          \
-    static NOINLINE void FN(tile_two_##rows)(const nn_product *g, nn_index i, nn_index j, nn_index part) { FN(tile)(rows, 2, 1, g, i, j, part); } \
-    static NOINLINE void FN(tile_one_##rows)(const nn_product *g, nn_index i, nn_index j, nn_index part) { FN(tile)(rows, 1, 1, g, i, j, part); } \
-    static NOINLINE void FN(tile_part_##rows)(const nn_product *g, nn_index i, nn_index j, nn_index part) { FN(tile)(rows, 1, 0, g, i, j, part); }
-#if TILE_ROWS == 14
-#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
-#else
-#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
-#endif
-FOR_ROWS(TILES)
-#define TILE_ENTRY(rows) {FN(tile_two_##rows), FN(tile_one_##rows), FN(tile_part_##rows)},
-static FN(tile_function) *const FN(tiles)[TILE_ROWS][3] = {FOR_ROWS(TILE_ENTRY)};
-
-static void FN(product)(const nn_product *g) {
-    if (g->m <= 0 || g->n <= 0) return;
-    const nn_index count = (g->m + TILE_ROWS - 1) / TILE_ROWS; /* rows split evenly: heights differ by one at most */
-    for (nn_index j = 0, width; j < g->n; j += width) {
-        const nn_index left = g->n - j;
-        const int shape = left >= 2 * LANES ? 0 : left >= LANES ? 1 : 2;
-        width = shape == 0 ? 2 * LANES : shape == 1 ? LANES : left;
-        for (nn_index t = 0, i = 0; t < count; t++) {
-            const nn_index next = g->m * (t + 1) / count;
-            FN(tiles)[next - i - 1][shape](g, i, j, width);
-            if (g->epilogue == NN_STORE && (g->activation == NN_TANH || g->activation == NN_SIGMOID))
-                for (nn_index r = i; r < next; r++) {
-                    real *c = (real *)g->c + r * g->c_row + j;
-                    FN(activate)(width, c, c, g->activation);
-                }
-            i = next;
-        }
-    }
-}
-
-/* ------------------------------------------------------------------------------------------------ sums, transpose */
+/* ------------------------------------------------------------------------------------------------ sums */
 
 static void FN(sum_rows)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_) {
     const real *x = x_;
@@ -485,19 +383,11 @@ static void FN(sum_columns)(nn_index m, nn_index n, const void *x_, nn_index x_r
     }
 }
 
-static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_, nn_index out_row) {
-    const real *x = x_;
-    real *out = out_;
-    for (nn_index i0 = 0; i0 < m; i0 += 16)
-        for (nn_index j = 0; j < n; j++)
-            for (nn_index i = i0; i < m && i < i0 + 16; i++) out[j * out_row + i] = x[i * x_row + j];
-}
-
 #define TABLE_(level, type) nn_table_##level##_##type
 #define TABLE(level, type) TABLE_(level, type)
 const nn_kernels TABLE(LEVEL, real) = {
     .level = TEXT(LEVEL), .type = TEXT(real), .lanes = LANES, .itemsize = sizeof(real), .tile_rows = TILE_ROWS, .tile_columns = 2 * LANES,
-    .product = FN(product), .row_forward = FN(row_forward), .row_backward = FN(row_backward), .row_update = FN(row_update),
+    .product = FN(product), .product_work = FN(product_work), .row_forward = FN(row_forward), .row_backward = FN(row_backward), .row_update = FN(row_update),
     .row_update_forward = FN(row_update_forward), .nonzeros = FN(nonzeros), .scaled = FN(scaled),
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
@@ -514,8 +404,5 @@ const nn_kernels TABLE(LEVEL, real) = {
 
 #undef ACTIVATE
 #undef DERIVE
-#undef TILES
-#undef FOR_ROWS
-#undef TILE_ENTRY
 #undef TABLE_
 #undef TABLE

@@ -19,13 +19,13 @@ enum nn_epilogue {
     NN_UPDATE      /* C <- C - eta A B */
 };
 
-/* C (m, n) <- epilogue of A (m, k) B (k, n). A has any strides; rows of B, C and D are contiguous. */
+/* C (m, n) <- epilogue of A (m, k) B (k, n). A and B have any strides; rows of C and D are contiguous. */
 typedef struct {
     nn_index m, n, k;
     const void *a;
     nn_index a_row, a_col;
     const void *b;
-    nn_index b_row;
+    nn_index b_row, b_col;
     void *c;
     nn_index c_row;
     int epilogue;
@@ -35,6 +35,7 @@ typedef struct {
     const void *d;         /* NN_DERIVATIVE: outputs of the activation, (m, n) */
     nn_index d_row;
     double eta;            /* NN_UPDATE */
+    void *work;            /* product_work(n, k) bytes on a cache line's boundary; NULL only where b_col is 1 */
 } nn_product;
 
 /* Softmax and its loss over `batch` samples of `classes` logits. In all four arrays the classes of a sample are contiguous
@@ -73,6 +74,7 @@ typedef struct {
     nn_index lanes, itemsize, tile_rows, tile_columns;
 
     void (*product)(const nn_product *);
+    nn_index (*product_work)(nn_index n, nn_index k);
     /* z (n) <- f(x (m) W (m, n) + bias (n)) for one sample; rows: the m places in x and W to use, or NULL for 0 .. m - 1 */
     void (*row_forward)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w, nn_index w_row,
                         const void *bias, void *z, int activation);

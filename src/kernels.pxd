@@ -16,7 +16,7 @@ cdef extern from "kernels.h" nogil:
         const void *a
         nn_index a_row, a_col
         const void *b
-        nn_index b_row
+        nn_index b_row, b_col
         void *c
         nn_index c_row
         int epilogue, activation
@@ -25,6 +25,7 @@ cdef extern from "kernels.h" nogil:
         const void *d
         nn_index d_row
         double eta
+        void *work
 
     ctypedef struct nn_softmax:
         nn_index batch, classes
@@ -65,6 +66,7 @@ cdef extern from "kernels.h" nogil:
         const char *type
         nn_index lanes, itemsize, tile_rows, tile_columns
         void (*product)(const nn_product *) noexcept nogil
+        nn_index (*product_work)(nn_index, nn_index) noexcept nogil
         void (*row_forward)(nn_index, nn_index, const void *, const int32_t *, const void *, nn_index, const void *, void *,
                             int) noexcept nogil
         void (*row_update_forward)(nn_index, nn_index, void *, nn_index, const void *, const void *, const void *, const void *, void *,

@@ -28,7 +28,6 @@ cdef struct Stage:
     Py_ssize_t w_row, w_width
     char *a                # (batch, width) outputs of the activation
     char *grad             # (batch, width) gradient of the loss with respect to the activation's input
-    char *transposed       # (outputs, width of the stage before) W transposed, while a mini-batch goes back
 
 
 cdef struct Batch:
@@ -66,6 +65,7 @@ cdef class Program:
     cdef Py_ssize_t listed, dense_left
     cdef bint defers, skips_zeros
     cdef char *bias_grad
+    cdef char *work                 # packed blocks of a matrix product
     cdef char *gap
     cdef char *weight
     cdef char *rest
@@ -153,22 +153,25 @@ cdef class Program:
         return 0
 
     cdef void _lay_out_batch(self, char *base, Py_ssize_t batch):
-        cdef Py_ssize_t i, widest = 0, lanes = self.k.lanes
+        cdef Py_ssize_t i, widest = 0, work = 0
         cdef Stage *s
         for i in range(self.count):
             s = &self.stages[i]
             widest = max(widest, s.width)
+            if s.linear and batch > 1:
+                work = max(work, self.k.product_work(s.width, s.inputs), self.k.product_work(s.width, batch))
+                if i > 0:
+                    work = max(work, self.k.product_work(self.stages[i - 1].width, s.outputs))
             s.a = self._carve(base, batch * s.width * self.itemsize)
             if self.trains:
                 s.grad = self._carve(base, batch * s.width * self.itemsize)
-                if s.linear and i > 0 and batch > 1:
-                    s.transposed = self._carve(base, s.outputs * self.stages[i - 1].width * self.itemsize)
         self.x_rows = self._carve(base, batch * self.inputs * self.itemsize)
         self.y_rows = self._carve(base, batch * self.outputs * self.itemsize)
         self.x_other = self._carve(base, self.inputs * self.itemsize)
         self.rows = <int32_t *>self._carve(base, (self.inputs + 16) * sizeof(int32_t))
         self.pending_step = self._carve(base, widest * self.itemsize)
         self.bias_grad = self._carve(base, widest * self.itemsize)
+        self.work = self._carve(base, work)
         self.gap = self._carve(base, batch * self.itemsize)
         self.weight = self._carve(base, batch * self.itemsize)
         self.rest = self._carve(base, batch * self.itemsize)
@@ -399,7 +402,7 @@ cdef class Program:
                 else:
                     g.m, g.n, g.k = b, s.w_width, s.inputs
                     g.a, g.a_row, g.a_col = x, x_row, 1
-                    g.b, g.b_row = s.w, s.w_row
+                    g.b, g.b_row, g.b_col, g.work = s.w, s.w_row, 1, self.work
                     g.c, g.c_row = s.a, s.width
                     g.epilogue, g.activation = NN_STORE, activation
                     g.bias, g.bias_down_rows = s.w0, 0
@@ -524,17 +527,16 @@ cdef class Program:
                 self.k.subtract_scaled(s.w_width, s.w0, s.grad, eta)
                 continue
             if before != NULL:
-                self.k.transpose(s.inputs, s.outputs, s.w, s.w_row, s.transposed, before.width)
-                g.m, g.n, g.k = b, before.width, s.outputs
+                g.m, g.n, g.k = b, s.inputs, s.outputs
                 g.a, g.a_row, g.a_col = s.grad, s.width, 1
-                g.b, g.b_row = s.transposed, before.width
+                g.b, g.b_row, g.b_col, g.work = s.w, 1, s.w_row, self.work
                 g.c, g.c_row = before.grad, before.width
                 g.epilogue, g.activation = NN_DERIVATIVE, activation
                 g.d, g.d_row = before.a, before.width
                 self.k.product(&g)
             g.m, g.n, g.k = s.inputs, s.w_width, b
             g.a, g.a_row, g.a_col = x, 1, x_row
-            g.b, g.b_row = s.grad, s.width
+            g.b, g.b_row, g.b_col, g.work = s.grad, s.width, 1, self.work
             g.c, g.c_row = s.w, s.w_row
             g.epilogue, g.eta = NN_UPDATE, eta
             self.k.product(&g)

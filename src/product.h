@@ -1,0 +1,250 @@
+/* The matrix product C <- epilogue of A B: register tiles, packing, cache blocking; and the transposition it packs with.
+ *
+ * A tile of up to TILE_ROWS x 2 vectors of C keeps its sums in registers over a block of k. Every element of C is one chain of
+ * multiply-adds in the order of k, whatever its tile, so results do not depend on where an element falls or on how the rows
+ * are shared among threads. B is walked in blocks of DEPTH x BLOCK_COLUMNS that stay in the L2 cache; for each, A by panels
+ * of TILE_ROWS rows that stay in the L1 cache. Operands whose layout the tiles cannot walk are packed block by block:
+ * - A is read in place where its rows are contiguous; else a panel is packed as [k][PANEL_ROWS], on the stack;
+ * - B is read in place where its rows are contiguous and close together; else a block is packed as [j / PANEL][k][PANEL]. */
+
+#undef TILE_ROWS
+#undef PANEL_ROWS
+#undef PANEL
+#undef DEPTH
+#undef BLOCK_COLUMNS
+#if LEVEL_BYTES == 64
+#define TILE_ROWS 14
+#else
+#define TILE_ROWS 6
+#endif
+#define PANEL (2 * LANES)
+#define PANEL_ROWS ((TILE_ROWS + LANES - 1) / LANES * LANES)
+#define DEPTH (2048 / (nn_index)sizeof(real))
+#define BLOCK_COLUMNS 256
+
+/* ------------------------------------------------------------------------------------------------------ transpose */
+
+/* Lanes of a and b taken alternately, from the lower or the upper half of each. */
+#if LANES == 16
+#define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 16, o + 1, o + 17, o + 2, o + 18, o + 3, o + 19, o + 4, o + 20, o + 5, o + 21, \
+                                             o + 6, o + 22, o + 7, o + 23)
+#elif LANES == 8
+#define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 8, o + 1, o + 9, o + 2, o + 10, o + 3, o + 11)
+#elif LANES == 4
+#define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 4, o + 1, o + 5)
+#else
+#define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 2)
+#endif
+
+/* log2(LANES) perfect shuffles of the rows of a square block transpose it. */
+static INLINE void FN(transpose_square)(V *v) {
+#pragma GCC unroll 4
+    for (int stage = 1; stage < LANES; stage *= 2) {
+        V u[LANES];
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES / 2; i++) {
+            u[2 * i] = ZIP(v[i], v[i + LANES / 2], 0);
+            u[2 * i + 1] = ZIP(v[i], v[i + LANES / 2], LANES / 2);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i++) v[i] = u[i];
+    }
+}
+
+static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_, nn_index out_row) {
+    const real *x = x_;
+    real *out = out_;
+    for (nn_index i = 0; i < m; i += LANES)
+        for (nn_index j = 0; j < n; j += LANES) {
+            const nn_index rows = m - i < LANES ? m - i : LANES, columns = n - j < LANES ? n - j : LANES;
+            const real *from = x + i * x_row + j;
+            real *to = out + j * out_row + i;
+            V v[LANES];
+            if (rows == LANES && columns == LANES) {
+#pragma GCC unroll 16
+                for (int r = 0; r < LANES; r++) v[r] = FN(load)(from + r * x_row);
+                FN(transpose_square)(v);
+#pragma GCC unroll 16
+                for (int r = 0; r < LANES; r++) FN(store)(to + r * out_row, v[r]);
+            } else {
+                for (int r = 0; r < LANES; r++) v[r] = r < rows ? FN(load_part)(from + r * x_row, columns) : (V){0};
+                FN(transpose_square)(v);
+                for (int r = 0; r < columns; r++) FN(store_part)(to + r * out_row, v[r], rows);
+            }
+        }
+}
+#undef ZIP
+
+/* ------------------------------------------------------------------------------------------------------ tiles */
+
+/* A block of the product: its share of k, and where it stands. */
+typedef struct {
+    const nn_product *g;
+    nn_index depth;
+    int first, last; /* whether it begins and ends the sums of its elements */
+} FN(block);
+
+/* rows x nv vectors of C at (i0, j0); a: the tile's rows, a_row apart, or with `packed` a panel; b: its columns. */
+static INLINE void FN(tile)(const int rows, const int nv, const int whole, const int packed, const FN(block) *block, const real *a,
+                            const real *b, nn_index b_row, nn_index i0, nn_index j0, nn_index part) {
+    const nn_product *g = block->g;
+    const nn_index a_row = packed ? 1 : g->a_row, a_col = packed ? PANEL_ROWS : 1, c_row = g->c_row, depth = block->depth;
+    real *c = (real *)g->c + i0 * c_row + j0;
+    V sum[TILE_ROWS][2];
+#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
+#define STORE(p, v, x) do { if (whole) FN(store)((p) + (v) * LANES, (x)); else FN(store_part)((p), (x), part); } while (0)
+#define EACH                                  \
+    _Pragma("GCC unroll 16")                  \
+    for (int r = 0; r < rows; r++)            \
+        _Pragma("GCC unroll 2")               \
+        for (int v = 0; v < nv; v++)
+    if (block->first || g->epilogue == NN_UPDATE) EACH sum[r][v] = (V){0};
+    else EACH sum[r][v] = LOAD(c + r * c_row, v);
+#pragma GCC unroll 4
+    for (nn_index k = 0; k < depth; k++) {
+        V bk[2];
+#pragma GCC unroll 2
+        for (int v = 0; v < nv; v++) bk[v] = LOAD(b, v);
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++) {
+            V ark = FN(set)(a[r * a_row]);
+#pragma GCC unroll 2
+            for (int v = 0; v < nv; v++) sum[r][v] += ark * bk[v];
+        }
+        a += a_col;
+        b += b_row;
+    }
+    if (g->epilogue == NN_UPDATE) {
+        const real eta = (real)g->eta;
+        EACH STORE(c + r * c_row, v, LOAD(c + r * c_row, v) - sum[r][v] * eta);
+    } else if (!block->last) {
+        EACH STORE(c + r * c_row, v, sum[r][v]);
+    } else if (g->epilogue == NN_DERIVATIVE) {
+        const real *d = (const real *)g->d + i0 * g->d_row + j0;
+        const nn_index d_row = g->d_row;
+        switch (g->activation) {
+        case NN_TANH: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_TANH)); return;
+        case NN_RELU: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_RELU)); return;
+        case NN_SIGMOID: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_SIGMOID)); return;
+        default: EACH STORE(c + r * c_row, v, sum[r][v]); return;
+        }
+    } else {
+        if (g->bias) {
+            const real *bias = (const real *)g->bias;
+            if (g->bias_down_rows) EACH sum[r][v] += bias[i0 + r];
+            else EACH sum[r][v] += LOAD(bias + j0, v);
+        }
+        if (g->activation == NN_RELU) EACH sum[r][v] = FN(activation)(sum[r][v], NN_RELU);
+        EACH STORE(c + r * c_row, v, sum[r][v]);
+    }
+#undef EACH
+#undef LOAD
+#undef STORE
+}
+
+#define TILE_ARGUMENTS const FN(block) *block, const real *a, const real *b, nn_index b_row, nn_index i0, nn_index j0, nn_index part
+#define TILE_FUNCTION(name, rows, nv, whole, packed) \
+    static NOINLINE void FN(name)(TILE_ARGUMENTS) { FN(tile)(rows, nv, whole, packed, block, a, b, b_row, i0, j0, part); }
+#define TILES(rows)                               \
+    TILE_FUNCTION(tile_two_##rows, rows, 2, 1, 0) \
+    TILE_FUNCTION(tile_one_##rows, rows, 1, 1, 0) \
+    TILE_FUNCTION(tile_part_##rows, rows, 1, 0, 0) \
+    TILE_FUNCTION(tile_two_packed_##rows, rows, 2, 1, 1) \
+    TILE_FUNCTION(tile_one_packed_##rows, rows, 1, 1, 1) \
+    TILE_FUNCTION(tile_part_packed_##rows, rows, 1, 0, 1)
+#if TILE_ROWS == 14
+#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#else
+#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#endif
+FOR_ROWS(TILES)
+#define TILE_ENTRY(rows)                                                 \
+    {{FN(tile_two_##rows), FN(tile_one_##rows), FN(tile_part_##rows)},   \
+     {FN(tile_two_packed_##rows), FN(tile_one_packed_##rows), FN(tile_part_packed_##rows)}},
+typedef void FN(tile_function)(TILE_ARGUMENTS);
+static FN(tile_function) *const FN(tiles)[TILE_ROWS][2][3] = {FOR_ROWS(TILE_ENTRY)};
+#undef TILE_ARGUMENTS
+#undef TILE_FUNCTION
+#undef TILES
+#undef FOR_ROWS
+#undef TILE_ENTRY
+
+/* ------------------------------------------------------------------------------------------------------ packing and blocks */
+
+static void FN(pack_a)(nn_index rows, nn_index depth, const real *a, nn_index a_row, nn_index a_col, real *panel) {
+    if (a_row != 1) {
+        for (nn_index k = 0; k < depth; k++)
+            for (nn_index r = 0; r < rows; r++) panel[k * PANEL_ROWS + r] = a[r * a_row + k * a_col];
+        return;
+    }
+    for (nn_index k = 0; k < depth; k++, a += a_col, panel += PANEL_ROWS) {
+        nn_index r = 0;
+        for (; r + LANES <= rows; r += LANES) FN(store)(panel + r, FN(load)(a + r));
+        if (r < rows) FN(store)(panel + r, FN(load_part)(a + r, rows - r));
+    }
+}
+
+static void FN(pack_b)(nn_index depth, nn_index columns, const real *b, nn_index b_row, nn_index b_col, real *out) {
+    for (nn_index j = 0; j < columns; j += PANEL, out += depth * PANEL) {
+        const nn_index width = columns - j < PANEL ? columns - j : PANEL;
+        const real *from = b + j * b_col;
+        if (b_col == 1) {
+            for (nn_index k = 0; k < depth; k++) {
+                nn_index v = 0;
+                for (; v + LANES <= width; v += LANES) FN(store)(out + k * PANEL + v, FN(load)(from + k * b_row + v));
+                if (v < width) FN(store)(out + k * PANEL + v, FN(load_part)(from + k * b_row + v, width - v));
+            }
+        } else if (b_row == 1) FN(transpose)(width, depth, from, b_col, out, PANEL);
+        else
+            for (nn_index k = 0; k < depth; k++)
+                for (nn_index v = 0; v < width; v++) out[k * PANEL + v] = from[k * b_row + v * b_col];
+    }
+}
+
+/* B must be packed where its rows are not contiguous; it pays where they are pages apart and several panels of A use them. */
+static int FN(packs_b)(const nn_product *g) {
+    return g->b_col != 1 || (g->b_row * (nn_index)sizeof(real) >= 4096 && g->m >= 2 * TILE_ROWS && g->k > 16);
+}
+
+static nn_index FN(product_work)(nn_index n, nn_index k) {
+    const nn_index depth = k < DEPTH ? k : DEPTH, columns = n < BLOCK_COLUMNS ? (n + PANEL - 1) / PANEL * PANEL : BLOCK_COLUMNS;
+    return depth * columns * (nn_index)sizeof(real);
+}
+
+static void FN(product)(const nn_product *g) {
+    if (g->m <= 0 || g->n <= 0) return;
+    const nn_index tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS; /* rows split evenly: heights differ by one at most */
+    const nn_index depths = g->k > DEPTH ? (g->k + DEPTH - 1) / DEPTH : 1;
+    const int a_packed = g->a_col != 1, b_packed = FN(packs_b)(g) && g->work;
+    real panel[DEPTH * PANEL_ROWS] __attribute__((aligned(64)));
+    for (nn_index j0 = 0; j0 < g->n; j0 += BLOCK_COLUMNS) {
+        const nn_index columns = g->n - j0 < BLOCK_COLUMNS ? g->n - j0 : BLOCK_COLUMNS;
+        for (nn_index p = 0; p < depths; p++) {
+            const nn_index k0 = g->k * p / depths;
+            const FN(block) block = {g, g->k * (p + 1) / depths - k0, p == 0, p == depths - 1};
+            const real *b = (const real *)g->b + k0 * g->b_row + j0 * g->b_col;
+            if (b_packed) FN(pack_b)(block.depth, columns, b, g->b_row, g->b_col, g->work);
+            for (nn_index t = 0, i = 0, next; t < tiles; t++, i = next) {
+                const real *a = (const real *)g->a + i * g->a_row + k0 * g->a_col;
+                next = g->m * (t + 1) / tiles;
+                FN(tile_function) *const *tile = FN(tiles)[next - i - 1][a_packed];
+                if (a_packed) {
+                    FN(pack_a)(next - i, block.depth, a, g->a_row, g->a_col, panel);
+                    a = panel;
+                }
+                for (nn_index j = 0, width; j < columns; j += width) {
+                    const nn_index left = columns - j;
+                    const int shape = left >= PANEL ? 0 : left >= LANES ? 1 : 2;
+                    width = shape == 0 ? PANEL : shape == 1 ? LANES : left;
+                    if (b_packed) tile[shape](&block, a, (const real *)g->work + j / PANEL * PANEL * block.depth + j % PANEL, PANEL, i, j0 + j, width);
+                    else tile[shape](&block, a, b + j, g->b_row, i, j0 + j, width);
+                }
+                if (block.last && g->epilogue == NN_STORE && (g->activation == NN_TANH || g->activation == NN_SIGMOID))
+                    for (nn_index r = i; r < next; r++) {
+                        real *c = (real *)g->c + r * g->c_row + j0;
+                        FN(activate)(columns, c, c, g->activation);
+                    }
+            }
+        }
+    }
+}
