@@ -5,12 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import Cython
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
 
 # ISO contraction would let the compiler fuse across statements differently per level; "fast" is per expression tree
 # in gcc and within a statement in clang, and the kernels are written so that both give the same products and sums.
@@ -31,11 +33,28 @@ class BuildExt(build_ext):
             self.copy_extensions_to_source()
 
     def build_extension(self, ext):
+        if self._has_openmp():
+            ext.extra_compile_args = [*ext.extra_compile_args, "-fopenmp"]
+            ext.extra_link_args = [*ext.extra_link_args, "-fopenmp"]
         super().build_extension(ext)
         path = self.get_ext_fullpath(ext.name)
         strip = shutil.which("strip")
         if strip and sys.platform.startswith("linux") and not os.environ.get("NNCORE_DEBUG"):
             subprocess.run([strip, "--strip-debug", path], check=False)
+
+    def _has_openmp(self):
+        """Whether the compiler takes -fopenmp and finds the library; without it everything runs on one thread."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = os.path.join(folder, "openmp.c")
+            with open(source, "w") as file:
+                file.write("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+            try:
+                objects = self.compiler.compile([source], output_dir=folder, extra_postargs=["-fopenmp"])
+                self.compiler.link_executable(objects, os.path.join(folder, "openmp"), extra_postargs=["-fopenmp"])
+            except (CompileError, LinkError):
+                print("nncore: this compiler has no OpenMP; building for one thread")
+                return False
+        return True
 
 
 def extensions():

@@ -7,7 +7,7 @@ Samples are columns. `nncore.reference` is the same API on plain NumPy; `nncore.
 try:
     from nncore import _core as _core
 except ImportError as error:
-    if "NNCORE_ISA" in str(error):
+    if "NNCORE_" in str(error):
         raise
     raise ImportError(f"nncore's compiled core could not be imported ({error}); build it with `pip install .`, or in a checkout with "
                       "`pip install -e .`") from error
@@ -15,6 +15,7 @@ except ImportError as error:
 from nncore import kernels, schedules
 from nncore._backend import get_backend, use_backend
 from nncore._config import show_config
+from nncore._core import get_num_threads, set_num_threads
 from nncore.losses import NLL, BinaryNLL
 from nncore.modules import Linear, Module, OutputSigmoid, ReLU, Sigmoid, SoftMax, Tanh
 from nncore.sequential import Sequential
@@ -24,7 +25,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "NLL", "BinaryNLL", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Tanh",
-    "datasets", "get_backend", "kernels", "load", "reference", "schedules", "show_config", "use_backend",
+    "datasets", "get_backend", "get_num_threads", "kernels", "load", "reference", "schedules", "set_num_threads", "show_config",
+    "use_backend",
 ]
 
 

@@ -243,19 +243,21 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, seed, reduction):
     epochs, batch_size = _checks.count("epochs", epochs), _checks.count("batch_size", batch_size, 1)
     mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
     rate = schedules.step_size(lrate)
-    _checks.finite("X", X)
-    _checks.finite("Y", Y)
     rng = np.random.default_rng(seed)
     n = X.shape[1]
     history = {"loss": []}
     with alone(net):
         prepare_weights(net)
         program = as_program(net, (X, Y), True)
-        run = program.fit if program is not None else lambda *args: _fit_modules(net, *args)
+        run = program.fit if program is not None else lambda *args: _fit_modules(net, *args[:-1])
+        look = program is not None and (not callable(rate) or isinstance(rate, schedules.Schedule))
+        if not look:  # the program looks at each sample as it comes and puts the weights back; nobody has seen them in between
+            _checks.finite("X", X)
+            _checks.finite("Y", Y)
         t = 0
         for _ in range(epochs):
             order = rng.permutation(n) if shuffle else np.arange(n)
-            history["loss"].append(run(X, Y, order, batch_size, rate, t, mean) / n)
+            history["loss"].append(run(X, Y, order, batch_size, rate, t, mean, look and t == 0) / n)
             t += -(-n // batch_size)
     return history
 

@@ -2,10 +2,11 @@
 
 import os
 import numpy as np
-from nncore import _checks
+from nncore import _checks, _threads
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t
@@ -50,8 +51,8 @@ def set_isa(name):
 
 def config():
     """What this build is and runs on: level, threads, compiler, versions."""
-    return {"isa": get_isa(), "isa_available": isa_levels(), "threads": 1, "compiler": COMPILER.decode(),
-            "cython": CYTHON.decode(), "numpy_build": NUMPY_BUILD.decode()}
+    return {"isa": get_isa(), "isa_available": isa_levels(), "threads": get_num_threads(), "openmp": OPENMP > 0,
+            "compiler": COMPILER.decode(), "cython": CYTHON.decode(), "numpy_build": NUMPY_BUILD.decode()}
 
 
 cdef extern from *:
@@ -88,5 +89,6 @@ cdef int choose_level() except -1:
 
 choose_level()
 
+include "threads.pxi"
 include "boundary.pxi"
 include "program.pxi"

@@ -90,13 +90,32 @@ cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.nd
     g.epilogue, g.activation = NN_STORE, NN_NONE
     g.bias, g.bias_down_rows = bias, bias_down_rows
     g.d, g.d_row, g.eta = NULL, 0, 0
-    cdef char *memory = <char *>malloc(k.product_work(g.n, g.k) + 64)
+    cdef int share, shares = threads_for(g.m, 2.0 * g.m * g.n * g.k)
+    cdef Py_ssize_t work = (k.product_work(g.n, g.k) + 63) // 64 * 64
+    cdef char *memory = <char *>malloc(shares * work + 64)
     if memory == NULL:
         raise MemoryError()
-    g.work = memory + (64 - <size_t>memory % 64)
+    g.work = memory + (64 - <size_t>memory % 64) % 64
     with nogil:
-        k.product(&g)
+        if shares == 1:
+            k.product(&g)
+        else:
+            for share in prange(shares, num_threads=shares, schedule="static", chunksize=1):
+                multiply_rows(k, &g, share, shares, work)
     free(memory)
+
+
+cdef void multiply_rows(const nn_kernels *k, const nn_product *whole, int share, int shares, Py_ssize_t work) noexcept nogil:
+    """One of so many shares of the rows of A, C and the bias that runs along them."""
+    cdef nn_product g = whole[0]
+    cdef Py_ssize_t low = whole.m * share // shares
+    g.m = whole.m * (share + 1) // shares - low
+    g.a = <char *>g.a + low * g.a_row * k.itemsize
+    g.c = <char *>g.c + low * g.c_row * k.itemsize
+    if g.bias != NULL and g.bias_down_rows:
+        g.bias = <char *>g.bias + low * k.itemsize
+    g.work = <char *>g.work + share * work
+    k.product(&g)
 
 
 def linear_forward(A, W, W0, out=None):

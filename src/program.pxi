@@ -11,7 +11,7 @@
 # - No kernel knows about stages; no stage knows about data types: pointers are bytes, and the table of leaf kernels is that of
 #   the network's type.
 
-cdef double CHUNK_SECONDS = 0.01
+cdef double CHUNK_SECONDS = 0.03
 ACTIVATIONS = {
     "none": NN_NONE, "tanh": NN_TANH, "relu": NN_RELU, "sigmoid": NN_SIGMOID, "softmax": NN_SOFTMAX, "output_sigmoid": NN_OUTPUT_SIGMOID,
 }
@@ -31,11 +31,22 @@ cdef struct Stage:
 
 
 cdef struct Batch:
+    # samples that go through the network together: a mini-batch, or one thread's share of it
+    Py_ssize_t first       # their first row of a and grad
     Py_ssize_t size
+    char *work             # room for packed blocks of a matrix product
     const char *x          # (size, x_row): samples as rows
     Py_ssize_t x_row
     const char *y          # (size, y_row)
     Py_ssize_t y_row
+
+
+cdef enum Found:
+    # what was not finite
+    NOTHING = 0
+    LOSS = 1
+    WEIGHTS = 2
+    DATA = 4
 
 
 cdef struct Source:
@@ -51,7 +62,7 @@ cdef class Program:
 
     cdef const nn_kernels *k
     cdef Stage *stages
-    cdef Py_ssize_t count, itemsize, capacity, inputs, outputs, memory_used
+    cdef Py_ssize_t count, itemsize, capacity, inputs, outputs, widest, weights, memory_used
     cdef int type_number, loss
     cdef bint trains, in_user_memory
     cdef char *weights_memory
@@ -75,7 +86,8 @@ cdef class Program:
     cdef char *small_x              # a block of samples, where the data cannot be read in place
     cdef char *small_y
     cdef int64_t *ordinals          # 0, 1, 2, ...: their places in the block
-    cdef Py_ssize_t small_lanes
+    cdef Py_ssize_t small_lanes, work_bytes
+    cdef int threads, found
     cdef int small_width            # index of the vector width among 16, 32, 64 bytes
     cdef list linears
     cdef list arrays      # the user's W and W0 as last bound, kept alive
@@ -103,6 +115,7 @@ cdef class Program:
             if s.linear:
                 s.inputs, s.outputs = linear.W.shape
                 self.linears.append(linear)
+                self.weights += s.inputs * s.outputs
             else:
                 s.inputs = s.outputs = width
             if s.inputs != width:
@@ -110,6 +123,8 @@ cdef class Program:
             width = s.outputs
             s.width = (width + lanes - 1) // lanes * lanes
         self.outputs = width
+        self.widest = max([self.stages[i].width for i in range(self.count)], default=0)
+        self.threads = 1
         self._allocate_weights()
         if self.small_lanes:
             self._allocate_small()
@@ -153,11 +168,10 @@ cdef class Program:
         return 0
 
     cdef void _lay_out_batch(self, char *base, Py_ssize_t batch):
-        cdef Py_ssize_t i, widest = 0, work = 0
+        cdef Py_ssize_t i, widest = self.widest, work = 0
         cdef Stage *s
         for i in range(self.count):
             s = &self.stages[i]
-            widest = max(widest, s.width)
             if s.linear and batch > 1:
                 work = max(work, self.k.product_work(s.width, s.inputs), self.k.product_work(s.width, batch))
                 if i > 0:
@@ -170,12 +184,20 @@ cdef class Program:
         self.x_other = self._carve(base, self.inputs * self.itemsize)
         self.rows = <int32_t *>self._carve(base, (self.inputs + 16) * sizeof(int32_t))
         self.pending_step = self._carve(base, widest * self.itemsize)
-        self.bias_grad = self._carve(base, widest * self.itemsize)
-        self.work = self._carve(base, work)
+        self.bias_grad = self._carve(base, self.threads * widest * self.itemsize)
+        self.work_bytes = (work + 63) // 64 * 64
+        self.work = self._carve(base, self.threads * self.work_bytes)
         self.gap = self._carve(base, batch * self.itemsize)
         self.weight = self._carve(base, batch * self.itemsize)
         self.rest = self._carve(base, batch * self.itemsize)
         self.losses = <double *>self._carve(base, batch * sizeof(double))
+
+    cdef int _use_threads(self, int threads) except -1:
+        """Share the work of a batch among so many."""
+        if threads > self.threads:
+            self.capacity = 0
+        self.threads = threads
+        return 0
 
     cdef int _reserve(self, Py_ssize_t batch) except -1:
         """Room for batches of this size."""
@@ -382,42 +404,44 @@ cdef class Program:
 
     cdef void _forward(self, const Batch *batch, bint keep_logits) noexcept nogil:
         """Activations of every stage; the last stage's softmax or sigmoid is left to the loss when keep_logits."""
-        cdef Py_ssize_t i, r, b = batch.size
+        cdef Py_ssize_t i, r, b = batch.size, size = self.itemsize
         cdef Stage *s
         cdef const char *x = batch.x
+        cdef char *a
         cdef Py_ssize_t x_row = batch.x_row
         cdef nn_product g
         cdef int activation
         for i in range(self.count):
             s = &self.stages[i]
+            a = s.a + batch.first * s.width * size
             activation = s.activation
             if activation == NN_SOFTMAX or activation == NN_OUTPUT_SIGMOID:
                 activation = NN_NONE
             if s.linear:
                 if b == 1:
                     if i == 0:
-                        self._first_forward(s, x, activation)
+                        self._first_forward(s, x, a, activation)
                     else:
-                        self.k.row_forward(s.inputs, s.w_width, x, NULL, s.w, s.w_row, s.w0, s.a, activation)
+                        self.k.row_forward(s.inputs, s.w_width, x, NULL, s.w, s.w_row, s.w0, a, activation)
                 else:
                     g.m, g.n, g.k = b, s.w_width, s.inputs
                     g.a, g.a_row, g.a_col = x, x_row, 1
-                    g.b, g.b_row, g.b_col, g.work = s.w, s.w_row, 1, self.work
-                    g.c, g.c_row = s.a, s.width
+                    g.b, g.b_row, g.b_col, g.work = s.w, s.w_row, 1, batch.work
+                    g.c, g.c_row = a, s.width
                     g.epilogue, g.activation = NN_STORE, activation
                     g.bias, g.bias_down_rows = s.w0, 0
                     self.k.product(&g)
             else:
                 for r in range(b):
-                    self.k.activate(s.outputs, x + r * x_row * self.itemsize, s.a + r * s.width * self.itemsize, activation)
+                    self.k.activate(s.outputs, x + r * x_row * size, a + r * s.width * size, activation)
             if not (keep_logits and i == self.count - 1):
-                self._output_units(s, b)
-            x, x_row = s.a, s.width
+                self._output_units(s, batch)
+            x, x_row = a, s.width
 
     # The first layer at one sample a step. Dense samples: its update waits for the next forward product, so that W is read and written
     # once a step. Samples that are mostly zeros: both visit only the rows of what is not zero.
 
-    cdef void _first_forward(self, Stage *s, const char *x, int activation) noexcept nogil:
+    cdef void _first_forward(self, Stage *s, const char *x, char *a, int activation) noexcept nogil:
         self.listed = 0
         if self.skips_zeros:
             if self.dense_left > 0:
@@ -432,12 +456,12 @@ cdef class Program:
                     self.listed = 1
         if self.listed:
             self._settle()
-            self.k.row_forward(self.listed, s.w_width, x, self.rows, s.w, s.w_row, s.w0, s.a, activation)
+            self.k.row_forward(self.listed, s.w_width, x, self.rows, s.w, s.w_row, s.w0, a, activation)
         elif self.pending != NULL:
-            self.k.row_update_forward(s.inputs, s.w_width, s.w, s.w_row, self.pending, self.pending_step, x, s.w0, s.a, activation)
+            self.k.row_update_forward(s.inputs, s.w_width, s.w, s.w_row, self.pending, self.pending_step, x, s.w0, a, activation)
             self.pending = NULL
         else:
-            self.k.row_forward(s.inputs, s.w_width, x, NULL, s.w, s.w_row, s.w0, s.a, activation)
+            self.k.row_forward(s.inputs, s.w_width, x, NULL, s.w, s.w_row, s.w0, a, activation)
 
     cdef void _first_update(self, Stage *s, const char *x, double eta) noexcept nogil:
         self.k.scaled(s.w_width, s.grad, eta, self.pending_step)
@@ -455,93 +479,111 @@ cdef class Program:
             self.k.row_update(s.inputs, s.w_width, s.w, s.w_row, self.pending, NULL, self.pending_step)
             self.pending = NULL
 
-    cdef void _output_units(self, Stage *s, Py_ssize_t b) noexcept nogil:
+    cdef void _output_units(self, Stage *s, const Batch *batch) noexcept nogil:
         cdef Py_ssize_t r
+        cdef char *a = s.a + batch.first * s.width * self.itemsize
         if s.activation == NN_SOFTMAX:
-            self._softmax(s, b, NULL, 0)
+            self._softmax(s, batch, NULL)
         elif s.activation == NN_OUTPUT_SIGMOID:
-            for r in range(b):
-                self.k.activate(s.outputs, s.a + r * s.width * self.itemsize, s.a + r * s.width * self.itemsize, NN_SIGMOID)
+            for r in range(batch.size):
+                self.k.activate(s.outputs, a + r * s.width * self.itemsize, a + r * s.width * self.itemsize, NN_SIGMOID)
 
-    cdef void _softmax(self, Stage *s, Py_ssize_t b, const char *y, Py_ssize_t y_row) noexcept nogil:
+    cdef void _softmax(self, Stage *s, const Batch *batch, const char *y) noexcept nogil:
         cdef nn_softmax f
-        f.batch, f.classes, f.classes_contiguous = b, s.outputs, 1
-        f.z, f.z_sample, f.z_class = s.a, s.width, 1
-        f.p, f.p_sample, f.p_class = s.a, s.width, 1
-        f.y, f.y_sample, f.y_class = y, y_row, 1
-        f.grad, f.grad_sample, f.grad_class = s.grad, s.width, 1
-        f.gap, f.weight, f.rest = self.gap, self.weight, self.rest
+        cdef Py_ssize_t first = batch.first * self.itemsize
+        f.batch, f.classes, f.classes_contiguous = batch.size, s.outputs, 1
+        f.z, f.z_sample, f.z_class = s.a + first * s.width, s.width, 1
+        f.p, f.p_sample, f.p_class = s.a + first * s.width, s.width, 1
+        f.y, f.y_sample, f.y_class = y, batch.y_row, 1
+        f.grad, f.grad_sample, f.grad_class = s.grad + first * s.width, s.width, 1
+        f.gap, f.weight, f.rest = self.gap + first, self.weight + first, self.rest + first
         self.k.softmax(&f)
 
-    cdef bint _output_gradient(self, const Batch *batch, double *total) noexcept nogil:
-        """Gradient of the loss with respect to the last logits; adds the losses to *total unless NULL. False: not finite."""
+    cdef bint _output_gradient(self, const Batch *batch, bint with_losses) noexcept nogil:
+        """Gradient of the loss with respect to the last logits; writes the samples' losses. False: not finite."""
         cdef Stage *s = &self.stages[self.count - 1]
-        cdef Py_ssize_t r, b = batch.size, size = self.itemsize
-        cdef double loss = 0
+        cdef Py_ssize_t r, size = self.itemsize, first = batch.first * size
+        cdef double *losses = self.losses + batch.first
+        cdef bint finite = True
         if self.loss == NN_SOFTMAX:
-            self._softmax(s, b, batch.y, batch.y_row)
-            if total == NULL:
-                return self.k.all_finite(b, self.gap) and self.k.all_finite(b, self.rest)
-            self.k.softmax_losses(b, self.gap, self.weight, self.rest, self.losses)
+            self._softmax(s, batch, batch.y)
+            if not with_losses:
+                return self.k.all_finite(batch.size, self.gap + first) and self.k.all_finite(batch.size, self.rest + first)
+            self.k.softmax_losses(batch.size, self.gap + first, self.weight + first, self.rest + first, losses)
         else:
-            for r in range(b):
-                self.losses[r] = self.k.sigmoid_nll(s.outputs, s.a + r * s.width * size, batch.y + r * batch.y_row * size,
-                                                    s.grad + r * s.width * size)
-        for r in range(b):
-            loss += self.losses[r]
-        if total != NULL:
-            total[0] += loss
-        return isfinite(loss)
+            for r in range(batch.size):
+                losses[r] = self.k.sigmoid_nll(s.outputs, s.a + first * s.width + r * s.width * size, batch.y + r * batch.y_row * size,
+                                               s.grad + first * s.width + r * s.width * size)
+        for r in range(batch.size):
+            finite = finite and isfinite(losses[r])
+        return finite
 
-    cdef void _backward(self, const Batch *batch, double eta) noexcept nogil:
-        """Gradients from the last stage to the first, each stage's weights updated as soon as its input gradient is known."""
-        cdef Py_ssize_t i, r, b = batch.size
+    cdef int _activation_before(self, Py_ssize_t i) noexcept nogil:
+        """The activation whose derivative a gradient meets between stage i and the stage before; output units hand it through."""
+        cdef int activation = self.stages[i - 1].activation
+        return NN_NONE if activation == NN_SOFTMAX or activation == NN_OUTPUT_SIGMOID else activation
+
+    cdef void _backward(self, const Batch *batch) noexcept nogil:
+        """Gradients with respect to every stage's logits, from the last stage to the first."""
+        cdef Py_ssize_t i, r, b = batch.size, size = self.itemsize, first = batch.first * size
         cdef Stage *s
         cdef Stage *before
-        cdef const char *x
-        cdef Py_ssize_t x_row
-        cdef int activation = NN_NONE
         cdef nn_product g
+        for i in range(self.count - 1, 0, -1):
+            s, before = &self.stages[i], &self.stages[i - 1]
+            if s.linear:
+                g.m, g.n, g.k = b, s.inputs, s.outputs
+                g.a, g.a_row, g.a_col = s.grad + first * s.width, s.width, 1
+                g.b, g.b_row, g.b_col, g.work = s.w, 1, s.w_row, batch.work
+                g.c, g.c_row = before.grad + first * before.width, before.width
+                g.epilogue, g.activation = NN_DERIVATIVE, self._activation_before(i)
+                g.d, g.d_row = before.a + first * before.width, before.width
+                self.k.product(&g)
+            else:
+                for r in range(b):
+                    self.k.derive(s.inputs, s.grad + first * s.width + r * s.width * size,
+                                  before.a + first * before.width + r * before.width * size,
+                                  before.grad + first * before.width + r * before.width * size, self._activation_before(i))
+
+    cdef void _update(self, const Batch *batch, double eta, Py_ssize_t share, Py_ssize_t shares) noexcept nogil:
+        """W <- W - eta X' dZ and W0 <- W0 - eta sum dZ, in one of so many shares of the rows of every W."""
+        cdef Py_ssize_t i, x_row = batch.x_row, low
+        cdef Stage *s
+        cdef const char *x = batch.x
+        cdef char *bias_grad = self.bias_grad + share * self.widest * self.itemsize
+        cdef nn_product g
+        for i in range(self.count):
+            s = &self.stages[i]
+            if s.linear:
+                low = s.inputs * share // shares
+                g.m, g.n, g.k = s.inputs * (share + 1) // shares - low, s.w_width, batch.size
+                g.a, g.a_row, g.a_col = x + low * self.itemsize, 1, x_row
+                g.b, g.b_row, g.b_col, g.work = s.grad, s.width, 1, batch.work + share * self.work_bytes
+                g.c, g.c_row = s.w + low * s.w_row * self.itemsize, s.w_row
+                g.epilogue, g.eta = NN_UPDATE, eta
+                self.k.product(&g)
+                if i % shares == share:
+                    self.k.sum_rows(batch.size, s.w_width, s.grad, s.width, bias_grad)
+                    self.k.subtract_scaled(s.w_width, s.w0, bias_grad, eta)
+            x, x_row = s.a, s.width
+
+    cdef void _sample_step(self, const Batch *sample, double eta) noexcept nogil:
+        """The way back for one sample: each stage's weights are updated in the pass that takes the gradient through them."""
+        cdef Py_ssize_t i
+        cdef Stage *s
+        cdef Stage *before
         for i in range(self.count - 1, -1, -1):
             s = &self.stages[i]
-            before = NULL
-            x, x_row = batch.x, batch.x_row
-            if i > 0:
-                before = &self.stages[i - 1]
-                x, x_row = before.a, before.width
-                activation = before.activation  # output units hand the gradient through
-                if activation == NN_SOFTMAX or activation == NN_OUTPUT_SIGMOID:
-                    activation = NN_NONE
+            before = &self.stages[i - 1] if i > 0 else NULL
             if not s.linear:
-                if before == NULL:
-                    return
-                for r in range(b):
-                    self.k.derive(s.inputs, s.grad + r * s.width * self.itemsize, before.a + r * before.width * self.itemsize,
-                                  before.grad + r * before.width * self.itemsize, activation)
-                continue
-            if b == 1:
                 if before != NULL:
-                    self.k.row_backward(s.inputs, s.w_width, s.w, s.w_row, x, s.grad, before.grad, activation, eta)
-                else:
-                    self._first_update(s, x, eta)
-                self.k.subtract_scaled(s.w_width, s.w0, s.grad, eta)
+                    self.k.derive(s.inputs, s.grad, before.a, before.grad, self._activation_before(i))
                 continue
             if before != NULL:
-                g.m, g.n, g.k = b, s.inputs, s.outputs
-                g.a, g.a_row, g.a_col = s.grad, s.width, 1
-                g.b, g.b_row, g.b_col, g.work = s.w, 1, s.w_row, self.work
-                g.c, g.c_row = before.grad, before.width
-                g.epilogue, g.activation = NN_DERIVATIVE, activation
-                g.d, g.d_row = before.a, before.width
-                self.k.product(&g)
-            g.m, g.n, g.k = s.inputs, s.w_width, b
-            g.a, g.a_row, g.a_col = x, 1, x_row
-            g.b, g.b_row, g.b_col, g.work = s.grad, s.width, 1, self.work
-            g.c, g.c_row = s.w, s.w_row
-            g.epilogue, g.eta = NN_UPDATE, eta
-            self.k.product(&g)
-            self.k.sum_rows(b, s.w_width, s.grad, s.width, self.bias_grad)
-            self.k.subtract_scaled(s.w_width, s.w0, self.bias_grad, eta)
+                self.k.row_backward(s.inputs, s.w_width, s.w, s.w_row, before.a, s.grad, before.grad, self._activation_before(i), eta)
+            else:
+                self._first_update(s, sample.x, eta)
+            self.k.subtract_scaled(s.w_width, s.w0, s.grad, eta)
 
     # -------------------------------------------------------------------------------------------- training
 
@@ -550,7 +592,7 @@ cdef class Program:
         """Steps of one sample each. Returns the first step (from 1) whose loss is not finite, or 0."""
         cdef Py_ssize_t t, bad = 0
         cdef Batch batch
-        batch.size, batch.x_row, batch.y_row = 1, self.inputs, self.outputs
+        batch.first, batch.size, batch.x_row, batch.y_row = 0, 1, self.inputs, self.outputs
         self.pending, self.dense_left = NULL, 0
         self.defers = True
         self.skips_zeros = not self.in_user_memory and self._weights_finite()  # 0 times an infinite weight is NaN, and would be missed
@@ -558,36 +600,77 @@ cdef class Program:
             batch.x = self._sample(x, draws[t], self.x_rows if t % 2 == 0 else self.x_other)  # the one before may still be needed
             batch.y = self._sample(y, draws[t], self.y_rows)
             self._forward(&batch, True)
-            if not self._output_gradient(&batch, NULL):
+            if not self._output_gradient(&batch, False):
                 self.skips_zeros = False
                 self.listed = 0  # 0 times a gradient that is not finite is NaN, too
                 bad = bad or t + 1
-            self._backward(&batch, rates[t])
+            self._sample_step(&batch, rates[t])
         self._settle()
         self.defers = self.skips_zeros = False
         return bad
 
     cdef Py_ssize_t _run_batches(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
-                                 const double *rates, bint mean, bint check, double *total) noexcept nogil:
-        """Steps of up to `size` samples each. Returns the first step (from 1) whose loss, or with check whose updated weights, are
-        not finite, after undoing nothing; else 0."""
-        cdef Py_ssize_t at = 0, t = 0
+                                 const double *rates, bint mean, bint look_at_data, bint look_at_weights, double *total) noexcept nogil:
+        """Steps of up to `size` samples each. Returns the first step (from 1) at which something is not finite, after undoing nothing,
+        else 0: the loss, with look_at_data the samples, with look_at_weights the updated weights; self.found tells which."""
+        cdef Py_ssize_t at = 0, t = 0, r
+        cdef int share, shares, found
+        cdef double eta
         cdef Batch batch
-        batch.x_row, batch.y_row = self.inputs, self.outputs
+        batch.first, batch.work = 0, self.work
+        batch.x, batch.x_row, batch.y, batch.y_row = self.x_rows, self.inputs, self.y_rows, self.outputs
         while at < count:
             batch.size = min(size, count - at)
-            self._gather(x, order + at, batch.size, self.x_rows)
-            self._gather(y, order + at, batch.size, self.y_rows)
-            batch.x, batch.y = self.x_rows, self.y_rows
-            self._forward(&batch, True)
-            if not self._output_gradient(&batch, total):
-                return t + 1
-            self._backward(&batch, rates[t] / batch.size if mean else rates[t])
-            at += batch.size
+            eta = rates[t] / batch.size if mean else rates[t]
             t += 1
-            if check and not self._weights_finite():
+            shares = min(self.threads, max(1, batch.size // ROWS_A_THREAD))
+            found = NOTHING
+            if shares == 1:
+                found = self._gradients(x, y, order + at, &batch, look_at_data, 0, 1)
+            else:
+                for share in prange(shares, num_threads=shares, schedule="static", chunksize=1):
+                    found |= self._gradients(x, y, order + at, &batch, look_at_data, share, shares)
+            if found != NOTHING:
+                self.found = found
+                return t
+            for r in range(batch.size):
+                total[0] += self.losses[r]
+            if batch.size == 1:
+                self._sample_step(&batch, eta)
+            elif shares == 1:
+                self._update(&batch, eta, 0, 1)
+            else:
+                for share in prange(shares, num_threads=shares, schedule="static", chunksize=1):
+                    self._update(&batch, eta, share, shares)
+            at += batch.size
+            if look_at_weights and not self._weights_finite():
+                self.found = WEIGHTS
                 return t
         return 0
+
+    cdef int _gradients(self, const Source *x, const Source *y, const int64_t *indices, const Batch *whole, bint look_at_data,
+                        int share, int shares) noexcept nogil:
+        """One of so many shares of a batch's samples: fetched, forward, losses, and back to the gradients of all logits. Returns what
+        is not finite."""
+        cdef Batch batch = whole[0]
+        cdef Py_ssize_t low = whole.size * share // shares
+        cdef bint finite
+        batch.first, batch.size = low, whole.size * (share + 1) // shares - low
+        batch.work = self.work + share * self.work_bytes
+        batch.x = self.x_rows + low * self.inputs * self.itemsize
+        batch.y = self.y_rows + low * self.outputs * self.itemsize
+        self._gather(x, indices + low, batch.size, <char *>batch.x)
+        self._gather(y, indices + low, batch.size, <char *>batch.y)
+        if look_at_data:
+            finite = (self.k.all_finite(batch.size * self.inputs, batch.x) and self.k.all_finite(batch.size * self.outputs, batch.y))
+            if not finite:
+                return DATA
+        self._forward(&batch, True)
+        if not self._output_gradient(&batch, True):
+            return LOSS
+        if batch.size > 1:
+            self._backward(&batch)
+        return NOTHING
 
     cdef bint _weights_finite(self) noexcept nogil:
         cdef Py_ssize_t i
@@ -644,21 +727,39 @@ cdef class Program:
             if not user_rate:
                 chunk = next_chunk(chunk, seconds)
 
-    def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean):
+    def _refuse_data(self, X, Y, list start):
+        """ValueError where X or Y is not finite, with the weights as they were at the start."""
+        try:
+            _checks.finite("X", X)
+            _checks.finite("Y", Y)
+            if self.found & DATA:
+                number = np.dtype(dtype_of(self.type_number))
+                raise ValueError(f"X and Y must be finite in the network's type {number}, got a number beyond its range")
+        except ValueError:
+            for linear, (W, W0) in zip(self.linears, start):
+                linear.W[...], linear.W0[...] = W, W0
+            raise
+
+    def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, look_at_data=False):
         """One pass over the sample indices `order` in batches; returns the loss summed over all samples, each before its update.
 
         FloatingPointError on divergence, with the weights as they were after the last step that left all of them finite.
+        look_at_data: ValueError when a sample is not finite, with the weights of the start. Looking at each batch as it is
+        fetched spares a pass over all the data before the training.
         """
         cdef Py_ssize_t count = cnp.PyArray_SIZE(order), size = batch_size, at = 0, t = t0, chunk = 1, steps, here, bad
         cdef Source x = self._source("X", X, count), y = self._source("Y", Y, count)
         cdef cnp.ndarray rates
         cdef double total = 0, chunk_total, seconds
         cdef const int64_t *indices
-        cdef bint user_rate = callable(rate) and not hasattr(rate, "values"), averaged = mean
+        cdef bint user_rate = callable(rate) and not hasattr(rate, "values"), averaged = mean, look = look_at_data
         order = np.ascontiguousarray(order, dtype=np.int64)
         indices = <const int64_t *>cnp.PyArray_DATA(order)
-        self._reserve(min(size, max(count, 1)))
+        size = min(size, max(count, 1))
+        self._use_threads(threads_for(size, 6.0 * size * self.weights))
+        self._reserve(size)
         self.in_user_memory = False
+        start = [(linear.W.copy(), linear.W0.copy()) for linear in self.linears] if look else []
         while at < count:
             steps = min(1 if user_rate else chunk, (count - at + size - 1) // size)
             here = min(steps * size, count - at)
@@ -667,16 +768,20 @@ cdef class Program:
             chunk_total = total  # one running sum, so that it does not depend on where the clock ends a chunk
             seconds = now()
             with nogil:
-                bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, False, &chunk_total)
+                bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, look, False,
+                                        &chunk_total)
                 if bad == 0 and not self._weights_finite():
                     bad = steps
             seconds = now() - seconds
+            if bad and look:
+                self._refuse_data(X, Y, start)
             if bad:
                 # the user's arrays still hold the weights of the chunk's start: run again to find the step, then up to it
                 self._bind(True)
-                bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, True, &chunk_total)
+                bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, False, True,
+                                        &chunk_total)
                 self._bind(True)
-                self._run_batches(&x, &y, indices + at, (bad - 1) * size, size, <double *>cnp.PyArray_DATA(rates), averaged, False,
+                self._run_batches(&x, &y, indices + at, (bad - 1) * size, size, <double *>cnp.PyArray_DATA(rates), averaged, False, False,
                                   &chunk_total)
                 self._sync()
                 raise FloatingPointError(f"training diverged at step {t + bad}: the loss or a weight is no longer finite; the weights are "
@@ -714,7 +819,7 @@ cdef class Program:
         row = self.outputs * self.itemsize
         batch.x_row, batch.y_row = self.inputs, self.outputs
         while at < n:
-            batch.size = min(size, n - at)
+            batch.first, batch.size, batch.work = 0, min(size, n - at), self.work
             for i in range(batch.size):
                 indices[i] = at + i
             with nogil:
@@ -736,11 +841,10 @@ cdef class Program:
 
     cdef void _losses_and_outputs(self, const Batch *batch, double *out) noexcept nogil:
         cdef Stage *s = &self.stages[self.count - 1]
-        cdef double total = 0
-        self._output_gradient(batch, &total)
+        self._output_gradient(batch, True)
         memcpy(out, self.losses, batch.size * sizeof(double))
         if self.loss != NN_SOFTMAX:  # the softmax kernel has left the probabilities in place of the logits
-            self._output_units(s, batch.size)
+            self._output_units(s, batch)
 
 
 # A strided column costs a cache miss for each feature; a transposing copy of all N columns costs about as much as reading
