@@ -12,6 +12,9 @@
 #   the network's type.
 
 cdef double CHUNK_SECONDS = 0.03
+cdef double FIRST_FLOPS = 2e7       # a first chunk of about a millisecond or less
+# Where a helper's processor does something else, the end of a parallel region waits milliseconds for it: regions must be worth it.
+cdef double FLOPS_A_REGION = 1e8
 ACTIVATIONS = {
     "none": NN_NONE, "tanh": NN_TANH, "relu": NN_RELU, "sigmoid": NN_SIGMOID, "softmax": NN_SOFTMAX, "output_sigmoid": NN_OUTPUT_SIGMOID,
 }
@@ -39,6 +42,31 @@ cdef struct Batch:
     Py_ssize_t x_row
     const char *y          # (size, y_row)
     Py_ssize_t y_row
+
+
+cdef extern from "team.h":
+    ctypedef struct nn_team:
+        pass
+    void nn_team_open(nn_team *) nogil
+    void nn_team_post(nn_team *, int) nogil
+    int nn_team_claim(nn_team *) nogil
+    void nn_team_finish(nn_team *) nogil
+    void nn_team_join(nn_team *, int) nogil
+    void nn_team_close(nn_team *) nogil
+    int nn_team_next(nn_team *) nogil
+    void nn_team_flag(int *, int) nogil
+
+
+cdef struct Step:
+    # what the pieces of one part of a mini-batch step have in common
+    const Source *x_source
+    const Source *y_source
+    const int64_t *indices
+    Batch batch
+    double eta
+    bint look_at_data
+    bint updates           # the second part of the step
+    int shares
 
 
 cdef enum Found:
@@ -88,6 +116,8 @@ cdef class Program:
     cdef int64_t *ordinals          # 0, 1, 2, ...: their places in the block
     cdef Py_ssize_t small_lanes, work_bytes
     cdef int threads, found
+    cdef nn_team team
+    cdef Step step
     cdef int small_width            # index of the vector width among 16, 32, 64 bytes
     cdef list linears
     cdef list arrays      # the user's W and W0 as last bound, kept alive
@@ -545,12 +575,12 @@ cdef class Program:
                                   before.a + first * before.width + r * before.width * size,
                                   before.grad + first * before.width + r * before.width * size, self._activation_before(i))
 
-    cdef void _update(self, const Batch *batch, double eta, Py_ssize_t share, Py_ssize_t shares) noexcept nogil:
+    cdef void _update(self, const Batch *batch, double eta, Py_ssize_t share, Py_ssize_t shares, Py_ssize_t thread) noexcept nogil:
         """W <- W - eta X' dZ and W0 <- W0 - eta sum dZ, in one of so many shares of the rows of every W."""
         cdef Py_ssize_t i, x_row = batch.x_row, low
         cdef Stage *s
         cdef const char *x = batch.x
-        cdef char *bias_grad = self.bias_grad + share * self.widest * self.itemsize
+        cdef char *bias_grad = self.bias_grad + thread * self.widest * self.itemsize
         cdef nn_product g
         for i in range(self.count):
             s = &self.stages[i]
@@ -558,7 +588,7 @@ cdef class Program:
                 low = s.inputs * share // shares
                 g.m, g.n, g.k = s.inputs * (share + 1) // shares - low, s.w_width, batch.size
                 g.a, g.a_row, g.a_col = x + low * self.itemsize, 1, x_row
-                g.b, g.b_row, g.b_col, g.work = s.grad, s.width, 1, batch.work + share * self.work_bytes
+                g.b, g.b_row, g.b_col, g.work = s.grad, s.width, 1, self.work + thread * self.work_bytes
                 g.c, g.c_row = s.w + low * s.w_row * self.itemsize, s.w_row
                 g.epilogue, g.eta = NN_UPDATE, eta
                 self.k.product(&g)
@@ -609,59 +639,102 @@ cdef class Program:
         self.defers = self.skips_zeros = False
         return bad
 
+    cdef Py_ssize_t _run_chunk(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
+                               const double *rates, bint mean, bint look_at_data, double *total) noexcept nogil:
+        """_run_batches, led by this thread with the others to help, in one parallel region for all steps."""
+        cdef int thread
+        cdef Py_ssize_t bad = 0
+        cdef Py_ssize_t *result = &bad
+        nn_team_open(&self.team)
+        if self.threads == 1 or 6.0 * self.weights * count < FLOPS_A_REGION:
+            return self._run_batches(x, y, order, count, size, rates, mean, look_at_data, False, total)
+        for thread in prange(self.threads, num_threads=self.threads, schedule="static", chunksize=1):
+            if thread == 0:
+                result[0] = self._run_batches(x, y, order, count, size, rates, mean, look_at_data, False, total)
+                nn_team_close(&self.team)
+            else:
+                self._help(thread)
+        return bad
+
     cdef Py_ssize_t _run_batches(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
                                  const double *rates, bint mean, bint look_at_data, bint look_at_weights, double *total) noexcept nogil:
         """Steps of up to `size` samples each. Returns the first step (from 1) at which something is not finite, after undoing nothing,
         else 0: the loss, with look_at_data the samples, with look_at_weights the updated weights; self.found tells which."""
         cdef Py_ssize_t at = 0, t = 0, r
-        cdef int share, shares, found
-        cdef double eta
+        cdef Step *step = &self.step
         cdef Batch batch
+        step.x_source, step.y_source, step.look_at_data = x, y, look_at_data
         batch.first, batch.work = 0, self.work
         batch.x, batch.x_row, batch.y, batch.y_row = self.x_rows, self.inputs, self.y_rows, self.outputs
         while at < count:
             batch.size = min(size, count - at)
-            eta = rates[t] / batch.size if mean else rates[t]
+            step.batch, step.indices, step.eta = batch, order + at, rates[t] / batch.size if mean else rates[t]
+            step.shares = min(self.threads, max(1, batch.size // ROWS_A_THREAD))
+            step.updates = False
+            self.found = NOTHING
             t += 1
-            shares = min(self.threads, max(1, batch.size // ROWS_A_THREAD))
-            found = NOTHING
-            if shares == 1:
-                found = self._gradients(x, y, order + at, &batch, look_at_data, 0, 1)
-            else:
-                for share in prange(shares, num_threads=shares, schedule="static", chunksize=1):
-                    found |= self._gradients(x, y, order + at, &batch, look_at_data, share, shares)
-            if found != NOTHING:
-                self.found = found
+            self._run_shares(step)
+            if self.found != NOTHING:
                 return t
             for r in range(batch.size):
                 total[0] += self.losses[r]
             if batch.size == 1:
-                self._sample_step(&batch, eta)
-            elif shares == 1:
-                self._update(&batch, eta, 0, 1)
+                self._sample_step(&batch, step.eta)
             else:
-                for share in prange(shares, num_threads=shares, schedule="static", chunksize=1):
-                    self._update(&batch, eta, share, shares)
+                step.updates = True
+                self._run_shares(step)
             at += batch.size
             if look_at_weights and not self._weights_finite():
                 self.found = WEIGHTS
                 return t
         return 0
 
-    cdef int _gradients(self, const Source *x, const Source *y, const int64_t *indices, const Batch *whole, bint look_at_data,
-                        int share, int shares) noexcept nogil:
-        """One of so many shares of a batch's samples: fetched, forward, losses, and back to the gradients of all logits. Returns what
-        is not finite."""
+    cdef void _run_shares(self, Step *step) noexcept nogil:
+        """One part of a step in as many shares as it has; with helpers in the parallel region, they take theirs."""
+        cdef int share
+        if step.shares == 1:
+            self._run_share(step, 0, 0)
+            return
+        nn_team_post(&self.team, step.shares)
+        share = nn_team_claim(&self.team)
+        while share >= 0:
+            self._run_share(step, share, 0)
+            nn_team_finish(&self.team)
+            share = nn_team_claim(&self.team)
+        nn_team_join(&self.team, step.shares)
+
+    cdef void _help(self, int thread) noexcept nogil:
+        """What a helper in the parallel region does until the leader closes the team."""
+        cdef int share = nn_team_next(&self.team)
+        while share >= 0:
+            self._run_share(&self.step, share, thread)
+            nn_team_finish(&self.team)
+            share = nn_team_next(&self.team)
+
+    cdef void _run_share(self, const Step *step, int share, int thread) noexcept nogil:
+        cdef int found
+        if step.updates:
+            self._update(&step.batch, step.eta, share, step.shares, thread)
+            return
+        found = self._gradients(step, share, thread)
+        if found != NOTHING:
+            nn_team_flag(&self.found, found)
+
+    cdef int _gradients(self, const Step *step, int share, int thread) noexcept nogil:
+        """One share of a batch's samples: fetched, forward, losses, and back to the gradients of all logits. Returns what is not
+        finite."""
+        cdef const Batch *whole = &step.batch
+        cdef int shares = step.shares
         cdef Batch batch = whole[0]
         cdef Py_ssize_t low = whole.size * share // shares
         cdef bint finite
         batch.first, batch.size = low, whole.size * (share + 1) // shares - low
-        batch.work = self.work + share * self.work_bytes
+        batch.work = self.work + thread * self.work_bytes
         batch.x = self.x_rows + low * self.inputs * self.itemsize
         batch.y = self.y_rows + low * self.outputs * self.itemsize
-        self._gather(x, indices + low, batch.size, <char *>batch.x)
-        self._gather(y, indices + low, batch.size, <char *>batch.y)
-        if look_at_data:
+        self._gather(step.x_source, step.indices + low, batch.size, <char *>batch.x)
+        self._gather(step.y_source, step.indices + low, batch.size, <char *>batch.y)
+        if step.look_at_data:
             finite = (self.k.all_finite(batch.size * self.inputs, batch.x) and self.k.all_finite(batch.size * self.outputs, batch.y))
             if not finite:
                 return DATA
@@ -759,6 +832,7 @@ cdef class Program:
         self._use_threads(threads_for(size, 6.0 * size * self.weights))
         self._reserve(size)
         self.in_user_memory = False
+        chunk = max(1, <Py_ssize_t>(FIRST_FLOPS / (6.0 * size * max(self.weights, 1))))
         start = [(linear.W.copy(), linear.W0.copy()) for linear in self.linears] if look else []
         while at < count:
             steps = min(1 if user_rate else chunk, (count - at + size - 1) // size)
@@ -768,8 +842,7 @@ cdef class Program:
             chunk_total = total  # one running sum, so that it does not depend on where the clock ends a chunk
             seconds = now()
             with nogil:
-                bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, look, False,
-                                        &chunk_total)
+                bad = self._run_chunk(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, look, &chunk_total)
                 if bad == 0 and not self._weights_finite():
                     bad = steps
             seconds = now() - seconds

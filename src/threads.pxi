@@ -20,7 +20,7 @@ cdef extern from *:
     int omp_get_max_threads() noexcept nogil
 
 cdef Py_ssize_t ROWS_A_THREAD = 8
-cdef double FLOPS_A_THREAD = 4e5
+cdef double FLOPS_A_THREAD = 1e6
 cdef int most_threads = 0        # 0: not looked at yet
 cdef int openmp_at_first = 1     # what OpenMP allowed then
 cdef bint started = False        # whether this process has ever run on several threads

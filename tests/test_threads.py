@@ -13,7 +13,7 @@ from nncore import _core, _threads
 from nncore.kernels import compiled
 
 COUNTS = [2, 3, 4, 7]
-SPEC = (70, [(64, "relu"), (33, "tanh"), (10, "softmax")])
+SPEC = (170, [(64, "relu"), (33, "tanh"), (10, "softmax")])
 
 
 @pytest.fixture(autouse=True)
@@ -23,10 +23,11 @@ def _number_of_threads():
     nncore.set_num_threads(before)
 
 
-def trained(batch, dtype, **options):
+def trained(batch, dtype):
+    """Enough steps at a time for a parallel region."""
     stages, loss = make_net(SPEC, dtype)
     X, Y = make_data(SPEC, loss, 300, dtype)
-    total = make_program(stages, loss, dtype, SPEC[0]).fit(X, Y, np.arange(300), batch, 0.05, 0, True, **options)
+    total = make_program(stages, loss, dtype, SPEC[0]).fit(X, Y, np.resize(np.arange(300), 5000), batch, 0.05, 0, True)
     return [total, *(w.tobytes() for w in weights(stages))]
 
 
