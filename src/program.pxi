@@ -297,22 +297,15 @@ cdef class Program:
         """Steps of one sample each on the bound copies. False when a logit was not finite; the copies are then void."""
         cdef nn_small call
         cdef Py_ssize_t i, at = 0
-        cdef Stage *last = &self.stages[self.count - 1]
         for i in range(1, self.count):
             self.k.transpose(self.stages[i].inputs, self.stages[i].outputs, self.stages[i].own_w, self.stages[i].width, self.small[i].wt,
                              self.stages[i - 1].width)
-        for i in range(last.outputs, last.width):
-            if self.itemsize == 8:
-                (<double *>last.own_w0)[i] = -DBL_MAX
-            else:
-                (<float *>last.own_w0)[i] = -FLT_MAX
         call.count, call.layers = self.count, self.small
         while at < steps:
             call.steps = min(steps - at, SMALL_BLOCK)
             call.rates = rates + at
             call.draws = draws + at
             if x.direct and y.direct:
-                call.steps = steps - at
                 call.x, call.x_row = x.data, x.sample_stride // self.itemsize
                 call.y, call.y_row = y.data, y.sample_stride // self.itemsize
             else:
@@ -770,8 +763,9 @@ cdef class Program:
         self._reserve(1)
         self.in_user_memory = user_rate
         while t < total:
+            small = self.small != NULL and not user_rate and not told
             if not user_rate:
-                chunk = min(chunk, total - t)
+                chunk = min(SMALL_CHUNK if small else chunk, total - t)
                 rates = step_sizes(rate, t + 1, chunk)  # first: should it fail, nothing has been drawn
                 draws = np.asarray(randint(n, size=chunk), dtype=np.int64)
             else:
@@ -780,7 +774,6 @@ cdef class Program:
                 rates = np.array([rate(t + 1)], dtype=np.float64)
             self._bind(True)
             seconds = now()
-            small = self.small != NULL and not user_rate and not told
             if small:
                 with nogil:
                     small = self._run_small(&x, &y, <int64_t *>cnp.PyArray_DATA(draws), chunk, <double *>cnp.PyArray_DATA(rates))
@@ -930,7 +923,9 @@ cdef Py_ssize_t DENSE_RUN = 15
 # The special path of sgd_small.h takes layers of up to so many of the level's vectors, with a first layer that stays in the L1 cache.
 cdef Py_ssize_t SMALL_VECTORS = 4
 cdef Py_ssize_t SMALL_BYTES = 1 << 15
-cdef Py_ssize_t SMALL_BLOCK = 64
+cdef Py_ssize_t SMALL_BLOCK = 128
+# Steps a chunk on that path: fixed, as the place of a call's first step shows in the last bits; some milliseconds.
+cdef Py_ssize_t SMALL_CHUNK = 8192
 
 
 cdef int native_type(cnp.ndarray x) noexcept:

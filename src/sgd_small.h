@@ -1,13 +1,53 @@
 /* Stochastic gradient descent on networks of a few vectors a layer, many steps a call: a special path of the network program.
  *
- * Every layer's W is kept twice, W (m, n) and its transpose (n, m), rows padded to whole vectors, and both are updated: then the
- * forward product and the product back are the same routine, sums of scaled rows, and no sum runs across lanes. The two stay equal
- * to the last bit, as both subtract the product of the same two numbers. Padding is zero, but for the last layer's biases, which
- * are the most negative number: padded classes have probability 0 and gradient 0.
+ * A step is a chain of a few hundred cycles of latency; everything that can is kept off the chain.
+ * - Every layer's W is kept twice, W (m, n) and its transpose (n, m), rows padded to whole vectors, and both are updated: then the
+ *   forward product and the product back are the same routine, sums of scaled rows, and no sum runs across lanes. The two stay
+ *   equal to the last bit, as both subtract the product of the same two numbers. Padding is zero and stays zero.
+ * - The first layer's product with the next sample x' is taken with W as it is before the step, beside the step, and corrected when
+ *   the step is known: with W <- W - x s, b <- b - s, z' = (W x' + b) - s (x x' + 1). All steps of a call but its first do so.
+ * - Layers of one vector stay in registers between layers.
+ * - Softmax subtracts the largest logit only where one is so large that an exponential could overflow, or a probability become
+ *   subnormal, which costs a hundred cycles.
  *
- * Deleting this file, its two lines in kernels.h and `_run_small` of program.pxi leaves the general path, with the same results. */
+ * Deleting this file, its lines in kernels.h and kernel_type.h and `_run_small` of program.pxi leaves the general path, with the
+ * same results. */
 
 enum { FN(MOST) = 4 }; /* vectors a layer */
+
+/* sum += x[0] row 0 of w + x[1] row 1 + ... for m rows of one vector, x in lanes; two or four chains hide latency */
+static INLINE V FN(add_lanes_)(const int m, const real *w, V x, V sum) {
+    const int chains = m <= 2 ? 1 : m <= 4 ? 2 : 4;
+    V part[4];
+    part[0] = sum;
+#pragma GCC unroll 16
+    for (int k = 0; k < m; k++) {
+        V term = FN(set)(x[k]);
+        if (k > 0 && k < chains) part[k] = FN(load)(w + k * LANES) * term;
+        else part[k % chains] += FN(load)(w + k * LANES) * term;
+    }
+    if (chains == 1) return part[0];
+    if (chains == 2) return part[0] + part[1];
+    return (part[0] + part[1]) + (part[2] + part[3]);
+}
+
+static INLINE V FN(add_lanes)(nn_index m, const real *w, V x, V sum) {
+#define CASE(M) case M: return FN(add_lanes_)(M, w, x, sum);
+    switch (m) {
+    CASE(1)
+#if LANES > 2
+    CASE(2) CASE(3)
+#endif
+#if LANES > 4
+    CASE(4) CASE(5) CASE(6) CASE(7)
+#endif
+#if LANES > 8
+    CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14) CASE(15)
+#endif
+    default: return FN(add_lanes_)(LANES, w, x, sum);
+    }
+#undef CASE
+}
 
 /* sum[v] += row k of w times x[k], for k < m; several chains hide the latency of the multiply-add */
 static INLINE void FN(add_rows)(const int nv, nn_index m, const real *w, const real *x, V *sum) {
@@ -78,11 +118,35 @@ static INLINE V FN(derivative_of)(V da, V a, int kind) {
          : kind == NN_SIGMOID ? FN(derivative)(da, a, NN_SIGMOID) : da;
 }
 
-/* Largest entry and sum over the vectors of the classes, in every lane; log2(reach) steps suffice where only the first `reach`
- * lanes matter. */
-static INLINE V FN(across)(V v, int reach, const int want_max) {
-    (void)reach;
-    return want_max ? FN(max_all)(v) : FN(sum_all)(v);
+/* x x' + 1 */
+static INLINE real FN(gram)(nn_index m, const real *x, const real *next) {
+    V sum = {0};
+    nn_index k = 0;
+    for (; k + LANES <= m; k += LANES) sum += FN(load)(x + k) * FN(load)(next + k);
+    if (k < m) sum += FN(load_part)(x + k, m - k) * FN(load_part)(next + k, m - k);
+    return FN(sum_all)(sum)[0] + 1;
+}
+
+/* dz <- softmax(z) - y over nv vectors, 0 beyond the n classes. */
+static INLINE void FN(small_softmax)(const int nv, nn_index n, const V *z, const real *y, V *dz) {
+    const real limit = C(40.0f, 340.0);
+    V top, sum = {0};
+    I large = {0}, used[FN(MOST)];
+    for (int v = 0; v < nv; v++) {
+        used[v] = FN(first)(n - v * LANES < LANES ? n - v * LANES : LANES);
+        large |= ~((z[v] < limit) & (z[v] > -limit)) & used[v];
+    }
+    if (__builtin_expect(FN(any)(large), 0)) {
+        top = FN(set)(-(real)INFINITY);
+        for (int v = 0; v < nv; v++) top = FN(max)(top, FN(select)(used[v], z[v], top));
+        top = FN(max_all)(top);
+        for (int v = 0; v < nv; v++) dz[v] = FN(exp)(z[v] - top);
+    } else
+        for (int v = 0; v < nv; v++) dz[v] = FN(exp_within)(z[v]);
+    for (int v = 0; v < nv; v++) sum += dz[v] = (V)((I)dz[v] & used[v]);
+    V scale = 1 / FN(sum_all)(sum);
+    for (int v = 0; v < nv; v++)
+        dz[v] = dz[v] * scale - FN(load_part)(y + v * LANES, n - v * LANES < LANES ? n - v * LANES : LANES);
 }
 
 #define BY_VECTORS(nv, CALL) \
@@ -95,38 +159,38 @@ static INLINE V FN(across)(V v, int reach, const int want_max) {
 
 static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only) {
     const nn_index last = s->count - 1;
+    const nn_small_layer *const first = &s->layers[0];
+    const int first_nv = only ? 1 : (int)first->vectors;
     V finite = {0}; /* becomes NaN once a logit is not finite */
+    V z[FN(MOST)] = {{0}}, dz[FN(MOST)], step[FN(MOST)], ahead[FN(MOST)];
     for (nn_index t = 0; t < s->steps; t++) {
         const real *sample = (const real *)s->x + s->draws[t] * s->x_row, *y = (const real *)s->y + s->draws[t] * s->y_row;
-        const real eta = (real)s->rates[t], *x = sample;
-        V z[FN(MOST)] = {{0}}, dz[FN(MOST)], step[FN(MOST)];
-        for (nn_index l = 0; l <= last; l++) {
-            const nn_small_layer *layer = &s->layers[l];
-            const int nv = only ? 1 : (int)layer->vectors;
-            real *b = layer->b, *a = layer->a;
-            for (int v = 0; v < nv; v++) z[v] = FN(load)(b + v * LANES);
-            if (only) FN(add_rows)(1, layer->m, layer->w, x, z);
-            else BY_VECTORS(nv, FN(add_rows)(NV, layer->m, layer->w, x, z))
-            if (l == last) break;
-            for (int v = 0; v < nv; v++) FN(store)(a + v * LANES, FN(activation_of)(z[v], layer->activation));
-            x = a;
+        const real *next = t + 1 < s->steps ? (const real *)s->x + s->draws[t + 1] * s->x_row : sample;
+        const real eta = (real)s->rates[t];
+#define FIRST_PRODUCT(x, to)                                                                                    \
+        for (int v = 0; v < first_nv; v++) to[v] = FN(load)((real *)first->b + v * LANES);                      \
+        if (only) FN(add_rows)(1, first->m, first->w, x, to);                                                   \
+        else BY_VECTORS(first_nv, FN(add_rows)(NV, first->m, first->w, x, to))
+        if (t == 0) { FIRST_PRODUCT(sample, z) }
+        FIRST_PRODUCT(next, ahead)
+        const real correction = eta * FN(gram)(first->m, sample, next);
+        for (nn_index l = 0; l < last; l++) {
+            const nn_small_layer *layer = &s->layers[l], *after = layer + 1;
+            const int nv = only ? 1 : (int)layer->vectors, after_nv = only ? 1 : (int)after->vectors;
+            real *b = after->b, *a = layer->a;
+            V out = {0};
+            for (int v = 0; v < nv; v++) FN(store)(a + v * LANES, out = FN(activation_of)(z[v], layer->activation));
+            for (int v = 0; v < after_nv; v++) z[v] = FN(load)(b + v * LANES);
+            if (only) z[0] = FN(add_lanes)(after->m, after->w, out, z[0]);
+            else BY_VECTORS(after_nv, FN(add_rows)(NV, after->m, after->w, a, z))
         }
         {
             const nn_small_layer *layer = &s->layers[last];
             const int nv = only ? 1 : (int)layer->vectors;
             real *b = layer->b;
-            V top = z[0], sum = {0};
-            for (int v = 1; v < nv; v++) top = FN(max)(top, z[v]);
-            top = FN(across)(top, layer->n, 1);
+            FN(small_softmax)(nv, layer->n, z, y, dz);
             for (int v = 0; v < nv; v++) {
                 finite += z[v] * 0;
-                dz[v] = FN(exp)(z[v] - top);
-                sum += dz[v];
-            }
-            V scale = 1 / FN(across)(sum, layer->n, 0);
-            for (int v = 0; v < nv; v++) {
-                nn_index part = layer->n - v * LANES < LANES ? layer->n - v * LANES : LANES;
-                dz[v] = dz[v] * scale - FN(load_part)(y + v * LANES, part);
                 step[v] = dz[v] * eta;
                 FN(store)(b + v * LANES, FN(load)(b + v * LANES) - step[v]);
             }
@@ -138,12 +202,13 @@ static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only) {
             const real *a = before->a;
             V back[FN(MOST)], inputs[FN(MOST)];
             for (int v = 0; v < nv; v++) {
-                FN(store)(dz_scalars + v * LANES, dz[v]);
+                if (!only) FN(store)(dz_scalars + v * LANES, dz[v]);
                 FN(store)(steps + v * LANES, step[v]);
             }
             for (int v = 0; v < mv; v++) inputs[v] = FN(load)(a + v * LANES);
             if (only) {
-                FN(back_rows)(1, layer->n, layer->wt, dz_scalars, steps, inputs, back);
+                back[0] = FN(add_lanes)(layer->n, layer->wt, dz[0], (V){0});
+                FN(subtract_rows)(1, layer->n, layer->wt, steps, inputs);
                 FN(subtract_rows)(1, layer->m, layer->w, a, step);
             } else {
                 BY_VECTORS(mv, FN(back_rows)(NV, layer->n, layer->wt, dz_scalars, steps, inputs, back))
@@ -155,14 +220,13 @@ static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only) {
                 FN(store)(b + v * LANES, FN(load)(b + v * LANES) - step[v]);
             }
         }
-        {
-            const nn_small_layer *layer = &s->layers[0];
-            if (only) FN(subtract_rows)(1, layer->m, layer->w, sample, step);
-            else BY_VECTORS((int)layer->vectors, FN(subtract_rows)(NV, layer->m, layer->w, sample, step))
-        }
+        for (int v = 0; v < first_nv; v++) z[v] = ahead[v] - dz[v] * correction;
+        if (only) FN(subtract_rows)(1, first->m, first->w, sample, step);
+        else BY_VECTORS(first_nv, FN(subtract_rows)(NV, first->m, first->w, sample, step))
     }
     return FN(sum_all)(finite)[0] == 0;
 }
+#undef FIRST_PRODUCT
 
 static int FN(sgd_small)(const nn_small *s) {
     int only = 1;

@@ -28,6 +28,30 @@ static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm512_mask_storeu
 static INLINE V FN(max)(V a, V b) { return (V)_mm512_max_pd((__m512d)a, (__m512d)b); }
 static INLINE V FN(scale)(V x, V n) { return (V)_mm512_scalef_pd((__m512d)x, (__m512d)n); }
 #undef PART
+#elif LEVEL_BYTES == 64
+#define PART ((__mmask8)_bzhi_u32(0xff, (unsigned)n))
+#if WIDTH == 32 && !DOUBLE
+static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskz_loadu_ps(PART, p); }
+static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_mask_storeu_ps(p, PART, (__m256)v); }
+static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_ps((__m256)a, (__m256)b); }
+static INLINE V FN(scale)(V x, V n) { return (V)_mm256_scalef_ps((__m256)x, (__m256)n); }
+#elif WIDTH == 32
+static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskz_loadu_pd(PART, p); }
+static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_mask_storeu_pd(p, PART, (__m256d)v); }
+static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_pd((__m256d)a, (__m256d)b); }
+static INLINE V FN(scale)(V x, V n) { return (V)_mm256_scalef_pd((__m256d)x, (__m256d)n); }
+#elif !DOUBLE
+static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm_maskz_loadu_ps(PART, p); }
+static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm_mask_storeu_ps(p, PART, (__m128)v); }
+static INLINE V FN(max)(V a, V b) { return (V)_mm_max_ps((__m128)a, (__m128)b); }
+static INLINE V FN(scale)(V x, V n) { return (V)_mm_scalef_ps((__m128)x, (__m128)n); }
+#else
+static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm_maskz_loadu_pd(PART, p); }
+static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm_mask_storeu_pd(p, PART, (__m128d)v); }
+static INLINE V FN(max)(V a, V b) { return (V)_mm_max_pd((__m128d)a, (__m128d)b); }
+static INLINE V FN(scale)(V x, V n) { return (V)_mm_scalef_pd((__m128d)x, (__m128d)n); }
+#endif
+#undef PART
 #else
 #if WIDTH == 32 && !DOUBLE
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskload_ps(p, (__m256i)FN(first)(n)); }
@@ -55,6 +79,21 @@ static INLINE V FN(scale)(V x, V n) {
     return x * low * high;
 }
 #endif
+
+/* Whether any lane of a mask is set. */
+static INLINE int FN(any)(I mask) {
+#if WIDTH == 64
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif WIDTH == 32
+    return !_mm256_testz_si256((__m256i)mask, (__m256i)mask);
+#elif LEVEL_BYTES > 16
+    return !_mm_testz_si128((__m128i)mask, (__m128i)mask);
+#else
+    int64_t halves[2];
+    __builtin_memcpy(halves, &mask, sizeof halves);
+    return (halves[0] | halves[1]) != 0;
+#endif
+}
 
 /* Sums and maxima over the lanes, by halves: the same order at every width. */
 #if LANES == 16

@@ -27,51 +27,49 @@ typedef FN(int) FN(ivector) __attribute__((vector_size(WIDTH), may_alias));
 
 /* ------------------------------------------------------------------------------------------------ vector functions */
 
-/* Coefficients: near-minimax (Chebyshev) fits of (e^r - 1 - r) / r^2 on |r| <= 1.002 ln2 / 2, highest power first. */
-static INLINE V FN(exp_tail)(V r) {
+/* (e^r - 1 - r) / r^2 for |r| <= 1.002 ln2 / 2: near-minimax (Chebyshev) coefficients, lowest power first, in Estrin's order, whose
+ * chain is half as long as Horner's. r2 = r^2. */
+static INLINE V FN(exp_tail)(V r, V r2) {
 #if DOUBLE
-    static const double c[] = {2.51005692758136826e-8, 2.76203274282682382e-7, 2.75572680728900983e-6, 0.0000248015207925726928,
-                               0.000198412698632033232, 0.00138888889175382958, 0.00833333333333001176, 0.0416666666666234768,
-                               0.166666666666666675, 0.500000000000000104};
+    V r4 = r2 * r2;
+    V q0 = r * 0.166666666666666675 + 0.500000000000000104, q2 = r * 0.00833333333333001176 + 0.0416666666666234768;
+    V q4 = r * 0.000198412698632033232 + 0.00138888889175382958, q6 = r * 2.75572680728900983e-6 + 0.0000248015207925726928;
+    V q8 = r * 2.51005692758136826e-8 + 2.76203274282682382e-7;
+    return ((q6 * r2 + q4) + q8 * r4) * r4 + (q2 * r2 + q0);
 #else
-    static const float c[] = {0.00139263256181334621f, 0.00836329275303060231f, 0.0416665537625676384f, 0.166665763055606383f, 0.5f};
+    V q0 = r * 0.166665763055606383f + 0.5f, q2 = r * 0.00836329275303060231f + 0.0416665537625676384f;
+    return (r2 * 0.00139263256181334621f + q2) * r2 + q0;
 #endif
-    V p = FN(set)(c[0]);
-#pragma GCC unroll 16
-    for (unsigned i = 1; i < sizeof c / sizeof c[0]; i++) p = p * r + c[i];
-    return p;
 }
 
-/* x = n ln2 + r, |r| <= ln2 / 2, with ln2 in two parts of which n times the first is exact (Cody and Waite). */
-static INLINE V FN(reduce)(V x, V *r) {
-    const real shift = C(12582912.0f, 6755399441055744.0); /* 1.5 * 2^mantissa: adding it rounds to a whole number */
-    V n = (x * (real)1.44269504088896340736 + shift) - shift;
-    *r = (x - n * C(0.693115234375f, 0.6931471805592082)) - n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
-    return n;
+/* The whole number nearest to x times a factor. Adding 1.5 * 2^mantissa rounds to it. */
+static INLINE V FN(round_scaled)(V x, real factor) {
+    const real shift = C(12582912.0f, 6755399441055744.0);
+    return (x * factor + shift) - shift;
+}
+
+/* e^x where neither it nor what leads to it overflows or underflows: x = n ln2 + r, |r| <= ln2 / 2, with ln2 in two parts of which
+ * n times the first is exact (Cody and Waite). */
+static INLINE V FN(exp_within)(V x) {
+    V n = FN(round_scaled)(x, (real)1.44269504088896340736);
+    V r = (x - n * C(0.693115234375f, 0.6931471805592082)) - n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13), r2 = r * r;
+    return FN(scale)(1 + (r2 * FN(exp_tail)(r, r2) + r), n);
 }
 
 /* Clamps lie beyond overflow and underflow; constants come first so that NaN passes. */
 static INLINE V FN(exp)(V x) {
-    V r;
     x = FN(max)(FN(set)(C(-105.0f, -750.0)), x);
-    x = -FN(max)(FN(set)(C(-90.0f, -711.0)), -x);
-    V n = FN(reduce)(x, &r);
-    return FN(scale)(1 + (r + r * r * FN(exp_tail)(r)), n);
+    return FN(exp_within)(-FN(max)(FN(set)(C(-90.0f, -711.0)), -x));
 }
 
-/* e^x - 1 for -44 < x <= 0: 2^n (e^r - 1) + (2^n - 1), both parts accurate where the result is small. */
-static INLINE V FN(expm1_negative)(V x) {
-    V r, n = FN(reduce)(x, &r);
-    V power = FN(scale)(FN(set)(1), n);
-    return power * (r + r * r * FN(exp_tail)(r)) + (power - 1);
-}
-
-/* tanh x = -t / (t + 2), t = e^(-2|x|) - 1; the sign is copied back, so tanh(-0) = -0. */
+/* tanh x = -t / (t + 2), t = e^(-2|x|) - 1 = 2^n (e^r - 1) + (2^n - 1), where both parts are accurate where the result is small. One
+ * constant does for ln2: its error in r counts 2^n n times, and n <= 0. The sign is copied back, so tanh(-0) = -0. */
 static INLINE V FN(tanh)(V x) {
     I sign = (I)FN(set)((real)-0.0), bits = (I)x & sign;
-    V magnitude = (V)((I)x & ~sign);
-    V t = FN(expm1_negative)(FN(max)(FN(set)(C(-20.0f, -40.0)), magnitude * -2));
-    V y = -t / (t + 2);
+    V m = FN(max)(FN(set)(C(-10.0f, -20.0)), (V)((I)x | sign));
+    V n = FN(round_scaled)(m, (real)(2 * 1.44269504088896340736)), power = FN(scale)(FN(set)(1), n);
+    V r = (m + m) - n * (real)0.693147180559945309417, r2 = r * r;
+    V e = r2 * FN(exp_tail)(r, r2) + r, y = -(power * e + (power - 1)) / (power * e + (power + 1));
     return (V)(((I)y & ~sign) | bits);
 }
 
