@@ -2,6 +2,7 @@
 
 import glob
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -65,7 +66,8 @@ def extensions():
                    depends=sorted(glob.glob("src/*.h") + glob.glob("src/*.pxi") + glob.glob("src/*.pxd")),
                    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
                                   ("NNCORE_NUMPY", f'"{numpy.__version__}"'), ("NNCORE_CYTHON", f'"{Cython.__version__}"')],
-                   extra_compile_args=COMPILE + debug,
+                   # Setuptools puts the environment's flags before these; repeated here, they win, as in other builds.
+                   extra_compile_args=[*COMPILE, *debug, *shlex.split(os.environ.get("CFLAGS", ""))],
                    libraries=["m"])],
         build_dir="build/cython",
         compiler_directives={"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,

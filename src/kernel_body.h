@@ -206,7 +206,7 @@ static INLINE void FN(row_strip)(const int nv, const int ku, const int whole, co
     do {                                                                                             \
         const nn_index place = listed ? rows[k] : (k);                                               \
         real *at = w + place * w_row;                                                                \
-        _Pragma("GCC unroll 8")                                                                      \
+        UNROLLED                                                                                     \
         for (int v = 0; v < nv; v++) {                                                               \
             V row = LOAD(at, v);                                                                     \
             if (update) {                                                                            \
@@ -216,21 +216,21 @@ static INLINE void FN(row_strip)(const int nv, const int ku, const int whole, co
             sum[u][v] += row * x[place];                                                             \
         }                                                                                            \
     } while (0)
-#pragma GCC unroll 8
+    UNROLLED
     for (int v = 0; v < nv; v++) {
         if (update) steps[v] = LOAD(step, v);
-#pragma GCC unroll 8
+        UNROLLED
         for (int u = 0; u < ku; u++) sum[u][v] = (V){0};
     }
     for (; k + ku <= m; k += ku)
-#pragma GCC unroll 8
+        UNROLLED
         for (int u = 0; u < ku; u++) TERM(u, k + u);
     for (; k < m; k++) TERM(0, k);
-#pragma GCC unroll 8
+    UNROLLED
     for (int v = 0; v < nv; v++) {
-#pragma GCC unroll 4
+        UNROLLED
         for (int half = ku / 2; half > 0; half /= 2)
-#pragma GCC unroll 4
+            UNROLLED
             for (int u = 0; u < half; u++) sum[u][v] += sum[u + half][v];
         V out = sum[0][v] + LOAD(bias, v);
         if (whole) FN(store)(z + v * LANES, out); else FN(store_part)(z, out, part);
@@ -274,7 +274,7 @@ static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, r
                                  real eta) {
     V sum[4];
     real step[4];
-#pragma GCC unroll 4
+    UNROLLED
     for (int r = 0; r < rows; r++) {
         sum[r] = (V){0};
         step[r] = update ? eta * x[r] : 0;
@@ -282,7 +282,7 @@ static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, r
     nn_index j = 0;
     for (; j + LANES <= n; j += LANES) {
         V d = FN(load)(dz + j);
-#pragma GCC unroll 4
+        UNROLLED
         for (int r = 0; r < rows; r++) {
             real *at = w + r * w_row + j;
             V v = FN(load)(at);
@@ -293,7 +293,7 @@ static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, r
     if (j < n) {
         nn_index part = n - j;
         V d = FN(load_part)(dz + j, part);
-#pragma GCC unroll 4
+        UNROLLED
         for (int r = 0; r < rows; r++) {
             real *at = w + r * w_row + j;
             V v = FN(load_part)(at, part);
@@ -301,7 +301,7 @@ static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, r
             if (update) FN(store_part)(at, v - d * step[r], part);
         }
     }
-#pragma GCC unroll 4
+    UNROLLED
     for (int r = 0; r < rows; r++) dx[r] = FN(sum_all)(sum[r])[0];
 }
 

@@ -38,15 +38,15 @@
 
 /* log2(LANES) perfect shuffles of the rows of a square block transpose it. */
 static INLINE void FN(transpose_square)(V *v) {
-#pragma GCC unroll 4
+    UNROLLED
     for (int stage = 1; stage < LANES; stage *= 2) {
         V u[LANES];
-#pragma GCC unroll 8
+        UNROLLED
         for (int i = 0; i < LANES / 2; i++) {
             u[2 * i] = ZIP(v[i], v[i + LANES / 2], 0);
             u[2 * i + 1] = ZIP(v[i], v[i + LANES / 2], LANES / 2);
         }
-#pragma GCC unroll 16
+        UNROLLED
         for (int i = 0; i < LANES; i++) v[i] = u[i];
     }
 }
@@ -61,10 +61,10 @@ static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row
             real *to = out + j * out_row + i;
             V v[LANES];
             if (rows == LANES && columns == LANES) {
-#pragma GCC unroll 16
+                UNROLLED
                 for (int r = 0; r < LANES; r++) v[r] = FN(load)(from + r * x_row);
                 FN(transpose_square)(v);
-#pragma GCC unroll 16
+                UNROLLED
                 for (int r = 0; r < LANES; r++) FN(store)(to + r * out_row, v[r]);
             } else {
                 for (int r = 0; r < LANES; r++) v[r] = r < rows ? FN(load_part)(from + r * x_row, columns) : (V){0};
@@ -94,21 +94,21 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
 #define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
 #define STORE(p, v, x) do { if (whole) FN(store)((p) + (v) * LANES, (x)); else FN(store_part)((p), (x), part); } while (0)
 #define EACH                                  \
-    _Pragma("GCC unroll 16")                  \
+    UNROLLED                                  \
     for (int r = 0; r < rows; r++)            \
-        _Pragma("GCC unroll 2")               \
+        UNROLLED                              \
         for (int v = 0; v < nv; v++)
     if (block->first || g->epilogue == NN_UPDATE) EACH sum[r][v] = (V){0};
     else EACH sum[r][v] = LOAD(c + r * c_row, v);
 #pragma GCC unroll 4
     for (nn_index k = 0; k < depth; k++) {
         V bk[2];
-#pragma GCC unroll 2
+        UNROLLED
         for (int v = 0; v < nv; v++) bk[v] = LOAD(b, v);
-#pragma GCC unroll 16
+        UNROLLED
         for (int r = 0; r < rows; r++) {
             V ark = FN(set)(a[r * a_row]);
-#pragma GCC unroll 2
+            UNROLLED
             for (int v = 0; v < nv; v++) sum[r][v] += ark * bk[v];
         }
         a += a_col;

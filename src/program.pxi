@@ -616,7 +616,7 @@ cdef class Program:
         cdef Py_ssize_t t, bad = 0
         cdef Batch batch
         batch.first, batch.size, batch.x_row, batch.y_row = 0, 1, self.inputs, self.outputs
-        self.pending, self.dense_left = NULL, 0
+        self.pending = NULL
         self.defers = True
         self.skips_zeros = not self.in_user_memory and self._weights_finite()  # 0 times an infinite weight is NaN, and would be missed
         for t in range(steps):
@@ -762,6 +762,7 @@ cdef class Program:
         randint = np.random.randint
         self._reserve(1)
         self.in_user_memory = user_rate
+        self.dense_left = 0  # here and not in every chunk: the order of summation must not depend on where the clock ends one
         while t < total:
             small = self.small != NULL and not user_rate and not told
             if not user_rate:

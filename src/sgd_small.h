@@ -53,32 +53,32 @@ static INLINE V FN(add_lanes)(nn_index m, const real *w, V x, V sum) {
 static INLINE void FN(add_rows)(const int nv, nn_index m, const real *w, const real *x, V *sum) {
     const int chains = nv == 1 ? 4 : nv == 2 ? 2 : 1;
     V more[3][FN(MOST)];
-#pragma GCC unroll 4
+    UNROLLED
     for (int c = 0; c < chains - 1; c++)
-#pragma GCC unroll 4
+        UNROLLED
         for (int v = 0; v < nv; v++) more[c][v] = (V){0};
     nn_index k = 0;
     for (; k + chains <= m; k += chains)
-#pragma GCC unroll 4
+        UNROLLED
         for (int c = 0; c < chains; c++)
-#pragma GCC unroll 4
+            UNROLLED
             for (int v = 0; v < nv; v++) {
                 V *to = c == 0 ? &sum[v] : &more[c - 1][v];
                 *to += FN(load)(w + ((k + c) * nv + v) * LANES) * x[k + c];
             }
     for (; k < m; k++)
-#pragma GCC unroll 4
+        UNROLLED
         for (int v = 0; v < nv; v++) sum[v] += FN(load)(w + (k * nv + v) * LANES) * x[k];
-#pragma GCC unroll 4
+    UNROLLED
     for (int c = 0; c < chains - 1; c++)
-#pragma GCC unroll 4
+        UNROLLED
         for (int v = 0; v < nv; v++) sum[v] += more[c][v];
 }
 
 /* row k of w -= x[k] step, for k < m */
 static INLINE void FN(subtract_rows)(const int nv, nn_index m, real *w, const real *x, const V *step) {
     for (nn_index k = 0; k < m; k++)
-#pragma GCC unroll 4
+        UNROLLED
         for (int v = 0; v < nv; v++) {
             real *at = w + (k * nv + v) * LANES;
             FN(store)(at, FN(load)(at) - step[v] * x[k]);
@@ -89,10 +89,10 @@ static INLINE void FN(subtract_rows)(const int nv, nn_index m, real *w, const re
 static INLINE void FN(back_rows)(const int nv, nn_index n, real *wt, const real *dz, const real *step, const V *a, V *back) {
     V more[FN(MOST)];
     nn_index j = 0;
-#pragma GCC unroll 4
+    UNROLLED
     for (int v = 0; v < nv; v++) back[v] = more[v] = (V){0};
 #define ROW(to, j)                                              \
-    _Pragma("GCC unroll 4")                                     \
+    UNROLLED                                                    \
     for (int v = 0; v < nv; v++) {                              \
         real *at = wt + ((j) * nv + v) * LANES;                 \
         V row = FN(load)(at);                                   \
@@ -105,7 +105,7 @@ static INLINE void FN(back_rows)(const int nv, nn_index n, real *wt, const real 
     }
     if (j < n) ROW(back, j)
 #undef ROW
-#pragma GCC unroll 4
+    UNROLLED
     for (int v = 0; v < nv; v++) back[v] += more[v];
 }
 

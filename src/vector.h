@@ -9,6 +9,7 @@
 #define EXPONENT_BIAS 1023
 #define C(single, double_) double_
 typedef int64_t FN(int);
+typedef uint64_t FN(unsigned);
 #else
 #define real float
 #define FN(x) PASTE(x, LEVEL, WIDTH, float)
@@ -17,11 +18,14 @@ typedef int64_t FN(int);
 #define EXPONENT_BIAS 127
 #define C(single, double_) single
 typedef int32_t FN(int);
+typedef uint32_t FN(unsigned);
 #endif
 typedef real FN(vector) __attribute__((vector_size(WIDTH), may_alias));
 typedef FN(int) FN(ivector) __attribute__((vector_size(WIDTH), may_alias));
+typedef FN(unsigned) FN(uvector) __attribute__((vector_size(WIDTH), may_alias));
 #define V FN(vector)
 #define I FN(ivector)
+#define U FN(uvector)
 
 #include "simd.h"
 
@@ -94,12 +98,12 @@ static INLINE V FN(log)(V x) {
     V y = FN(select)(small, x * up, x);
     V k0 = FN(select)(small, FN(set)(C(-25, -54)), (V){0});
     const FN(int) root_half = C(0x3f3504f3, 0x3fe6a09e667f3bcd);
-    I bits = (I)y - root_half; /* the exponent field now counts from sqrt(1/2) */
+    I bits = (I)((U)y - (FN(unsigned))root_half); /* the exponent field now counts from sqrt(1/2); unsigned, as it wraps round for x < 0 */
     I exponent = bits >> MANTISSA_BITS;
     V f = (V)((bits & (((FN(int))1 << MANTISSA_BITS) - 1)) + root_half) - 1;
     V k = __builtin_convertvector(exponent, V) + k0;
     V s = f / (f + 2), z = s * s, p = FN(set)(c[0]);
-#pragma GCC unroll 8
+    UNROLLED
     for (unsigned i = 1; i < sizeof c / sizeof c[0]; i++) p = p * z + c[i];
     V half = f * f * (real)0.5;
     V tail = s * (half + z * p) + k * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);

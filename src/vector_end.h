@@ -7,3 +7,4 @@
 #undef C
 #undef V
 #undef I
+#undef U
