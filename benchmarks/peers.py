@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -28,8 +29,9 @@ UNITS = {
     "accuracy": (1e3, "ms"),
 }
 LARGE_ROUNDS = 5  # of P5, whose calls take seconds
-START_SECONDS = 12  # until all contestants of a row are built and checked; for the estimate only
-GUESSED_SPEED = 50e9  # FLOP/s of a thread, likewise
+PAUSE = 0.05  # seconds between contestants with several threads: idle thread pools go on spinning for some milliseconds
+START_SECONDS = 8  # until all contestants of a row are built and checked; for the estimate only
+GUESSED_SPEED = 80e9  # FLOP/s, likewise
 
 
 class Task(NamedTuple):
@@ -92,8 +94,8 @@ class Worker:
         self.process.wait()
 
 
-def alternate(workers, rounds, seconds):
-    """Time all contestants once a round, another one first each time.
+def alternate(workers, rounds, seconds, pause=0.0):
+    """Time all contestants once a round, another one first each time, with a pause before each.
 
     Returns ({name: seconds of one call, one a round}, {name: its note}, [what is known of those that broke off]).
     """
@@ -103,6 +105,7 @@ def alternate(workers, rounds, seconds):
         for worker in workers[first:] + workers[:first]:
             if worker.name not in times:
                 continue
+            time.sleep(pause)
             try:
                 if turn < 0:
                     repetitions[worker] = max(1, round(seconds / worker.timed(1)["seconds"]))
@@ -140,7 +143,9 @@ def run_row(task, rounds, seconds):
                 able.append(worker)
             except Unavailable as problem:
                 result["unavailable"].append(problem.args)
-        times, notes, broken = alternate(able, min(rounds, LARGE_ROUNDS) if contestants.large(workload) else rounds, seconds)
+        if contestants.large(workload):
+            rounds = min(rounds, LARGE_ROUNDS)
+        times, notes, broken = alternate(able, rounds, seconds, PAUSE if threads > 1 else 0.0)
         result["unavailable"] += broken
     finally:
         for worker in workers:
@@ -216,8 +221,8 @@ def estimate(task, rounds, seconds):
         return 0.7 * len(footprint.MODULES) * (rounds + 1)
     workload = workloads.WORKLOADS[task.row]
     if workload.kind == "accuracy":
-        return 15 * workloads.seeds()
-    call = workload.flops_per_sample * workload.rows * workload.epochs / GUESSED_SPEED / task.threads if workload.kind == "batch" else 0.02
+        return 20 * workloads.seeds()
+    call = workload.flops_per_sample * workload.rows * workload.epochs / GUESSED_SPEED if workload.kind == "batch" else 0.02
     count = len(contestants.of(workload, task.threads))
     if contestants.large(workload):
         # They are checked one after the other in effect, all on the same cores, and each computes the right answer.

@@ -18,6 +18,7 @@ CASES = [
 ]
 
 
+@pytest.mark.benchmark(max_time=0.3, min_rounds=3)
 @pytest.mark.parametrize(("workload", "build"), CASES)
 def test_workload(benchmark, workload, build):
     if workload.images and not os.environ.get(workloads.MNIST):
