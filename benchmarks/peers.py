@@ -247,7 +247,7 @@ def list_tasks(tasks, rounds, seconds):
         total += (each := estimate(task, rounds, seconds))
         reason = skip_reason(task)
         print(f"{task.label:18} {each:5.0f} s  {title}{f'; SKIPPED: {reason}' if reason else ''}")
-    print(f"{len(tasks)} rows, about {total / 60:.0f} minutes")
+    print(f"rows: {len(tasks)}; minutes: about {total / 60:.0f}")
 
 
 def without_folders(argument):
