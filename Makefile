@@ -25,10 +25,10 @@ train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists 
 test: $(VENV)/.extra-test ## install with the test extras, then run the whole suite (ARGS='-k cli' for a part)
 	@$(PY) -m pytest $(ARGS)
 
-bench: $(VENV)/.extra-test ## time the kernels and the training loops beside the course-style loop
-	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only $(ARGS)
+bench: $(VENV)/.extra-test ## time the kernels beside plain NumPy, the training loops beside the course's (about 2 minutes)
+	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,max,rounds $(ARGS)
 
-bench-peers: $(VENV)/.installed ## the same beside other libraries (PEERS_PYTHON=a Python that has them and nncore)
+bench-peers: $(VENV)/.installed ## everything beside other libraries (PEERS_PYTHON=a Python with them and nncore; ARGS=--list)
 	@$(PEERS_PYTHON) benchmarks/peers.py $(ARGS)
 
 lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, cython-lint and mypy

@@ -5,10 +5,13 @@ which is not installed is missed only by its own contestants. Peers take rows as
 sample order; nncore takes the transposed view of the same memory, one-hot labels, and draws its own order.
 """
 
+import ctypes
+import functools
 import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import accuracy
 import course_loop
 import machine
 import numpy as np
@@ -18,7 +21,8 @@ import workloads as w
 class Contest(NamedTuple):
     """answer: what `workloads.check` compares, computed before any timing. run(): does `units` units of work.
 
-    A unit is a step ("sgd"), a sample ("batch", and "predict" of a batch), or a call (the rest).
+    A unit is a step ("sgd"), a sample ("batch", and "predict" of a batch), or a call (the rest). self_timed: `run` returns
+    the seconds that count, as not all that it does is to be timed. note(): what a reader of the result should know, after a run.
 
     >>> Contest(None, int, 1).units
     1
@@ -26,7 +30,9 @@ class Contest(NamedTuple):
 
     answer: object
     run: Callable[[], object]
-    units: int
+    units: float
+    self_timed: bool = False
+    note: Callable[[], str] = str
 
 
 def _step_count(workload):
@@ -37,17 +43,21 @@ def _step_count(workload):
 # nncore and the course loop
 
 
-def _nncore_network(workload):
+def _nncore_network(workload, params=None):
     import nncore as nn
 
     hidden = {"tanh": nn.Tanh, "relu": nn.ReLU}[workload.hidden]
     modules = []
-    for W, b in w.weights(workload):
+    for W, b in params or w.weights(workload):
         linear = nn.Linear(*W.shape, dtype=workload.dtype)
         linear.W[...], linear.W0[...] = W, b[:, None]
         modules += [linear, hidden()]
     modules[-1] = nn.SoftMax()
     return nn.Sequential(modules, nn.NLL())
+
+
+def _timed_rows(workload):
+    return workload.rows * workload.epochs
 
 
 def _trained(net):
@@ -60,8 +70,19 @@ def _columns(workload, count):
     return X.T, w.one_hot(y, workload.sizes[-1], workload.dtype).T
 
 
+def _set_threads(threads):
+    import nncore as nn
+
+    # A version without threads of its own can do with one.
+    if threads > 1 or hasattr(nn, "set_num_threads"):
+        if not hasattr(nn, "set_num_threads"):
+            raise ImportError("this version of nncore has no set_num_threads")
+        nn.set_num_threads(threads)
+
+
 def nncore(workload, threads=1):
     """The library in its documented form: `sgd`, `fit`, `predict_proba`, `kernels.softmax_nll`."""
+    _set_threads(threads)
     if workload.kind == "loss":
         from nncore import kernels
 
@@ -77,11 +98,16 @@ def nncore(workload, threads=1):
         np.random.seed(w.SEED)
         net.sgd(X, Y, w.CHECK_STEPS, w.RATE)
         return Contest(_trained(net), lambda: net.sgd(X, Y, steps, w.RATE), steps)
-    X, Y = _columns(workload, w.EPOCH)
+    X, Y = _columns(workload, workload.rows)
     options = {"batch_size": workload.batch, "lrate": w.BATCH_RATE, "seed": w.SEED}
     net.fit(X, Y, epochs=1, shuffle=False, **options)
     answer = _trained(net)
-    return Contest(answer, lambda: net.fit(X, Y, epochs=w.EPOCHS, shuffle=True, **options), w.EPOCHS * w.EPOCH)
+    return Contest(answer, lambda: net.fit(X, Y, epochs=workload.epochs, shuffle=True, **options), _timed_rows(workload))
+
+
+def nncore_one_thread(workload, threads=1):
+    """The same with one thread, wherever the others use more: more threads should never be slower."""
+    return nncore(workload, 1)
 
 
 def nncore_out(workload, threads=1):
@@ -114,14 +140,14 @@ def course(workload, threads=1):
     net = w.course_network(workload, params)
     if workload.kind == "predict":
         return _prediction(workload, net.forward)
-    count = w.POOL if workload.kind == "sgd" else w.EPOCH
+    count = w.POOL if workload.kind == "sgd" else workload.rows
     X, Y = (np.ascontiguousarray(array) for array in _columns(workload, count))
     if workload.kind == "sgd":
         np.random.seed(w.SEED)
         net.sgd(X, Y, w.CHECK_STEPS, w.RATE)
         steps = _step_count(workload)
         return Contest(_copied(params), lambda: net.sgd(X, Y, steps, w.RATE), steps)
-    net.epoch(X, Y, workload.batch, w.BATCH_RATE, np.arange(w.EPOCH))
+    net.epoch(X, Y, workload.batch, w.BATCH_RATE, np.arange(workload.rows))
     answer, order = _copied(params), w.shuffled_order(workload).ravel()
     return Contest(answer, lambda: net.epoch(X, Y, workload.batch, w.BATCH_RATE, order), len(order))
 
@@ -195,8 +221,8 @@ def numpy_batch(workload, threads=1):
 
 def _batches(workload, step, trained, convert=lambda array: array):
     """A Contest from a function of one batch, `step(x, y)`; `convert` makes the peer's arrays of NumPy's."""
-    X, y = (convert(array) for array in w.samples(workload, w.EPOCH))
-    for start in range(0, w.EPOCH, workload.batch):
+    X, y = (convert(array) for array in w.samples(workload, workload.rows))
+    for start in range(0, workload.rows, workload.batch):
         step(X[start : start + workload.batch], y[start : start + workload.batch])
     answer = trained()
     order = [convert(indices) for indices in w.shuffled_order(workload)]
@@ -205,7 +231,7 @@ def _batches(workload, step, trained, convert=lambda array: array):
         for chosen in order:
             step(X[chosen], y[chosen])
 
-    return Contest(answer, run, w.EPOCHS * w.EPOCH)
+    return Contest(answer, run, _timed_rows(workload))
 
 
 def numpy_predict(workload, threads=1):
@@ -260,6 +286,46 @@ def scipy_loss(workload, threads=1):
         return loss, gradient
 
     return Contest(run(), run, 1)
+
+
+# C: what a compiler makes of plain loops, with every licence that its options give
+
+
+C_LOSS = """
+#include <math.h>
+double softmax_nll(long batch, long classes, const REAL *Z, const long *labels, REAL *gradient)
+{
+    double loss = 0;
+    for (long i = 0; i < batch; i++) {
+        const REAL *restrict z = Z + i * classes;
+        REAL *restrict g = gradient + i * classes;
+        REAL largest = z[0], sum = 0;
+        for (long j = 1; j < classes; j++) largest = z[j] > largest ? z[j] : largest;
+        for (long j = 0; j < classes; j++) { g[j] = expf(z[j] - largest); sum += g[j]; }
+        loss += log(sum) - (z[labels[i]] - largest);
+        REAL scale = 1 / sum;
+        for (long j = 0; j < classes; j++) g[j] *= scale;
+        g[labels[i]] -= 1;
+    }
+    return loss;
+}
+"""
+
+
+def plain_c_loss(workload, threads=1):
+    """One thread, the gradient into an array that is reused."""
+    Z, y = w.logits(workload)
+    out = np.empty_like(Z)
+    function = machine.compiled(C_LOSS, workload.dtype, "-ffast-math", "-lm").softmax_nll
+    function.restype = ctypes.c_double
+    sizes = [ctypes.c_long(size) for size in Z.shape]
+    pointers = [ctypes.c_void_p(array.ctypes.data) for array in (Z, y, out)]
+
+    def run(keep=(Z, y, out)):
+        return function(*sizes, *pointers), out
+
+    loss, gradient = run()
+    return Contest((loss, gradient.copy()), run, 1)
 
 
 # numba: plain loops, compiled with fastmath, sizes and depth known
@@ -444,8 +510,9 @@ def jax_sgd(workload, threads=1):
 
 
 def jax_batch(workload, threads=1):
-    in_turn = np.arange(w.EPOCH).reshape(-1, workload.batch)
-    return _jax_training(workload, w.BATCH_RATE, w.EPOCH, in_turn, w.shuffled_order(workload), w.EPOCHS * w.EPOCH)
+    in_turn = np.arange(workload.rows).reshape(-1, workload.batch)
+    order = w.shuffled_order(workload)
+    return _jax_training(workload, w.BATCH_RATE, workload.rows, in_turn, order, _timed_rows(workload))
 
 
 def jax_loss(workload, threads=1):
@@ -468,19 +535,19 @@ def jax_loss(workload, threads=1):
 # PyTorch: eager, the fused optimizer
 
 
-def torch_batch(workload, threads=1):
+def _torch_network(workload, params, rate):
+    """(network, step(x, y)) that trains it by one batch."""
     import torch
 
-    torch.set_num_threads(threads)
     layers = []
-    for W, b in w.weights(workload):
+    for W, b in params:
         linear = torch.nn.Linear(*W.shape, dtype=getattr(torch, workload.dtype))
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(W.T.copy()))
             linear.bias.copy_(torch.from_numpy(b))
         layers += [linear, torch.nn.Tanh() if workload.hidden == "tanh" else torch.nn.ReLU()]
     net = torch.nn.Sequential(*layers[:-1])
-    optimizer = torch.optim.SGD(net.parameters(), lr=w.BATCH_RATE, fused=True)
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate, fused=True)
     loss = torch.nn.CrossEntropyLoss()
 
     def step(x, y):
@@ -488,10 +555,19 @@ def torch_batch(workload, threads=1):
         loss(net(x), y).backward()
         optimizer.step()
 
-    def trained():
-        return [(layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()) for layer in net[::2]]
+    return net, step
 
-    return _batches(workload, step, trained, torch.from_numpy)
+
+def _torch_trained(net):
+    return [(layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()) for layer in net[::2]]
+
+
+def torch_batch(workload, threads=1):
+    import torch
+
+    torch.set_num_threads(threads)
+    net, step = _torch_network(workload, w.weights(workload), w.BATCH_RATE)
+    return _batches(workload, step, lambda: _torch_trained(net), torch.from_numpy)
 
 
 def torch_loss(workload, threads=1):
@@ -536,7 +612,127 @@ def onnxruntime_predict(workload, threads=1):
     return _prediction(workload, lambda x: session.run(None, {"x": x})[0], columns=False)
 
 
-# The machine itself: a unit is as many operations as the workload's, so that times compare with the others'
+# P9: a trainer (see `accuracy.Race`) for each library
+
+
+def _nncore_trainer(workload, threads):
+    _set_threads(threads)
+
+    def trainer(X, y, params, batch, rate, seed):
+        net = _nncore_network(workload, params)
+        columns, Y = X.T, w.one_hot(y, workload.sizes[-1], workload.dtype).T
+        rng = np.random.default_rng(seed)
+        np.random.seed(seed)
+
+        def fit():
+            net.fit(columns, Y, batch_size=batch, lrate=rate, shuffle=seed is not None, seed=rng)
+
+        def sgd():
+            net.sgd(columns, Y, len(y), rate)
+
+        # One sample a step is the course's own algorithm, which draws with replacement.
+        return sgd if batch == 1 else fit, lambda: _trained(net)
+
+    return trainer
+
+
+def _course_trainer(workload, threads):
+    def trainer(X, y, params, batch, rate, seed):
+        net = w.course_network(workload, params)
+        columns, Y = (np.ascontiguousarray(rows.T) for rows in (X, w.one_hot(y, workload.sizes[-1], workload.dtype)))
+        rng = np.random.default_rng(seed)
+        np.random.seed(seed)
+
+        def epoch():
+            if batch == 1:
+                net.sgd(columns, Y, len(y), rate)
+            else:
+                net.epoch(columns, Y, batch, rate, np.arange(len(y)) if seed is None else rng.permutation(len(y)))
+
+        return epoch, lambda: params
+
+    return trainer
+
+
+def _jax_trainer(workload, threads):
+    compiled = functools.cache(functools.partial(_jax_step, workload))
+
+    def trainer(X, y, params, batch, rate, seed):
+        jax, jnp, train = compiled(rate)
+        params = [(jnp.array(W), jnp.array(b)) for W, b in params]
+        data = jnp.array(X), jnp.array(y)
+        rng = np.random.default_rng(seed)
+        whole = len(y) - len(y) % batch  # a scan takes batches of one size
+
+        def epoch():
+            nonlocal params
+            order = np.arange(len(y)) if seed is None else rng.permutation(len(y))
+            params = jax.block_until_ready(train(params, *data, jnp.array(order[:whole].reshape(-1, batch))))
+
+        return epoch, lambda: _copied(params)
+
+    return trainer
+
+
+def _torch_trainer(workload, threads):
+    import torch
+
+    torch.set_num_threads(threads)
+
+    def trainer(X, y, params, batch, rate, seed):
+        net, step = _torch_network(workload, params, rate)
+        X, y = torch.from_numpy(X), torch.from_numpy(y)
+        torch.manual_seed(seed or 0)
+
+        def epoch():
+            order = torch.arange(len(y)) if seed is None else torch.randperm(len(y))
+            for chosen in order.split(batch):
+                step(X[chosen], y[chosen])
+
+        return epoch, lambda: _torch_trained(net)
+
+    return trainer
+
+
+def _sklearn_trainer(workload, threads):
+    from sklearn.neural_network import MLPClassifier
+
+    def trainer(X, y, params, batch, rate, seed):
+        net = MLPClassifier(
+            workload.sizes[1:-1],
+            activation=workload.hidden,
+            solver="sgd",
+            alpha=0,
+            momentum=0,
+            batch_size=batch,
+            learning_rate_init=rate,
+            shuffle=seed is not None,
+            random_state=seed,
+        )
+        # A first call makes its arrays, which then get everyone's weights.
+        net.partial_fit(X[:batch], y[:batch], classes=np.arange(workload.sizes[-1]))
+        for own, given in zip(net.coefs_ + net.intercepts_, [W for W, _ in params] + [b for _, b in params], strict=True):
+            own[...] = given
+        return lambda: net.partial_fit(X, y), lambda: list(zip(net.coefs_, net.intercepts_, strict=True))
+
+    return trainer
+
+
+TRAINERS = {
+    "nncore": _nncore_trainer,
+    "course loop": _course_trainer,
+    "JAX": _jax_trainer,
+    "PyTorch": _torch_trainer,
+    "scikit-learn": _sklearn_trainer,
+}
+
+
+def _race(library, workload, threads=1):
+    race = accuracy.Race(TRAINERS[library](workload, threads), workload)
+    return Contest(race.answer, race.run, 1, self_timed=True, note=race.describe)
+
+
+# The machine itself: a unit is as much work as the workload's, so that times compare with the others'
 
 
 def fma_peak(workload, threads=1):
@@ -551,7 +747,33 @@ def matmul_peak(workload, threads=1):
     return Contest(None, run, operations / workload.flops_per_sample)
 
 
-PEAKS = {"peak: FMA in C": fma_peak, "peak: NumPy matmul": matmul_peak}
+def weights_updated(workload, threads=1):
+    """All weights read and written in place, as a step of one sample must; counted as the share of them that the sample needs."""
+    total = sum(m * n for m, n in workload.pairs)
+    run, passes = machine.compiled_pass(workload.dtype, total, "in place", threads)
+    return Contest(None, run, passes * total / workload.touched)
+
+
+def weights_read(workload, threads=1):
+    """All weights read, as the prediction of one sample must; counted likewise."""
+    total = sum(m * n for m, n in workload.pairs)
+    run, passes = machine.compiled_pass(workload.dtype, total, "nothing", threads)
+    return Contest(None, run, passes * total / workload.touched)
+
+
+def logits_to_gradient(workload, threads=1):
+    """As many numbers as there are logits read, and as many written elsewhere."""
+    run, passes = machine.compiled_pass(workload.dtype, workload.batch * workload.sizes[-1], "elsewhere", threads)
+    return Contest(None, run, passes)
+
+
+PEAKS = {"limit: FMA in C": fma_peak, "limit: NumPy matmul": matmul_peak}
+TRAFFIC = {
+    "limit: W read, written": ("sgd", weights_updated),
+    "limit: W read": ("predict", weights_read),
+    "limit: Z read, dL/dZ written": ("loss", logits_to_gradient),
+}
+LATENCY_BOUND = 16_000  # weights or logits up to which a step or a call is a chain of dependent operations
 
 # By kind of workload (see `of`): nncore first, then its other forms and the course loop, then the peers
 CONTESTANTS = {
@@ -575,19 +797,50 @@ CONTESTANTS = {
         "nncore": nncore,
         "nncore out=": nncore_out,
         "course loop": course,
+        "plain C": plain_c_loss,
         "NumPy": numpy_loss,
         "SciPy": scipy_loss,
         "PyTorch": torch_loss,
         "JAX": jax_loss,
     },
+    "accuracy": {library: functools.partial(_race, library) for library in TRAINERS},
 }
 
 
-def of(workload):
-    """{name: contestant} of a workload, with the peaks where the machine's arithmetic could be the limit.
+def of(workload, threads=1):
+    """{name: contestant} of a workload, with the limits of the machine that could be its limit.
 
     >>> sorted(of(w.WORKLOADS["p1-f32"]))
     ['JAX', 'course loop', 'nncore', 'numba']
     """
-    found = CONTESTANTS[workload.kind]
-    return {**found, **PEAKS} if workload.flops_per_sample and workload.batch > 1 else found
+    found = dict(CONTESTANTS[workload.kind])
+    if threads > 1 and workload.kind in ("sgd", "batch"):
+        found["nncore, 1 thread"] = nncore_one_thread
+    if large(workload):
+        del found["course loop"]  # its arrays, made anew at every operation, take gigabytes and teach nothing
+    if workload.flops_per_sample and workload.batch > 1:
+        return {**found, **PEAKS}
+    for name, (kind, limit) in TRAFFIC.items():
+        if kind == workload.kind and not latency_bound(workload):
+            found[name] = limit
+    return found
+
+
+def large(workload):
+    """Whether a step takes so long that it is one of few.
+
+    >>> large(w.WORKLOADS["p5-b256"]), large(w.WORKLOADS["p4-b512-f64"])
+    (True, False)
+    """
+    return workload.kind == "batch" and workload.epochs == 1
+
+
+def latency_bound(workload):
+    """Whether neither arithmetic nor memory traffic limits the workload, but the chain of operations and the call.
+
+    >>> latency_bound(w.WORKLOADS["p2-f32"]), latency_bound(w.WORKLOADS["p3-f32"])
+    (True, False)
+    """
+    if workload.kind == "loss":
+        return workload.batch * workload.sizes[-1] < LATENCY_BOUND
+    return workload.kind in ("sgd", "predict") and workload.batch == 1 and sum(m * n for m, n in workload.pairs) < LATENCY_BOUND

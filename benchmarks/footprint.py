@@ -1,8 +1,10 @@
 """P8: what `import` costs, in a fresh interpreter, over the NumPy that is imported first."""
 
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 MODULES = {
     "nncore": "nncore",
@@ -44,3 +46,16 @@ def measure(module):
     if done.returncode:
         raise ImportError(done.stderr.strip().splitlines()[-1])
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def installed_mb(package):
+    """The size of a package's files in MB, less what Python itself has put there.
+
+    >>> 0 < installed_mb("json") < 1
+    True
+    """
+    found = importlib.util.find_spec(package)
+    if found is None:
+        raise ImportError(f"No module named '{package}'")
+    files = [path for path in Path(found.origin).parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    return 1e-6 * sum(path.stat().st_size for path in files)

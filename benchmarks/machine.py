@@ -13,9 +13,9 @@ from pathlib import Path
 
 LIBRARIES = ("nncore", "numpy", "scipy", "scikit-learn", "numba", "jax", "onnxruntime", "torch")
 
-# Independent chains of fused multiply-adds, enough of them to hide the latency of one. They tend to y / (1 - x), so
-# that no value becomes subnormal or infinite, which some processors would slow down for.
-PEAK_SOURCE = """
+# Independent chains of fused multiply-adds, enough of them to hide the latency of one, and passes over memory. All values tend
+# to y / (1 - x), so that none becomes subnormal or infinite, which some processors would slow down for.
+LIMITS_SOURCE = """
 #ifdef __AVX512F__
 #define BYTES 64
 #elif defined(__AVX__)
@@ -25,10 +25,12 @@ PEAK_SOURCE = """
 #endif
 #define CHAINS 12
 typedef REAL word __attribute__((vector_size(BYTES)));
-int lanes(void) { return CHAINS * BYTES / sizeof(REAL); }
+#define x ((word){0} + (REAL)0.5)
+#define y ((word){0} + (REAL)1.5)
+int lanes(void) { return BYTES / sizeof(REAL); }
 double multiply_add(long count)
 {
-    word chain[CHAINS], x = (word){0} + (REAL)0.5, y = (word){0} + (REAL)1.5;
+    word chain[CHAINS];
     for (int i = 0; i < CHAINS; i++) chain[i] = y * (REAL)i;
     for (long k = 0; k < count; k++) {
 #pragma GCC unroll 12
@@ -37,6 +39,29 @@ double multiply_add(long count)
     }
     for (int i = 1; i < CHAINS; i++) chain[0] += chain[i];
     return chain[0][0];
+}
+double pass_on(word *to, const word *from, long words, long passes)
+{
+    for (long k = 0; k < passes; k++) {
+#pragma GCC unroll 8
+#pragma GCC ivdep
+        for (long i = 0; i < words; i++) to[i] = from[i] * x + y;
+        __asm__ volatile("" ::: "memory");
+    }
+    return 0;
+}
+double read_all(const word *from, long words, long passes)
+{
+    word sum[8];
+    for (int i = 0; i < 8; i++) sum[i] = y;
+    for (long k = 0; k < passes; k++) {
+        for (long i = 0; i < words; i += 8)
+#pragma GCC unroll 8
+            for (int u = 0; u < 8; u++) sum[u] += from[i + u];
+        __asm__ volatile("" ::: "memory");
+    }
+    for (int i = 1; i < 8; i++) sum[0] += sum[i];
+    return sum[0][0];
 }
 """
 
@@ -116,25 +141,65 @@ def describe():
     }
 
 
-def compiled_peak(dtype, threads):
-    """A function of no arguments that keeps the multiply-add units of `threads` cores busy, and the FLOPs of one call.
+def compiled(source, dtype, *options):
+    """A loaded library made of C source for this very machine, with REAL the C name of `dtype`.
 
-    Compiled with `cc` for this very machine. OSError where there is no `cc`, CalledProcessError where it fails.
+    FileNotFoundError where there is no `cc`, CalledProcessError where it fails.
     """
     real = {"float32": "float", "float64": "double"}[dtype]
     with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder, "peak.so")
-        options = ["-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", f"-DREAL={real}", "-x", "c", "-"]
-        subprocess.run(["cc", *options, "-o", library], input=PEAK_SOURCE.encode(), check=True)
-        loaded = ctypes.CDLL(str(library))
+        library = Path(folder, "compiled.so")
+        flags = ["-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", f"-DREAL={real}"]
+        subprocess.run(["cc", *flags, "-x", "c", "-", "-o", library, *options], input=source.encode(), check=True)
+        return ctypes.CDLL(str(library))
+
+
+def compiled_peak(dtype, threads):
+    """A function of no arguments that keeps the multiply-add units of `threads` cores busy, and the FLOPs of one call."""
+    loaded = compiled(LIMITS_SOURCE, dtype)
     loaded.multiply_add.argtypes, loaded.multiply_add.restype = [ctypes.c_long], ctypes.c_double
-    count = 2_000_000
+    count = 10_000_000  # some 20 ms, beside which starting the threads' work does not show
     pool = ThreadPoolExecutor(threads)
 
     def run():
         list(pool.map(loaded.multiply_add, [count] * threads))
 
-    return run, 2 * loaded.lanes() * count * threads
+    return run, 2 * 12 * loaded.lanes() * count * threads
+
+
+def compiled_pass(dtype, count, writes, threads):
+    """A function of no arguments that passes over `count` numbers again and again, and how often it does in one call.
+
+    writes: "nothing" (they are summed), "in place", or "elsewhere". The caches that hold them set the pace; each thread has its share.
+    """
+    import numpy as np
+
+    loaded = compiled(LIMITS_SOURCE, dtype)
+    loaded.read_all.restype = loaded.pass_on.restype = ctypes.c_double
+    itemsize = np.dtype(dtype).itemsize
+    group = 8 * loaded.lanes()  # numbers that the reading loop takes at once
+    groups = max(1, round(count / group / threads))
+    passes = max(1, 1_000_000_000 // (threads * groups * group * itemsize))
+    arrays, calls = [], []
+    for _ in range(threads):
+        # Not zeros: memory never written to is one and the same page, read from the nearest cache.
+        source, target = (_aligned(np.full(groups * group + 64, 3, dtype)) for _ in range(2))
+        arrays += [source, target]
+        pointers = [target.ctypes.data] if writes == "elsewhere" else [] if writes == "nothing" else [source.ctypes.data]
+        arguments = [ctypes.c_void_p(pointer) for pointer in [*pointers, source.ctypes.data]]
+        calls.append([*arguments, ctypes.c_long(groups * 8), ctypes.c_long(passes)])
+    function = loaded.read_all if writes == "nothing" else loaded.pass_on
+    pool = ThreadPoolExecutor(threads)
+
+    def run(keep=arrays):
+        list(pool.map(lambda arguments: function(*arguments), calls))
+
+    return run, passes * threads * groups * group / count
+
+
+def _aligned(array):
+    """The array from its first entry at a multiple of 64 bytes on."""
+    return array[-array.ctypes.data % 64 // array.itemsize :]
 
 
 def matmul_peak(dtype, size=2048):

@@ -7,20 +7,46 @@ a process of its own. Ratios are taken within a round, because the speed of a sh
 import argparse
 import json
 import os
-import re
-import statistics
 import subprocess
 import sys
+import time
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 import contestants
 import footprint
 import machine
+import report as reports
 import workloads
 
 HERE = Path(__file__).resolve().parent
-UNITS = {"sgd": "µs a step", "batch": "µs a sample", "predict": "µs a sample", "loss": "µs a call"}
+UNITS = {
+    "sgd": (1e6, "µs a step"),
+    "batch": (1e6, "µs a sample"),
+    "predict": (1e6, "µs a sample"),
+    "loss": (1e6, "µs a call"),
+    "accuracy": (1e3, "ms"),
+}
+LARGE_ROUNDS = 5  # of P5, whose calls take seconds
+PAUSE = 0.05  # seconds between contestants with several threads: idle thread pools go on spinning for some milliseconds
+START_SECONDS = 8  # until all contestants of a row are built and checked; for the estimate only
+GUESSED_SPEED = 80e9  # FLOP/s, likewise
+
+
+class Task(NamedTuple):
+    """A row with a number of threads.
+
+    >>> Task("p1-f32", 2).label
+    'p1-f32-t2'
+    """
+
+    row: str
+    threads: int = 1
+
+    @property
+    def label(self):
+        return self.row if self.threads == 1 else f"{self.row}-t{self.threads}"
 
 
 class Unavailable(Exception):
@@ -32,7 +58,7 @@ class Unavailable(Exception):
 
 
 class Worker:
-    """A contestant's process: `ready()` once, then `seconds(repetitions)` as often as wanted."""
+    """A contestant's process: `ready()` once, then `timed(repetitions)` as often as wanted."""
 
     def __init__(self, row, name, threads):
         self.name = name
@@ -53,8 +79,8 @@ class Worker:
                 raise Unavailable(self.name, kind, reply[kind])
         return reply
 
-    def seconds(self, repetitions):
-        """The time of so many calls of the contestant's `run`."""
+    def timed(self, repetitions):
+        """{"seconds", "note"}: the time of so many calls of the contestant's `run`."""
         try:
             print(repetitions, file=self.process.stdin)
         except BrokenPipeError:
@@ -68,61 +94,47 @@ class Worker:
         self.process.wait()
 
 
-def is_ours(name):
-    """Whether a contestant is a form of nncore.
+def alternate(workers, rounds, seconds, pause=0.0):
+    """Time all contestants once a round, another one first each time, with a pause before each.
 
-    >>> is_ours("nncore out="), is_ours("JAX")
-    (True, False)
+    Returns ({name: seconds of one call, one a round}, {name: its note}, [what is known of those that broke off]).
     """
-    return name.startswith("nncore")
-
-
-def is_peer(name):
-    """Whether a contestant counts for the best peer: not nncore, the course loop or the machine's peak.
-
-    >>> is_peer("JAX"), is_peer("course loop")
-    (True, False)
-    """
-    return not is_ours(name) and name != "course loop" and name not in contestants.PEAKS
-
-
-def alternate(workers, rounds, seconds):
-    """Time all contestants once a round, another one first each time.
-
-    Returns ({name: seconds of one call, one a round}, [what is known of those that broke off]).
-    """
-    repetitions, times, broken = {}, {worker.name: [] for worker in workers}, []
+    repetitions, times, notes, broken = {}, {worker.name: [] for worker in workers}, {}, []
     for turn in range(-1, rounds):
-        first = turn % len(workers)
+        first = turn % max(1, len(workers))
         for worker in workers[first:] + workers[:first]:
             if worker.name not in times:
                 continue
+            time.sleep(pause)
             try:
                 if turn < 0:
-                    repetitions[worker] = max(1, round(seconds / worker.seconds(1)))
+                    repetitions[worker] = max(1, round(seconds / worker.timed(1)["seconds"]))
                 else:
-                    times[worker.name].append(worker.seconds(repetitions[worker]) / repetitions[worker])
+                    reply = worker.timed(repetitions[worker])
+                    times[worker.name].append(reply["seconds"] / repetitions[worker])
+                    notes[worker.name] = reply["note"]
             except Unavailable as problem:
                 broken.append(problem.args)
                 del times[worker.name]
-    return times, broken
+    return times, notes, broken
 
 
-def run_row(row, threads, rounds, seconds):
+def run_row(task, rounds, seconds):
     """Check and time every contestant of a row; what cannot be timed stands under "unavailable"."""
-    workload = workloads.WORKLOADS[row]
+    workload, threads = workloads.WORKLOADS[task.row], task.threads
+    scale, unit = UNITS[workload.kind]
     result = {
-        "row": row,
+        "label": task.label,
         "title": workload.title,
-        "unit": UNITS[workload.kind],
+        "scale": scale,
+        "unit": "µs a call" if workload.kind == "predict" and workload.batch == 1 else unit,
         "flops": workload.flops_per_sample,
+        "latency_bound": contestants.latency_bound(workload),
         "threads": threads,
         "unavailable": [],
         "contestants": [],
     }
-    if workload.kind == "predict" and workload.batch == 1:
-        result["unit"] = "µs a call"
-    workers = [Worker(row, name, threads) for name in contestants.of(workload)]
+    workers = [Worker(task.row, name, threads) for name in contestants.of(workload, threads)]
     try:
         greetings, able = {}, []
         for worker in workers:
@@ -131,7 +143,9 @@ def run_row(row, threads, rounds, seconds):
                 able.append(worker)
             except Unavailable as problem:
                 result["unavailable"].append(problem.args)
-        times, broken = alternate(able, rounds, seconds)
+        if contestants.large(workload):
+            rounds = min(rounds, LARGE_ROUNDS)
+        times, notes, broken = alternate(able, rounds, seconds, PAUSE if threads > 1 else 0.0)
         result["unavailable"] += broken
     finally:
         for worker in workers:
@@ -139,13 +153,13 @@ def run_row(row, threads, rounds, seconds):
     for name, measured in times.items():
         greeting = greetings[name]
         each = [value / greeting["units"] for value in measured]
-        result["contestants"].append({"name": name, "seconds": each, "deviation": greeting["deviation"]})
+        result["contestants"].append({"name": name, "seconds": each, "deviation": greeting["deviation"], "note": notes[name]})
     return result
 
 
 def run_footprint(rounds):
     """P8: every module's import in a fresh interpreter, in turn, round after round."""
-    result = {"row": "p8", "title": "import, over NumPy's own", "unavailable": [], "contestants": []}
+    result = {"label": "p8", "title": "import, over NumPy's own", "threads": 1, "unavailable": [], "contestants": []}
     measured = {name: [] for name in footprint.MODULES}
     for turn in range(rounds + 1):
         for name, module in footprint.MODULES.items():
@@ -161,228 +175,169 @@ def run_footprint(rounds):
             if turn:
                 measured[name].append(once)
     result["contestants"] = [{"name": name, "rounds": values} for name, values in measured.items()]
+    if "nncore" in measured:
+        result["installed_mb"] = footprint.installed_mb("nncore")
     return result
 
 
-def figure(value):
-    """Three significant digits, without an exponent.
+def all_tasks():
+    """Every row with one thread, and with two where that is asked for, by the order of the tables.
 
-    >>> figure(0.08312), figure(12.34), figure(1234.5)
-    ('0.0831', '12.3', '1234')
+    >>> all_tasks()[0]
+    Task(row='p1-f32', threads=1)
     """
-    digits = f"{value:.3g}"
-    return f"{value:.0f}" if "e" in digits and value >= 1 else digits
+    rows = sorted([*workloads.WORKLOADS, "p8"], key=lambda row: row[:2])
+    return [Task(row, threads) for row in rows for threads in (1, 2) if threads == 1 or row in workloads.TWO_THREADS]
 
 
-def spread(values):
-    """The least and the greatest.
+def chosen_tasks(names, everything=False, threads=None):
+    """The tasks whose labels are or begin with one of the names; without names those that a target is about, or everything.
 
-    >>> spread([3.0, 1.0, 2.0])
-    '1–3'
+    A name that is a label stands for that task alone. With `threads`, the rows' own numbers of threads do not matter.
+
+    >>> [task.label for task in chosen_tasks(["p1", "p2-f32"])]
+    ['p1-f32', 'p1-f32-t2', 'p1-f64', 'p2-f32']
     """
-    return f"{figure(min(values))}–{figure(max(values))}"
+    tasks = all_tasks() if threads is None else [Task(row, threads) for row in dict.fromkeys(task.row for task in all_tasks())]
+    names = [name.removesuffix(f"-t{threads}") if threads else name for name in names]
+    keys = {task: task.row if threads else task.label for task in tasks}
+    for name in names:
+        if not any(key.startswith(name) for key in keys.values()):
+            raise ValueError(f"row must be, or begin, one of {', '.join(keys.values())}, got {name}")
+    if not names:
+        extra = {row for row, workload in workloads.WORKLOADS.items() if workload.extra}
+        return [task for task in tasks if everything or task.row not in extra]
+    whole = set(keys.values())
+    return [task for task in tasks if any(keys[task] == name if name in whole else keys[task].startswith(name) for name in names)]
 
 
-def table(head, lines):
-    """Markdown that also reads as it stands: columns padded to one width.
+def estimate(task, rounds, seconds):
+    """About how many seconds a task takes, to plan by.
 
-    >>> print(table(["a", "b"], [["1", "22"]]))
-    | a | b  |
-    |---|----|
-    | 1 | 22 |
+    >>> 10 < estimate(Task("p1-f32"), 7, 0.25) < 60
+    True
     """
-    widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
-    rows = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in [head, *lines]
-    ]
-    return "\n".join([rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]])
+    if task.row == "p8":
+        return 0.7 * len(footprint.MODULES) * (rounds + 1)
+    workload = workloads.WORKLOADS[task.row]
+    if workload.kind == "accuracy":
+        return 20 * workloads.seeds()
+    call = workload.flops_per_sample * workload.rows * workload.epochs / GUESSED_SPEED if workload.kind == "batch" else 0.02
+    count = len(contestants.of(workload, task.threads))
+    if contestants.large(workload):
+        # They are checked one after the other in effect, all on the same cores, and each computes the right answer.
+        return count * call * (4 + LARGE_ROUNDS + 2)
+    return START_SECONDS + count * (rounds + 1) * (max(seconds, call) + call)
 
 
-def ratios(result, name, base="nncore"):
-    """How many times longer a contestant took than nncore, one number a round; [] where one is missing.
+def skip_reason(task):
+    """Why a task cannot be run here, or None."""
+    if task.threads > len(os.sched_getaffinity(0)):
+        return f"{task.threads} threads, but {len(os.sched_getaffinity(0))} usable cores"
+    if task.row in workloads.WORKLOADS and workloads.WORKLOADS[task.row].images and not os.environ.get(workloads.MNIST):
+        return f"no images: name a folder of MNIST-format idx files by --mnist or {workloads.MNIST}"
+    return None
 
-    >>> ratios({"contestants": [{"name": "nncore", "seconds": [1, 2]}, {"name": "JAX", "seconds": [3, 4]}]}, "JAX")
-    [3.0, 2.0]
+
+def list_tasks(tasks, rounds, seconds):
+    """Print the tasks with their estimated times."""
+    total = 0
+    for task in tasks:
+        title = workloads.WORKLOADS[task.row].title if task.row != "p8" else "import, over NumPy's own"
+        total += (each := estimate(task, rounds, seconds))
+        reason = skip_reason(task)
+        print(f"{task.label:18} {each:5.0f} s  {title}{f'; SKIPPED: {reason}' if reason else ''}")
+    print(f"rows: {len(tasks)}; minutes: about {total / 60:.0f}")
+
+
+def without_folders(argument):
+    """An argument as it may stand in a report: of a path only the last part.
+
+    >>> without_folders("/some/where/mnist")
+    'mnist'
     """
-    times = {entry["name"]: entry["seconds"] for entry in result["contestants"]}
-    if name not in times or base not in times:
-        return []
-    return [other / ours for other, ours in zip(times[name], times[base], strict=True)]
+    return argument.rstrip(os.sep).rsplit(os.sep, 1)[-1]
 
 
-def best_peer(result):
-    """The name of the peer with the least median time, or None.
-
-    >>> best_peer({"contestants": [{"name": "JAX", "seconds": [3]}, {"name": "numba", "seconds": [2]}]})
-    'numba'
-    """
-    peers = [entry for entry in result["contestants"] if is_peer(entry["name"])]
-    return min(peers, key=lambda entry: statistics.median(entry["seconds"]))["name"] if peers else None
-
-
-def render_row(result):
-    """A row's result as Markdown."""
-    lines = []
-    for entry in result["contestants"]:
-        seconds = entry["seconds"]
-        microseconds = [1e6 * value for value in seconds]
-        speed = figure(result["flops"] * 1e-9 / statistics.median(seconds)) if result["flops"] else ""
-        compared = [] if entry["name"] == "nncore" else ratios(result, entry["name"])
-        lines.append(
-            [
-                entry["name"],
-                figure(statistics.median(microseconds)),
-                spread(microseconds),
-                speed,
-                figure(statistics.median(compared)) if compared else "",
-                spread(compared) if compared else "",
-                "" if entry["deviation"] is None else f"{entry['deviation']:.0e}" if entry["deviation"] else "0",
-            ]
-        )
-    head = ["contestant", result["unit"], "min–max", "GFLOP/s", "time ÷ nncore's", "min–max", "deviation"]
-    count = len(result["contestants"][0]["seconds"]) if result["contestants"] else 0
-    threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
-    return "\n".join(
-        [
-            f"### {result['row']}: {result['title']}; {threads}, median of {count} rounds",
-            "",
-            table(head, lines),
-            *unavailable_lines(result),
-        ]
-    )
+def parsed(arguments):
+    """The options; exit status 2 and a sentence where they are wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", nargs="*", help="rows, or their beginnings: p1, p3-dense, p4-b128-f32; default all that have a target")
+    parser.add_argument("--all", action="store_true", help="also the rows without a target, and P9 with its 20 seeds")
+    parser.add_argument("--threads", type=int, help="cores to use, and threads of every contestant; default: as the row says")
+    parser.add_argument("--rounds", type=int, default=7, help="alternating rounds, at least 5 (default 7)")
+    parser.add_argument("--seconds", type=float, default=0.25, help="time of one contestant in one round (default 0.25)")
+    parser.add_argument("--seeds", type=int, help="P9: runs from other weights, 5 unless given; 20 in the full protocol")
+    parser.add_argument("--mnist", metavar="FOLDER", help="P3 on real images: a folder of MNIST-format idx files")
+    parser.add_argument("--list", action="store_true", help="list the rows with an estimate of their time, and stop")
+    parser.add_argument("--no-write", action="store_true", help="print only, write no report")
+    parser.add_argument("--output", metavar="FILE.md", type=Path, help="write the report there instead of into results/")
+    parser.add_argument("--join", metavar="FILE.json", type=Path, nargs="+", help="measure nothing; join reports of parts into one")
+    options = parser.parse_args(arguments)
+    if options.rounds < 5:
+        parser.error(f"--rounds must be at least 5, got {options.rounds}")
+    cores = len(os.sched_getaffinity(0))
+    if options.threads is not None and not 1 <= options.threads <= cores:
+        parser.error(f"--threads must be between 1 and {cores}, got {options.threads}")
+    seeds = options.seeds or (20 if options.all else None)
+    if seeds is not None and seeds < 1:
+        parser.error(f"--seeds must be at least 1, got {seeds}")
+    # The contestants' processes read these.
+    if seeds:
+        os.environ[workloads.SEEDS] = str(seeds)
+    if options.mnist:
+        os.environ[workloads.MNIST] = os.path.abspath(options.mnist)
+    try:
+        options.tasks = chosen_tasks(options.rows, options.all, options.threads)
+    except ValueError as problem:
+        parser.error(str(problem))
+    return options
 
 
-def render_footprint(result):
-    """P8's result as Markdown."""
-    lines = []
-    for entry in result["contestants"]:
-        columns = {key: [once[key] for once in entry["rounds"]] for key in entry["rounds"][0]}
-        line = [entry["name"]]
-        for key in ("extra_ms", "extra_mib", "numpy_ms", "numpy_mib"):
-            line += [figure(statistics.median(columns[key])), spread(columns[key])]
-        lines.append(line)
-    head = ["module", "ms", "min–max", "MiB", "min–max", "NumPy itself, ms", "min–max", "NumPy itself, MiB", "min–max"]
-    title = f"### p8: {result['title']}; time and peak memory in a fresh interpreter"
-    return "\n".join([title, "", table(head, lines), *unavailable_lines(result)])
-
-
-def unavailable_lines(result):
-    """A sentence for each contestant that could not be timed.
-
-    >>> unavailable_lines({"unavailable": [("JAX", "missing", "No module named 'jax'")]})
-    ['', "JAX: missing (No module named 'jax')"]
-    """
-    lines = [f"{name}: {kind} ({reason})" for name, kind, reason in result["unavailable"]]
-    return ["", *lines] if lines else []
-
-
-def summary(results):
-    """One line a row: nncore's time, and how many times longer the course loop and the best peer took."""
-    lines = []
-    for result in results:
-        times = {entry["name"]: entry["seconds"] for entry in result["contestants"]}
-        if "nncore" not in times:
+def measure(options, arguments):
+    """Run the chosen rows, printing each when it is done: the report."""
+    report = {
+        "date": date.today().isoformat(),
+        "commands": [" ".join(["python benchmarks/peers.py", *map(without_folders, arguments)])],
+        "machine": machine.describe(),
+        "skipped": {},
+        "results": [],
+    }
+    for task in options.tasks:
+        if reason := skip_reason(task):
+            report["skipped"][task.label] = reason
+            print(f"{task.label}: skipped ({reason})\n", flush=True)
             continue
-        line = [result["row"], f"{figure(1e6 * statistics.median(times['nncore']))} {result['unit']}"]
-        peer = best_peer(result)
-        for name in ("course loop", peer):
-            compared = ratios(result, name)
-            line += [f"{figure(statistics.median(compared))} ({spread(compared)})"] if compared else [""]
-        # Of the two measures of the peak, the higher is nearer to it.
-        peak = max((ratios(result, name) for name in contestants.PEAKS), key=lambda r: -statistics.median(r or [9e9]))
-        line += [peer or "", f"{statistics.median(peak):.0%} ({min(peak):.0%}–{max(peak):.0%})" if peak else ""]
-        lines.append(line)
-    return table(["row", "nncore", "course loop ÷ nncore", "best peer ÷ nncore", "best peer", "of the peak"], lines)
-
-
-def render(report):
-    """The whole report as Markdown."""
-    about = report["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
-    timed = [result for result in report["results"] if result["row"] != "p8"]
-    parts = [
-        f"# nncore beside its peers, {report['date']}",
-        f"{about['cpu']}, {about['cores']} cores, {' '.join(about['instruction sets'])}; {about['system']}; "
-        f"Python {about['python']}; {versions}; nncore's kernels: {about['kernels']}.",
-        f"Command: `{report['command']}`. A time ÷ nncore's says how many times longer it took, within the same round: "
-        "median (min–max). The deviation is the checked answer's from the NumPy reference's, relative to the largest.",
-    ]
-    if timed:
-        parts.append(summary(timed))
-    parts += [render_footprint(r) if r["row"] == "p8" else render_row(r) for r in report["results"]]
-    return "\n\n".join(parts) + "\n"
-
-
-def chosen_rows(wanted):
-    """The rows whose names begin with one of those given; all without any.
-
-    >>> chosen_rows(["p1"])
-    ['p1-f32', 'p1-f64']
-    """
-    rows = [*workloads.WORKLOADS, "p8"]
-    for name in wanted:
-        if not any(row.startswith(name) for row in rows):
-            raise ValueError(f"row must be, or begin, one of {', '.join(rows)}, got {name}")
-    return [row for row in rows if not wanted or any(row.startswith(name) for name in wanted)]
-
-
-def write(report, folder):
-    """Write the report as <date>-<cpu>.md and .json, numbered where a report of that name is there already."""
-    cpu = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)", "", report["machine"]["cpu"].lower())).strip("-")
-    stem, number = f"{report['date']}-{cpu}", 1
-    while Path(folder, f"{stem}.md").exists():
-        number += 1
-        stem = f"{report['date']}-{cpu}-{number}"
-    folder.mkdir(exist_ok=True)
-    path = Path(folder, f"{stem}.md")
-    path.write_text(render(report), encoding="utf-8")
-    path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return path
+        if task.row == "p8":
+            result = run_footprint(options.rounds)
+            print(reports.render_footprint(result), flush=True)
+        else:
+            result = run_row(task, options.rounds, options.seconds)
+            print(reports.render_row(result), flush=True)
+        print(flush=True)
+        report["results"].append(result)
+    print(reports.summary(report["results"], report["machine"]["kernels"].split(",")[0]))
+    return report
 
 
 def main(arguments=None):
     """Exit status: 0, 1 where nncore is missing or wrong in a row, 2 for wrong options."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rows", nargs="*", help="names of rows, or their beginnings: p1, p3-f32, p4-b128; default all")
-    parser.add_argument("--threads", type=int, default=1, help="cores to use, and threads of every contestant")
-    parser.add_argument("--rounds", type=int, default=7, help="alternating rounds, at least 5")
-    parser.add_argument("--seconds", type=float, default=0.25, help="time of one contestant in one round")
-    parser.add_argument("--list", action="store_true", help="list the rows and stop")
-    parser.add_argument("--no-write", action="store_true", help="print only, write nothing to results/")
-    options = parser.parse_args(arguments)
-    if options.rounds < 5:
-        parser.error(f"--rounds must be at least 5, got {options.rounds}")
-    if not 1 <= options.threads <= len(os.sched_getaffinity(0)):
-        parser.error(f"--threads must be between 1 and {len(os.sched_getaffinity(0))}, got {options.threads}")
-    try:
-        rows = chosen_rows(options.rows)
-    except ValueError as problem:
-        parser.error(str(problem))
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = parsed(arguments)
     if options.list:
-        for row in rows:
-            print(f"{row:16} {workloads.WORKLOADS[row].title if row != 'p8' else 'import, over the NumPy one'}")
+        list_tasks(options.tasks, options.rounds, options.seconds)
         return 0
-
-    report = {
-        "date": date.today().isoformat(),
-        "command": " ".join(["python benchmarks/peers.py", *(sys.argv[1:] if arguments is None else arguments)]),
-        "machine": machine.describe(),
-        "results": [],
-    }
-    for row in rows:
-        if row == "p8":
-            result = run_footprint(options.rounds)
-            print(render_footprint(result), flush=True)
-        else:
-            result = run_row(row, options.threads, options.rounds, options.seconds)
-            print(render_row(result), flush=True)
-        print(flush=True)
-        report["results"].append(result)
+    if options.join:
+        report = reports.join([json.loads(path.read_text(encoding="utf-8")) for path in options.join])
+        print(reports.summary(report["results"], report["machine"]["kernels"].split(",")[0]))
+    else:
+        report = measure(options, arguments)
+    if options.output:
+        reports.write_to(report, options.output)
     if not options.no_write:
-        print(f"written: {write(report, HERE / 'results')}")
-    ours_failed = any(is_ours(name) for result in report["results"] for name, _, _ in result["unavailable"])
-    return 1 if ours_failed else 0
+        print(f"\nwritten: {options.output or reports.write(report, HERE / 'results')}")
+    failed = any(reports.is_ours(name) for result in report["results"] for name, _, _ in result["unavailable"])
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Thread pools and the state of the vector units of one library thus cannot slow another. The first line written is
 {"units", "deviation"}, or {"missing"} or {"error"} with a sentence; then each line read, a number of repetitions, is
-answered by the seconds they took.
+answered by {"seconds", "note"}: the time they took, and what the contestant has to say of it.
 """
 
 import json
@@ -11,6 +11,8 @@ import sys
 import time
 
 from pinning import pin
+
+LONG_CALL = 0.5  # seconds of a call from which on what it finds in the caches does not matter
 
 
 def prepare(row, name, threads):
@@ -22,7 +24,7 @@ def prepare(row, name, threads):
     import workloads
 
     workload = workloads.WORKLOADS[row]
-    contest = contestants.of(workload)[name](workload, threads)
+    contest = contestants.of(workload, threads)[name](workload, threads)
     # A peak has no answer: it does no network's work, and is there to be compared with.
     deviation = None if contest.answer is None else workloads.check(workload, contest.answer)
     return contest, {"units": contest.units, "deviation": deviation}
@@ -43,14 +45,22 @@ def main(row, name, threads):
         print(json.dumps({"error": f"{type(problem).__name__}: {problem}"}), file=replies)
         return
     print(json.dumps(greeting), file=replies)
-    run = contest.run
+    run, self_timed, note = contest.run, contest.self_timed, contest.note
+    del contest  # and its answer, which may be large
+    last = 0.0
     for line in sys.stdin:
-        repetitions = range(int(line))
-        run()  # brings code and data back into the caches that the others have used
+        repetitions = int(line)
+        if last < LONG_CALL:
+            run()  # brings code and data back into the caches that the others have used
         start = time.perf_counter()
-        for _ in repetitions:
-            run()
-        print(time.perf_counter() - start, file=replies)
+        if self_timed:
+            seconds = sum(run() for _ in range(repetitions))
+        else:
+            for _ in range(repetitions):
+                run()
+            seconds = time.perf_counter() - start
+        last = seconds / repetitions
+        print(json.dumps({"seconds": seconds, "note": note()}), file=replies)
 
 
 if __name__ == "__main__":

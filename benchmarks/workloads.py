@@ -4,36 +4,50 @@ Every contestant starts from `weights`, sees `samples`, and must give what `answ
 Rows are samples here, as the peers take them; `nncore` and the course loop get the transposed view.
 """
 
+import os
 from dataclasses import dataclass
 
 import course_loop
 import numpy as np
 
 RATE = 0.005  # P1-P3: the course's default
-BATCH_RATE = 0.05  # P4: on the gradient averaged over the batch
+BATCH_RATE = 0.05  # P4, P5: on the gradient averaged over the batch
 SEED = 2  # of the sample order
 POOL = 1000  # P1-P3: samples to draw from
 CHECK_STEPS = 500  # P1-P3: steps before the weights are compared
-EPOCH = 5120  # P4: rows, whole batches of each size; few enough for the caches, so that the arithmetic is timed
+EPOCH = 5120  # P4: rows, less what does not fill a batch; few enough for the caches, so that the arithmetic is timed
 EPOCHS = 4  # P4: in one timed call
+LARGE_STEPS = 2  # P5: steps of an epoch, one epoch a timed call; the second step computes with the first one's weights
 QUERIES = 10_000  # P6: rows of the batch prediction
 SINGLES = 100  # P6: different single samples, one call each
 
-# Relative to the largest entry of each array. Trained weights carry the rounding of hundreds of steps; a rate 1 % off
-# moves them by 1e-3. The course loop's plain float32 sum over 50 000 classes is what the last one leaves room for.
+SEEDS = "NNCORE_BENCH_SEEDS"  # P9: environment variable with the number of seeds, 20 in the full protocol
+MNIST = "NNCORE_BENCH_MNIST"  # P3 on real images: environment variable with a folder of idx files
+GOAL = 0.96  # P9: test accuracy to reach
+CELLS = [(batch, rate) for batch in (32, 8, 1) for rate in (0.1, 0.2, 0.05, 0.5, 0.02)]  # P9: likely winners first
+CHECK_CELL = (32, 0.1)  # P9: batch size and rate of the epoch in the rows' order that is checked
+CHECK_ROWS = 1280  # P9: rows of that epoch, whole batches
+
+# Relative to the largest entry of each array: of the change that training made to the weights, else of the result. Trained
+# weights carry the rounding of hundreds of steps; a rate 1 % off changes them by 1e-2. The course loop's plain float32 sum over
+# 50 000 classes is what the last one leaves room for.
 TOLERANCE = {
-    ("trained", "float32"): 1e-4,
+    ("trained", "float32"): 1e-3,
     ("trained", "float64"): 1e-10,
     ("computed", "float32"): 5e-5,
 }
+TRAINED = ("sgd", "batch", "accuracy")  # kinds whose answer is the weights
 
 
 @dataclass(frozen=True)
 class Workload:
     """One row of the performance tables.
 
-    kind: "sgd" (one sample a step), "batch" (mini-batch steps), "predict", "loss" (softmax and NLL alone).
-    sizes: the layers; for "loss" the number of classes. density: share of inputs that are not zero.
+    kind: "sgd" (one sample a step), "batch" (mini-batch steps), "predict", "loss" (softmax and NLL alone), "accuracy" (time to it).
+    sizes: the layers; for "loss" the number of classes. density: share of inputs that are not zero. images: real ones of the
+    folder that `MNIST` names. rows, epochs: of one timed call of "batch". seed: of the samples; of P4 one with which no input of
+    a ReLU comes nearer to 0 than 1e-7 in the epoch that is checked, as rounding would decide on which side of it. extra: no
+    target is set for it.
 
     >>> WORKLOADS["p2-f32"].flops_per_sample
     10112
@@ -46,13 +60,33 @@ class Workload:
     dtype: str = "float32"
     density: float = 1.0
     batch: int = 1
+    rows: int = EPOCH
+    epochs: int = EPOCHS
+    images: bool = False
+    seed: int = 1
+    extra: bool = False
+
+    @property
+    def pairs(self):
+        """(inputs, outputs) of each layer."""
+        return list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+
+    @property
+    def touched(self):
+        """Weights that a sample needs: of the first layer only the rows of the inputs that are not zero.
+
+        >>> WORKLOADS["p1-f64"].touched
+        21
+        """
+        (m, n), *rest = self.pairs
+        return round(self.density * m * n) + sum(m * n for m, n in rest)
 
     @property
     def flops_per_sample(self):
         """Two a weight for prediction, six for training less the input gradient of the first layer, else 0."""
-        pairs = [m * n for m, n in zip(self.sizes[:-1], self.sizes[1:], strict=True)]
-        if self.kind == "loss":
+        if self.kind in ("loss", "accuracy"):
             return 0
+        pairs = [m * n for m, n in self.pairs]
         return 2 * sum(pairs) if self.kind == "predict" else 6 * sum(pairs) - 2 * pairs[0]
 
     @property
@@ -60,12 +94,17 @@ class Workload:
         shape = "-".join(map(str, self.sizes))
         if self.kind == "loss":
             return f"softmax and NLL with its gradient, {self.batch} samples × {shape} classes, {self.dtype}"
+        if self.kind == "accuracy":
+            return (
+                f"{shape} {self.hidden}, UCI digits, time to {GOAL:.0%} test accuracy, {self.dtype}, median of {seeds()} seeds"
+                f"{'' if seeds() >= 20 else ' (the full protocol has 20: --seeds 20)'}, each library's best batch size and rate"
+            )
         work = {
             "sgd": "SGD, one random sample a step",
-            "batch": f"mini-batch SGD, batch {self.batch} of {EPOCH} shuffled rows",
+            "batch": f"mini-batch SGD, batch {self.batch} of {self.rows} shuffled rows",
             "predict": "probabilities, one sample a call" if self.batch == 1 else f"probabilities, batch {self.batch}",
         }[self.kind]
-        return f"{shape} {self.hidden}, {work}, {self.dtype}, {self.density:.0%} of inputs not 0"
+        return f"{shape} {self.hidden}, {work}, {self.dtype}, {self.density:.0%} of inputs not 0{' (images)' if self.images else ''}"
 
 
 def _rows():
@@ -73,11 +112,24 @@ def _rows():
     for dtype, tag in (("float32", "f32"), ("float64", "f64")):
         yield Workload(f"p1-{tag}", "sgd", tiny, "tanh", dtype)
         yield Workload(f"p2-{tag}", "sgd", digits, "relu", dtype, 0.2)
-        yield Workload(f"p2-dense-{tag}", "sgd", digits, "relu", dtype)
-        yield Workload(f"p3-{tag}", "sgd", mnist, "relu", dtype, 0.2)
+        yield Workload(f"p2-dense-{tag}", "sgd", digits, "relu", dtype, extra=True)
+        yield Workload(f"p3-mnist-{tag}", "sgd", mnist, "relu", dtype, 0.19, images=True, extra=dtype == "float64")
+        yield Workload(f"p3-{tag}", "sgd", mnist, "relu", dtype, 0.2, extra=True)
         yield Workload(f"p3-dense-{tag}", "sgd", mnist, "relu", dtype)
         for batch in (32, 128, 512):
-            yield Workload(f"p4-b{batch}-{tag}", "batch", deep, "relu", dtype, 0.2, batch)
+            yield _batches(f"p4-b{batch}-{tag}", deep, dtype, batch)
+    for name, sizes, batch in (
+        ("b37", deep, 37),
+        ("b131", deep, 131),
+        ("out26", (784, 256, 128, 26), 128),
+        ("out101", (784, 256, 128, 101), 128),
+        ("narrow", (784, 100, 50, 10), 128),
+        ("small", digits, 32),
+    ):
+        yield _batches(f"p4-{name}-f32", sizes, "float32", batch)
+    for batch in (256, 1024):
+        rows = LARGE_STEPS * batch
+        yield Workload(f"p5-b{batch}", "batch", (1024, 4096, 4096, 1000), density=0.2, batch=batch, rows=rows, epochs=1)
     for name, sizes, hidden in (("tiny", tiny, "tanh"), ("digits", digits, "relu"), ("mnist", mnist, "relu")):
         density = 1.0 if name == "tiny" else 0.2
         yield Workload(f"p6-{name}-one", "predict", sizes, hidden, density=density)
@@ -85,9 +137,32 @@ def _rows():
             yield Workload(f"p6-{name}-10k", "predict", sizes, hidden, density=density, batch=QUERIES)
     for batch, classes in ((128, 10), (1024, 1000), (64, 50_000)):
         yield Workload(f"p7-{batch}x{classes}", "loss", (classes,), batch=batch)
+    yield Workload("p9", "accuracy", digits, "tanh", rows=1437)
+
+
+def _batches(row, sizes, dtype, batch):
+    seed = 6 if batch in (32, 37, 131, 512) and sizes[0] > 64 else 1
+    return Workload(row, "batch", sizes, "relu", dtype, 0.2, batch, EPOCH - EPOCH % batch, seed=seed)
 
 
 WORKLOADS = {workload.row: workload for workload in sorted(_rows(), key=lambda w: w.row[:2])}
+
+
+# Rows that are also run with two threads; in some the only question is whether two are ever slower than one.
+TWO_THREADS = [
+    row
+    for row in WORKLOADS
+    if row in ("p1-f32", "p2-f32", "p4-small-f32") or row.startswith(("p4-b32-", "p4-b128-", "p4-b512-", "p5-"))
+]
+
+
+def seeds():
+    """P9: how many seeds are run, 5 unless the environment says otherwise.
+
+    >>> seeds() > 0
+    True
+    """
+    return int(os.environ.get(SEEDS, 5))
 
 
 def weights(workload, seed=0):
@@ -99,22 +174,53 @@ def weights(workload, seed=0):
     draw = np.random.default_rng(seed).normal
     return [
         (draw(0, m**-0.5, (m, n)).astype(workload.dtype), draw(0, 0.1, n).astype(workload.dtype))
-        for m, n in zip(workload.sizes[:-1], workload.sizes[1:], strict=True)
+        for m, n in workload.pairs
     ]
 
 
-def samples(workload, count, seed=1):
-    """X (count, D) in [0, 1) with the workload's share of non-zeros, and labels (count,), int64.
+def samples(workload, count):
+    """X (count, D) in [0, 1] with the workload's share of non-zeros, and labels (count,), int64.
+
+    FileNotFoundError where the workload wants images and `MNIST` names no folder that has them.
 
     >>> X, y = samples(WORKLOADS["p2-f32"], 1000)
     >>> X.shape, y.shape, bool(abs((X != 0).mean() - 0.2) < 0.01)
     ((1000, 64), (1000,), True)
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(workload.seed)
+    if workload.images:
+        X, y = _images()
+        chosen = rng.permutation(len(X))[:count]
+        return (X[chosen] / 255).astype(workload.dtype), y[chosen]
     X = rng.random((count, workload.sizes[0]), dtype=np.float32).astype(workload.dtype)
     if workload.density < 1:
         X *= rng.random(X.shape) < workload.density
     return X, rng.integers(0, workload.sizes[-1], count)
+
+
+def _images():
+    folder = os.environ.get(MNIST)
+    if not folder:
+        raise FileNotFoundError(f"no images: name a folder of MNIST-format idx files by --mnist or {MNIST}")
+    from nncore import datasets
+
+    X, y = datasets.load_idx(folder)
+    return X.T, y
+
+
+def digits(workload):
+    """P9: X and labels to train on, X and labels to test, rows in [0, 1]: scikit-learn's split of 80/20 by random_state 0.
+
+    >>> [array.shape for array in digits(WORKLOADS["p9"])]
+    [(1437, 64), (1437,), (360, 64), (360,)]
+    """
+    from nncore import datasets
+
+    X, y = datasets.load_digits()
+    X = (X.T / 16).astype(workload.dtype)
+    order = np.random.RandomState(0).permutation(len(X))
+    test, train = np.split(order, [len(X) - workload.rows])
+    return X[train], y[train], X[test], y[test]
 
 
 def queries(workload):
@@ -158,13 +264,13 @@ def drawn_order(count):
 
 
 def shuffled_order(workload):
-    """The sample indices of `EPOCHS` epochs, each shuffled anew and cut into batches: (batches, batch).
+    """The sample indices of the workload's epochs, each shuffled anew and cut into batches: (batches, batch).
 
     >>> shuffled_order(WORKLOADS["p4-b512-f32"]).shape
     (40, 512)
     """
     rng = np.random.default_rng(SEED)
-    return np.concatenate([rng.permutation(EPOCH) for _ in range(EPOCHS)]).reshape(-1, workload.batch)
+    return np.concatenate([rng.permutation(workload.rows) for _ in range(workload.epochs)]).reshape(-1, workload.batch)
 
 
 def course_network(workload, params):
@@ -206,11 +312,22 @@ def softmax_nll(Z, labels):
     return float(np.sum(np.log(sums[:, 0]) - Z[rows, labels])), gradient
 
 
+def accuracy(workload, params, X, y):
+    """The share of the rows of X whose largest logit is their label's.
+
+    >>> workload = WORKLOADS["p9"]
+    >>> accuracy(workload, weights(workload), *digits(workload)[2:]) < 0.5
+    True
+    """
+    return float((_logits_of(workload, params, X).argmax(axis=1) == y).mean())
+
+
 def answer(workload):
     """What every contestant must return before it is timed.
 
-    "sgd", "batch": the weights [(W, b), ...] after `CHECK_STEPS` steps in `drawn_order`, or after an epoch
-    in the rows' order. "predict": probabilities (count, n) of the `queries`. "loss": (loss, dL/dZ) of the `logits`.
+    The weights [(W, b), ...], of "sgd" after `CHECK_STEPS` steps in `drawn_order`, of "batch" after an epoch in the rows' order, of
+    "accuracy" after `CHECK_ROWS` rows in order by `CHECK_CELL`. "predict": probabilities (count, n) of the `queries`. "loss":
+    (loss, dL/dZ) of the `logits`.
 
     >>> [array.shape for array in answer(WORKLOADS["p1-f64"])[0]]
     [(2, 3), (3,)]
@@ -228,27 +345,33 @@ def answer(workload):
         Y = one_hot(y, workload.sizes[-1], workload.dtype)
         for i in drawn_order(CHECK_STEPS):
             net.train_on(X[i : i + 1].T, Y[i : i + 1].T, RATE)
+        return params
+    if workload.kind == "accuracy":
+        (X, y), (batch, rate) = digits(workload)[:2], CHECK_CELL
+        X, y = X[:CHECK_ROWS], y[:CHECK_ROWS]
     else:
-        X, y = samples(workload, EPOCH)
-        Y = one_hot(y, workload.sizes[-1], workload.dtype)
-        net.epoch(X.T, Y.T, workload.batch, BATCH_RATE, np.arange(EPOCH))
+        (X, y), batch, rate = samples(workload, workload.rows), workload.batch, BATCH_RATE
+    net.epoch(X.T, one_hot(y, workload.sizes[-1], workload.dtype).T, batch, rate, np.arange(len(X)))
     return params
 
 
-def deviation(given, wanted):
-    """Largest difference between two answers, each array's relative to its largest entry.
+def deviation(given, wanted, base=None):
+    """Largest difference between two answers, each array's relative to its largest entry, or to its largest change from `base`.
 
     >>> deviation([(np.array([1.0, 2.0]), 0.0)], [(np.array([1.0, 2.5]), 0.0)])
     0.2
+    >>> deviation(np.array([1.0, 2.0]), np.array([1.0, 2.5]), np.array([1.0, 2.0]))
+    1.0
     """
     if isinstance(wanted, list | tuple):
         if len(given) != len(wanted):
             raise ValueError(f"answer must have {len(wanted)} parts, got {len(given)}")
-        return max(deviation(g, w) for g, w in zip(given, wanted, strict=True))
+        bases = [None] * len(wanted) if base is None else base
+        return max(deviation(*parts) for parts in zip(given, wanted, bases, strict=True))
     given, wanted = np.asarray(given, np.float64), np.asarray(wanted, np.float64)
     if given.shape != wanted.shape:
         raise ValueError(f"answer must have shape {wanted.shape}, got {given.shape}")
-    scale = float(np.abs(wanted).max()) or 1.0
+    scale = float(np.abs(wanted if base is None else wanted - base).max()) or 1.0
     return float(np.abs(given - wanted).max()) / scale
 
 
@@ -259,8 +382,9 @@ def check(workload, given):
     >>> check(workload, answer(workload))
     0.0
     """
-    worst = deviation(given, answer(workload))
-    limit = TOLERANCE["trained" if workload.kind in ("sgd", "batch") else "computed", workload.dtype]
+    trained = workload.kind in TRAINED
+    worst = deviation(given, answer(workload), weights(workload) if trained else None)
+    limit = TOLERANCE["trained" if trained else "computed", workload.dtype]
     if not worst <= limit:
         raise ValueError(f"answer must lie within {limit:g} of the NumPy reference, got {worst:.3g}")
     return worst

@@ -1,0 +1,100 @@
+"""What nncore sets out to reach in each row, beside the peers and beside the machine's own limits.
+
+A label is a row of `workloads.WORKLOADS`, with "-t2" behind it for two threads. `Target.against` says what is measured:
+
+- a contestant's name, or "best peer": how many times longer it took than nncore, at least `value`
+- "limit": the share of the machine's peak that nncore reached, at least `value`
+- another label, which a row of odd sizes is compared with: the share of the peak it lost, at most `value`
+- "µs", "ms", "MiB", "MB": nncore's own figure, at most `value`
+"""
+
+from typing import NamedTuple
+
+
+class Target(NamedTuple):
+    """against, value: see above. ours: which form of nncore, where it is not the row's own.
+
+    >>> Target("JAX", 10).value
+    10
+    """
+
+    against: str
+    value: float
+    ours: str | None = None
+
+
+NEVER_SLOWER = Target("nncore, 1 thread", 0.97)  # more threads than one; the rest is noise
+_AT_MOST = ("µs", "ms", "MiB", "MB")
+
+
+def is_ceiling(target):
+    """Whether the measured figure must not exceed the target's value.
+
+    >>> is_ceiling(Target("µs", 0.3)), is_ceiling(Target("JAX", 10))
+    (True, False)
+    """
+    return target.against in (*_AT_MOST, *TARGETS)
+
+
+def _faster(best_peer, share):
+    return [Target("best peer", best_peer), Target("limit", share)]
+
+
+TARGETS = {
+    "p1-f64": [Target("course loop", 300), Target("JAX", 10), Target("numba", 2.3)],
+    "p1-f32": [Target("course loop", 500), Target("JAX", 14), Target("numba", 3.5)],
+    "p1-f32-t2": [NEVER_SLOWER],
+    "p2-f32": [Target("course loop", 120), Target("JAX", 4.5), Target("numba", 2.2)],
+    "p2-f64": [Target("course loop", 80), Target("JAX", 4.5), Target("numba", 3)],
+    "p2-f32-t2": [NEVER_SLOWER],
+    "p3-dense-f32": [Target("best peer", 2.5)],
+    "p3-dense-f64": [Target("best peer", 2)],
+    "p3-mnist-f32": [Target("best peer", 3.5)],
+    "p4-b32-f32": _faster(1.25, 0.88),
+    "p4-b128-f32": _faster(1.2, 0.92),
+    "p4-b512-f32": _faster(1.2, 0.90),
+    "p4-b32-f64": _faster(1.25, 0.85),
+    "p4-b128-f64": _faster(1.1, 0.85),
+    "p4-b512-f64": _faster(1.2, 0.85),
+    "p4-b37-f32": [Target("p4-b32-f32", 0.03)],
+    "p4-b131-f32": [Target("p4-b128-f32", 0.03)],
+    "p4-out26-f32": [Target("p4-b128-f32", 0.03)],
+    "p4-out101-f32": [Target("p4-b128-f32", 0.03)],
+    "p4-narrow-f32": [Target("limit", 0.85)],
+    "p4-b32-f32-t2": [NEVER_SLOWER],
+    "p4-b128-f32-t2": _faster(2, 0.85),
+    "p4-b512-f32-t2": _faster(1.5, 0.85),
+    "p4-b32-f64-t2": [NEVER_SLOWER],
+    "p4-b128-f64-t2": [NEVER_SLOWER],
+    "p4-b512-f64-t2": [NEVER_SLOWER],
+    "p4-small-f32-t2": [NEVER_SLOWER],
+    "p5-b256": _faster(1.15, 0.90),
+    "p5-b256-t2": _faster(1.35, 0.82),
+    "p5-b1024": _faster(1.15, 0.87),
+    "p5-b1024-t2": _faster(1.2, 0.82),
+    "p6-tiny-one": [Target("µs", 0.3), Target("ONNX Runtime", 20), Target("µs", 1, "nncore forward")],
+    "p6-digits-one": [Target("µs", 0.6), Target("ONNX Runtime", 10)],
+    "p6-mnist-one": [Target("ONNX Runtime", 2.5)],
+    "p6-digits-10k": [Target("ONNX Runtime", 1.3)],
+    "p6-mnist-10k": [Target("ONNX Runtime", 1.2)],
+    "p7-128x10": [Target("NumPy", 10), Target("plain C", 2, "nncore out=")],
+    "p7-1024x1000": [Target("best peer", 1.8)],
+    "p7-64x50000": [Target("best peer", 1.5)],
+    "p8": [Target("ms", 10), Target("MiB", 4), Target("MB", 3)],
+    "p9": [Target("best peer", 3)],
+}
+
+# Below 512 bits the loads of a large batch's operands take a larger part of the time.
+AVX2_SHARES = {"p4-b512-f32": 0.88}
+
+
+def of(label, level="avx512"):
+    """The targets of a labelled row at an instruction-set level; [] where none is set.
+
+    >>> of("p4-b512-f32", "avx2")[1]
+    Target(against='limit', value=0.88, ours=None)
+    """
+    found = TARGETS.get(label, [])
+    if level == "avx2" and label in AVX2_SHARES:
+        return [target._replace(value=AVX2_SHARES[label]) if target.against == "limit" else target for target in found]
+    return found

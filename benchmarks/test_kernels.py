@@ -1,0 +1,64 @@
+"""Every kernel beside the NumPy reference under its name, on the shapes of P4: batch 128, 784 inputs, 256 units, 10 classes."""
+
+import numpy as np
+import pytest
+import workloads
+
+from nncore.kernels import compiled, numpy_kernels
+
+BATCH, INPUTS, UNITS, CLASSES = 128, 784, 256, 10
+TOLERANCE = {"float32": 1e-5, "float64": 1e-13}
+
+
+def arguments(kernel, dtype):
+    """The arrays that a kernel takes, columns being samples as `fit` hands them over.
+
+    >>> [array.shape for array in arguments("tanh_backward", "float32")]
+    [(256, 128), (256, 128)]
+    """
+    rng = np.random.default_rng(0)
+
+    def normal(*shape):
+        return rng.normal(0, 1, shape).astype(dtype)
+
+    def columns(features):
+        return normal(BATCH, features).T
+
+    W, W0 = normal(INPUTS, UNITS) / 28, normal(UNITS, 1)
+    Y = workloads.one_hot(rng.integers(0, CLASSES, BATCH), CLASSES, dtype).T
+    P = numpy_kernels.softmax_forward(columns(CLASSES))
+    return {
+        "linear_forward": lambda: (columns(INPUTS), W, W0),
+        "linear_backward": lambda: (columns(UNITS), columns(INPUTS), W),
+        "softmax_forward": lambda: (columns(CLASSES),),
+        "softmax_nll": lambda: (columns(CLASSES), Y),
+        "sigmoid_nll": lambda: (columns(CLASSES), Y),
+        "nll": lambda: (P, Y),
+        "binary_nll": lambda: (P, Y),
+        "sgd_step": lambda: (W, normal(INPUTS, UNITS), 0.0),  # repeated steps leave the weights as they are
+    }.get(kernel, lambda: tuple(columns(UNITS) for _ in range(2 if kernel.endswith("_backward") else 1)))()
+
+
+def result(module, kernel, given):
+    """What a kernel returns, or of `sgd_step`, which returns nothing, the weights after a step.
+
+    >>> float(result(numpy_kernels, "sgd_step", (np.ones(1), np.ones(1), 0.0))[0])
+    0.75
+    """
+    if kernel != "sgd_step":
+        return getattr(module, kernel)(*given)
+    W = given[0].copy()
+    module.sgd_step(W, given[1], 0.25)
+    return W
+
+
+@pytest.mark.benchmark(max_time=0.2)
+@pytest.mark.parametrize("backend", [compiled, numpy_kernels], ids=["nncore", "numpy"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kernel", compiled.__all__)
+def test_kernel(benchmark, kernel, dtype, backend):
+    given = arguments(kernel, dtype)
+    wanted, got = (result(module, kernel, given) for module in (numpy_kernels, backend))
+    assert workloads.deviation(got, wanted) <= TOLERANCE[dtype]
+    benchmark.group = f"{kernel}, batch {BATCH}, {dtype}"
+    benchmark(getattr(backend, kernel), *given)
