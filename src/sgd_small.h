@@ -20,7 +20,7 @@ static INLINE V FN(add_lanes_)(const int m, const real *w, V x, V sum) {
     const int chains = m <= 2 ? 1 : m <= 4 ? 2 : 4;
     V part[4];
     part[0] = sum;
-#pragma GCC unroll 16
+UNROLLED
     for (int k = 0; k < m; k++) {
         V term = FN(set)(x[k]);
         if (k > 0 && k < chains) part[k] = FN(load)(w + k * LANES) * term;
