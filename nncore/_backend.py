@@ -1,10 +1,25 @@
-"""Which kernels are live. The layer API looks them up here at every call."""
+"""Which kernels are live. The base classes of the layer API are told, as looking here at every call would cost as much as a kernel."""
 
 from nncore import _checks
 from nncore.kernels import compiled, numpy_kernels
 
 BACKENDS = {"compiled": compiled, "numpy": numpy_kernels}
 live = compiled
+_followers: list[type] = []
+
+
+def follow(cls):
+    """Class decorator: `cls._kernels` is always the module of the live kernels."""
+    _followers.append(cls)
+    cls._kernels = live
+    return cls
+
+
+def _switch(kernels):
+    global live
+    live = kernels
+    for cls in _followers:
+        cls._kernels = kernels
 
 
 class use_backend:
@@ -22,16 +37,14 @@ class use_backend:
     """
 
     def __init__(self, name):
-        global live
         self._before = live
-        live = BACKENDS[_checks.choice("backend", name, tuple(BACKENDS))]
+        _switch(BACKENDS[_checks.choice("backend", name, tuple(BACKENDS))])
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc_info):
-        global live
-        live = self._before
+        _switch(self._before)
 
 
 def get_backend():

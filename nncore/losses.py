@@ -7,6 +7,7 @@ from nncore import _backend, _checks, modules
 __all__ = ["BinaryNLL", "Loss", "NLL"]
 
 
+@_backend.follow
 class Loss:
     """Base of the library's losses; `output` is the module class that must come last in the network.
 
@@ -30,10 +31,6 @@ class Loss:
     def per_sample(self, Ypred, Y):
         """The loss of every sample, (b,), in nats."""
         raise NotImplementedError
-
-    @property
-    def _kernels(self):
-        return _backend.live
 
     def __repr__(self):
         return f"{type(self).__name__}()"

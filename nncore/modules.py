@@ -10,6 +10,7 @@ from nncore import _backend, _checks, initializers
 __all__ = ["Linear", "Module", "OutputSigmoid", "ReLU", "Sigmoid", "SoftMax", "Tanh"]
 
 
+@_backend.follow
 class Module:
     """Base of all modules; subclass it and mix your own modules into a Sequential.
 
@@ -45,10 +46,6 @@ class Module:
 
     def _update(self, lrate):
         """A module without weights has nothing to update."""
-
-    @property
-    def _kernels(self):
-        return _backend.live
 
     def __repr__(self):
         return f"{type(self).__name__}()"

@@ -87,6 +87,23 @@ class Sequential:
         """Outputs (n, N) for X (D, N): probabilities when the last module is SoftMax or OutputSigmoid."""
         return training.outputs(self, X)
 
+    def predictor(self):
+        """A frozen, packed copy for prediction: `p = net.predictor()`, then `p(x)` or `p(x, out=array)`, in a fraction of a microsecond
+        where the network is small.
+
+        x (D,) gives (n,); x (D, N), samples as columns, gives (n, N). Other real types are converted to the network's. Later changes
+        of the network's weights do not show. Threads may share it; it can be pickled. TypeError for networks with other modules than
+        the library's own, and for weights that are not of one type, float32 or float64.
+
+        >>> import numpy as np
+        >>> import nncore
+        >>> net = nncore.Sequential([nncore.Linear(2, 3), nncore.SoftMax()])
+        >>> p = net.predictor()
+        >>> bool(np.allclose(p(np.array([1.0, 2.0])), net.predict_proba([[1.0], [2.0]])[:, 0]))
+        True
+        """
+        return training.predictor(self)
+
     def predict(self, X):
         """Classes for X (D, N), by the last module's class_fun: (N,) int64."""
         if not self.modules or not hasattr(self.modules[-1], "class_fun"):

@@ -17,6 +17,8 @@ from nncore.kernels import compiled
 
 ACTIVATIONS = {modules.Tanh: "tanh", modules.ReLU: "relu", modules.Sigmoid: "sigmoid", modules.SoftMax: "softmax",
                modules.OutputSigmoid: "output_sigmoid"}
+FORWARD = {modules.Tanh: "tanh_forward", modules.ReLU: "relu_forward", modules.Sigmoid: "sigmoid_forward",
+           modules.SoftMax: "softmax_forward", modules.OutputSigmoid: "sigmoid_forward"}
 LOSSES = {losses.NLL: "nll", losses.BinaryNLL: "binary_nll"}
 METHODS = {"forward", "backward", "step", "sgd_step", "class_fun", "per_sample"}
 SLICE = 1024  # samples evaluated at a time: bounds the memory of evaluate and log_likelihood
@@ -130,29 +132,44 @@ def as_program(net, data, trains):
         return None
     if (trains and type(net.loss) not in LOSSES) or len({id(m) for m in net.modules}) != len(net.modules):
         return None
+    chain = _chain(net)
+    if chain is None:
+        return None
+    stages, weights = chain
+    if trains and _shared([*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)):
+        return None
+    return _core.Program(stages, LOSSES[type(net.loss)] if type(net.loss) in LOSSES else None, weights[0].dtype, data[0].shape[0])
+
+
+def _chain(net):
+    """([(Linear or None, activation)], all weights) of a network that compiled code can run, else None."""
     if _patched(net, net.loss, *net.modules):
         return None
-    stages, weights = [], []
+    stages = _stages(net)
+    weights = [w for linear, _ in stages or () if linear is not None for w in (linear.W, linear.W0)]
+    if not weights or not all(_addressable(w) for w in weights) or len({w.dtype for w in weights}) != 1:
+        return None
+    return stages, weights
+
+
+def _stages(net):
+    """[(Linear or None, activation)] of a network of the library's own modules, else None."""
+    stages = []
     for module in net.modules:
         if type(module) is modules.Linear:
             stages.append((module, "none"))
-            weights += [module.W, module.W0]
         elif type(module) not in ACTIVATIONS:
             return None
         elif stages and stages[-1][0] is not None and stages[-1][1] == "none":
             stages[-1] = (stages[-1][0], ACTIVATIONS[type(module)])
         else:
             stages.append((None, ACTIVATIONS[type(module)]))
-    if not weights or not all(_addressable(w) for w in weights) or len({w.dtype for w in weights}) != 1:
-        return None
-    if trains and _shared([*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)):
-        return None
-    return _core.Program(stages, LOSSES[type(net.loss)] if type(net.loss) in LOSSES else None, weights[0].dtype, data[0].shape[0])
+    return stages
 
 
 def _patched(*objects):
     """True when a method was replaced on one of the objects themselves."""
-    return any(METHODS & vars(o).keys() for o in objects if hasattr(o, "__dict__"))
+    return not all(METHODS.isdisjoint(getattr(o, "__dict__", ())) for o in objects)
 
 
 def _addressable(w):
@@ -315,8 +332,53 @@ def _fit_modules(net, X, Y, order, batch_size, rate, t, mean):
 # ---------------------------------------------------------------------------------------------- evaluation
 
 
+def predictor(net):
+    """The frozen copy of a network; see Sequential.predictor."""
+    if not net.modules:
+        raise ValueError("modules must hold at least one module, got none")
+    for module in net.modules:
+        if type(module) is not modules.Linear and type(module) not in ACTIVATIONS or _patched(module):
+            raise TypeError(f"modules must be the library's own to make a predictor, got {module!r}")
+    linears = [m for m in net.modules if type(m) is modules.Linear]
+    if not linears:
+        raise TypeError("modules must hold at least one Linear to make a predictor, got none")
+    width = None
+    for linear in linears:
+        W = _checks.real("W", linear.W)
+        _checks.shape("W", W, ("m" if width is None else width, "n"))
+        width = W.shape[1]
+        _checks.shape("W0", _checks.real("W0", linear.W0), (width, 1))
+    types = {_checks.computing_dtype(w) for linear in linears for w in (linear.W, linear.W0)}
+    if len(types) != 1:
+        raise TypeError("weights must be float32 or float64 arrays of one type to make a predictor, got both")
+    dtype = types.pop()
+    copies = {id(m): _core.Frozen(np.array(m.W, dtype, order="C"), np.array(m.W0, dtype, order="C")) for m in linears}
+    stages = [(linear and copies[id(linear)], name) for linear, name in _stages(net)]
+    sizes = [linears[0].W.shape[0], *(m.W.shape[1] for m in linears)]
+    return _core.Predictor(stages, dtype, sizes[0], "-".join(map(str, sizes)))
+
+
+def _one_sample(net, X):
+    """The outputs for a single column by the live kernels, without the set-up of a program and without leaving a trace, or None."""
+    first, kernels = net.modules[0], _backend.live
+    if type(first) is not modules.Linear or np.shape(first.W)[:1] != X.shape[:1] or _patched(net, *net.modules):
+        return None
+    for module in net.modules:
+        if type(module) is modules.Linear:
+            X = kernels.linear_forward(X, module.W, module.W0)
+        elif type(module) in ACTIVATIONS:
+            X = getattr(kernels, FORWARD[type(module)])(X)
+        else:
+            return None
+    return X
+
+
 def outputs(net, X):
     """The network's outputs (n, N) for X (D, N)."""
+    if type(X) is np.ndarray and X.ndim == 2 and X.shape[1] == 1 and X.dtype in _checks.COMPUTING and net.modules:
+        P = _one_sample(net, X)
+        if P is not None:
+            return P
     X = check_inputs(net, X)
     program = as_program(net, (X,), False)
     return program.run(X)[0] if program is not None else net.forward(X)

@@ -1,12 +1,13 @@
 """The compiled core: kernels of arrays (boundary.pxi) and the network program (program.pxi) over the leaf kernels of kernels.h."""
 
 import os
+import threading
 import numpy as np
 from nncore import _checks, _threads
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange
+from cython.parallel cimport prange, threadid
 from libc.math cimport isfinite
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -91,3 +92,4 @@ choose_level()
 include "threads.pxi"
 include "boundary.pxi"
 include "program.pxi"
+include "predictor.pxi"

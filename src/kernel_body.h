@@ -101,85 +101,150 @@ static void FN(nll_terms)(nn_index n, const void *p_, const void *y_, void *term
     }
 }
 
+/* The sums behind softmax and loss of a vector of logits: e = e^(z - top), summed apart for the maximal logits (ties; e^0 = 1, or NaN
+ * for infinite ones) and the others, and of y (top - z) and y. */
+typedef struct { V others, ties, gap, weight; } FN(softmax_sums);
+
+static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, FN(softmax_sums) *sums) {
+    V e = FN(exp)(z - top);
+    I equal = z == top;
+    sums->others += (V)((I)e & ~equal);
+    sums->ties += (V)((I)e & equal);
+    if (with_y) {
+        sums->gap += FN(select)(y == 0, (V){0}, y * (top - z));
+        sums->weight += y;
+    }
+    return e;
+}
+
 /* One sample, classes contiguous, in vectors along the classes. */
-static INLINE void FN(softmax_row)(nn_index n, const real *z, const real *y, real *p, real *grad, real *gap_, real *weight_, real *rest_) {
-    const V lowest = FN(set)(-(real)INFINITY);
-    V top = lowest, others = {0}, ties = {0}, gap = {0}, weight = {0};
-    for (nn_index i = 0; i < n; i += LANES) {
-        nn_index part = n - i < LANES ? n - i : LANES;
-        top = FN(max)(top, FN(select)(FN(first)(part), FN(load_part)(z + i, part), lowest));
-    }
+static INLINE void FN(softmax_row)(const int with_y, nn_index n, const real *z, const real *y, real *p, real *grad, real *gap, real *weight,
+                                   real *rest_) {
+    const nn_index whole = n / LANES * LANES, part = n - whole;
+    const I used = FN(first)(part);
+    V top = FN(set)(-(real)INFINITY);
+    FN(softmax_sums) sums = {{0}, {0}, {0}, {0}}, last = {{0}, {0}, {0}, {0}};
+    for (nn_index i = 0; i < whole; i += LANES) top = FN(max)(top, FN(load)(z + i));
+    if (part) top = FN(max)(top, FN(select)(used, FN(load_part)(z + whole, part), top));
     top = FN(max_all)(top);
-    for (nn_index i = 0; i < n; i += LANES) {
-        nn_index part = n - i < LANES ? n - i : LANES;
-        I here = FN(first)(part);
-        V zi = FN(load_part)(z + i, part), e = FN(exp)(zi - top);
-        I equal = zi == top;
-        others += (V)((I)e & here & ~equal);
-        ties += (V)((I)e & here & equal); /* e^0 = 1, or NaN for infinite logits */
-        if (y) {
-            V yi = FN(load_part)(y + i, part);
-            gap += FN(select)(yi == 0, (V){0}, yi * (top - zi));
-            weight += yi;
-        }
-        FN(store_part)(p + i, e, part);
+    for (nn_index i = 0; i < whole; i += LANES)
+        FN(store)(p + i, FN(softmax_add)(FN(load)(z + i), top, with_y ? FN(load)(y + i) : top, with_y, &sums));
+    if (part) {
+        V tail = with_y ? FN(load_part)(y + whole, part) : top;
+        FN(store_part)(p + whole, FN(softmax_add)(FN(select)(used, FN(load_part)(z + whole, part), top), top, tail, with_y, &last), part);
+        sums.others += (V)((I)last.others & used);
+        sums.ties += (V)((I)last.ties & used);
+        sums.gap += (V)((I)last.gap & used);
+        sums.weight += last.weight;
     }
-    V rest = FN(sum_all)(others) + (FN(sum_all)(ties) - 1), scale = 1 / (rest + 1);
-    for (nn_index i = 0; i < n; i += LANES) {
-        nn_index part = n - i < LANES ? n - i : LANES;
-        V pi = FN(load_part)(p + i, part) * scale;
-        FN(store_part)(p + i, pi, part);
-        if (y) FN(store_part)(grad + i, pi - FN(load_part)(y + i, part), part);
+    V rest = FN(sum_all)(sums.others) + (FN(sum_all)(sums.ties) - 1), scale = 1 / (rest + 1);
+    real *to = with_y ? grad : p;
+    for (nn_index i = 0; i < whole; i += LANES) {
+        V pi = FN(load)(p + i) * scale;
+        if (with_y && grad != p) FN(store)(p + i, pi);
+        FN(store)(to + i, with_y ? (V)(pi - FN(load)(y + i)) : pi);
     }
-    if (y) {
-        *gap_ = FN(sum_all)(gap)[0];
-        *weight_ = FN(sum_all)(weight)[0];
+    if (part) {
+        V pi = FN(load_part)(p + whole, part) * scale;
+        if (with_y && grad != p) FN(store_part)(p + whole, pi, part);
+        FN(store_part)(to + whole, with_y ? (V)(pi - FN(load_part)(y + whole, part)) : pi, part);
+    }
+    if (with_y) {
+        *gap = FN(sum_all)(sums.gap)[0];
+        *weight = FN(sum_all)(sums.weight)[0];
         *rest_ = rest[0];
     }
 }
 
-/* LANES samples side by side, samples contiguous: the same arithmetic in vectors along the samples. */
-static INLINE void FN(softmax_strip)(const nn_softmax *s, nn_index j, nn_index part) {
-    const real *z = (const real *)s->z + j, *y = s->y ? (const real *)s->y + j : NULL;
-    real *p = (real *)s->p + j, *grad = s->y ? (real *)s->grad + j : NULL;
-    V top = FN(set)(-(real)INFINITY), others = {0}, ties = {0}, gap = {0}, weight = {0};
-    for (nn_index i = 0; i < s->classes; i++) top = FN(max)(top, FN(load_part)(z + i * s->z_class, part));
-    for (nn_index i = 0; i < s->classes; i++) {
-        V zi = FN(load_part)(z + i * s->z_class, part), e = FN(exp)(zi - top);
-        I equal = zi == top;
-        others += (V)((I)e & ~equal);
-        ties += (V)((I)e & equal);
-        if (y) {
-            V yi = FN(load_part)(y + i * s->y_class, part);
-            gap += FN(select)(yi == 0, (V){0}, yi * (top - zi));
-            weight += yi;
+/* Samples side by side, samples contiguous: the same arithmetic in vectors along the samples, a few at a time, so that each class is read
+ * from neighbouring cache lines. */
+enum { FN(SIDE) = 64 };
+
+static INLINE void FN(softmax_strip)(const int with_y, const nn_softmax *s, nn_index j, nn_index samples) {
+    const real *z = (const real *)s->z + j, *y = with_y ? (const real *)s->y + j : NULL;
+    real *p = (real *)s->p + j, *grad = with_y ? (real *)s->grad + j : NULL;
+    const int vectors = (int)((samples + LANES - 1) / LANES);
+    V top[FN(SIDE)], scale[FN(SIDE)];
+    FN(softmax_sums) sums[FN(SIDE)];
+#define EACH for (int v = 0; v < vectors; v++)
+#define PART (samples - v * LANES < LANES ? samples - v * LANES : LANES)
+#define LOAD(at, class) (PART == LANES ? FN(load)((at) + i * s->class + v * LANES) : FN(load_part)((at) + i * s->class + v * LANES, PART))
+#define STORE(at, class, x) do {                                                                 \
+        if (PART == LANES) FN(store)((at) + i * s->class + v * LANES, (x));                      \
+        else FN(store_part)((at) + i * s->class + v * LANES, (x), PART);                         \
+    } while (0)
+    EACH {
+        top[v] = FN(set)(-(real)INFINITY);
+        sums[v] = (FN(softmax_sums)){{0}, {0}, {0}, {0}};
+    }
+    for (nn_index i = 0; i < s->classes; i++) EACH top[v] = FN(max)(top[v], LOAD(z, z_class));
+    for (nn_index i = 0; i < s->classes; i++)
+        EACH STORE(p, p_class, FN(softmax_add)(LOAD(z, z_class), top[v], with_y ? LOAD(y, y_class) : top[v], with_y, &sums[v]));
+    EACH {
+        V rest = sums[v].others + (sums[v].ties - 1);
+        scale[v] = 1 / (rest + 1);
+        if (with_y) {
+            FN(store_part)((real *)s->gap + j + v * LANES, sums[v].gap, PART);
+            FN(store_part)((real *)s->weight + j + v * LANES, sums[v].weight, PART);
+            FN(store_part)((real *)s->rest + j + v * LANES, rest, PART);
         }
-        FN(store_part)(p + i * s->p_class, e, part);
     }
-    V rest = others + (ties - 1), scale = 1 / (rest + 1);
-    for (nn_index i = 0; i < s->classes; i++) {
-        V pi = FN(load_part)(p + i * s->p_class, part) * scale;
-        FN(store_part)(p + i * s->p_class, pi, part);
-        if (y) FN(store_part)(grad + i * s->grad_class, pi - FN(load_part)(y + i * s->y_class, part), part);
+    for (nn_index i = 0; i < s->classes; i++)
+        EACH {
+            V pi = LOAD(p, p_class) * scale[v];
+            if (!with_y || grad != p) STORE(p, p_class, pi);
+            if (with_y) STORE(grad, grad_class, pi - LOAD(y, y_class));
+        }
+#undef EACH
+#undef PART
+#undef LOAD
+#undef STORE
+}
+
+static void FN(softmax_strips)(const nn_softmax *s) {
+    for (nn_index j = 0; j < s->batch; j += FN(SIDE) * LANES) {
+        const nn_index samples = s->batch - j < FN(SIDE) * LANES ? s->batch - j : FN(SIDE) * LANES;
+        if (s->y) FN(softmax_strip)(1, s, j, samples);
+        else FN(softmax_strip)(0, s, j, samples);
     }
-    if (y) {
-        FN(store_part)((real *)s->gap + j, gap, part);
-        FN(store_part)((real *)s->weight + j, weight, part);
-        FN(store_part)((real *)s->rest + j, rest, part);
+}
+
+/* Few classes, contiguous: squares of samples are transposed there and back, which costs less than sums across lanes. */
+static void FN(softmax_squares)(const nn_softmax *s) {
+    real z[LANES * LANES], y[LANES * LANES], p[LANES * LANES], grad[LANES * LANES];
+    nn_softmax square = *s;
+    square.z = z, square.p = p, square.grad = s->grad == s->p ? p : grad;
+    square.y = s->y ? y : NULL;
+    square.z_class = square.y_class = square.p_class = square.grad_class = LANES;
+    for (nn_index j = 0; j < s->batch; j += LANES) {
+        square.batch = s->batch - j < LANES ? s->batch - j : LANES;
+        FN(transpose)(square.batch, s->classes, (const real *)s->z + j * s->z_sample, s->z_sample, z, LANES);
+        if (s->y) {
+            FN(transpose)(square.batch, s->classes, (const real *)s->y + j * s->y_sample, s->y_sample, y, LANES);
+            square.gap = (real *)s->gap + j, square.weight = (real *)s->weight + j, square.rest = (real *)s->rest + j;
+        }
+        FN(softmax_strips)(&square);
+        FN(transpose)(s->classes, square.batch, p, LANES, (real *)s->p + j * s->p_sample, s->p_sample);
+        if (s->y && s->grad != s->p)
+            FN(transpose)(s->classes, square.batch, grad, LANES, (real *)s->grad + j * s->grad_sample, s->grad_sample);
     }
 }
 
 static void FN(softmax)(const nn_softmax *s) {
     if (!s->classes_contiguous) {
-        for (nn_index j = 0; j < s->batch; j += LANES) FN(softmax_strip)(s, j, s->batch - j < LANES ? s->batch - j : LANES);
+        FN(softmax_strips)(s);
+        return;
+    }
+    if (s->classes <= LANES && s->batch > 4) {
+        FN(softmax_squares)(s);
         return;
     }
     for (nn_index j = 0; j < s->batch; j++) {
         const real *z = (const real *)s->z + j * s->z_sample;
         real *p = (real *)s->p + j * s->p_sample;
-        if (s->y) FN(softmax_row)(s->classes, z, (const real *)s->y + j * s->y_sample, p, (real *)s->grad + j * s->grad_sample,
+        if (s->y) FN(softmax_row)(1, s->classes, z, (const real *)s->y + j * s->y_sample, p, (real *)s->grad + j * s->grad_sample,
                                   (real *)s->gap + j, (real *)s->weight + j, (real *)s->rest + j);
-        else FN(softmax_row)(s->classes, z, NULL, p, NULL, NULL, NULL, NULL);
+        else FN(softmax_row)(0, s->classes, z, NULL, p, NULL, NULL, NULL, NULL);
     }
 }
 
@@ -255,8 +320,8 @@ static INLINE void FN(row_strips)(const int listed, const int update, nn_index m
 #undef STRIP
 }
 
-static void FN(row_forward)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w, nn_index w_row, const void *bias, void *z,
-                            int kind) {
+static void FN(row_forward)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w, nn_index w_row,
+                            const void *bias, void *z, int kind) {
     real *read = (real *)w; /* nothing is written without update */
     if (rows) FN(row_strips)(1, 0, m, n, x, rows, read, w_row, NULL, bias, bias, z);
     else FN(row_strips)(0, 0, m, n, x, NULL, read, w_row, NULL, bias, bias, z);
@@ -270,8 +335,8 @@ static void FN(row_update_forward)(nn_index m, nn_index n, void *w, nn_index w_r
 }
 
 /* rows k .. k + rows - 1 of W: dx[k] = W[k] . dz, then, to update, W[k] -= eta x[k] dz */
-static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, real *w, nn_index w_row, const real *x, const real *dz, real *dx,
-                                 real eta) {
+static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, real *w, nn_index w_row, const real *x, const real *dz,
+                                 real *dx, real eta) {
     V sum[4];
     real step[4];
     UNROLLED
@@ -305,7 +370,8 @@ static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, r
     for (int r = 0; r < rows; r++) dx[r] = FN(sum_all)(sum[r])[0];
 }
 
-static void FN(row_backward)(nn_index m, nn_index n, void *w_, nn_index w_row, const void *x_, const void *dz, void *dx_, int kind, double eta) {
+static void FN(row_backward)(nn_index m, nn_index n, void *w_, nn_index w_row, const void *x_, const void *dz, void *dx_, int kind,
+                             double eta) {
     real *w = w_, *dx = dx_;
     const real *x = x_;
     nn_index k = 0;
@@ -387,18 +453,21 @@ static void FN(sum_columns)(nn_index m, nn_index n, const void *x_, nn_index x_r
 #define TABLE(level, type) TABLE_(level, type)
 const nn_kernels TABLE(LEVEL, real) = {
     .level = TEXT(LEVEL), .type = TEXT(real), .lanes = LANES, .itemsize = sizeof(real), .tile_rows = TILE_ROWS, .tile_columns = 2 * LANES,
-    .product = FN(product), .product_work = FN(product_work), .row_forward = FN(row_forward), .row_backward = FN(row_backward), .row_update = FN(row_update),
+    .product = FN(product), .product_work = FN(product_work), .row_forward = FN(row_forward), .row_backward = FN(row_backward),
+    .row_update = FN(row_update),
     .row_update_forward = FN(row_update_forward), .nonzeros = FN(nonzeros), .scaled = FN(scaled),
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
     .sigmoid_nll = FN(sigmoid_nll), .nll_terms = FN(nll_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),
     .sum_columns = FN(sum_columns), .transpose = FN(transpose), .all_finite = FN(all_finite),
 #if WIDTH == 16
-    .sgd_small = {FN(sgd_small)},
+    .sgd_small = {FN(sgd_small)}, .predict_small = {FN(predict_small)},
 #elif WIDTH == 32
     .sgd_small = {PASTE(sgd_small, LEVEL, 16, real), FN(sgd_small)},
+    .predict_small = {PASTE(predict_small, LEVEL, 16, real), FN(predict_small)},
 #else
     .sgd_small = {PASTE(sgd_small, LEVEL, 16, real), PASTE(sgd_small, LEVEL, 32, real), FN(sgd_small)},
+    .predict_small = {PASTE(predict_small, LEVEL, 16, real), PASTE(predict_small, LEVEL, 32, real), FN(predict_small)},
 #endif
 };
 

@@ -3,6 +3,7 @@
 #define WIDTH 16
 #include "vector.h"
 #include "sgd_small.h"
+#include "predict_small.h"
 #include "vector_end.h"
 #undef WIDTH
 #endif
@@ -10,12 +11,14 @@
 #define WIDTH 32
 #include "vector.h"
 #include "sgd_small.h"
+#include "predict_small.h"
 #include "vector_end.h"
 #undef WIDTH
 #endif
 #define WIDTH LEVEL_BYTES
 #include "vector.h"
 #include "sgd_small.h"
+#include "predict_small.h"
 #include "kernel_body.h"
 #include "vector_end.h"
 #undef WIDTH

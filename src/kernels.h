@@ -112,6 +112,8 @@ typedef struct {
     void (*transpose)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out, nn_index out_row);
     /* By vectors of 16, 32, 64 bytes, NULL where the level has none so wide. Returns 0 when a logit was not finite. */
     int (*sgd_small[3])(const nn_small *);
+    /* out (n of the last layer) <- the network at the sample x, by the same widths; see predict_small.h */
+    void (*predict_small[3])(const nn_small_layer *layers, nn_index count, const void *x, void *out);
     /* 1 when all are finite */
     int (*all_finite)(nn_index n, const void *x);
 } nn_kernels;

@@ -88,6 +88,7 @@ cdef extern from "kernels.h" nogil:
         void (*sum_columns)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
         void (*transpose)(nn_index, nn_index, const void *, nn_index, void *, nn_index) noexcept nogil
         int (*sgd_small[3])(const nn_small *) noexcept nogil
+        void (*predict_small[3])(const nn_small_layer *, nn_index, const void *, void *) noexcept nogil
         int (*all_finite)(nn_index, const void *) noexcept nogil
 
     const char *nn_level_name(int)

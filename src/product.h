@@ -236,7 +236,8 @@ static void FN(product)(const nn_product *g) {
                     const nn_index left = columns - j;
                     const int shape = left >= PANEL ? 0 : left >= LANES ? 1 : 2;
                     width = shape == 0 ? PANEL : shape == 1 ? LANES : left;
-                    if (b_packed) tile[shape](&block, a, (const real *)g->work + j / PANEL * PANEL * block.depth + j % PANEL, PANEL, i, j0 + j, width);
+                    const real *packed = (const real *)g->work + j / PANEL * PANEL * block.depth + j % PANEL;
+                    if (b_packed) tile[shape](&block, a, packed, PANEL, i, j0 + j, width);
                     else tile[shape](&block, a, b + j, g->b_row, i, j0 + j, width);
                 }
                 if (block.last && g->epilogue == NN_STORE && (g->activation == NN_TANH || g->activation == NN_SIGMOID))

@@ -92,7 +92,7 @@ cdef class Program:
     cdef Stage *stages
     cdef Py_ssize_t count, itemsize, capacity, inputs, outputs, widest, weights, memory_used
     cdef int type_number, loss
-    cdef bint trains, in_user_memory
+    cdef bint trains, in_user_memory, frozen
     cdef char *weights_memory
     cdef char *batch_memory
     cdef char *x_rows
@@ -506,30 +506,31 @@ cdef class Program:
         cdef Py_ssize_t r
         cdef char *a = s.a + batch.first * s.width * self.itemsize
         if s.activation == NN_SOFTMAX:
-            self._softmax(s, batch, NULL)
+            self._softmax(s, batch, NULL, True)
         elif s.activation == NN_OUTPUT_SIGMOID:
             for r in range(batch.size):
                 self.k.activate(s.outputs, a + r * s.width * self.itemsize, a + r * s.width * self.itemsize, NN_SIGMOID)
 
-    cdef void _softmax(self, Stage *s, const Batch *batch, const char *y) noexcept nogil:
+    cdef void _softmax(self, Stage *s, const Batch *batch, const char *y, bint keeps_outputs) noexcept nogil:
         cdef nn_softmax f
         cdef Py_ssize_t first = batch.first * self.itemsize
         f.batch, f.classes, f.classes_contiguous = batch.size, s.outputs, 1
         f.z, f.z_sample, f.z_class = s.a + first * s.width, s.width, 1
-        f.p, f.p_sample, f.p_class = s.a + first * s.width, s.width, 1
+        f.p, f.p_sample, f.p_class = (s.a if keeps_outputs else s.grad) + first * s.width, s.width, 1
         f.y, f.y_sample, f.y_class = y, batch.y_row, 1
         f.grad, f.grad_sample, f.grad_class = s.grad + first * s.width, s.width, 1
         f.gap, f.weight, f.rest = self.gap + first, self.weight + first, self.rest + first
         self.k.softmax(&f)
 
-    cdef bint _output_gradient(self, const Batch *batch, bint with_losses) noexcept nogil:
-        """Gradient of the loss with respect to the last logits; writes the samples' losses. False: not finite."""
+    cdef bint _output_gradient(self, const Batch *batch, bint with_losses, bint keeps_outputs=False) noexcept nogil:
+        """Gradient of the loss with respect to the last logits; writes the samples' losses, and with keeps_outputs the probabilities of
+        a softmax in place of the logits. False: not finite."""
         cdef Stage *s = &self.stages[self.count - 1]
         cdef Py_ssize_t r, size = self.itemsize, first = batch.first * size
         cdef double *losses = self.losses + batch.first
         cdef bint finite = True
         if self.loss == NN_SOFTMAX:
-            self._softmax(s, batch, batch.y)
+            self._softmax(s, batch, batch.y, keeps_outputs)
             if not with_losses:
                 return self.k.all_finite(batch.size, self.gap + first) and self.k.all_finite(batch.size, self.rest + first)
             self.k.softmax_losses(batch.size, self.gap + first, self.weight + first, self.rest + first, losses)
@@ -863,56 +864,78 @@ cdef class Program:
 
     # -------------------------------------------------------------------------------------------- prediction
 
+    def freeze(self):
+        """Read the weights now, for all runs to come."""
+        self.in_user_memory = False
+        self._bind(False)
+        self.frozen = True
+
     def run(self, X, Y=None):
         """(P, losses): the outputs (n, N), Fortran-ordered, and with Y the loss of every sample from its logits, (N,) float64."""
-        cdef Py_ssize_t n = X.shape[1], at = 0, size = min(n, 128), i, row
+        cdef Py_ssize_t n = X.shape[1], at = 0, blocks, i
         self.sources.clear()
         cdef Source x = self._source("X", X, 0), y
-        cdef Batch batch
         cdef bint with_loss = Y is not None
         cdef cnp.ndarray P = new_matrix(self.outputs, n, self.type_number, True)
         cdef cnp.ndarray losses = np.empty(n, np.float64) if with_loss else None
-        cdef char *p
+        cdef char *p = <char *>cnp.PyArray_DATA(P)
         cdef double *out = NULL
-        cdef int64_t[128] indices
-        cdef Stage *last = &self.stages[self.count - 1]
+        cdef const Source *labels = NULL
         if with_loss:
             y = self._source("Y", Y, 0)
+            labels = &y
             out = <double *>cnp.PyArray_DATA(losses)
-        self._reserve(max(size, 1))
-        self.in_user_memory = False
-        self._bind(False)
-        p = <char *>cnp.PyArray_DATA(P)
-        row = self.outputs * self.itemsize
-        batch.x_row, batch.y_row = self.inputs, self.outputs
+        self._use_threads(threads_for(n // RUN_BLOCK * ROWS_A_THREAD, 2.0 * n * self.weights))
+        self._reserve(max(1, min(n, RUN_BLOCK * self.threads)))
+        if not self.frozen:
+            self.in_user_memory = False
+            self._bind(False)
         while at < n:
-            batch.first, batch.size, batch.work = 0, min(size, n - at), self.work
-            for i in range(batch.size):
-                indices[i] = at + i
+            blocks = min((n - at + RUN_BLOCK - 1) // RUN_BLOCK, 8 * self.threads)
             with nogil:
-                if x.direct and x.sample_stride > 0 and x.sample_stride % self.itemsize == 0:
-                    batch.x, batch.x_row = x.data + at * x.sample_stride, x.sample_stride // self.itemsize
+                if self.threads == 1:
+                    for i in range(blocks):
+                        self._run_block(&x, labels, at + i * RUN_BLOCK, min(RUN_BLOCK, n - at - i * RUN_BLOCK), 0, p, out)
                 else:
-                    self._gather(&x, indices, batch.size, self.x_rows)
-                    batch.x, batch.x_row = self.x_rows, self.inputs
-                self._forward(&batch, with_loss)
-                if with_loss:
-                    self._gather(&y, indices, batch.size, self.y_rows)
-                    batch.y = self.y_rows
-                    self._losses_and_outputs(&batch, out + at)
-                for i in range(batch.size):
-                    memcpy(p + (at + i) * row, last.a + i * last.width * self.itemsize, row)
-            at += batch.size
+                    for i in prange(blocks, num_threads=self.threads, schedule="dynamic", chunksize=1):
+                        self._run_block(&x, labels, at + i * RUN_BLOCK, min(RUN_BLOCK, n - at - i * RUN_BLOCK), threadid(), p, out)
+            at += blocks * RUN_BLOCK
             PyErr_CheckSignals()
         return P, losses
 
-    cdef void _losses_and_outputs(self, const Batch *batch, double *out) noexcept nogil:
-        cdef Stage *s = &self.stages[self.count - 1]
-        self._output_gradient(batch, True)
-        memcpy(out, self.losses, batch.size * sizeof(double))
-        if self.loss != NN_SOFTMAX:  # the softmax kernel has left the probabilities in place of the logits
-            self._output_units(s, batch)
+    cdef void _run_block(self, const Source *x, const Source *y, Py_ssize_t at, Py_ssize_t size, Py_ssize_t thread, char *p,
+                         double *out) noexcept nogil:
+        """Samples at .. at + size - 1, in the rows that are this thread's."""
+        cdef Batch batch
+        cdef int64_t[128] indices
+        cdef Py_ssize_t i, row = self.outputs * self.itemsize
+        cdef Stage *last = &self.stages[self.count - 1]
+        cdef char *rows
+        batch.first, batch.size, batch.work = thread * RUN_BLOCK, size, self.work + thread * self.work_bytes
+        rows = self.x_rows + batch.first * self.inputs * self.itemsize
+        for i in range(size):
+            indices[i] = at + i
+        if x.direct and x.sample_stride > 0 and x.sample_stride % self.itemsize == 0:
+            batch.x, batch.x_row = x.data + at * x.sample_stride, x.sample_stride // self.itemsize
+        else:
+            self._gather(x, indices, size, rows)
+            batch.x, batch.x_row = rows, self.inputs
+        self._forward(&batch, y != NULL)
+        if y != NULL:
+            batch.y, batch.y_row = self.y_rows + batch.first * row, self.outputs
+            self._gather(y, indices, size, <char *>batch.y)
+            self._losses_and_outputs(&batch, out + at)
+        for i in range(size):
+            memcpy(p + (at + i) * row, last.a + (batch.first + i) * last.width * self.itemsize, row)
 
+    cdef void _losses_and_outputs(self, const Batch *batch, double *out) noexcept nogil:
+        self._output_gradient(batch, True, True)
+        memcpy(out, self.losses + batch.first, batch.size * sizeof(double))
+        if self.loss != NN_SOFTMAX:  # the softmax kernel has left the probabilities in place of the logits
+            self._output_units(&self.stages[self.count - 1], batch)
+
+
+cdef Py_ssize_t RUN_BLOCK = 128  # samples that go through the layers together in prediction
 
 # A strided column costs a cache miss for each feature; a transposing copy of all N columns costs about as much as reading
 # N / TRANSPOSE_SHARE of them one by one (measured with 784 x 10 000 float64 and float32 arrays).

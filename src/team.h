@@ -47,7 +47,8 @@ static inline void nn_team_post(nn_team *team, int pieces) {
 static inline int nn_team_claim(nn_team *team) {
     uint64_t state = __atomic_load_n(&team->state, __ATOMIC_ACQUIRE);
     while ((state & 0xffff) < (state >> 16 & 0xffff))
-        if (__atomic_compare_exchange_n(&team->state, &state, state + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return (int)(state & 0xffff);
+        if (__atomic_compare_exchange_n(&team->state, &state, state + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            return (int)(state & 0xffff);
     return -1;
 }
 
