@@ -11,19 +11,52 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 BUILD_INPUTS := setup.py pyproject.toml $(wildcard src/*)
 
+# Not run under the sanitizers: instrumented code takes longer to load than that test allows.
+NOT_SANITIZED := --deselect tests/test_package.py::test_import_takes_little_time_over_numpy
+# $(call copy_to,folder): the checkout as it is now, less what was built in it; what was built in the folder stays.
+define copy_to
+@mkdir -p $(1) && cd $(1) && for folder in src nncore tests benchmarks; do \
+    [ ! -d $$folder ] || find $$folder -type f ! -name '*.so' -delete; done
+@tar -c --exclude='*.so' --exclude=__pycache__ $(wildcard *.md) LICENSE MANIFEST.in Makefile pyproject.toml setup.py src nncore tests \
+    benchmarks | tar -x -C $(1)
+endef
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test bench bench-peers lint clean
+.PHONY: help train test test-clang test-arm64 sanitize bench bench-peers lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists the options of nncore train)
 	@$(VENV)/bin/nncore train $(ARGS)
 
 test: $(VENV)/.extra-test ## install with the test extras, then run the whole suite (ARGS='-k cli' for a part)
 	@$(PY) -m pytest $(ARGS)
+
+test-clang: ## the whole suite built with clang, in a copy of the checkout (build/clang) with an environment of its own
+	@command -v clang >/dev/null || { echo 'nncore: clang is missing (Debian: apt install clang libomp-dev)' >&2; exit 1; }
+	$(call copy_to,build/clang)
+	@CC=clang $(MAKE) --no-print-directory -C build/clang test VENV=.venv
+
+test-arm64: $(VENV)/.created ## the kernels' tests on arm64 by cross compiler and qemu (ARGS=tests for the whole suite, which takes long)
+	@.ci/arm64 '$(abspath $(PY))' $(or $(ARGS),tests/test_kernels.py tests/test_functions.py)
+
+sanitize: ## the whole suite at every instruction-set level under AddressSanitizer and UndefinedBehaviorSanitizer (build/sanitize)
+	@command -v gcc >/dev/null && [ -e "$$(gcc -print-file-name=libasan.so)" ] && [ -e "$$(gcc -print-file-name=libubsan.so)" ] \
+	    || { echo 'nncore: gcc with libasan and libubsan is needed (Debian: apt install gcc)' >&2; exit 1; }
+	$(call copy_to,build/sanitize)
+	@NNCORE_DEBUG=1 CC='gcc -fsanitize=address,undefined' CFLAGS='-O1 -fno-sanitize-recover=undefined' \
+	    $(MAKE) --no-print-directory -C build/sanitize .venv/.extra-test VENV=.venv
+	@cd build/sanitize && export PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1 \
+	        ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+	        LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)"; \
+	    run() { .venv/bin/python -m pytest --capture=sys -p no:faulthandler $(NOT_SANITIZED) "$$@" $(ARGS); }; \
+	    run && for level in $$(.venv/bin/python -c 'from nncore import _core; print(*_core.isa_levels()[:-1])'); do \
+	        echo "nncore: once more at level $$level, but for the tests that go through the levels themselves"; \
+	        NNCORE_ISA=$$level run -k 'not generic and not avx2 and not avx512' || exit 1; \
+	    done
 
 bench: $(VENV)/.extra-test ## time the kernels beside plain NumPy, the training loops beside the course's (about 2 minutes)
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,max,rounds $(ARGS)

@@ -100,7 +100,11 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
         for (int v = 0; v < nv; v++)
     if (block->first || g->epilogue == NN_UPDATE) EACH sum[r][v] = (V){0};
     else EACH sum[r][v] = LOAD(c + r * c_row, v);
+#if defined(__clang__)
+#pragma clang loop unroll(disable) /* unrolled, it keeps six of 28 sums in memory */
+#else
 #pragma GCC unroll 4
+#endif
     for (nn_index k = 0; k < depth; k++) {
         V bk[2];
         UNROLLED
