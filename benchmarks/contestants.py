@@ -125,6 +125,11 @@ def nncore_forward(workload, threads=1):
     return _prediction(workload, _nncore_network(workload).forward)
 
 
+def nncore_predictor(workload, threads=1):
+    """The frozen copy that `Sequential.predictor` makes."""
+    return _prediction(workload, _nncore_network(workload).predictor())
+
+
 def course(workload, threads=1):
     """The course's own classes in plain NumPy, in the workload's dtype, X in C order as students hold it."""
     if workload.kind == "loss":
@@ -787,6 +792,7 @@ CONTESTANTS = {
     },
     "predict": {
         "nncore": nncore,
+        "nncore predictor": nncore_predictor,
         "nncore forward": nncore_forward,
         "course loop": course,
         "NumPy": numpy_predict,

@@ -6,7 +6,7 @@ import contestants
 import pytest
 import workloads
 
-HERE_TIMED = ("nncore", "nncore forward", "nncore out=", "course loop")
+HERE_TIMED = ("nncore", "nncore predictor", "nncore forward", "nncore out=", "course loop")
 UNITS = {"sgd": "steps", "batch": "samples", "predict": "samples", "loss": "batch"}
 
 CASES = [
