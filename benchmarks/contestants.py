@@ -37,7 +37,7 @@ class Contest(NamedTuple):
 
 def _step_count(workload):
     """Steps a timed call makes: some milliseconds, so that the call itself does not show."""
-    return 1000 if workload.sizes[0] > 100 else 10_000
+    return 1000 if workload.sizes[0] > 100 else 10_000 if workload.sizes[0] > 10 else 50_000
 
 
 # nncore and the course loop
