@@ -21,6 +21,7 @@ FORWARD = {modules.Tanh: "tanh_forward", modules.ReLU: "relu_forward", modules.S
            modules.SoftMax: "softmax_forward", modules.OutputSigmoid: "sigmoid_forward"}
 LOSSES = {losses.NLL: "nll", losses.BinaryNLL: "binary_nll"}
 METHODS = {"forward", "backward", "step", "sgd_step", "class_fun", "per_sample"}
+FEW = 3  # steps of sgd that take less time module by module than to set up a program
 SLICE = 1024  # samples evaluated at a time: bounds the memory of evaluate and log_likelihood
 
 # ---------------------------------------------------------------------------------------------- what is refused before it starts
@@ -179,7 +180,7 @@ def _addressable(w):
 
 def _shared(arrays, written):
     """True when one of the first `written` arrays may share memory with any other; sorting by address avoids comparing all pairs."""
-    bounds = sorted((*np.lib.array_utils.byte_bounds(a), i < written) for i, a in enumerate(arrays) if a.size)
+    bounds = sorted((*_core.byte_bounds(a), i < written) for i, a in enumerate(arrays) if a.size)
     reach, written_reach = 0, 0
     for low, high, is_written in bounds:
         if low < (reach if is_written else written_reach):
@@ -232,7 +233,7 @@ def sgd(net, X, Y, iters, lrate):
                               RuntimeWarning, stacklevel=4)
 
         done = 0
-        program = as_program(net, (X, Y), True)
+        program = as_program(net, (X, Y), True) if iters > FEW else None
         if program is not None:
             done = iters - 1  # the last step runs module by module and leaves .A, .dLdW, .Ypred ... as the course's loop does
             program.sgd(X, Y, done, rate, on_nonfinite)

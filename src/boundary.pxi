@@ -460,6 +460,19 @@ def sgd_step(W, dLdW, lrate):
         k.subtract_scaled(cnp.PyArray_SIZE(line), cnp.PyArray_DATA(line), cnp.PyArray_DATA(gradient), eta)
 
 
+def byte_bounds(cnp.ndarray a):
+    """(address of the first byte, address past the last byte) of an array, whatever its strides."""
+    cdef Py_ssize_t low = <Py_ssize_t>cnp.PyArray_DATA(a), high = low + cnp.PyArray_ITEMSIZE(a), reach
+    cdef int i
+    for i in range(cnp.PyArray_NDIM(a)):
+        reach = (cnp.PyArray_DIM(a, i) - 1) * cnp.PyArray_STRIDE(a, i)
+        if reach < 0:
+            low += reach
+        else:
+            high += reach
+    return low, high
+
+
 def apply(str function, X):
     """exp, log or log1p of every element by the vector functions inside the kernels; for tests of their accuracy."""
     cdef int t = computing_type(X)
