@@ -193,10 +193,10 @@ def _shared(arrays, written):
 @contextlib.contextmanager
 def whole_steps():
     """Hold Ctrl-C back until `between_steps()` is called, so that it never leaves a half-updated network."""
-    if threading.current_thread() is not threading.main_thread() or not callable(signal.getsignal(signal.SIGINT)):
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield lambda: None
         return
-    before = signal.getsignal(signal.SIGINT)
     pending = []
     signal.signal(signal.SIGINT, lambda *args: pending.append(args))
 
