@@ -209,24 +209,26 @@ static void FN(softmax_strips)(const nn_softmax *s) {
     }
 }
 
-/* Few classes, contiguous: squares of samples are transposed there and back, which costs less than sums across lanes. */
-static void FN(softmax_squares)(const nn_softmax *s) {
-    real z[LANES * LANES], y[LANES * LANES], p[LANES * LANES], grad[LANES * LANES];
-    nn_softmax square = *s;
-    square.z = z, square.p = p, square.grad = s->grad == s->p ? p : grad;
-    square.y = s->y ? y : NULL;
-    square.z_class = square.y_class = square.p_class = square.grad_class = LANES;
-    for (nn_index j = 0; j < s->batch; j += LANES) {
-        square.batch = s->batch - j < LANES ? s->batch - j : LANES;
-        FN(transpose)(square.batch, s->classes, (const real *)s->z + j * s->z_sample, s->z_sample, z, LANES);
+/* Few classes, contiguous: blocks of samples are transposed there and back, which costs less than sums across lanes. */
+enum { FN(BLOCK) = 4 * LANES };
+
+static void FN(softmax_blocks)(const nn_softmax *s) {
+    real z[LANES * FN(BLOCK)], y[LANES * FN(BLOCK)], p[LANES * FN(BLOCK)], grad[LANES * FN(BLOCK)];
+    nn_softmax block = *s;
+    block.z = z, block.p = p, block.grad = s->grad == s->p ? p : grad;
+    block.y = s->y ? y : NULL;
+    block.z_class = block.y_class = block.p_class = block.grad_class = FN(BLOCK);
+    for (nn_index j = 0; j < s->batch; j += FN(BLOCK)) {
+        block.batch = s->batch - j < FN(BLOCK) ? s->batch - j : FN(BLOCK);
+        FN(transpose)(block.batch, s->classes, (const real *)s->z + j * s->z_sample, s->z_sample, z, FN(BLOCK));
         if (s->y) {
-            FN(transpose)(square.batch, s->classes, (const real *)s->y + j * s->y_sample, s->y_sample, y, LANES);
-            square.gap = (real *)s->gap + j, square.weight = (real *)s->weight + j, square.rest = (real *)s->rest + j;
+            FN(transpose)(block.batch, s->classes, (const real *)s->y + j * s->y_sample, s->y_sample, y, FN(BLOCK));
+            block.gap = (real *)s->gap + j, block.weight = (real *)s->weight + j, block.rest = (real *)s->rest + j;
         }
-        FN(softmax_strips)(&square);
-        FN(transpose)(s->classes, square.batch, p, LANES, (real *)s->p + j * s->p_sample, s->p_sample);
+        FN(softmax_strips)(&block);
+        FN(transpose)(s->classes, block.batch, p, FN(BLOCK), (real *)s->p + j * s->p_sample, s->p_sample);
         if (s->y && s->grad != s->p)
-            FN(transpose)(s->classes, square.batch, grad, LANES, (real *)s->grad + j * s->grad_sample, s->grad_sample);
+            FN(transpose)(s->classes, block.batch, grad, FN(BLOCK), (real *)s->grad + j * s->grad_sample, s->grad_sample);
     }
 }
 
@@ -236,7 +238,7 @@ static void FN(softmax)(const nn_softmax *s) {
         return;
     }
     if (s->classes <= LANES && s->batch > 4) {
-        FN(softmax_squares)(s);
+        FN(softmax_blocks)(s);
         return;
     }
     for (nn_index j = 0; j < s->batch; j++) {

@@ -66,10 +66,12 @@ static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row
                 FN(transpose_square)(v);
                 UNROLLED
                 for (int r = 0; r < LANES; r++) FN(store)(to + r * out_row, v[r]);
-            } else {
-                for (int r = 0; r < LANES; r++) v[r] = r < rows ? FN(load_part)(from + r * x_row, columns) : (V){0};
+            } else { /* nothing is read or written of rows and columns that are not there */
+                UNROLLED
+                for (int r = 0; r < LANES; r++) v[r] = FN(load_part)(r < rows ? from + r * x_row : from, r < rows ? columns : 0);
                 FN(transpose_square)(v);
-                for (int r = 0; r < columns; r++) FN(store_part)(to + r * out_row, v[r], rows);
+                UNROLLED
+                for (int r = 0; r < LANES; r++) FN(store_part)(r < columns ? to + r * out_row : to, v[r], r < columns ? rows : 0);
             }
         }
 }
