@@ -262,33 +262,22 @@ static void FN(softmax_losses)(nn_index n, const void *gap_, const void *weight_
 /* -------------------------------------------------------------------------------------------- one sample at a time */
 
 /* z <- x W + bias for nv vectors of outputs; nv * ku chains of sums hide the latency of the multiply-add. With `listed` the m
- * terms are those of rows[0 .. m - 1]; with `update` W <- W - old step goes first, row by row, in the same pass. */
-static INLINE void FN(row_strip)(const int nv, const int ku, const int whole, const int listed, const int update, nn_index part, nn_index m,
-                                 const real *x, const int32_t *rows, real *w, nn_index w_row, const real *old, const real *step,
-                                 const real *bias, real *z) {
-    V sum[8][8], steps[8];
+ * terms are those of rows[0 .. m - 1]. */
+static INLINE void FN(row_strip)(const int nv, const int ku, const int whole, const int listed, nn_index part, nn_index m, const real *x,
+                                 const int32_t *rows, const real *w, nn_index w_row, const real *bias, real *z) {
+    V sum[8][8];
     nn_index k = 0;
 #define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
-#define TERM(u, k)                                                                                   \
-    do {                                                                                             \
-        const nn_index place = listed ? rows[k] : (k);                                               \
-        real *at = w + place * w_row;                                                                \
-        UNROLLED                                                                                     \
-        for (int v = 0; v < nv; v++) {                                                               \
-            V row = LOAD(at, v);                                                                     \
-            if (update) {                                                                            \
-                row -= steps[v] * old[place];                                                        \
-                if (whole) FN(store)(at + v * LANES, row); else FN(store_part)(at, row, part);       \
-            }                                                                                        \
-            sum[u][v] += row * x[place];                                                             \
-        }                                                                                            \
+#define TERM(u, k)                                                                        \
+    do {                                                                                  \
+        const nn_index place = listed ? rows[k] : (k);                                    \
+        UNROLLED                                                                          \
+        for (int v = 0; v < nv; v++) sum[u][v] += LOAD(w + place * w_row, v) * x[place];  \
     } while (0)
     UNROLLED
-    for (int v = 0; v < nv; v++) {
-        if (update) steps[v] = LOAD(step, v);
+    for (int v = 0; v < nv; v++)
         UNROLLED
         for (int u = 0; u < ku; u++) sum[u][v] = (V){0};
-    }
     for (; k + ku <= m; k += ku)
         UNROLLED
         for (int u = 0; u < ku; u++) TERM(u, k + u);
@@ -307,11 +296,10 @@ static INLINE void FN(row_strip)(const int nv, const int ku, const int whole, co
 }
 
 /* All n outputs in strips of 8, 4, 2, 1 vectors and a part. */
-static INLINE void FN(row_strips)(const int listed, const int update, nn_index m, nn_index n, const real *x, const int32_t *rows, real *w,
-                                  nn_index w_row, const real *old, const real *step, const real *bias, real *z) {
+static INLINE void FN(row_strips)(const int listed, nn_index m, nn_index n, const real *x, const int32_t *rows, const real *w,
+                                  nn_index w_row, const real *bias, real *z) {
     nn_index j = 0;
-#define STRIP(nv, ku, whole, part) \
-    FN(row_strip)(nv, ku, whole, listed, update, part, m, x, rows, w + j, w_row, old, step + j, bias + j, z + j)
+#define STRIP(nv, ku, whole, part) FN(row_strip)(nv, ku, whole, listed, part, m, x, rows, w + j, w_row, bias + j, z + j)
 #if LEVEL_BYTES == 64
     for (; j + 8 * LANES <= n; j += 8 * LANES) STRIP(8, 1, 1, LANES);
 #endif
@@ -324,15 +312,8 @@ static INLINE void FN(row_strips)(const int listed, const int update, nn_index m
 
 static void FN(row_forward)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w, nn_index w_row,
                             const void *bias, void *z, int kind) {
-    real *read = (real *)w; /* nothing is written without update */
-    if (rows) FN(row_strips)(1, 0, m, n, x, rows, read, w_row, NULL, bias, bias, z);
-    else FN(row_strips)(0, 0, m, n, x, NULL, read, w_row, NULL, bias, bias, z);
-    if (kind != NN_NONE) FN(activate)(n, z, z, kind);
-}
-
-static void FN(row_update_forward)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const void *step, const void *next,
-                                   const void *bias, void *z, int kind) {
-    FN(row_strips)(0, 1, m, n, next, NULL, w, w_row, x, step, bias, z);
+    if (rows) FN(row_strips)(1, m, n, x, rows, w, w_row, bias, z);
+    else FN(row_strips)(0, m, n, x, NULL, w, w_row, bias, z);
     if (kind != NN_NONE) FN(activate)(n, z, z, kind);
 }
 
@@ -407,6 +388,16 @@ static void FN(scaled)(nn_index n, const void *x_, double eta, void *y_) {
     for (nn_index i = 0; i < n; i++) y[i] = x[i] * (real)eta;
 }
 
+static nn_index FN(count_nonzeros)(nn_index m, const void *x_) {
+    const real *x = x_;
+    I count = {0}; /* a lane counts m / LANES at most */
+    nn_index k = 0, total = 0;
+    for (; k + LANES <= m; k += LANES) count -= FN(load)(x + k) != 0;
+    for (; k < m; k++) total += x[k] != 0;
+    for (int l = 0; l < LANES; l++) total += count[l];
+    return total;
+}
+
 static nn_index FN(nonzeros)(nn_index m, const void *x_, int32_t *rows) {
     const real *x = x_;
     nn_index count = 0, k = 0;
@@ -424,6 +415,8 @@ static nn_index FN(nonzeros)(nn_index m, const void *x_, int32_t *rows) {
     }
     return count;
 }
+
+#include "sgd_block.h"
 
 /* ------------------------------------------------------------------------------------------------ sums */
 
@@ -457,7 +450,8 @@ const nn_kernels TABLE(LEVEL, real) = {
     .level = TEXT(LEVEL), .type = TEXT(real), .lanes = LANES, .itemsize = sizeof(real), .tile_rows = TILE_ROWS, .tile_columns = 2 * LANES,
     .product = FN(product), .product_work = FN(product_work), .row_forward = FN(row_forward), .row_backward = FN(row_backward),
     .row_update = FN(row_update),
-    .row_update_forward = FN(row_update_forward), .nonzeros = FN(nonzeros), .scaled = FN(scaled),
+    .block_pass = FN(block_pass), .block_gram = FN(block_gram), .count_nonzeros = FN(count_nonzeros), .nonzeros = FN(nonzeros),
+    .scaled = FN(scaled),
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
     .sigmoid_nll = FN(sigmoid_nll), .nll_terms = FN(nll_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),

@@ -11,6 +11,8 @@
 
 typedef ptrdiff_t nn_index;
 
+enum { NN_BLOCK_STEPS = 8 }; /* steps that share a pass over W in sgd_block.h: more save less memory traffic than they cost in products */
+
 enum nn_activation { NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID };
 
 enum nn_epilogue {
@@ -78,10 +80,15 @@ typedef struct {
     /* z (n) <- f(x (m) W (m, n) + bias (n)) for one sample; rows: the m places in x and W to use, or NULL for 0 .. m - 1 */
     void (*row_forward)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w, nn_index w_row,
                         const void *bias, void *z, int activation);
-    /* W <- W - x step, then z <- f(next W + bias), one pass over W: a step's update with the next step's forward product */
-    void (*row_update_forward)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const void *step,
-                               const void *next, const void *bias, void *z, int activation);
-    /* places of the entries of x that are not 0 (NaN is not), in order; rows has room for m + 16; returns how many */
+    /* W <- W - old' steps, where old is not NULL, then z <- next' W + bias for each of NN_BLOCK_STEPS samples, where next is not NULL, in
+     * one pass over W; old, next (m, NN_BLOCK_STEPS), steps, z (NN_BLOCK_STEPS, n); see sgd_block.h */
+    void (*block_pass)(nn_index m, nn_index n, void *w, nn_index w_row, const void *old, const void *steps, const void *next,
+                       const void *bias, void *z);
+    /* gram[k][j] <- -(x_j . x_k + 1) for j < k, of the rows of x (NN_BLOCK_STEPS, m) */
+    void (*block_gram)(nn_index m, const void *x, void *gram);
+    /* how many entries of x are not 0 (NaN is not) */
+    nn_index (*count_nonzeros)(nn_index m, const void *x);
+    /* their places, in order; rows has room for m + 16; returns how many */
     nn_index (*nonzeros)(nn_index m, const void *x, int32_t *rows);
     /* dx (m) <- (W dz) * f'(x); W <- W - eta x dz, one pass over W */
     void (*row_backward)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const void *dz, void *dx,

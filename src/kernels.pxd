@@ -61,6 +61,8 @@ cdef extern from "kernels.h" nogil:
         const int64_t *draws
         const double *rates
 
+    enum: NN_BLOCK_STEPS
+
     ctypedef struct nn_kernels:
         const char *level
         const char *type
@@ -69,8 +71,10 @@ cdef extern from "kernels.h" nogil:
         nn_index (*product_work)(nn_index, nn_index) noexcept nogil
         void (*row_forward)(nn_index, nn_index, const void *, const int32_t *, const void *, nn_index, const void *, void *,
                             int) noexcept nogil
-        void (*row_update_forward)(nn_index, nn_index, void *, nn_index, const void *, const void *, const void *, const void *, void *,
-                                   int) noexcept nogil
+        void (*block_pass)(nn_index, nn_index, void *, nn_index, const void *, const void *, const void *, const void *,
+                           void *) noexcept nogil
+        void (*block_gram)(nn_index, const void *, void *) noexcept nogil
+        nn_index (*count_nonzeros)(nn_index, const void *) noexcept nogil
         nn_index (*nonzeros)(nn_index, const void *, int32_t *) noexcept nogil
         void (*row_backward)(nn_index, nn_index, void *, nn_index, const void *, const void *, void *, int, double) noexcept nogil
         void (*row_products)(nn_index, nn_index, const void *, nn_index, const void *, void *) noexcept nogil

@@ -97,12 +97,18 @@ cdef class Program:
     cdef char *batch_memory
     cdef char *x_rows
     cdef char *y_rows
-    cdef char *x_other
-    cdef char *pending_step
-    cdef const char *pending        # the sample whose update of the first layer still waits, or NULL
+    cdef char *first_step           # η times the gradient of the first layer's logits
     cdef int32_t *rows              # places of the sample's inputs that are not zero
-    cdef Py_ssize_t listed, dense_left
-    cdef bint defers, skips_zeros
+    cdef Py_ssize_t listed
+    cdef bint skips_zeros, blocks
+    cdef char *block_x              # sgd_block.h: samples as rows, and as columns for this block and the one before,
+    cdef char *block_next
+    cdef char *block_old
+    cdef char *block_gram           # their products with each other, negative, (K, K)
+    cdef char *block_z              # their products with W as it was before the block, (K, width)
+    cdef char *block_steps          # the steps, (K, width)
+    cdef int block_at               # the block's step being done, or -1 outside blocks
+    cdef bint block_waits           # the last block's update of W is still to be done
     cdef char *bias_grad
     cdef char *work                 # packed blocks of a matrix product
     cdef char *gap
@@ -155,6 +161,7 @@ cdef class Program:
         self.outputs = width
         self.widest = max([self.stages[i].width for i in range(self.count)], default=0)
         self.threads = 1
+        self.block_at = -1
         self._allocate_weights()
         if self.small_lanes:
             self._allocate_small()
@@ -211,9 +218,8 @@ cdef class Program:
                 s.grad = self._carve(base, batch * s.width * self.itemsize)
         self.x_rows = self._carve(base, batch * self.inputs * self.itemsize)
         self.y_rows = self._carve(base, batch * self.outputs * self.itemsize)
-        self.x_other = self._carve(base, self.inputs * self.itemsize)
-        self.rows = <int32_t *>self._carve(base, (self.inputs + 16) * sizeof(int32_t))
-        self.pending_step = self._carve(base, widest * self.itemsize)
+        if self.trains:
+            self._lay_out_block(base)
         self.bias_grad = self._carve(base, self.threads * widest * self.itemsize)
         self.work_bytes = (work + 63) // 64 * 64
         self.work = self._carve(base, self.threads * self.work_bytes)
@@ -221,6 +227,15 @@ cdef class Program:
         self.weight = self._carve(base, batch * self.itemsize)
         self.rest = self._carve(base, batch * self.itemsize)
         self.losses = <double *>self._carve(base, batch * sizeof(double))
+
+    cdef void _lay_out_block(self, char *base):
+        cdef Py_ssize_t samples = NN_BLOCK_STEPS * self.inputs * self.itemsize
+        cdef Py_ssize_t vectors = NN_BLOCK_STEPS * self.stages[0].width * self.itemsize
+        self.first_step = self._carve(base, self.stages[0].width * self.itemsize)
+        self.rows = <int32_t *>self._carve(base, (self.inputs + 16) * sizeof(int32_t))
+        self.block_x, self.block_next, self.block_old = self._carve(base, samples), self._carve(base, samples), self._carve(base, samples)
+        self.block_z, self.block_steps = self._carve(base, vectors), self._carve(base, vectors)
+        self.block_gram = self._carve(base, NN_BLOCK_STEPS * NN_BLOCK_STEPS * self.itemsize)
 
     cdef int _use_threads(self, int threads) except -1:
         """Share the work of a batch among so many."""
@@ -461,46 +476,66 @@ cdef class Program:
                 self._output_units(s, batch)
             x, x_row = a, s.width
 
-    # The first layer at one sample a step. Dense samples: its update waits for the next forward product, so that W is read and written
-    # once a step. Samples that are mostly zeros: both visit only the rows of what is not zero.
+    # The first layer at one sample a step. Dense samples go in blocks of steps that share a pass over W (sgd_block.h); of samples that
+    # are mostly zeros, only the rows of what is not zero are visited.
 
     cdef void _first_forward(self, Stage *s, const char *x, char *a, int activation) noexcept nogil:
-        self.listed = 0
-        if self.skips_zeros:
-            if self.dense_left > 0:
-                self.dense_left -= 1
-            else:
-                self.listed = self.k.nonzeros(s.inputs, x, self.rows)
-                if self.listed > s.inputs * SPARSE_SHARE:
-                    self.listed = 0
-                    self.dense_left = DENSE_RUN
-                elif self.listed == 0:  # no input at all: a list of one row, times zero
-                    self.rows[0] = 0
-                    self.listed = 1
-        if self.listed:
-            self._settle()
-            self.k.row_forward(self.listed, s.w_width, x, self.rows, s.w, s.w_row, s.w0, a, activation)
-        elif self.pending != NULL:
-            self.k.row_update_forward(s.inputs, s.w_width, s.w, s.w_row, self.pending, self.pending_step, x, s.w0, a, activation)
-            self.pending = NULL
+        cdef char *gram
+        if self.block_at >= 0:
+            gram = self.block_gram + self.block_at * NN_BLOCK_STEPS * self.itemsize
+            self.k.row_forward(self.block_at, s.w_width, gram, NULL, self.block_steps, s.w_width,
+                               self.block_z + self.block_at * s.w_width * self.itemsize, a, activation)
         else:
-            self.k.row_forward(s.inputs, s.w_width, x, NULL, s.w, s.w_row, s.w0, a, activation)
+            self.k.row_forward(self.listed or s.inputs, s.w_width, x, self.rows if self.listed else NULL, s.w, s.w_row, s.w0, a, activation)
 
     cdef void _first_update(self, Stage *s, const char *x, double eta) noexcept nogil:
-        self.k.scaled(s.w_width, s.grad, eta, self.pending_step)
-        if self.listed:
-            self.k.row_update(self.listed, s.w_width, s.w, s.w_row, x, self.rows, self.pending_step)
+        if self.block_at >= 0:
+            self.k.scaled(s.w_width, s.grad, eta, self.block_steps + self.block_at * s.w_width * self.itemsize)
         else:
-            self.pending = x
-            if not self.defers:
-                self._settle()
+            self.k.scaled(s.w_width, s.grad, eta, self.first_step)
+            self.k.row_update(self.listed or s.inputs, s.w_width, s.w, s.w_row, x, self.rows if self.listed else NULL, self.first_step)
+
+    cdef void _list_nonzeros(self, const char *x) noexcept nogil:
+        """Fill `rows` where the sample x is mostly zeros; listed stays 0 for a dense one."""
+        self.listed = self.k.nonzeros(self.inputs, x, self.rows) if self.skips_zeros else self.inputs
+        if self.listed > self.inputs * SPARSE_SHARE:
+            self.listed = 0
+        elif self.listed == 0:  # no input at all: a list of one row, times zero
+            self.rows[0] = 0
+            self.listed = 1
+
+    cdef bint _open_block(self, const Source *x, const int64_t *draws) noexcept nogil:
+        """Products of a block's samples with W and with each other. False when the steps are better done one by one, as most inputs are
+        0, or when they must be, as a product is not finite; the last block's updates have then been carried out."""
+        cdef Stage *s = &self.stages[0]
+        cdef Py_ssize_t i, row = self.inputs * self.itemsize, nonzero = 0
+        cdef const char *sample
+        for i in range(NN_BLOCK_STEPS):
+            sample = self._sample(x, draws[i], self.block_x + i * row)
+            if self.skips_zeros:
+                nonzero += self.k.count_nonzeros(self.inputs, sample)
+        if self.skips_zeros and nonzero <= NN_BLOCK_STEPS * self.inputs * BLOCK_SPARSE_SHARE:
+            self._settle()
+            return False
+        if x.direct:
+            self._gather(x, draws, NN_BLOCK_STEPS, self.block_x)
+        self.k.block_gram(self.inputs, self.block_x, self.block_gram)
+        if not self.k.all_finite(NN_BLOCK_STEPS * NN_BLOCK_STEPS, self.block_gram):
+            self._settle()
+            return False
+        self.k.transpose(NN_BLOCK_STEPS, self.inputs, self.block_x, self.inputs, self.block_next, NN_BLOCK_STEPS)
+        self.k.block_pass(s.inputs, s.w_width, s.w, s.w_row, self.block_old if self.block_waits else NULL, self.block_steps,
+                          self.block_next, s.w0, self.block_z)
+        self.block_old, self.block_next = self.block_next, self.block_old
+        self.block_waits = True
+        return True
 
     cdef void _settle(self) noexcept nogil:
-        """Carry out an update of the first layer that is still waiting."""
+        """Carry out a block's updates of W that are still waiting."""
         cdef Stage *s = &self.stages[0]
-        if self.pending != NULL:
-            self.k.row_update(s.inputs, s.w_width, s.w, s.w_row, self.pending, NULL, self.pending_step)
-            self.pending = NULL
+        if self.block_waits:
+            self.k.block_pass(s.inputs, s.w_width, s.w, s.w_row, self.block_old, self.block_steps, NULL, s.w0, NULL)
+            self.block_waits = False
 
     cdef void _output_units(self, Stage *s, const Batch *batch) noexcept nogil:
         cdef Py_ssize_t r
@@ -591,7 +626,7 @@ cdef class Program:
                     self.k.subtract_scaled(s.w_width, s.w0, bias_grad, eta)
             x, x_row = s.a, s.width
 
-    cdef void _sample_step(self, const Batch *sample, double eta) noexcept nogil:
+    cdef void _sample_back(self, const Batch *sample, double eta) noexcept nogil:
         """The way back for one sample: each stage's weights are updated in the pass that takes the gradient through them."""
         cdef Py_ssize_t i
         cdef Stage *s
@@ -614,24 +649,47 @@ cdef class Program:
     cdef Py_ssize_t _run_samples(self, const Source *x, const Source *y, const int64_t *draws, Py_ssize_t steps,
                                  const double *rates) noexcept nogil:
         """Steps of one sample each. Returns the first step (from 1) whose loss is not finite, or 0."""
-        cdef Py_ssize_t t, bad = 0
-        cdef Batch batch
-        batch.first, batch.size, batch.x_row, batch.y_row = 0, 1, self.inputs, self.outputs
-        self.pending = NULL
-        self.defers = True
+        cdef Py_ssize_t t = 0, at, bad = 0
+        cdef const char *sample
+        self.block_waits = False
         self.skips_zeros = not self.in_user_memory and self._weights_finite()  # 0 times an infinite weight is NaN, and would be missed
-        for t in range(steps):
-            batch.x = self._sample(x, draws[t], self.x_rows if t % 2 == 0 else self.x_other)  # the one before may still be needed
-            batch.y = self._sample(y, draws[t], self.y_rows)
-            self._forward(&batch, True)
-            if not self._output_gradient(&batch, False):
-                self.skips_zeros = False
-                self.listed = 0  # 0 times a gradient that is not finite is NaN, too
-                bad = bad or t + 1
-            self._sample_step(&batch, rates[t])
+        while t < steps:
+            # blocks begin at multiples of their length, and so do chunks: the bits must not depend on where the clock ends a chunk
+            if (self.blocks and t % NN_BLOCK_STEPS == 0 and steps - t >= NN_BLOCK_STEPS and self._open_block(x, draws + t)):
+                for at in range(NN_BLOCK_STEPS):
+                    self.block_at = at
+                    if not self._sample_step(self.block_x + at * self.inputs * self.itemsize, y, draws[t + at], rates[t + at]):
+                        bad = bad or t + at + 1
+                self.block_at = -1
+                t += NN_BLOCK_STEPS
+            else:
+                self._settle()
+                sample = self._sample(x, draws[t], self.x_rows)
+                self._list_nonzeros(sample)
+                if not self._sample_step(sample, y, draws[t], rates[t]):
+                    bad = bad or t + 1
+                t += 1
+            if bad:
+                self.blocks = False
         self._settle()
-        self.defers = self.skips_zeros = False
+        self.listed = 0
+        self.skips_zeros = False
         return bad
+
+    cdef bint _sample_step(self, const char *sample, const Source *y, int64_t index, double eta) noexcept nogil:
+        """A step of one sample. False when its loss is not finite."""
+        cdef Batch batch
+        cdef bint finite
+        batch.first, batch.size, batch.x_row, batch.y_row = 0, 1, self.inputs, self.outputs
+        batch.x = sample
+        batch.y = self._sample(y, index, self.y_rows)
+        self._forward(&batch, True)
+        finite = self._output_gradient(&batch, False)
+        if not finite:
+            self.skips_zeros = False
+            self.listed = 0  # 0 times a gradient that is not finite is NaN, too
+        self._sample_back(&batch, eta)
+        return finite
 
     cdef Py_ssize_t _run_chunk(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
                                const double *rates, bint mean, bint look_at_data, double *total) noexcept nogil:
@@ -673,7 +731,7 @@ cdef class Program:
             for r in range(batch.size):
                 total[0] += self.losses[r]
             if batch.size == 1:
-                self._sample_step(&batch, step.eta)
+                self._sample_back(&batch, step.eta)
             else:
                 step.updates = True
                 self._run_shares(step)
@@ -754,16 +812,19 @@ cdef class Program:
         rate is η: a number, a nncore.schedules.Schedule, or a function of t = 1, 2, ...; on_nonfinite(t) is called once, for the
         first step whose loss is not finite, and training goes on.
         """
-        cdef Py_ssize_t t = 0, total = iters, chunk = 1, bad
+        cdef Py_ssize_t t = 0, total = iters, chunk, bad
         cdef Source x = self._source("X", X, total), y = self._source("Y", Y, total)
         cdef cnp.ndarray draws, rates
         cdef double seconds
         cdef bint told = False, user_rate = callable(rate) and not hasattr(rate, "values"), small
+        cdef Py_ssize_t least
         n = X.shape[1]
         randint = np.random.randint
         self._reserve(1)
         self.in_user_memory = user_rate
-        self.dense_left = 0  # here and not in every chunk: the order of summation must not depend on where the clock ends one
+        self.blocks = self.stages[0].linear and not user_rate and self.weights <= BLOCK_WEIGHTS
+        least = NN_BLOCK_STEPS if self.blocks else 1
+        chunk = least
         while t < total:
             small = self.small != NULL and not user_rate and not told
             if not user_rate:
@@ -793,7 +854,7 @@ cdef class Program:
             t += chunk
             PyErr_CheckSignals()
             if not user_rate:
-                chunk = next_chunk(chunk, seconds)
+                chunk = (next_chunk(chunk, seconds) + least - 1) // least * least
 
     def _refuse_data(self, X, Y, list start):
         """ValueError where X or Y is not finite, with the weights as they were at the start."""
@@ -940,9 +1001,12 @@ cdef Py_ssize_t RUN_BLOCK = 128  # samples that go through the layers together i
 # A strided column costs a cache miss for each feature; a transposing copy of all N columns costs about as much as reading
 # N / TRANSPOSE_SHARE of them one by one (measured with 784 x 10 000 float64 and float32 arrays).
 cdef Py_ssize_t TRANSPOSE_SHARE = 4
-# A sample is read by a list of what is not zero up to this share of its inputs; after a denser one the next DENSE_RUN are not looked at.
-cdef double SPARSE_SHARE = 0.4
-cdef Py_ssize_t DENSE_RUN = 15
+# A sample is read by a list of what is not zero up to this share of its inputs; instead of a block of steps up to that one (measured
+# with 784-128-10).
+cdef double SPARSE_SHARE = 0.6
+cdef double BLOCK_SPARSE_SHARE = 0.25
+# Networks of more weights take so long a step that a signal must not wait for a block of them.
+cdef Py_ssize_t BLOCK_WEIGHTS = 1 << 23
 
 # The special path of sgd_small.h takes layers of up to so many of the level's vectors, with a first layer that stays in the L1 cache.
 cdef Py_ssize_t SMALL_VECTORS = 4

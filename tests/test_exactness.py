@@ -1,5 +1,7 @@
 """The compiled network program against the notes' algorithm in NumPy kernels: steps, draws, trajectories, repeatability."""
 
+import warnings
+
 import mpmath
 import numpy as np
 import pytest
@@ -170,6 +172,44 @@ def test_trajectories_stay_as_close_as_the_reference_to_itself(name, steps, isa)
         return max(np.abs(a - b).max() for a, b in zip(weights(net), weights(plain), strict=True))
     sensitivity = distance(nudged)
     assert distance(stages) <= max(100 * sensitivity, 1e-9 if sensitivity < 1e-11 else 0)
+
+
+@pytest.mark.parametrize("sizes", [(33, 17, 5), (70, 130, 3), (600, 1, 4, 2), (600, 23)])
+@pytest.mark.parametrize("share", ["dense", "sparse", "mixed"])
+def test_blocks_of_steps_are_the_steps_one_by_one(sizes, share, isa, dtype):
+    """Steps that share a pass over the first layer: whole blocks, what is left of one, and dense and sparse samples in turn."""
+    spec = sizes[0], [*((n, "relu") for n in sizes[1:-1]), (sizes[-1], "softmax")]
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 29, dtype)
+    if share != "dense":
+        X[:, slice(None) if share == "sparse" else slice(None, None, 3)] *= np.random.default_rng(1).random((sizes[0], 1)) < 0.2
+    for steps in (7, 8, 9, 16, 43):
+        net, theirs = copy_net(stages), copy_net(stages)
+        np.random.seed(steps)
+        make_program(net, loss, dtype).sgd(X, Y, steps, 0.02, silent)
+        np.random.seed(steps)
+        for i in np.random.randint(29, size=steps):
+            train_step(numpy_kernels, theirs, loss, X[:, i:i + 1], Y[:, i:i + 1], 0.02)
+        for mine, other in zip(weights(net), weights(theirs), strict=True):
+            assert_close(mine, other, f"{steps} steps", tolerance=1e-11 if dtype == np.float64 else 2e-4)
+
+
+def test_blocks_of_steps_give_way_where_products_of_samples_overflow(isa):
+    """x . x of float32 samples of 1e25 is infinite where no sum of a step one by one is."""
+    spec = 400, [(70, "tanh"), (3, "softmax")]
+    stages, loss = make_net(spec, np.float32)
+    X, Y = make_data(spec, loss, 20, np.float32)
+    X[:, ::4] = 1e25
+    theirs = copy_net(stages)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.random.seed(3)
+        make_program(stages, loss, np.float32).sgd(X, Y, 48, 1e-3, silent)
+    np.random.seed(3)
+    for i in np.random.randint(20, size=48):
+        train_step(numpy_kernels, theirs, loss, X[:, i:i + 1], Y[:, i:i + 1], 1e-3)
+    for mine, other in zip(weights(stages), weights(theirs), strict=True):
+        assert_close(mine, other, tolerance=2e-4)
 
 
 def layer_net(library, dtype=np.float64):
