@@ -66,6 +66,27 @@ static int FN(all_finite)(nn_index n, const void *x_) {
     return FN(sum_all)(bad)[0] == 0;
 }
 
+static int FN(copy_finite)(nn_index n, const void *x_, void *out_) {
+    const real *x = x_;
+    real *out = out_;
+    V bad[2] = {{0}, {0}};
+    nn_index i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES)
+        UNROLLED
+        for (int v = 0; v < 2; v++) {
+            V xi = FN(load)(x + i + v * LANES);
+            FN(store)(out + i + v * LANES, xi);
+            bad[v] += xi * 0;
+        }
+    for (nn_index part; i < n; i += part) {
+        part = n - i < LANES ? n - i : LANES;
+        V xi = FN(load_part)(x + i, part);
+        FN(store_part)(out + i, xi, part);
+        bad[0] += xi * 0;
+    }
+    return FN(sum_all)(bad[0] + bad[1])[0] == 0;
+}
+
 /* ------------------------------------------------------------------------------------------------------ losses */
 
 /* y softplus(-z) + (1 - y) softplus(z), softplus(z) = max(z, 0) + log1p(e^-|z|); a weight of 0 silences an infinite term. */
@@ -455,7 +476,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
     .sigmoid_nll = FN(sigmoid_nll), .nll_terms = FN(nll_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),
-    .sum_columns = FN(sum_columns), .transpose = FN(transpose), .all_finite = FN(all_finite),
+    .sum_columns = FN(sum_columns), .transpose = FN(transpose), .all_finite = FN(all_finite), .copy_finite = FN(copy_finite),
 #if WIDTH == 16
     .sgd_small = {FN(sgd_small)}, .predict_small = {FN(predict_small)},
 #elif WIDTH == 32

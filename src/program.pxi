@@ -11,8 +11,8 @@
 # - No kernel knows about stages; no stage knows about data types: pointers are bytes, and the table of leaf kernels is that of
 #   the network's type.
 
-cdef double CHUNK_SECONDS = 0.03
-cdef double FIRST_FLOPS = 2e7       # a first chunk of about a millisecond or less
+cdef double CHUNK_SECONDS = 0.04
+cdef double FIRST_FLOPS = 2e8       # a first chunk of a millisecond, on slow processors of a tenth of a second
 # Where a helper's processor does something else, the end of a parallel region waits milliseconds for it: regions must be worth it.
 cdef double FLOPS_A_REGION = 1e8
 ACTIVATIONS = {
@@ -57,6 +57,14 @@ cdef extern from "team.h":
     void nn_team_flag(int *, int) nogil
 
 
+cdef extern from "spare.h":
+    ctypedef struct nn_block:
+        char *memory
+        size_t bytes
+    nn_block nn_take(size_t)
+    void nn_give(nn_block)
+
+
 cdef struct Step:
     # what the pieces of one part of a mini-batch step have in common
     const Source *x_source
@@ -93,8 +101,8 @@ cdef class Program:
     cdef Py_ssize_t count, itemsize, capacity, inputs, outputs, widest, weights, memory_used
     cdef int type_number, loss
     cdef bint trains, in_user_memory, frozen
-    cdef char *weights_memory
-    cdef char *batch_memory
+    cdef nn_block weights_memory
+    cdef nn_block batch_memory
     cdef char *x_rows
     cdef char *y_rows
     cdef char *first_step           # η times the gradient of the first layer's logits
@@ -116,7 +124,7 @@ cdef class Program:
     cdef char *rest
     cdef double *losses
     cdef nn_small_layer *small      # the layers as sgd_small.h wants them, or NULL where the network does not fit
-    cdef char *small_memory
+    cdef nn_block small_memory
     cdef char *small_x              # a block of samples, where the data cannot be read in place
     cdef char *small_y
     cdef int64_t *ordinals          # 0, 1, 2, ...: their places in the block
@@ -169,9 +177,9 @@ cdef class Program:
     def __dealloc__(self):
         free(self.stages)
         free(self.small)
-        free(self.small_memory)
-        free(self.weights_memory)
-        free(self.batch_memory)
+        nn_give(self.small_memory)
+        nn_give(self.weights_memory)
+        nn_give(self.batch_memory)
 
     # -------------------------------------------------------------------------------------------- memory
 
@@ -181,13 +189,13 @@ cdef class Program:
         self.memory_used += (bytes_ + 63) // 64 * 64
         return base + at if base != NULL else NULL
 
-    cdef char *_block(self, char **memory) except NULL:
-        """A zeroed block for what _carve has counted, on a cache line's boundary; counting starts anew."""
-        memory[0] = <char *>calloc(self.memory_used + 64, 1)
-        if memory[0] == NULL:
+    cdef char *_block(self, nn_block *block) except NULL:
+        """Zeroed memory for what _carve has counted, on a cache line's boundary; counting starts anew."""
+        block[0] = nn_take(self.memory_used + 64)
+        if block.memory == NULL:
             raise MemoryError(f"the network program needs {self.memory_used} bytes")
         self.memory_used = 0
-        return memory[0] + (64 - <size_t>memory[0] % 64) % 64
+        return block.memory + (64 - <size_t>block.memory % 64) % 64
 
     cdef void _lay_out_weights(self, char *base):
         cdef Py_ssize_t i
@@ -248,8 +256,8 @@ cdef class Program:
         """Room for batches of this size."""
         if batch <= self.capacity:
             return 0
-        free(self.batch_memory)
-        self.batch_memory = NULL
+        nn_give(self.batch_memory)
+        self.batch_memory.memory = NULL
         self.capacity = 0
         self.memory_used = 0
         self._lay_out_batch(NULL, batch)
@@ -430,13 +438,18 @@ cdef class Program:
         nn_convert(room, 0, self.type_number == cnp.NPY_DOUBLE, 1, source.features, at, 0, source.feature_stride, source.type)
         return room
 
-    cdef void _gather(self, const Source *source, const int64_t *indices, Py_ssize_t count, char *rows) noexcept nogil:
+    cdef bint _gather(self, const Source *source, const int64_t *indices, Py_ssize_t count, char *rows, bint look=False) noexcept nogil:
+        """Samples as rows of the network's type. False when one of them is not finite, if it is to be looked at."""
         cdef Py_ssize_t i, row = source.features * self.itemsize
         cdef const char *at
+        cdef bint finite = True
         for i in range(count):
             at = self._sample(source, indices[i], rows + i * row)
-            if at != rows + i * row:
+            if look:
+                finite = self.k.copy_finite(source.features, at, rows + i * row) and finite
+            elif at != rows + i * row:
                 memcpy(rows + i * row, at, row)
+        return finite
 
     # -------------------------------------------------------------------------------------------- passes
 
@@ -784,12 +797,9 @@ cdef class Program:
         batch.work = self.work + thread * self.work_bytes
         batch.x = self.x_rows + low * self.inputs * self.itemsize
         batch.y = self.y_rows + low * self.outputs * self.itemsize
-        self._gather(step.x_source, step.indices + low, batch.size, <char *>batch.x)
-        self._gather(step.y_source, step.indices + low, batch.size, <char *>batch.y)
-        if step.look_at_data:
-            finite = (self.k.all_finite(batch.size * self.inputs, batch.x) and self.k.all_finite(batch.size * self.outputs, batch.y))
-            if not finite:
-                return DATA
+        finite = self._gather(step.x_source, step.indices + low, batch.size, <char *>batch.x, step.look_at_data)
+        if not (self._gather(step.y_source, step.indices + low, batch.size, <char *>batch.y, step.look_at_data) and finite):
+            return DATA
         self._forward(&batch, True)
         if not self._output_gradient(&batch, True):
             return LOSS
@@ -1055,8 +1065,8 @@ cdef extern from *:
 
 
 cdef Py_ssize_t next_chunk(Py_ssize_t steps, double seconds) noexcept:
-    """Steps that should take about CHUNK_SECONDS, growing at most eightfold at a time."""
-    cdef double wanted = 8.0 * steps
+    """Steps that should take about CHUNK_SECONDS, growing at most sixteenfold at a time."""
+    cdef double wanted = 16.0 * steps
     if seconds > 0 and steps * CHUNK_SECONDS / seconds < wanted:
         wanted = steps * CHUNK_SECONDS / seconds
     return max(1, min(<Py_ssize_t>wanted, 1 << 20))
