@@ -66,6 +66,18 @@ static int FN(all_finite)(nn_index n, const void *x_) {
     return FN(sum_all)(bad)[0] == 0;
 }
 
+static double FN(largest)(nn_index n, const void *x_) {
+    const real *x = x_;
+    const I sign = (I)FN(set)((real)-0.0);
+    V bad = {0}, most = {0};
+    for (nn_index i = 0; i < n; i += LANES) {
+        V xi = n - i < LANES ? FN(load_part)(x + i, n - i) : FN(load)(x + i);
+        bad += xi * 0;
+        most = FN(max)(most, (V)((I)xi & ~sign));
+    }
+    return FN(sum_all)(bad)[0] == 0 ? (double)FN(max_all)(most)[0] : (double)INFINITY;
+}
+
 static int FN(copy_finite)(nn_index n, const void *x_, void *out_) {
     const real *x = x_;
     real *out = out_;
@@ -476,7 +488,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
     .sigmoid_nll = FN(sigmoid_nll), .nll_terms = FN(nll_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),
-    .sum_columns = FN(sum_columns), .transpose = FN(transpose), .all_finite = FN(all_finite), .copy_finite = FN(copy_finite),
+    .sum_columns = FN(sum_columns), .transpose = FN(transpose), .all_finite = FN(all_finite), .copy_finite = FN(copy_finite), .largest = FN(largest),
 #if WIDTH == 16
     .sgd_small = {FN(sgd_small)}, .predict_small = {FN(predict_small)},
 #elif WIDTH == 32

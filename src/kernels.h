@@ -123,6 +123,8 @@ typedef struct {
     void (*predict_small[3])(const nn_small_layer *layers, nn_index count, const void *x, void *out);
     /* 1 when all are finite */
     int (*all_finite)(nn_index n, const void *x);
+    /* max |x|, infinity where one is not finite */
+    double (*largest)(nn_index n, const void *x);
     /* out <- x, which it may be; 1 when all are finite */
     int (*copy_finite)(nn_index n, const void *x, void *out);
 } nn_kernels;

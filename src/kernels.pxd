@@ -94,6 +94,7 @@ cdef extern from "kernels.h" nogil:
         int (*sgd_small[3])(const nn_small *) noexcept nogil
         void (*predict_small[3])(const nn_small_layer *, nn_index, const void *, void *) noexcept nogil
         int (*all_finite)(nn_index, const void *) noexcept nogil
+        double (*largest)(nn_index, const void *) noexcept nogil
         int (*copy_finite)(nn_index, const void *, void *) noexcept nogil
 
     const char *nn_level_name(int)

@@ -11,6 +11,10 @@
 # - No kernel knows about stages; no stage knows about data types: pointers are bytes, and the table of leaf kernels is that of
 #   the network's type.
 
+# From so many bytes on, weights are used where they are instead of copied at each look at signals; from four times as many where each
+# sample is a step, which the copies' alignment makes faster (measured with 784-2048-10, 2000-3000-500-10, 1024-4096-4096-1000).
+cdef Py_ssize_t IN_PLACE_BYTES = 1 << 22
+cdef double FLOAT_LIMIT = 8e37, DOUBLE_LIMIT = 4e307  # below the largest numbers of the types by more than a step's rounding
 cdef double CHUNK_SECONDS = 0.04
 cdef double FIRST_FLOPS = 2e8       # a first chunk of a millisecond, on slow processors of a tenth of a second
 # Where a helper's processor does something else, the end of a parallel region waits milliseconds for it: regions must be worth it.
@@ -83,6 +87,7 @@ cdef enum Found:
     LOSS = 1
     WEIGHTS = 2
     DATA = 4
+    UNSURE = 8             # whether the weights stay finite must be seen
 
 
 cdef struct Source:
@@ -108,7 +113,7 @@ cdef class Program:
     cdef char *first_step           # η times the gradient of the first layer's logits
     cdef int32_t *rows              # places of the sample's inputs that are not zero
     cdef Py_ssize_t listed
-    cdef bint skips_zeros, blocks
+    cdef bint lists, skips_zeros, blocks
     cdef char *block_x              # sgd_block.h: samples as rows, and as columns for this block and the one before,
     cdef char *block_next
     cdef char *block_old
@@ -130,6 +135,7 @@ cdef class Program:
     cdef int64_t *ordinals          # 0, 1, 2, ...: their places in the block
     cdef Py_ssize_t small_lanes, work_bytes
     cdef int threads, found
+    cdef double weight_bound        # of |w| over all weights, where they are trained in the user's memory
     cdef nn_team team
     cdef Step step
     cdef int small_width            # index of the vector width among 16, 32, 64 bytes
@@ -665,7 +671,7 @@ cdef class Program:
         cdef Py_ssize_t t = 0, at, bad = 0
         cdef const char *sample
         self.block_waits = False
-        self.skips_zeros = not self.in_user_memory and self._weights_finite()  # 0 times an infinite weight is NaN, and would be missed
+        self.skips_zeros = self.lists and self._weights_finite()  # 0 times an infinite weight is NaN, and would be missed
         while t < steps:
             # blocks begin at multiples of their length, and so do chunks: the bits must not depend on where the clock ends a chunk
             if (self.blocks and t % NN_BLOCK_STEPS == 0 and steps - t >= NN_BLOCK_STEPS and self._open_block(x, draws + t)):
@@ -724,7 +730,8 @@ cdef class Program:
     cdef Py_ssize_t _run_batches(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
                                  const double *rates, bint mean, bint look_at_data, bint look_at_weights, double *total) noexcept nogil:
         """Steps of up to `size` samples each. Returns the first step (from 1) at which something is not finite, after undoing nothing,
-        else 0: the loss, with look_at_data the samples, with look_at_weights the updated weights; self.found tells which."""
+        else 0: the loss, with look_at_data the samples, with look_at_weights the updated weights; self.found tells which. In the user's
+        memory without look_at_weights, a step that might leave a weight that is not finite is not taken."""
         cdef Py_ssize_t at = 0, t = 0, r
         cdef Step *step = &self.step
         cdef Batch batch
@@ -741,6 +748,12 @@ cdef class Program:
             self._run_shares(step)
             if self.found != NOTHING:
                 return t
+            if self.in_user_memory and not look_at_weights:
+                if batch.size > 1:
+                    self.weight_bound += self._largest_step(&batch, step.eta)
+                if batch.size == 1 or not self.weight_bound < (FLOAT_LIMIT if self.type_number == cnp.NPY_FLOAT else DOUBLE_LIMIT):
+                    self.found = UNSURE
+                    return t
             for r in range(batch.size):
                 total[0] += self.losses[r]
             if batch.size == 1:
@@ -807,14 +820,43 @@ cdef class Program:
             self._backward(&batch)
         return NOTHING
 
-    cdef bint _weights_finite(self) noexcept nogil:
+    cdef double _largest_weight(self) noexcept nogil:
+        """max |w| over all weights in use; infinity where one is not finite."""
         cdef Py_ssize_t i
         cdef Stage *s
+        cdef double most = 0
         for i in range(self.count):
             s = &self.stages[i]
-            if s.linear and not (self.k.all_finite(s.inputs * s.width, s.own_w) and self.k.all_finite(s.outputs, s.own_w0)):
-                return False
-        return True
+            if s.linear:
+                most = fmax(most, fmax(self._largest(s.inputs, s.w_width, s.w, s.w_row), self._largest(1, s.w_width, s.w0, 0)))
+        return most
+
+    cdef double _largest(self, Py_ssize_t m, Py_ssize_t n, const char *x, Py_ssize_t x_row) noexcept nogil:
+        """max |x| over a matrix; infinity where an entry is not finite."""
+        cdef Py_ssize_t i
+        cdef double most = 0
+        if x_row == n:
+            m, n = 1, m * n
+        for i in range(m):
+            most = fmax(most, self.k.largest(n, x + i * x_row * self.itemsize))
+        return most
+
+    cdef bint _weights_finite(self) noexcept nogil:
+        return isfinite(self._largest_weight())
+
+    cdef double _largest_step(self, const Batch *batch, double eta) noexcept nogil:
+        """A bound of what a step adds to any weight: eta batch max |a| max |dL/dz|."""
+        cdef Py_ssize_t i, x_row = batch.x_row, inputs = self.inputs
+        cdef Stage *s
+        cdef const char *x = batch.x
+        cdef double most = 0
+        for i in range(self.count):
+            s = &self.stages[i]
+            if s.linear:
+                most = fmax(most, fmax(1, self._largest(batch.size, inputs, x, x_row))
+                            * self._largest(batch.size, s.outputs, s.grad, s.width))
+            x, x_row, inputs = s.a, s.width, s.outputs
+        return fabs(eta) * batch.size * most
 
     def sgd(self, X, Y, iters, rate, on_nonfinite):
         """`iters` steps of stochastic gradient descent, each on one sample drawn by np.random.randint(N).
@@ -831,7 +873,8 @@ cdef class Program:
         n = X.shape[1]
         randint = np.random.randint
         self._reserve(1)
-        self.in_user_memory = user_rate
+        self.in_user_memory = user_rate or self.weights * self.itemsize >= 4 * IN_PLACE_BYTES
+        self.lists = not user_rate
         self.blocks = self.stages[0].linear and not user_rate and self.weights <= BLOCK_WEIGHTS
         least = NN_BLOCK_STEPS if self.blocks else 1
         chunk = least
@@ -879,6 +922,30 @@ cdef class Program:
                 linear.W[...], linear.W0[...] = W, W0
             raise
 
+    cdef void _look_through(self, const Source *x, const Source *y, const int64_t *indices, Py_ssize_t count, Py_ssize_t size) noexcept:
+        """Look at all samples; self.found is DATA where one is not finite."""
+        cdef Py_ssize_t at = 0, here
+        self.found = NOTHING
+        while at < count:
+            here = min(size, count - at)
+            if not self._gather(x, indices + at, here, self.x_rows, True) or not self._gather(y, indices + at, here, self.y_rows, True):
+                self.found = DATA
+            at += here
+
+    cdef bint _sure_step(self, const Source *x, const Source *y, const int64_t *indices, Py_ssize_t size, double rate, bint mean,
+                         double *total) except -1:
+        """A step in the user's memory that is undone where it leaves a weight that is not finite. False: it was."""
+        cdef list kept = [(W, W.copy(), W0, W0.copy()) for W, W0 in self.arrays]
+        cdef Py_ssize_t bad
+        self._bind(True)
+        bad = self._run_batches(x, y, indices, size, size, &rate, mean, False, True, total)
+        self._sync()
+        if bad:
+            for W, W_before, W0, W0_before in kept:
+                W[...], W0[...] = W_before, W0_before
+        self.weight_bound = -1
+        return bad == 0
+
     def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, look_at_data=False):
         """One pass over the sample indices `order` in batches; returns the loss summed over all samples, each before its update.
 
@@ -892,13 +959,21 @@ cdef class Program:
         cdef double total = 0, chunk_total, seconds
         cdef const int64_t *indices
         cdef bint user_rate = callable(rate) and not hasattr(rate, "values"), averaged = mean, look = look_at_data
+        cdef bint in_place
         order = np.ascontiguousarray(order, dtype=np.int64)
         indices = <const int64_t *>cnp.PyArray_DATA(order)
         size = min(size, max(count, 1))
         self._use_threads(threads_for(size, 6.0 * size * self.weights))
         self._reserve(size)
-        self.in_user_memory = False
+        # The copies that small weights are trained on also serve to go back to; of large ones they cost too much.
+        self.in_user_memory = in_place = size > 1 and self.weights * self.itemsize >= IN_PLACE_BYTES
+        self.weight_bound = -1
         chunk = max(1, <Py_ssize_t>(FIRST_FLOPS / (6.0 * size * max(self.weights, 1))))
+        if look and in_place:
+            self._look_through(&x, &y, indices, count, size)
+            if self.found:
+                self._refuse_data(X, Y, [])
+            look = False
         start = [(linear.W.copy(), linear.W0.copy()) for linear in self.linears] if look else []
         while at < count:
             steps = min(1 if user_rate else chunk, (count - at + size - 1) // size)
@@ -906,15 +981,23 @@ cdef class Program:
             rates = step_sizes(rate, t + 1, steps)
             self._bind(True)
             chunk_total = total  # one running sum, so that it does not depend on where the clock ends a chunk
+            if in_place and (user_rate or self.weight_bound < 0):
+                self.weight_bound = self._largest_weight()
             seconds = now()
             with nogil:
                 bad = self._run_chunk(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, look, &chunk_total)
-                if bad == 0 and not self._weights_finite():
+                if bad == 0 and not in_place and not self._weights_finite():
                     bad = steps
             seconds = now() - seconds
             if bad and look:
                 self._refuse_data(X, Y, start)
-            if bad:
+            if bad and in_place:
+                self._sync()
+                at, t = at + (bad - 1) * size, t + bad - 1
+                here, steps = min(size, count - at), 1
+                if self.found == LOSS or not self._sure_step(&x, &y, indices + at, here, rates[bad - 1], averaged, &chunk_total):
+                    raise diverged(t + 1)
+            elif bad:
                 # the user's arrays still hold the weights of the chunk's start: run again to find the step, then up to it
                 self._bind(True)
                 bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, False, True,
@@ -923,8 +1006,7 @@ cdef class Program:
                 self._run_batches(&x, &y, indices + at, (bad - 1) * size, size, <double *>cnp.PyArray_DATA(rates), averaged, False, False,
                                   &chunk_total)
                 self._sync()
-                raise FloatingPointError(f"training diverged at step {t + bad}: the loss or a weight is no longer finite; the weights are "
-                                         f"those after step {t + bad - 1}; a smaller lrate may help")
+                raise diverged(t + bad)
             self._sync()
             total = chunk_total
             at += here
@@ -959,7 +1041,7 @@ cdef class Program:
         self._use_threads(threads_for(n // RUN_BLOCK * ROWS_A_THREAD, 2.0 * n * self.weights))
         self._reserve(max(1, min(n, RUN_BLOCK * self.threads)))
         if not self.frozen:
-            self.in_user_memory = False
+            self.in_user_memory = self.weights * self.itemsize >= IN_PLACE_BYTES
             self._bind(False)
         while at < n:
             blocks = min((n - at + RUN_BLOCK - 1) // RUN_BLOCK, 8 * self.threads)
@@ -1050,6 +1132,11 @@ cdef cnp.ndarray step_sizes(object rate, Py_ssize_t first, Py_ssize_t count):
     if callable(rate):
         return np.array([rate(first + i) for i in range(count)], dtype=np.float64)
     return np.full(count, rate, dtype=np.float64)
+
+
+cdef object diverged(Py_ssize_t t):
+    return FloatingPointError(f"training diverged at step {t}: the loss or a weight is no longer finite; the weights are those after "
+                              f"step {t - 1}; a smaller lrate may help")
 
 
 cdef extern from *:
