@@ -152,7 +152,7 @@ static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, FN(softmax_su
 
 /* One sample, classes contiguous, in vectors along the classes. */
 static INLINE void FN(softmax_row)(const int with_y, nn_index n, const real *z, const real *y, real *p, real *grad, real *gap, real *weight,
-                                   real *rest_) {
+                                   real *rest_, const nn_softmax *ahead) {
     const nn_index whole = n / LANES * LANES, part = n - whole;
     const I used = FN(first)(part);
     V top = FN(set)(-(real)INFINITY);
@@ -160,8 +160,14 @@ static INLINE void FN(softmax_row)(const int with_y, nn_index n, const real *z, 
     for (nn_index i = 0; i < whole; i += LANES) top = FN(max)(top, FN(load)(z + i));
     if (part) top = FN(max)(top, FN(select)(used, FN(load_part)(z + whole, part), top));
     top = FN(max_all)(top);
-    for (nn_index i = 0; i < whole; i += LANES)
+    for (nn_index i = 0; i < whole; i += LANES) {
+        if (ahead) { /* the next sample comes into the cache while this one's exponentials are computed */
+            __builtin_prefetch(z + ahead->z_sample + i, 0, 2);
+            if (with_y) __builtin_prefetch(y + ahead->y_sample + i, 0, 2);
+            __builtin_prefetch(p + ahead->p_sample + i, 1, 2);
+        }
         FN(store)(p + i, FN(softmax_add)(FN(load)(z + i), top, with_y ? FN(load)(y + i) : top, with_y, &sums));
+    }
     if (part) {
         V tail = with_y ? FN(load_part)(y + whole, part) : top;
         FN(store_part)(p + whole, FN(softmax_add)(FN(select)(used, FN(load_part)(z + whole, part), top), top, tail, with_y, &last), part);
@@ -242,44 +248,74 @@ static void FN(softmax_strips)(const nn_softmax *s) {
     }
 }
 
-/* Few classes, contiguous: blocks of samples are transposed there and back, which costs less than sums across lanes. */
-enum { FN(BLOCK) = 4 * LANES };
-
-static void FN(softmax_blocks)(const nn_softmax *s) {
-    real z[LANES * FN(BLOCK)], y[LANES * FN(BLOCK)], p[LANES * FN(BLOCK)], grad[LANES * FN(BLOCK)];
-    nn_softmax block = *s;
-    block.z = z, block.p = p, block.grad = s->grad == s->p ? p : grad;
-    block.y = s->y ? y : NULL;
-    block.z_class = block.y_class = block.p_class = block.grad_class = FN(BLOCK);
-    for (nn_index j = 0; j < s->batch; j += FN(BLOCK)) {
-        block.batch = s->batch - j < FN(BLOCK) ? s->batch - j : FN(BLOCK);
-        FN(transpose)(block.batch, s->classes, (const real *)s->z + j * s->z_sample, s->z_sample, z, FN(BLOCK));
-        if (s->y) {
-            FN(transpose)(block.batch, s->classes, (const real *)s->y + j * s->y_sample, s->y_sample, y, FN(BLOCK));
-            block.gap = (real *)s->gap + j, block.weight = (real *)s->weight + j, block.rest = (real *)s->rest + j;
+/* Few classes: LANES samples at a time stay in registers, classes that are contiguous transposed there and back, which costs less than
+ * sums across lanes. The arithmetic and its order are those of the strips. */
+static INLINE void FN(softmax_few)(const int with_y, const nn_softmax *s) {
+    const int classes = (int)s->classes;
+#define EACH UNROLLED for (int c = 0; c < LANES; c++) if (c < classes)
+#define ROWS UNROLLED for (int r = 0; r < LANES; r++)
+#define FETCH(v, at, sample, class) do {                                                                              \
+        if (s->classes_contiguous) {                                                                                  \
+            if (samples == LANES) ROWS v[r] = FN(load_part)((at) + (j + r) * (sample), classes);                      \
+            else ROWS v[r] = FN(load_part)((at) + (r < samples ? j + r : j) * (sample), r < samples ? classes : 0);   \
+            FN(transpose_square)(v);                                                                                  \
+        } else if (samples == LANES) {                                                                                \
+            EACH v[c] = FN(load)((at) + c * (class) + j);                                                             \
+        } else {                                                                                                      \
+            EACH v[c] = FN(load_part)((at) + c * (class) + j, samples);                                               \
+        }                                                                                                             \
+    } while (0)
+#define PUT(v, at, sample, class) do {                                                                                \
+        if (s->classes_contiguous) {                                                                                  \
+            FN(transpose_square)(v);                                                                                  \
+            ROWS if (r < samples) FN(store_part)((at) + (j + r) * (sample), v[r], classes);                           \
+        } else {                                                                                                      \
+            EACH FN(store_part)((at) + c * (class) + j, v[c], samples);                                               \
+        }                                                                                                             \
+    } while (0)
+    for (nn_index j = 0; j < s->batch; j += LANES) {
+        const nn_index samples = s->batch - j < LANES ? s->batch - j : LANES;
+        V p[LANES], y[LANES], top = FN(set)(-(real)INFINITY);
+        FN(softmax_sums) sums = {{0}, {0}, {0}, {0}};
+        ROWS p[r] = y[r] = (V){0};
+        FETCH(p, (const real *)s->z, s->z_sample, s->z_class);
+        if (with_y) FETCH(y, (const real *)s->y, s->y_sample, s->y_class);
+        EACH top = FN(max)(top, p[c]);
+        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, &sums);
+        V rest = sums.others + (sums.ties - 1), scale = 1 / (rest + 1);
+        EACH p[c] *= scale;
+        if (with_y) {
+            FN(store_part)((real *)s->gap + j, sums.gap, samples);
+            FN(store_part)((real *)s->weight + j, sums.weight, samples);
+            FN(store_part)((real *)s->rest + j, rest, samples);
+            EACH y[c] = p[c] - y[c];
         }
-        FN(softmax_strips)(&block);
-        FN(transpose)(s->classes, block.batch, p, FN(BLOCK), (real *)s->p + j * s->p_sample, s->p_sample);
-        if (s->y && s->grad != s->p)
-            FN(transpose)(s->classes, block.batch, grad, FN(BLOCK), (real *)s->grad + j * s->grad_sample, s->grad_sample);
+        if (!with_y || s->grad != s->p) PUT(p, (real *)s->p, s->p_sample, s->p_class);
+        if (with_y) PUT(y, (real *)s->grad, s->grad_sample, s->grad_class);
     }
+#undef EACH
+#undef ROWS
+#undef FETCH
+#undef PUT
 }
 
 static void FN(softmax)(const nn_softmax *s) {
+    if (s->classes <= LANES && (s->batch > 4 || !s->classes_contiguous)) {
+        if (s->y) FN(softmax_few)(1, s);
+        else FN(softmax_few)(0, s);
+        return;
+    }
     if (!s->classes_contiguous) {
         FN(softmax_strips)(s);
         return;
     }
-    if (s->classes <= LANES && s->batch > 4) {
-        FN(softmax_blocks)(s);
-        return;
-    }
     for (nn_index j = 0; j < s->batch; j++) {
         const real *z = (const real *)s->z + j * s->z_sample;
+        const nn_softmax *ahead = s->classes >= 256 && s->classes <= 8192 && j + 1 < s->batch ? s : NULL;
         real *p = (real *)s->p + j * s->p_sample;
         if (s->y) FN(softmax_row)(1, s->classes, z, (const real *)s->y + j * s->y_sample, p, (real *)s->grad + j * s->grad_sample,
-                                  (real *)s->gap + j, (real *)s->weight + j, (real *)s->rest + j);
-        else FN(softmax_row)(0, s->classes, z, NULL, p, NULL, NULL, NULL, NULL);
+                                  (real *)s->gap + j, (real *)s->weight + j, (real *)s->rest + j, ahead);
+        else FN(softmax_row)(0, s->classes, z, NULL, p, NULL, NULL, NULL, NULL, ahead);
     }
 }
 
@@ -465,18 +501,6 @@ static void FN(sum_rows)(nn_index m, nn_index n, const void *x_, nn_index x_row,
     }
 }
 
-static void FN(sum_columns)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_) {
-    const real *x = x_;
-    real *out = out_;
-    for (nn_index i = 0; i < m; i++) {
-        V s = {0};
-        nn_index j = 0;
-        for (; j + LANES <= n; j += LANES) s += FN(load)(x + i * x_row + j);
-        if (j < n) s += FN(load_part)(x + i * x_row + j, n - j);
-        out[i] = FN(sum_all)(s)[0];
-    }
-}
-
 #define TABLE_(level, type) nn_table_##level##_##type
 #define TABLE(level, type) TABLE_(level, type)
 const nn_kernels TABLE(LEVEL, real) = {
@@ -488,7 +512,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
     .sigmoid_nll = FN(sigmoid_nll), .nll_terms = FN(nll_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),
-    .sum_columns = FN(sum_columns), .transpose = FN(transpose), .all_finite = FN(all_finite), .copy_finite = FN(copy_finite), .largest = FN(largest),
+    .transpose = FN(transpose), .all_finite = FN(all_finite), .copy_finite = FN(copy_finite), .largest = FN(largest),
 #if WIDTH == 16
     .sgd_small = {FN(sgd_small)}, .predict_small = {FN(predict_small)},
 #elif WIDTH == 32

@@ -112,9 +112,8 @@ typedef struct {
     /* element by element from probabilities: terms <- -y log p; binary: -(y log p + (1 - y) log(1 - p)); 0 log 0 = 0 */
     void (*nll_terms)(nn_index n, const void *p, const void *y, void *terms, int binary);
     void (*apply)(nn_index n, const void *x, void *y, int function); /* NN_EXP, NN_LOG, NN_LOG1P: for tests */
-    /* out (n) <- sums over the rows of x (m, n) when down, else out (m) <- sums over the columns */
+    /* out (n) <- sums over the rows of x (m, n) */
     void (*sum_rows)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out);
-    void (*sum_columns)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out);
     /* out (n, m) <- transpose of x (m, n) */
     void (*transpose)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out, nn_index out_row);
     /* By vectors of 16, 32, 64 bytes, NULL where the level has none so wide. Returns 0 when a logit was not finite. */

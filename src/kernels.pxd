@@ -89,7 +89,6 @@ cdef extern from "kernels.h" nogil:
         void (*nll_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*apply)(nn_index, const void *, void *, int) noexcept nogil
         void (*sum_rows)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
-        void (*sum_columns)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
         void (*transpose)(nn_index, nn_index, const void *, nn_index, void *, nn_index) noexcept nogil
         int (*sgd_small[3])(const nn_small *) noexcept nogil
         void (*predict_small[3])(const nn_small_layer *, nn_index, const void *, void *) noexcept nogil
