@@ -107,7 +107,7 @@ class Sequential:
             m.sgd_step(lrate)
 
     def print_accuracy(self, it, X, Y, cur_loss, every=250):
-        if it % every == 1:
+        if it % every == 1 and hasattr(self.modules[-1], "class_fun"):
             cf = self.modules[-1].class_fun
             print("Iteration =", it, "\tAcc =", np.mean(cf(self.forward(X)) == cf(Y)), "\tLoss =", cur_loss, flush=True)
 

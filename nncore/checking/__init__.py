@@ -55,8 +55,8 @@ def check(module_or_net, inputs=None):
     if networks.is_network(thing):
         return Report(networks.check(thing, inputs))
     if not modules.has_methods(thing):
-        raise TypeError("module_or_net must be a network (with modules and loss), or a module or loss with forward and backward, or a class "
-                        f"of them, got {thing.__name__ if is_class else type(thing).__name__}")
+        raise TypeError("module_or_net must be a network (with modules and loss), or a module or loss with forward and backward, or a "
+                        f"class of them, got {thing.__name__ if is_class else type(thing).__name__}")
     if is_class:
         return Report([_check_class(thing, inputs)])
     with untouched(thing):

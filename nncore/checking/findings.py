@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 
-from nncore import _checks
 from nncore.checking.mistakes import WANTED, likely_cause, same
 from nncore.checking.trials import location
 
@@ -162,7 +161,8 @@ def _comparable(g, w):
 
 
 SETTER = {"backward": "forward", "sgd_step": "backward", "step": "backward"}
-TAKES = {"forward": "(self, A)", "backward": "(self, dLdZ)", "sgd_step": "(self, lrate)", "step": "(self, lrate)", "class_fun": "(self, Ypred)"}
+TAKES = {"forward": "(self, A)", "backward": "(self, dLdZ)", "sgd_step": "(self, lrate)", "step": "(self, lrate)",
+         "class_fun": "(self, Ypred)"}
 LINEAR = {"forward": "wrong transpose, or a missing one: W.T @ A is (n, m) times (m, b), and W0 is (n, 1)",
           "backward": "wrong transpose, or a missing one: dLdA = W @ dLdZ is (m, n) times (n, b); dLdW = A @ dLdZ.T is (m, b) times (b, n)",
           "sgd_step": "a gradient does not have the shape of its weight", "step": "a gradient does not have the shape of its weight"}

@@ -359,8 +359,8 @@ def _softmax_extras(result, module):
         with untouched(module):
             A, failure = call(module.forward, np.array([[1000.0], [-1000.0], [0.0]]))
         if failure or not np.isfinite(np.asarray(A, dtype=np.float64)).all():
-            result.remarks.append("unstable softmax: np.exp overflows for logits above 709, and then every weight becomes NaN; subtract the "
-                                  "largest entry of each column first, np.exp(Z - np.max(Z, axis=0))")
+            result.remarks.append("unstable softmax: np.exp overflows for logits above 709, and then every weight becomes NaN; subtract "
+                                  "the largest entry of each column first, np.exp(Z - np.max(Z, axis=0))")
     if callable(getattr(module, "class_fun", None)):
         _class_fun(result, module)
 
@@ -381,8 +381,8 @@ def _class_fun(result, module):
     wanted = [np.argmax(p.Ypred, axis=0) for p in probes]
     where, formula = location(module.class_fun), WANTED["SoftMax.class_fun"]
     if all(isinstance(g, (list, tuple)) for g in given) and all(same(g, w, 0) for g, w in zip(given, wanted, strict=True)):
-        result.faults.append(Fault("class_fun", f"gives a {type(given[0]).__name__}, must give an array", "== compares lists as a whole, so "
-                                   "that every accuracy is 0 or 1", formula, where))
+        result.faults.append(Fault("class_fun", f"gives a {type(given[0]).__name__}, must give an array", "== compares lists as a whole, "
+                                   "so that every accuracy is 0 or 1", formula, where))
         return
     fault = judge("class_fun", "SoftMax.class_fun", given, wanted, probes, module.class_fun)
     if fault and all(isinstance(g, np.ndarray) and same(g.ravel(), w, 0) for g, w in zip(given, wanted, strict=True)):

@@ -11,9 +11,9 @@ from nncore.checking import losses, modules
 from nncore.checking.findings import Fault, Result, raised
 from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
-from nncore.checking.trials import attributes, call, copied, location, required, seeded
+from nncore.checking.trials import attributes, call, location, required, seeded
 
-__all__ = ["check", "check_class", "is_network", "is_network_class"]
+__all__ = ["check", "check_class", "flattened", "is_network", "is_network_class"]
 
 RATE = 0.0625
 SEEDS = 6  # single steps of sgd whose draw is found out
@@ -51,7 +51,7 @@ def check_class(cls):
 
 def check(net, inputs):
     """[Result] of all parts of a network, in order."""
-    chain = list(_flattened(net.modules, "modules"))
+    chain = list(flattened(net.modules))
     if not chain:
         raise ValueError("modules must hold at least one module, got none")
     for place, module in chain:
@@ -77,11 +77,11 @@ def check(net, inputs):
     return results
 
 
-def _flattened(chain, place):
+def flattened(chain, place="modules"):
     """(place, module) of all modules, those of a network within the network too."""
     for i, module in enumerate(chain):
         if is_network(module):
-            yield from _flattened(module.modules, f"{place}[{i}].modules")
+            yield from flattened(module.modules, f"{place}[{i}].modules")
         else:
             yield f"{place}[{i}]", module
 
@@ -89,20 +89,24 @@ def _flattened(chain, place):
 def _first_features(chain):
     """The number of inputs of the first module that tells it; those before it keep the number."""
     for _, module in chain:
-        if any(isinstance(v, np.ndarray) and v.ndim == 2 for v in attributes(module).values()) or isinstance(getattr(module, "m", None), int):
+        has_matrix = any(isinstance(v, np.ndarray) and v.ndim == 2 for v in attributes(module).values())
+        if has_matrix or isinstance(getattr(module, "m", None), int):
             return modules.features_of(module)
     return 4
 
 
 def _modules(chain, features, loss):
     """([Result], what is known of the last one) of the modules, each with as many inputs as the one before it has outputs."""
-    results, known = [], None
+    results, known, sure = [], None, True
     for i, (place, module) in enumerate(chain):
         faults, before = [], chain[i - 1][0] if i else "X"
         W = getattr(module, "W", None)
-        if features is not None and modules.role_by_name(module) == "Linear" and np.ndim(W) == 2 and features not in np.shape(W):
-            faults.append(Fault("W", f"takes {len(W)} inputs, but {before} gives {features}", f"the sizes do not fit: W must be ({features}, n)",
-                                shape=W.shape))
+        is_linear = modules.role_by_name(module) == "Linear" and np.ndim(W) == 2
+        if is_linear and not sure:
+            features, sure = None, True
+        elif is_linear and features not in np.shape(W):
+            faults.append(Fault("W", f"takes {len(W)} inputs, but {before} gives {features}",
+                                f"the sizes do not fit: W must be ({features}, n)", shape=W.shape))
             features = len(W)
         earlier = next((p for p, m in chain[:i] if m is module), None)
         result, known = modules.check(module, place, features, loss is not None and i == len(chain) - 1, True)
@@ -111,7 +115,9 @@ def _modules(chain, features, loss):
                                 f"place; make two, with {type(module).__name__}(...) twice"))
         result.faults[:0] = faults
         results.append(result)
-        features = known.outputs
+        features, sure = known.outputs, sure and known.outputs is not None
+        if features is None and is_linear:
+            features, sure = np.shape(W)[1], True
     return results, known
 
 
@@ -132,11 +138,12 @@ def _pair(results, last, loss, known):
 
 def _network_itself(result, net, chain, features, outputs):
     """Compare the network's methods with its modules' own, called one after the other."""
-    rng = np.random.default_rng(5)
-    N = 3
+    labels = np.arange(3) % max(2, outputs)
     work = SimpleNamespace(net=net, chain=[m for _, m in chain], places=[p for p, _ in chain], loss=getattr(net, "loss", None),
-                           X=rng.normal(size=(features, N)), Y=np.eye(outputs)[:, np.arange(N) % outputs])
+                           X=np.random.default_rng(5).normal(size=(features, 3)), Y=np.eye(max(2, outputs))[:outputs, labels])
     if callable(getattr(net, "forward", None)) and not _forward(result, work):
+        if result.ok:
+            result.unchecked = "its modules must run first"
         return
     if work.loss is None:
         return
@@ -144,7 +151,7 @@ def _network_itself(result, net, chain, features, outputs):
     stepping = next((name for name in NAMES if callable(getattr(net, name, None))), None)
     if callable(getattr(net, "backward", None)) and stepping and not _backward_and_step(result, work, stepping):
         return
-    if callable(getattr(net, "sgd", None)) and not type(net).__module__.startswith("nncore."):
+    if callable(getattr(net, "sgd", None)) and not type(net).__module__.startswith("nncore.") and not _is_random(work):
         _sgd(result, work)
 
 
@@ -167,6 +174,19 @@ def _forward(result, work):
         cause = "it returns its input: each module's output must go into the next one" if same(given, work.X) else ""
         result.faults.append(Fault("forward", "is not its modules' forward, one after the other", cause, where=location(work.net.forward)))
     return result.ok
+
+
+def _is_random(work):
+    """True where the outputs depend on the random generators, as with dropout."""
+    with untouched(work.net, *work.chain):
+        outputs = []
+        for seed in (0, 1):
+            A = work.X
+            seeded(seed)
+            for module in work.chain:
+                A, _ = call(module.forward, A.copy())
+            outputs.append(A)
+    return not same(*outputs, 0)
 
 
 def _forward_backward(work, X, Y, delta=None):
@@ -268,9 +288,9 @@ def _backward_and_step(result, work, stepping):
             fault = raised(work.net, stepping, failure)
             name, culprit = (failure.missing or ("", ""))[0], getattr(failure.error, "obj", None)
             if name in NAMES and culprit in work.chain:
-                fault.cause = (f"{type(culprit).__name__} has no {name}" + (", but step" if hasattr(culprit, "step") else "")
-                               + (", but sgd_step" if hasattr(culprit, "sgd_step") else "") + "; modules without weights need one that does "
-                               "nothing, as their base class may have")
+                other = NAMES[1 - NAMES.index(name)]
+                fault.cause = f"{type(culprit).__name__} has no {name}" + (f", but {other}: one name must serve in both" if hasattr(
+                    culprit, other) else "; modules without weights need one that does nothing, which a base class may give them")
             result.faults.append(fault)
             return False
         after = _weights(work)
@@ -286,12 +306,13 @@ def _backward_and_step(result, work, stepping):
         if all(mover in c for c, mover in zip(called, (work.movers[i] for i in left), strict=True)):
             cause = "the network's backward does not reach it"
         elif called[0]:
-            cause = (f"the network calls {called[0][0]}, which does nothing there; the update is called {mover}: give both one name, or let "
-                     f"one call the other")
+            cause = (f"the network calls {called[0][0]}, which does nothing there; the update is called {mover}: give both one name, or "
+                     f"let one call the other")
         result.faults.append(Fault(stepping, f"never trains {names}", cause, "for m in self.modules: m.sgd_step(lrate)", where))
     else:
         result.faults.append(Fault("backward or " + stepping, "does not do what the modules' own do, called one after the other",
-                                   "backward must go through the modules from the last to the first, each with what the one after it returned",
+                                   "backward must go through the modules from the last to the first, each with what the one after it "
+                                   "returned",
                                    "for m in self.modules[::-1]: delta = m.backward(delta)", location(work.net.backward)))
     return False
 
@@ -338,22 +359,26 @@ def _sgd(result, work):
             fault.cause = f"it makes {next(k for k, s in enumerate(steps) if k > 1 and _agree(single, s))} steps instead of one"
         result.faults.append(fault)
         return
-    three, _ = _trained(work, [0], 3)
+    three, failure = _trained(work, [0], 3)
+    if failure:
+        result.faults.append(raised(work.net, "sgd", failure, only=" with iters=3"))
+        return
     if not _agree(three, steps[3]):
         made = next((k for k, s in enumerate(steps) if _agree(three, s)), None)
-        fault.message = f"with iters=3 makes {made} step{'s' if made != 1 else ''}" if made is not None else "with iters=3 does not make three steps"
-        fault.cause = "a return or break inside the loop, or a loop that counts otherwise" if made is not None else ""
+        fault.message = "with iters=3 does not make three steps"
+        if made is not None:
+            fault.message = f"with iters=3 makes {made} step{'s' if made != 1 else ''}"
+            fault.cause = "a return or break inside the loop, or a loop that counts otherwise"
         result.faults.append(fault)
         return
     _draws(result, work, fault)
 
 
-def _trained(work, columns, iters, seed=0, X=None):
+def _trained(work, columns, iters, seed=0):
     """(arrays after net.sgd on those columns, Failure or None)."""
-    X = work.X if X is None else X
     with untouched(work.net, work.loss, *work.chain):
         seeded(seed)
-        _, failure = call(work.net.sgd, X[:, columns], work.Y[:, columns], iters, RATE)
+        _, failure = call(work.net.sgd, work.X[:, columns], work.Y[:, columns], iters, RATE)
         return (None, failure) if failure else (_weights(work), None)
 
 
@@ -362,6 +387,8 @@ def _draws(result, work, fault):
     N = work.X.shape[1]
     columns = [slice(i, i + 1) for i in range(N)]
     alone = [_by_hand(work, [(c, c)]) for c in columns]
+    if any(_agree(alone[i], alone[i - 1]) for i in range(N)):  # of units that are all off, say: the draws cannot be told
+        return
     drawn, expected = [], []
     for seed in range(SEEDS):
         given, failure = _trained(work, list(range(N)), 1, seed)
@@ -380,12 +407,13 @@ def _draws(result, work, fault):
         drawn.append(found)
         seeded(seed)
         expected.append(np.random.randint(N))
-    base, _ = _trained(work, list(range(N)), MANY)
     never = []
     for j in range(N):
-        X = work.X.copy()
-        X[:, j] += 1.0
-        if _agree(base, _trained(work, list(range(N)), MANY, X=X)[0]):
+        marked = SimpleNamespace(**vars(work))
+        marked.X = work.X.copy()
+        marked.X[:, j] = np.nan  # shows in the weights as soon as the sample is drawn
+        weights, failure = _trained(marked, list(range(N)), MANY)
+        if failure is None and all(np.isfinite(w).all() for w in weights.values()):
             never.append(j)
     if never:
         fault.message = f"never draws {'sample' if len(never) == 1 else 'samples'} {', '.join(map(str, never))} of 0, 1, 2 in {MANY} steps"

@@ -7,7 +7,7 @@ from nncore.checking.findings import Fault, judge, raised
 from nncore.checking.mistakes import same
 from nncore.checking.trials import attributes, call, copied, location, seeded
 
-__all__ = ["NAMES", "RATE", "check", "run", "working"]
+__all__ = ["NAMES", "RATE", "check", "run"]
 
 NAMES = ("sgd_step", "step")
 RATE = 0.125

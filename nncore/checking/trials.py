@@ -24,7 +24,7 @@ class Failure:
 
     def __init__(self, error):
         self.error = error
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((OWN, NUMPY))]
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((OWN, NUMPY, "<frozen"))]
         self.frame = frames[-1] if frames else None
         self.outside = not frames  # it happened in the call itself
         self.missing = self._missing()  # now, as the object will be put back
