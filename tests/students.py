@@ -199,6 +199,25 @@ class Layer:
         self.offset -= lrate * self.dLdoffset
 
 
+class LinearOfDictionaries(Module):
+    """Weights in a dictionary, gradients in another."""
+
+    def __init__(self, m, n):
+        self.p = {"W": np.random.normal(size=(m, n)), "b": np.zeros((n, 1))}
+
+    def forward(self, A):
+        self.A = A
+        return self.p["W"].T @ A + self.p["b"]
+
+    def backward(self, dLdZ):
+        self.g = {"W": self.A @ dLdZ.T, "b": dLdZ.sum(axis=1, keepdims=True)}
+        return self.p["W"] @ dLdZ
+
+    def sgd_step(self, lrate):
+        for k in self.p:
+            self.p[k] -= lrate * self.g[k]
+
+
 class Swish(Module):
     """No library module does this: finite differences alone judge it."""
 
@@ -315,8 +334,9 @@ class Hinge:
         return np.where(self.Y * self.Ypred < 1, -self.Y, 0)
 
 
-RIGHT = [Linear, Tanh, ReLU, Sigmoid, SoftMax, NLL, Sequential, LinearInPlace, LinearSumsInStep, LinearLoops, LinearMomentum, Layer, Swish,
-         LeakyReLU, Dropout, BatchNorm, SoftMaxDerivative, OutputSigmoid, BinaryNLL, Squared, MSE, Hinge, CrossEntropyOfOutputs]
+RIGHT = [Linear, Tanh, ReLU, Sigmoid, SoftMax, NLL, Sequential, LinearInPlace, LinearSumsInStep, LinearLoops, LinearMomentum, Layer,
+         LinearOfDictionaries, Swish, LeakyReLU,
+         Dropout, BatchNorm, SoftMaxDerivative, OutputSigmoid, BinaryNLL, Squared, MSE, Hinge, CrossEntropyOfOutputs]
 
 # ------------------------------------------------------------------------------------------------ wrong
 
@@ -857,6 +877,28 @@ class LayerAverages(Layer):
         super().backward(g)
         self.dLdoffset = g.mean(axis=1, keepdims=True)
         return self.weight.T @ g
+
+
+@wrong("sgd_step", "gradient is added", name="Linear")
+class LinearOfDictionariesAdds(LinearOfDictionaries):
+    def sgd_step(self, lrate):
+        for k in self.p:
+            self.p[k] += lrate * self.g[k]
+
+
+@wrong("sgd_step", "averaged", name="Linear")
+class LinearOfDictionariesAverages(LinearOfDictionaries):
+    def backward(self, dLdZ):
+        result = super().backward(dLdZ)
+        self.g["b"] = self.g["b"] / dLdZ.shape[1]
+        return result
+
+
+@wrong("forward", "samples as rows", name="Linear")
+class LinearRows(Linear):
+    def forward(self, A):
+        self.A = A
+        return A @ self.W + self.W0.T
 
 
 @wrong("backward")

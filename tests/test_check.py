@@ -262,6 +262,8 @@ WRONG = {  # place, what, words
     "changes its input": (lambda: network(Linear(2, 2), ZOO["ReLUInPlace"](), Linear(2, 2), SoftMax()), "modules[1]", "forward",
                           "writes into"),
     "same object": (lambda: network(Linear(2, 2), _tanh, Linear(2, 2), _tanh), "modules[3]", "it", "overwritten"),
+    "class": (lambda: network(Linear(2, 3), Tanh, Linear(3, 2), SoftMax()), "modules[1]", "it", "parentheses are missing: Tanh()"),
+    "class of the loss": (lambda: network(Linear(2, 2), SoftMax(), loss=NLL), "loss", "it", "parentheses are missing: NLL()"),
     "sizes": (lambda: network(Linear(2, 3), Tanh(), Linear(4, 2), SoftMax()), "modules[2]", "W", "sizes do not fit"),
     "first of two": (lambda: network(ZOO["LinearAdds"](2, 3), ZOO["TanhForgets"](), Linear(3, 2), SoftMax()), "modules[0]", "sgd_step",
                      "added"),

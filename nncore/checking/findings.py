@@ -175,14 +175,14 @@ def raised(thing, method, failure, role=None, only=""):
 
 def _why(thing, method, failure, role):
     error, missing = failure.error, failure.missing
+    if "NoneType" in str(error):
+        return "something is None: a return is missing, or a line is still to be written"
     if missing:
         name, meant = missing
         own = getattr(error, "obj", None) is thing
         if meant:
             return f"{'self.' if own else ''}{name} is not there, but {'self.' if own else ''}{meant} is: a misspelt name"
         return f"{SETTER.get(method, '__init__')} must keep it: self.{name} = ..." if own else ""
-    if isinstance(error, TypeError) and "NoneType" in str(error):
-        return "something is None: a return is missing, or a line is still to be written"
     if isinstance(error, TypeError) and "positional argument" in str(error) and failure.outside:
         return f"{method} must take {TAKES.get(method, '')}"
     if isinstance(error, ValueError) and "truth value" in str(error):

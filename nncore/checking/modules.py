@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 
 from nncore import reference
-from nncore._probe import untouched
+from nncore._probe import arrays, untouched
 from nncore.checking import steps
 from nncore.checking.findings import Fault, Result, judge, raised
 from nncore.checking.mistakes import WANTED, same
-from nncore.checking.trials import attributes, call, copied, differences, location, seeded
+from nncore.checking.trials import attributes, call, copied, differences, location, seeded, set_weights
 
 __all__ = ["check", "features_of", "has_methods", "make", "role_by_name"]
 
@@ -95,7 +95,7 @@ def check(module, place="", inputs=None, is_output=False, in_network=False, made
 
 def features_of(module):
     """The number of inputs that a module takes, by its weights and by trying."""
-    matrices = [v for v in attributes(module).values() if isinstance(v, np.ndarray) and v.ndim == 2]
+    matrices = [v for v in arrays(module).values() if v.ndim == 2]
     W = getattr(module, "W", None)
     likely = list(np.shape(W)) if np.ndim(W) == 2 else []
     likely += [m for m in (getattr(module, "m", None),) if isinstance(m, int)] + [len(v) for v in matrices] + [4]
@@ -141,8 +141,9 @@ def _weights(module, role, features):
     rng = np.random.default_rng(1)
     if role == "Linear":
         return {k: rng.normal(size=getattr(module, k).shape) for k in ("W", "W0")}
-    arrays = {k: v.copy() for k, v in attributes(module).items() if isinstance(v, np.ndarray) and v.dtype.kind in "fiu" and v.size}
-    if not arrays:
+    # arrays of lists and dictionaries are probed in their own memory, which must hold what is written there
+    held = {k: v.copy() for k, v in arrays(module).items() if v.size and v.dtype.kind in "fiu" and (k.isidentifier() or v.dtype == float)}
+    if not held:
         return {}
     x = rng.normal(size=(features, BATCH + 1))
     with untouched(module):
@@ -151,15 +152,16 @@ def _weights(module, role, features):
         if failure or not isinstance(Z, np.ndarray):
             return {}
         call(module.backward, rng.normal(size=Z.shape))
-        learns = {k for k in arrays if isinstance(getattr(module, "dLd" + k, None), np.ndarray)}
+        learns = {k for k in held if isinstance(getattr(module, "dLd" + k, None), np.ndarray)}
         for name in steps.NAMES:
             call(getattr(module, name, len), 0.1)
-        learns |= {k for k, v in arrays.items() if not same(getattr(module, k, None), v, 0)}
+        after = arrays(module)
+        learns |= {k for k, v in held.items() if not same(after.get(k), v, 0)}
     weights = {}
-    for k in sorted(learns, key=list(arrays).index):
-        moved = arrays[k] + 0.2 * rng.normal(size=arrays[k].shape)  # near what they are: some must stay positive
+    for k in sorted(learns, key=list(held).index):
+        moved = held[k] + 0.2 * rng.normal(size=held[k].shape)  # near what they are: some must stay positive
         with untouched(module):
-            setattr(module, k, moved.copy())
+            set_weights(module, {k: moved})
             seeded()
             other, failure = call(module.forward, x.copy())
         if failure is None and not same(other, Z):
@@ -197,12 +199,6 @@ def _probes(module, weights, features):
     if failure is None and (other is not None or not same(np.asarray(several)[..., :1], single, 1e-6)):
         return probes[:2]  # the samples of a batch depend on each other, as in BatchNorm, where one alone says nothing
     return probes
-
-
-def set_weights(module, weights):
-    """Put copies of the probing weights into a module."""
-    for k, w in weights.items():
-        setattr(module, k, w.copy())
 
 
 def upstream(shape, seed):
@@ -293,6 +289,11 @@ def _failed(module, method, trial, probes, role):
     fault = raised(module, method, trial.failures[method], role, only)
     if only and trial.at.b > 1:
         fault.cause = "it works for one sample only, and must take a batch (n, b)"
+    elif method == "forward":
+        with untouched(module):
+            Z, failure = call(module.forward, trial.at.x.T.copy())
+        if failure is None and np.shape(Z)[:1] == (trial.at.b,) and np.shape(Z) != (trial.at.b,):
+            fault.cause = "it takes samples as rows; the course's samples are columns: A is (m, b), Z is (n, b)"
     return fault
 
 

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 
 from nncore import reference
-from nncore._probe import untouched
+from nncore._probe import arrays, untouched
 from nncore.checking import losses, modules
 from nncore.checking.findings import Fault, Result, raised
 from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
-from nncore.checking.trials import attributes, call, location, required, seeded
+from nncore.checking.trials import call, location, required, seeded, set_weights
 
 __all__ = ["check", "check_class", "flattened", "is_network", "is_network_class"]
 
@@ -54,12 +54,14 @@ def check(net, inputs):
     chain = list(flattened(net.modules))
     if not chain:
         raise ValueError("modules must hold at least one module, got none")
-    for place, module in chain:
-        if not modules.has_methods(module):
-            raise TypeError(f"{place} must have forward and backward, got {type(module).__name__}")
     loss = getattr(net, "loss", None)
-    if loss is not None and not modules.has_methods(loss):
-        raise TypeError(f"loss must have forward and backward, got {type(loss).__name__}")
+    parts = [*chain, *([("loss", loss)] if loss is not None else [])]
+    for place, part in parts:
+        if not modules.has_methods(part):
+            raise TypeError(f"{place} must have forward and backward, got {type(part).__name__}")
+    if any(inspect.isclass(part) for _, part in parts):
+        return [*(_is_class(place, part) for place, part in parts if inspect.isclass(part)),
+                Result("network", type(net).__name__, unchecked="it needs objects of its classes first")]
     with untouched(net, loss, *(module for _, module in chain)):
         features = inputs or _first_features(chain)
         results, known = _modules(chain, features, loss)
@@ -77,6 +79,12 @@ def check(net, inputs):
     return results
 
 
+def _is_class(place, cls):
+    """The Result of a class that stands where one of its objects must."""
+    return Result(place, cls.__name__, faults=[Fault("it", "is the class, must be an object of it", 
+                                                            f"the parentheses are missing: {cls.__name__}()")])
+
+
 def flattened(chain, place="modules"):
     """(place, module) of all modules, those of a network within the network too."""
     for i, module in enumerate(chain):
@@ -89,7 +97,7 @@ def flattened(chain, place="modules"):
 def _first_features(chain):
     """The number of inputs of the first module that tells it; those before it keep the number."""
     for _, module in chain:
-        has_matrix = any(isinstance(v, np.ndarray) and v.ndim == 2 for v in attributes(module).values())
+        has_matrix = any(v.ndim == 2 for v in arrays(module).values())
         if has_matrix or isinstance(getattr(module, "m", None), int):
             return modules.features_of(module)
     return 4
@@ -226,7 +234,7 @@ def _movers(work):
 
 def _arrays(chain):
     """{(index of the module, attribute): array} of all arrays that the modules keep."""
-    return {(i, k): v.copy() for i, module in enumerate(chain) for k, v in attributes(module).items() if isinstance(v, np.ndarray)}
+    return {(i, k): v.copy() for i, module in enumerate(chain) for k, v in arrays(module).items()}
 
 
 def _changed(before, after):
@@ -273,9 +281,7 @@ def _backward_and_step(result, work, stepping):
         seeded()
         _forward_backward(work, work.X, work.Y)
         for module in work.chain:  # gradients that are not those of this pass, so that a backward that does nothing shows
-            for k, v in attributes(module).items():
-                if k.startswith("dLd") and isinstance(v, np.ndarray):
-                    setattr(module, k, np.zeros_like(v))
+            set_weights(module, {k: np.zeros_like(v) for k, v in arrays(module).items() if k.startswith("dLd") and k.isidentifier()})
         seeded()
         A, _ = call(work.net.forward, work.X.copy()) if hasattr(work.net, "forward") else (None, None)
         call(work.loss.forward, A, work.Y.copy())

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from nncore._probe import untouched
+from nncore._probe import arrays, untouched
 from nncore.checking.findings import Fault, judge, raised
 from nncore.checking.mistakes import same
-from nncore.checking.trials import attributes, call, copied, location, seeded
+from nncore.checking.trials import attributes, call, copied, location, seeded, set_weights
 
 __all__ = ["NAMES", "RATE", "check", "run"]
 
@@ -67,16 +67,15 @@ def run(module, name, weights, probes):
     Another pass goes before it, so that what is left over from there shows.
     """
     with untouched(module):
-        for k, w in weights.items():
-            setattr(module, k, w.copy())
+        set_weights(module, weights)
         for probe in probes[1::-1]:
             seeded()
             call(module.forward, probe.x.copy())
             call(module.backward, probe.g.copy())
         own = {k: copied(getattr(module, "dLd" + k, None)) for k in weights}
         _, failure = call(getattr(module, name), RATE)
-        after = {k: copied(v) for k, v in attributes(module).items()}
-        after.update({k: copied(getattr(module, k, None)) for k in weights})
+        after = {k: v.copy() for k, v in arrays(module).items()}
+        after.update({k: copied(getattr(module, k, None)) for k in weights if k.isidentifier()})
     return after, own, failure
 
 
@@ -128,7 +127,8 @@ def _update(module, name, k, w, after, g, b, result):
     """[Fault] of the update of one weight, given the gradient g that the module has; [] for W - lrate g, and for another way downhill."""
     if same(after, w - RATE * g):
         return []
-    common = {"formula": f"self.{k} = self.{k} - lrate * self.dLd{k}", "where": location(getattr(module, name)), "wanted_shape": w.shape,
+    gradient = f"self.dLd{k}" if k.isidentifier() else "its gradient"
+    common = {"formula": f"self.{k} = self.{k} - lrate * {gradient}", "where": location(getattr(module, name)), "wanted_shape": w.shape,
               "shape": np.shape(after)}
     if not isinstance(after, np.ndarray) or after.shape != w.shape:
         return [Fault(name, f"turns {k} into shape {np.shape(after)}, must leave it {w.shape}", **common)]

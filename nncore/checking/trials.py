@@ -9,9 +9,9 @@ import traceback
 
 import numpy as np
 
-from nncore._probe import quiet
+from nncore._probe import arrays, quiet
 
-__all__ = ["Failure", "attributes", "call", "copied", "differences", "location", "required", "seeded"]
+__all__ = ["Failure", "attributes", "call", "copied", "differences", "location", "required", "seeded", "set_weights"]
 
 FEW = 200  # entries of which all are differentiated; of larger arrays SAMPLE
 SAMPLE = 60
@@ -69,6 +69,16 @@ def seeded(seed=0):
 def attributes(thing):
     """The attributes kept in an object itself; none for one that has no dictionary."""
     return getattr(thing, "__dict__", {})
+
+
+def set_weights(thing, weights):
+    """Put copies of weights into a thing: bound to its attributes, or written into the arrays of its lists and dictionaries."""
+    held = arrays(thing) if not all(k.isidentifier() for k in weights) else {}
+    for k, w in weights.items():
+        if k.isidentifier():
+            setattr(thing, k, w.copy())
+        else:
+            held[k][...] = w
 
 
 def copied(x):
