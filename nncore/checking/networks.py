@@ -81,7 +81,7 @@ def check(net, inputs):
 
 def _is_class(place, cls):
     """The Result of a class that stands where one of its objects must."""
-    return Result(place, cls.__name__, faults=[Fault("it", "is the class, must be an object of it", 
+    return Result(place, cls.__name__, faults=[Fault("it", "is the class, must be an object of it",
                                                             f"the parentheses are missing: {cls.__name__}()")])
 
 
