@@ -332,6 +332,72 @@ def test_small_errors(base, error, passes):
     assert bool(nn.check(wrong)) is passes
 
 
+class Noise(Module):
+    """Random, from generators of its own."""
+
+    def __init__(self):
+        self.rng, self.legacy, self.python = np.random.default_rng(), np.random.RandomState(3), random.Random()
+
+    def forward(self, Z):
+        self.mask = self.rng.normal(size=Z.shape) + self.legacy.normal(size=Z.shape) + self.python.random()
+        return Z * self.mask
+
+    def backward(self, dLdA):
+        return dLdA * self.mask
+
+
+def test_modules_with_random_generators_of_their_own():
+    noise = Noise()
+    state = str(noise.rng.bit_generator.state), noise.python.getstate(), str(noise.legacy.get_state())
+    assert nn.check(noise) and nn.check(network(Linear(2, 3), noise, Linear(3, 2), SoftMax()))
+    assert (str(noise.rng.bit_generator.state), noise.python.getstate(), str(noise.legacy.get_state())) == state
+    wrong = type("Noise", (Noise,), {"backward": lambda self, g: g})
+    assert not nn.check(wrong)
+
+
+@pytest.mark.parametrize("epsilon, words", [(1e-12, ""), (1e-8, ""), (1e-5, "a small number added"), (1e-2, None)])
+def test_a_small_number_in_the_logarithm(epsilon, words):
+    loss = type("NLL", (NLL,), {"forward": lambda self, P, Y: (NLL.forward(self, P, Y), -np.sum(Y * np.log(P + epsilon)))[1]})
+    report = nn.check(loss)
+    assert bool(report) is (words is not None)
+    assert report.results[0].remarks == [] if not words else words in report.results[0].remarks[0]
+
+
+def test_an_sgd_with_other_arguments_is_left_out():
+    class Other(Sequential):
+        def sgd(self, X, Y, lrate, epochs):
+            raise NotImplementedError
+
+    report = nn.check(Other)
+    assert report and "sgd was not checked: it takes (X, Y, lrate, epochs)" in str(report)
+
+
+@pytest.mark.parametrize("body, words", [
+    (lambda self, X, Y, iters, lrate: [Sequential.sgd(self, X[:, i:i + 1], Y[:, i:i + 1], 1, lrate)
+                                       for i in np.random.default_rng(np.random.randint(99)).integers(X.shape[1], size=iters)],
+     "draws otherwise"),
+    (lambda self, X, Y, iters, lrate: [np.random.seed(1), Sequential.sgd(self, X, Y, iters, lrate)], "same samples in every call")])
+def test_draws_of_another_kind_are_a_remark(body, words):
+    report = nn.check(type("Sequential", (Sequential,), {"sgd": body}))
+    assert report and words in str(report), str(report)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_right_networks_of_any_shape(seed):
+    rng = np.random.default_rng(seed)
+    widths = rng.integers(1, 9, size=rng.integers(2, 5)).tolist()
+    modules = []
+    for m, n in zip(widths, widths[1:], strict=False):
+        modules += [[Linear, LinearInPlace, students.LinearLoops, nn.Linear][rng.integers(4)](m, n),
+                    [Tanh, ReLU, Sigmoid, students.Swish, nn.ReLU, students.LeakyReLU][rng.integers(6)]()]
+    modules[-1], loss = [(SoftMax(), NLL()), (nn.SoftMax(), nn.NLL()), (SoftMaxDerivative(), CrossEntropyOfOutputs()),
+                         (Tanh(), Squared()), (nn.OutputSigmoid(), BinaryNLL())][rng.integers(5)]
+    for module in modules:
+        module.sgd_step = getattr(module, "sgd_step", None) or module.step
+    report = nn.check(Sequential(modules, loss))
+    assert report and not any(r.unchecked for r in report.results), str(report)
+
+
 # ------------------------------------------------------------------------------------------------ nothing is changed
 
 

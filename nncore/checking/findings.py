@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from nncore.checking.mistakes import WANTED, likely_cause, same
+from nncore.checking.mistakes import TOLERANCE, WANTED, likely_cause, same
 from nncore.checking.trials import location
 
 __all__ = ["Fault", "Report", "Result", "judge", "raised"]
@@ -118,7 +118,7 @@ class Report:
             f" Begin there; {wrong - 1} more below." if wrong > 1 else "")
 
 
-def judge(what, key, given, wanted, probes, method, tolerance=1e-8):
+def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE):
     """The Fault of what a method gave on each of the probes, or None.
 
     key: into WANTED and TABLES. wanted: an array for each probe, or (flat indices, values, shape) for what is known of it; None where

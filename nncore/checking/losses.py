@@ -40,6 +40,9 @@ def _known_loss(result, loss, role, n, hands):
         return
     twin = getattr(reference, role)()
     _value(result, loss, role, trial, probes, [twin.forward(p.Ypred, p.Y) for p in probes])
+    if not result.ok and result.faults[-1].error < 1e-3 and not result.faults[-1].cause:
+        result.faults.pop()
+        result.remarks.append("the loss is off by less than 0.1 %: a small number added inside np.log? The smaller, the better")
     wanted = [p.Ypred - p.Y for p in probes]
     if hands == "derivative":
         wanted = [-p.Y / p.Ypred if role == "NLL" else (p.Ypred - p.Y) / (p.Ypred * (1 - p.Ypred)) for p in probes]

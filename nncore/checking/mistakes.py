@@ -7,7 +7,10 @@ agrees with what a module gave on every probe, so that a cause is named only whe
 
 import numpy as np
 
-__all__ = ["TABLES", "WANTED", "likely_cause", "same"]
+__all__ = ["TABLES", "TOLERANCE", "WANTED", "likely_cause", "same"]
+
+# Relative to the largest entry: mistakes are far larger, and a 1e-8 that a student adds to be safe from dividing by 0 is none.
+TOLERANCE = 1e-6
 
 
 def _sum(x):
@@ -227,7 +230,7 @@ _ANYWHERE = [
 ]
 
 
-def same(x, y, tolerance=1e-8):
+def same(x, y, tolerance=TOLERANCE):
     """True where two arrays have one shape and agree to `tolerance` of the larger one's largest entry."""
     x, y = np.asarray(x), np.asarray(y)
     if x.shape != y.shape or x.dtype.kind not in "fiub" or y.dtype.kind not in "fiub":
@@ -241,7 +244,7 @@ def same(x, y, tolerance=1e-8):
         return bool(np.max(np.abs(x - y)) <= tolerance * max(1e-3, np.max(np.abs(x)), np.max(np.abs(y))))
 
 
-def likely_cause(what, probes, given, wanted, tolerance=1e-8):
+def likely_cause(what, probes, given, wanted, tolerance=TOLERANCE):
     """The words of the first mistake that gives what was given on all probes (lists of equal length), or "" where none does.
 
     what: a key of TABLES, or any other name for the mistakes that can happen anywhere.

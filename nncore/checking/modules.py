@@ -8,8 +8,8 @@ from nncore import reference
 from nncore._probe import arrays, untouched
 from nncore.checking import steps
 from nncore.checking.findings import Fault, Result, judge, raised
-from nncore.checking.mistakes import WANTED, same
-from nncore.checking.trials import attributes, call, copied, differences, location, seeded, set_weights
+from nncore.checking.mistakes import TOLERANCE, WANTED, same
+from nncore.checking.trials import attributes, call, copied, differences, location, reseeder, seeded, set_weights
 
 __all__ = ["check", "features_of", "has_methods", "make", "role_by_name"]
 
@@ -192,9 +192,10 @@ def _probes(module, weights, features):
         return probes
     with untouched(module):
         set_weights(module, weights)
-        seeded()
+        reset = reseeder(module)
+        reset()
         several, failure = call(module.forward, probes[0].x.copy())
-        seeded()
+        reset()
         single, other = call(module.forward, probes[0].x[:, :1].copy())
     if failure is None and (other is not None or not same(np.asarray(several)[..., :1], single, 1e-6)):
         return probes[:2]  # the samples of a batch depend on each other, as in BatchNorm, where one alone says nothing
@@ -212,9 +213,10 @@ def _run(module, weights, probes):
     trial = SimpleNamespace(out=[], back=[], gradients=[], wrote=set(), failures={}, at=None, keeps=False)
     with untouched(module):
         set_weights(module, weights)
+        reset = reseeder(module)
         for seed, p in enumerate(probes):
             x, before = p.x.copy(), dict(attributes(module))
-            seeded()
+            reset()
             Z, failure = call(module.forward, x)
             trial.keeps |= any(before.get(k) is not v for k, v in attributes(module).items())
             if failure:
@@ -244,7 +246,7 @@ def _twin(role, weights, probes):
         return None
     twin = reference.Linear(*weights["W"].shape) if role == "Linear" else getattr(reference, role)()
     set_weights(twin, weights)
-    wanted = SimpleNamespace(out=[], back=[], gradients=[], tolerance=1e-8)
+    wanted = SimpleNamespace(out=[], back=[], gradients=[], tolerance=TOLERANCE)
     for p in probes:
         Z = twin.forward(p.x)
         g = p.g if np.shape(p.g) == Z.shape else upstream(Z.shape, 0)

@@ -11,7 +11,7 @@ from nncore.checking import losses, modules
 from nncore.checking.findings import Fault, Result, raised
 from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
-from nncore.checking.trials import call, location, required, seeded, set_weights
+from nncore.checking.trials import call, location, required, reseeder, seeded, set_weights
 
 __all__ = ["check", "check_class", "flattened", "is_network", "is_network_class"]
 
@@ -166,13 +166,14 @@ def _network_itself(result, net, chain, features, outputs):
 def _forward(result, work):
     """True where net.forward is its modules' forward in order."""
     with untouched(work.net, *work.chain):
-        seeded()
+        reset = reseeder(*work.chain)
+        reset()
         A = work.X.copy()
         for module in work.chain:
             A, failure = call(module.forward, A)
             if failure:
                 return False
-        seeded()
+        reset()
         given, failure = call(work.net.forward, work.X.copy())
     if failure:
         result.faults.append(raised(work.net, "forward", failure))
@@ -277,12 +278,12 @@ def _backward_and_step(result, work, stepping):
         work.trained = _changed(before, _arrays(work.chain))
     wanted = _by_hand(work, all_columns)
     with untouched(work.net, work.loss, *work.chain):
-        start = _weights(work)
-        seeded()
+        start, reset = _weights(work), reseeder(*work.chain)
+        reset()
         _forward_backward(work, work.X, work.Y)
         for module in work.chain:  # gradients that are not those of this pass, so that a backward that does nothing shows
             set_weights(module, {k: np.zeros_like(v) for k, v in arrays(module).items() if k.startswith("dLd") and k.isidentifier()})
-        seeded()
+        reset()
         A, _ = call(work.net.forward, work.X.copy()) if hasattr(work.net, "forward") else (None, None)
         call(work.loss.forward, A, work.Y.copy())
         _, failure = call(work.net.backward, call(work.loss.backward)[0])
@@ -350,6 +351,8 @@ def _sgd(result, work):
     with untouched(work.net, work.loss, *work.chain):
         start = _weights(work)
     fault = Fault("sgd", "", "", "", location(work.net.sgd))
+    if not _takes_the_course_s_arguments(result, work.net.sgd):
+        return
     single, failure = _trained(work, [0], 1)
     if failure:
         result.faults.append(raised(work.net, "sgd", failure))
@@ -378,6 +381,20 @@ def _sgd(result, work):
         result.faults.append(fault)
         return
     _draws(result, work, fault)
+
+
+def _takes_the_course_s_arguments(result, sgd):
+    """True for sgd(X, Y, iters, lrate); notes what else it takes."""
+    try:
+        names = list(inspect.signature(sgd).parameters)
+    except (TypeError, ValueError):
+        return False
+    rates = [any(part in name.lower() for part in ("rate", "lr", "eta", "alpha", "step_size")) for name in names]
+    if len(names) >= 4 and rates[3] and not rates[2]:
+        return True
+    result.remarks.append(f"sgd was not checked: it takes ({', '.join(names)}), where the course's takes (X, Y, iters, lrate), in that "
+                          "order")
+    return False
 
 
 def _trained(work, columns, iters, seed=0):

@@ -5,7 +5,7 @@ import numpy as np
 from nncore._probe import arrays, untouched
 from nncore.checking.findings import Fault, judge, raised
 from nncore.checking.mistakes import same
-from nncore.checking.trials import attributes, call, copied, location, seeded, set_weights
+from nncore.checking.trials import attributes, call, copied, location, reseeder, set_weights
 
 __all__ = ["NAMES", "RATE", "check", "run"]
 
@@ -68,8 +68,9 @@ def run(module, name, weights, probes):
     """
     with untouched(module):
         set_weights(module, weights)
+        reset = reseeder(module)
         for probe in probes[1::-1]:
-            seeded()
+            reset()
             call(module.forward, probe.x.copy())
             call(module.backward, probe.g.copy())
         own = {k: copied(getattr(module, "dLd" + k, None)) for k in weights}

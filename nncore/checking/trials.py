@@ -11,7 +11,7 @@ import numpy as np
 
 from nncore._probe import arrays, quiet
 
-__all__ = ["Failure", "attributes", "call", "copied", "differences", "location", "required", "seeded", "set_weights"]
+__all__ = ["Failure", "attributes", "call", "copied", "differences", "location", "required", "reseeder", "seeded", "set_weights"]
 
 FEW = 200  # entries of which all are differentiated; of larger arrays SAMPLE
 SAMPLE = 60
@@ -64,6 +64,24 @@ def seeded(seed=0):
     """Both global generators in the same place, so that a random module (dropout) does the same thing again."""
     np.random.seed(seed)
     random.seed(seed)
+
+
+def reseeder(*things):
+    """A function (seed=0) that does what seeded does, and puts generators that the things keep themselves where they are now."""
+    kept = [v for thing in things for v in attributes(thing).values()]
+    numpy = [(g.bit_generator, g.bit_generator.state) for g in kept if isinstance(g, np.random.Generator)]
+    legacy = [(g, g.get_state()) for g in kept if isinstance(g, np.random.RandomState)]
+    python = [(g, g.getstate()) for g in kept if isinstance(g, random.Random)]
+
+    def reset(seed=0):
+        seeded(seed)
+        for bits, state in numpy:
+            bits.state = state
+        for g, state in legacy:
+            g.set_state(state)
+        for g, state in python:
+            g.setstate(state)
+    return reset
 
 
 def attributes(thing):
