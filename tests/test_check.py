@@ -332,6 +332,16 @@ def test_small_errors(base, error, passes):
     assert bool(nn.check(wrong)) is passes
 
 
+def test_a_module_may_refuse_a_single_sample():
+    class Standardise(BatchNorm):
+        def forward(self, A):
+            if A.shape[1] < 2:
+                raise ValueError("one sample has no variance")
+            return super().forward(A)
+
+    assert nn.check(Standardise)
+
+
 class Noise(Module):
     """Random, from generators of its own."""
 
