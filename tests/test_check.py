@@ -316,6 +316,11 @@ def test_what_a_program_reads_from_the_report():
     assert repr(report) == text and max(map(len, text.splitlines())) < 200
 
 
+def test_a_failure_of_a_module_is_not_told_again_of_the_network():
+    report = nn.check(network(ZOO["LinearMisspeltGradient"](2, 3), Tanh(), Linear(3, 2), SoftMax()))
+    assert [r.ok for r in report.results] == [False] + [True] * 5 and report.results[-1].unchecked == "its modules must run first"
+
+
 def test_the_size_of_the_error_is_relative_to_the_largest_entry():
     class Tanh(students.Tanh):
         def backward(self, dLdA):
