@@ -327,6 +327,7 @@ class MSE:
 
 class Hinge:
     def forward(self, Ypred, Y):
+        assert np.all(np.abs(Y) == 1)
         self.Ypred, self.Y = Ypred, Y
         return np.sum(np.maximum(0, 1 - Y * Ypred))
 

@@ -153,6 +153,8 @@ def _network_itself(result, net, chain, features, outputs):
     labels = np.arange(3) % max(2, outputs)
     work = SimpleNamespace(net=net, chain=[m for _, m in chain], places=[p for p, _ in chain], loss=getattr(net, "loss", None),
                            X=np.random.default_rng(5).normal(size=(features, 3)), Y=np.eye(max(2, outputs))[:outputs, labels])
+    if modules.role_by_name(work.loss) == "Hinge":
+        work.Y = 2 * work.Y - 1
     if callable(getattr(net, "forward", None)) and not _forward(result, work):
         if result.ok:
             result.unchecked = "its modules must run first"
@@ -162,6 +164,8 @@ def _network_itself(result, net, chain, features, outputs):
     work.movers = _movers(work)
     stepping = next((name for name in NAMES if callable(getattr(net, name, None))), None)
     if callable(getattr(net, "backward", None)) and stepping and not _backward_and_step(result, work, stepping):
+        if result.ok:
+            result.unchecked = "its modules and its loss must run first"
         return
     if callable(getattr(net, "sgd", None)) and not type(net).__module__.startswith("nncore.") and not _is_random(work):
         _sgd(result, work)
