@@ -378,6 +378,11 @@ def test_a_small_number_in_the_logarithm(epsilon, words):
     assert report.results[0].remarks == [] if not words else words in report.results[0].remarks[0]
 
 
+def test_a_loss_that_no_labels_suit_is_not_judged():
+    report = nn.check(type("Odd", (Squared,), {"forward": lambda self, P, Y: (Squared.forward(self, P, Y), np.nan)[1]}))
+    assert report and "not checked" in str(report) and "not finite" in report.results[0].unchecked
+
+
 def test_an_sgd_with_other_arguments_is_left_out():
     class Other(Sequential):
         def sgd(self, X, Y, lrate, epochs):

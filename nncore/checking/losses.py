@@ -60,12 +60,12 @@ def _known_loss(result, loss, role, n, hands):
 
 def _own_loss(result, loss, role, output, n, hands):
     """A loss of another kind: its gradient against differences of its value, with the labels that suit it."""
-    fault = None
+    fault = failed = None
     for kind in _kinds(role, output):
         probes = _probes(kind, n)
         trial = _run(loss, probes)
         if trial.failure:
-            fault = fault or raised(loss, trial.method, trial.failure)
+            failed = failed or raised(loss, trial.method, trial.failure)  # it may refuse labels of another kind
             continue
         if not _value(result, loss, role, trial, probes, None):
             return
@@ -81,7 +81,10 @@ def _own_loss(result, loss, role, output, n, hands):
             found.formula = f"dL/d{'Z' if by_logits else 'Ypred'}, of the shape of Ypred"
             if fault is None or found.cause and not fault.cause:
                 fault = found
-    result.faults.append(fault)
+    if fault or failed:
+        result.faults.append(fault or failed)
+    else:
+        result.unchecked = "its value is not finite for the outputs and labels that were tried"
 
 
 def _kinds(role, output):
