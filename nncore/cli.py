@@ -14,8 +14,7 @@ import warnings
 import numpy as np
 
 import nncore
-from nncore import datasets, schedules, serialization
-from nncore.checking import file
+from nncore import _check_file, datasets, schedules, serialization
 
 ACTIVATIONS = {"relu": nncore.ReLU, "tanh": nncore.Tanh, "sigmoid": nncore.Sigmoid}
 BACKENDS = ("compiled", "numpy")
@@ -306,8 +305,8 @@ def _parser():
                                        allow_abbrev=False))
     _predict_options(commands.add_parser("predict", help="predict labels with a saved model", description=PREDICT_HELP,
                                          formatter_class=_Help, allow_abbrev=False))
-    file.add_options(commands.add_parser("check", help="check the modules and networks in a Python program", description=file.HELP,
-                                         formatter_class=_Help, allow_abbrev=False))
+    _check_file.add_options(commands.add_parser("check", help="check the modules and networks in a Python program",
+                                                description=_check_file.HELP, formatter_class=_Help, allow_abbrev=False))
     return parser
 
 

@@ -8,7 +8,6 @@ forward. Where a number is wrong, `mistakes` is searched for a formula that give
     trials.py     running a user's code; finite differences
     findings.py   Fault, Result, Report; the comparison that makes a fault
     modules.py, steps.py, losses.py, networks.py    one kind of thing each
-    file.py       the command `nncore check FILE.py`
 """
 
 import inspect

@@ -1,16 +1,13 @@
-"""The command `nncore check FILE.py`: run the file, find the networks and module classes in it, check them, print the report."""
+"""The command `nncore check FILE.py`: run the file, find the networks and module classes in it, check them, print the report.
+
+What checks is loaded when the command runs: the other commands do not wait for it.
+"""
 
 import contextlib
 import importlib.util
 import inspect
 import os
 import sys
-
-from nncore import checking
-from nncore.checking import networks
-from nncore.checking.findings import Report, Result
-from nncore.checking.modules import has_methods
-from nncore.checking.trials import Failure
 
 __all__ = ["HELP", "add_options", "find", "load", "run"]
 
@@ -37,6 +34,8 @@ def add_options(parser):
 
 def run(options):
     """`nncore check`: prints the reports; returns the exit status 0 or 1. ValueError and OSError for what cannot be checked."""
+    from nncore import checking
+
     if options.inputs is not None and options.inputs < 1:
         raise ValueError(f"--inputs must be at least 1, got {options.inputs}")
     program = load(options.file)
@@ -44,7 +43,7 @@ def run(options):
     reports = [(name, checking.check(thing, options.inputs)) for name, thing in found if not inspect.isclass(thing)]
     classes = [_check_class(thing, options) for _, thing in found if inspect.isclass(thing)]
     if classes:
-        reports.append(("classes" if reports else "", Report([r for results in classes for r in results])))
+        reports.append(("classes" if reports else "", checking.Report([r for results in classes for r in results])))
     for i, (name, report) in enumerate(reports):
         if len(reports) > 1:
             print("\n" * (i > 0) + f"== {name}")
@@ -57,6 +56,8 @@ def load(path):
 
     OSError where it cannot be read; ValueError in one sentence where it is no Python program or does not run to its end.
     """
+    from nncore.checking.trials import Failure
+
     if not path.endswith(".py"):
         raise ValueError(f"FILE.py must be a Python program, got {path}")
     with open(path, "rb") as file:
@@ -88,16 +89,19 @@ def load(path):
 
 def find(program, path, name=None):
     """[(name, network or class)] of what can be checked in a program that has run; ValueError where there is nothing."""
+    from nncore.checking.modules import has_methods
+    from nncore.checking.networks import flattened, is_network
+
     if name is not None:
         if not hasattr(program, name):
             names = ", ".join(n for n, _ in _networks(program) + _classes(program))
             raise ValueError(f"--name must be a variable of {path}{f', such as {names}' if names else ''}, got {name!r}")
         thing = getattr(program, name)
-        if not networks.is_network(thing) and not has_methods(thing):
+        if not is_network(thing) and not has_methods(thing):
             raise ValueError(f"--name must be a network, a module or a loss, or a class of them, got {name!r}, a {type(thing).__name__}")
         return [(name, thing)]
     nets = _networks(program)
-    used = {type(part) for _, net in nets for part in (net, getattr(net, "loss", None), *(m for _, m in networks.flattened(net.modules)))}
+    used = {type(part) for _, net in nets for part in (net, getattr(net, "loss", None), *(m for _, m in flattened(net.modules)))}
     found = nets + [(n, c) for n, c in _classes(program) if c not in used]
     if not found:
         raise ValueError(f"{path} must keep a network in a variable, or define classes with forward and backward, outside of "
@@ -106,15 +110,19 @@ def find(program, path, name=None):
 
 
 def _networks(program):
+    from nncore.checking.networks import is_network
+
     seen = {}
     for name, thing in vars(program).items():
-        if not name.startswith("_") and networks.is_network(thing):
+        if not name.startswith("_") and is_network(thing):
             seen.setdefault(id(thing), (name, thing))
     return list(seen.values())
 
 
 def _classes(program):
     """Module and loss classes of the program's own, in their order; not those that only others are derived from."""
+    from nncore.checking.modules import has_methods
+
     seen = {}
     for name, thing in vars(program).items():
         if inspect.isclass(thing) and has_methods(thing) and not _is_installed(thing):
@@ -136,9 +144,11 @@ def _is_abstract(cls):
 
 def _check_class(cls, options):
     """The results for a class; one that needs more than sizes is told of, where it was not asked for by name."""
+    from nncore import checking
+
     try:
         return checking.check(cls, options.inputs).results
     except TypeError as error:
         if options.name is not None:
             raise ValueError(str(error)) from None
-        return [Result("", cls.__name__, unchecked=f"{error}; a variable with a network that holds one will do")]
+        return [checking.Result("", cls.__name__, unchecked=f"{error}; a variable with a network that holds one will do")]
