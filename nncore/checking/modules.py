@@ -81,6 +81,8 @@ def check(module, place="", inputs=None, is_output=False, in_network=False, made
     _backward(result, module, known, trial, probes, wanted, is_output)
     if not trial.failures and wanted is not None:
         steps.check(result, module, known.role, weights, trial, probes, wanted, in_network)
+    if twin and known.role not in OUTPUTS and known.hands == "derivative" and result.ok:
+        _by_differences(result, module, weights, trial, probes[:1])
     if known.role == "SoftMax":
         _softmax_extras(result, module)
     if known.role == "ReLU" and result.ok:
@@ -347,6 +349,19 @@ def _backward(result, module, known, trial, probes, wanted, is_output):
         result.faults.append(fault)
     if "backward" in trial.wrote:
         result.remarks.append("backward changes the array that it is given; it should make a new one")
+
+
+def _by_differences(result, module, weights, trial, probes):
+    """What agrees with the library must agree with the module's own forward too, unless that does something else at every call."""
+    wanted = _numeric(module, weights, probes, trial)
+    given = [("backward", trial.back[:1], wanted.back)]
+    given += [("dLd" + k, [g], [wanted.gradients[0][k]]) for k, g in trial.gradients[0].items() if np.shape(g) == weights[k].shape]
+    for what, g, w in given:
+        fault = judge(what, "", g, w, probes, module.backward, wanted.tolerance)
+        if fault:
+            fault.cause = ("it is not the derivative of what forward computes, by finite differences: does forward depend on more than its "
+                           "input?")
+            result.faults.append(fault)
 
 
 def _is_derivative(role, trial, probes):
