@@ -24,15 +24,23 @@ from nncore.serialization import load
 __version__ = "0.1.0"
 
 __all__ = [
-    "NLL", "BinaryNLL", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Tanh",
+    "NLL", "BinaryNLL", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Tanh", "accelerate", "check",
     "datasets", "get_backend", "get_num_threads", "kernels", "load", "reference", "schedules", "set_num_threads", "show_config",
     "use_backend",
 ]
 
 
 def __getattr__(name):
+    if name == "check":
+        from nncore.checking import check
+
+        return check
     if name in ("datasets", "reference"):
         import importlib
 
         return importlib.import_module(f"nncore.{name}")
+    if name == "accelerate":
+        from nncore._accelerate import accelerate
+
+        return accelerate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

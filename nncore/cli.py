@@ -1,4 +1,4 @@
-"""The command `nncore`: train a classifier by stochastic gradient descent, save it, predict with it.
+"""The command `nncore`: train a classifier by stochastic gradient descent, save it, predict with it; check modules.
 
 What it refuses (files, labels, options) is one line on standard error and exit status 2, before anything is written; a
 training that diverges ends with status 1, Ctrl-C with 130, a closed pipe with 141.
@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 
 import nncore
-from nncore import datasets, schedules, serialization
+from nncore import _check_file, datasets, schedules, serialization
 
 ACTIVATIONS = {"relu": nncore.ReLU, "tanh": nncore.Tanh, "sigmoid": nncore.Sigmoid}
 BACKENDS = ("compiled", "numpy")
@@ -82,9 +82,9 @@ def main(arguments=None):
         with warnings.catch_warnings():
             # Overflow and a loss that is not finite are reported in this command's own words, on one line.
             warnings.simplefilter("ignore", RuntimeWarning)
-            options.run(options)
+            status = options.run(options)
         sys.stdout.flush()
-        return 0
+        return status or 0
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
@@ -305,6 +305,8 @@ def _parser():
                                        allow_abbrev=False))
     _predict_options(commands.add_parser("predict", help="predict labels with a saved model", description=PREDICT_HELP,
                                          formatter_class=_Help, allow_abbrev=False))
+    _check_file.add_options(commands.add_parser("check", help="check the modules and networks in a Python program",
+                                                description=_check_file.HELP, formatter_class=_Help, allow_abbrev=False))
     return parser
 
 

@@ -1,0 +1,86 @@
+"""nncore.check: what is wrong in somebody's modules, losses and networks, in words.
+
+Every module runs on small random batches of several samples and of one, with random weights. What it gives is compared with the
+library's module of the same job, where its name, its attributes or its behaviour tell which, and with finite differences of its own
+forward. Where a number is wrong, `mistakes` is searched for a formula that gives just that number.
+
+    mistakes.py   wrong formulas and the words that name them
+    trials.py     running a user's code; finite differences
+    findings.py   Fault, Result, Report; the comparison that makes a fault
+    modules.py, steps.py, losses.py, networks.py    one kind of thing each
+"""
+
+import inspect
+
+from nncore import _checks
+from nncore._probe import untouched
+from nncore.checking import losses, modules, networks
+from nncore.checking.findings import Fault, Report, Result
+from nncore.checking.trials import required
+
+__all__ = ["Fault", "Report", "Result", "check"]
+
+
+def check(module_or_net, inputs=None):
+    """Compare a module, a loss or a network with finite differences and with the library; returns a Report, true where all is right.
+
+    module_or_net: a network (anything with `modules`, and `loss` or None), a module (anything with forward and backward), a loss (its
+    backward takes nothing), or a class of them, which is first made with small sizes. inputs: the number of input features, where the
+    weights do not tell it. Looked at are each module's forward, backward, gradients (dLdW for a weight W) and step, the loss beside its
+    output unit, class_fun, and the network's own forward, backward, sgd_step and sgd.
+
+    Nothing is printed: print the Report. What is checked runs on probes; its attributes and the random generators are put back.
+    TypeError for anything else, ValueError for a network without modules and for inputs below 1.
+
+    >>> import numpy as np
+    >>> import nncore
+    >>> class Tanh:
+    ...     def forward(self, Z):
+    ...         self.Z = Z
+    ...         return np.tanh(Z)
+    ...     def backward(self, dLdA):
+    ...         return dLdA * (1 - self.Z ** 2)
+    >>> report = nncore.check(Tanh)
+    >>> bool(report)
+    False
+    >>> report.first.faults[0].cause
+    'the derivative is evaluated at Z instead of A: it is 1 - A**2, A being tanh(Z)'
+    """
+    if inputs is not None:
+        inputs = _checks.count("inputs", inputs, 1)
+    thing, is_class = module_or_net, inspect.isclass(module_or_net)
+    if is_class and networks.is_network_class(thing):
+        return Report(networks.check_class(thing))
+    if networks.is_network(thing):
+        return Report(networks.check(thing, inputs))
+    if not modules.has_methods(thing):
+        raise TypeError("module_or_net must be a network (with modules and loss), or a module or loss with forward and backward, or a "
+                        f"class of them, got {thing.__name__ if is_class else type(thing).__name__}")
+    if is_class:
+        return Report([_check_class(thing, inputs)])
+    with untouched(thing):
+        return Report([losses.check(thing) if is_loss(thing) else modules.check(thing, inputs=inputs)[0]])
+
+
+def is_loss(thing):
+    """True for a loss, or a class of losses: its backward takes nothing."""
+    parameters = required(thing.backward)
+    return parameters is not None and len(parameters) == (1 if inspect.isclass(thing) else 0)
+
+
+def _check_class(cls, inputs):
+    """The Result of the objects that a class makes: of a few sizes, the first that is wrong."""
+    parameters = required(cls) or []
+    if len(parameters) > 2:
+        raise TypeError(f"{cls.__name__} must be given as an object, because it takes more than two sizes to make one, got the class")
+    result = None
+    for sizes in ((inputs or 3, 2), (inputs or 2, 5)):
+        made, fault = modules.make(cls, parameters, sizes)
+        if fault:
+            return Result("", cls.__name__, faults=[fault])
+        if is_loss(cls):
+            return losses.check(made)
+        result = modules.check(made, inputs=sizes[0] if parameters or inputs else None, made=True)[0]
+        if not result.ok or not parameters:
+            break
+    return result

@@ -1,0 +1,184 @@
+"""One loss: its value, summed over the batch, and its backward, dL/dZ through the output unit that it belongs to."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from nncore import reference
+from nncore._probe import untouched
+from nncore.checking.findings import Fault, Result, judge, raised
+from nncore.checking.mistakes import same
+from nncore.checking.modules import BATCH, role_by_name
+from nncore.checking.trials import call, copied, differences, location, seeded
+
+__all__ = ["check"]
+
+
+def check(loss, place="", output=None, outputs=None, hands="through"):
+    """The Result of a loss; the caller restores it.
+
+    In a network: output, the role of its last module ("" for none that is known); outputs, how many it has; hands, whether its backward
+    hands dL/dZ "through" or multiplies by its own "derivative", and so wants dL/dYpred.
+    """
+    result, role = Result(place, type(loss).__name__), role_by_name(loss)
+    if role == "NLL" and output in ("Sigmoid", "OutputSigmoid"):
+        role = "BinaryNLL"
+    fits = output is None or {"NLL": ("SoftMax",), "BinaryNLL": ("Sigmoid", "OutputSigmoid")}.get(role, ())
+    if role in ("NLL", "BinaryNLL") and (output is None or output in fits):
+        _known_loss(result, loss, role, outputs or (3 if role == "NLL" else 2), hands)
+    else:
+        _own_loss(result, loss, role, output, outputs or 3, hands)
+    return result
+
+
+def _known_loss(result, loss, role, n, hands):
+    """A loss that the library has: its value and gradient are compared with the library's."""
+    probes = _probes(role, n)
+    trial = _run(loss, probes)
+    if trial.failure:
+        result.faults.append(raised(loss, trial.method, trial.failure, role))
+        return
+    twin = getattr(reference, role)()
+    _value(result, loss, role, trial, probes, [twin.forward(p.Ypred, p.Y) for p in probes])
+    if not result.ok and result.faults[-1].error < 1e-3 and not result.faults[-1].cause:
+        result.faults.pop()
+        result.remarks.append("the loss is off by less than 0.1 %: a small number added inside np.log? The smaller, the better")
+    wanted = [p.Ypred - p.Y for p in probes]
+    if hands == "derivative":
+        wanted = [-p.Y / p.Ypred if role == "NLL" else (p.Ypred - p.Y) / (p.Ypred * (1 - p.Ypred)) for p in probes]
+    fault = judge("backward", f"{role}.backward", trial.back, wanted, probes, loss.backward)
+    if fault:
+        if hands == "derivative":
+            fault.formula = "dL/dYpred, because the output unit's backward multiplies by its own derivative"
+        result.faults.append(fault)
+    if result.ok:
+        with untouched(loss):
+            value, failure = call(loss.forward, np.array([[1.0], [0.0]]), np.array([[1.0], [0.0]]))
+        if failure or not np.all(np.isfinite(value)):
+            result.remarks.append("where a probability is exactly 0 the loss is NaN (0 * log 0), though the gradient is right")
+
+
+def _own_loss(result, loss, role, output, n, hands):
+    """A loss of another kind: its gradient against differences of its value, with the labels that suit it."""
+    fault = failed = None
+    for kind in _kinds(role, output):
+        probes = _probes(kind, n)
+        trial = _run(loss, probes)
+        if trial.failure:
+            failed = failed or raised(loss, trial.method, trial.failure)  # it may refuse labels of another kind
+            continue
+        if not _value(result, loss, role, trial, probes, None):
+            return
+        for by_logits in _ways(kind, output, hands):
+            wanted = [_slopes(loss, kind, p, by_logits) for p in probes]
+            if not all(np.isfinite(slopes).all() for _, slopes, _ in wanted):
+                continue
+            found = judge("backward", f"{role}.backward", trial.back, wanted, probes, loss.backward, 1e-6)
+            if found is None:
+                if _is_averaged(loss, probes[0]):
+                    result.remarks.append("it is averaged over the batch; the course's losses are summed")
+                return
+            found.formula = f"dL/d{'Z' if by_logits else 'Ypred'}, of the shape of Ypred"
+            if fault is None or found.cause and not fault.cause:
+                fault = found
+    if fault or failed:
+        result.faults.append(fault or failed)
+    else:
+        result.unchecked = "its value is not finite for the outputs and labels that were tried"
+
+
+def _kinds(role, output):
+    """The kinds of predictions and labels to try."""
+    if output == "SoftMax":
+        return ("NLL",)
+    if output in ("Sigmoid", "OutputSigmoid"):
+        return ("BinaryNLL",)
+    if role == "Hinge":
+        return ("Hinge",)
+    return ("Squared", "Hinge") if output is not None else ("Squared", "NLL", "BinaryNLL", "Hinge")
+
+
+def _ways(kind, output, hands):
+    """Whether to differentiate by the logits (True) or by the outputs (False)."""
+    if kind not in ("NLL", "BinaryNLL"):
+        return (False,)
+    return (False, True) if output is None else (hands == "through",)
+
+
+def _probes(kind, n):
+    """Predictions Ypred (n, b) with their logits Z, and labels Y of that kind: two batches unlike n, and a single sample."""
+    rng = np.random.default_rng(4)
+    several = next(b for b in (BATCH, BATCH + 1) if b != n)
+    probes = []
+    for b in (several, several, 1):
+        Z = rng.uniform(0.2, 1.6, (n, b)) * rng.choice([-1, 1], (n, b))
+        Z[np.abs(np.abs(Z) - 1) < 0.1] = 0.5  # the hinge has its kink at 1
+        Y = {"NLL": lambda b=b: np.eye(n)[:, rng.integers(n, size=b)], "BinaryNLL": lambda b=b: rng.integers(0, 2, (n, b)) * 1.0,
+             "Hinge": lambda b=b: rng.choice([-1.0, 1.0], (n, b)), "Squared": lambda b=b: rng.normal(size=(n, b))}[kind]()
+        probes.append(SimpleNamespace(b=b, Z=Z, Y=Y, Ypred=_unit(kind)(Z)))
+    return probes
+
+
+def _unit(kind):
+    """The function of the output unit before a loss of that kind."""
+    return {"NLL": reference.SoftMax().forward, "BinaryNLL": reference.OutputSigmoid().forward}.get(kind, np.copy)
+
+
+def _run(loss, probes):
+    """Values and gradients on the probes; the method that failed and how."""
+    trial = SimpleNamespace(out=[], back=[], failure=None, method="", wrote=False)
+    with untouched(loss):
+        for p in probes:
+            seeded()
+            P, Y = p.Ypred.copy(), p.Y.copy()
+            trial.method = "forward"
+            value, trial.failure = call(loss.forward, P, Y)
+            if trial.failure is None:
+                trial.out.append(copied(value))
+                trial.method = "backward"
+                back, trial.failure = call(loss.backward)
+                trial.back.append(copied(back))
+            if trial.failure:
+                break
+            trial.wrote |= not same(P, p.Ypred, 0) or not same(Y, p.Y, 0)
+    return trial
+
+
+def _value(result, loss, role, trial, probes, wanted):
+    """Judge what forward gave: one number for the batch. True where it is one."""
+    given = trial.out
+    if all(isinstance(v, np.ndarray) and v.ndim and v.size == 1 for v in given):
+        result.remarks.append(f"forward gives an array {given[0].shape}; the course's loss is a number")
+        given = [v.item() for v in given]
+    fault = judge("forward", f"{role}.forward", given, wanted, probes, loss.forward)
+    one = all(np.ndim(v) == 0 for v in given)
+    if not one and (fault is None or fault.shape is not None):
+        fault = fault or Fault("forward", "", "np.sum is missing", where=location(loss.forward), shape=np.shape(given[0]), wanted_shape=())
+        fault.message = f"gives shape {fault.shape}, must be one number"
+    if fault:
+        result.faults.append(fault)
+    if trial.wrote:
+        result.faults.append(Fault("forward", "changes its input", "it writes into Ypred or Y; it must make a new array",
+                                   where=location(loss.forward)))
+    return one and (fault is None or fault.message != "gives None")
+
+
+def _slopes(loss, kind, p, by_logits):
+    """(indices, derivatives, shape) of the loss with respect to Z or Ypred."""
+    x = (p.Z if by_logits else p.Ypred).copy()
+    unit = _unit(kind) if by_logits else np.copy
+
+    def value():
+        with untouched(loss):
+            v, failure = call(loss.forward, unit(x), p.Y.copy())
+        return np.nan if failure else float(np.sum(v))
+
+    return differences(value, x, 1e-6)
+
+
+def _is_averaged(loss, p):
+    """True where a batch twice over has the loss of the batch."""
+    with untouched(loss):
+        once, _ = call(loss.forward, p.Ypred.copy(), p.Y.copy())
+        twice, _ = call(loss.forward, np.hstack([p.Ypred, p.Ypred]), np.hstack([p.Y, p.Y]))
+    return same(np.ravel(once), np.ravel(twice))

@@ -1,0 +1,155 @@
+"""The gradients that a module keeps for its weights, and what its step makes of them."""
+
+import numpy as np
+
+from nncore._probe import arrays, untouched
+from nncore.checking.findings import Fault, judge, raised
+from nncore.checking.mistakes import same
+from nncore.checking.trials import attributes, call, copied, location, reseeder, set_weights
+
+__all__ = ["NAMES", "RATE", "check", "run"]
+
+NAMES = ("sgd_step", "step")
+RATE = 0.125
+ALIKE = ("step", "sgd", "sdg", "stp", "update", "train", "descen")  # parts of names that mean a step
+
+
+def check(result, module, role, weights, trial, probes, wanted, in_network):
+    """Judge gradients and update of the weights; adds to the result."""
+    names = [name for name in NAMES if callable(getattr(module, name, None))]
+    runs = {name: run(module, name, weights, probes) for name in names}
+    if not weights:
+        result.faults += [raised(module, name, r[2]) for name, r in runs.items() if r[2]]
+        return
+    faults = {k: judge("dLd" + k, f"{role}.dLd{k}", [g[k] for g in trial.gradients], [g[k] for g in wanted.gradients], probes,
+                       module.backward, wanted.tolerance) for k in weights if all(k in g for g in trial.gradients)}
+    working = [name for name, (after, _, failure) in runs.items() if failure or any(not same(after[k], w, 0) for k, w in weights.items())]
+    if not working or runs[working[0]][2]:
+        result.faults += [fault for fault in faults.values() if fault]
+        if not working:
+            result.faults.append(_never(module, names, weights, runs))
+        elif not any(fault and fault.shape != fault.wanted_shape for fault in faults.values()):  # of which the failure would follow
+            result.faults.append(raised(module, working[0], runs[working[0]][2], role))
+        return
+    name = working[0]
+    after, own, _ = runs[name]
+    for k, w in weights.items():
+        fault, right = faults.get(k), _right_gradient(wanted, k)
+        if fault and right is not None and same(after[k], w - RATE * right):
+            result.remarks.append(f"dLd{k} {fault.message} ({fault.cause}), but {name} makes up for it" if fault.cause else
+                                  f"dLd{k} {fault.message}, but {name} makes up for it")
+            continue
+        if fault:
+            result.faults.append(fault)
+        gradient = own[k] if isinstance(own[k], np.ndarray) else right
+        if gradient is not None and gradient.shape == w.shape:
+            _add(result, _update(module, name, k, w, after[k], gradient, probes[0].b, result))
+    idle = [name for name in names if name not in working]
+    if idle and not in_network and not _owner(module, idle[0]).__module__.startswith("nncore."):
+        result.faults.append(Fault(idle[0], "changes nothing: a network that calls it never trains this module",
+                                   f"the update is called {name}, but {idle[0]}, inherited from {_owner(module, idle[0]).__name__}, does "
+                                   f"nothing; call the update {idle[0]}", where=location(getattr(module, name))))
+
+
+def _add(result, faults):
+    """Add the faults of an update; what is wrong with W is told of W0 in the same breath."""
+    for fault in faults:
+        first = next((f for f in result.faults if (f.what, f.cause) == (fault.what, fault.cause) and f.cause), None)
+        if first is None or " wrongly" not in fault.message:
+            result.faults.append(fault)
+        else:
+            first.message = first.message.replace(" wrongly", f" and {fault.message.split()[1]} wrongly")
+
+
+def run(module, name, weights, probes):
+    """(attributes afterwards, the module's gradients before, Failure or None) of a step after a pass of probes[0].
+
+    Another pass goes before it, so that what is left over from there shows.
+    """
+    with untouched(module):
+        set_weights(module, weights)
+        reset = reseeder(module)
+        for probe in probes[1::-1]:
+            reset()
+            call(module.forward, probe.x.copy())
+            call(module.backward, probe.g.copy())
+        own = {k: copied(getattr(module, "dLd" + k, None)) for k in weights}
+        _, failure = call(getattr(module, name), RATE)
+        after = {k: v.copy() for k, v in arrays(module).items()}
+        after.update({k: copied(getattr(module, k, None)) for k in weights if k.isidentifier()})
+    return after, own, failure
+
+
+def _right_gradient(wanted, k):
+    """The right gradient of a weight on the first probe, None where not all of its entries are known."""
+    g = wanted.gradients[0][k]
+    if not isinstance(g, tuple):
+        return g
+    index, values, shape = g
+    return values.reshape(shape) if len(index) == np.prod(shape) else None
+
+
+def _owner(module, name):
+    """The class that defines a method."""
+    return next((c for c in type(module).__mro__ if name in vars(c)), type(module))
+
+
+def _never(module, names, weights, runs):
+    """The fault of a module whose weights no step changes."""
+    name = next((n for n in names if _owner(module, n) is type(module) or n in attributes(module)), None)
+    message = "never changes the weights: the module never trains"
+    if name is None:
+        known = {*NAMES, "forward", "backward", "class_fun"}
+        alike = [n for n in dir(type(module)) if n not in known and not n.startswith("__") and any(part in n.lower() for part in ALIKE)]
+        inherited = f", and the one inherited from {_owner(module, names[0]).__name__} does nothing" if names else ""
+        return Fault("sgd_step", message, f"it has no sgd_step (or step) of its own{inherited}" + (
+            f"; it has {alike[0]}: a misspelt name?" if alike else ""), "W = W - lrate * dLdW",
+            location(getattr(module, alike[0])) if alike else "")
+    method, first = getattr(module, name), next(iter(weights))
+    after, own, _ = runs[name]
+    code = getattr(getattr(method, "__func__", method), "__code__", None)
+    inner = code.co_varnames[code.co_argcount:] if code else ()
+    cause = f"it assigns nothing to self.{first}"
+    for k, w in weights.items():
+        for other, v in after.items():
+            if other != k and isinstance(own[k], np.ndarray) and own[k].shape == w.shape and same(v, w - RATE * own[k]):
+                return Fault(name, message, f"the new {k} is put into self.{other}; it belongs into self.{k}", where=location(method))
+    for v in inner:
+        if v.lower() in {k.lower() for k in weights}:
+            cause = f"it assigns a local variable {v}, which is forgotten when it ends; it must assign self.{v}"
+            break
+    else:
+        if code is not None and not code.co_names:
+            cause = "it does nothing yet"
+    return Fault(name, message, cause, f"self.{first} = self.{first} - lrate * self.dLd{first}", location(method))
+
+
+def _update(module, name, k, w, after, g, b, result):
+    """[Fault] of the update of one weight, given the gradient g that the module has; [] for W - lrate g, and for another way downhill."""
+    if same(after, w - RATE * g):
+        return []
+    gradient = f"self.dLd{k}" if k.isidentifier() else "its gradient"
+    common = {"formula": f"self.{k} = self.{k} - lrate * {gradient}", "where": location(getattr(module, name)), "wanted_shape": w.shape,
+              "shape": np.shape(after)}
+    if not isinstance(after, np.ndarray) or after.shape != w.shape:
+        return [Fault(name, f"turns {k} into shape {np.shape(after)}, must leave it {w.shape}", **common)]
+    moved, error = after - w, float(np.max(np.abs(after - w + RATE * g)) / np.max(np.abs(w - RATE * g)))
+    for change, words in (
+            (0 * g, f"{k} is forgotten: the step must update it too"),
+            (RATE * g, "the gradient is added; it must be subtracted"),
+            (-g, "lrate is forgotten"),
+            (g, "lrate is forgotten, and the gradient is added, not subtracted"),
+            (-RATE * g / b, "divided by the batch: the course steps along the gradient summed over the batch, not averaged"),
+            (-RATE * RATE * g, "lrate is multiplied twice"),
+            (-g / RATE, "divided by lrate, not multiplied"),
+            (-RATE * g - w, f"the old {k} is lost: the new one is {k} - lrate * dLd{k}"),
+            (RATE * g - w - w, f"the difference is the wrong way round: it is {k} - lrate * dLd{k}"),
+            (-RATE * w, f"lrate multiplies {k}; it must multiply dLd{k}")):
+        if same(moved, change, 1e-7):
+            return [Fault(name, f"changes {k} wrongly" if np.any(change) else f"never changes {k}", words, error=error, **common)]
+    if np.all(moved * g <= 1e-12):
+        remark = f"{name} goes downhill, but not by lrate times the gradient: another optimiser, such as momentum?"
+        result.remarks += [remark] if remark not in result.remarks else []
+        return []
+    return [Fault(name, f"changes {k} by up to {np.max(np.abs(moved)):.3g}, where lrate * dLd{k} goes up to {np.max(np.abs(RATE * g)):.3g}",
+                  error=error, **common)]
