@@ -24,7 +24,7 @@ from nncore.serialization import load
 __version__ = "0.1.0"
 
 __all__ = [
-    "NLL", "BinaryNLL", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Tanh",
+    "NLL", "BinaryNLL", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Tanh", "accelerate",
     "datasets", "get_backend", "get_num_threads", "kernels", "load", "reference", "schedules", "set_num_threads", "show_config",
     "use_backend",
 ]
@@ -35,4 +35,8 @@ def __getattr__(name):
         import importlib
 
         return importlib.import_module(f"nncore.{name}")
+    if name == "accelerate":
+        from nncore._accelerate import accelerate
+
+        return accelerate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -220,8 +220,7 @@ def disagreement(actual, expected, scale=None):
     if a.shape != e.shape:
         return np.inf
     with np.errstate(all="ignore"):
-        error = np.abs(a - e)
-    error[(a == e) | (np.isnan(a) & np.isnan(e))] = 0
+        error = np.where((a == e) | (np.isnan(a) & np.isnan(e)), 0, np.abs(a - e))
     if not error.size:
         return 0.0
     worst = float(np.max(error))

@@ -175,6 +175,7 @@ def test_losses_and_what_they_overwrite():
 
 
 @pytest.mark.parametrize("actual, expected, error", [
+    (1.0, 2.0, 0.5),
     ([1.0, 2.0], [1.0, 2.5], 0.2), ([np.inf, 1], [np.inf, 1], 0), ([np.nan], [np.nan], 0), ([np.nan], [1], np.inf), (None, [1], np.inf),
     ([[1.0]], [1.0], np.inf), ([0.0], [0.0], 0), ([1.0], [0.0], np.inf), ("text", [1.0], np.inf), ([], [], 0)])
 def test_disagreement(actual, expected, error):

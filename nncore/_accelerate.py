@@ -1,0 +1,294 @@
+"""accelerate: a network of somebody's own NumPy classes as one of the library's, on the same weight arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nncore import _probe, _recognise, _recognise_loss, modules, training
+from nncore.sequential import Sequential
+
+AGREEMENT = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-8}  # of whole networks after some steps: rounding grows
+STEPS = 3
+LIBRARY = ("nncore.modules", "nncore.losses", "nncore.sequential")
+
+
+@dataclass
+class Entry:
+    """What became of one module, or of the loss."""
+
+    given: str      # the name of its class
+    taken: bool     # whether a part of the library stands in its place
+    stands: str     # what stands in the new network
+    remarks: list   # why it was not taken, or what is different
+
+    def __str__(self):
+        what = f"{self.given} -> {self.stands}" if self.taken else f"{self.given} kept"
+        return what + (": " + "; ".join(self.remarks) if self.remarks else "")
+
+
+@dataclass
+class Report:
+    """What `accelerate` has taken and what not, and why: `modules` (a list of Entry), `loss` (Entry or None), `compiled`, `remarks`."""
+
+    modules: list
+    loss: Entry | None
+    compiled: bool
+    remarks: list
+
+    def __str__(self):
+        taken = sum(e.taken for e in self.modules)
+        speed = "the network trains compiled" if self.compiled else "the network trains module by module"
+        loss = "" if self.loss is None else f" and {'the' if self.loss.taken else 'not the'} loss"
+        lines = [f"{taken} of {len(self.modules)} modules{loss} taken; {speed}"]
+        lines += [f"  {i}: {entry}" for i, entry in enumerate(self.modules)]
+        lines += [f"  loss: {self.loss}"] if self.loss is not None else []
+        return "\n".join(lines + self.remarks)
+
+    __repr__ = __str__
+
+
+def accelerate(net):
+    """A compiled `Sequential` that computes and trains as `net`, a network of your own NumPy classes, and shares its weight arrays.
+
+    net: any object with `modules`, a list of objects with forward(A), backward(dLdOutput) and sgd_step(lrate) or step(lrate), and with
+    `loss`, an object with forward(Ypred, Y) and backward(), or None. Samples are columns. Names do not matter: each module and the loss
+    are run beside the library's on random numbers, small and large, one sample and several, forward, backward and two steps, and are
+    taken where all agree to rounding; W and W0 are found by their shapes, W also transposed, W0 also as (n,) or (1, n). What is not
+    recognised stands in the new network as it is, with the library's modules around it. Probing leaves net, its modules and the random
+    generators as they were, and prints nothing.
+
+    Training the result updates your arrays in their own memory, so that your network sees the trained weights; where your own step binds
+    W anew, call `accelerate` again after using it. The result's `sgd` is the course's, whatever net's own class does.
+
+    result.report says of every module what was taken, what was not and why. Two things are taken although not all agrees, and said there:
+    a function that overflows on large numbers where the library's does not, and a gradient of W0 that is not summed over the batch.
+
+    TypeError for what is not such a network, ValueError for one without modules.
+
+    >>> import numpy as np
+    >>> from types import SimpleNamespace
+    >>> class Dense:
+    ...     def __init__(self, m, n):
+    ...         self.weights, self.bias = np.random.normal(0, m**-0.5, (m, n)), np.zeros((n, 1))
+    ...     def forward(self, x):
+    ...         self.x = x
+    ...         return self.weights.T @ x + self.bias
+    ...     def backward(self, dz):
+    ...         self.dw, self.db = self.x @ dz.T, dz.sum(axis=1, keepdims=True)
+    ...         return self.weights @ dz
+    ...     def step(self, rate):
+    ...         self.weights -= rate * self.dw
+    ...         self.bias -= rate * self.db
+    >>> class SquaredError:
+    ...     def forward(self, guess, y):
+    ...         self.difference = guess - y
+    ...         return float(np.sum(self.difference**2))
+    ...     def backward(self):
+    ...         return 2 * self.difference
+    >>> mine = SimpleNamespace(modules=[Dense(2, 3), Dense(3, 1)], loss=SquaredError())
+    >>> fast = accelerate(mine)
+    >>> fast.modules
+    [Linear(2, 3), Linear(3, 1)]
+    >>> fast.modules[0].W is mine.modules[0].weights
+    True
+    """
+    _check(net)
+    with _probe.quiet():
+        result = _assembled(net)
+    return result
+
+
+def _check(net):
+    """Refuse what is not shaped like a network."""
+    if not hasattr(net, "modules") or not hasattr(net, "loss") or not isinstance(net.modules, (list, tuple)):
+        raise TypeError(f"net must have a list `modules` and a `loss`, as Sequential(modules, loss) has, got {type(net).__name__}")
+    if not net.modules:
+        raise ValueError("net.modules must hold at least one module, got none")
+    parts = [(f"net.modules[{i}]", m) for i, m in enumerate(net.modules)]
+    for name, part in [*parts, ("net.loss", net.loss)]:
+        if part is not None and not all(callable(getattr(part, method, None)) for method in ("forward", "backward")) or (
+                part is None and name != "net.loss"):
+            raise TypeError(f"{name} must have methods forward and backward, got {type(part).__name__}")
+
+
+def _assembled(net):
+    """The new network with its report."""
+    with _probe.untouched(net, *net.modules, net.loss):
+        entries, chain = _take_modules(net.modules)
+        width = _end_width(chain)
+        loss_entry, loss = _take_loss(net, entries, chain, width)
+        result = Sequential(chain, loss)
+    remarks = []
+    if any(e.taken for e in entries) or loss is not net.loss:
+        difference = _whole_difference(net, result)
+        if difference:
+            remarks.append(difference)
+            entries = [Entry(type(m).__name__, False, type(m).__name__, []) for m in net.modules]
+            loss_entry = loss_entry and Entry(type(net.loss).__name__, False, type(net.loss).__name__, [])
+            result = Sequential(list(net.modules), net.loss)
+    result.report = Report(entries, loss_entry, _is_compiled(result), remarks)
+    return result
+
+
+def _is_library(part):
+    return type(part).__module__ in LIBRARY
+
+
+def _is_compiled(net):
+    chain = training._chain(net)
+    return chain is not None and type(net.loss) in training.LOSSES and not training._shared(chain[1], len(chain[1]))
+
+
+# ---------------------------------------------------------------------------------------------- the parts
+
+
+def _take_modules(given):
+    """(entries, modules) for a chain: the library's where recognised, else the given ones. A module that stands twice does so again."""
+    entries, chain, known, width = [], [], {}, None
+    for module in given:
+        if id(module) not in known:
+            known[id(module)] = _take_module(module, width)
+        entry, stands = known[id(module)]
+        entries.append(entry)
+        chain.append(stands)
+        width = _width_after(stands, width)
+    return entries, chain
+
+
+def _take_module(module, width):
+    name = type(module).__name__
+    if _is_library(module):
+        return Entry(name, True, repr(module), ["nncore's own"]), module
+    try:
+        stands, notes = _recognise.module(module, width)
+    except _recognise.Refused as refused:
+        remarks = [refused.reason]
+        if _recognise.step_size(module) is None:
+            remarks.append("it has neither sgd_step nor step, so the network cannot be trained")
+        return Entry(name, False, name, remarks), module
+    return Entry(name, True, repr(stands), notes), stands
+
+
+def _width_after(module, width):
+    """Features that come out of a module that `width` features go into; None where that is not known."""
+    if isinstance(module, modules.Linear):
+        return module.W.shape[1]
+    if _is_library(module):
+        return width
+    if width is None:
+        return None
+    trace, = _probe.run_module(module, (np.random.default_rng(0).normal(size=(width, 2)), None, None))
+    return trace.output.shape[0] if isinstance(trace.output, np.ndarray) and trace.output.ndim == 2 else None
+
+
+def _end_width(chain):
+    width = None
+    for module in chain:
+        width = _width_after(module, width)
+    return width
+
+
+def _take_loss(net, entries, chain, width):
+    """(entry, loss); a last module that is the library's only together with the loss is replaced in entries and chain."""
+    if net.loss is None:
+        return None, None
+    name, last = type(net.loss).__name__, net.modules[-1]
+    if _is_library(net.loss):
+        return Entry(name, True, repr(net.loss), ["nncore's own"]), net.loss
+    try:
+        loss, notes = _recognise_loss.loss(net.loss, width)
+        _check_beside(loss, chain[-1])
+        alone = Entry(name, True, repr(loss), notes), loss
+        if entries[-1].taken:
+            return alone
+    except _recognise.Refused as refused:
+        alone = Entry(name, False, name, [refused.reason]), net.loss
+    if _is_library(last):
+        return alone
+    try:
+        (chain[-1], last_notes), (loss, notes) = _recognise_loss.output_and_loss(last, net.loss, width)
+    except _recognise.Refused:
+        return alone
+    entries[-1] = Entry(type(last).__name__, True, repr(chain[-1]), last_notes)
+    return Entry(name, True, repr(loss), notes), loss
+
+
+def _check_beside(loss, last):
+    """Refused for a loss of the library beside another of its outputs, whose backward is not made for it."""
+    output = getattr(loss, "output", None)
+    if output is not None and _is_library(last) and not isinstance(last, output):
+        raise _recognise.Refused(_recognise.Refused.REST, f"it is {loss!r}, which goes with a last {output.__name__}, not with {last!r}")
+
+
+# ---------------------------------------------------------------------------------------------- the whole
+
+
+def _whole_difference(net, result):
+    """A sentence where the two networks train differently although their modules agree one by one, as when modules share state; else "".
+
+    Nothing is said where net cannot be run on random numbers.
+    """
+    with _probe.untouched(net, *net.modules, net.loss, *result.modules, result.loss) as snapshot:
+        data = _data(net, result, snapshot)
+        if data is None:
+            return ""
+        try:
+            wanted = _trained(net.modules, net.loss, *data)
+        except Exception:
+            return ""
+        snapshot.restore()
+        try:
+            got = _trained(result.modules, result.loss, *data)
+        except Exception as error:
+            return f"not taken: beside your modules nncore's raise {type(error).__name__}: {error}"
+    types = {m.W.dtype for m in result.modules if isinstance(m, modules.Linear)}
+    tolerance = max([AGREEMENT.get(t, 0) for t in types], default=0) or AGREEMENT[np.dtype(np.float64)]
+    for step, (a, b) in enumerate(zip(wanted, got, strict=True)):
+        if not np.isfinite(a).all():
+            break
+        if _probe.disagreement(b, a) > tolerance:
+            return f"not taken: the modules agree one by one, but together they differ after {step} steps, as if they shared state"
+    return ""
+
+
+def _data(net, result, snapshot):
+    """(X, Y) of random samples that go through the network, or None."""
+    rng = np.random.default_rng(6)
+    for width in _widths(net, result):
+        X = rng.normal(size=(width, STEPS))
+        try:
+            n = _through(net.modules, X[:, :1]).shape[0]
+        except Exception:  # what foreign code raises at a wrong width is anybody's guess
+            continue
+        finally:
+            snapshot.restore()
+        Y = np.eye(n)[:, rng.integers(n, size=STEPS)] if n > 1 else rng.integers(2, size=(1, STEPS)).astype(np.float64)
+        return X, 2 * Y - 1 if type(result.loss).__name__ == "Hinge" else Y
+    return None
+
+
+def _widths(net, result):
+    """Numbers of features that the network may take, the likeliest first."""
+    linears = [m.W.shape[0] for m in result.modules if isinstance(m, modules.Linear)][:1]
+    sizes = [size for m in net.modules for a in _probe.arrays(m).values() for size in a.shape]
+    return list(dict.fromkeys(linears + sizes))[:10]
+
+
+def _through(chain, X):
+    for module in chain:
+        X = module.forward(X)
+    return X
+
+
+def _trained(chain, loss, X, Y):
+    """The outputs for X before and after some steps of one sample each, as the course's sgd makes them."""
+    outputs = [np.array(_through(chain, X[:, :1]), np.float64)]
+    for i in range(X.shape[1] if loss is not None else 0):
+        loss.forward(_through(chain, X[:, i:i + 1]), Y[:, i:i + 1])
+        delta = loss.backward()
+        for module in chain[::-1]:
+            delta = module.backward(delta)
+        for module in chain:
+            (getattr(module, "sgd_step", None) or module.step)(0.01)
+        outputs.append(np.array(_through(chain, X[:, i:i + 1]), np.float64))
+    return outputs

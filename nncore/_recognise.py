@@ -1,0 +1,409 @@
+"""Tell by its behaviour which module of the library a foreign one is.
+
+It is run beside a candidate of the library on the same random inputs: one sample and several, small and large numbers,
+forward, backward and two steps. It is recognised where all agree to rounding. In two cases more is taken than that, and said so:
+where the foreign one is not finite on large numbers and the library's is, and where a bias gradient is not summed over the batch, so
+that it trains on single samples only.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nncore import _checks, _probe, modules
+
+TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}  # of the natural size of each array, as in |W|ᵀ |A| + |W0|
+RUNS = ((1, False), (3, False), (6, True))  # (samples, large numbers)
+LRATE = 0.1
+
+FORWARD = {modules.Tanh: "tanh Z", modules.ReLU: "max(0, Z)", modules.Sigmoid: "1/(1 + e^−Z)", modules.SoftMax: "softmax of each column",
+           modules.OutputSigmoid: "1/(1 + e^−Z)", modules.Linear: "Wᵀ A + W0"}
+BACKWARD = {modules.Tanh: "dLdA ⊙ (1 − A²)", modules.ReLU: "dLdA where A > 0, else 0", modules.Sigmoid: "dLdA ⊙ A (1 − A)",
+            modules.SoftMax: "its argument, dL/dZ, which the loss computes", modules.Linear: "W dLdZ",
+            modules.OutputSigmoid: "its argument, dL/dZ, which the loss computes"}
+CLASSES = {modules.SoftMax: "the place of the largest entry of each column", modules.OutputSigmoid: "1 above 1/2, else 0"}
+ACTIVATIONS = (modules.Tanh, modules.ReLU, modules.Sigmoid, modules.SoftMax, modules.OutputSigmoid)
+
+
+class Refused(Exception):
+    """Not recognised; `stage` says how far the two agreed, so that the nearest candidate's reason is the one to tell."""
+
+    RAISES, FORWARD, LARGE, BACKWARD, STEP, REST = range(6)
+
+    def __init__(self, stage, reason):
+        super().__init__(reason)
+        self.stage, self.reason = stage, reason
+
+
+def module(foreign, width):
+    """(the library's module, its notes) for a foreign module that takes `width` features (None: not known); Refused says why not."""
+    nearest = None
+    for attempt in (_linear, _activation):
+        try:
+            return attempt(foreign, width)
+        except Refused as refused:
+            if nearest is None or refused.stage >= nearest.stage:
+                nearest = refused
+    raise nearest
+
+
+# ---------------------------------------------------------------------------------------------- inputs
+
+
+def numbers(rng, shape, large, dtype=np.float64):
+    """Random numbers around 1; or of all sizes up to 1000, zeros among them.
+
+    Between 600 and 800 there are none: there e^z overflows in a sum but not alone, or is too small to keep its digits.
+    """
+    if not large:
+        return rng.normal(size=shape).astype(dtype)
+    sizes = np.where(rng.random(shape) < 0.2, rng.uniform(800, 1000, shape), 10 ** rng.uniform(-3, np.log10(600), shape))
+    return (sizes * rng.choice([-1, -1, 0, 1, 1], size=shape)).astype(dtype)
+
+
+def _passes(rng, inputs, outputs, samples, large, dtype, lrate):
+    """Two passes (A, dLdOutput, lrate)."""
+    return [(numbers(rng, (inputs, samples), large, dtype), numbers(rng, (outputs, samples), large, dtype), lrate) for _ in range(2)]
+
+
+def step_size(foreign):
+    return LRATE if hasattr(foreign, "sgd_step") or hasattr(foreign, "step") else None
+
+
+# ---------------------------------------------------------------------------------------------- comparing
+
+
+def check_calls(trace, kind):
+    """Refused where a call raised before its result could be compared."""
+    if trace.error is not None:
+        stage = {"forward": Refused.RAISES, "backward": Refused.BACKWARD, "step": Refused.STEP}[trace.failed]
+        raise Refused(stage, f"its {trace.failed} raises {type(trace.error).__name__}: {trace.error}")
+    if trace.drew:
+        raise Refused(Refused.REST, f"it is {kind.__name__} but draws random numbers, which would change the draws of the training")
+
+
+def _check_forward(kind, theirs, ours, scale, large, tolerance):
+    """The columns that can be compared further, or Refused. Columns that are finite with us alone are left out."""
+    if theirs.failed == "forward":
+        check_calls(theirs, kind)
+    stage = Refused.LARGE if large else Refused.FORWARD
+    if not _is_real(theirs.output, ours.output.shape):
+        raise Refused(Refused.FORWARD, f"its forward gives {described(theirs.output)} instead of an array of shape {ours.output.shape}")
+    columns = finite_columns(theirs.output, ours.output) if large else slice(None)
+    scale = ours.output if scale is None else scale
+    error = _probe.disagreement(np.asarray(theirs.output)[:, columns], ours.output[:, columns], scale)
+    if error > tolerance:
+        raise Refused(stage, f"its forward is not {FORWARD[kind]}" + (f" for large numbers (off by {error:.2g})" if large else ""))
+    return columns
+
+
+def _check_backward(kind, theirs, ours, scale, columns, large, tolerance):
+    """The columns that can be compared further, or Refused."""
+    if theirs.failed == "backward":
+        check_calls(theirs, kind)
+    if not _is_real(theirs.gradient, ours.gradient.shape):
+        raise Refused(Refused.BACKWARD, f"its forward is {kind.__name__}'s, but its backward gives {described(theirs.gradient)} instead "
+                                        f"of an array of shape {ours.gradient.shape}")
+    if large:
+        columns = columns & finite_columns(theirs.gradient, ours.gradient)
+    error = _probe.disagreement(np.asarray(theirs.gradient)[:, columns], ours.gradient[:, columns], scale)
+    if error > tolerance:
+        where = " for large numbers" if large else ""
+        raise Refused(Refused.BACKWARD, f"its forward is {kind.__name__}'s, but its backward is not {BACKWARD[kind]}{where} "
+                                        f"({off_by(error)} of the largest entry)")
+    return columns
+
+
+def _is_real(x, shape):
+    return isinstance(x, np.ndarray) and x.shape == shape and x.dtype.kind in "fiub"
+
+
+def finite_columns(theirs, ours):
+    """Columns to compare: all but those that are finite with us and not with them."""
+    return np.isfinite(np.asarray(theirs, dtype=np.float64)).all(axis=0) | ~np.isfinite(ours).all(axis=0)
+
+
+def off_by(error):
+    return "another shape" if not np.isfinite(error) else f"off by {error:.2g}"
+
+
+def described(x):
+    return f"shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+
+
+def notes_on(traces):
+    """What a foreign object does besides, that the library's does not."""
+    overwritten = set().union(*(t.overwritten for t in traces))
+    return [f"yours changes its {name} in place, nncore's does not" for name in sorted(overwritten)]
+
+
+NOT_FINITE = "yours gives nan or infinity for large numbers, where nncore's stays finite"
+
+# ---------------------------------------------------------------------------------------------- activations
+
+
+def _activation(foreign, width):
+    """One of the activations, or Refused."""
+    rng = np.random.default_rng(0)
+    width = 3 if width is None else width
+    runs = [_passes(rng, width, width, samples, large, np.float64, step_size(foreign)) for samples, large in RUNS]
+    runs[1][0][0][0] = 0  # the derivative at exactly 0
+    traces = [_probe.run_module(foreign, *passes) for passes in runs]
+    nearest = None
+    for kind in ACTIVATIONS:
+        try:
+            twin = kind()
+            notes = _compare_activation(kind, traces, [_probe.run_module(twin, *passes) for passes in runs], runs)
+            return twin, notes + class_fun_notes(foreign, twin, width)
+        except Refused as refused:
+            if nearest is None or refused.stage > nearest.stage:
+                nearest = refused
+    if nearest.stage == Refused.FORWARD:
+        raise Refused(Refused.FORWARD, "its forward is none of the library's functions")
+    raise nearest
+
+
+def _compare_activation(kind, all_theirs, all_ours, runs):
+    tolerance = TOLERANCE[np.dtype(np.float64)]
+    finite = True
+    for theirs, ours, passes, (_, large) in zip(all_theirs, all_ours, runs, RUNS, strict=True):
+        for a, b, (_, d, _) in zip(theirs, ours, passes, strict=False):  # strict: theirs may have ended early, with an error
+            columns = _check_forward(kind, a, b, None, large, tolerance)
+            columns = _check_backward(kind, a, b, d, columns, large, tolerance)
+            check_calls(a, kind)
+            finite = finite and not (large and not columns.all())
+    return ([] if finite else [NOT_FINITE]) + notes_on([t for traces in all_theirs for t in traces])
+
+
+def class_fun_notes(foreign, twin, width):
+    """Notes on class_fun, where the library's module has one; Refused where they find different classes."""
+    if not hasattr(twin, "class_fun"):
+        return []
+    if not hasattr(foreign, "class_fun"):
+        return ["yours has no class_fun, nncore's has"]
+    P = np.random.default_rng(1).random((width, 50))
+    ours = twin.class_fun(P)
+    try:
+        with _probe.untouched(foreign):
+            theirs = np.array(foreign.class_fun(P))
+    except Exception as error:
+        raise Refused(Refused.REST, f"it is {type(twin).__name__}, but its class_fun raises {type(error).__name__}: {error}") from None
+    if theirs.size != ours.size or not np.array_equal(theirs.ravel(), ours.ravel()):
+        raise Refused(Refused.REST, f"it is {type(twin).__name__}, but its class_fun gives other classes than {CLASSES[type(twin)]}")
+    return [f"your class_fun gives shape {theirs.shape}, nncore's {ours.shape}"] if theirs.shape != ours.shape else []
+
+
+# ---------------------------------------------------------------------------------------------- Linear
+
+
+@dataclass
+class Place:
+    """Where a weight lives: the name of the array, itself, and the view of it that is W (m, n) or W0 (n, 1)."""
+
+    name: str
+    array: np.ndarray
+    view: object
+
+    def share(self):
+        """The weight as the library's Linear takes it: the very array, or a view of its memory."""
+        a = self.array if type(self.array) is np.ndarray else np.asarray(self.array)
+        return self.view(a)
+
+    @property
+    def usable(self):
+        return self.array.dtype in _checks.COMPUTING and self.array.dtype.isnative and self.array.flags.writeable
+
+
+def _itself(a):
+    return a
+
+
+def _transposed(a):
+    return a.T
+
+
+def _column(a):
+    return a[:, None]
+
+
+def _matrices(found, width):
+    """Places that may be W: (m, n), or (n, m) and its transpose."""
+    for name, a in found.items():
+        if a.ndim == 2 and a.size:
+            for view in (_itself, _transposed):
+                if width in (None, view(a).shape[0]):
+                    yield Place(name, a, view)
+
+
+def _biases(found, n):
+    """Places that may be W0: (n, 1), (n,) or (1, n)."""
+    for name, a in found.items():
+        if a.shape == (n, 1):
+            yield Place(name, a, _itself)
+        elif a.shape == (n,):
+            yield Place(name, a, _column)
+        elif a.shape == (1, n):
+            yield Place(name, a, _transposed)
+
+
+def _pairs(found, width):
+    """Pairs of places that may be W and W0, in arrays of their own or as the rows or columns of one."""
+    for W in _matrices(found, width):
+        for W0 in _biases(found, W.share().shape[1]):
+            if W0.array is not W.array:
+                yield W, W0
+    for name, a in found.items():
+        if a.ndim != 2:
+            continue
+        for turn in (_itself, _transposed):
+            if turn(a).shape[0] < 2 or width not in (None, turn(a).shape[0] - 1):
+                continue
+            yield Place(name, a, lambda x, turn=turn: turn(x)[:-1]), Place(name, a, lambda x, turn=turn: turn(x)[-1:].T)
+            yield Place(name, a, lambda x, turn=turn: turn(x)[1:]), Place(name, a, lambda x, turn=turn: turn(x)[:1].T)
+
+
+def linear_of(W, W0):
+    """The library's Linear around these very arrays; nothing is drawn."""
+    linear = modules.Linear.__new__(modules.Linear)
+    linear.m, linear.n = W.shape
+    linear.W, linear.W0 = W, W0
+    return linear
+
+
+def _linear(foreign, width):
+    """Linear on the arrays of the foreign module, or Refused."""
+    found = _probe.arrays(foreign)
+    nearest = Refused(Refused.RAISES, "it holds no arrays of the shapes of W and W0")
+    for W, W0 in _pairs(found, width):
+        try:
+            if not (W.usable and W0.usable):
+                _refuse_fixed(foreign, W, W0)
+                continue
+            return linear_of(W.share(), W0.share()), _compare_linear(foreign, W, W0)
+        except Refused as refused:
+            if refused.stage > nearest.stage:
+                nearest = refused
+    if nearest.stage <= Refused.FORWARD:
+        _refuse_without_bias(foreign, found, width)
+    raise nearest
+
+
+def _forward_agrees(foreign, W, W0):
+    """True where the foreign forward is Wᵀ A + W0 with these values."""
+    A = np.random.default_rng(2).normal(size=(W.shape[0], 2))
+    trace, = _probe.run_module(foreign, (A, None, None))
+    tolerance = max(TOLERANCE[_checks.computing_dtype(W)], TOLERANCE[_checks.computing_dtype(W0)])
+    W, W0 = np.asarray(W, np.float64), np.asarray(W0, np.float64)
+    return trace.error is None and _probe.disagreement(trace.output, W.T @ A + W0, abs(W).T @ abs(A) + abs(W0)) <= tolerance
+
+
+def _refuse_fixed(foreign, W, W0):
+    """Refused where these are the weights, but cannot be updated in their own memory."""
+    if not _forward_agrees(foreign, W.share(), W0.share()):
+        return
+    for place in (W, W0):
+        if not place.array.flags.writeable:
+            raise Refused(Refused.STEP, f"its forward is Linear's, but {place.name} is read-only and cannot be updated in place")
+        if not place.usable:
+            raise Refused(Refused.STEP, f"its forward is Linear's, but {place.name} is {place.array.dtype} and cannot be updated in place; "
+                                        f"{place.name}.astype(float) in its stead could be")
+
+
+def _refuse_without_bias(foreign, found, width):
+    for W in _matrices(found, width):
+        if _forward_agrees(foreign, W.share(), np.zeros((W.share().shape[1], 1))):
+            raise Refused(Refused.BACKWARD, f"its forward is Wᵀ A with {W.name} as W, but there is no bias W0")
+
+
+def _compare_linear(foreign, W, W0):
+    """Notes on a module that is Linear with these weights, or Refused.
+
+    The arrays are filled with random numbers first: that the outputs follow shows that the module reads these very arrays.
+    """
+    rng = np.random.default_rng(3)
+    dtype = W.array.dtype
+    tolerance = max(TOLERANCE[dtype], TOLERANCE[W0.array.dtype])
+    lrate = step_size(foreign)
+    if lrate is None:
+        raise Refused(Refused.STEP, "it has neither sgd_step nor step")
+    with _probe.untouched(foreign):
+        m, n = W.share().shape
+        W.share()[...] = rng.normal(0, m**-0.5, (m, n))
+        W0.share()[...] = rng.normal(size=(n, 1))
+        everything, unsummed = [], False
+        for samples, large in RUNS:
+            twin = linear_of(W.share().copy(), W0.share().copy())
+            passes = _passes(rng, m, n, samples, large, dtype, lrate)
+            theirs, ours = _probe.run_module(foreign, *passes), _follow(twin, passes)
+            everything += theirs
+            unsummed |= _compare_steps(theirs, ours, passes, W, W0, tolerance, samples)
+    names = sorted(set().union(*(t.rebound for t in everything)) & {W.name, W0.name})
+    notes = [f"your own step binds {' and '.join(names)} anew, so that after it the two networks no longer share them"] if names else []
+    if unsummed:
+        notes.append(f"your gradient of {W0.name} is not summed over the batch, so yours trains on single samples only; nncore's is summed")
+    return notes + notes_on(everything)
+
+
+def _follow(twin, passes):
+    """[(trace, W and W0 before, W and W0 after)] of the library's module."""
+    followed = []
+    for A, d, lrate in passes:
+        before = twin.W.copy(), twin.W0.copy()
+        trace, = _probe.run_module(twin, (A, d, None))
+        twin.forward(A)
+        twin.backward(d)
+        twin.step(lrate)
+        followed.append((trace, before, (twin.W.copy(), twin.W0.copy())))
+    return followed
+
+
+def _compare_steps(theirs, ours, passes, W, W0, tolerance, samples):
+    """Refused where two passes of a module differ from Linear's; True where only its bias gradient is not summed."""
+    for i, (trace, (A, d, lrate)) in enumerate(zip(theirs, passes, strict=False)):
+        twin, (w, w0), after = ours[i]
+        _check_forward(modules.Linear, trace, twin, abs(w).T @ abs(A) + abs(w0), False, tolerance)
+        _check_backward(modules.Linear, trace, twin, abs(w) @ abs(d), slice(None), False, tolerance)
+        if samples > 1 and _is_unsummed(trace, d, W0):
+            return True
+        check_calls(trace, modules.Linear)
+        scales = abs(w) + lrate * abs(A) @ abs(d).T, abs(w0) + lrate * abs(d).sum(axis=1, keepdims=True)
+        for place, before, wanted, scale in zip((W, W0), (w, w0), after, scales, strict=True):
+            got = _after_step(trace, place)
+            if _probe.disagreement(got, wanted, scale) > tolerance:
+                raise Refused(Refused.STEP, _about_step(trace, place, {W.name, W0.name}, i, got, before, wanted, samples))
+    return False
+
+
+def _after_step(trace, place):
+    now = trace.held["step"].get(place.name)
+    return place.view(now) if now is not None and now.ndim == place.array.ndim else now
+
+
+def _is_unsummed(trace, d, W0):
+    """True where backward keeps dLdZ itself as the gradient of W0, and the step breaks off or makes W0 one column a sample."""
+    kept = [name for name in trace.changed("backward") if np.array_equal(trace.held["backward"][name], d)]
+    if not kept:
+        return False
+    if trace.failed == "step":
+        return isinstance(trace.error, ValueError)
+    before, now = trace.held["backward"][W0.name], trace.held["step"].get(W0.name)
+    return before.shape == (d.shape[0], 1) and np.shape(now) == d.shape
+
+
+def _about_step(trace, place, weights, i, got, before, wanted, samples):
+    """What is wrong with a step, in a sentence."""
+    agree = "its forward and backward are Linear's, but its"
+    others = sorted(trace.changed("step") - weights)
+    kept = f"; it keeps {', '.join(others)} from step to step, as a momentum does" if others else ""
+    if got is None or np.shape(got) != wanted.shape:
+        return f"{agree} step leaves {place.name} as {described(got)}"
+    if np.array_equal(got, before):
+        return f"{agree} step leaves {place.name} unchanged"
+    ratio = float(np.vdot(got - before, wanted - before) / np.vdot(wanted - before, wanted - before))
+    proportional = _probe.disagreement(got - before, ratio * (wanted - before)) < 1e-6
+    if i > 0:
+        return f"{agree} second step is not {place.name} − lrate dL/d{place.name}{kept}"
+    if proportional and samples > 1 and abs(ratio * samples - 1) < 1e-6:
+        return f"{agree} step averages the gradient of {place.name} over the batch instead of adding it up"
+    times = f" but {ratio:.3g} times that step" if proportional else ""
+    return f"{agree} step is not {place.name} − lrate dL/d{place.name}{times}{kept}"
