@@ -203,6 +203,8 @@ def _take_loss(net, entries, chain, width):
             return alone
     except _recognise.Refused as refused:
         alone = Entry(name, False, name, [refused.reason]), net.loss
+        if refused.stage < _recognise.Refused.BACKWARD:  # its value is another one, whatever stands before it
+            return alone
     if _is_library(last):
         return alone
     try:

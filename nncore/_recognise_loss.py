@@ -17,37 +17,37 @@ from nncore._recognise import (
     off_by,
 )
 
-VANISHED = 1e-9  # a probability below it may be bounded by a loss
+BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
 
 
-def _probabilities(rng, shape, large):
-    return modules.SoftMax().forward(numbers(rng, shape, large))
+# Inputs of a loss, and (Ypred, Y) made of them for each loss. Likely labels have a finite value also where probabilities vanish, and are
+# given with probabilities near 1; of large logits the others are the unlikeliest, which shows whether a loss bounds the logarithm.
 
 
-def _one_hot(rng, shape):
-    return np.eye(shape[0])[:, rng.integers(shape[0], size=shape[1])]
+def _logits(rng, shape, large, likely):
+    return numbers(rng, shape, large) * (10 if likely and not large else 1)
 
 
-def _nll_data(rng, shape, large, likely):
-    P = _probabilities(rng, shape, large)
-    return P, np.eye(shape[0])[:, P.argmax(axis=0)] if likely else _one_hot(rng, shape)
+def _nll_data(Z, rng, large, likely):
+    P = modules.SoftMax().forward(Z)
+    labels = P.argmax(axis=0) if likely else P.argmin(axis=0) if large else rng.integers(Z.shape[0], size=Z.shape[1])
+    return P, np.eye(Z.shape[0])[:, labels]
 
 
-def _binary_data(rng, shape, large, likely):
-    P = modules.Sigmoid().forward(numbers(rng, shape, large))
-    return P, np.rint(P) if likely else rng.integers(2, size=shape).astype(np.float64)
+def _binary_data(Z, rng, large, likely):
+    P = modules.OutputSigmoid().forward(Z)
+    return P, np.rint(P) if likely else 1 - np.rint(P) if large else rng.integers(2, size=Z.shape).astype(np.float64)
 
 
-def _squared_data(rng, shape, large, likely):
-    return numbers(rng, shape, large), numbers(rng, shape, large)
+def _squared_data(Z, rng, large, likely):
+    return Z, numbers(rng, Z.shape, large)
 
 
-def _hinge_data(rng, shape, large, likely):
-    Y = rng.choice([-1.0, 1.0], size=shape)
-    A = numbers(rng, shape, large)
-    if shape[1] > 1:
-        A[:, 0] = Y[:, 0]  # a margin of exactly 1
-    return A, Y
+def _hinge_data(Z, rng, large, likely):
+    Y = rng.choice([-1.0, 1.0], size=Z.shape)
+    if large:
+        Z[:, 0] = Y[:, 0]  # a margin of exactly 1
+    return Z, Y
 
 
 DATA = {"NLL": _nll_data, "BinaryNLL": _binary_data, "Squared": _squared_data, "Hinge": _hinge_data}
@@ -72,14 +72,14 @@ def loss(foreign, width):
 
 def _compare_loss(kind, foreign, data, width):
     rng = np.random.default_rng(4)
-    # the likely labels have a finite value also where probabilities vanish; the others show whether it is bounded there
-    runs = [([data(rng, (width, samples), large, likely) for likely in (False, large)], large) for samples, large in RUNS]
+    runs = [([data(_logits(rng, (width, samples), large, likely), rng, large, likely) for likely in (False, True)], large)
+            for samples, large in RUNS]
     notes, everything = [], []
     for pairs, large in runs:
         theirs, ours = _probe.run_loss(foreign, *pairs), _probe.run_loss(kind(), *pairs)
         everything += theirs
-        for a, b, (P, Y) in zip(theirs, ours, pairs, strict=False):
-            notes += _compare_value(kind, a, b.output, P, Y, large)
+        for a, b, (P, Y), likely in zip(theirs, ours, pairs, (False, True), strict=False):
+            notes += _compare_value(kind, a, b.output, P, Y, large or likely)
             if a.failed == "backward":
                 check_calls(a, kind)
             error = _probe.disagreement(a.gradient, b.gradient, np.maximum(abs(P), abs(Y)))
@@ -90,8 +90,8 @@ def _compare_loss(kind, foreign, data, width):
     return [*dict.fromkeys(notes + notes_on(everything))]
 
 
-def _compare_value(kind, trace, wanted, P, Y, large):
-    """Notes on the value of a loss; Refused where it is another one."""
+def _compare_value(kind, trace, wanted, P, Y, extreme):
+    """Notes on the value of a loss; Refused where it is another one. `extreme` numbers or probabilities need not be finite with them."""
     if trace.failed == "forward":
         check_calls(trace, kind)
     try:
@@ -99,21 +99,22 @@ def _compare_value(kind, trace, wanted, P, Y, large):
     except (TypeError, ValueError):
         raise Refused(Refused.RAISES, f"its forward gives {described(trace.output)} instead of a number") from None
     total = float(value.sum())
-    if _probe.disagreement(total, wanted) <= TOLERANCE[np.dtype(np.float64)]:
+    if _probe.disagreement(total, wanted, max(abs(wanted), 1)) <= TOLERANCE[np.dtype(np.float64)]:
         return ["yours gives one value a sample, nncore's their sum"] if value.size > 1 else []
-    if large and not np.isfinite(total):
+    if extreme and not np.isfinite(total):
         return [NOT_FINITE] if np.isfinite(wanted) else []
-    if large and kind in (losses.NLL, losses.BinaryNLL) and np.isfinite(total) and _vanishes(P, Y):
-        return ["yours bounds the logarithm where a probability vanishes, nncore's does not"]
+    if extreme and kind in (losses.NLL, losses.BinaryNLL) and (_vanishes(P, Y) or abs(total - wanted) < BOUND * Y.size):
+        return ["yours bounds the logarithm of a probability near 0 or 1, nncore's does not"]
     samples = P.shape[1]
     if np.isfinite(wanted) and samples > 1 and _probe.disagreement(total * samples, wanted) < 1e-9:
         raise Refused(Refused.LARGE, f"its value is {kind.__name__}'s averaged over the batch instead of added up")
-    raise Refused(Refused.LARGE if large else Refused.FORWARD, f"its value is not {kind.__name__}'s for large numbers or vanishing "
-                                                               "probabilities" if large else f"its value is not {kind.__name__}'s")
+    where = " for large numbers or probabilities near 0 or 1" if extreme else ""
+    raise Refused(Refused.LARGE if extreme else Refused.FORWARD, f"its value is not {kind.__name__}'s{where}")
 
 
 def _vanishes(P, Y):
-    return bool((np.where(Y > 0, P, 1) < VANISHED).any() or (np.where(Y < 1, 1 - P, 1) < VANISHED).any())
+    """True where the probability of a label is nearly 0."""
+    return bool((np.where(Y > 0, P, 1 - P) < BOUND).any())
 
 
 # ---------------------------------------------------------------------------------------------- output and loss together
@@ -138,28 +139,34 @@ def output_and_loss(last, foreign, width):
 
 
 def _compare_pair(last, foreign, output, kind, data, width):
+    """Notes on a last module and a loss that together are output and loss of the library; or Refused."""
     rng = np.random.default_rng(5)
     tolerance = 100 * TOLERANCE[np.dtype(np.float64)]  # dividing by a probability and multiplying by it again costs digits
-    finite = True
+    notes = []
     for samples, large in RUNS:
-        Z, Y = numbers(rng, (width, samples), large), data(rng, (width, samples), False, False)[1]
-        ours = output().forward(Z)
-        value = kind().forward(ours, Y)
-        with _probe.untouched(last, foreign):
-            try:
-                P = np.array(last.forward(Z.copy()))
-                theirs = foreign.forward(P.copy(), Y.copy())
-                gradient = np.array(last.backward(foreign.backward()))
-            except Exception as error:
-                raise Refused(Refused.RAISES, f"they raise {type(error).__name__}: {error}") from None
-        if P.shape != Z.shape or gradient.shape != Z.shape:
-            raise Refused(Refused.FORWARD, "they give arrays of other shapes")
-        columns = finite_columns(P, ours) & finite_columns(gradient, Z) if large else np.full(samples, True)
-        finite = finite and columns.all()
-        if _probe.disagreement(P[:, columns], ours[:, columns], np.ones(1)) > tolerance:
-            raise Refused(Refused.FORWARD, f"the output is not {output.__name__}")
-        if not large and _probe.disagreement(float(np.sum(theirs)), value) > tolerance:
-            raise Refused(Refused.FORWARD, f"the value is not {kind.__name__}'s")
-        if _probe.disagreement(gradient[:, columns], (ours - Y)[:, columns], np.ones(1)) > tolerance:
-            raise Refused(Refused.BACKWARD, "the gradient of the logits is not Ypred − Y")
-    return [] if finite else [NOT_FINITE]
+        for likely in (False, True):
+            Z = _logits(rng, (width, samples), large, likely)
+            ours, Y = data(Z, rng, large, likely)
+            P, value, gradient = _run_pair(last, foreign, Z, Y)
+            columns = finite_columns(P, ours) & finite_columns(gradient, Z) if large else np.full(samples, True)
+            notes += [] if columns.all() else [NOT_FINITE]
+            if _probe.disagreement(P[:, columns], ours[:, columns], 1) > tolerance:
+                raise Refused(Refused.FORWARD, f"the output is not {output.__name__}")
+            notes += _compare_value(kind, _probe.Trace(value), kind().forward(ours, Y), ours, Y, large or likely)
+            if _probe.disagreement(gradient[:, columns], (ours - Y)[:, columns], 1) > tolerance:
+                raise Refused(Refused.BACKWARD, "the gradient of the logits is not Ypred − Y")
+    return [*dict.fromkeys(notes)]
+
+
+def _run_pair(last, foreign, Z, Y):
+    """(Ypred, loss, dL/dZ) of a last module and a loss; Refused where they raise or give other shapes."""
+    with _probe.untouched(last, foreign):
+        try:
+            P = np.array(last.forward(Z.copy()), dtype=np.float64)
+            value = foreign.forward(P.copy(), Y.copy())
+            gradient = np.array(last.backward(foreign.backward()), dtype=np.float64)
+        except Exception as error:
+            raise Refused(Refused.RAISES, f"they raise {type(error).__name__}: {error}") from None
+    if P.shape != Z.shape or gradient.shape != Z.shape:
+        raise Refused(Refused.FORWARD, "they give arrays of other shapes")
+    return P, value, gradient

@@ -468,12 +468,21 @@ def test_outputs_refused_for_their_classes(body, why):
     assert not fast.report.modules[-1].taken and why in fast.report.modules[-1].remarks[0]
 
 
+def _bounded(low, high):
+    def forward(self, P, Y):
+        self.Ypred, self.Y = P, Y
+        return -np.sum(Y * np.log(np.clip(P, low, high)))
+    return changed("forward", forward, MyNLL)
+
+
 LOSSES_REFUSED = {
     "mean": (changed("forward", lambda self, P, Y: MyNLL.forward(self, P, Y) / P.shape[1], MyNLL),
              "its value is NLL's averaged over the batch"),
     "gradient": (changed("backward", lambda self: self.Y - self.Ypred, MyNLL), "its value is NLL's, but its backward is not dL/dZ"),
     "shifted": (changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), float(np.sum(-Y * np.log(P + 1e-9))))[1], MyNLL),
                 "none of the library's losses"),
+    "bounded early": (_bounded(0, 0.99), "its value is not NLL's for large numbers or probabilities near 0 or 1"),
+    "bounded": (_bounded(1e-15, 1 - 1e-5), "its value is not NLL's for large numbers or probabilities near 0 or 1"),
     "raises": (changed("forward", lambda self, P, Y: P["loss"], MyNLL), "its forward raises IndexError"),
     "no gradient": (changed("backward", lambda self: None, MyNLL), "its backward is not dL/dZ as nncore's (another shape"),
 }
@@ -491,14 +500,11 @@ def test_losses_refused(cls, why):
 # ---------------------------------------------------------------------------------------------- what is taken with a remark
 
 
-def test_a_bounded_logarithm_is_taken():
-    def forward(self, Ypred, Y):
-        self.Ypred, self.Y = Ypred, Y
-        return -np.sum(Y * np.log(np.clip(Ypred, 1e-15, 1 - 1e-15)))
-
-    fast = nn.accelerate(network(InPlace, Loss=changed("forward", forward, MyNLL)))
+@pytest.mark.parametrize("bound", [1e-15, 1e-7])
+def test_a_bounded_logarithm_is_taken(bound):
+    fast = nn.accelerate(network(InPlace, Loss=_bounded(bound, 1 - bound)))
     assert fast.report.compiled
-    assert fast.report.loss.remarks == ["yours bounds the logarithm where a probability vanishes, nncore's does not"]
+    assert fast.report.loss.remarks == ["yours bounds the logarithm of a probability near 0 or 1, nncore's does not"]
 
 
 def test_one_value_a_sample_is_taken():
