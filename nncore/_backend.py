@@ -1,6 +1,6 @@
 """Which kernels are live. The base classes of the layer API are told, as looking here at every call would cost as much as a kernel."""
 
-from nncore import _checks
+from nncore import _checks, kernels
 from nncore.kernels import compiled, numpy_kernels
 
 BACKENDS = {"compiled": compiled, "numpy": numpy_kernels}
@@ -15,11 +15,12 @@ def follow(cls):
     return cls
 
 
-def _switch(kernels):
+def _switch(module):
     global live
-    live = kernels
+    live = module
+    kernels.bind(module)
     for cls in _followers:
-        cls._kernels = kernels
+        cls._kernels = module
 
 
 class use_backend:

@@ -11,17 +11,11 @@ the modules `numpy_kernels` (plain NumPy: the specification) and `compiled`. The
 """
 
 from nncore.kernels import compiled, numpy_kernels
+from nncore.kernels.compiled import *  # noqa: F403
 
 __all__ = ["compiled", "numpy_kernels", *compiled.__all__]
 
 
-def __getattr__(name):
-    if name in compiled.__all__:
-        from nncore import _backend
-
-        return getattr(_backend.live, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return __all__
+def bind(module):
+    """Make the functions of this package those of `module`: plain attributes, as a look-up at each call would cost more than most."""
+    globals().update({name: getattr(module, name) for name in compiled.__all__})
