@@ -874,7 +874,7 @@ cdef class Program:
         randint = np.random.randint
         self._reserve(1)
         self.in_user_memory = user_rate or self.weights * self.itemsize >= 4 * IN_PLACE_BYTES
-        self.lists = not user_rate
+        self.lists = self.stages[0].linear and not user_rate
         self.blocks = self.stages[0].linear and not user_rate and self.weights <= BLOCK_WEIGHTS
         least = NN_BLOCK_STEPS if self.blocks else 1
         chunk = least

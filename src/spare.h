@@ -19,19 +19,19 @@ static nn_block nn_take(size_t bytes) {
     for (int i = 0; i < SPARES; i++)
         if (nn_spare[i].memory && nn_spare[i].bytes >= bytes && nn_spare[i].bytes / 4 <= bytes) {
             nn_block block = nn_spare[i];
-            nn_spare[i].memory = NULL;
+            nn_spare[i] = (nn_block){NULL, 0};
             memset(block.memory, 0, bytes);
             return block;
         }
     return (nn_block){calloc(bytes, 1), bytes};
 }
 
-/* Give a block back, or one whose memory is NULL. It takes the place of a spare one at most as large. */
+/* Give a block back, or one whose memory is NULL. It takes an empty place, or that of a smaller one. */
 static void nn_give(nn_block block) {
 #if !defined(__SANITIZE_ADDRESS__) /* which finds what is written beyond a block's end only where the block is new */
     if (block.bytes >= SPARE_LEAST && block.bytes <= SPARE_MOST)
-        for (int i = 0; i < SPARES; i++)
-            if (!nn_spare[i].memory || nn_spare[i].bytes <= block.bytes) {
+        for (int i = 0; i < SPARES && block.memory; i++)
+            if (nn_spare[i].bytes < block.bytes) { /* an empty place has 0 */
                 nn_block other = nn_spare[i];
                 nn_spare[i] = block;
                 block = other;
