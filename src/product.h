@@ -2,7 +2,7 @@
  *
  * A tile of up to TILE_ROWS x 2 vectors of C keeps its sums in registers over a block of k. Every element of C is one chain of
  * multiply-adds in the order of k, whatever its tile, so results do not depend on where an element falls or on how the rows
- * are shared among threads. B is walked in blocks of DEPTH x BLOCK_COLUMNS that stay in the L2 cache; for each, A by panels
+ * are shared among threads. B is walked in blocks of BLOCK_BYTES, up to DEPTH rows, that stay in the L2 cache; for each, A by panels
  * of TILE_ROWS rows that stay in the L1 cache. Operands whose layout the tiles cannot walk are packed block by block:
  * - A is read in place where its rows are contiguous; else a panel is packed as [k][PANEL_ROWS], on the stack;
  * - B is read in place where its rows are contiguous and close together; else a block is packed as [j / PANEL][k][PANEL]. */
@@ -11,7 +11,7 @@
 #undef PANEL_ROWS
 #undef PANEL
 #undef DEPTH
-#undef BLOCK_COLUMNS
+#undef BLOCK_BYTES
 #if LEVEL_BYTES == 64
 #define TILE_ROWS 14
 #else
@@ -20,7 +20,7 @@
 #define PANEL (2 * LANES)
 #define PANEL_ROWS ((TILE_ROWS + LANES - 1) / LANES * LANES)
 #define DEPTH (2048 / (nn_index)sizeof(real))
-#define BLOCK_COLUMNS 256
+#define BLOCK_BYTES (1 << 19)
 
 /* ------------------------------------------------------------------------------------------------------ transpose */
 
@@ -191,16 +191,20 @@ static void FN(pack_a)(nn_index rows, nn_index depth, const real *a, nn_index a_
 }
 
 static void FN(pack_b)(nn_index depth, nn_index columns, const real *b, nn_index b_row, nn_index b_col, real *out) {
+    if (b_col == 1) { /* row by row: from memory, a row is one stream */
+        for (nn_index k = 0; k < depth; k++, b += b_row) {
+            real *to = out + k * PANEL;
+            nn_index j = 0;
+            for (; j + PANEL <= columns; j += PANEL, to += depth * PANEL)
+                for (int v = 0; v < PANEL; v += LANES) FN(store)(to + v, FN(load)(b + j + v));
+            for (; j < columns; j += LANES, to += LANES) FN(store)(to, FN(load_part)(b + j, columns - j < LANES ? columns - j : LANES));
+        }
+        return;
+    }
     for (nn_index j = 0; j < columns; j += PANEL, out += depth * PANEL) {
         const nn_index width = columns - j < PANEL ? columns - j : PANEL;
         const real *from = b + j * b_col;
-        if (b_col == 1) {
-            for (nn_index k = 0; k < depth; k++) {
-                nn_index v = 0;
-                for (; v + LANES <= width; v += LANES) FN(store)(out + k * PANEL + v, FN(load)(from + k * b_row + v));
-                if (v < width) FN(store)(out + k * PANEL + v, FN(load_part)(from + k * b_row + v, width - v));
-            }
-        } else if (b_row == 1) FN(transpose)(width, depth, from, b_col, out, PANEL);
+        if (b_row == 1) FN(transpose)(width, depth, from, b_col, out, PANEL);
         else
             for (nn_index k = 0; k < depth; k++)
                 for (nn_index v = 0; v < width; v++) out[k * PANEL + v] = from[k * b_row + v * b_col];
@@ -212,19 +216,25 @@ static int FN(packs_b)(const nn_product *g) {
     return g->b_col != 1 || (g->b_row * (nn_index)sizeof(real) >= 4096 && g->m >= 2 * TILE_ROWS && g->k > 16);
 }
 
+/* Columns of a block of B: the fewer its rows, the more columns share each packed panel of A. */
+static nn_index FN(block_columns)(nn_index n, nn_index k) {
+    const nn_index depth = k < 1 ? 1 : k < DEPTH ? k : DEPTH, most = BLOCK_BYTES / (nn_index)sizeof(real) / depth / PANEL * PANEL;
+    return n < most ? (n + PANEL - 1) / PANEL * PANEL : most;
+}
+
 static nn_index FN(product_work)(nn_index n, nn_index k) {
-    const nn_index depth = k < DEPTH ? k : DEPTH, columns = n < BLOCK_COLUMNS ? (n + PANEL - 1) / PANEL * PANEL : BLOCK_COLUMNS;
-    return depth * columns * (nn_index)sizeof(real);
+    return (k < DEPTH ? k : DEPTH) * FN(block_columns)(n, k) * (nn_index)sizeof(real);
 }
 
 static void FN(product)(const nn_product *g) {
     if (g->m <= 0 || g->n <= 0) return;
     const nn_index tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS; /* rows split evenly: heights differ by one at most */
     const nn_index depths = g->k > DEPTH ? (g->k + DEPTH - 1) / DEPTH : 1;
+    const nn_index block_columns = FN(block_columns)(g->n, g->k);
     const int a_packed = g->a_col != 1, b_packed = FN(packs_b)(g) && g->work;
     real panel[DEPTH * PANEL_ROWS] __attribute__((aligned(64)));
-    for (nn_index j0 = 0; j0 < g->n; j0 += BLOCK_COLUMNS) {
-        const nn_index columns = g->n - j0 < BLOCK_COLUMNS ? g->n - j0 : BLOCK_COLUMNS;
+    for (nn_index j0 = 0; j0 < g->n; j0 += block_columns) {
+        const nn_index columns = g->n - j0 < block_columns ? g->n - j0 : block_columns;
         for (nn_index p = 0; p < depths; p++) {
             const nn_index k0 = g->k * p / depths;
             const FN(block) block = {g, g->k * (p + 1) / depths - k0, p == 0, p == depths - 1};

@@ -26,15 +26,16 @@ ACTIVATIONS = {
 
 cdef struct Stage:
     Py_ssize_t inputs, outputs
-    Py_ssize_t width       # outputs rounded up to whole vectors: the distance between rows of a and grad
+    Py_ssize_t width       # outputs rounded up to whole vectors
+    Py_ssize_t row         # distance between rows of a and grad
     int linear, activation
     char *own_w            # padded copies (inputs, width), (width)
     char *own_w0
     char *w                # what the kernels use: the copies, or the user's memory
     char *w0
     Py_ssize_t w_row, w_width
-    char *a                # (batch, width) outputs of the activation
-    char *grad             # (batch, width) gradient of the loss with respect to the activation's input
+    char *a                # (batch, row) outputs of the activation
+    char *grad             # (batch, row) gradient of the loss with respect to the activation's input
 
 
 cdef struct Batch:
@@ -103,7 +104,7 @@ cdef class Program:
 
     cdef const nn_kernels *k
     cdef Stage *stages
-    cdef Py_ssize_t count, itemsize, capacity, inputs, outputs, widest, weights, memory_used
+    cdef Py_ssize_t count, itemsize, capacity, inputs, x_row, outputs, widest, weights, memory_used
     cdef int type_number, loss
     cdef bint trains, in_user_memory, frozen
     cdef nn_block weights_memory
@@ -172,7 +173,9 @@ cdef class Program:
                 raise ValueError(f"stage {i} must take {width} inputs, got {s.inputs}")
             width = s.outputs
             s.width = (width + lanes - 1) // lanes * lanes
+            s.row = self._row(s.width)
         self.outputs = width
+        self.x_row = self._row(inputs)
         self.widest = max([self.stages[i].width for i in range(self.count)], default=0)
         self.threads = 1
         self.block_at = -1
@@ -188,6 +191,11 @@ cdef class Program:
         nn_give(self.batch_memory)
 
     # -------------------------------------------------------------------------------------------- memory
+
+    cdef Py_ssize_t _row(self, Py_ssize_t n):
+        """A distance between rows of n elements at which rows do not share a few sets of the caches: an odd number of cache lines."""
+        cdef Py_ssize_t line = 64 // self.itemsize
+        return n if n <= line or n % (2 * line) else n + line
 
     cdef char *_carve(self, char *base, Py_ssize_t bytes_):
         """The next piece of a block, on a cache line of its own; with base NULL only counts."""
@@ -227,10 +235,10 @@ cdef class Program:
                 work = max(work, self.k.product_work(s.width, s.inputs), self.k.product_work(s.width, batch))
                 if i > 0:
                     work = max(work, self.k.product_work(self.stages[i - 1].width, s.outputs))
-            s.a = self._carve(base, batch * s.width * self.itemsize)
+            s.a = self._carve(base, batch * s.row * self.itemsize)
             if self.trains:
-                s.grad = self._carve(base, batch * s.width * self.itemsize)
-        self.x_rows = self._carve(base, batch * self.inputs * self.itemsize)
+                s.grad = self._carve(base, batch * s.row * self.itemsize)
+        self.x_rows = self._carve(base, batch * self.x_row * self.itemsize)
         self.y_rows = self._carve(base, batch * self.outputs * self.itemsize)
         if self.trains:
             self._lay_out_block(base)
@@ -338,8 +346,8 @@ cdef class Program:
                 call.x, call.x_row = x.data, x.sample_stride // self.itemsize
                 call.y, call.y_row = y.data, y.sample_stride // self.itemsize
             else:
-                self._gather(x, draws + at, call.steps, self.small_x)
-                self._gather(y, draws + at, call.steps, self.small_y)
+                self._gather(x, draws + at, call.steps, self.small_x, self.inputs)
+                self._gather(y, draws + at, call.steps, self.small_y, self.outputs)
                 call.x, call.x_row, call.y, call.y_row, call.draws = self.small_x, self.inputs, self.small_y, self.outputs, self.ordinals
             if not self.k.sgd_small[self.small_width](&call):
                 return False
@@ -444,9 +452,10 @@ cdef class Program:
         nn_convert(room, 0, self.type_number == cnp.NPY_DOUBLE, 1, source.features, at, 0, source.feature_stride, source.type)
         return room
 
-    cdef bint _gather(self, const Source *source, const int64_t *indices, Py_ssize_t count, char *rows, bint look=False) noexcept nogil:
-        """Samples as rows of the network's type. False when one of them is not finite, if it is to be looked at."""
-        cdef Py_ssize_t i, row = source.features * self.itemsize
+    cdef bint _gather(self, const Source *source, const int64_t *indices, Py_ssize_t count, char *rows, Py_ssize_t apart,
+                      bint look=False) noexcept nogil:
+        """Samples as rows of the network's type, so many elements apart. False when one of them is not finite, if it is to be looked at."""
+        cdef Py_ssize_t i, row = apart * self.itemsize, bytes_ = source.features * self.itemsize
         cdef const char *at
         cdef bint finite = True
         for i in range(count):
@@ -454,7 +463,7 @@ cdef class Program:
             if look:
                 finite = self.k.copy_finite(source.features, at, rows + i * row) and finite
             elif at != rows + i * row:
-                memcpy(rows + i * row, at, row)
+                memcpy(rows + i * row, at, bytes_)
         return finite
 
     # -------------------------------------------------------------------------------------------- passes
@@ -470,7 +479,7 @@ cdef class Program:
         cdef int activation
         for i in range(self.count):
             s = &self.stages[i]
-            a = s.a + batch.first * s.width * size
+            a = s.a + batch.first * s.row * size
             activation = s.activation
             if activation == NN_SOFTMAX or activation == NN_OUTPUT_SIGMOID:
                 activation = NN_NONE
@@ -484,16 +493,16 @@ cdef class Program:
                     g.m, g.n, g.k = b, s.w_width, s.inputs
                     g.a, g.a_row, g.a_col = x, x_row, 1
                     g.b, g.b_row, g.b_col, g.work = s.w, s.w_row, 1, batch.work
-                    g.c, g.c_row = a, s.width
+                    g.c, g.c_row = a, s.row
                     g.epilogue, g.activation = NN_STORE, activation
                     g.bias, g.bias_down_rows = s.w0, 0
                     self.k.product(&g)
             else:
                 for r in range(b):
-                    self.k.activate(s.outputs, x + r * x_row * size, a + r * s.width * size, activation)
+                    self.k.activate(s.outputs, x + r * x_row * size, a + r * s.row * size, activation)
             if not (keep_logits and i == self.count - 1):
                 self._output_units(s, batch)
-            x, x_row = a, s.width
+            x, x_row = a, s.row
 
     # The first layer at one sample a step. Dense samples go in blocks of steps that share a pass over W (sgd_block.h); of samples that
     # are mostly zeros, only the rows of what is not zero are visited.
@@ -537,7 +546,7 @@ cdef class Program:
             self._settle()
             return False
         if x.direct:
-            self._gather(x, draws, NN_BLOCK_STEPS, self.block_x)
+            self._gather(x, draws, NN_BLOCK_STEPS, self.block_x, self.inputs)
         self.k.block_gram(self.inputs, self.block_x, self.block_gram)
         if not self.k.all_finite(NN_BLOCK_STEPS * NN_BLOCK_STEPS, self.block_gram):
             self._settle()
@@ -558,21 +567,21 @@ cdef class Program:
 
     cdef void _output_units(self, Stage *s, const Batch *batch) noexcept nogil:
         cdef Py_ssize_t r
-        cdef char *a = s.a + batch.first * s.width * self.itemsize
+        cdef char *a = s.a + batch.first * s.row * self.itemsize
         if s.activation == NN_SOFTMAX:
             self._softmax(s, batch, NULL, True)
         elif s.activation == NN_OUTPUT_SIGMOID:
             for r in range(batch.size):
-                self.k.activate(s.outputs, a + r * s.width * self.itemsize, a + r * s.width * self.itemsize, NN_SIGMOID)
+                self.k.activate(s.outputs, a + r * s.row * self.itemsize, a + r * s.row * self.itemsize, NN_SIGMOID)
 
     cdef void _softmax(self, Stage *s, const Batch *batch, const char *y, bint keeps_outputs) noexcept nogil:
         cdef nn_softmax f
         cdef Py_ssize_t first = batch.first * self.itemsize
         f.batch, f.classes, f.classes_contiguous = batch.size, s.outputs, 1
-        f.z, f.z_sample, f.z_class = s.a + first * s.width, s.width, 1
-        f.p, f.p_sample, f.p_class = (s.a if keeps_outputs else s.grad) + first * s.width, s.width, 1
+        f.z, f.z_sample, f.z_class = s.a + first * s.row, s.row, 1
+        f.p, f.p_sample, f.p_class = (s.a if keeps_outputs else s.grad) + first * s.row, s.row, 1
         f.y, f.y_sample, f.y_class = y, batch.y_row, 1
-        f.grad, f.grad_sample, f.grad_class = s.grad + first * s.width, s.width, 1
+        f.grad, f.grad_sample, f.grad_class = s.grad + first * s.row, s.row, 1
         f.gap, f.weight, f.rest = self.gap + first, self.weight + first, self.rest + first
         self.k.softmax(&f)
 
@@ -590,8 +599,8 @@ cdef class Program:
             self.k.softmax_losses(batch.size, self.gap + first, self.weight + first, self.rest + first, losses)
         else:
             for r in range(batch.size):
-                losses[r] = self.k.sigmoid_nll(s.outputs, s.a + first * s.width + r * s.width * size, batch.y + r * batch.y_row * size,
-                                               s.grad + first * s.width + r * s.width * size)
+                losses[r] = self.k.sigmoid_nll(s.outputs, s.a + first * s.row + r * s.row * size, batch.y + r * batch.y_row * size,
+                                               s.grad + first * s.row + r * s.row * size)
         for r in range(batch.size):
             finite = finite and isfinite(losses[r])
         return finite
@@ -611,17 +620,17 @@ cdef class Program:
             s, before = &self.stages[i], &self.stages[i - 1]
             if s.linear:
                 g.m, g.n, g.k = b, s.inputs, s.outputs
-                g.a, g.a_row, g.a_col = s.grad + first * s.width, s.width, 1
+                g.a, g.a_row, g.a_col = s.grad + first * s.row, s.row, 1
                 g.b, g.b_row, g.b_col, g.work = s.w, 1, s.w_row, batch.work
-                g.c, g.c_row = before.grad + first * before.width, before.width
+                g.c, g.c_row = before.grad + first * before.row, before.row
                 g.epilogue, g.activation = NN_DERIVATIVE, self._activation_before(i)
-                g.d, g.d_row = before.a + first * before.width, before.width
+                g.d, g.d_row = before.a + first * before.row, before.row
                 self.k.product(&g)
             else:
                 for r in range(b):
-                    self.k.derive(s.inputs, s.grad + first * s.width + r * s.width * size,
-                                  before.a + first * before.width + r * before.width * size,
-                                  before.grad + first * before.width + r * before.width * size, self._activation_before(i))
+                    self.k.derive(s.inputs, s.grad + first * s.row + r * s.row * size,
+                                  before.a + first * before.row + r * before.row * size,
+                                  before.grad + first * before.row + r * before.row * size, self._activation_before(i))
 
     cdef void _update(self, const Batch *batch, double eta, Py_ssize_t share, Py_ssize_t shares, Py_ssize_t thread) noexcept nogil:
         """W <- W - eta X' dZ and W0 <- W0 - eta sum dZ, in one of so many shares of the rows of every W."""
@@ -636,14 +645,14 @@ cdef class Program:
                 low = s.inputs * share // shares
                 g.m, g.n, g.k = s.inputs * (share + 1) // shares - low, s.w_width, batch.size
                 g.a, g.a_row, g.a_col = x + low * self.itemsize, 1, x_row
-                g.b, g.b_row, g.b_col, g.work = s.grad, s.width, 1, self.work + thread * self.work_bytes
+                g.b, g.b_row, g.b_col, g.work = s.grad, s.row, 1, self.work + thread * self.work_bytes
                 g.c, g.c_row = s.w + low * s.w_row * self.itemsize, s.w_row
                 g.epilogue, g.eta = NN_UPDATE, eta
                 self.k.product(&g)
                 if i % shares == share:
-                    self.k.sum_rows(batch.size, s.w_width, s.grad, s.width, bias_grad)
+                    self.k.sum_rows(batch.size, s.w_width, s.grad, s.row, bias_grad)
                     self.k.subtract_scaled(s.w_width, s.w0, bias_grad, eta)
-            x, x_row = s.a, s.width
+            x, x_row = s.a, s.row
 
     cdef void _sample_back(self, const Batch *sample, double eta) noexcept nogil:
         """The way back for one sample: each stage's weights are updated in the pass that takes the gradient through them."""
@@ -737,7 +746,7 @@ cdef class Program:
         cdef Batch batch
         step.x_source, step.y_source, step.look_at_data = x, y, look_at_data
         batch.first, batch.work = 0, self.work
-        batch.x, batch.x_row, batch.y, batch.y_row = self.x_rows, self.inputs, self.y_rows, self.outputs
+        batch.x, batch.x_row, batch.y, batch.y_row = self.x_rows, self.x_row, self.y_rows, self.outputs
         while at < count:
             batch.size = min(size, count - at)
             step.batch, step.indices, step.eta = batch, order + at, rates[t] / batch.size if mean else rates[t]
@@ -808,10 +817,10 @@ cdef class Program:
         cdef bint finite
         batch.first, batch.size = low, whole.size * (share + 1) // shares - low
         batch.work = self.work + thread * self.work_bytes
-        batch.x = self.x_rows + low * self.inputs * self.itemsize
+        batch.x = self.x_rows + low * self.x_row * self.itemsize
         batch.y = self.y_rows + low * self.outputs * self.itemsize
-        finite = self._gather(step.x_source, step.indices + low, batch.size, <char *>batch.x, step.look_at_data)
-        if not (self._gather(step.y_source, step.indices + low, batch.size, <char *>batch.y, step.look_at_data) and finite):
+        finite = self._gather(step.x_source, step.indices + low, batch.size, <char *>batch.x, self.x_row, step.look_at_data)
+        if not (self._gather(step.y_source, step.indices + low, batch.size, <char *>batch.y, self.outputs, step.look_at_data) and finite):
             return DATA
         self._forward(&batch, True)
         if not self._output_gradient(&batch, True):
@@ -854,8 +863,8 @@ cdef class Program:
             s = &self.stages[i]
             if s.linear:
                 most = fmax(most, fmax(1, self._largest(batch.size, inputs, x, x_row))
-                            * self._largest(batch.size, s.outputs, s.grad, s.width))
-            x, x_row, inputs = s.a, s.width, s.outputs
+                            * self._largest(batch.size, s.outputs, s.grad, s.row))
+            x, x_row, inputs = s.a, s.row, s.outputs
         return fabs(eta) * batch.size * most
 
     def sgd(self, X, Y, iters, rate, on_nonfinite):
@@ -928,7 +937,8 @@ cdef class Program:
         self.found = NOTHING
         while at < count:
             here = min(size, count - at)
-            if not self._gather(x, indices + at, here, self.x_rows, True) or not self._gather(y, indices + at, here, self.y_rows, True):
+            if not (self._gather(x, indices + at, here, self.x_rows, self.x_row, True)
+                    and self._gather(y, indices + at, here, self.y_rows, self.outputs, True)):
                 self.found = DATA
             at += here
 
@@ -1065,21 +1075,21 @@ cdef class Program:
         cdef Stage *last = &self.stages[self.count - 1]
         cdef char *rows
         batch.first, batch.size, batch.work = thread * RUN_BLOCK, size, self.work + thread * self.work_bytes
-        rows = self.x_rows + batch.first * self.inputs * self.itemsize
+        rows = self.x_rows + batch.first * self.x_row * self.itemsize
         for i in range(size):
             indices[i] = at + i
         if x.direct and x.sample_stride > 0 and x.sample_stride % self.itemsize == 0:
             batch.x, batch.x_row = x.data + at * x.sample_stride, x.sample_stride // self.itemsize
         else:
-            self._gather(x, indices, size, rows)
-            batch.x, batch.x_row = rows, self.inputs
+            self._gather(x, indices, size, rows, self.x_row)
+            batch.x, batch.x_row = rows, self.x_row
         self._forward(&batch, y != NULL)
         if y != NULL:
             batch.y, batch.y_row = self.y_rows + batch.first * row, self.outputs
-            self._gather(y, indices, size, <char *>batch.y)
+            self._gather(y, indices, size, <char *>batch.y, self.outputs)
             self._losses_and_outputs(&batch, out + at)
         for i in range(size):
-            memcpy(p + (at + i) * row, last.a + (batch.first + i) * last.width * self.itemsize, row)
+            memcpy(p + (at + i) * row, last.a + (batch.first + i) * last.row * self.itemsize, row)
 
     cdef void _losses_and_outputs(self, const Batch *batch, double *out) noexcept nogil:
         self._output_gradient(batch, True, True)
