@@ -16,7 +16,7 @@ from nncore import kernels, schedules
 from nncore._backend import get_backend, use_backend
 from nncore._config import show_config
 from nncore._core import get_num_threads, set_num_threads
-from nncore.losses import NLL, BinaryNLL
+from nncore.losses import NLL, BinaryNLL, Hinge, Squared
 from nncore.modules import Linear, Module, OutputSigmoid, ReLU, Sigmoid, SoftMax, Tanh
 from nncore.sequential import Sequential
 from nncore.serialization import load
@@ -24,9 +24,9 @@ from nncore.serialization import load
 __version__ = "0.1.0"
 
 __all__ = [
-    "NLL", "BinaryNLL", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Tanh", "accelerate", "check",
-    "datasets", "get_backend", "get_num_threads", "kernels", "load", "reference", "schedules", "set_num_threads", "show_config",
-    "use_backend",
+    "NLL", "BinaryNLL", "Hinge", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Squared", "Tanh",
+    "accelerate", "check", "datasets", "get_backend", "get_num_threads", "kernels", "load", "reference", "schedules", "set_num_threads",
+    "show_config", "use_backend",
 ]
 
 

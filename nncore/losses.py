@@ -1,10 +1,10 @@
-"""Losses that go with their output unit and hand back dL/dZ directly. Values are in nats, summed over the batch."""
+"""Losses that go with their output unit and hand back dL/dZ directly. Values are summed over the batch; those of NLL are nats."""
 
 import numpy as np
 
 from nncore import _backend, _checks, modules
 
-__all__ = ["BinaryNLL", "Loss", "NLL"]
+__all__ = ["BinaryNLL", "Hinge", "Loss", "NLL", "Squared"]
 
 
 @_backend.follow
@@ -15,21 +15,25 @@ class Loss:
     """
 
     output: type[modules.Module]
+    classifies = True  # whether outputs are judged by their classes
 
     def forward(self, Ypred, Y):
-        """The loss summed over the batch, a Python float in nats; keeps .Ypred and .Y. Ypred, Y (n, b)."""
+        """The loss summed over the batch, a Python float; keeps .Ypred and .Y. Ypred, Y (n, b)."""
         self.Ypred, self.Y = Ypred, Y
         return float(np.sum(self.per_sample(Ypred, Y), dtype=np.float64))
 
     def backward(self):
-        """dL/dZ = Ypred − Y (n, b), through the output unit."""
+        """dL/dZ (n, b) of the last Linear, through the output unit; for the losses of probabilities Ypred − Y."""
         if not hasattr(self, "Ypred"):
             raise RuntimeError(f"{type(self).__name__}.backward must follow {type(self).__name__}.forward, got no prediction yet")
+        return self._gradient()
+
+    def _gradient(self):
         # in the computing type: unsigned bytes would wrap around, bool cannot be subtracted
         return np.subtract(self.Ypred, self.Y, dtype=_checks.computing_dtype(self.Ypred))
 
     def per_sample(self, Ypred, Y):
-        """The loss of every sample, (b,), in nats."""
+        """The loss of every sample, (b,)."""
         raise NotImplementedError
 
     def __repr__(self):
@@ -62,3 +66,50 @@ class BinaryNLL(Loss):
     def per_sample(self, Ypred, Y):
         """−Σ_i (y_i log a_i + (1 − y_i) log(1 − a_i)) of every sample, (b,)."""
         return self._kernels.binary_nll(Ypred, Y)
+
+
+class Squared(Loss):
+    """‖a − y‖² = Σ_i (a_i − y_i)² a sample, with a last Linear; dL/dZ = 2 (a − y). The squared error is neither halved nor averaged.
+
+    >>> loss = Squared()
+    >>> loss.forward([[3.0]], [[1.0]]), loss.backward().item()
+    (4.0, 4.0)
+    """
+
+    output = modules.Linear
+    classifies = False
+
+    def per_sample(self, Ypred, Y):
+        """Σ_i (a_i − y_i)² of every sample, (b,)."""
+        return self._kernels.squared(Ypred, Y)
+
+    def _gradient(self):
+        return self._kernels.squared_loss(self.Ypred, self.Y)[1]
+
+    def class_fun(self, Ypred):
+        """The outputs themselves, (n, b): a prediction of numbers, not of classes."""
+        return np.asarray(Ypred)
+
+
+class Hinge(Loss):
+    """Σ_i max(0, 1 − y_i a_i) a sample, with a last Linear and labels −1 and +1; dL/dZ = −y where y a < 1, else 0, so the gradient at the
+    margin is 0.
+
+    >>> loss = Hinge()
+    >>> loss.forward([[0.25]], [[1.0]]), loss.backward().item(), loss.class_fun([[0.25]]).tolist()
+    (0.75, -1.0, [1])
+    """
+
+    output = modules.Linear
+
+    def per_sample(self, Ypred, Y):
+        """Σ_i max(0, 1 − y_i a_i) of every sample, (b,)."""
+        return self._kernels.hinge(Ypred, Y)
+
+    def _gradient(self):
+        return self._kernels.hinge_loss(self.Ypred, self.Y)[1]
+
+    def class_fun(self, Ypred):
+        """+1 where the output is 0 or more, else −1: int64, (b,) for one output, (n, b) for several."""
+        classes = np.where(np.asarray(Ypred) >= 0, np.int64(1), np.int64(-1))
+        return classes[0] if classes.shape[0] == 1 else classes

@@ -12,7 +12,8 @@ from nncore import losses, modules, sequential
 from nncore.kernels import numpy_kernels
 from nncore.modules import Module
 
-__all__ = ["BinaryNLL", "Linear", "Module", "NLL", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Tanh"]
+__all__ = ["BinaryNLL", "Hinge", "Linear", "Module", "NLL", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Squared",
+           "Tanh"]
 
 
 class Linear(modules.Linear):
@@ -59,6 +60,18 @@ class NLL(losses.NLL):
 
 class BinaryNLL(losses.BinaryNLL):
     """nncore.BinaryNLL on the NumPy kernels."""
+
+    _kernels = numpy_kernels
+
+
+class Squared(losses.Squared):
+    """nncore.Squared on the NumPy kernels."""
+
+    _kernels = numpy_kernels
+
+
+class Hinge(losses.Hinge):
+    """nncore.Hinge on the NumPy kernels."""
 
     _kernels = numpy_kernels
 

@@ -10,8 +10,8 @@ __all__ = ["Sequential"]
 class Sequential:
     """A network: modules applied in order, and the loss that trains them. Samples are columns.
 
-    modules: a list, kept as it is (the caller's own); loss: NLL, BinaryNLL, or any object with forward(Ypred, Y) -> float and
-    backward() -> dL/dZ; None for prediction only. Any object with forward, backward and step or sgd_step serves as a module.
+    modules: a list, kept as it is (the caller's own); loss: NLL, BinaryNLL, Squared, Hinge, or any object with forward(Ypred, Y) -> float
+    and backward() -> dL/dZ; None for prediction only. Any object with forward, backward and step or sgd_step serves as a module.
 
     >>> import numpy as np
     >>> import nncore as nn
@@ -65,7 +65,7 @@ class Sequential:
     def print_accuracy(self, it, X, Y, cur_loss, every=250):
         """When it % every == 1, print iteration, accuracy on X, Y and cur_loss as the course library does."""
         if it % every == 1:
-            class_fun = self.modules[-1].class_fun
+            class_fun = training.class_fun(self)
             accuracy = np.mean(class_fun(self.forward(X)) == class_fun(Y))
             print("Iteration =", it, "\tAcc =", accuracy, "\tLoss =", cur_loss, flush=True)
 
@@ -105,19 +105,20 @@ class Sequential:
         return training.predictor(self)
 
     def predict(self, X):
-        """Classes for X (D, N), by the last module's class_fun: (N,) int64."""
-        if not self.modules or not hasattr(self.modules[-1], "class_fun"):
-            raise TypeError("the last module must have a class_fun to predict classes, got "
-                            f"{type(self.modules[-1]).__name__ if self.modules else 'no module'}")
-        return self.modules[-1].class_fun(self.predict_proba(X))
+        """Classes for X (D, N), by the class_fun of the last module, else of the loss: (N,) int64; with Squared the outputs, (n, N)."""
+        class_fun = training.class_fun(self)
+        if class_fun is None:
+            raise TypeError("the last module, or the loss, must have a class_fun to predict classes, got "
+                            f"{type(self.modules[-1]).__name__ if self.modules else 'no module'} and {self.loss!r}")
+        return class_fun(self.predict_proba(X))
 
     def evaluate(self, X, Y):
-        """(mean loss a sample in nats, accuracy: the share of samples whose class is right), in slices of bounded memory.
+        """(mean loss a sample, accuracy: the share of samples whose class is right), in slices of bounded memory.
 
-        The loss is computed from the logits where the network runs compiled.
+        The loss is computed from the logits; the accuracy is NaN with Squared and where nothing has a class_fun.
         """
         total, right, labels = 0.0, 0, 0
-        class_fun = getattr(self.modules[-1], "class_fun", None) if self.modules else None
+        class_fun = training.class_fun(self) if getattr(self.loss, "classifies", True) else None
         for P, losses, Ys in training.slices(self, X, Y):
             total += float(np.sum(losses, dtype=np.float64))
             if class_fun is not None:

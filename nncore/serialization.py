@@ -18,7 +18,7 @@ def _library():
     from nncore import losses, modules
 
     return ({c.__name__: c for c in (modules.Linear, modules.Tanh, modules.ReLU, modules.Sigmoid, modules.SoftMax, modules.OutputSigmoid)},
-            {c.__name__: c for c in (losses.NLL, losses.BinaryNLL)})
+            {c.__name__: c for c in (losses.NLL, losses.BinaryNLL, losses.Squared, losses.Hinge)})
 
 
 def save(net, path, metadata=None):

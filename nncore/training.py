@@ -19,7 +19,8 @@ ACTIVATIONS = {modules.Tanh: "tanh", modules.ReLU: "relu", modules.Sigmoid: "sig
                modules.OutputSigmoid: "output_sigmoid"}
 FORWARD = {modules.Tanh: "tanh_forward", modules.ReLU: "relu_forward", modules.Sigmoid: "sigmoid_forward",
            modules.SoftMax: "softmax_forward", modules.OutputSigmoid: "sigmoid_forward"}
-LOSSES = {losses.NLL: "nll", losses.BinaryNLL: "binary_nll"}
+LOSSES = {losses.NLL: "nll", losses.BinaryNLL: "binary_nll", losses.Squared: "squared", losses.Hinge: "hinge"}
+FROM_LOGITS = {"nll": "softmax_nll", "binary_nll": "sigmoid_nll", "squared": "squared_loss", "hinge": "hinge_loss"}
 METHODS = {"forward", "backward", "step", "sgd_step", "class_fun", "per_sample"}
 FEW = 3  # steps of sgd that take less time module by module than to set up a program
 SLICE = 1024  # samples evaluated at a time: bounds the memory of evaluate and log_likelihood
@@ -41,8 +42,9 @@ def check_network(net):
     last = net.modules[-1]
     wanted = getattr(net.loss, "output", None) if isinstance(net.loss, losses.Loss) else None
     if wanted is not None and _ours(last) and not isinstance(last, wanted):
-        raise ValueError(f"{type(net.loss).__name__} must follow a last {wanted.__name__}, because its backward is dL/dZ through that "
-                         f"unit, got {type(last).__name__}")
+        through = "of that Linear" if wanted is modules.Linear else "through that unit"
+        raise ValueError(f"{type(net.loss).__name__} must follow a last {wanted.__name__}, because its backward is dL/dZ {through}, got "
+                         f"{type(last).__name__}")
 
 
 def check_inputs(net, X):
@@ -72,6 +74,8 @@ def check_data(net, X, Y):
     _checks.shape("Y", Y, (n, N), hint)
     if N == 0:
         raise ValueError("X must hold at least one sample, got 0 columns")
+    if type(net.loss) is losses.Hinge and not (abs(Y) == 1).all():
+        raise ValueError(f"Y must hold -1 and +1 for Hinge, got {Y[abs(Y) != 1][0]}; labels of 0 and 1 become 2 * Y - 1")
     return X, Y
 
 
@@ -244,7 +248,7 @@ def sgd(net, X, Y, iters, lrate):
                 loss = net.loss.forward(net.forward(X[:, i:i + 1]), Y[:, i:i + 1])
                 gradient = net.loss.backward()
                 # from logits the loss is finite where a probability has underflowed to 0: there the gradient tells
-                finite = np.isfinite(loss) or (_logits_kernel(net) is not None and np.isfinite(gradient).all())
+                finite = np.isfinite(loss) or (_has_output_unit(net) and _logits_kernel(net) is not None and np.isfinite(gradient).all())
                 net.backward(gradient)
                 net.sgd_step(eta)
                 if not finite:
@@ -280,9 +284,14 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, seed, reduction):
     return history
 
 
+def _has_output_unit(net):
+    """Whether the last module turns logits into outputs; else they are the same."""
+    return net.loss.output is not modules.Linear
+
+
 def _logits(net, X):
-    """Input of the last module."""
-    for module in net.modules[:-1]:
+    """Outputs of the last Linear, for a library's loss."""
+    for module in net.modules[:-1] if _has_output_unit(net) else net.modules:
         X = module.forward(X)
     return X
 
@@ -290,11 +299,11 @@ def _logits(net, X):
 def _logits_kernel(net):
     """The kernel that takes logits and Y for (loss, dL/dZ) where the library's loss stands beside the library's output, or None.
 
-    From logits the loss stays finite and exact where a probability has underflowed to 0.
+    From logits the loss stays finite and exact where a probability has underflowed to 0. Of a last Linear the outputs are the logits.
     """
     last = net.modules[-1]
     if type(net.loss) in LOSSES and type(last) is net.loss.output and not _patched(net, net.loss, last):
-        return {"nll": net.loss._kernels.softmax_nll, "binary_nll": net.loss._kernels.sigmoid_nll}[LOSSES[type(net.loss)]]
+        return getattr(net.loss._kernels, FROM_LOGITS[LOSSES[type(net.loss)]])
     return None
 
 
@@ -331,6 +340,12 @@ def _fit_modules(net, X, Y, order, batch_size, rate, t, mean):
 
 
 # ---------------------------------------------------------------------------------------------- evaluation
+
+
+def class_fun(net):
+    """The function from outputs to classes: the last module's, else the loss's; None where neither has one."""
+    last = net.modules[-1] if net.modules else None
+    return getattr(last, "class_fun", None) or getattr(net.loss, "class_fun", None)
 
 
 def predictor(net):
@@ -397,7 +412,7 @@ def slices(net, X, Y):
             kernel = _logits_kernel(net)
             if kernel is not None:
                 Z = _logits(net, Xs)
-                yield net.modules[-1].forward(Z), kernel(Z, Ys)[0], Ys
+                yield net.modules[-1].forward(Z) if _has_output_unit(net) else Z, kernel(Z, Ys)[0], Ys
                 continue
             P = net.forward(Xs)
             values = net.loss.per_sample(P, Ys) if hasattr(net.loss, "per_sample") else net.loss.forward(P, Ys)

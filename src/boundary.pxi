@@ -396,8 +396,7 @@ def softmax_nll(Z, Y, out=None):
     return loss, p
 
 
-def sigmoid_nll(Z, Y, out=None):
-    """(loss summed over labels and batch in nats, dLdZ = sigmoid(Z) − Y) from logits, in one pass. Z, Y, out (n, b)."""
+cdef object loss_and_gradient(object Z, object Y, object out, int kind):
     cdef int t = computing_type(Z)
     cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1, "nb"))
     cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1), "nb")
@@ -405,29 +404,54 @@ def sigmoid_nll(Z, Y, out=None):
     cdef double loss
     z, y = in_order_of(grad, z), in_order_of(grad, y)
     with nogil:
-        loss = kernels_for(t).sigmoid_nll(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad))
+        loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind)
     return loss, grad
 
 
-cdef object losses_of_samples(object Ypred, object Y, object out, bint binary):
+def sigmoid_nll(Z, Y, out=None):
+    """(loss summed over labels and batch in nats, dLdZ = sigmoid(Z) − Y) from logits, in one pass. Z, Y, out (n, b)."""
+    return loss_and_gradient(Z, Y, out, NN_BINARY_NLL)
+
+
+def squared_loss(Z, Y, out=None):
+    """(sum of (Z − Y)² over outputs and batch, dLdZ = 2 (Z − Y)), in one pass. Z, Y, out (n, b)."""
+    return loss_and_gradient(Z, Y, out, NN_SQUARED)
+
+
+def hinge_loss(Z, Y, out=None):
+    """(sum of max(0, 1 − Y Z) over outputs and batch, dLdZ = −Y where Y Z < 1, else 0), in one pass. Z, Y, out (n, b)."""
+    return loss_and_gradient(Z, Y, out, NN_HINGE)
+
+
+cdef object losses_of_samples(object Ypred, object Y, object out, int kind):
     cdef int t = computing_type(Ypred)
     cdef cnp.ndarray p = flat(real_matrix("Ypred", Ypred, t, -1, -1, "nb"))
     cdef cnp.ndarray y = in_order_of(p, real_matrix("Y", Y, t, cnp.PyArray_DIM(p, 0), cnp.PyArray_DIM(p, 1), "nb"))
     cdef cnp.ndarray terms = result_like(p, None, t, ())
     if out is not None:
         checked_out("out", out, (cnp.PyArray_DIM(p, 1),), t, (p, y))
-    kernels_for(t).nll_terms(cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), binary)
+    kernels_for(t).loss_terms(cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), kind)
     return terms.sum(axis=0, out=out)
 
 
 def nll(Ypred, Y, out=None):
     """−sum of Y log Ypred over each column: the loss of every sample in nats, (b,); 0 log 0 = 0. Ypred, Y (n, b)."""
-    return losses_of_samples(Ypred, Y, out, False)
+    return losses_of_samples(Ypred, Y, out, NN_NLL)
 
 
 def binary_nll(Ypred, Y, out=None):
     """−sum of Y log Ypred + (1 − Y) log(1 − Ypred) over each column, nats, (b,); 0 log 0 = 0. Ypred, Y (n, b)."""
-    return losses_of_samples(Ypred, Y, out, True)
+    return losses_of_samples(Ypred, Y, out, NN_BINARY_NLL)
+
+
+def squared(Ypred, Y, out=None):
+    """Sum of (Ypred − Y)² over each column, (b,). Ypred, Y (n, b)."""
+    return losses_of_samples(Ypred, Y, out, NN_SQUARED)
+
+
+def hinge(Ypred, Y, out=None):
+    """Sum of max(0, 1 − Y Ypred) over each column, (b,). Ypred, Y (n, b)."""
+    return losses_of_samples(Ypred, Y, out, NN_HINGE)
 
 
 # ------------------------------------------------------------------------------------------------ update

@@ -108,29 +108,62 @@ static INLINE V FN(sigmoid_loss)(V z, V y) {
     return FN(select)(y == 0, (V){0}, y * wrong_if_one) + FN(select)(y == 1, (V){0}, (1 - y) * wrong_if_zero);
 }
 
-static double FN(sigmoid_nll)(nn_index n, const void *z_, const void *y_, void *grad_) {
+/* A loss of an output z with the label y, and its derivative. */
+static INLINE V FN(output_loss)(V z, V y, const int loss, V *gradient) {
+    if (loss == NN_BINARY_NLL) {
+        *gradient = FN(sigmoid)(z) - y;
+        return FN(sigmoid_loss)(z, y);
+    }
+    if (loss == NN_SQUARED) {
+        V error = z - y;
+        *gradient = 2 * error;
+        return error * error;
+    }
+    V margin = y * z; /* of the hinge; NaN stays NaN */
+    *gradient = FN(select)(margin < 1, -y, (V){0});
+    return FN(select)(margin >= 1, (V){0}, 1 - margin);
+}
+
+static double FN(loss_and_gradient)(nn_index n, const void *z_, const void *y_, void *grad_, int loss) {
     const real *z = z_, *y = y_;
     real *grad = grad_;
-    double loss = 0;
-    for (nn_index i = 0; i < n; i += LANES) {
-        nn_index part = n - i < LANES ? n - i : LANES;
-        V zi = FN(load_part)(z + i, part), yi = FN(load_part)(y + i, part), terms = FN(sigmoid_loss)(zi, yi);
-        for (int l = 0; l < part; l++) loss += terms[l]; /* in double, in order */
-        FN(store_part)(grad + i, FN(sigmoid)(zi) - yi, part);
+    double total = 0;
+#define EACH(loss)                                                                                                    \
+    for (nn_index i = 0; i < n; i += LANES) {                                                                         \
+        nn_index part = n - i < LANES ? n - i : LANES;                                                                \
+        V gradient, terms = FN(output_loss)(FN(load_part)(z + i, part), FN(load_part)(y + i, part), loss, &gradient); \
+        for (int l = 0; l < part; l++) total += terms[l]; /* in double, in order */                                   \
+        FN(store_part)(grad + i, gradient, part);                                                                     \
     }
-    return loss;
+    switch (loss) {
+    case NN_BINARY_NLL: EACH(NN_BINARY_NLL) break;
+    case NN_SQUARED: EACH(NN_SQUARED) break;
+    default: EACH(NN_HINGE)
+    }
+#undef EACH
+    return total;
 }
 
 /* -y log p, and for two classes -(1 - y) log(1 - p) with it; 0 log 0 = 0 */
-static void FN(nll_terms)(nn_index n, const void *p_, const void *y_, void *terms_, int binary) {
+static INLINE V FN(nll_term)(V p, V y, const int binary) {
+    V term = FN(select)(y == 0, (V){0}, y * -FN(log)(p));
+    if (binary) term += FN(select)(y == 1, (V){0}, (1 - y) * -FN(log1p)(-p));
+    return term;
+}
+
+static void FN(loss_terms)(nn_index n, const void *p_, const void *y_, void *terms_, int loss) {
     const real *p = p_, *y = y_;
     real *terms = terms_;
     for (nn_index i = 0; i < n; i += LANES) {
         nn_index part = n - i < LANES ? n - i : LANES;
-        V pi = FN(load_part)(p + i, part), yi = FN(load_part)(y + i, part);
-        V t = FN(select)(yi == 0, (V){0}, yi * -FN(log)(pi));
-        if (binary) t += FN(select)(yi == 1, (V){0}, (1 - yi) * -FN(log1p)(-pi));
-        FN(store_part)(terms + i, t, part);
+        V pi = FN(load_part)(p + i, part), yi = FN(load_part)(y + i, part), gradient, term;
+        switch (loss) {
+        case NN_NLL: term = FN(nll_term)(pi, yi, 0); break;
+        case NN_BINARY_NLL: term = FN(nll_term)(pi, yi, 1); break;
+        case NN_SQUARED: term = FN(output_loss)(pi, yi, NN_SQUARED, &gradient); break;
+        default: term = FN(output_loss)(pi, yi, NN_HINGE, &gradient);
+        }
+        FN(store_part)(terms + i, term, part);
     }
 }
 
@@ -511,7 +544,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .scaled = FN(scaled),
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
-    .sigmoid_nll = FN(sigmoid_nll), .nll_terms = FN(nll_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),
+    .loss_and_gradient = FN(loss_and_gradient), .loss_terms = FN(loss_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),
     .transpose = FN(transpose), .all_finite = FN(all_finite), .copy_finite = FN(copy_finite), .largest = FN(largest),
 #if WIDTH == 16
     .sgd_small = {FN(sgd_small)}, .predict_small = {FN(predict_small)},

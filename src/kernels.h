@@ -15,6 +15,9 @@ enum { NN_BLOCK_STEPS = 8 }; /* steps that share a pass over W in sgd_block.h: m
 
 enum nn_activation { NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID };
 
+/* of a network: from the outputs of its last Linear */
+enum nn_loss { NN_NO_LOSS, NN_NLL, NN_BINARY_NLL, NN_SQUARED, NN_HINGE };
+
 enum nn_epilogue {
     NN_STORE,      /* C <- f(A B + bias) */
     NN_DERIVATIVE, /* C <- (A B) * f'(D), f' written in terms of the outputs D = f(Z) */
@@ -107,10 +110,10 @@ typedef struct {
     void (*softmax)(const nn_softmax *);
     /* losses <- gap + weight log(1 + rest) */
     void (*softmax_losses)(nn_index n, const void *gap, const void *weight, const void *rest, double *losses);
-    /* element by element from logits: grad <- sigmoid(z) - y; returns the summed loss, nats */
-    double (*sigmoid_nll)(nn_index n, const void *z, const void *y, void *grad);
-    /* element by element from probabilities: terms <- -y log p; binary: -(y log p + (1 - y) log(1 - p)); 0 log 0 = 0 */
-    void (*nll_terms)(nn_index n, const void *p, const void *y, void *terms, int binary);
+    /* element by element from the last Linear's outputs, for NN_BINARY_NLL, NN_SQUARED, NN_HINGE: grad <- dL/dz; returns the summed loss */
+    double (*loss_and_gradient)(nn_index n, const void *z, const void *y, void *grad, int loss);
+    /* element by element from the network's outputs: terms <- what each adds to its sample's loss; 0 log 0 = 0 */
+    void (*loss_terms)(nn_index n, const void *p, const void *y, void *terms, int loss);
     void (*apply)(nn_index n, const void *x, void *y, int function); /* NN_EXP, NN_LOG, NN_LOG1P: for tests */
     /* out (n) <- sums over the rows of x (m, n) */
     void (*sum_rows)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out);

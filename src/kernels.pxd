@@ -6,6 +6,7 @@ cdef extern from "kernels.h" nogil:
 
     enum:
         NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID
+        NN_NO_LOSS, NN_NLL, NN_BINARY_NLL, NN_SQUARED, NN_HINGE
         NN_STORE, NN_DERIVATIVE, NN_UPDATE
         NN_EXP, NN_LOG, NN_LOG1P
         NN_LEVELS
@@ -85,8 +86,8 @@ cdef extern from "kernels.h" nogil:
         void (*derive)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*softmax)(const nn_softmax *) noexcept nogil
         void (*softmax_losses)(nn_index, const void *, const void *, const void *, double *) noexcept nogil
-        double (*sigmoid_nll)(nn_index, const void *, const void *, void *) noexcept nogil
-        void (*nll_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
+        double (*loss_and_gradient)(nn_index, const void *, const void *, void *, int) noexcept nogil
+        void (*loss_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*apply)(nn_index, const void *, void *, int) noexcept nogil
         void (*sum_rows)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
         void (*transpose)(nn_index, nn_index, const void *, nn_index, void *, nn_index) noexcept nogil

@@ -19,6 +19,7 @@ cdef double CHUNK_SECONDS = 0.04
 cdef double FIRST_FLOPS = 2e8       # a first chunk of a millisecond, on slow processors of a tenth of a second
 # Where a helper's processor does something else, the end of a parallel region waits milliseconds for it: regions must be worth it.
 cdef double FLOPS_A_REGION = 1e8
+LOSSES = {None: NN_NO_LOSS, "nll": NN_NLL, "binary_nll": NN_BINARY_NLL, "squared": NN_SQUARED, "hinge": NN_HINGE}
 ACTIVATIONS = {
     "none": NN_NONE, "tanh": NN_TANH, "relu": NN_RELU, "sigmoid": NN_SIGMOID, "softmax": NN_SOFTMAX, "output_sigmoid": NN_OUTPUT_SIGMOID,
 }
@@ -152,7 +153,7 @@ cdef class Program:
         self.itemsize = self.k.itemsize
         lanes = self._choose_small(stages, loss)
         self.count = len(stages)
-        self.loss = {None: NN_NONE, "nll": NN_SOFTMAX, "binary_nll": NN_OUTPUT_SIGMOID}[loss]
+        self.loss = LOSSES[loss]
         self.trains = loss is not None
         self.stages = <Stage *>calloc(max(self.count, 1), sizeof(Stage))
         if self.stages == NULL:
@@ -592,15 +593,15 @@ cdef class Program:
         cdef Py_ssize_t r, size = self.itemsize, first = batch.first * size
         cdef double *losses = self.losses + batch.first
         cdef bint finite = True
-        if self.loss == NN_SOFTMAX:
+        if self.loss == NN_NLL:
             self._softmax(s, batch, batch.y, keeps_outputs)
             if not with_losses:
                 return self.k.all_finite(batch.size, self.gap + first) and self.k.all_finite(batch.size, self.rest + first)
             self.k.softmax_losses(batch.size, self.gap + first, self.weight + first, self.rest + first, losses)
         else:
             for r in range(batch.size):
-                losses[r] = self.k.sigmoid_nll(s.outputs, s.a + first * s.row + r * s.row * size, batch.y + r * batch.y_row * size,
-                                               s.grad + first * s.row + r * s.row * size)
+                losses[r] = self.k.loss_and_gradient(s.outputs, s.a + first * s.row + r * s.row * size, batch.y + r * batch.y_row * size,
+                                                     s.grad + first * s.row + r * s.row * size, self.loss)
         for r in range(batch.size):
             finite = finite and isfinite(losses[r])
         return finite
@@ -1094,7 +1095,7 @@ cdef class Program:
     cdef void _losses_and_outputs(self, const Batch *batch, double *out) noexcept nogil:
         self._output_gradient(batch, True, True)
         memcpy(out, self.losses + batch.first, batch.size * sizeof(double))
-        if self.loss != NN_SOFTMAX:  # the softmax kernel has left the probabilities in place of the logits
+        if self.loss != NN_NLL:  # the softmax kernel has left the probabilities in place of the logits
             self._output_units(&self.stages[self.count - 1], batch)
 
 

@@ -171,7 +171,9 @@ def ulps(actual, exact, dtype):
 
 # ------------------------------------------------------------------------------------------------ networks
 
-# (inputs, stages): a stage is (outputs, activation), or an activation alone for one without a Linear.
+FROM_LOGITS = {"nll": "softmax_nll", "binary_nll": "sigmoid_nll", "squared": "squared_loss", "hinge": "hinge_loss"}
+
+# (inputs, stages): a stage is (outputs, activation), or an activation alone for one without a Linear; with a third the loss.
 NETS = {
     "2-3-3-2": (2, [(3, "tanh"), (3, "relu"), (2, "softmax")]),
     "64-32-10": (64, [(32, "relu"), (10, "softmax")]),
@@ -187,14 +189,16 @@ NETS = {
     "binary": (10, [(12, "tanh"), (1, "output_sigmoid")]),
     "labels": (15, [(64, "relu"), (9, "output_sigmoid")]),
     "width one": (1, [(1, "sigmoid"), (1, "tanh"), (2, "softmax")]),
+    "squared": (9, [(17, "tanh"), (3, "none")]),
+    "hinge": (12, [(33, "relu"), (2, "none")], "hinge"),
     "65 wide": (65, [(65, "relu"), (65, "sigmoid"), (65, "softmax")]),
 }
 
 
 def make_net(spec, dtype, seed=0):
-    """(stages, loss) as nncore._core.Program takes them, with random weights."""
+    """(stages, loss) as nncore._core.Program takes them, with random weights; the loss that goes with the output, if none is named."""
     rng = np.random.default_rng(seed)
-    width, layers = spec
+    width, layers, *named = spec
     stages = []
     for layer in layers:
         outputs, activation = layer if isinstance(layer, tuple) else (None, layer)
@@ -204,17 +208,21 @@ def make_net(spec, dtype, seed=0):
                                      W0=rng.normal(0, 0.5, (outputs, 1)).astype(dtype))
             width = outputs
         stages.append((linear, activation))
-    return stages, {"softmax": "nll", "output_sigmoid": "binary_nll"}[stages[-1][1]]
+    return stages, named[0] if named else {"softmax": "nll", "output_sigmoid": "binary_nll", "none": "squared"}[stages[-1][1]]
 
 
 def make_data(spec, loss, samples, dtype, seed=1):
-    """X (D, N) and Y (n, N): one-hot columns, or independent labels of 0 and 1."""
+    """X (D, N) and Y (n, N): one-hot columns, numbers, -1 and +1, or independent labels of 0 and 1."""
     rng = np.random.default_rng(seed)
-    inputs, layers = spec
+    inputs, layers, *_ = spec
     outputs = [layer[0] for layer in layers if isinstance(layer, tuple)][-1]
     X = rng.normal(size=(inputs, samples))
     if loss == "nll":
         Y = np.eye(outputs)[:, rng.integers(outputs, size=samples)]
+    elif loss == "squared":
+        Y = rng.normal(size=(outputs, samples))
+    elif loss == "hinge":
+        Y = rng.choice([-1, 1], size=(outputs, samples))
     else:
         Y = rng.integers(2, size=(outputs, samples))
     return X.astype(dtype), Y.astype(dtype)
@@ -249,7 +257,7 @@ def forward(kernels, stages, X):
 def gradients(kernels, stages, loss, X, Y):
     """(loss summed over the batch, [(dLdW, dLdW0) of each Linear, first to last]): the notes' algorithm in kernels."""
     logits, given, activated = forward(kernels, stages, X)
-    value, delta = {"nll": kernels.softmax_nll, "binary_nll": kernels.sigmoid_nll}[loss](logits, Y)
+    value, delta = getattr(kernels, FROM_LOGITS[loss])(logits, Y)
     results = []
     for i in reversed(range(len(stages))):
         linear, activation = stages[i]

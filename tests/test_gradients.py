@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import LEVELS, assert_close, copy_net, gradients, make_data, make_net
+from support import FROM_LOGITS, LEVELS, assert_close, copy_net, gradients, make_data, make_net
 
 import nncore
 from nncore import _core, reference
@@ -16,6 +16,7 @@ from nncore.kernels import compiled, numpy_kernels
 
 H = 1e-200
 ANALYTIC = {"none": lambda z: z, "tanh": np.tanh, "sigmoid": lambda z: 1 / (1 + np.exp(-z))}
+OUTPUTS = [("softmax", "nll"), ("output_sigmoid", "binary_nll"), ("none", "squared"), ("none", "hinge")]
 ACTIVATIONS = [*ANALYTIC, "relu"]
 
 
@@ -29,6 +30,10 @@ def complex_loss(stages, loss, parameters, X, Y):
             A = ANALYTIC[activation](A)
     if loss == "nll":
         return -np.sum(Y * (A - np.log(np.exp(A).sum(axis=0))))
+    if loss == "squared":
+        return np.sum((A - Y) ** 2)
+    if loss == "hinge":
+        return np.sum(np.where(Y * A.real < 1, 1 - Y * A, 0))
     return np.sum(Y * np.log(1 + np.exp(-A)) + (1 - Y) * np.log(1 + np.exp(A)))
 
 
@@ -58,14 +63,15 @@ def assert_gradients_close(actual, expected, tolerance=1e-13):
 
 @st.composite
 def networks(draw, activations=ACTIVATIONS, widest=7):
-    """(spec, batch, seed): random stacks with Linears side by side, activations in a row and either output."""
+    """(spec, batch, seed): random stacks with Linears side by side, activations in a row and each output and loss."""
     inputs, layers = draw(st.integers(1, widest)), []
     for _ in range(draw(st.integers(0, 3))):
         activation = draw(st.sampled_from(activations))
         bare = activation != "none" and draw(st.integers(0, 3)) == 0
         layers.append(activation if bare else (draw(st.integers(1, widest)), activation))
-    layers.append((draw(st.integers(1, 5)), draw(st.sampled_from(["softmax", "output_sigmoid"]))))
-    return (inputs, layers), draw(st.integers(1, 5)), draw(st.integers(0, 10**6))
+    output, loss = draw(st.sampled_from(OUTPUTS))
+    layers.append((draw(st.integers(1, 5)), output))
+    return (inputs, layers, loss), draw(st.integers(1, 5)), draw(st.integers(0, 10**6))
 
 
 # ------------------------------------------------------------------------------------------------ single kernels
@@ -95,13 +101,15 @@ def test_derivative_of_linear():
         assert_close(actual, step(wanted), scale=np.abs(weight).sum())
 
 
-@pytest.mark.parametrize("loss, classes", [("nll", 1), ("nll", 2), ("nll", 5), ("binary_nll", 1), ("binary_nll", 4)])
+@pytest.mark.parametrize("loss, classes", [("nll", 1), ("nll", 2), ("nll", 5), ("binary_nll", 1), ("binary_nll", 4), ("squared", 3),
+                                           ("hinge", 1), ("hinge", 4)])
 def test_derivative_of_the_losses(loss, classes):
     """By the logits, with labels that are one-hot, soft, all zero and not normalised."""
     rng = np.random.default_rng(classes)
     Z = rng.normal(0, 3, (classes, 4))
     Y = np.stack([np.eye(classes)[0], np.full(classes, 1 / classes), np.eye(classes)[-1], np.eye(classes)[classes // 2]], 1)
-    value, gradient = {"nll": numpy_kernels.softmax_nll, "binary_nll": numpy_kernels.sigmoid_nll}[loss](Z, Y)
+    Y = 2 * np.rint(Y) - 1 if loss == "hinge" else Y
+    value, gradient = getattr(numpy_kernels, FROM_LOGITS[loss])(Z, Y)
     bare = [(None, "none")]
     assert_close(np.array(value), np.array(complex_loss(bare, loss, [], Z, Y)))
     for at in np.ndindex(Z.shape):
@@ -188,16 +196,17 @@ def as_sequential(library, stages, loss):
             chain.append(layer)
         if activation != "none":
             chain.append(getattr(library, MODULES[activation])())
-    return library.Sequential(chain, {"nll": library.NLL, "binary_nll": library.BinaryNLL}[loss]())
+    names = {"nll": "NLL", "binary_nll": "BinaryNLL", "squared": "Squared", "hinge": "Hinge"}
+    return library.Sequential(chain, getattr(library, names[loss])())
 
 
 @pytest.mark.parametrize("library", [nncore, reference], ids=["compiled", "numpy"])
 @pytest.mark.parametrize("hidden", ANALYTIC)
-@pytest.mark.parametrize("output", ["softmax", "output_sigmoid"])
+@pytest.mark.parametrize(("output", "loss"), OUTPUTS)
 @pytest.mark.parametrize("batch", [1, 4])
-def test_modules_and_losses_against_the_complex_step(library, hidden, output, batch):
+def test_modules_and_losses_against_the_complex_step(library, hidden, output, loss, batch):
     """forward, loss.forward, loss.backward, backward: every hidden layer beside every loss."""
-    spec = (4, [(5, hidden), (6, "tanh"), (3, output)])
+    spec = (4, [(5, hidden), (6, "tanh"), (3, output)], loss)
     stages, loss = make_net(spec, np.float64, 3)
     X, Y = make_data(spec, loss, batch, np.float64, 4)
     net = as_sequential(library, stages, loss)

@@ -22,11 +22,15 @@ KERNELS = {
     "sigmoid_backward": ((("dLdA", "nb"), ("A", "nb")), ("nb",), 1),
     "softmax_nll": ((("Z", "nb"), ("Y", "nb")), ("nb",), 0),
     "sigmoid_nll": ((("Z", "nb"), ("Y", "nb")), ("nb",), 0),
+    "squared_loss": ((("Z", "nb"), ("Y", "nb")), ("nb",), 0),
+    "hinge_loss": ((("Z", "nb"), ("Y", "nb")), ("nb",), 0),
+    "squared": ((("Ypred", "nb"), ("Y", "nb")), ("b",), 0),
+    "hinge": ((("Ypred", "nb"), ("Y", "nb")), ("b",), 0),
     "nll": ((("Ypred", "nb"), ("Y", "nb")), ("b",), 0),
     "binary_nll": ((("Ypred", "nb"), ("Y", "nb")), ("b",), 0),
 }
 IN_PLACE = [k for k, (_, results, _) in KERNELS.items() if results == ("nb",) and not k.startswith("linear")]
-LOSSES = ("softmax_nll", "sigmoid_nll")
+LOSSES = ("softmax_nll", "sigmoid_nll", "squared_loss", "hinge_loss")
 
 
 def shape_of(letters, m, n, b):

@@ -12,15 +12,17 @@ from nncore import reference as ref
 from nncore import training
 
 ACTIVATIONS = ("Tanh", "ReLU", "Sigmoid")
-OUTPUTS = {"SoftMax": "NLL", "OutputSigmoid": "BinaryNLL"}
+OUTPUTS = {"NLL": "SoftMax", "BinaryNLL": "OutputSigmoid", "Squared": None, "Hinge": None}
 TOLERANCE = {np.float32: 2e-6, np.float64: 1e-13}  # relative to the largest entry of each array
 
 
-def build(library, activation, output, dtype):
+def build(library, activation, loss, dtype):
     np.random.seed(3)
     L = lambda m, n: library.Linear(m, n, init="notes", dtype=dtype)  # noqa: E731
-    chain = [L(6, 9), getattr(library, activation)(), L(9, 5), getattr(library, activation)(), L(5, 4), getattr(library, output)()]
-    return library.Sequential(chain, getattr(library, OUTPUTS[output])())
+    chain = [L(6, 9), getattr(library, activation)(), L(9, 5), getattr(library, activation)(), L(5, 4)]
+    if OUTPUTS[loss]:
+        chain.append(getattr(library, OUTPUTS[loss])())
+    return library.Sequential(chain, getattr(library, loss)())
 
 
 def data(dtype, samples=17):
@@ -44,11 +46,13 @@ def test_every_public_class_has_its_twin():
     assert set(ref.__all__) == {name for name in nn.__all__ if isinstance(getattr(nn, name), type)} - {"use_backend"}
 
 
-@pytest.mark.parametrize(("activation", "output"), list(itertools.product(ACTIVATIONS, OUTPUTS)))
+@pytest.mark.parametrize(("activation", "loss"), list(itertools.product(ACTIVATIONS, OUTPUTS)))
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda t: t.__name__)
-def test_one_step_agrees(activation, output, dtype):
+def test_one_step_agrees(activation, loss, dtype):
     X, Y = data(dtype)
-    net, reference = build(nn, activation, output, dtype), build(ref, activation, output, dtype)
+    if loss == "Hinge":
+        Y = 2 * Y - 1
+    net, reference = build(nn, activation, loss, dtype), build(ref, activation, loss, dtype)
     assert training.as_program(net, (X, Y), True) is not None and training.as_program(reference, (X, Y), True) is None
     by_sgd, by_sgd_too, by_fit, by_fit_too = (copy.deepcopy(n) for n in (net, reference, net, reference))
     for one in (by_sgd, by_sgd_too):
@@ -70,7 +74,7 @@ def test_one_step_agrees(activation, output, dtype):
 def test_the_same_draws():
     states = []
     for library in (nn, ref):
-        net = build(library, "Tanh", "SoftMax", np.float64)
+        net = build(library, "Tanh", "NLL", np.float64)
         net.sgd(*data(np.float64), 37, 0.01)
         states.append((np.random.get_state()[1].tolist(), np.random.get_state()[2]))
     assert states[0] == states[1]
@@ -78,7 +82,7 @@ def test_the_same_draws():
 
 def test_evaluation_agrees():
     X, Y = data(np.float64, 3000)
-    net, reference = build(nn, "ReLU", "SoftMax", np.float64), build(ref, "ReLU", "SoftMax", np.float64)
+    net, reference = build(nn, "ReLU", "NLL", np.float64), build(ref, "ReLU", "NLL", np.float64)
     assert net.evaluate(X, Y) == pytest.approx(reference.evaluate(X, Y), rel=1e-12)
     assert net.log_likelihood(X, Y) == pytest.approx(reference.log_likelihood(X, Y), rel=1e-12)
     assert net.predict(X).tolist() == reference.predict(X).tolist()

@@ -39,6 +39,9 @@ def test_metadata_and_reference_models(tmp_path):
     ref = nn.reference
     ref.Sequential([ref.Linear(2, 2), ref.OutputSigmoid()], ref.BinaryNLL()).save(tmp_path / "r")
     assert type(nn.load(tmp_path / "r").modules[0]) is nn.Linear
+    for loss in (nn.Squared, nn.Hinge):
+        nn.Sequential([nn.Linear(2, 1)], loss()).save(tmp_path / "l")
+        assert type(nn.load(tmp_path / "l").loss) is loss
 
 
 def test_an_old_model_survives_a_failed_save(tmp_path, monkeypatch):

@@ -174,7 +174,7 @@ def test_read_only_and_mismatched_weights_are_refused_first(backend):
 
 
 @pytest.mark.parametrize(("output", "loss"), [(nn.OutputSigmoid, nn.NLL), (nn.SoftMax, nn.BinaryNLL), (nn.Sigmoid, nn.BinaryNLL),
-                                              (nn.Tanh, nn.NLL)])
+                                              (nn.Tanh, nn.NLL), (nn.SoftMax, nn.Squared), (nn.Tanh, nn.Hinge)])
 def test_a_loss_beside_the_wrong_output_is_refused(backend, output, loss):
     net, (X, Y) = make(output=output, loss=loss), data()
     for call in (lambda: net.sgd(X, Y, 5), lambda: net.fit(X, Y), lambda: net.evaluate(X, Y)):
@@ -433,3 +433,47 @@ def test_schedules(schedule):
 def test_schedules_refuse(make_bad):
     with pytest.raises((TypeError, ValueError), match="must"):
         make_bad()
+
+
+# ------------------------------------------------------------------------------------------------ linear outputs
+
+
+def test_squared_learns_a_function(backend):
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (2, 400))
+    Y = np.stack([X[0] * X[1], X[0] - X[1]])
+    np.random.seed(0)
+    net = nn.Sequential([nn.Linear(2, 20), nn.Tanh(), nn.Linear(20, 2)], nn.Squared())
+    before = net.evaluate(X, Y)[0]
+    net.fit(X, Y, epochs=60, batch_size=20, lrate=0.1, seed=0)
+    after, accuracy = net.evaluate(X, Y)
+    assert after < 0.02 * before and np.isnan(accuracy)
+    np.testing.assert_array_equal(net.predict(X), net.predict_proba(X))
+    assert after == pytest.approx(np.mean(np.sum((net.predict(X) - Y) ** 2, axis=0)), rel=1e-12)
+    np.random.seed(1)
+    net.sgd(X, Y, 500, 0.01)
+    assert net.evaluate(X, Y)[0] < after * 3 and net.modules[-1].dLdW.shape == (20, 2)
+
+
+def test_hinge_separates_and_wants_signs(backend):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2, 300))
+    Y = np.where(X[:1] + X[1:] > 0, 1, -1)
+    np.random.seed(0)
+    net = nn.Sequential([nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)], nn.Hinge())
+    net.sgd(X, Y, 3000, 0.01)
+    assert net.evaluate(X, Y)[1] > 0.97 and set(net.predict(X)) == {-1, 1} and net.predict(X).shape == (300,)
+    before = weights(net)
+    for call in (net.sgd, net.fit, net.evaluate):
+        with pytest.raises(ValueError, match=r"Y must hold -1 and \+1 for Hinge, got 0; labels of 0 and 1 become 2 \* Y - 1"):
+            call(X, (Y + 1) // 2)
+    assert all(map(np.array_equal, weights(net), before))
+
+
+def test_squared_errors_beyond_the_range_are_told(backend):
+    X, Y = np.array([[1.0], [2.0]]), np.array([[1e200]])
+    net = nn.Sequential([nn.Linear(2, 1)], nn.Squared())
+    with pytest.warns(RuntimeWarning, match="not finite at step 1"):
+        net.sgd(X, Y, 6, 1e-300)
+    with pytest.raises(FloatingPointError, match="diverged at step 1"):
+        net.fit(X, Y)

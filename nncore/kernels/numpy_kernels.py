@@ -76,12 +76,29 @@ def _sigmoid_nll(Z, Y):
     return losses.sum(axis=0), _sigmoid_forward(Z) - Y
 
 
+def _squared_loss(Z, Y):
+    return ((Z - Y) ** 2).sum(axis=0), 2 * (Z - Y)
+
+
+def _hinge_loss(Z, Y):
+    margin = Y * Z
+    return np.where(margin >= 1, 0, 1 - margin).sum(axis=0), np.where(margin < 1, -Y, 0)
+
+
 def _nll(Ypred, Y):
     return _weighted(Y, -np.log(Ypred)).sum(axis=0)
 
 
 def _binary_nll(Ypred, Y):
     return (_weighted(Y, -np.log(Ypred)) + _weighted(1 - Y, -np.log1p(-Ypred))).sum(axis=0)
+
+
+def _squared(Ypred, Y):
+    return _squared_loss(Ypred, Y)[0]
+
+
+def _hinge(Ypred, Y):
+    return _hinge_loss(Ypred, Y)[0]
 
 
 def _weighted(weight, value):
@@ -254,6 +271,26 @@ def sigmoid_nll(Z, Y, out=None):
     return _loss_and_gradient(_sigmoid_nll, Z, Y, out)
 
 
+def squared_loss(Z, Y, out=None):
+    """(sum of (Z − Y)² over outputs and batch, dLdZ = 2 (Z − Y)), from the outputs of a Linear. Z, Y, out (n, b).
+
+    >>> loss, dLdZ = squared_loss([[3.0]], [[1.0]])
+    >>> loss, dLdZ.item()
+    (4.0, 4.0)
+    """
+    return _loss_and_gradient(_squared_loss, Z, Y, out)
+
+
+def hinge_loss(Z, Y, out=None):
+    """(sum of max(0, 1 − Y Z) over outputs and batch, dLdZ = −Y where Y Z < 1, else 0), Y of −1 and +1. Z, Y, out (n, b).
+
+    >>> loss, dLdZ = hinge_loss([[0.25, 2.0]], [[1.0, 1.0]])
+    >>> loss, dLdZ.tolist()
+    (0.75, [[-1.0, 0.0]])
+    """
+    return _loss_and_gradient(_hinge_loss, Z, Y, out)
+
+
 def _losses(formula, Ypred, Y, out):
     dtype = _checks.computing_dtype(Ypred)
     P = _matrices("Ypred", Ypred, dtype, ("n", "b"))
@@ -278,6 +315,24 @@ def binary_nll(Ypred, Y, out=None):
     [0.693147, 0.0]
     """
     return _losses(_binary_nll, Ypred, Y, out)
+
+
+def squared(Ypred, Y, out=None):
+    """Sum of (Ypred − Y)² over each column: the loss of every sample, (b,). Ypred, Y (n, b).
+
+    >>> squared([[3.0, 1.0]], [[1.0, 1.0]]).tolist()
+    [4.0, 0.0]
+    """
+    return _losses(_squared, Ypred, Y, out)
+
+
+def hinge(Ypred, Y, out=None):
+    """Sum of max(0, 1 − Y Ypred) over each column: the loss of every sample, (b,), Y of −1 and +1. Ypred, Y (n, b).
+
+    >>> hinge([[0.25, 2.0]], [[1.0, 1.0]]).tolist()
+    [0.75, 0.0]
+    """
+    return _losses(_hinge, Ypred, Y, out)
 
 
 def sgd_step(W, dLdW, lrate):
