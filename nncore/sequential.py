@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import modules, serialization, training
+from nncore import fitting, modules, serialization, training
 
 __all__ = ["Sequential"]
 
@@ -61,6 +61,17 @@ class Sequential:
         RuntimeError when the network is training already. Ctrl-C leaves the weights of a whole step.
         """
         training.sgd(self, X, Y, iters, lrate)
+
+    def mini_gd(self, X, Y, iters, lrate, notif_each=None, K=10):
+        """`iters` updates of mini-batch gradient descent, each by the gradient summed over K samples; returns None.
+
+        Calls np.random.seed(0), then shuffles the samples by np.random.shuffle for each pass over them, every pass anew from the order of
+        the one before; a rest of fewer than K samples is left out. X (D, N), Y (n, N) and lrate as for sgd; fit has the choices
+        that this contract leaves out. notif_each: print iteration, accuracy on X, Y and the batch's loss after so many updates each.
+
+        ValueError when K exceeds N; otherwise errors and warnings as sgd.
+        """
+        fitting.mini_gd(self, X, Y, iters, lrate, notif_each, K)
 
     def print_accuracy(self, it, X, Y, cur_loss, every=250):
         """When it % every == 1, print iteration, accuracy on X, Y and cur_loss as the course library does."""

@@ -233,8 +233,7 @@ def sgd(net, X, Y, iters, lrate):
         def on_nonfinite(t):
             if not warned:
                 warned.append(t)
-                warnings.warn(f"the loss is not finite at step {t}; training goes on as in the course library; a smaller lrate may help",
-                              RuntimeWarning, stacklevel=4)
+                warn_not_finite(t, stacklevel=5)
 
         done = 0
         program = as_program(net, (X, Y), True) if iters > FEW else None
@@ -245,15 +244,25 @@ def sgd(net, X, Y, iters, lrate):
             for t in range(done + 1, iters + 1):
                 i = np.random.randint(X.shape[1])
                 eta = rate(t) if callable(rate) else rate
-                loss = net.loss.forward(net.forward(X[:, i:i + 1]), Y[:, i:i + 1])
-                gradient = net.loss.backward()
-                # from logits the loss is finite where a probability has underflowed to 0: there the gradient tells
-                finite = np.isfinite(loss) or (_has_output_unit(net) and _logits_kernel(net) is not None and np.isfinite(gradient).all())
-                net.backward(gradient)
-                net.sgd_step(eta)
-                if not finite:
+                if not course_step(net, X[:, i:i + 1], Y[:, i:i + 1], eta)[1]:
                     on_nonfinite(t)
                 between_steps()
+
+
+def course_step(net, X, Y, eta):
+    """(loss, whether it is finite) of one step of the course's loop on the samples X, Y, module by module."""
+    loss = net.loss.forward(net.forward(X), Y)
+    gradient = net.loss.backward()
+    # from logits the loss is finite where a probability has underflowed to 0: there the gradient tells
+    finite = np.isfinite(loss) or (_has_output_unit(net) and _logits_kernel(net) is not None and np.isfinite(gradient).all())
+    net.backward(gradient)
+    net.sgd_step(eta)
+    return loss, finite
+
+
+def warn_not_finite(t, stacklevel):
+    warnings.warn(f"the loss is not finite at step {t}; training goes on as in the course library; a smaller lrate may help",
+                  RuntimeWarning, stacklevel=stacklevel)
 
 
 # ---------------------------------------------------------------------------------------------- fit
@@ -285,8 +294,8 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, seed, reduction):
 
 
 def _has_output_unit(net):
-    """Whether the last module turns logits into outputs; else they are the same."""
-    return net.loss.output is not modules.Linear
+    """Whether the loss goes with a module that turns logits into outputs; else they are the same."""
+    return getattr(net.loss, "output", None) is not modules.Linear
 
 
 def _logits(net, X):

@@ -141,6 +141,7 @@ cdef class Program:
     cdef nn_team team
     cdef Step step
     cdef int small_width            # index of the vector width among 16, 32, 64 bytes
+    cdef readonly Py_ssize_t steps  # whole steps that the last fit has done, also where it ended in an error
     cdef list linears
     cdef list arrays      # the user's W and W0 as last bound, kept alive
     cdef dict sources     # prepared data of this program's lifetime (one call of the layer API)
@@ -971,6 +972,7 @@ cdef class Program:
         cdef const int64_t *indices
         cdef bint user_rate = callable(rate) and not hasattr(rate, "values"), averaged = mean, look = look_at_data
         cdef bint in_place
+        self.steps = 0
         order = np.ascontiguousarray(order, dtype=np.int64)
         indices = <const int64_t *>cnp.PyArray_DATA(order)
         size = min(size, max(count, 1))
@@ -1004,6 +1006,7 @@ cdef class Program:
                 self._refuse_data(X, Y, start)
             if bad and in_place:
                 self._sync()
+                self.steps += bad - 1
                 at, t = at + (bad - 1) * size, t + bad - 1
                 here, steps = min(size, count - at), 1
                 if self.found == LOSS or not self._sure_step(&x, &y, indices + at, here, rates[bad - 1], averaged, &chunk_total):
@@ -1017,8 +1020,10 @@ cdef class Program:
                 self._run_batches(&x, &y, indices + at, (bad - 1) * size, size, <double *>cnp.PyArray_DATA(rates), averaged, False, False,
                                   &chunk_total)
                 self._sync()
+                self.steps += bad - 1
                 raise diverged(t + bad)
             self._sync()
+            self.steps += steps
             total = chunk_total
             at += here
             t += steps

@@ -10,7 +10,7 @@ import nncore as nn
 
 FILE = json.loads((Path(__file__).parent / "course_cases.json").read_text())
 CASES = {case["id"]: case for case in FILE["cases"]}
-NOT_HERE = {"mini_gd_test", "batchnorm_fwd_bwd_3x5"}  # of modules that nncore does not have
+NOT_HERE = {"batchnorm_fwd_bwd_3x5"}  # of modules that nncore does not have
 
 
 @pytest.fixture(autouse=True, params=["numpy", "compiled", "reference"])
@@ -127,6 +127,17 @@ def test_sgd(library, name, iters):
     assert net.sgd(*data("super_simple_separable"), iters, 0.005) is None
     for got, wanted in zip(stacked(net), case["expected"]["[vstack(W,W0.T) for m in (0,2)]"], strict=True):
         np.testing.assert_allclose(got, wanted, rtol=case["rtol"], atol=case["atol"])
+
+
+def test_mini_gd(library):
+    case = CASES["mini_gd_test"]
+    net = build(library, case)
+    assert net.mini_gd(*data("super_simple_separable"), iters=3, lrate=0.005, K=1) is None
+    for i, wanted in case["expected"]["weights"].items():
+        for name, values in wanted.items():
+            np.testing.assert_allclose(getattr(net.modules[int(i)], name), values, rtol=case["rtol"], atol=case["atol"])
+    loss = net.loss.forward(net.loss.Ypred, net.loss.Y)
+    np.testing.assert_allclose(loss, case["expected"]["last_iter_loss"], rtol=case["rtol"])
 
 
 def test_prediction(library):
