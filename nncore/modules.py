@@ -23,7 +23,11 @@ class Module:
     ...     def backward(self, dLdA):
     ...         return 2 * dLdA
     >>> Double().sgd_step(0.1)
+
+    `gradients` tells nncore.optimizers what to train: the name of each weight, and that of its gradient, which backward sets.
     """
+
+    gradients: dict[str, str] = {}
 
     def step(self, lrate):
         """Update the weights; the same as sgd_step."""
@@ -63,6 +67,8 @@ class Linear(Module):
     >>> Linear(2, 3).forward(np.array([[2], [5]])).round(3).ravel().tolist()
     [10.418, 7.169, -2.071]
     """
+
+    gradients = {"W": "dLdW", "W0": "dLdW0"}
 
     def __init__(self, m, n, *, init="course", dtype=np.float64):
         self.m, self.n = _checks.count("m", m, 1), _checks.count("n", n, 1)

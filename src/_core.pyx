@@ -8,7 +8,7 @@ from nncore import _checks, _threads
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
-from libc.math cimport fabs, fmax, isfinite
+from libc.math cimport fabs, fmax, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -91,5 +91,7 @@ choose_level()
 
 include "threads.pxi"
 include "boundary.pxi"
+include "optimizers.pxi"
 include "program.pxi"
+include "optimize.pxi"
 include "predictor.pxi"

@@ -74,6 +74,17 @@ typedef struct {
     const double *rates;
 } nn_small;
 
+/* One step of an optimiser on weights w along the gradient g' = scale g + l2 w, after w has shrunk to keep w; see optimizers.h. */
+enum nn_rule_kind { NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM };
+
+typedef struct {
+    int kind;
+    double eta;            /* the step size; Adam's divided by 1 - beta1^t */
+    double scale, l2, keep;
+    double beta1, beta2;   /* what momentum and Adam keep of the mean gradient, RMSprop and Adam of the mean square */
+    double root, eps;      /* the root of the mean square counts as root * sqrt(s) + eps */
+} nn_rule;
+
 typedef struct {
     const char *level, *type;
     nn_index lanes, itemsize, tile_rows, tile_columns;
@@ -123,6 +134,9 @@ typedef struct {
     int (*sgd_small[3])(const nn_small *);
     /* out (n of the last layer) <- the network at the sample x, by the same widths; see predict_small.h */
     void (*predict_small[3])(const nn_small_layer *layers, nn_index count, const void *x, void *out);
+    /* w (n) and its state s1, s2 (NULL where the rule has none) <- one step along g; where squares is not NULL it gets the sum of w^2
+     * before the step. Returns 1 when all that was written is finite. */
+    int (*optimize)(nn_index n, void *w, const void *g, void *s1, void *s2, const nn_rule *rule, double *squares);
     /* 1 when all are finite */
     int (*all_finite)(nn_index n, const void *x);
     /* max |x|, infinity where one is not finite */

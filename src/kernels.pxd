@@ -64,6 +64,13 @@ cdef extern from "kernels.h" nogil:
 
     enum: NN_BLOCK_STEPS
 
+    enum:
+        NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM
+
+    ctypedef struct nn_rule:
+        int kind
+        double eta, scale, l2, keep, beta1, beta2, root, eps
+
     ctypedef struct nn_kernels:
         const char *level
         const char *type
@@ -93,6 +100,7 @@ cdef extern from "kernels.h" nogil:
         void (*transpose)(nn_index, nn_index, const void *, nn_index, void *, nn_index) noexcept nogil
         int (*sgd_small[3])(const nn_small *) noexcept nogil
         void (*predict_small[3])(const nn_small_layer *, nn_index, const void *, void *) noexcept nogil
+        int (*optimize)(nn_index, void *, const void *, void *, void *, const nn_rule *, double *) noexcept nogil
         int (*all_finite)(nn_index, const void *) noexcept nogil
         double (*largest)(nn_index, const void *) noexcept nogil
         int (*copy_finite)(nn_index, const void *, void *) noexcept nogil

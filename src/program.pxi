@@ -35,8 +35,17 @@ cdef struct Stage:
     char *w                # what the kernels use: the copies, or the user's memory
     char *w0
     Py_ssize_t w_row, w_width
+<<<<<<< HEAD
     char *a                # (batch, row) outputs of the activation
     char *grad             # (batch, row) gradient of the loss with respect to the activation's input
+=======
+    char *own_state[2]     # the optimiser's arrays for w and w0: padded copies, and what the kernels use
+    char *own_state0[2]
+    char *state[2]
+    char *state0[2]
+    char *a                # (batch, width) outputs of the activation
+    char *grad             # (batch, width) gradient of the loss with respect to the activation's input
+>>>>>>> 0aeac9b (Optimisers: kernels in both backends and in the compiled program)
 
 
 cdef struct Batch:
@@ -141,6 +150,17 @@ cdef class Program:
     cdef nn_team team
     cdef Step step
     cdef int small_width            # index of the vector width among 16, 32, 64 bytes
+    cdef bint optimizes             # by self.rule instead of plain SGD
+    cdef nn_rule rule
+    cdef double decay               # Adam's decay of the weights
+    cdef Py_ssize_t state_count     # arrays of state a weight
+    cdef list states
+    cdef nn_block state_memory
+    cdef char *gradient             # a block of rows of a gradient, for each thread
+    cdef Py_ssize_t gradient_bytes
+    cdef double *squares            # sums of the squares of the rows of all W
+    cdef double[2] state_bound      # of the state's entries, as weight_bound
+    cdef public int64_t updates     # steps that the optimiser has made before
     cdef readonly Py_ssize_t steps  # whole steps that the last fit has done, also where it ended in an error
     cdef list linears
     cdef list arrays      # the user's W and W0 as last bound, kept alive
@@ -191,6 +211,7 @@ cdef class Program:
         nn_give(self.small_memory)
         nn_give(self.weights_memory)
         nn_give(self.batch_memory)
+        nn_give(self.state_memory)
 
     # -------------------------------------------------------------------------------------------- memory
 
@@ -233,7 +254,7 @@ cdef class Program:
         cdef Stage *s
         for i in range(self.count):
             s = &self.stages[i]
-            if s.linear and batch > 1:
+            if s.linear and (batch > 1 or self.optimizes):
                 work = max(work, self.k.product_work(s.width, s.inputs), self.k.product_work(s.width, batch))
                 if i > 0:
                     work = max(work, self.k.product_work(self.stages[i - 1].width, s.outputs))
@@ -245,6 +266,8 @@ cdef class Program:
         if self.trains:
             self._lay_out_block(base)
         self.bias_grad = self._carve(base, self.threads * widest * self.itemsize)
+        if self.optimizes:
+            lay_out_gradients(self, base)
         self.work_bytes = (work + 63) // 64 * 64
         self.work = self._carve(base, self.threads * self.work_bytes)
         self.gap = self._carve(base, batch * self.itemsize)
@@ -395,7 +418,7 @@ cdef class Program:
             nn_convert(s.w0, s.width, self.type_number == cnp.NPY_DOUBLE, 1, s.outputs, <char *>cnp.PyArray_DATA(w0),
                        0, cnp.PyArray_STRIDE(w0, 0), NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
         self.arrays = arrays
-        return 0
+        return bind_states(self) if self.optimizes else 0
 
     cdef int _sync(self) except -1:
         """Write the weights back to the arrays they were read from."""
@@ -414,7 +437,7 @@ cdef class Program:
             nn_write_back(<char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1), is_double,
                           s.inputs, s.outputs, s.w, s.width)
             nn_write_back(<char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), is_double, 1, s.outputs, s.w0, s.width)
-        return 0
+        return sync_states(self) if self.optimizes else 0
 
     cdef Source _source(self, str name, object X, Py_ssize_t samples_read) except *:
         """How to read X (features, N). Where many samples are read from rows that run along the samples, X is transposed once:
@@ -676,6 +699,13 @@ cdef class Program:
 
     # -------------------------------------------------------------------------------------------- training
 
+    def use(self, str rule, dict parameters, list states, double l2):
+        """Train by another rule than plain SGD: "sgd", "momentum", "nesterov", "adagrad", "rmsprop" or "adam", with its parameters.
+
+        states: for each Linear ((arrays of W's state), (arrays of W0's)), C-contiguous, of the network's type; l2: the penalty's factor.
+        """
+        use_rule(self, rule, parameters, states, l2)
+
     cdef Py_ssize_t _run_samples(self, const Source *x, const Source *y, const int64_t *draws, Py_ssize_t steps,
                                  const double *rates) noexcept nogil:
         """Steps of one sample each. Returns the first step (from 1) whose loss is not finite, or 0."""
@@ -746,12 +776,15 @@ cdef class Program:
         cdef Py_ssize_t at = 0, t = 0, r
         cdef Step *step = &self.step
         cdef Batch batch
+        cdef bint sure
         step.x_source, step.y_source, step.look_at_data = x, y, look_at_data
         batch.first, batch.work = 0, self.work
         batch.x, batch.x_row, batch.y, batch.y_row = self.x_rows, self.x_row, self.y_rows, self.outputs
         while at < count:
             batch.size = min(size, count - at)
             step.batch, step.indices, step.eta = batch, order + at, rates[t] / batch.size if mean else rates[t]
+            if self.optimizes:
+                set_rule(self, t, rates[t], 1.0 / batch.size if mean else 1.0)
             step.shares = min(self.threads, max(1, batch.size // ROWS_A_THREAD))
             step.updates = False
             self.found = NOTHING
@@ -760,18 +793,26 @@ cdef class Program:
             if self.found != NOTHING:
                 return t
             if self.in_user_memory and not look_at_weights:
-                if batch.size > 1:
-                    self.weight_bound += self._largest_step(&batch, step.eta)
-                if batch.size == 1 or not self.weight_bound < (FLOAT_LIMIT if self.type_number == cnp.NPY_FLOAT else DOUBLE_LIMIT):
+                if self.optimizes:
+                    sure = bounds_hold(self, &batch)
+                else:
+                    if batch.size > 1:
+                        self.weight_bound += self._largest_step(&batch, step.eta)
+                    sure = batch.size > 1 and self.weight_bound < (FLOAT_LIMIT if self.type_number == cnp.NPY_FLOAT else DOUBLE_LIMIT)
+                if not sure:
                     self.found = UNSURE
                     return t
             for r in range(batch.size):
                 total[0] += self.losses[r]
-            if batch.size == 1:
+            if batch.size == 1 and not self.optimizes:
                 self._sample_back(&batch, step.eta)
             else:
                 step.updates = True
                 self._run_shares(step)
+            if self.optimizes:
+                if self.found != NOTHING:
+                    return t
+                total[0] += penalty(self) * (batch.size if mean else 1)
             at += batch.size
             if look_at_weights and not self._weights_finite():
                 self.found = WEIGHTS
@@ -802,10 +843,10 @@ cdef class Program:
 
     cdef void _run_share(self, const Step *step, int share, int thread) noexcept nogil:
         cdef int found
-        if step.updates:
+        if step.updates and not self.optimizes:
             self._update(&step.batch, step.eta, share, step.shares, thread)
             return
-        found = self._gradients(step, share, thread)
+        found = optimize_share(self, &step.batch, share, step.shares, thread) if step.updates else self._gradients(step, share, thread)
         if found != NOTHING:
             nn_team_flag(&self.found, found)
 
@@ -827,7 +868,7 @@ cdef class Program:
         self._forward(&batch, True)
         if not self._output_gradient(&batch, True):
             return LOSS
-        if batch.size > 1:
+        if whole.size > 1 or self.optimizes:
             self._backward(&batch)
         return NOTHING
 
@@ -929,8 +970,9 @@ cdef class Program:
                 number = np.dtype(dtype_of(self.type_number))
                 raise ValueError(f"X and Y must be finite in the network's type {number}, got a number beyond its range")
         except ValueError:
-            for linear, (W, W0) in zip(self.linears, start):
-                linear.W[...], linear.W0[...] = W, W0
+            for array, before in start:
+                array[...] = before
+            self.steps = 0
             raise
 
     cdef void _look_through(self, const Source *x, const Source *y, const int64_t *indices, Py_ssize_t count, Py_ssize_t size) noexcept:
@@ -947,14 +989,14 @@ cdef class Program:
     cdef bint _sure_step(self, const Source *x, const Source *y, const int64_t *indices, Py_ssize_t size, double rate, bint mean,
                          double *total) except -1:
         """A step in the user's memory that is undone where it leaves a weight that is not finite. False: it was."""
-        cdef list kept = [(W, W.copy(), W0, W0.copy()) for W, W0 in self.arrays]
+        cdef list kept = [(a, a.copy()) for a in [w for pair in self.arrays for w in pair] + (state_arrays(self) if self.optimizes else [])]
         cdef Py_ssize_t bad
         self._bind(True)
         bad = self._run_batches(x, y, indices, size, size, &rate, mean, False, True, total)
         self._sync()
         if bad:
-            for W, W_before, W0, W0_before in kept:
-                W[...], W0[...] = W_before, W0_before
+            for array, before in kept:
+                array[...] = before
         self.weight_bound = -1
         return bad == 0
 
@@ -987,7 +1029,8 @@ cdef class Program:
             if self.found:
                 self._refuse_data(X, Y, [])
             look = False
-        start = [(linear.W.copy(), linear.W0.copy()) for linear in self.linears] if look else []
+        start = [linear.W for linear in self.linears] + [linear.W0 for linear in self.linears] if look else []
+        start = [(array, array.copy()) for array in start + (state_arrays(self) if look and self.optimizes else [])]
         while at < count:
             steps = min(1 if user_rate else chunk, (count - at + size - 1) // size)
             here = min(steps * size, count - at)
@@ -995,7 +1038,7 @@ cdef class Program:
             self._bind(True)
             chunk_total = total  # one running sum, so that it does not depend on where the clock ends a chunk
             if in_place and (user_rate or self.weight_bound < 0):
-                self.weight_bound = self._largest_weight()
+                start_bounds(self)
             seconds = now()
             with nogil:
                 bad = self._run_chunk(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, look, &chunk_total)
@@ -1007,6 +1050,7 @@ cdef class Program:
             if bad and in_place:
                 self._sync()
                 self.steps += bad - 1
+                self.updates += bad - 1
                 at, t = at + (bad - 1) * size, t + bad - 1
                 here, steps = min(size, count - at), 1
                 if self.found == LOSS or not self._sure_step(&x, &y, indices + at, here, rates[bad - 1], averaged, &chunk_total):
@@ -1024,6 +1068,7 @@ cdef class Program:
                 raise diverged(t + bad)
             self._sync()
             self.steps += steps
+            self.updates += steps
             total = chunk_total
             at += here
             t += steps

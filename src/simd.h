@@ -80,6 +80,25 @@ static INLINE V FN(scale)(V x, V n) {
 }
 #endif
 
+/* Square roots, correctly rounded. */
+static INLINE V FN(sqrt)(V x) {
+#if WIDTH == 64 && !DOUBLE
+    return (V)_mm512_sqrt_ps((__m512)x);
+#elif WIDTH == 64
+    return (V)_mm512_sqrt_pd((__m512d)x);
+#elif WIDTH == 32 && !DOUBLE
+    return (V)_mm256_sqrt_ps((__m256)x);
+#elif WIDTH == 32
+    return (V)_mm256_sqrt_pd((__m256d)x);
+#elif DOUBLE
+    for (int i = 0; i < LANES; i++) x[i] = __builtin_sqrt(x[i]);
+    return x;
+#else
+    for (int i = 0; i < LANES; i++) x[i] = __builtin_sqrtf(x[i]);
+    return x;
+#endif
+}
+
 /* Whether any lane of a mask is set. */
 static INLINE int FN(any)(I mask) {
 #if WIDTH == 64

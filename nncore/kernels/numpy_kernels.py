@@ -101,6 +101,33 @@ def _hinge(Ypred, Y):
     return _hinge_loss(Ypred, Y)[0]
 
 
+def _momentum_step(W, g, V, lrate, beta):
+    V = beta * V + g
+    return W - lrate * V, V
+
+
+def _nesterov_step(W, g, V, lrate, beta):
+    V = beta * V + g
+    return W - lrate * (beta * V + g), V
+
+
+def _adagrad_step(W, g, S, lrate, eps):
+    S = S + g**2
+    return W - lrate * g / (np.sqrt(S) + eps), S
+
+
+def _rmsprop_step(W, g, S, lrate, rho, eps):
+    S = rho * S + (1 - rho) * g**2
+    return W - lrate * g / (np.sqrt(S) + eps), S
+
+
+def _adam_step(W, g, M, V, t, lrate, beta1, beta2, eps, weight_decay):
+    M = beta1 * M + (1 - beta1) * g
+    V = beta2 * V + (1 - beta2) * g**2
+    mean, mean_square = M / (1 - beta1**t), V / (1 - beta2**t)  # without the zeros they started from
+    return W - lrate * weight_decay * W - lrate * mean / (np.sqrt(mean_square) + eps), M, V
+
+
 def _weighted(weight, value):
     """weight * value with 0 * inf = 0: what has no weight has no say."""
     return np.where(weight == 0, 0, weight * value)
@@ -348,3 +375,86 @@ def sgd_step(W, dLdW, lrate):
     gradient = _matrices("dLdW", dLdW, W.dtype, W.shape)
     with _quiet():
         W -= W.dtype.type(lrate) * gradient
+
+
+def _optimizer_step(formula, W, dLdW, state, *numbers):
+    """Check the arrays, take the step and write the results into W's and the state's own memory."""
+    _checks.in_place("W", W)
+    gradient = _matrices("dLdW", dLdW, W.dtype, W.shape)
+    checked_state(W, state)
+    with _quiet():
+        results = formula(W, gradient, *state.values(), *numbers)
+        for array, result in zip((W, *state.values()), results, strict=True):
+            np.copyto(array, result)
+
+
+def checked_state(W, state):
+    """Refuse arrays of an optimiser's state, by name, that do not fit W or share memory with it or with each other."""
+    seen = [W]
+    for name, array in state.items():
+        _checks.in_place(name, array)
+        if array.dtype != W.dtype:
+            raise TypeError(f"{name} must be {W.dtype} as W is, got {array.dtype}")
+        _checks.shape(name, array, W.shape)
+        if any(np.may_share_memory(array, other) for other in seen):
+            raise ValueError(f"{name} must not share memory with W or the rest of the state, got an array that does")
+        seen.append(array)
+
+
+def momentum_step(W, dLdW, V, lrate, beta, nesterov=False):
+    """V ← beta V + dLdW, W ← W − lrate V; with nesterov W ← W − lrate (beta V + dLdW). W and V change in their own memory.
+
+    W, dLdW, V of one shape; W and V float32 or float64, writeable. Polyak (1964); Nesterov's form as in Sutskever et al. (2013).
+
+    >>> W, V = np.array([[1.0]]), np.array([[2.0]])
+    >>> momentum_step(W, [[1.0]], V, lrate=0.5, beta=0.5)
+    >>> W.item(), V.item()
+    (0.0, 2.0)
+    """
+    numbers = _checks.number("lrate", lrate), _checks.number("beta", beta)
+    _optimizer_step(_nesterov_step if nesterov else _momentum_step, W, dLdW, {"V": V}, *numbers)
+
+
+def adagrad_step(W, dLdW, S, lrate, eps):
+    """S ← S + dLdW², W ← W − lrate dLdW / (√S + eps), element by element, in the arrays' own memory.
+
+    W, dLdW, S of one shape; W and S float32 or float64, writeable. Duchi, Hazan, Singer (2011).
+
+    >>> W, S = np.array([[1.0]]), np.array([[9.0]])
+    >>> adagrad_step(W, [[4.0]], S, lrate=0.5, eps=0)
+    >>> W.item(), S.item()
+    (0.6, 25.0)
+    """
+    _optimizer_step(_adagrad_step, W, dLdW, {"S": S}, _checks.number("lrate", lrate), _checks.number("eps", eps))
+
+
+def rmsprop_step(W, dLdW, S, lrate, rho, eps):
+    """S ← rho S + (1 − rho) dLdW², W ← W − lrate dLdW / (√S + eps), element by element, in the arrays' own memory.
+
+    W, dLdW, S of one shape; W and S float32 or float64, writeable. Tieleman and Hinton (2012).
+
+    >>> W, S = np.array([[1.0]]), np.array([[2.0]])
+    >>> rmsprop_step(W, [[4.0]], S, lrate=0.5, rho=0.5, eps=1)
+    >>> W.item(), S.item()
+    (0.5, 9.0)
+    """
+    numbers = _checks.number("lrate", lrate), _checks.number("rho", rho), _checks.number("eps", eps)
+    _optimizer_step(_rmsprop_step, W, dLdW, {"S": S}, *numbers)
+
+
+def adam_step(W, dLdW, M, V, t, lrate, beta1, beta2, eps, weight_decay=0.0):
+    """M ← beta1 M + (1 − beta1) dLdW, V ← beta2 V + (1 − beta2) dLdW², then with M' = M / (1 − beta1ᵗ), V' = V / (1 − beta2ᵗ)
+    W ← (1 − lrate weight_decay) W − lrate M' / (√V' + eps), element by element, in the arrays' own memory.
+
+    W, dLdW, M, V of one shape; W, M and V float32 or float64, writeable; t = 1, 2, ... counts the steps. Kingma and Ba (2015);
+    weight_decay as in Loshchilov and Hutter (2019).
+
+    >>> W, M, V = np.array([[1.0]]), np.array([[0.0]]), np.array([[0.0]])
+    >>> adam_step(W, [[4.0]], M, V, t=1, lrate=0.5, beta1=0.5, beta2=0.75, eps=0)
+    >>> W.item(), M.item(), V.item()
+    (0.5, 2.0, 4.0)
+    """
+    t = _checks.count("t", t, 1)
+    numbers = [_checks.number(name, x) for name, x in (("lrate", lrate), ("beta1", beta1), ("beta2", beta2), ("eps", eps),
+                                                       ("weight_decay", weight_decay))]
+    _optimizer_step(_adam_step, W, dLdW, {"M": M, "V": V}, t, *numbers)

@@ -1,0 +1,238 @@
+"""Optimisers: how a step follows from the gradient. g is the gradient of the (penalised) loss, η the step size, t = 1, 2, ... the step.
+
+`net.fit(..., optimizer=Adam())` or by name, `optimizer="adam"`. An optimiser owns its state, arrays of the weights' shapes and types, so
+one object serves one network; `fit` and `partial_fit` continue from it, and `net.save` stores it with the model. The definitions, and
+the state that each starts from, are PyTorch's. The arithmetic is that of nncore.kernels, in the weights' own memory.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from nncore import _checks, modules
+
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
+
+
+@dataclasses.dataclass(eq=False)
+class Optimizer:
+    """Base of the optimisers: `t` counts the steps made, `state` maps (index of the module, name of the weight) to its arrays."""
+
+    STATE = ()  # names of the arrays that a weight has
+    LRATE = 0.1  # the step size where none is given
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            self._check(field.name, getattr(self, field.name))
+        self.t = 0
+        self.state = {}
+
+    @staticmethod
+    def _check(name, x):
+        x = _checks.number(name, x)
+        if name == "weight_decay" and not 0 <= x < np.inf:
+            raise ValueError(f"weight_decay must be finite and at least 0, got {x}")
+        if name == "eps" and not 1e-30 <= x < np.inf:
+            raise ValueError(f"eps must be finite and at least 1e-30, got {x}")
+        if name not in ("weight_decay", "eps") and not 0 <= x < 1:
+            raise ValueError(f"{name} must be at least 0 and below 1, got {x}")
+
+    @property
+    def parameters(self):
+        """The numbers it was made with, by name."""
+        return {field.name: float(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    def prepare(self, weights):
+        """Make the state that is not there yet, zeros, for weights {(index, name): array}. ValueError when what is there does not fit."""
+        for key, array in self.state.items():
+            wanted = weights.get(key)
+            if wanted is None or any(a.shape != wanted.shape or a.dtype != wanted.dtype for a in array):
+                given = "no such weight" if wanted is None else f"{wanted.dtype} {wanted.shape}"
+                raise ValueError(f"optimizer must be new, or have trained a network of these shapes and types, got one with state of "
+                                 f"{array[0].dtype} {array[0].shape} for {key[1]} of modules[{key[0]}], which has {given}")
+        for key, W in weights.items() if self.STATE else ():
+            if key not in self.state:
+                self.state[key] = tuple(np.zeros(W.shape, W.dtype) for _ in self.STATE)
+
+    def step(self, kernels, key, W, gradient, lrate):
+        """Step number t of one weight W, with its state, along its gradient, in place."""
+        raise NotImplementedError
+
+    def rule(self):
+        """(name, parameters) of the rule as the compiled program knows it."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(eq=False)
+class SGD(Optimizer):
+    """w ← w − η g: gradient descent on a sample or a batch (Robbins and Monro 1951).
+
+    >>> SGD()
+    SGD()
+    """
+
+    def step(self, kernels, key, W, gradient, lrate):
+        kernels.sgd_step(W, gradient, lrate)
+
+    def rule(self):
+        return "sgd", {}
+
+
+@dataclasses.dataclass(eq=False)
+class Momentum(Optimizer):
+    """v ← beta v + g, w ← w − η v (Polyak 1964; PyTorch's SGD with momentum).
+
+    >>> Momentum(0.8)
+    Momentum(beta=0.8)
+    """
+
+    beta: float = 0.9
+    STATE = ("V",)
+
+    def step(self, kernels, key, W, gradient, lrate):
+        kernels.momentum_step(W, gradient, *self.state[key], lrate, self.beta)
+
+    def rule(self):
+        return "momentum", {"beta1": self.beta}
+
+
+@dataclasses.dataclass(eq=False)
+class Nesterov(Optimizer):
+    """v ← beta v + g, w ← w − η (g + beta v) (Nesterov 1983, in the form of Sutskever et al. 2013; PyTorch's SGD with nesterov=True).
+
+    >>> Nesterov()
+    Nesterov(beta=0.9)
+    """
+
+    beta: float = 0.9
+    STATE = ("V",)
+
+    def step(self, kernels, key, W, gradient, lrate):
+        kernels.momentum_step(W, gradient, *self.state[key], lrate, self.beta, True)
+
+    def rule(self):
+        return "nesterov", {"beta1": self.beta}
+
+
+@dataclasses.dataclass(eq=False)
+class Adagrad(Optimizer):
+    """s ← s + g², w ← w − η g / (√s + eps), element by element (Duchi, Hazan, Singer 2011).
+
+    >>> Adagrad()
+    Adagrad(eps=1e-10)
+    """
+
+    eps: float = 1e-10
+    STATE = ("S",)
+
+    def step(self, kernels, key, W, gradient, lrate):
+        kernels.adagrad_step(W, gradient, *self.state[key], lrate, self.eps)
+
+    def rule(self):
+        return "adagrad", {"eps": self.eps}
+
+
+@dataclasses.dataclass(eq=False)
+class RMSprop(Optimizer):
+    """s ← rho s + (1 − rho) g², w ← w − η g / (√s + eps), element by element (Tieleman and Hinton 2012, lecture 6.5).
+
+    >>> RMSprop(rho=0.9)
+    RMSprop(rho=0.9, eps=1e-08)
+    """
+
+    rho: float = 0.99
+    eps: float = 1e-8
+    STATE = ("S",)
+    LRATE = 0.001
+
+    def step(self, kernels, key, W, gradient, lrate):
+        kernels.rmsprop_step(W, gradient, *self.state[key], lrate, self.rho, self.eps)
+
+    def rule(self):
+        return "rmsprop", {"beta2": self.rho, "eps": self.eps}
+
+
+@dataclasses.dataclass(eq=False)
+class Adam(Optimizer):
+    """m ← beta1 m + (1 − beta1) g, v ← beta2 v + (1 − beta2) g², w ← w − η m' / (√v' + eps) with m' = m / (1 − beta1ᵗ) and
+    v' = v / (1 − beta2ᵗ), element by element (Kingma and Ba 2015).
+
+    >>> Adam()
+    Adam(beta1=0.9, beta2=0.999, eps=1e-08)
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    STATE = ("M", "V")
+    LRATE = 0.001
+
+    def step(self, kernels, key, W, gradient, lrate):
+        kernels.adam_step(W, gradient, *self.state[key], self.t, lrate, self.beta1, self.beta2, self.eps, getattr(self, "weight_decay", 0.0))
+
+    def rule(self):
+        return "adam", self.parameters
+
+
+@dataclasses.dataclass(eq=False)
+class AdamW(Adam):
+    """w ← (1 − η weight_decay) w, then Adam's step: decay that is no part of the gradient (Loshchilov and Hutter 2019).
+
+    As in the paper and in PyTorch it decays every weight, W0 among them; the l2 of `fit` penalises W only.
+
+    >>> AdamW(weight_decay=0.1)
+    AdamW(beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.1)
+    """
+
+    weight_decay: float = 0.01
+
+
+NAMES = {cls.__name__.lower(): cls for cls in (SGD, Momentum, Nesterov, Adagrad, RMSprop, Adam, AdamW)}
+
+
+def as_optimizer(optimizer):
+    """An optimiser object from one, from its name (a new one), or from None (SGD)."""
+    if optimizer is None:
+        return SGD()
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if isinstance(optimizer, str):
+        return NAMES[_checks.choice("optimizer", optimizer, tuple(NAMES))]()
+    raise TypeError(f"optimizer must be one of nncore.optimizers or its name, got {type(optimizer).__name__}")
+
+
+# ---------------------------------------------------------------------------------------------- the weights that it trains
+
+
+def has_own_step(module):
+    """Whether a module's own step trains it: one that a user wrote below the class that names its gradients, or without any such."""
+    names = ("step", "sgd_step")
+    if any(name in getattr(module, "__dict__", ()) for name in names):
+        return True
+    for cls in type(module).__mro__:
+        if cls is modules.Module:
+            return False
+        if "gradients" in vars(cls):
+            return False
+        if any(name in vars(cls) for name in names):
+            return True
+    return False
+
+
+def trained_weights(net, optimizer, l2):
+    """{(index of the module, name): array} of all weights that `optimizer` trains, ready to be updated in place.
+
+    TypeError for modules that only their own step can train, unless that is what plain SGD without a penalty calls.
+    """
+    plain = type(optimizer) is SGD and l2 == 0
+    weights = {}
+    for i, module in enumerate(net.modules):
+        if has_own_step(module):
+            if not plain:
+                what = type(optimizer).__name__ if type(optimizer) is not SGD else "a penalty (l2)"
+                raise TypeError(f"modules[{i}] must name its gradients, as in gradients = {{'W': 'dLdW'}}, to be trained by {what}, got "
+                                f"{type(module).__name__} with a step of its own")
+            continue
+        for name in getattr(module, "gradients", ()):
+            weights[i, name] = getattr(module, name)
+    return weights
