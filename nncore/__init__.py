@@ -35,7 +35,7 @@ def __getattr__(name):
         from nncore.checking import check
 
         return check
-    if name in ("datasets", "reference"):
+    if name in ("callbacks", "datasets", "optimizers", "reference"):
         import importlib
 
         return importlib.import_module(f"nncore.{name}")

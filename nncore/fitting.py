@@ -1,8 +1,10 @@
-"""Training in batches: mini_gd as the course defines it."""
+"""Training in batches: mini_gd as the course defines it; fit and partial_fit for ordinary use."""
 
 import numpy as np
 
-from nncore import _checks, schedules, training
+from nncore import _checks, _labels, modules, schedules, training
+
+# ---------------------------------------------------------------------------------------------- mini_gd
 
 
 def mini_gd(net, X, Y, iters, lrate, notif_each, K):
@@ -78,3 +80,221 @@ class _Loop:
         class_fun = training.class_fun(self.net)
         accuracy = np.mean(class_fun(training.outputs(self.net, self.X)) == class_fun(self.Y))
         print("Iteration =", self.t, "\tAcc =", accuracy, "\tLoss =", loss, flush=True)
+
+
+# ---------------------------------------------------------------------------------------------- fit
+
+
+def fit(net, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation, callbacks, progress, seed, reduction):
+    """Mini-batch training; see Sequential.fit."""
+    from nncore import optimizers
+
+    X, Y = training.check_data(net, X, _labels.columns(net, Y))
+    optimizer = optimizers.as_optimizer(optimizer)
+    epochs, updates = _checks.count("epochs", epochs), _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
+    callbacks = _checked_callbacks(callbacks)
+    rng = np.random.default_rng(seed)
+    samples, validation = _split(net, X, Y, validation, rng)
+    history = {"loss": []}
+    if validation is not None:
+        history |= {"validation_loss": [], "validation_accuracy": []}
+    with training.alone(net), _shown(progress, epochs) as show:
+        updates.prepare()
+        for _ in range(epochs):
+            order = rng.permutation(samples) if shuffle else samples
+            history["loss"].append(updates.run(order) / len(order))
+            if validation is not None:
+                loss, accuracy = net.evaluate(*validation)
+                history["validation_loss"].append(loss)
+                history["validation_accuracy"].append(accuracy)
+            show(history)
+            answers = [callback(net, history) for callback in callbacks]  # every one is called
+            if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
+                break
+        for callback in callbacks:
+            getattr(callback, "finish", lambda *_: None)(net, history)
+    return history
+
+
+def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
+    """One pass in the given order; see Sequential.partial_fit."""
+    from nncore import optimizers
+
+    before = net.optimizer
+    if optimizer is None or isinstance(optimizer, str) and type(before) is optimizers.NAMES.get(optimizer):
+        optimizer = before
+    optimizer = optimizers.as_optimizer(optimizer)
+    X, Y = training.check_data(net, X, _labels.columns(net, Y))
+    updates = _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
+    updates.t = optimizer.t
+    with training.alone(net):
+        updates.prepare()
+        return updates.run(np.arange(X.shape[1])) / X.shape[1]
+
+
+def _checked_callbacks(callbacks):
+    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
+    for callback in callbacks:
+        if not callable(callback):
+            raise TypeError(f"callbacks must hold functions of (net, history), got {type(callback).__name__}")
+    return callbacks
+
+
+def _split(net, X, Y, validation, rng):
+    """(places of the samples to train on, pair of arrays to validate on or None)."""
+    n = X.shape[1]
+    if validation is None:
+        return np.arange(n), None
+    if isinstance(validation, (tuple, list)):
+        if len(validation) != 2:
+            raise ValueError(f"validation must be a pair (X, Y) or a fraction of the samples, got {len(validation)} values")
+        return np.arange(n), training.check_data(net, validation[0], _labels.columns(net, validation[1]))
+    held = round(_checks.number("validation", validation) * n)
+    if not 0 < held < n:
+        raise ValueError(f"validation must be a fraction that leaves samples to train and to validate on, got {validation} of {n} samples")
+    order = rng.permutation(n)
+    return np.sort(order[held:]), (X[:, order[:held]], Y[:, order[:held]])
+
+
+class _Updates:
+    """The updates of one call: by the compiled program where it applies, else module by module."""
+
+    def __init__(self, net, X, Y, batch_size, lrate, optimizer, l2, reduction):
+        self.net, self.X, self.Y, self.optimizer = net, X, Y, optimizer
+        self.batch_size = _checks.count("batch_size", batch_size, 1)
+        self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
+        self.l2 = _checks.number("l2", l2)
+        if not 0 <= self.l2 < np.inf:
+            raise ValueError(f"l2 must be finite and at least 0, got {l2}")
+        self.mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
+        self.t = 0
+
+    def prepare(self):
+        """Refuse what cannot be trained; make weights, state and program ready. Nothing has changed when it raises."""
+        from nncore import optimizers
+
+        net, optimizer = self.net, self.optimizer
+        self.plain = type(optimizer) is optimizers.SGD and self.l2 == 0
+        optimizers.trained_weights(net, optimizer, self.l2)
+        self.program = training.as_program(net, (self.X, self.Y), True)
+        self.look = self.program is not None and (not callable(self.rate) or isinstance(self.rate, schedules.Schedule))
+        if not self.look:  # the program looks at each sample as it comes and puts the weights back; nobody has seen them in between
+            _checks.finite("X", self.X)
+            _checks.finite("Y", self.Y)
+        training.prepare_weights(net)
+        optimizer.prepare(self._weights())
+        net.optimizer = optimizer
+        if self.program is None:  # what could be made ready has been
+            self.program = training.as_program(net, (self.X, self.Y), True)
+        if self.program is not None and not self.plain:
+            self.program.use(*optimizer.rule(), self._states(), self.l2)
+
+    def _weights(self):
+        from nncore import optimizers
+
+        return optimizers.trained_weights(self.net, self.optimizer, self.l2)
+
+    def _states(self):
+        linears = [i for i, module in enumerate(self.net.modules) if isinstance(module, modules.Linear)]
+        return [tuple(self.optimizer.state.get((i, name), ()) for name in ("W", "W0")) for i in linears]
+
+    def run(self, order):
+        """One pass over the samples at `order`; returns the loss summed over them, each batch's before its update."""
+        if self.program is None:
+            return self._by_modules(order)
+        look, self.look = self.look, False
+        self.program.updates = self.optimizer.t
+        try:
+            return self.program.fit(self.X, self.Y, order, self.batch_size, self.rate, self.t, self.mean, look)
+        finally:
+            self.t += self.program.steps
+            self.optimizer.t += self.program.steps
+
+    def _by_modules(self, order):
+        """What Program.fit does."""
+        total = 0.0
+        with training.whole_steps() as between_steps:
+            for at in range(0, len(order), self.batch_size):
+                total += self._step(order[at:at + self.batch_size])
+                between_steps()
+        return total
+
+    def _step(self, batch):
+        """One update, undone where something is no longer finite; returns what the batch adds to the summed loss."""
+        from nncore import optimizers
+
+        net, optimizer, t, count = self.net, self.optimizer, self.t + 1, self.optimizer.t
+        eta = self.rate(t) if callable(self.rate) else self.rate
+        weights = self._weights()  # looked at each time: Python code has run
+        own = [module for module in net.modules if isinstance(module, modules.Linear) and optimizers.has_own_step(module)]
+        changed = [*weights.values(), *(a for arrays in optimizer.state.values() for a in arrays)]
+        before = [a.copy() for a in changed]
+        before_own = [(module.W.copy(), module.W0.copy()) for module in own]
+        loss, gradient = training.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
+        if np.isfinite(loss):
+            net.backward(gradient / len(batch) if self.mean else gradient)
+            loss += self._penalty(weights) * (len(batch) if self.mean else 1)
+            optimizer.t = count + 1
+            self._update(weights, eta)
+        if not np.isfinite(loss) or not all(np.isfinite(a).all() for a in (*changed, *(w for m in own for w in (m.W, m.W0)))):
+            optimizer.t = count
+            for a, old in zip(changed, before, strict=True):
+                a[...] = old
+            for module, (W, W0) in zip(own, before_own, strict=True):
+                module.W[...], module.W0[...] = W, W0
+            raise FloatingPointError(f"training diverged at step {t}: the loss or a weight is no longer finite; the weights are "
+                                     f"those after step {t - 1}; a smaller lrate may help")
+        self.t = t
+        return loss
+
+    def _update(self, weights, eta):
+        if self.plain:
+            self.net.sgd_step(eta)
+            return
+        for (i, name), W in weights.items():
+            module = self.net.modules[i]
+            gradient = getattr(module, module.gradients[name])
+            if self.l2 and name == "W":
+                gradient = gradient + np.asarray(self.l2, W.dtype) * W
+            self.optimizer.step(getattr(module, "_kernels", training.live_kernels()), (i, name), W, gradient, eta)
+
+    def _penalty(self, weights):
+        """l2 / 2 times the sum of the squares of every W."""
+        if not self.l2:
+            return 0.0
+        return self.l2 / 2 * sum(float(np.sum(np.square(W), dtype=np.float64)) for (_, name), W in weights.items() if name == "W")
+
+
+# ---------------------------------------------------------------------------------------------- progress
+
+
+class _shown:
+    """Context manager whose value, called with the history after each epoch, shows how far the training is; nothing unless asked."""
+
+    def __init__(self, progress, epochs):
+        if progress is not None and not isinstance(progress, (bool, np.bool_)):
+            raise TypeError(f"progress must be True, False or None, got {type(progress).__name__}")
+        self.wanted, self.epochs, self.bar = bool(progress), epochs, None
+
+    def __enter__(self):
+        if not self.wanted:
+            return lambda history: None
+        try:
+            from tqdm import tqdm  # type: ignore[import-untyped, import-not-found, unused-ignore]
+        except ImportError:
+            return self._line
+        self.bar = tqdm(total=self.epochs, unit="epoch")
+        return self._advance
+
+    def __exit__(self, *exc_info):
+        if self.bar is not None:
+            self.bar.close()
+
+    def _advance(self, history):
+        self.bar.set_postfix({name.replace("_", " "): f"{values[-1]:.4f}" for name, values in history.items()}, refresh=False)
+        self.bar.update()
+
+    def _line(self, history):
+        done = len(history["loss"])
+        numbers = "  ".join(f"{name.replace('_', ' ')} {values[-1]:.4f}" for name, values in history.items())
+        print(f"epoch {done:{len(str(self.epochs))}}/{self.epochs}  {numbers}", flush=True)

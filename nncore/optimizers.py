@@ -6,6 +6,7 @@ the state that each starts from, are PyTorch's. The arithmetic is that of nncore
 """
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,8 +19,8 @@ __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer
 class Optimizer:
     """Base of the optimisers: `t` counts the steps made, `state` maps (index of the module, name of the weight) to its arrays."""
 
-    STATE = ()  # names of the arrays that a weight has
-    LRATE = 0.1  # the step size where none is given
+    STATE: ClassVar[tuple[str, ...]] = ()  # names of the arrays that a weight has
+    LRATE: ClassVar[float] = 0.1  # the step size where none is given
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -168,7 +169,8 @@ class Adam(Optimizer):
     LRATE = 0.001
 
     def step(self, kernels, key, W, gradient, lrate):
-        kernels.adam_step(W, gradient, *self.state[key], self.t, lrate, self.beta1, self.beta2, self.eps, getattr(self, "weight_decay", 0.0))
+        decay = getattr(self, "weight_decay", 0.0)
+        kernels.adam_step(W, gradient, *self.state[key], self.t, lrate, self.beta1, self.beta2, self.eps, decay)
 
     def rule(self):
         return "adam", self.parameters

@@ -23,6 +23,8 @@ class Sequential:
     [1, 0, 1, 0]
     """
 
+    optimizer = None  # the one that fit or partial_fit has used last
+
     def __init__(self, modules, loss=None):
         self.modules = modules
         self.loss = loss
@@ -82,17 +84,51 @@ class Sequential:
 
     # ------------------------------------------------------------------------------------------ ordinary use
 
-    def fit(self, X, Y, epochs=1, batch_size=32, shuffle=True, lrate=0.1, seed=None, reduction="mean"):
-        """Mini-batch gradient descent over all samples, `epochs` times; returns {"loss": [mean loss a sample of each epoch, nats]}.
+    def fit(self, X, Y, epochs=1, batch_size=32, shuffle=True, lrate=None, optimizer=None, l2=0.0, validation=None, callbacks=(),
+            progress=None, seed=None, reduction="mean"):
+        """Mini-batch training over all samples, `epochs` times; returns the history, {"loss": [mean loss a sample of each epoch]}.
 
-        X (D, N), Y (n, N). Each batch's loss is taken before its update; the last batch of an epoch may be smaller. shuffle: a new
-        order each epoch from np.random.default_rng(seed). lrate: a number or a function of the update t = 1, 2, ... reduction:
-        "mean" averages the gradient over the batch, so that the rate does not depend on its size; "sum" adds it up, as sgd does.
+        X (D, N); Y (n, N), or (N,): classes 0 .. n − 1 with NLL, and with one output 0 and 1, −1 and +1 (Hinge) or numbers (Squared).
+        Each batch's loss is taken before its update; the last batch of an epoch may be smaller. shuffle: a new order each epoch, from
+        np.random.default_rng(seed). lrate: a number or a function of the update t = 1, 2, ... of this call; None is 0.1, and 0.001
+        for RMSprop, Adam and AdamW. optimizer: one of nncore.optimizers, whose state is continued, or its name; None is plain SGD.
+        Afterwards net.optimizer is the one used. reduction: "mean" averages the gradient over the batch, so that the rate does not
+        depend on its size; "sum" adds it up, as sgd does. l2: l2 / 2 times the sum of the squares of every W, not W0, is added to each
+        batch's loss, mean or summed as reduction says.
 
-        ValueError for NaN or infinity in X or Y; FloatingPointError on divergence, naming the step, with the last finite weights
-        of a whole step kept; otherwise as sgd.
+        validation: a pair (X, Y), or a fraction of the samples, which the seed's generator takes out first; the history then has
+        "validation_loss" (without penalty) and "validation_accuracy". callbacks: functions called with (net, history) after each
+        epoch, as nncore.callbacks.EarlyStopping; one that returns True ends the training. progress: True shows a bar (tqdm) or lines.
+
+        ValueError for NaN or infinity in X or Y and for labels that do not fit; FloatingPointError on divergence, naming the step, with
+        weights and optimiser as after the last finite step; TypeError for modules that the optimiser cannot train; otherwise as sgd.
         """
-        return training.fit(self, X, Y, epochs, batch_size, shuffle, lrate, seed, reduction)
+        return fitting.fit(self, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation, callbacks, progress, seed, reduction)
+
+    def partial_fit(self, X, Y, batch_size=32, lrate=None, optimizer=None, l2=0.0, reduction="mean"):
+        """One pass over X, Y in the order given, for data that come bit by bit; returns the mean loss a sample before each update.
+
+        Goes on with net.optimizer (a name of the same kind goes on, too; at first plain SGD), and with its number of steps as the
+        schedule's t. Otherwise, arguments and errors as fit.
+
+        >>> import numpy as np
+        >>> import nncore
+        >>> net = nncore.Sequential([nncore.Linear(2, 1)], nncore.Squared())
+        >>> for _ in range(500):
+        ...     x = np.random.rand(2, 1)
+        ...     loss = net.partial_fit(x, 3 * x[:1] - x[1:], lrate=0.1)
+        >>> bool(loss < 0.1)
+        True
+        """
+        return fitting.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
+
+    def score(self, X, Y):
+        """The share of classes predicted right; with Squared the coefficient of determination R² (1 is perfect, a constant mean 0).
+
+        X (D, N), Y (n, N) or labels (N,). R² = 1 − Σ (y − a)² / Σ (y − mean y)² of each output, averaged over the outputs; an output
+        whose y are all equal counts as 1 where it is met exactly, else as 0.
+        """
+        return training.score(self, X, Y)
 
     def predict_proba(self, X):
         """Outputs (n, N) for X (D, N): probabilities when the last module is SoftMax or OutputSigmoid."""

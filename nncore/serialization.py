@@ -1,6 +1,7 @@
 """Models as `.npz` files: NumPy arrays and one JSON text, no pickle, written atomically.
 
-Entries: `model` (JSON: format, version, modules in order, loss, metadata), and `i.W`, `i.W0` for the Linear at index i.
+Entries: `model` (JSON: format, version, modules in order, loss, metadata, and optimizer: name, parameters, t), `i.W`, `i.W0` for the
+Linear at index i, and `i.W.k`, `i.W0.k` for array k of the optimiser's state for these.
 """
 
 import os
@@ -41,6 +42,8 @@ def save(net, path, metadata=None):
                 arrays[f"{i}.{name}"] = a
     loss = None if net.loss is None else _name_of(net.loss, loss_types, "loss")
     model = {"format": FORMAT, "version": VERSION, "modules": kinds, "loss": loss, "metadata": metadata or {}}
+    if net.optimizer is not None:
+        model["optimizer"] = _describe_optimizer(net.optimizer, arrays)
     arrays["model"] = np.array(json.dumps(model))
     path = os.path.realpath(os.fspath(path))
     beside = f"{path}.{secrets.token_hex(4)}.tmp"
@@ -54,6 +57,37 @@ def save(net, path, metadata=None):
         if os.path.exists(beside):
             os.unlink(beside)
         raise
+
+
+def _describe_optimizer(optimizer, arrays):
+    """What JSON can hold of an optimiser; its state goes into arrays."""
+    from nncore import optimizers
+
+    if type(optimizer) not in optimizers.NAMES.values():
+        raise TypeError(f"optimizer must be one of nncore.optimizers to be saved, got {type(optimizer).__name__}")
+    for (i, name), state in optimizer.state.items():
+        arrays.update({f"{i}.{name}.{k}": array for k, array in enumerate(state)})
+    return {"name": type(optimizer).__name__.lower(), "parameters": optimizer.parameters, "t": optimizer.t}
+
+
+def _load_optimizer(path, described, chain, arrays):
+    """The optimiser that was saved with the modules of chain, with its state."""
+    from nncore import optimizers
+
+    try:
+        optimizer = optimizers.NAMES[described["name"]](**described["parameters"])
+        optimizer.t = _checks.count("t", described["t"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _refuse(path, f"the description of the optimizer cannot be read ({error})") from None
+    for i, module in enumerate(chain):
+        for name in getattr(module, "gradients", ()):
+            state = tuple(arrays[key] for key in (f"{i}.{name}.{k}" for k in range(len(optimizer.STATE))) if key in arrays)
+            W = getattr(module, name)
+            if state and (len(state) != len(optimizer.STATE) or any(a.shape != W.shape or a.dtype != W.dtype for a in state)):
+                raise _refuse(path, f"the optimizer's state for {name} of module {i} is not of its shape and type")
+            if state:
+                optimizer.state[i, name] = tuple(np.array(a, order="C") for a in state)
+    return optimizer
 
 
 def _name_of(thing, types, where):
@@ -97,7 +131,10 @@ def load(path):
         chain.append(module)
     if model["loss"] is not None and model["loss"] not in loss_types:
         raise _refuse(path, f"the loss is of an unknown type {model['loss']!r}")
-    return Sequential(chain, None if model["loss"] is None else loss_types[model["loss"]]())
+    net = Sequential(chain, None if model["loss"] is None else loss_types[model["loss"]]())
+    if model.get("optimizer") is not None:
+        net.optimizer = _load_optimizer(path, model["optimizer"], chain, arrays)
+    return net
 
 
 def load_metadata(path):

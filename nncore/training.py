@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 
-from nncore import _backend, _checks, _core, losses, modules, schedules
+from nncore import _backend, _checks, _core, _labels, losses, modules, schedules
 from nncore.kernels import compiled
 
 ACTIVATIONS = {modules.Tanh: "tanh", modules.ReLU: "relu", modules.Sigmoid: "sigmoid", modules.SoftMax: "softmax",
@@ -102,8 +102,12 @@ def prepare_weights(net):
             if width not in (None, m):
                 raise ValueError(f"W must have shape ({width}, n) to follow a module with {width} outputs, got ({m}, {n})")
             width = n
+    others = [(m, name, _checks.trainable(name, getattr(m, name), np.shape(getattr(m, name))))
+              for m in net.modules if not isinstance(m, modules.Linear) for name in getattr(m, "gradients", ())]
     for module, (W, W0) in zip(linears, ready, strict=True):
         module.W, module.W0 = W, W0
+    for module, name, array in others:
+        setattr(module, name, array)
 
 
 def _updated_by_library(linear):
@@ -265,32 +269,12 @@ def warn_not_finite(t, stacklevel):
                   RuntimeWarning, stacklevel=stacklevel)
 
 
-# ---------------------------------------------------------------------------------------------- fit
+# ---------------------------------------------------------------------------------------------- logits
 
 
-def fit(net, X, Y, epochs, batch_size, shuffle, lrate, seed, reduction):
-    """Mini-batch gradient descent; see Sequential.fit."""
-    X, Y = check_data(net, X, Y)
-    epochs, batch_size = _checks.count("epochs", epochs), _checks.count("batch_size", batch_size, 1)
-    mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
-    rate = schedules.step_size(lrate)
-    rng = np.random.default_rng(seed)
-    n = X.shape[1]
-    history = {"loss": []}
-    with alone(net):
-        prepare_weights(net)
-        program = as_program(net, (X, Y), True)
-        run = program.fit if program is not None else lambda *args: _fit_modules(net, *args[:-1])
-        look = program is not None and (not callable(rate) or isinstance(rate, schedules.Schedule))
-        if not look:  # the program looks at each sample as it comes and puts the weights back; nobody has seen them in between
-            _checks.finite("X", X)
-            _checks.finite("Y", Y)
-        t = 0
-        for _ in range(epochs):
-            order = rng.permutation(n) if shuffle else np.arange(n)
-            history["loss"].append(run(X, Y, order, batch_size, rate, t, mean, look and t == 0) / n)
-            t += -(-n // batch_size)
-    return history
+def live_kernels():
+    """The module of kernels that is live, for modules that are not the library's."""
+    return _backend.live
 
 
 def _has_output_unit(net):
@@ -316,36 +300,12 @@ def _logits_kernel(net):
     return None
 
 
-def _loss_and_gradient(net, X, Y):
+def loss_and_gradient(net, X, Y):
     """(loss summed over the batch, dL/dZ), module by module."""
     kernel = _logits_kernel(net)
     if kernel is not None:
         return kernel(_logits(net, X), Y)
     return net.loss.forward(net.forward(X), Y), net.loss.backward()
-
-
-def _fit_modules(net, X, Y, order, batch_size, rate, t, mean):
-    """One epoch module by module: what Program.fit does."""
-    total = 0.0
-    linears = [m for m in net.modules if isinstance(m, modules.Linear)]
-    with whole_steps() as between_steps:
-        for at in range(0, len(order), batch_size):
-            t += 1
-            batch = order[at:at + batch_size]
-            before = [(m.W.copy(), m.W0.copy()) for m in linears]
-            eta = rate(t) if callable(rate) else rate
-            loss, gradient = _loss_and_gradient(net, X[:, batch], Y[:, batch])
-            if np.isfinite(loss):
-                net.backward(gradient / len(batch) if mean else gradient)
-                net.sgd_step(eta)
-            if not np.isfinite(loss) or not all(np.isfinite(m.W).all() and np.isfinite(m.W0).all() for m in linears):
-                for m, (W, W0) in zip(linears, before, strict=True):
-                    m.W[...], m.W0[...] = W, W0
-                raise FloatingPointError(f"training diverged at step {t}: the loss or a weight is no longer finite; the weights are "
-                                         f"those after step {t - 1}; a smaller lrate may help")
-            total += loss
-            between_steps()
-    return total
 
 
 # ---------------------------------------------------------------------------------------------- evaluation
@@ -411,7 +371,7 @@ def outputs(net, X):
 
 def slices(net, X, Y):
     """(outputs, losses, Y) of up to SLICE samples at a time; losses one a sample, or their sum for a loss without per_sample."""
-    X, Y = check_data(net, X, Y)
+    X, Y = check_data(net, X, _labels.columns(net, Y))
     program = as_program(net, (X, Y), False) if type(net.loss) in LOSSES else None
     for at in range(0, X.shape[1], SLICE):
         Xs, Ys = X[:, at:at + SLICE], Y[:, at:at + SLICE]
@@ -426,3 +386,15 @@ def slices(net, X, Y):
             P = net.forward(Xs)
             values = net.loss.per_sample(P, Ys) if hasattr(net.loss, "per_sample") else net.loss.forward(P, Ys)
         yield P, values, Ys
+
+
+def score(net, X, Y):
+    """Accuracy, or R squared; see Sequential.score."""
+    if getattr(net.loss, "classifies", True):
+        return net.evaluate(X, Y)[1]
+    parts = [(P, Ys) for P, _, Ys in slices(net, X, Y)]
+    P, Y = (np.concatenate(arrays, axis=1).astype(np.float64) for arrays in zip(*parts, strict=True))
+    residual = np.sum((Y - P) ** 2, axis=1)
+    total = np.sum((Y - Y.mean(axis=1, keepdims=True)) ** 2, axis=1)
+    flat = total == 0
+    return float(np.mean(np.where(flat, residual == 0, 1 - residual / np.where(flat, 1, total))))

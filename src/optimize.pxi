@@ -54,6 +54,14 @@ cdef Py_ssize_t rows_at_once(Program self, const Stage *s) noexcept nogil:
     return max(1, min(s.inputs, GRADIENT_BYTES // (s.width * self.itemsize)))
 
 
+cdef cnp.ndarray state_array(Program self, object x, Py_ssize_t rows, Py_ssize_t columns):
+    """An array of the state as it is now; Python code may have changed it since."""
+    cdef cnp.ndarray a = self._weights("the optimizer's state", x, rows, columns, True)
+    if not cnp.PyArray_IS_C_CONTIGUOUS(a):
+        raise ValueError("the optimizer's state must stay C-contiguous, got an array in another order")
+    return a
+
+
 cdef int bind_states(Program self) except -1:
     """Read the state as _bind has read the weights."""
     cdef Py_ssize_t i, j, k = 0
@@ -130,19 +138,19 @@ cdef int optimize_share(Program self, const Batch *batch, Py_ssize_t share, Py_s
                 rows = min(high - at, rows_at_once(self, s))
                 g.m, g.n, g.k = rows, s.w_width, batch.size
                 g.a, g.a_row, g.a_col = x + at * size, 1, x_row
-                g.b, g.b_row, g.b_col, g.work = s.grad, s.width, 1, self.work + thread * self.work_bytes
+                g.b, g.b_row, g.b_col, g.work = s.grad, s.row, 1, self.work + thread * self.work_bytes
                 g.c, g.c_row = gradient, s.w_width
                 g.epilogue, g.activation, g.bias = NN_STORE, NN_NONE, NULL
                 self.k.product(&g)
                 finite = optimize_rows(self, s, at, rows, gradient, self.squares + first + at) and finite
                 at += rows
             if i % shares == share:
-                self.k.sum_rows(batch.size, s.w_width, s.grad, s.width, bias_grad)
+                self.k.sum_rows(batch.size, s.w_width, s.grad, s.row, bias_grad)
                 s1 = s.state0[0] if self.state_count > 0 else NULL
                 s2 = s.state0[1] if self.state_count > 1 else NULL
                 finite = self.k.optimize(s.w_width, s.w0, bias_grad, s1, s2, &of_bias, NULL) and finite
             first += s.inputs
-        x, x_row = s.a, s.width
+        x, x_row = s.a, s.row
     return NOTHING if finite else WEIGHTS
 
 

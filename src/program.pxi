@@ -35,17 +35,12 @@ cdef struct Stage:
     char *w                # what the kernels use: the copies, or the user's memory
     char *w0
     Py_ssize_t w_row, w_width
-<<<<<<< HEAD
-    char *a                # (batch, row) outputs of the activation
-    char *grad             # (batch, row) gradient of the loss with respect to the activation's input
-=======
     char *own_state[2]     # the optimiser's arrays for w and w0: padded copies, and what the kernels use
     char *own_state0[2]
     char *state[2]
     char *state0[2]
-    char *a                # (batch, width) outputs of the activation
-    char *grad             # (batch, width) gradient of the loss with respect to the activation's input
->>>>>>> 0aeac9b (Optimisers: kernels in both backends and in the compiled program)
+    char *a                # (batch, row) outputs of the activation
+    char *grad             # (batch, row) gradient of the loss with respect to the activation's input
 
 
 cdef struct Batch:
@@ -960,6 +955,10 @@ cdef class Program:
             PyErr_CheckSignals()
             if not user_rate:
                 chunk = (next_chunk(chunk, seconds) + least - 1) // least * least
+
+    def forget(self):
+        """Let go of the data; for a program that is kept from one call of the layer API to the next."""
+        self.sources.clear()
 
     def _refuse_data(self, X, Y, list start):
         """ValueError where X or Y is not finite, with the weights as they were at the start."""

@@ -1,0 +1,42 @@
+"""Labels as people have them, (N,), as the columns (n, N) that a network trains on."""
+
+import numpy as np
+
+from nncore import _checks, losses, modules
+
+CLASSES = "whole numbers from 0 to"
+
+
+def columns(net, Y):
+    """Y itself unless it is one-dimensional: then one-hot columns for a last SoftMax, a single row for a network of one output.
+
+    ValueError for labels that do not fit: out of range, not whole, not of the loss's kind. What is wrong in other ways is left to
+    the checks of shapes.
+    """
+    Y = _checks.real("Y", Y)
+    last = next((m for m in reversed(net.modules) if isinstance(m, modules.Linear)), None)
+    if Y.ndim != 1 or last is None or np.ndim(last.W) != 2:
+        return Y
+    n = np.shape(last.W)[1]
+    if isinstance(net.loss, losses.NLL):
+        return _one_hot(_classes(Y, n), n, _checks.computing_dtype(last.W))
+    if n == 1 and isinstance(net.loss, losses.BinaryNLL):
+        return _classes(Y, 2)[None, :]
+    if n == 1 and isinstance(net.loss, (losses.Hinge, losses.Squared)):
+        return Y[None, :]  # that those of Hinge are -1 and +1 is looked at where all of its labels are
+    return Y
+
+
+def _classes(Y, n):
+    """Y as int64, all of them classes below n."""
+    wrong = (Y != np.floor(Y)) | (Y < 0) | (Y >= n) | (Y != Y)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise ValueError(f"Y must hold {CLASSES} {n - 1}, the classes of the network, or one column a sample, got {Y[at]} at {at}")
+    return Y.astype(np.int64)
+
+
+def _one_hot(classes, n, dtype):
+    Y = np.zeros((n, len(classes)), dtype, order="F")  # a sample's labels side by side, as they are read
+    Y[classes, np.arange(len(classes))] = 1
+    return Y
