@@ -25,8 +25,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "NLL", "BinaryNLL", "Hinge", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Squared", "Tanh",
-    "accelerate", "check", "datasets", "get_backend", "get_num_threads", "kernels", "load", "reference", "schedules", "set_num_threads",
-    "show_config", "use_backend",
+    "accelerate", "callbacks", "check", "datasets", "get_backend", "get_num_threads", "kernels", "load", "optimizers", "plot_history",
+    "reference", "schedules", "set_num_threads", "show_config", "use_backend",
 ]
 
 
@@ -39,6 +39,10 @@ def __getattr__(name):
         import importlib
 
         return importlib.import_module(f"nncore.{name}")
+    if name == "plot_history":
+        from nncore._plot import plot_history
+
+        return plot_history
     if name == "accelerate":
         from nncore._accelerate import accelerate
 

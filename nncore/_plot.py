@@ -1,0 +1,45 @@
+"""Learning curves drawn by matplotlib, which is an extra: pip install nncore[plot]."""
+
+COLOURS = {"loss": "tab:blue", "validation_loss": "tab:orange", "accuracy": "tab:purple", "validation_accuracy": "tab:green"}
+
+
+def plot_history(history, ax=None):
+    """Draw the learning curve that `fit` has returned: losses against the epoch, accuracies on an axis of their own; returns the Axes.
+
+    history: {name: list of a number each epoch}; ax: the matplotlib Axes to draw on, else those of a new figure. A file is made by
+    `plot_history(history).figure.savefig("curve.png")`. ImportError where matplotlib is missing. ValueError for a history of no epoch.
+    """
+    curves = {name: list(values) for name, values in history.items() if len(values)}
+    if not curves:
+        raise ValueError("history must hold at least one epoch, got none")
+    if ax is None:
+        ax = _new_axes()
+    others = [name for name in curves if name.endswith("accuracy")]
+    lines = [_draw(ax, name, curves[name]) for name in curves if name not in others]
+    ax.set(xlabel="epoch", ylabel="mean loss a sample")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.grid(alpha=0.3)
+    if others:
+        beside = ax.twinx()
+        lines += [_draw(beside, name, curves[name], linestyle="--") for name in others]
+        beside.set_ylabel("accuracy")
+    ax.legend(handles=lines, loc="center right")
+    return ax
+
+
+def _new_axes():
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plot_history needs matplotlib; install it with `pip install nncore[plot]`") from error
+    import sys
+
+    if "matplotlib.pyplot" in sys.modules:  # somebody looks at figures: let this be one of them
+        return sys.modules["matplotlib.pyplot"].subplots(layout="constrained")[1]
+    return Figure(figsize=(6.4, 4.0), layout="constrained").subplots()
+
+
+def _draw(ax, name, values, **style):
+    epochs = range(1, len(values) + 1)
+    marker = "o" if len(values) == 1 else None
+    return ax.plot(epochs, values, label=name.replace("_", " "), color=COLOURS.get(name), marker=marker, **style)[0]
