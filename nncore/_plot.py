@@ -8,6 +8,11 @@ def plot_history(history, ax=None):
 
     history: {name: list of a number each epoch}; ax: the matplotlib Axes to draw on, else those of a new figure. A file is made by
     `plot_history(history).figure.savefig("curve.png")`. ImportError where matplotlib is missing. ValueError for a history of no epoch.
+
+    >>> plot_history({"loss": []})
+    Traceback (most recent call last):
+        ...
+    ValueError: history must hold at least one epoch, got none
     """
     curves = {name: list(values) for name, values in history.items() if len(values)}
     if not curves:
@@ -29,7 +34,7 @@ def plot_history(history, ax=None):
 
 def _new_axes():
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.figure import Figure  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
         raise ImportError("plot_history needs matplotlib; install it with `pip install nncore[plot]`") from error
     import sys

@@ -444,7 +444,8 @@ def _fraction(below):
         except ValueError:
             number = math.nan
         if not 0 <= number < below:
-            raise argparse.ArgumentTypeError(f"must be a number of at least 0{f' and below {below}' if below < math.inf else ''}, got {text!r}")
+            limits = "at least 0" + (f" and below {below}" if below < math.inf else "")
+            raise argparse.ArgumentTypeError(f"must be a number of {limits}, got {text!r}")
         return number
     return parse
 

@@ -1,8 +1,11 @@
 """Training in batches: mini_gd as the course defines it; fit and partial_fit for ordinary use."""
 
+import operator
+import weakref
+
 import numpy as np
 
-from nncore import _checks, _labels, modules, schedules, training
+from nncore import _checks, _core, _labels, modules, schedules, training
 
 # ---------------------------------------------------------------------------------------------- mini_gd
 
@@ -128,8 +131,62 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     updates = _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     updates.t = optimizer.t
     with training.alone(net):
-        updates.prepare()
-        return updates.run(np.arange(X.shape[1])) / X.shape[1]
+        kept = _kept.get(net) if training.is_plain(net) else None  # a subclass may not even be hashable
+        if kept is None or not kept.serves(updates):
+            updates.prepare()
+            if training.is_plain(net) and updates.program is not None:
+                _kept[net] = kept = _Kept(updates)
+        else:
+            updates.program, updates.look = kept.program, not callable(updates.rate) or isinstance(updates.rate, schedules.Schedule)
+            if not updates.look:
+                _checks.finite("X", X)
+                _checks.finite("Y", Y)
+        try:
+            return updates.run(np.arange(X.shape[1])) / X.shape[1]
+        finally:
+            if kept is not None:
+                kept.program.forget()
+
+
+class _Kept:
+    """A network's program after a call of partial_fit, for the next one: to set it up takes longer than a step.
+
+    Nothing is taken on trust: `serves` looks whether everything the program was made from is there still, the very objects, their types
+    and shapes; and the program itself reads pointers, types and layouts of all arrays at the start of each run.
+    """
+
+    def __init__(self, updates):
+        net = updates.net
+        self.program, self.optimizer, self.l2, self.rule = updates.program, updates.optimizer, updates.l2, updates.optimizer.rule()
+        self.loss, self.loss_type, self.modules = net.loss, type(net.loss), list(net.modules)
+        self.types = [type(module) for module in self.modules]
+        self.linears = [(i, module) for i, module in enumerate(self.modules) if isinstance(module, modules.Linear)]
+        self.weights = [a for _, m in self.linears for a in (m.W, m.W0)]
+        self.shapes = [(a.shape, a.strides, a.dtype) for a in self.weights]
+        self.state = list(updates.optimizer.state.items())
+        self.arrays = [a for _, arrays in self.state for a in arrays]
+        self.state_shapes = [(a.shape, a.dtype) for a in self.arrays]
+
+    def serves(self, updates):
+        net, optimizer = updates.net, updates.optimizer
+        return (training.compiles() and net.loss is self.loss and type(net.loss) is self.loss_type and len(net.modules) == len(self.modules)
+                and optimizer is self.optimizer and updates.l2 == self.l2 and optimizer.rule() == self.rule
+                and all(map(operator.is_, net.modules, self.modules)) and list(map(type, net.modules)) == self.types
+                and not training.patched(net, net.loss, *net.modules)
+                and all(map(operator.is_, (a for _, m in self.linears for a in (m.W, m.W0)), self.weights))
+                and [(a.shape, a.strides, a.dtype) for a in self.weights] == self.shapes and all(a.flags.writeable for a in self.weights)
+                and len(optimizer.state) == len(self.state)
+                and all(optimizer.state.get(key) is arrays for key, arrays in self.state)
+                and [(a.shape, a.dtype) for a in self.arrays] == self.state_shapes
+                and self._apart(updates.X) and self._apart(updates.Y))
+
+    def _apart(self, data):
+        """Whether data share no byte with the weights."""
+        low, high = _core.byte_bounds(data)
+        return all(high <= first or last <= low for first, last in map(_core.byte_bounds, self.weights))
+
+
+_kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def _checked_callbacks(callbacks):

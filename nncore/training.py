@@ -133,11 +133,21 @@ os.register_at_fork(after_in_child=_training.clear)  # the parent's other thread
 # ---------------------------------------------------------------------------------------------- which way it runs
 
 
-def as_program(net, data, trains):
-    """The compiled program of a network for the arrays in data (the first is X), or None when it must run module by module."""
+def compiles():
+    """Whether the compiled backend is live."""
+    return _backend.live is compiled
+
+
+def is_plain(net):
+    """Whether a network is the library's own Sequential, no subclass."""
     from nncore.sequential import Sequential
 
-    if _backend.live is not compiled or type(net) is not Sequential or not net.modules:
+    return type(net) is Sequential
+
+
+def as_program(net, data, trains):
+    """The compiled program of a network for the arrays in data (the first is X), or None when it must run module by module."""
+    if not compiles() or not is_plain(net) or not net.modules:
         return None
     if (trains and type(net.loss) not in LOSSES) or len({id(m) for m in net.modules}) != len(net.modules):
         return None
@@ -152,7 +162,7 @@ def as_program(net, data, trains):
 
 def _chain(net):
     """([(Linear or None, activation)], all weights) of a network that compiled code can run, else None."""
-    if _patched(net, net.loss, *net.modules):
+    if patched(net, net.loss, *net.modules):
         return None
     stages = _stages(net)
     weights = [w for linear, _ in stages or () if linear is not None for w in (linear.W, linear.W0)]
@@ -176,7 +186,7 @@ def _stages(net):
     return stages
 
 
-def _patched(*objects):
+def patched(*objects):
     """True when a method was replaced on one of the objects themselves."""
     return not all(METHODS.isdisjoint(getattr(o, "__dict__", ())) for o in objects)
 
@@ -295,7 +305,7 @@ def _logits_kernel(net):
     From logits the loss stays finite and exact where a probability has underflowed to 0. Of a last Linear the outputs are the logits.
     """
     last = net.modules[-1]
-    if type(net.loss) in LOSSES and type(last) is net.loss.output and not _patched(net, net.loss, last):
+    if type(net.loss) in LOSSES and type(last) is net.loss.output and not patched(net, net.loss, last):
         return getattr(net.loss._kernels, FROM_LOGITS[LOSSES[type(net.loss)]])
     return None
 
@@ -322,7 +332,7 @@ def predictor(net):
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
     for module in net.modules:
-        if type(module) is not modules.Linear and type(module) not in ACTIVATIONS or _patched(module):
+        if type(module) is not modules.Linear and type(module) not in ACTIVATIONS or patched(module):
             raise TypeError(f"modules must be the library's own to make a predictor, got {module!r}")
     linears = [m for m in net.modules if type(m) is modules.Linear]
     if not linears:
@@ -346,7 +356,7 @@ def predictor(net):
 def _one_sample(net, X):
     """The outputs for a single column by the live kernels, without the set-up of a program and without leaving a trace, or None."""
     first, kernels = net.modules[0], _backend.live
-    if type(first) is not modules.Linear or np.shape(first.W)[:1] != X.shape[:1] or _patched(net, *net.modules):
+    if type(first) is not modules.Linear or np.shape(first.W)[:1] != X.shape[:1] or patched(net, *net.modules):
         return None
     for module in net.modules:
         if type(module) is modules.Linear:
