@@ -371,6 +371,19 @@ def test_data_that_are_not_finite_change_nothing(backend):
             assert all((a == 0).all() for s in o.state.values() for a in s)
 
 
+def test_data_that_are_not_finite_change_nothing_after_a_look_at_signals():
+    """More steps than the program takes in its first millisecond, after which weights and state have been written back."""
+    dims, rng = (64, 128, 10), np.random.default_rng(0)
+    bad, labels = rng.normal(size=(64, 4400)), rng.integers(10, size=4400)
+    bad[3, -1] = np.inf
+    net, o = make(dims), optimizers.Adam()
+    before = weights(net)
+    with pytest.raises(ValueError, match="X must be finite, got NaN or infinity in column 4399"):
+        net.fit(bad, labels, batch_size=2, shuffle=False, optimizer=o)
+    assert all(map(np.array_equal, weights(net), before)) and o.t == 0
+    assert all((a == 0).all() for s in o.state.values() for a in s)
+
+
 @pytest.mark.parametrize("dims", [(20, 30, 3), (700, 900, 3)], ids=["small", "large"])
 def test_ctrl_c_leaves_weights_and_state_of_one_whole_step(dims):
     """The interrupted pair is the one that as many steps without an interruption give."""
