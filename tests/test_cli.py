@@ -104,6 +104,26 @@ def test_options(run, options):
     assert done.stdout.splitlines()[-1].startswith("test accuracy: ")
 
 
+def test_optimizer_penalty_and_validation(run):
+    done = run("train", *QUICK, "--batch-size", 32, "--optimizer", "adam", "--l2", 1e-4, "--validation", 0.2, "--no-save")
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0 and "1150 samples to train on, 287 to validate, 360 to test" in lines[0]
+    assert "shuffled batches of 32, adam, l2 0.0001, rate 0.001 cosine" in lines[2]
+    assert re.fullmatch(rf"epoch 1/2  rate 0.001 +loss {NUMBER}  train 0\.\d+  validation 0\.\d+  test 0\.\d+  {NUMBER} s", lines[3])
+    assert run("train", *QUICK, "--optimizer", "momentum", "--quiet").stdout.startswith("test accuracy: 0.")
+
+
+def test_plot(run, tmp_path):
+    done = run("train", *QUICK, "--no-save", "--plot", "curve.png")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        assert_refused(done, "--plot needs matplotlib; install it with")
+        return
+    assert done.returncode == 0 and "plotted   curve.png" in done.stdout
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_table_with_labels_of_any_value(run, table, tmp_path):
     done = run("train", table, "--epochs", 5, "--quiet", "--output", "m.npz")
     assert re.fullmatch(r"test accuracy: (0\.9|1\.0)\d+ \(\d+/40\)\n", done.stdout), done.stderr
@@ -173,6 +193,11 @@ BAD_TRAIN = [
     ("--layers 99999999999", "--layers"),
     ("--rate -1", "--rate: must be a positive number, got '-1'"),
     ("--rate nan", "--rate"),
+    ("--optimizer adamx", "--optimizer: invalid choice: 'adamx'"),
+    ("--l2 -1", "--l2: must be a number of at least 0, got '-1'"),
+    ("--validation 1", "--validation: must be a number of at least 0 and below 1, got '1'"),
+    ("--validation 0.0001", "--validation must leave samples to train and to validate on, got 0.0001 of 1437 samples"),
+    ("--plot none/curve.png", "--plot must stand in a folder that exists, got none/curve.png"),
     ("--epochs 0", "--epochs: must be a whole number"),
     ("--epochs 1.5", "--epochs"),
     ("--batch-size 0", "--batch-size"),
