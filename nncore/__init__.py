@@ -17,14 +17,15 @@ from nncore._backend import get_backend, use_backend
 from nncore._config import show_config
 from nncore._core import get_num_threads, set_num_threads
 from nncore.losses import NLL, BinaryNLL, Hinge, Squared
-from nncore.modules import Linear, Module, OutputSigmoid, ReLU, Sigmoid, SoftMax, Tanh
+from nncore.modules import BatchNorm, Dropout, Linear, Module, OutputSigmoid, ReLU, Sigmoid, SoftMax, Tanh
 from nncore.sequential import Sequential
 from nncore.serialization import load
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "NLL", "BinaryNLL", "Hinge", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Squared", "Tanh",
+    "NLL", "BatchNorm", "BinaryNLL", "Dropout", "Hinge", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax",
+    "Squared", "Tanh",
     "accelerate", "callbacks", "check", "datasets", "get_backend", "get_num_threads", "kernels", "load", "optimizers", "plot_history",
     "reference", "schedules", "set_num_threads", "show_config", "use_backend",
 ]

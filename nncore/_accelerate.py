@@ -126,17 +126,12 @@ def _assembled(net):
             entries = [Entry(type(m).__name__, False, type(m).__name__, []) for m in net.modules]
             loss_entry = loss_entry and Entry(type(net.loss).__name__, False, type(net.loss).__name__, [])
             result = Sequential(list(net.modules), net.loss)
-    result.report = Report(entries, loss_entry, _is_compiled(result), remarks)
+    result.report = Report(entries, loss_entry, training.would_compile(result), remarks)
     return result
 
 
 def _is_library(part):
     return type(part).__module__ in LIBRARY
-
-
-def _is_compiled(net):
-    chain = training._chain(net)
-    return chain is not None and type(net.loss) in training.LOSSES and not training._shared(chain[1], len(chain[1]))
 
 
 # ---------------------------------------------------------------------------------------------- the parts

@@ -108,6 +108,33 @@ def number(name, x):
     return float(x)
 
 
+def share(name, x):
+    """x as a float of at least 0 and below 1."""
+    value = number(name, x)
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {x}")
+    return value
+
+
+def word(name, x):
+    """x as an int of 64 bits without a sign."""
+    value = count(name, x)
+    if value >= 2**64:
+        raise ValueError(f"{name} must be below 2**64, got {x}")
+    return value
+
+
+def network_dtype(dtype):
+    """dtype as float32 or float64; TypeError for others."""
+    try:
+        given = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
+    if given not in COMPUTING:
+        raise TypeError(f"dtype must be float32 or float64, got {given}")
+    return given
+
+
 def count(name, x, least=0):
     """x as an int that is at least `least`; TypeError for what is not a whole number."""
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Integral):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _checks, losses, modules
+from nncore import _chain, _checks, losses, modules
 
 CLASSES = "whole numbers from 0 to"
 
@@ -14,7 +14,7 @@ def columns(net, Y):
     the checks of shapes.
     """
     Y = _checks.real("Y", Y)
-    last = next((m for m in reversed(net.modules) if isinstance(m, modules.Linear)), None)
+    last = next((m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None)
     if Y.ndim != 1 or last is None or np.ndim(last.W) != 2:
         return Y
     n = np.shape(last.W)[1]

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from nncore import _checks
+from nncore import _chain, _checks
 
 __all__ = ["EarlyStopping"]
 
@@ -61,14 +61,6 @@ class EarlyStopping:
 
 def _weights(net):
     """Every array that training changes: weights named by their gradients, and what else a module names as its state."""
-    for module in _flat(net):
+    for module in _chain.every_module(net):
         for name in (*getattr(module, "gradients", ()), *getattr(module, "statistics_arrays", ())):
             yield getattr(module, name)
-
-
-def _flat(net):
-    for module in net.modules:
-        if isinstance(getattr(module, "modules", None), list):
-            yield from _flat(module)
-        else:
-            yield module

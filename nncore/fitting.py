@@ -5,7 +5,7 @@ import weakref
 
 import numpy as np
 
-from nncore import _checks, _core, _labels, modules, schedules, training
+from nncore import _chain, _checks, _core, _labels, modules, schedules, training
 
 # ---------------------------------------------------------------------------------------------- mini_gd
 
@@ -102,7 +102,7 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation
     if validation is not None:
         history |= {"validation_loss": [], "validation_accuracy": []}
     with training.alone(net), _shown(progress, epochs) as show:
-        updates.prepare()
+        updates.prepare(rng)
         for _ in range(epochs):
             order = rng.permutation(samples) if shuffle else samples
             history["loss"].append(updates.run(order) / len(order))
@@ -134,7 +134,7 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
         kept = _kept.get(net) if training.is_plain(net) else None  # a subclass may not even be hashable
         if kept is None or not kept.serves(updates):
             updates.prepare()
-            if training.is_plain(net) and updates.program is not None:
+            if training.is_plain(net) and updates.program is not None and _Kept.can_keep(net):
                 _kept[net] = kept = _Kept(updates)
         else:
             updates.program, updates.look = kept.program, not callable(updates.rate) or isinstance(updates.rate, schedules.Schedule)
@@ -155,6 +155,10 @@ class _Kept:
     and shapes; and the program itself reads pointers, types and layouts of all arrays at the start of each run.
     """
 
+    @staticmethod
+    def can_keep(net):
+        return all(type(module) is modules.Linear or type(module) in training.ACTIVATIONS for module in net.modules)
+
     def __init__(self, updates):
         net = updates.net
         self.program, self.optimizer, self.l2, self.rule = updates.program, updates.optimizer, updates.l2, updates.optimizer.rule()
@@ -172,7 +176,7 @@ class _Kept:
         return (training.compiles() and net.loss is self.loss and type(net.loss) is self.loss_type and len(net.modules) == len(self.modules)
                 and optimizer is self.optimizer and updates.l2 == self.l2 and optimizer.rule() == self.rule
                 and all(map(operator.is_, net.modules, self.modules)) and list(map(type, net.modules)) == self.types
-                and not training.patched(net, net.loss, *net.modules)
+                and not _chain.patched(net, net.loss, *net.modules)
                 and all(map(operator.is_, (a for _, m in self.linears for a in (m.W, m.W0)), self.weights))
                 and [(a.shape, a.strides, a.dtype) for a in self.weights] == self.shapes and all(a.flags.writeable for a in self.weights)
                 and len(optimizer.state) == len(self.state)
@@ -226,7 +230,7 @@ class _Updates:
         self.mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
         self.t = 0
 
-    def prepare(self):
+    def prepare(self, rng=None):
         """Refuse what cannot be trained; make weights, state and program ready. Nothing has changed when it raises."""
         from nncore import optimizers
 
@@ -238,7 +242,7 @@ class _Updates:
         if not self.look:  # the program looks at each sample as it comes and puts the weights back; nobody has seen them in between
             _checks.finite("X", self.X)
             _checks.finite("Y", self.Y)
-        training.prepare_weights(net)
+        training.prepare_weights(net, rng)
         optimizer.prepare(self._weights())
         net.optimizer = optimizer
         if self.program is None:  # what could be made ready has been
@@ -252,8 +256,9 @@ class _Updates:
         return optimizers.trained_weights(self.net, self.optimizer, self.l2)
 
     def _states(self):
-        linears = [i for i, module in enumerate(self.net.modules) if isinstance(module, modules.Linear)]
-        return [tuple(self.optimizer.state.get((i, name), ()) for name in ("W", "W0")) for i in linears]
+        """For each module with weights of a network that compiles, its weights' arrays."""
+        return [tuple(self.optimizer.state.get((i, name), ()) for name in module.gradients)
+                for i, module in enumerate(_chain.modules_of(self.net)) if module.gradients]
 
     def run(self, order):
         """One pass over the samples at `order`; returns the loss summed over them, each batch's before its update."""
@@ -283,8 +288,11 @@ class _Updates:
         net, optimizer, t, count = self.net, self.optimizer, self.t + 1, self.optimizer.t
         eta = self.rate(t) if callable(self.rate) else self.rate
         weights = self._weights()  # looked at each time: Python code has run
-        own = [module for module in net.modules if isinstance(module, modules.Linear) and optimizers.has_own_step(module)]
-        changed = [*weights.values(), *(a for arrays in optimizer.state.values() for a in arrays)]
+        parts = _chain.modules_of(net)
+        own = [module for module in parts if isinstance(module, modules.Linear) and optimizers.has_own_step(module)]
+        statistics = [getattr(module, name) for module in parts for name in getattr(module, "statistics_arrays", ())]
+        changed = [*weights.values(), *statistics, *(a for arrays in optimizer.state.values() for a in arrays)]
+        counts = [(module, module.count) for module in parts if isinstance(module, modules.Dropout)]
         before = [a.copy() for a in changed]
         before_own = [(module.W.copy(), module.W0.copy()) for module in own]
         loss, gradient = training.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
@@ -299,6 +307,8 @@ class _Updates:
                 a[...] = old
             for module, (W, W0) in zip(own, before_own, strict=True):
                 module.W[...], module.W0[...] = W, W0
+            for module, forwards in counts:
+                module.count = forwards
             raise FloatingPointError(f"training diverged at step {t}: the loss or a weight is no longer finite; the weights are "
                                      f"those after step {t - 1}; a smaller lrate may help")
         self.t = t
@@ -308,8 +318,9 @@ class _Updates:
         if self.plain:
             self.net.sgd_step(eta)
             return
+        parts = _chain.modules_of(self.net)
         for (i, name), W in weights.items():
-            module = self.net.modules[i]
+            module = parts[i]
             gradient = getattr(module, module.gradients[name])
             if self.l2 and name == "W":
                 gradient = gradient + np.asarray(self.l2, W.dtype) * W

@@ -7,7 +7,7 @@ import numpy as np
 
 from nncore import _backend, _checks, initializers
 
-__all__ = ["Linear", "Module", "OutputSigmoid", "ReLU", "Sigmoid", "SoftMax", "Tanh"]
+__all__ = ["BatchNorm", "Dropout", "Linear", "Module", "OutputSigmoid", "ReLU", "Sigmoid", "SoftMax", "Tanh"]
 
 
 @_backend.follow
@@ -15,7 +15,9 @@ class Module:
     """Base of all modules; subclass it and mix your own modules into a Sequential.
 
     A subclass with weights overrides `step(lrate)` or `sgd_step(lrate)`, whichever name its author knows: the other one calls it.
-    A subclass that overrides neither has nothing to train.
+    A subclass that overrides neither has nothing to train. `training` is True or False as net.train() and net.eval() set it; a module
+    that predicts by another way than it trains also has predict_forward(A), which leaves no trace. `gradients` names the weights that
+    optimisers may update, and the gradients that backward leaves: {"W": "dLdW", "W0": "dLdW0"} for Linear.
 
     >>> class Double(Module):
     ...     def forward(self, A):
@@ -23,10 +25,9 @@ class Module:
     ...     def backward(self, dLdA):
     ...         return 2 * dLdA
     >>> Double().sgd_step(0.1)
-
-    `gradients` tells nncore.optimizers what to train: the name of each weight, and that of its gradient, which backward sets.
     """
 
+    training = True
     gradients: dict[str, str] = {}
 
     def step(self, lrate):
@@ -72,12 +73,7 @@ class Linear(Module):
 
     def __init__(self, m, n, *, init="course", dtype=np.float64):
         self.m, self.n = _checks.count("m", m, 1), _checks.count("n", n, 1)
-        try:
-            dtype = np.dtype(dtype)
-        except TypeError:
-            raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
-        if dtype not in _checks.COMPUTING:
-            raise TypeError(f"dtype must be float32 or float64, got {dtype}")
+        dtype = _checks.network_dtype(dtype)
         self.W, self.W0 = initializers.initial_weights(init, self.m, self.n, dtype)
 
     def forward(self, A):
@@ -150,17 +146,31 @@ class Tanh(_Activation):
 class ReLU(_Activation):
     """A = max(0, Z); dLdZ = dLdA where A > 0, else 0, so the gradient at 0 is 0. Whole numbers stay whole.
 
+    forward(Z, dropout_pct) is the course's variant with dropout: of the outputs a share dropout_pct, drawn by np.random.binomial,
+    becomes 0 and the others are divided by 1 − dropout_pct, and so are the gradients; at 0 nothing is drawn. Networks call
+    forward(Z) alone: in a network use Dropout.
+
     >>> ReLU().forward(np.array([[-1], [2]])).ravel().tolist()
     [0, 2]
     """
 
-    def forward(self, Z):
-        """A = max(0, Z), kept as .A and returned; Z is not changed."""
-        self.A = self._kernels.relu_forward(Z)
-        return self.A
+    _scale = 1.0
+
+    def forward(self, Z, dropout_pct=0.0):
+        """A = max(0, Z), kept as .A and returned; Z is not changed. 0 ≤ dropout_pct < 1."""
+        dropped = _checks.share("dropout_pct", dropout_pct)
+        A = self._kernels.relu_forward(Z)
+        if dropped:
+            self._scale = 1 / (1 - dropped)
+            A = A * (np.random.binomial(1, 1 - dropped, A.shape) * self._scale).astype(_checks.computing_dtype(A))
+        elif "_scale" in self.__dict__:
+            del self._scale
+        self.A = A
+        return A
 
     def _derive(self, dLdA):
-        return self._kernels.relu_backward(dLdA, self.A)
+        dLdZ = self._kernels.relu_backward(dLdA, self.A)
+        return dLdZ if self._scale == 1 else dLdZ * dLdZ.dtype.type(self._scale)
 
 
 class Sigmoid(_Activation):
@@ -218,3 +228,144 @@ class OutputSigmoid(Module):
         """1 where the probability exceeds 1/2, else 0: int64, (b,) for one label, (n, b) for several."""
         classes = (np.asarray(Ypred) > 0.5).astype(np.int64)
         return classes[0] if classes.shape[0] == 1 else classes
+
+
+class BatchNorm(Module):
+    """Z = G ⊙ (A − μ) / √(v + eps) + B, where μ and v are mean and variance (1/K) of each of the m rows over the K samples of the batch.
+
+    dLdA = G (dLdZ − mean dLdZ − norm ⊙ mean(dLdZ ⊙ norm)) / √(v + eps); dLdG = Σ dLdZ ⊙ norm; dLdB = Σ dLdZ (Ioffe and Szegedy 2015).
+    As in the course, the constructor calls np.random.seed(0); G ~ N(0, 1/m) is (m, 1), B = 0.
+
+    statistics: "batch" normalises by the batch given also in prediction, as the course does: the answer for one sample depends on
+    the others beside it, and a sample alone gives B. "running" predicts by running_mean and running_var, which each training forward
+    moves by `momentum` towards the batch's mean and its variance (1/(K − 1); unchanged for K = 1).
+
+    >>> import numpy as np
+    >>> norm = BatchNorm(1)
+    >>> norm.G[:] = 1
+    >>> norm.forward(np.array([[1.0, 3.0]])).tolist(), norm.mus.item(), norm.vars.item()
+    ([[-1.0, 1.0]], 2.0, 1.0)
+    """
+
+    gradients = {"G": "dLdG", "B": "dLdB"}
+
+    def __init__(self, m, *, statistics="batch", momentum=0.1, eps=1e-20, dtype=np.float64):
+        self.m = _checks.count("m", m, 1)
+        dtype = _checks.network_dtype(dtype)
+        self.statistics = _checks.choice("statistics", statistics, ("batch", "running"))
+        self.momentum = _checks.number("momentum", momentum)
+        if not 0 < self.momentum <= 1:
+            raise ValueError(f"momentum must be above 0 and at most 1, got {momentum}")
+        self.eps = _checks.number("eps", eps)
+        if not self.eps >= 0:
+            raise ValueError(f"eps must be at least 0, got {eps}")
+        np.random.seed(0)
+        self.B = np.zeros((self.m, 1), dtype)
+        self.G = np.random.normal(0, self.m**-0.5, (self.m, 1)).astype(dtype)
+        if self.statistics == "running":
+            self.running_mean, self.running_var = np.zeros((self.m, 1), dtype), np.ones((self.m, 1), dtype)
+
+    def forward(self, A):
+        """Z (m, K) from A (m, K); in training mode keeps .A, .K, .mus, .vars (m, 1) and .norm (m, K)."""
+        if not self.training:
+            return self.predict_forward(A)
+        Z, self.norm, self.mus, self.vars = self._kernels.batchnorm_forward(A, self.G, self.B, self.eps)
+        self.A, self.K = A, np.shape(A)[1]
+        if self.statistics == "running":
+            self.follow(self.mus, self.vars, self.K)
+        return Z
+
+    def follow(self, mus, vars, K):
+        """Move the running statistics towards those of a batch of K samples."""
+        self.running_mean += self.momentum * (mus - self.running_mean)
+        if K > 1:
+            self.running_var += self.momentum * (vars * (K / (K - 1)) - self.running_var)
+
+    def predict_forward(self, A):
+        """Z (m, K) by the statistics of prediction; nothing is kept."""
+        if self.statistics == "batch":
+            return self._kernels.batchnorm_forward(A, self.G, self.B, self.eps)[0]
+        return self._kernels.batchnorm_apply(A, self.G, self.B, self.running_mean, self.running_var, self.eps)
+
+    def backward(self, dLdZ):
+        """dLdA (m, K) from dLdZ (m, K); sets .dLdG and .dLdB (m, 1), both summed over the batch."""
+        if not hasattr(self, "norm"):
+            raise RuntimeError("BatchNorm.backward must follow BatchNorm.forward in training mode, got no input yet")
+        dLdA, self.dLdG, self.dLdB = self._kernels.batchnorm_backward(dLdZ, self.norm, self.vars, self.G, self.eps)
+        return dLdA
+
+    def _update(self, lrate):
+        """G ← G − lrate dLdG, B ← B − lrate dLdB, in the arrays' own memory."""
+        if not hasattr(self, "dLdG"):
+            raise RuntimeError("BatchNorm.step must follow BatchNorm.backward, got no gradient yet")
+        self.G, self.B = self.checked_weights()
+        self._kernels.sgd_step(self.G, self.dLdG, lrate)
+        self._kernels.sgd_step(self.B, self.dLdB, lrate)
+
+    @property
+    def parameters(self):
+        """Number of weights, 2 m."""
+        return np.size(self.G) + np.size(self.B)
+
+    @property
+    def statistics_arrays(self):
+        """Names of the arrays that change in training beside the weights."""
+        return ("running_mean", "running_var") if self.statistics == "running" else ()
+
+    def checked_weights(self):
+        """(G, B) as a step will update them."""
+        return tuple(_checks.trainable(name, getattr(self, name), (self.m, 1)) for name in ("G", "B"))
+
+    def affine(self):
+        """(scale, shift), both (m, 1): in prediction by running statistics Z = scale ⊙ A + shift."""
+        scale = self.G / np.sqrt(self.running_var + self.eps)
+        return scale, self.B - self.running_mean * scale
+
+    def __repr__(self):
+        statistics = "" if self.statistics == "batch" else f", statistics={self.statistics!r}"
+        dtype = getattr(self.G, "dtype", np.dtype(np.float64))
+        return f"BatchNorm({self.m}{statistics}{'' if dtype == np.float64 else f', dtype={dtype}'})"
+
+
+class Dropout(Module):
+    """In training each entry becomes 0 with probability p, and the others are divided by 1 − p; in prediction nothing is changed.
+
+    The mask is a function of (key, number of the training forward, place of the entry), so that both backends, every
+    instruction-set level and any number of threads give the same one. seed: the key, a whole number; None draws it
+    by np.random.randint at the first training forward. 0 ≤ p < 1 (Srivastava and others 2014, as "inverted" dropout).
+
+    >>> Dropout(0.5, seed=0).forward(np.ones((2, 4))).tolist()
+    [[0.0, 2.0, 2.0, 0.0], [2.0, 0.0, 2.0, 2.0]]
+    """
+
+    def __init__(self, p, seed=None):
+        self.p = _checks.share("p", p)
+        self.key = None if seed is None else _checks.count("seed", seed) % 2**64
+        self.count = 0
+
+    def forward(self, A):
+        """A ⊙ mask / (1 − p) in training mode, A itself in prediction mode."""
+        self._dropped = self.training and self.p > 0
+        if not self._dropped:
+            return A
+        self.draw_key()
+        self.count += 1
+        return self._kernels.dropout(A, self.p, self.key, self.count)
+
+    def draw_key(self, rng=None):
+        """Settle on a key, where no seed was given: from a numpy.random.Generator, or from np.random."""
+        if self.key is None:
+            self.key = int(np.random.randint(2**63, dtype=np.int64) if rng is None else rng.integers(2**63))
+
+    def predict_forward(self, A):
+        """A itself."""
+        return A
+
+    def backward(self, dLdA):
+        """dLdA ⊙ mask / (1 − p), by the mask of the last forward."""
+        if not hasattr(self, "_dropped"):
+            raise RuntimeError("Dropout.backward must follow Dropout.forward, got no input yet")
+        return self._kernels.dropout(dLdA, self.p, self.key, self.count) if self._dropped else dLdA
+
+    def __repr__(self):
+        return f"Dropout({self.p})"

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nncore import _checks, modules
+from nncore import _chain, _checks, modules
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
 
@@ -222,13 +222,14 @@ def has_own_step(module):
 
 
 def trained_weights(net, optimizer, l2):
-    """{(index of the module, name): array} of all weights that `optimizer` trains, ready to be updated in place.
+    """{(index of the module, name): array} of all weights that `optimizer` trains, ready to be updated in place; the modules of inner
+    Sequentials count one by one.
 
     TypeError for modules that only their own step can train, unless that is what plain SGD without a penalty calls.
     """
     plain = type(optimizer) is SGD and l2 == 0
     weights = {}
-    for i, module in enumerate(net.modules):
+    for i, module in enumerate(_chain.modules_of(net)):
         if has_own_step(module):
             if not plain:
                 what = type(optimizer).__name__ if type(optimizer) is not SGD else "a penalty (l2)"

@@ -12,8 +12,8 @@ from nncore import losses, modules, sequential
 from nncore.kernels import numpy_kernels
 from nncore.modules import Module
 
-__all__ = ["BinaryNLL", "Hinge", "Linear", "Module", "NLL", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax", "Squared",
-           "Tanh"]
+__all__ = ["BatchNorm", "BinaryNLL", "Dropout", "Hinge", "Linear", "Module", "NLL", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid",
+           "SoftMax", "Squared", "Tanh"]
 
 
 class Linear(modules.Linear):
@@ -48,6 +48,18 @@ class SoftMax(modules.SoftMax):
 
 class OutputSigmoid(modules.OutputSigmoid):
     """nncore.OutputSigmoid on the NumPy kernels."""
+
+    _kernels = numpy_kernels
+
+
+class BatchNorm(modules.BatchNorm):
+    """nncore.BatchNorm on the NumPy kernels."""
+
+    _kernels = numpy_kernels
+
+
+class Dropout(modules.Dropout):
+    """nncore.Dropout on the NumPy kernels."""
 
     _kernels = numpy_kernels
 

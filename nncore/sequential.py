@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import fitting, modules, serialization, training
+from nncore import _chain, fitting, serialization, training
 
 __all__ = ["Sequential"]
 
@@ -11,7 +11,11 @@ class Sequential:
     """A network: modules applied in order, and the loss that trains them. Samples are columns.
 
     modules: a list, kept as it is (the caller's own); loss: NLL, BinaryNLL, Squared, Hinge, or any object with forward(Ypred, Y) -> float
-    and backward() -> dL/dZ; None for prediction only. Any object with forward, backward and step or sgd_step serves as a module.
+    and backward() -> dL/dZ; None for prediction only. Any object with forward, backward and step or sgd_step serves as a module, and so
+    does a Sequential, whose own loss is not used then.
+
+    forward works in training mode until eval() is called. sgd, mini_gd, fit and partial_fit always train, and predict, predict_proba,
+    predictor, evaluate, score and log_likelihood always predict, whatever the mode; neither changes it.
 
     >>> import numpy as np
     >>> import nncore as nn
@@ -23,6 +27,7 @@ class Sequential:
     [1, 0, 1, 0]
     """
 
+    training = True
     optimizer = None  # the one that fit or partial_fit has used last
 
     def __init__(self, modules, loss=None):
@@ -39,8 +44,14 @@ class Sequential:
 
     def backward(self, delta):
         """Hand dL/dZ of the output back through all modules; returns None."""
+        self._hand_back(delta)
+
+    def _hand_back(self, delta):
+        """dL/dX for the network around this one, which backward's contract keeps from it."""
         for module in self.modules[::-1]:
-            delta = module.backward(delta)
+            inner = type(module).backward is Sequential.backward if isinstance(module, Sequential) else False
+            delta = module._hand_back(delta) if inner else module.backward(delta)
+        return delta
 
     def sgd_step(self, lrate):
         """One step of every module, by whichever of the names sgd_step and step it has."""
@@ -83,6 +94,24 @@ class Sequential:
             print("Iteration =", it, "\tAcc =", accuracy, "\tLoss =", cur_loss, flush=True)
 
     # ------------------------------------------------------------------------------------------ ordinary use
+
+    def train(self):
+        """Training mode: forward drops out and normalises by the batch. For all modules, those of networks inside too; returns self."""
+        return self._set_mode(True)
+
+    def eval(self):
+        """Prediction mode: forward is what predict_proba computes. For all modules, those of networks inside too; returns self."""
+        return self._set_mode(False)
+
+    def _set_mode(self, mode):
+        for module in (self, *_chain.every_module(self)):
+            if hasattr(module, "training"):
+                module.training = mode
+        return self
+
+    def predict_forward(self, X):
+        """The last module's output in prediction mode, whatever the mode is; the library's modules keep nothing of it."""
+        return _chain.predicted(self.modules, X)
 
     def fit(self, X, Y, epochs=1, batch_size=32, shuffle=True, lrate=None, optimizer=None, l2=0.0, validation=None, callbacks=(),
             progress=None, seed=None, reduction="mean"):
@@ -182,7 +211,13 @@ class Sequential:
         serialization.save(self, path)
 
     def __repr__(self):
-        linears = [m for m in self.modules if isinstance(m, modules.Linear)]
-        lines = [f"  {m!r}" + (f"  # {m.parameters:,} parameters" if isinstance(m, modules.Linear) else "") for m in self.modules]
-        inner = "\n".join(lines)
-        return f"{type(self).__name__}([\n{inner}\n], {self.loss!r})  # {sum(m.parameters for m in linears):,} parameters"
+        own = [getattr(m, "parameters", None) for m in self.modules]
+        lines = [f"{m!r}" + (f"  # {count:,} parameters" if count and not isinstance(m, Sequential) else "")
+                 for m, count in zip(self.modules, own, strict=True)]
+        inner = "\n".join(lines).replace("\n", "\n  ")
+        return f"{type(self).__name__}([\n  {inner}\n], {self.loss!r})  # {self.parameters:,} parameters"
+
+    @property
+    def parameters(self):
+        """Number of weights of the library's modules."""
+        return sum(getattr(m, "parameters", 0) for m in self.modules)

@@ -1,24 +1,28 @@
 """Models as `.npz` files: NumPy arrays and one JSON text, no pickle, written atomically.
 
-Entries: `model` (JSON: format, version, modules in order, loss, metadata, and optimizer: name, parameters, t), `i.W`, `i.W0` for the
-Linear at index i, and `i.W.k`, `i.W0.k` for array k of the optimiser's state for these.
+Entries: `model` (JSON: format, version, modules in order with a list for an inner Sequential, settings of modules by index, loss, metadata,
+and optimizer: name, parameters, t), `i.W`, `i.W0` for the Linear at index i (`i.G`, `i.B` and running statistics for a BatchNorm), and
+`i.W.k`, `i.W0.k` for array k of the optimiser's state for these. An index counts the modules of inner Sequentials one by one.
 """
 
 import os
 
 import numpy as np
 
-from nncore import _checks
+from nncore import _chain, _checks
 
 __all__ = ["load", "load_metadata", "save"]
 
 FORMAT, VERSION = "nncore", 1
+SETTINGS = {"BatchNorm": ("statistics", "momentum", "eps"), "Dropout": ("p", "key", "count")}
 
 
 def _library():
     from nncore import losses, modules
 
-    return ({c.__name__: c for c in (modules.Linear, modules.Tanh, modules.ReLU, modules.Sigmoid, modules.SoftMax, modules.OutputSigmoid)},
+    kinds = (modules.Linear, modules.Tanh, modules.ReLU, modules.Sigmoid, modules.SoftMax, modules.OutputSigmoid, modules.BatchNorm,
+             modules.Dropout)
+    return ({c.__name__: c for c in kinds},
             {c.__name__: c for c in (losses.NLL, losses.BinaryNLL, losses.Squared, losses.Hinge)})
 
 
@@ -32,16 +36,16 @@ def save(net, path, metadata=None):
     import secrets
 
     module_types, loss_types = _library()
-    arrays = {}
-    kinds = []
-    for i, module in enumerate(net.modules):
-        kinds.append(_name_of(module, module_types, f"modules[{i}]"))
-        if kinds[-1] == "Linear":
-            for name in ("W", "W0"):
-                a = _checks.real(f"{name} of modules[{i}]", getattr(module, name))
-                arrays[f"{i}.{name}"] = a
+    arrays, settings = {}, {}
+    for i, module in enumerate(_chain.modules_of(net)):
+        kind = _name_of(module, module_types, f"modules[{i}]")
+        for name in (*module.gradients, *getattr(module, "statistics_arrays", ())):
+            arrays[f"{i}.{name}"] = _checks.real(f"{name} of modules[{i}]", getattr(module, name))
+        if kind in SETTINGS:
+            settings[i] = {name: getattr(module, name) for name in SETTINGS[kind]}
     loss = None if net.loss is None else _name_of(net.loss, loss_types, "loss")
-    model = {"format": FORMAT, "version": VERSION, "modules": kinds, "loss": loss, "metadata": metadata or {}}
+    model = {"format": FORMAT, "version": VERSION, "modules": _kinds(net, module_types), "settings": settings, "loss": loss,
+             "metadata": metadata or {}}
     if net.optimizer is not None:
         model["optimizer"] = _describe_optimizer(net.optimizer, arrays)
     arrays["model"] = np.array(json.dumps(model))
@@ -57,6 +61,12 @@ def save(net, path, metadata=None):
         if os.path.exists(beside):
             os.unlink(beside)
         raise
+
+
+def _kinds(net, module_types):
+    """Names of the modules, those of an inner Sequential in a list."""
+    return [_kinds(module, module_types) if hasattr(module, "modules") else _name_of(module, module_types, "modules")
+            for module in net.modules]
 
 
 def _describe_optimizer(optimizer, arrays):
@@ -115,26 +125,91 @@ def load(path):
     model, arrays = _read(path)
     chain = []
     width = None
-    for i, name in enumerate(model["modules"]):
+    for i, name in enumerate(_flat(model["modules"])):
         if name not in module_types:
             raise _refuse(path, f"module {i} is of an unknown type {name!r}")
         module = module_types[name].__new__(module_types[name])
+        inputs = outputs = width
         if name == "Linear":
-            W, W0 = arrays.get(f"{i}.W"), arrays.get(f"{i}.W0")
-            if (W is None or W0 is None or W.ndim != 2 or W0.shape != (W.shape[1], 1)
-                    or any(a.dtype.kind not in _checks.REAL_KINDS for a in (W, W0))):
-                raise _refuse(path, f"the weights of module {i} are missing or of the wrong shape")
-            if width not in (None, W.shape[0]):
-                raise _refuse(path, f"module {i} takes {W.shape[0]} inputs after {width} outputs")
-            module.m, module.n = W.shape
-            module.W, module.W0, width = W, W0, W.shape[1]
+            inputs, outputs = _load_linear(path, module, i, arrays)
+        elif name == "BatchNorm":
+            inputs = outputs = _load_norm(path, module, i, _settings(path, model, i, name), arrays)
+        elif name == "Dropout":
+            _load_dropout(path, module, i, _settings(path, model, i, name))
+        if width not in (None, inputs):
+            raise _refuse(path, f"module {i} takes {inputs} inputs after {width} outputs")
+        width = outputs
         chain.append(module)
     if model["loss"] is not None and model["loss"] not in loss_types:
         raise _refuse(path, f"the loss is of an unknown type {model['loss']!r}")
-    net = Sequential(chain, None if model["loss"] is None else loss_types[model["loss"]]())
+    net = Sequential(_nested(model["modules"], iter(chain)), None if model["loss"] is None else loss_types[model["loss"]]())
     if model.get("optimizer") is not None:
         net.optimizer = _load_optimizer(path, model["optimizer"], chain, arrays)
     return net
+
+
+def _flat(kinds):
+    for kind in kinds:
+        if isinstance(kind, list):
+            yield from _flat(kind)
+        else:
+            yield kind
+
+
+def _nested(kinds, chain):
+    """The modules of chain, one after the other, with Sequentials where kinds has lists."""
+    from nncore.sequential import Sequential
+
+    return [Sequential(_nested(kind, chain)) if isinstance(kind, list) else next(chain) for kind in kinds]
+
+
+def _real_arrays(path, i, arrays, names, shape):
+    """Arrays of module i by name, all real and of one shape; shape None: of that of the first, (m, 1)."""
+    found = [arrays.get(f"{i}.{name}") for name in names]
+    if shape is None and found[0] is not None:
+        shape = (found[0].size, 1)
+    if any(a is None or a.shape != shape or a.dtype.kind not in _checks.REAL_KINDS for a in found):
+        raise _refuse(path, f"the weights of module {i} are missing or of the wrong shape")
+    return found
+
+
+def _load_linear(path, module, i, arrays):
+    """(inputs, outputs)"""
+    W = arrays.get(f"{i}.W")
+    if W is None or W.ndim != 2 or W.dtype.kind not in _checks.REAL_KINDS:
+        raise _refuse(path, f"the weights of module {i} are missing or of the wrong shape")
+    module.m, module.n = W.shape
+    module.W, module.W0 = W, _real_arrays(path, i, arrays, ["W0"], (W.shape[1], 1))[0]
+    return W.shape
+
+
+def _load_norm(path, module, i, settings, arrays):
+    """Its size m."""
+    try:
+        module.statistics = _checks.choice("statistics", settings["statistics"], ("batch", "running"))
+        module.momentum, module.eps = _checks.number("momentum", settings["momentum"]), _checks.number("eps", settings["eps"])
+    except (TypeError, ValueError) as error:
+        raise _refuse(path, f"the settings of module {i} cannot be read ({error})") from None
+    names = (*module.gradients, *module.statistics_arrays)
+    for name, array in zip(names, _real_arrays(path, i, arrays, names, None), strict=True):
+        setattr(module, name, array)
+    module.m = module.G.size
+    return module.m
+
+
+def _load_dropout(path, module, i, settings):
+    try:
+        module.p, module.count = _checks.share("p", settings["p"]), _checks.count("count", settings["count"])
+        module.key = None if settings["key"] is None else _checks.word("key", settings["key"])
+    except (TypeError, ValueError) as error:
+        raise _refuse(path, f"the settings of module {i} cannot be read ({error})") from None
+
+
+def _settings(path, model, i, kind):
+    settings = model.get("settings", {}).get(str(i), {})
+    if not all(name in settings for name in SETTINGS[kind]):
+        raise _refuse(path, f"the settings of module {i} are missing")
+    return settings
 
 
 def load_metadata(path):
@@ -160,9 +235,10 @@ def _read(path):
     try:
         model = json.loads(str(arrays["model"][()]))
         complete = (model["format"] == FORMAT and isinstance(model["modules"], list) and isinstance(model["metadata"], dict)
-                    and all(isinstance(name, str) for name in (*model["modules"], model["loss"] or "")))
+                    and all(isinstance(name, str) for name in (*_flat(model["modules"]), model["loss"] or ""))
+                    and isinstance(model.get("settings", {}), dict))
         version = model["version"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         raise _refuse(path, "there is no description of a model") from None
     if not complete:
         raise _refuse(path, "the description of the model is incomplete")

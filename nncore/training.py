@@ -5,14 +5,16 @@ with each other or with the data. `as_program` is the one place that decides.
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 
-from nncore import _backend, _checks, _core, _labels, losses, modules, schedules
+from nncore import _backend, _chain, _checks, _core, _labels, losses, modules, schedules
 from nncore.kernels import compiled
 
 ACTIVATIONS = {modules.Tanh: "tanh", modules.ReLU: "relu", modules.Sigmoid: "sigmoid", modules.SoftMax: "softmax",
@@ -21,7 +23,7 @@ FORWARD = {modules.Tanh: "tanh_forward", modules.ReLU: "relu_forward", modules.S
            modules.SoftMax: "softmax_forward", modules.OutputSigmoid: "sigmoid_forward"}
 LOSSES = {losses.NLL: "nll", losses.BinaryNLL: "binary_nll", losses.Squared: "squared", losses.Hinge: "hinge"}
 FROM_LOGITS = {"nll": "softmax_nll", "binary_nll": "sigmoid_nll", "squared": "squared_loss", "hinge": "hinge_loss"}
-METHODS = {"forward", "backward", "step", "sgd_step", "class_fun", "per_sample"}
+OWN_STAGES = {modules.BatchNorm: "batchnorm", modules.Dropout: "dropout"}  # of the program, in training
 FEW = 3  # steps of sgd that take less time module by module than to set up a program
 SLICE = 1024  # samples evaluated at a time: bounds the memory of evaluate and log_likelihood
 
@@ -39,7 +41,10 @@ def check_network(net):
         raise ValueError("modules must hold at least one module, got none")
     if net.loss is None:
         raise ValueError("loss must be given to train or evaluate a network, got None")
-    last = net.modules[-1]
+    modules_ = _chain.modules_of(net)
+    if not modules_:
+        raise ValueError("modules must hold at least one module, got Sequentials without any")
+    last = modules_[-1]
     wanted = getattr(net.loss, "output", None) if isinstance(net.loss, losses.Loss) else None
     if wanted is not None and _ours(last) and not isinstance(last, wanted):
         through = "of that Linear" if wanted is modules.Linear else "through that unit"
@@ -50,9 +55,9 @@ def check_network(net):
 def check_inputs(net, X):
     """X as an array (D, N) that fits the first Linear; TypeError or ValueError says what is wrong."""
     X = _checks.real("X", X)
-    first = _end_linear(net.modules)
+    first = _end_linear(_chain.modules_of(net))
     _checks.shape("X", X, (np.shape(first.W)[0] if first is not None else "D", "N"))
-    if first is not None and first is not net.modules[0]:
+    if first is not None and first is not _chain.modules_of(net)[0]:
         # an activation comes first: by itself it would compute in the type of X, not in that of the network
         X = _checks.as_real("X", X, _checks.computing_dtype(first.W))
     return X
@@ -62,7 +67,7 @@ def check_data(net, X, Y):
     """X (D, N) and Y (n, N) as arrays that fit each other and the network."""
     check_network(net)
     X, Y = check_inputs(net, X), _checks.real("Y", Y)
-    last = _end_linear(net.modules[::-1])
+    last = _end_linear(_chain.modules_of(net)[::-1])
     n, N = np.shape(last.W)[1] if last is not None else "n", X.shape[1]
     hint = ""
     if n == 1 and Y.ndim == 1:
@@ -89,12 +94,30 @@ def _end_linear(chain):
     return None
 
 
-def prepare_weights(net):
-    """Refuse weights that cannot be updated in place; then replace those that a step would replace. All or nothing."""
-    linears = [m for m in net.modules if isinstance(m, modules.Linear) and _updated_by_library(m)]
-    ready = [m.checked_weights() for m in linears]
+def prepare_weights(net, rng=None):
+    """Refuse weights that cannot be updated in place; then replace those that a step would replace, and settle on the keys of Dropouts,
+    from rng or np.random. All or nothing."""
+    parts = _chain.modules_of(net)
+    ready = []
+    for module in parts:
+        names = tuple(getattr(module, "gradients", ()))
+        if isinstance(module, (modules.Linear, modules.BatchNorm)):
+            if _updated_by_library(module):
+                ready += zip(itertools.repeat(module), names, module.checked_weights())
+        else:
+            ready += ((module, name, _checks.trainable(name, getattr(module, name), np.shape(getattr(module, name)))) for name in names)
+    _check_widths(parts)
+    for module, name, array in ready:
+        setattr(module, name, array)
+    for module in _chain.every_module(net):
+        if isinstance(module, modules.Dropout):
+            module.draw_key(rng)
+
+
+def _check_widths(parts):
+    """ValueError where a module of the library's does not take as many inputs as the one before has outputs."""
     width = None
-    for module in net.modules:
+    for module in parts:
         if not _ours(module):
             width = None
         elif isinstance(module, modules.Linear):
@@ -102,27 +125,26 @@ def prepare_weights(net):
             if width not in (None, m):
                 raise ValueError(f"W must have shape ({width}, n) to follow a module with {width} outputs, got ({m}, {n})")
             width = n
-    others = [(m, name, _checks.trainable(name, getattr(m, name), np.shape(getattr(m, name))))
-              for m in net.modules if not isinstance(m, modules.Linear) for name in getattr(m, "gradients", ())]
-    for module, (W, W0) in zip(linears, ready, strict=True):
-        module.W, module.W0 = W, W0
-    for module, name, array in others:
-        setattr(module, name, array)
+        elif isinstance(module, modules.BatchNorm):
+            if width not in (None, module.m):
+                raise ValueError(f"m of BatchNorm must be {width} to follow a module with {width} outputs, got {module.m}")
+            width = module.m
 
 
-def _updated_by_library(linear):
+def _updated_by_library(module):
     """False for a subclass with a step of its own, whose weights may be of any kind."""
-    return type(linear).step is modules.Module.step and type(linear).sgd_step is modules.Module.sgd_step
+    return type(module).step is modules.Module.step and type(module).sgd_step is modules.Module.sgd_step
 
 
 @contextlib.contextmanager
 def alone(net):
-    """Refuse to train a network that is training already, in another thread or further up the stack."""
+    """Train in training mode; refuse a network that is training already, in another thread or further up the stack."""
     token = object()
     if _training.setdefault(id(net), token) is not token:
         raise RuntimeError("the network must not be trained by two calls at once, got a second one while the first is running")
     try:
-        yield
+        with _chain.in_training_mode(net):
+            yield
     finally:
         _training.pop(id(net), None)
 
@@ -147,36 +169,73 @@ def is_plain(net):
 
 def as_program(net, data, trains):
     """The compiled program of a network for the arrays in data (the first is X), or None when it must run module by module."""
-    if not compiles() or not is_plain(net) or not net.modules:
+    if not compiles() or not is_plain(net):
         return None
-    if (trains and type(net.loss) not in LOSSES) or len({id(m) for m in net.modules}) != len(net.modules):
+    found = _compilable(net, trains)
+    if found is None:
         return None
-    chain = _chain(net)
-    if chain is None:
-        return None
-    stages, weights = chain
+    stages, weights = found
     if trains and _shared([*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)):
         return None
     return _core.Program(stages, LOSSES[type(net.loss)] if type(net.loss) in LOSSES else None, weights[0].dtype, data[0].shape[0])
 
 
-def _chain(net):
-    """([(Linear or None, activation)], all weights) of a network that compiled code can run, else None."""
-    if patched(net, net.loss, *net.modules):
-        return None
-    stages = _stages(net)
-    weights = [w for linear, _ in stages or () if linear is not None for w in (linear.W, linear.W0)]
-    if not weights or not all(_addressable(w) for w in weights) or len({w.dtype for w in weights}) != 1:
-        return None
-    return stages, weights
+def would_compile(net):
+    """Whether a library's Sequential can train compiled, with data of its own beside the weights."""
+    found = _compilable(net, True)
+    return found is not None and not _shared(found[1], len(found[1]))
 
 
-def _stages(net):
-    """[(Linear or None, activation)] of a network of the library's own modules, else None."""
+def _compilable(net, trains):
+    """(stages, all weights) of a network that compiled code can run, else None."""
+    parts = _chain.modules_of(net)
+    if (trains and type(net.loss) not in LOSSES) or len({id(m) for m in parts}) != len(parts) or _chain.patched(net, net.loss, *parts):
+        return None
+    weights = [getattr(m, name) for m in parts if type(m) in (modules.Linear, modules.BatchNorm)
+               for name in (*m.gradients, *getattr(m, "statistics_arrays", ()))]
+    if (not any(type(m) is modules.Linear for m in parts) or not all(_addressable(w) for w in weights)
+            or len({w.dtype for w in weights}) != 1):
+        return None
+    stages = _stages(parts if trains else _folded(parts))
+    return stages and (stages, weights)
+
+
+def _folded(parts):
+    """A chain that predicts as `parts` do, with running statistics folded into the Linear before or behind, and without Dropouts."""
+    folded = []
+    if any(type(module) is modules.BatchNorm for module in parts):
+        _check_widths(parts)
+    for module in parts:
+        last = folded[-1] if folded else None
+        if type(module) is modules.BatchNorm and module.statistics == "running":
+            scale, shift = module.affine()
+            if type(last) in (modules.Linear, _core.Frozen):
+                folded[-1] = _core.Frozen(last.W * scale.T, last.W0 * scale + shift)
+            else:
+                folded.append(_Affine(scale, shift))
+        elif type(last) is _Affine and type(module) is modules.Linear:
+            folded[-1] = _core.Frozen(module.W * last.scale, module.W.T @ last.shift + module.W0)
+        elif type(module) is not modules.Dropout:
+            folded.append(module)
+    return [_core.Frozen(np.diagflat(m.scale), m.shift) if type(m) is _Affine else m for m in folded]
+
+
+class _Affine(NamedTuple):
+    """Z = scale ⊙ A + shift."""
+
+    scale: np.ndarray
+    shift: np.ndarray
+
+
+def _stages(parts):
+    """[(Linear or None, activation), or (BatchNorm or Dropout, its name)] of a chain of the library's own modules, else None."""
     stages = []
-    for module in net.modules:
-        if type(module) is modules.Linear:
+    for module in parts:
+        if type(module) in (modules.Linear, _core.Frozen):
             stages.append((module, "none"))
+        elif type(module) in OWN_STAGES:
+            if type(module) is modules.BatchNorm or module.p > 0:
+                stages.append((module, OWN_STAGES[type(module)]))
         elif type(module) not in ACTIVATIONS:
             return None
         elif stages and stages[-1][0] is not None and stages[-1][1] == "none":
@@ -184,11 +243,6 @@ def _stages(net):
         else:
             stages.append((None, ACTIVATIONS[type(module)]))
     return stages
-
-
-def patched(*objects):
-    """True when a method was replaced on one of the objects themselves."""
-    return not all(METHODS.isdisjoint(getattr(o, "__dict__", ())) for o in objects)
 
 
 def _addressable(w):
@@ -292,9 +346,13 @@ def _has_output_unit(net):
     return getattr(net.loss, "output", None) is not modules.Linear
 
 
-def _logits(net, X):
+def _logits(net, X, predicting=False):
     """Outputs of the last Linear, for a library's loss."""
-    for module in net.modules[:-1] if _has_output_unit(net) else net.modules:
+    parts = _chain.modules_of(net)
+    parts = parts[:-1] if _has_output_unit(net) else parts
+    if predicting:
+        return _chain.predicted(parts, X)
+    for module in parts:
         X = module.forward(X)
     return X
 
@@ -304,8 +362,8 @@ def _logits_kernel(net):
 
     From logits the loss stays finite and exact where a probability has underflowed to 0. Of a last Linear the outputs are the logits.
     """
-    last = net.modules[-1]
-    if type(net.loss) in LOSSES and type(last) is net.loss.output and not patched(net, net.loss, last):
+    last = _chain.modules_of(net)[-1]
+    if type(net.loss) in LOSSES and type(last) is net.loss.output and not _chain.patched(net, net.loss, last):
         return getattr(net.loss._kernels, FROM_LOGITS[LOSSES[type(net.loss)]])
     return None
 
@@ -323,18 +381,22 @@ def loss_and_gradient(net, X, Y):
 
 def class_fun(net):
     """The function from outputs to classes: the last module's, else the loss's; None where neither has one."""
-    last = net.modules[-1] if net.modules else None
-    return getattr(last, "class_fun", None) or getattr(net.loss, "class_fun", None)
+    last = _chain.modules_of(net)[-1:]
+    return getattr(last[0] if last else None, "class_fun", None) or getattr(net.loss, "class_fun", None)
 
 
 def predictor(net):
     """The frozen copy of a network; see Sequential.predictor."""
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
-    for module in net.modules:
-        if type(module) is not modules.Linear and type(module) not in ACTIVATIONS or patched(module):
+    parts = _chain.modules_of(net)
+    for module in parts:
+        if type(module) not in (modules.Linear, *ACTIVATIONS, *OWN_STAGES) or _chain.patched(module):
             raise TypeError(f"modules must be the library's own to make a predictor, got {module!r}")
-    linears = [m for m in net.modules if type(m) is modules.Linear]
+        if type(module) is modules.BatchNorm and module.statistics == "batch":
+            raise TypeError("modules must predict each sample by itself to make a predictor, got a BatchNorm that normalises by the batch "
+                            "given; BatchNorm(m, statistics='running') does not")
+    linears = [m for m in parts if type(m) is modules.Linear]
     if not linears:
         raise TypeError("modules must hold at least one Linear to make a predictor, got none")
     width = None
@@ -343,12 +405,14 @@ def predictor(net):
         _checks.shape("W", W, ("m" if width is None else width, "n"))
         width = W.shape[1]
         _checks.shape("W0", _checks.real("W0", linear.W0), (width, 1))
+    parts = _folded(parts)
+    linears = [m for m in parts if type(m) in (modules.Linear, _core.Frozen)]
     types = {_checks.computing_dtype(w) for linear in linears for w in (linear.W, linear.W0)}
     if len(types) != 1:
         raise TypeError("weights must be float32 or float64 arrays of one type to make a predictor, got both")
     dtype = types.pop()
     copies = {id(m): _core.Frozen(np.array(m.W, dtype, order="C"), np.array(m.W0, dtype, order="C")) for m in linears}
-    stages = [(linear and copies[id(linear)], name) for linear, name in _stages(net)]
+    stages = [(linear and copies[id(linear)], name) for linear, name in _stages(parts)]
     sizes = [linears[0].W.shape[0], *(m.W.shape[1] for m in linears)]
     return _core.Predictor(stages, dtype, sizes[0], "-".join(map(str, sizes)))
 
@@ -356,14 +420,14 @@ def predictor(net):
 def _one_sample(net, X):
     """The outputs for a single column by the live kernels, without the set-up of a program and without leaving a trace, or None."""
     first, kernels = net.modules[0], _backend.live
-    if type(first) is not modules.Linear or np.shape(first.W)[:1] != X.shape[:1] or patched(net, *net.modules):
+    if type(first) is not modules.Linear or np.shape(first.W)[:1] != X.shape[:1] or _chain.patched(net, *net.modules):
         return None
     for module in net.modules:
         if type(module) is modules.Linear:
             X = kernels.linear_forward(X, module.W, module.W0)
         elif type(module) in ACTIVATIONS:
             X = getattr(kernels, FORWARD[type(module)])(X)
-        else:
+        elif type(module) is not modules.Dropout:
             return None
     return X
 
@@ -376,24 +440,25 @@ def outputs(net, X):
             return P
     X = check_inputs(net, X)
     program = as_program(net, (X,), False)
-    return program.run(X)[0] if program is not None else net.forward(X)
+    return program.run(X)[0] if program is not None else _chain.predicted(_chain.modules_of(net), X)
 
 
 def slices(net, X, Y):
     """(outputs, losses, Y) of up to SLICE samples at a time; losses one a sample, or their sum for a loss without per_sample."""
     X, Y = check_data(net, X, _labels.columns(net, Y))
     program = as_program(net, (X, Y), False) if type(net.loss) in LOSSES else None
-    for at in range(0, X.shape[1], SLICE):
-        Xs, Ys = X[:, at:at + SLICE], Y[:, at:at + SLICE]
+    size = X.shape[1] if _chain.depends_on_batch(net) else SLICE
+    for at in range(0, X.shape[1], size):
+        Xs, Ys = X[:, at:at + size], Y[:, at:at + size]
         if program is not None:
             P, values = program.run(Xs, Ys)
         else:
             kernel = _logits_kernel(net)
             if kernel is not None:
-                Z = _logits(net, Xs)
-                yield net.modules[-1].forward(Z) if _has_output_unit(net) else Z, kernel(Z, Ys)[0], Ys
+                Z = _logits(net, Xs, predicting=True)
+                yield _chain.modules_of(net)[-1].forward(Z) if _has_output_unit(net) else Z, kernel(Z, Ys)[0], Ys
                 continue
-            P = net.forward(Xs)
+            P = _chain.predicted(_chain.modules_of(net), Xs)
             values = net.loss.per_sample(P, Ys) if hasattr(net.loss, "per_sample") else net.loss.forward(P, Ys)
         yield P, values, Ys
 

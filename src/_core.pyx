@@ -9,7 +9,7 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
 from libc.math cimport fabs, fmax, isfinite, pow, sqrt
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from kernels cimport *
@@ -92,6 +92,9 @@ choose_level()
 include "threads.pxi"
 include "boundary.pxi"
 include "optimizers.pxi"
+include "normalize.pxi"
+include "dropout.pxi"
 include "program.pxi"
 include "optimize.pxi"
+include "own_stages.pxi"
 include "predictor.pxi"

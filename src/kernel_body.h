@@ -520,6 +520,8 @@ static nn_index FN(nonzeros)(nn_index m, const void *x_, int32_t *rows) {
 
 #include "sgd_block.h"
 #include "optimizers.h"
+#include "normalize.h"
+#include "dropout.h"
 
 /* ------------------------------------------------------------------------------------------------ sums */
 
@@ -547,7 +549,8 @@ const nn_kernels TABLE(LEVEL, real) = {
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
     .loss_and_gradient = FN(loss_and_gradient), .loss_terms = FN(loss_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),
     .transpose = FN(transpose), .all_finite = FN(all_finite), .copy_finite = FN(copy_finite), .largest = FN(largest),
-    .optimize = FN(optimize),
+    .optimize = FN(optimize), .normalize = FN(normalize), .normalize_back = FN(normalize_back), .follow = FN(follow),
+    .dropout = FN(dropout),
 #if WIDTH == 16
     .sgd_small = {FN(sgd_small)}, .predict_small = {FN(predict_small)},
 #elif WIDTH == 32

@@ -85,6 +85,20 @@ typedef struct {
     double root, eps;      /* the root of the mean square counts as root * sqrt(s) + eps */
 } nn_rule;
 
+/* Batch normalisation of samples as rows: z <- g norm + shift, norm <- (x - mean) / sqrt(var + eps), and the way back. */
+typedef struct {
+    nn_index batch, features;
+    const void *x; nn_index x_row;
+    const void *g, *shift;  /* (features) */
+    double eps;
+    void *mean, *var;       /* (features): over the batch, or `given` */
+    int given;
+    void *z, *norm;         /* norm NULL where nobody asks for it */
+    nn_index row;           /* of z, norm, dz, dx */
+    const void *dz;
+    void *dx, *dg, *dshift; /* dx may be dz; dg <- sum dz norm, dshift <- sum dz */
+} nn_norm;
+
 typedef struct {
     const char *level, *type;
     nn_index lanes, itemsize, tile_rows, tile_columns;
@@ -137,6 +151,12 @@ typedef struct {
     /* w (n) and its state s1, s2 (NULL where the rule has none) <- one step along g; where squares is not NULL it gets the sum of w^2
      * before the step. Returns 1 when all that was written is finite. */
     int (*optimize)(nn_index n, void *w, const void *g, void *s1, void *s2, const nn_rule *rule, double *squares);
+    void (*normalize)(const nn_norm *);
+    void (*normalize_back)(const nn_norm *);
+    /* running (n) <- running + momentum (factor of_batch - running) */
+    void (*follow)(nn_index n, void *running, const void *of_batch, double factor, double momentum);
+    /* y (n) <- scale x where a random word made of `word` and place, place + 1, ... is at least threshold, else 0; see dropout.h */
+    void (*dropout)(nn_index n, const void *x, void *y, uint64_t word, uint32_t place, uint32_t threshold, double scale);
     /* 1 when all are finite */
     int (*all_finite)(nn_index n, const void *x);
     /* max |x|, infinity where one is not finite */

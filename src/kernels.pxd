@@ -1,5 +1,5 @@
 # The C interface of kernels.h, in Cython's words.
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "kernels.h" nogil:
     ctypedef Py_ssize_t nn_index
@@ -71,6 +71,24 @@ cdef extern from "kernels.h" nogil:
         int kind
         double eta, scale, l2, keep, beta1, beta2, root, eps
 
+    ctypedef struct nn_norm:
+        nn_index batch, features
+        const void *x
+        nn_index x_row
+        const void *g
+        const void *shift
+        double eps
+        void *mean
+        void *var
+        int given
+        void *z
+        void *norm
+        nn_index row
+        const void *dz
+        void *dx
+        void *dg
+        void *dshift
+
     ctypedef struct nn_kernels:
         const char *level
         const char *type
@@ -101,6 +119,10 @@ cdef extern from "kernels.h" nogil:
         int (*sgd_small[3])(const nn_small *) noexcept nogil
         void (*predict_small[3])(const nn_small_layer *, nn_index, const void *, void *) noexcept nogil
         int (*optimize)(nn_index, void *, const void *, void *, void *, const nn_rule *, double *) noexcept nogil
+        void (*normalize)(const nn_norm *) noexcept nogil
+        void (*normalize_back)(const nn_norm *) noexcept nogil
+        void (*follow)(nn_index, void *, const void *, double, double) noexcept nogil
+        void (*dropout)(nn_index, const void *, void *, uint64_t, uint32_t, uint32_t, double) noexcept nogil
         int (*all_finite)(nn_index, const void *) noexcept nogil
         double (*largest)(nn_index, const void *) noexcept nogil
         int (*copy_finite)(nn_index, const void *, void *) noexcept nogil

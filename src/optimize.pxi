@@ -31,8 +31,8 @@ cdef void lay_out_states(Program self, char *base):
     cdef Stage *s
     for i in range(self.count):
         s = &self.stages[i]
-        for j in range(self.state_count if s.linear else 0):
-            s.own_state[j] = self._carve(base, s.inputs * s.width * self.itemsize)
+        for j in range(self.state_count if s.w_rows else 0):
+            s.own_state[j] = self._carve(base, s.w_rows * s.width * self.itemsize)
             s.own_state0[j] = self._carve(base, s.width * self.itemsize)
     rows = 0
     for i in range(self.count):
@@ -54,14 +54,6 @@ cdef Py_ssize_t rows_at_once(Program self, const Stage *s) noexcept nogil:
     return max(1, min(s.inputs, GRADIENT_BYTES // (s.width * self.itemsize)))
 
 
-cdef cnp.ndarray state_array(Program self, object x, Py_ssize_t rows, Py_ssize_t columns):
-    """An array of the state as it is now; Python code may have changed it since."""
-    cdef cnp.ndarray a = self._weights("the optimizer's state", x, rows, columns, True)
-    if not cnp.PyArray_IS_C_CONTIGUOUS(a):
-        raise ValueError("the optimizer's state must stay C-contiguous, got an array in another order")
-    return a
-
-
 cdef int bind_states(Program self) except -1:
     """Read the state as _bind has read the weights."""
     cdef Py_ssize_t i, j, k = 0
@@ -69,7 +61,7 @@ cdef int bind_states(Program self) except -1:
     cdef cnp.ndarray a, a0
     for i in range(self.count):
         s = &self.stages[i]
-        if not s.linear:
+        if not s.w_rows:
             continue
         of_w, of_w0 = self.states[k]
         k += 1
@@ -79,9 +71,9 @@ cdef int bind_states(Program self) except -1:
                 s.state[j], s.state0[j] = <char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(a0)
                 continue
             s.state[j], s.state0[j] = s.own_state[j], s.own_state0[j]
-            memset(s.state[j], 0, s.inputs * s.width * self.itemsize)
+            memset(s.state[j], 0, s.w_rows * s.width * self.itemsize)
             memset(s.state0[j], 0, s.width * self.itemsize)
-            nn_convert(s.state[j], s.width, self.type_number == cnp.NPY_DOUBLE, s.inputs, s.outputs, <char *>cnp.PyArray_DATA(a),
+            nn_convert(s.state[j], s.width, self.type_number == cnp.NPY_DOUBLE, s.w_rows, s.outputs, <char *>cnp.PyArray_DATA(a),
                        s.outputs * self.itemsize, self.itemsize, NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
             memcpy(s.state0[j], cnp.PyArray_DATA(a0), s.outputs * self.itemsize)
     return 0
@@ -93,14 +85,14 @@ cdef int sync_states(Program self) except -1:
     cdef cnp.ndarray a, a0
     for i in range(self.count):
         s = &self.stages[i]
-        if not s.linear:
+        if not s.w_rows:
             continue
         of_w, of_w0 = self.states[k]
         k += 1
         for j in range(self.state_count if s.w == s.own_w else 0):
             a, a0 = of_w[j], of_w0[j]
             nn_write_back(<char *>cnp.PyArray_DATA(a), s.outputs * self.itemsize, self.itemsize, self.type_number == cnp.NPY_DOUBLE,
-                          s.inputs, s.outputs, s.state[j], s.width)
+                          s.w_rows, s.outputs, s.state[j], s.width)
             memcpy(cnp.PyArray_DATA(a0), s.state0[j], s.outputs * self.itemsize)
     return 0
 
@@ -150,6 +142,8 @@ cdef int optimize_share(Program self, const Batch *batch, Py_ssize_t share, Py_s
                 s2 = s.state0[1] if self.state_count > 1 else NULL
                 finite = self.k.optimize(s.w_width, s.w0, bias_grad, s1, s2, &of_bias, NULL) and finite
             first += s.inputs
+        elif s.own == OWN_NORM and share == 0:
+            finite = optimize_norm(self, s, batch.size, &of_bias) and finite
         x, x_row = s.a, s.row
     return NOTHING if finite else WEIGHTS
 
@@ -197,8 +191,8 @@ cdef void start_bounds(Program self) noexcept nogil:
         self.state_bound[j] = 0
         for i in range(self.count):
             s = &self.stages[i]
-            if s.linear:
-                self.state_bound[j] = fmax(self.state_bound[j], fmax(self._largest(s.inputs, s.w_width, s.state[j], s.w_width),
+            if s.w_rows:
+                self.state_bound[j] = fmax(self.state_bound[j], fmax(self._largest(s.w_rows, s.w_width, s.state[j], s.w_width),
                                                                      self._largest(1, s.w_width, s.state0[j], 0)))
 
 

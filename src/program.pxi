@@ -1,9 +1,9 @@
 # The network program: a chain of stages trained and run without Python, whatever the layers' sizes.
 #
 # Design
-# - A stage is an optional Linear and an activation. Samples are rows inside: activations are (batch, width) row-major, W (m, n)
-#   row-major, so every pass runs along W's rows. `width` is n rounded up to whole vectors; padding of W, biases and gradients
-#   is zero and stays zero.
+# - A stage is an optional Linear and an activation, or in training a BatchNorm or a Dropout (own_stages.pxi).
+# - Samples are rows inside: activations are (batch, width) row-major, W (m, n) row-major, so every pass runs along W's rows. `width`
+#   is n rounded up to whole vectors; padding of W, biases and gradients is zero and stays zero.
 # - The user's W and W0 are the truth whenever Python can run: `bind` reads them into the padded copies, `sync` writes them back.
 #   Where a user's rate function runs at every step, the stages point at the user's own memory instead and nothing is copied.
 # - Training runs in chunks of about CHUNK_SECONDS between looks at signals; a chunk always ends after a whole step, and the
@@ -30,7 +30,9 @@ cdef struct Stage:
     Py_ssize_t width       # outputs rounded up to whole vectors
     Py_ssize_t row         # distance between rows of a and grad
     int linear, activation
-    char *own_w            # padded copies (inputs, width), (width)
+    int own                # OWN_NORM, OWN_DROPOUT: instead of Linear and activation
+    Py_ssize_t w_rows      # of w: inputs of a Linear, 1 of a BatchNorm, whose G and B are w and w0; else 0
+    char *own_w            # padded copies (w_rows, width), (width)
     char *own_w0
     char *w                # what the kernels use: the copies, or the user's memory
     char *w0
@@ -41,6 +43,18 @@ cdef struct Stage:
     char *state0[2]
     char *a                # (batch, row) outputs of the activation
     char *grad             # (batch, row) gradient of the loss with respect to the activation's input
+    char *norm             # BatchNorm: (batch, row) normalised inputs; by features the batch's mean and variance, the running ones,
+    char *mean             # and the gradients of G and B
+    char *var
+    char *running_mean
+    char *running_var
+    char *g_grad
+    char *b_grad
+    double eps, momentum
+    bint running           # whether it keeps running statistics
+    uint64_t key, counted  # Dropout: its key, and the forwards before this call
+    uint32_t threshold
+    double scale
 
 
 cdef struct Batch:
@@ -157,8 +171,12 @@ cdef class Program:
     cdef double[2] state_bound      # of the state's entries, as weight_bound
     cdef public int64_t updates     # steps that the optimiser has made before
     cdef readonly Py_ssize_t steps  # whole steps that the last fit has done, also where it ended in an error
-    cdef list linears
+    cdef Py_ssize_t ahead           # steps of this chunk before the one being done
+    cdef bint has_own, has_norm     # whether a stage is a BatchNorm or a Dropout; a BatchNorm
+    cdef list owners      # (module, name of w, name of w0) of each stage with weights
+    cdef list own_modules  # (stage, BatchNorm or Dropout)
     cdef list arrays      # the user's W and W0 as last bound, kept alive
+    cdef list statistics  # the user's running means and variances as last bound
     cdef dict sources     # prepared data of this program's lifetime (one call of the layer API)
 
     def __cinit__(self, list stages, loss, dtype, inputs):
@@ -174,18 +192,21 @@ cdef class Program:
         self.stages = <Stage *>calloc(max(self.count, 1), sizeof(Stage))
         if self.stages == NULL:
             raise MemoryError()
-        self.linears, self.arrays, self.sources = [], [], {}
+        self.owners, self.own_modules, self.arrays, self.statistics, self.sources = [], [], [], [], {}
         self.inputs = width = inputs
-        for i, (linear, activation) in enumerate(stages):
+        for i, (module, activation) in enumerate(stages):
             s = &self.stages[i]
-            s.activation = ACTIVATIONS[activation]
-            s.linear = linear is not None
-            if s.linear:
-                s.inputs, s.outputs = linear.W.shape
-                self.linears.append(linear)
-                self.weights += s.inputs * s.outputs
+            s.inputs = s.outputs = width
+            if activation in OWN:
+                add_own_stage(self, i, module, activation)
             else:
-                s.inputs = s.outputs = width
+                s.activation = ACTIVATIONS[activation]
+                s.linear = module is not None
+            if s.linear:
+                s.inputs, s.outputs = module.W.shape
+                s.w_rows = s.inputs
+                self.owners.append((module, "W", "W0"))
+                self.weights += s.inputs * s.outputs
             if s.inputs != width:
                 raise ValueError(f"stage {i} must take {width} inputs, got {s.inputs}")
             width = s.outputs
@@ -234,9 +255,11 @@ cdef class Program:
         cdef Stage *s
         for i in range(self.count):
             s = &self.stages[i]
-            if s.linear:
-                s.own_w = self._carve(base, s.inputs * s.width * self.itemsize)
+            if s.w_rows:
+                s.own_w = self._carve(base, s.w_rows * s.width * self.itemsize)
                 s.own_w0 = self._carve(base, s.width * self.itemsize)
+            if s.own == OWN_NORM:
+                lay_out_norm(self, s, base)
 
     cdef int _allocate_weights(self) except -1:
         self.memory_used = 0
@@ -256,6 +279,8 @@ cdef class Program:
             s.a = self._carve(base, batch * s.row * self.itemsize)
             if self.trains:
                 s.grad = self._carve(base, batch * s.row * self.itemsize)
+            if s.own == OWN_NORM:
+                s.norm = self._carve(base, batch * s.row * self.itemsize)
         self.x_rows = self._carve(base, batch * self.x_row * self.itemsize)
         self.y_rows = self._carve(base, batch * self.outputs * self.itemsize)
         if self.trains:
@@ -306,7 +331,7 @@ cdef class Program:
         cdef Py_ssize_t widest = 0, lanes
         self.small_lanes = 0
         outputs = [a for _, a in stages if a in ("softmax", "output_sigmoid")]
-        if loss != "nll" or len(outputs) != 1 or any(linear is None for linear, _ in stages):
+        if loss != "nll" or len(outputs) != 1 or any(linear is None or a in OWN for linear, a in stages):
             return self.k.lanes
         for linear, _ in stages:
             widest = max(widest, linear.W.shape[1])
@@ -394,25 +419,30 @@ cdef class Program:
         cdef list arrays = []
         for i in range(self.count):
             s = &self.stages[i]
-            if not s.linear:
+            if not s.w_rows:
                 continue
-            linear = self.linears[j]
+            owner, of_w, of_w0 = self.owners[j]
             j += 1
-            w = self._weights("W", linear.W, s.inputs, s.outputs, written)
-            w0 = self._weights("W0", linear.W0, s.outputs, 1, written)
+            if s.linear:
+                w = self._weights(of_w, getattr(owner, of_w), s.inputs, s.outputs, written)
+            else:
+                w = self._weights(of_w, getattr(owner, of_w), s.outputs, 1, written).T
+            w0 = self._weights(of_w0, getattr(owner, of_w0), s.outputs, 1, written)
             arrays.append((w, w0))
             if self.in_user_memory and along(w, 1) and along(w0, 0):
                 s.w, s.w_row, s.w0, s.w_width = <char *>cnp.PyArray_DATA(w), step(w, 0), <char *>cnp.PyArray_DATA(w0), s.outputs
                 continue
             s.w, s.w_row, s.w0, s.w_width = s.own_w, s.width, s.own_w0, s.width
             if s.width != s.outputs:  # an earlier run that was not finite may have left NaN in the padding
-                memset(s.w, 0, s.inputs * s.width * self.itemsize)
+                memset(s.w, 0, s.w_rows * s.width * self.itemsize)
                 memset(s.w0, 0, s.width * self.itemsize)
-            nn_convert(s.w, s.width, self.type_number == cnp.NPY_DOUBLE, s.inputs, s.outputs, <char *>cnp.PyArray_DATA(w),
+            nn_convert(s.w, s.width, self.type_number == cnp.NPY_DOUBLE, s.w_rows, s.outputs, <char *>cnp.PyArray_DATA(w),
                        cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1), NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
             nn_convert(s.w0, s.width, self.type_number == cnp.NPY_DOUBLE, 1, s.outputs, <char *>cnp.PyArray_DATA(w0),
                        0, cnp.PyArray_STRIDE(w0, 0), NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
         self.arrays = arrays
+        if self.has_norm:
+            bind_statistics(self)
         return bind_states(self) if self.optimizes else 0
 
     cdef int _sync(self) except -1:
@@ -423,15 +453,17 @@ cdef class Program:
         cdef bint is_double = self.type_number == cnp.NPY_DOUBLE
         for i in range(self.count):
             s = &self.stages[i]
-            if not s.linear:
+            if not s.w_rows:
                 continue
             w, w0 = self.arrays[j]
             j += 1
             if s.w != s.own_w:
                 continue
             nn_write_back(<char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1), is_double,
-                          s.inputs, s.outputs, s.w, s.width)
+                          s.w_rows, s.outputs, s.w, s.width)
             nn_write_back(<char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), is_double, 1, s.outputs, s.w0, s.width)
+        if self.has_norm:
+            sync_statistics(self)
         return sync_states(self) if self.optimizes else 0
 
     cdef Source _source(self, str name, object X, Py_ssize_t samples_read) except *:
@@ -517,6 +549,8 @@ cdef class Program:
                     g.epilogue, g.activation = NN_STORE, activation
                     g.bias, g.bias_down_rows = s.w0, 0
                     self.k.product(&g)
+            elif s.own:
+                own_forward(self, s, batch, x, x_row)
             else:
                 for r in range(b):
                     self.k.activate(s.outputs, x + r * x_row * size, a + r * s.row * size, activation)
@@ -651,6 +685,8 @@ cdef class Program:
                     self.k.derive(s.inputs, s.grad + first * s.row + r * s.row * size,
                                   before.a + first * before.row + r * before.row * size,
                                   before.grad + first * before.row + r * before.row * size, self._activation_before(i))
+            if before.own:
+                own_backward(self, before, batch)
 
     cdef void _update(self, const Batch *batch, double eta, Py_ssize_t share, Py_ssize_t shares, Py_ssize_t thread) noexcept nogil:
         """W <- W - eta X' dZ and W0 <- W0 - eta sum dZ, in one of so many shares of the rows of every W."""
@@ -672,6 +708,8 @@ cdef class Program:
                 if i % shares == share:
                     self.k.sum_rows(batch.size, s.w_width, s.grad, s.row, bias_grad)
                     self.k.subtract_scaled(s.w_width, s.w0, bias_grad, eta)
+            elif s.own == OWN_NORM and share == 0:
+                update_norm(self, s, batch.size, eta)
             x, x_row = s.a, s.row
 
     cdef void _sample_back(self, const Batch *sample, double eta) noexcept nogil:
@@ -682,12 +720,18 @@ cdef class Program:
         for i in range(self.count - 1, -1, -1):
             s = &self.stages[i]
             before = &self.stages[i - 1] if i > 0 else NULL
+            if s.own == OWN_NORM:
+                update_norm(self, s, 1, eta)
             if not s.linear:
                 if before != NULL:
                     self.k.derive(s.inputs, s.grad, before.a, before.grad, self._activation_before(i))
+                    if before.own:
+                        own_backward(self, before, sample)
                 continue
             if before != NULL:
                 self.k.row_backward(s.inputs, s.w_width, s.w, s.w_row, before.a, s.grad, before.grad, self._activation_before(i), eta)
+                if before.own:
+                    own_backward(self, before, sample)
             else:
                 self._first_update(s, sample.x, eta)
             self.k.subtract_scaled(s.w_width, s.w0, s.grad, eta)
@@ -719,6 +763,7 @@ cdef class Program:
                 t += NN_BLOCK_STEPS
             else:
                 self._settle()
+                self.ahead = t
                 sample = self._sample(x, draws[t], self.x_rows)
                 self._list_nonzeros(sample)
                 if not self._sample_step(sample, y, draws[t], rates[t]):
@@ -780,9 +825,10 @@ cdef class Program:
             step.batch, step.indices, step.eta = batch, order + at, rates[t] / batch.size if mean else rates[t]
             if self.optimizes:
                 set_rule(self, t, rates[t], 1.0 / batch.size if mean else 1.0)
-            step.shares = min(self.threads, max(1, batch.size // ROWS_A_THREAD))
+            step.shares = 1 if self.has_norm else min(self.threads, max(1, batch.size // ROWS_A_THREAD))  # statistics are of the batch
             step.updates = False
             self.found = NOTHING
+            self.ahead = t
             t += 1
             self._run_shares(step)
             if self.found != NOTHING:
@@ -874,8 +920,8 @@ cdef class Program:
         cdef double most = 0
         for i in range(self.count):
             s = &self.stages[i]
-            if s.linear:
-                most = fmax(most, fmax(self._largest(s.inputs, s.w_width, s.w, s.w_row), self._largest(1, s.w_width, s.w0, 0)))
+            if s.w_rows:
+                most = fmax(most, fmax(self._largest(s.w_rows, s.w_width, s.w, s.w_row), self._largest(1, s.w_width, s.w0, 0)))
         return most
 
     cdef double _largest(self, Py_ssize_t m, Py_ssize_t n, const char *x, Py_ssize_t x_row) noexcept nogil:
@@ -902,10 +948,20 @@ cdef class Program:
             if s.linear:
                 most = fmax(most, fmax(1, self._largest(batch.size, inputs, x, x_row))
                             * self._largest(batch.size, s.outputs, s.grad, s.row))
+            elif s.own == OWN_NORM:
+                most = fmax(most, fmax(self.k.largest(s.outputs, s.g_grad), self.k.largest(s.outputs, s.b_grad)) / batch.size)
             x, x_row, inputs = s.a, s.row, s.outputs
         return fabs(eta) * batch.size * most
 
     def sgd(self, X, Y, iters, rate, on_nonfinite):
+        """The steps of _sgd, and what of them Dropouts count."""
+        start_counting(self)
+        try:
+            self._sgd(X, Y, iters, rate, on_nonfinite)
+        finally:
+            end_counting(self)
+
+    cdef int _sgd(self, object X, object Y, object iters, object rate, object on_nonfinite) except -1:
         """`iters` steps of stochastic gradient descent, each on one sample drawn by np.random.randint(N).
 
         rate is η: a number, a nncore.schedules.Schedule, or a function of t = 1, 2, ...; on_nonfinite(t) is called once, for the
@@ -922,7 +978,7 @@ cdef class Program:
         self._reserve(1)
         self.in_user_memory = user_rate or self.weights * self.itemsize >= 4 * IN_PLACE_BYTES
         self.lists = self.stages[0].linear and not user_rate
-        self.blocks = self.stages[0].linear and not user_rate and self.weights <= BLOCK_WEIGHTS
+        self.blocks = self.stages[0].linear and not user_rate and self.weights <= BLOCK_WEIGHTS and not self.has_own
         least = NN_BLOCK_STEPS if self.blocks else 1
         chunk = least
         while t < total:
@@ -952,9 +1008,11 @@ cdef class Program:
                 told = True
                 on_nonfinite(t + bad)
             t += chunk
+            self.steps = t
             PyErr_CheckSignals()
             if not user_rate:
                 chunk = (next_chunk(chunk, seconds) + least - 1) // least * least
+        return 0
 
     def forget(self):
         """Let go of the data; for a program that is kept from one call of the layer API to the next."""
@@ -988,7 +1046,8 @@ cdef class Program:
     cdef bint _sure_step(self, const Source *x, const Source *y, const int64_t *indices, Py_ssize_t size, double rate, bint mean,
                          double *total) except -1:
         """A step in the user's memory that is undone where it leaves a weight that is not finite. False: it was."""
-        cdef list kept = [(a, a.copy()) for a in [w for pair in self.arrays for w in pair] + (state_arrays(self) if self.optimizes else [])]
+        cdef list kept = [(a, a.copy()) for a in [w for pair in self.arrays for w in pair] + self.statistics
+                          + (state_arrays(self) if self.optimizes else [])]
         cdef Py_ssize_t bad
         self._bind(True)
         bad = self._run_batches(x, y, indices, size, size, &rate, mean, False, True, total)
@@ -1000,6 +1059,15 @@ cdef class Program:
         return bad == 0
 
     def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, look_at_data=False):
+        """The steps of _fit, and what of them Dropouts count."""
+        start_counting(self)
+        try:
+            return self._fit(X, Y, order, batch_size, rate, t0, mean, look_at_data)
+        finally:
+            end_counting(self)
+
+    cdef object _fit(self, object X, object Y, cnp.ndarray order, object batch_size, object rate, object t0, object mean,
+                     object look_at_data):
         """One pass over the sample indices `order` in batches; returns the loss summed over all samples, each before its update.
 
         FloatingPointError on divergence, with the weights as they were after the last step that left all of them finite.
@@ -1028,8 +1096,7 @@ cdef class Program:
             if self.found:
                 self._refuse_data(X, Y, [])
             look = False
-        start = [linear.W for linear in self.linears] + [linear.W0 for linear in self.linears] if look else []
-        start = [(array, array.copy()) for array in start + (state_arrays(self) if look and self.optimizes else [])]
+        start = [(array, array.copy()) for array in user_arrays(self)] if look else []
         while at < count:
             steps = min(1 if user_rate else chunk, (count - at + size - 1) // size)
             here = min(steps * size, count - at)

@@ -10,7 +10,6 @@ import nncore as nn
 
 FILE = json.loads((Path(__file__).parent / "course_cases.json").read_text())
 CASES = {case["id"]: case for case in FILE["cases"]}
-NOT_HERE = {"batchnorm_fwd_bwd_3x5"}  # of modules that nncore does not have
 
 
 @pytest.fixture(autouse=True, params=["numpy", "compiled", "reference"])
@@ -74,6 +73,16 @@ def test_activations(library, name):
     module = build(library, case)
     close(case, module.forward(data(case["setup"]["data"])[0]), "A")
     close(case, module.backward(np.array(case["setup"]["dLdA"])), "dLdZ")
+
+
+def test_batchnorm(library):
+    case = CASES["batchnorm_fwd_bwd_3x5"]
+    module = build(library, case)
+    got = {"G0": module.G.copy(), "B0": module.B.copy(), "Z": module.forward(np.array(case["setup"]["A"]))}
+    got["dA"] = module.backward(np.array(case["setup"]["dLdZ"]))
+    got |= {name: getattr(module, name) for name in ("mus", "vars", "norm", "dLdB", "dLdG")}
+    for key in case["expected"]:
+        close(case, got[key], key)
 
 
 def test_softmax(library):

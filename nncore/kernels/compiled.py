@@ -3,7 +3,11 @@
 from nncore._core import (
     adagrad_step,
     adam_step,
+    batchnorm_apply,
+    batchnorm_backward,
+    batchnorm_forward,
     binary_nll,
+    dropout,
     hinge,
     hinge_loss,
     linear_backward,
@@ -26,7 +30,8 @@ from nncore._core import (
 )
 
 __all__ = [
-    "adagrad_step", "adam_step", "binary_nll", "hinge", "hinge_loss", "linear_backward", "linear_forward", "momentum_step", "nll",
-    "relu_backward", "relu_forward", "rmsprop_step", "sgd_step", "sigmoid_backward", "sigmoid_forward", "sigmoid_nll", "softmax_forward",
-    "softmax_nll", "squared", "squared_loss", "tanh_backward", "tanh_forward",
+    "adagrad_step", "adam_step", "batchnorm_apply", "batchnorm_backward", "batchnorm_forward", "binary_nll", "dropout", "hinge",
+    "hinge_loss", "linear_backward", "linear_forward", "momentum_step", "nll", "relu_backward", "relu_forward", "rmsprop_step", "sgd_step",
+    "sigmoid_backward", "sigmoid_forward", "sigmoid_nll", "softmax_forward", "softmax_nll", "squared", "squared_loss", "tanh_backward",
+    "tanh_forward",
 ]

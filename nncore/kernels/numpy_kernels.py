@@ -76,6 +76,49 @@ def _sigmoid_nll(Z, Y):
     return losses.sum(axis=0), _sigmoid_forward(Z) - Y
 
 
+def _batchnorm_apply(A, G, B, mus, vars, eps):
+    return G * ((A - mus) / np.sqrt(vars + eps)) + B
+
+
+def _batchnorm_forward(A, G, B, eps):
+    mus, vars = A.mean(axis=1, keepdims=True), A.var(axis=1, keepdims=True)
+    norm = (A - mus) / np.sqrt(vars + eps)
+    return G * norm + B, norm, mus, vars
+
+
+def _batchnorm_backward(dLdZ, norm, vars, G, eps):
+    dLdG, dLdB = (dLdZ * norm).sum(axis=1, keepdims=True), dLdZ.sum(axis=1, keepdims=True)
+    K = dLdZ.shape[1]
+    dLdA = G * (dLdZ - dLdB / K - norm * (dLdG / K)) / np.sqrt(vars + eps)
+    return dLdA, dLdG, dLdB
+
+
+def _mix(word):
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014), of a Python int."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        word = (word ^ word >> shift) * factor % 2**64
+    return word ^ word >> 31
+
+
+def _scramble(u):
+    """A mixing of 32-bit words with little bias (Wellons, hash-prospector)."""
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
+        u = (u ^ u >> np.uint32(shift)) * np.uint32(factor)
+    return u ^ u >> np.uint32(16)
+
+
+def _dropout_kept(shape, p, key, count):
+    """The mask of shape (n, b), sample by sample: where a random 32-bit word of each entry is at least p 2**32."""
+    word = _mix((key + count * 0x9E3779B97F4A7C15) % 2**64)
+    places = np.arange(shape[0] * shape[1], dtype=np.uint32)
+    u = _scramble(_scramble(places ^ np.uint32(word % 2**32)) ^ np.uint32(word >> 32))
+    return (u >= np.uint32(p * 2**32)).reshape(shape, order="F")
+
+
+def _dropout(A, p, key, count):
+    return np.where(_dropout_kept(A.shape, p, key, count), A * A.dtype.type(1 / (1 - p)), 0)
+
+
 def _squared_loss(Z, Y):
     return ((Z - Y) ** 2).sum(axis=0), 2 * (Z - Y)
 
@@ -296,6 +339,74 @@ def sigmoid_nll(Z, Y, out=None):
     (0.693147, -0.5)
     """
     return _loss_and_gradient(_sigmoid_nll, Z, Y, out)
+
+
+def batchnorm_forward(A, G, B, eps=1e-20):
+    """(Z, norm, mus, vars): norm = (A − mus) / √(vars + eps), Z = G ⊙ norm + B. A, Z, norm (n, b); G, B, mus, vars (n, 1).
+
+    mus and vars are mean and variance (1/b) over the batch; computes in the type of G.
+
+    >>> Z, norm, mus, vars = batchnorm_forward([[1.0, 3.0]], [[2.0]], [[5.0]])
+    >>> Z.tolist(), norm.tolist(), mus.item(), vars.item()
+    ([[3.0, 7.0]], [[-1.0, 1.0]], 2.0, 1.0)
+    """
+    dtype, G_, B_ = _normalizer(G, B)
+    A_ = _matrices("A", A, dtype, (G_.shape[0], "b"))
+    if not A_.shape[1]:
+        raise ValueError("A must hold at least one sample to be normalised, got 0 columns")
+    with _quiet():
+        return tuple(np.asarray(a, dtype) for a in _batchnorm_forward(A_, G_, B_, dtype.type(_checks.number("eps", eps))))
+
+
+def batchnorm_backward(dLdZ, norm, vars, G, eps=1e-20):
+    """(dLdA, dLdG, dLdB) of batchnorm_forward: dLdA = G (dLdZ − mean dLdZ − norm ⊙ mean(dLdZ ⊙ norm)) / √(vars + eps), dLdG and dLdB
+    summed over the batch. dLdZ, norm, dLdA (n, b); vars, G, dLdG, dLdB (n, 1).
+
+    >>> dLdA, dLdG, dLdB = batchnorm_backward([[1.0, 0.0]], [[-1.0, 1.0]], [[1.0]], [[2.0]])
+    >>> dLdA.tolist(), dLdG.item(), dLdB.item()
+    ([[0.0, 0.0]], -1.0, 1.0)
+    """
+    dtype, G_, vars_ = _normalizer(G, vars, "vars")
+    norm_ = _matrices("norm", norm, dtype, (G_.shape[0], "b"))
+    dLdZ_ = _matrices("dLdZ", dLdZ, dtype, norm_.shape)
+    if not norm_.shape[1]:
+        raise ValueError("norm must hold at least one sample, got 0 columns")
+    with _quiet():
+        return tuple(np.asarray(a, dtype) for a in _batchnorm_backward(dLdZ_, norm_, vars_, G_, dtype.type(_checks.number("eps", eps))))
+
+
+def batchnorm_apply(A, G, B, mus, vars, eps=1e-20):
+    """Z = G ⊙ (A − mus) / √(vars + eps) + B by given statistics. A, Z (n, b); G, B, mus, vars (n, 1).
+
+    >>> batchnorm_apply([[1.0, 3.0]], [[2.0]], [[5.0]], [[2.0]], [[1.0]]).tolist()
+    [[3.0, 7.0]]
+    """
+    dtype, G_, B_ = _normalizer(G, B)
+    mus_, vars_ = (_matrices(name, x, dtype, G_.shape) for name, x in (("mus", mus), ("vars", vars)))
+    A_ = _matrices("A", A, dtype, (G_.shape[0], "b"))
+    with _quiet():
+        return np.asarray(_batchnorm_apply(A_, G_, B_, mus_, vars_, dtype.type(_checks.number("eps", eps))), dtype)
+
+
+def _normalizer(G, other, name="B"):
+    dtype = _checks.computing_dtype(G)
+    G_ = _matrices("G", G, dtype, ("n", 1))
+    return dtype, G_, _matrices(name, other, dtype, G_.shape)
+
+
+def dropout(A, p, key, count):
+    """A / (1 − p) where the entry is kept, else 0: a share p is dropped, at random by the key, the count and the entry's place.
+
+    A (n, b); p at least 0 and below 1; key and count whole numbers from 0 to 2**64 − 1. Entry (i, j) has the place i + n j, and is kept
+    where a random 32-bit word made of key, count and place is at least p 2**32.
+
+    >>> dropout(np.ones((1, 6)), 0.5, 1, 1).tolist()
+    [[0.0, 0.0, 0.0, 2.0, 2.0, 2.0]]
+    """
+    dtype = _checks.computing_dtype(A)
+    A_ = _matrices("A", A, dtype, ("n", "b"))
+    with _quiet():
+        return np.asarray(_dropout(A_, _checks.share("p", p), _checks.word("key", key), _checks.word("count", count)), dtype)
 
 
 def squared_loss(Z, Y, out=None):

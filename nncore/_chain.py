@@ -1,0 +1,56 @@
+"""The modules of a network, through the Sequentials inside it, and their modes."""
+
+import contextlib
+
+from nncore import modules
+
+METHODS = {"forward", "backward", "step", "sgd_step", "class_fun", "per_sample", "predict_forward"}
+
+
+def patched(*objects):
+    """True when a method was replaced on one of the objects themselves."""
+    return not all(METHODS.isdisjoint(getattr(o, "__dict__", ())) for o in objects)
+
+
+def modules_of(net):
+    """The modules of a network in order, with those of the library's Sequentials inside it in their places."""
+    flat = []
+    for module in net.modules:
+        if type(module).__module__ in ("nncore.sequential", "nncore.reference") and hasattr(module, "modules") and not patched(module):
+            flat += modules_of(module)
+        else:
+            flat.append(module)
+    return flat
+
+
+def every_module(net):
+    """All modules of a network, those of any network inside it too."""
+    for module in net.modules:
+        yield module
+        if isinstance(getattr(module, "modules", None), (list, tuple)):
+            yield from every_module(module)
+
+
+def depends_on_batch(net):
+    """Whether a prediction for one sample depends on the others, as by the batch statistics of a BatchNorm."""
+    return any(isinstance(module, modules.BatchNorm) and module.statistics == "batch" for module in every_module(net))
+
+
+@contextlib.contextmanager
+def in_training_mode(net):
+    """All modules in training mode; afterwards as they were."""
+    predicting = [module for module in (net, *every_module(net)) if not getattr(module, "training", True)]
+    for module in predicting:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module in predicting:
+            module.training = False
+
+
+def predicted(parts, X):
+    """The output of modules in prediction mode, whatever their flags say."""
+    for module in parts:
+        X = (getattr(module, "predict_forward", None) or module.forward)(X)
+    return X
