@@ -50,7 +50,19 @@ def in_training_mode(net):
 
 
 def predicted(parts, X):
-    """The output of modules in prediction mode, whatever their flags say."""
+    """The output of modules in prediction mode, whatever their flags say. The library's own keep nothing: a training in another thread
+    may be between its forward and its backward."""
     for module in parts:
-        X = (getattr(module, "predict_forward", None) or module.forward)(X)
+        X = module.forward(X) if has_own_forward(module) else module.predict_forward(X)
     return X
+
+
+def has_own_forward(module):
+    """True unless the class that the module has its forward from has predict_forward, too: what a subclass or the object itself puts in
+    the place of forward counts."""
+    for names in (getattr(module, "__dict__", ()), *map(vars, type(module).__mro__)):
+        if "predict_forward" in names:
+            return False
+        if "forward" in names:
+            break
+    return True

@@ -16,7 +16,8 @@ class Module:
 
     A subclass with weights overrides `step(lrate)` or `sgd_step(lrate)`, whichever name its author knows: the other one calls it.
     A subclass that overrides neither has nothing to train. `training` is True or False as net.train() and net.eval() set it; a module
-    that predicts by another way than it trains also has predict_forward(A), which leaves no trace. `gradients` names the weights that
+    that predicts by another way than it trains, or whose forward keeps what its backward needs, may also have predict_forward(A), which
+    keeps nothing: with it, threads may predict while another trains. `gradients` names the weights that
     optimisers may update, and the gradients that backward leaves: {"W": "dLdW", "W0": "dLdW0"} for Linear.
 
     >>> class Double(Module):
@@ -81,6 +82,10 @@ class Linear(Module):
         self.A = A
         return self._kernels.linear_forward(A, self.W, self.W0)
 
+    def predict_forward(self, A):
+        """forward(A) that keeps nothing."""
+        return self._kernels.linear_forward(A, self.W, self.W0)
+
     def backward(self, dLdZ):
         """dLdA (m, b) from dLdZ (n, b); sets .dLdW (m, n) and .dLdW0 (n, 1), both summed over the batch."""
         if not hasattr(self, "A"):
@@ -139,6 +144,10 @@ class Tanh(_Activation):
         self.A = self._kernels.tanh_forward(Z)
         return self.A
 
+    def predict_forward(self, Z):
+        """forward(Z) that keeps nothing."""
+        return self._kernels.tanh_forward(Z)
+
     def _derive(self, dLdA):
         return self._kernels.tanh_backward(dLdA, self.A)
 
@@ -168,6 +177,10 @@ class ReLU(_Activation):
         self.A = A
         return A
 
+    def predict_forward(self, Z):
+        """forward(Z) that keeps nothing."""
+        return self._kernels.relu_forward(Z)
+
     def _derive(self, dLdA):
         dLdZ = self._kernels.relu_backward(dLdA, self.A)
         return dLdZ if self._scale == 1 else dLdZ * dLdZ.dtype.type(self._scale)
@@ -184,6 +197,10 @@ class Sigmoid(_Activation):
         """A = 1 / (1 + e^−Z), kept as .A and returned; Z is not changed."""
         self.A = self._kernels.sigmoid_forward(Z)
         return self.A
+
+    def predict_forward(self, Z):
+        """forward(Z) that keeps nothing."""
+        return self._kernels.sigmoid_forward(Z)
 
     def _derive(self, dLdA):
         return self._kernels.sigmoid_backward(dLdA, self.A)

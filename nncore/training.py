@@ -363,7 +363,8 @@ def _logits_kernel(net):
     From logits the loss stays finite and exact where a probability has underflowed to 0. Of a last Linear the outputs are the logits.
     """
     last = _chain.modules_of(net)[-1]
-    if type(net.loss) in LOSSES and type(last) is net.loss.output and not _chain.patched(net, net.loss, last):
+    if (type(net.loss) in LOSSES and type(last) is net.loss.output and not _chain.patched(net, net.loss, last)
+            and not _chain.has_own_forward(net)):
         return getattr(net.loss._kernels, FROM_LOGITS[LOSSES[type(net.loss)]])
     return None
 
@@ -440,7 +441,7 @@ def outputs(net, X):
             return P
     X = check_inputs(net, X)
     program = as_program(net, (X,), False)
-    return program.run(X)[0] if program is not None else _chain.predicted(_chain.modules_of(net), X)
+    return program.run(X)[0] if program is not None else _chain.predicted([net], X)
 
 
 def slices(net, X, Y):
@@ -458,7 +459,7 @@ def slices(net, X, Y):
                 Z = _logits(net, Xs, predicting=True)
                 yield _chain.modules_of(net)[-1].forward(Z) if _has_output_unit(net) else Z, kernel(Z, Ys)[0], Ys
                 continue
-            P = _chain.predicted(_chain.modules_of(net), Xs)
+            P = _chain.predicted([net], Xs)
             values = net.loss.per_sample(P, Ys) if hasattr(net.loss, "per_sample") else net.loss.forward(P, Ys)
         yield P, values, Ys
 
