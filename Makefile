@@ -13,6 +13,9 @@ BUILD_INPUTS := setup.py pyproject.toml $(wildcard src/*)
 
 # Not run under the sanitizers: instrumented code takes longer to load than that test allows.
 NOT_SANITIZED := --deselect tests/test_package.py::test_import_takes_little_time_over_numpy
+# What Python threads share. Tests that fork beside threads are not among it: ThreadSanitizer does not follow them.
+SHARING := tests/test_sharing.py tests/test_predictor.py::test_threads_may_share_it \
+    tests/test_interrupt.py::test_training_in_another_thread_is_not_disturbed tests/test_training.py::test_a_second_training_at_once_is_refused
 # $(call copy_to,folder): the checkout as it is now, less what was built in it; what was built in the folder stays.
 define copy_to
 @mkdir -p $(1) && cd $(1) && for folder in src nncore tests benchmarks; do \
@@ -23,11 +26,11 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-clang test-arm64 sanitize bench bench-peers lint clean
+.PHONY: help train test test-clang test-arm64 sanitize sanitize-threads bench bench-peers lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
 
 train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists the options of nncore train)
 	@$(VENV)/bin/nncore train $(ARGS)
@@ -49,7 +52,7 @@ sanitize: ## the whole suite at every instruction-set level under AddressSanitiz
 	$(call copy_to,build/sanitize)
 	@NNCORE_DEBUG=1 CC='gcc -fsanitize=address,undefined' CFLAGS='-O1 -fno-sanitize-recover=undefined' \
 	    $(MAKE) --no-print-directory -C build/sanitize .venv/.extra-test VENV=.venv
-	@cd build/sanitize && export PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1 \
+	@cd build/sanitize && export PYTHONMALLOC=malloc NNCORE_TEST_SLOWNESS=5 UBSAN_OPTIONS=print_stacktrace=1 \
 	        ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
 	        LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)"; \
 	    run() { .venv/bin/python -m pytest --capture=sys -p no:faulthandler $(NOT_SANITIZED) "$$@" $(ARGS); }; \
@@ -57,6 +60,16 @@ sanitize: ## the whole suite at every instruction-set level under AddressSanitiz
 	        echo "nncore: once more at level $$level, but for the tests that go through the levels themselves"; \
 	        NNCORE_ISA=$$level run -k 'not generic and not avx2 and not avx512' || exit 1; \
 	    done
+
+# Without OpenMP and the threads of OpenBLAS, whose libraries are not instrumented. ThreadSanitizer wants addresses that are not random.
+sanitize-threads: ## Python threads that share networks and predictors under ThreadSanitizer (build/threads)
+	@command -v gcc >/dev/null && [ -e "$$(gcc -print-file-name=libtsan.so)" ] && command -v setarch >/dev/null \
+	    || { echo 'nncore: gcc with libtsan, and setarch, are needed (Debian: apt install gcc util-linux)' >&2; exit 1; }
+	$(call copy_to,build/threads)
+	@NNCORE_OPENMP=0 NNCORE_DEBUG=1 CC='gcc -fsanitize=thread' CFLAGS='-O1' \
+	    $(MAKE) --no-print-directory -C build/threads .venv/.extra-test VENV=.venv
+	@cd build/threads && LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1 \
+	    NNCORE_TEST_SLOWNESS=5 setarch -R .venv/bin/python -m pytest --capture=sys -p no:faulthandler $(or $(ARGS),$(SHARING))
 
 bench: $(VENV)/.extra-test ## time the kernels beside plain NumPy, the training loops beside the course's (about 2 minutes)
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,max,rounds $(ARGS)

@@ -44,7 +44,9 @@ class BuildExt(build_ext):
             subprocess.run([strip, "--strip-debug", path], check=False)
 
     def _has_openmp(self):
-        """Whether the compiler takes -fopenmp and finds the library; without it everything runs on one thread."""
+        """Whether the compiler takes -fopenmp and finds the library; without it, or by wish, everything runs on one thread."""
+        if os.environ.get("NNCORE_OPENMP") == "0":
+            return False
         with tempfile.TemporaryDirectory() as folder:
             source = os.path.join(folder, "openmp.c")
             with open(source, "w") as file:

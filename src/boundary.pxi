@@ -75,6 +75,10 @@ cdef object checked_out(str name, object out, tuple shape, int type_number, tupl
     return out
 
 
+cdef Py_ssize_t SHORT = 1024  # elements that take less time than to let other Python threads run meanwhile
+cdef Py_ssize_t SHORT_PRODUCT = 1 << 14  # multiplications of a matrix product, likewise
+
+
 # ------------------------------------------------------------------------------------------------ Linear
 
 cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.ndarray b, bint b_transposed, cnp.ndarray c,
@@ -96,12 +100,15 @@ cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.nd
     if memory == NULL:
         raise MemoryError()
     g.work = memory + (64 - <size_t>memory % 64) % 64
-    with nogil:
-        if shares == 1:
-            k.product(&g)
-        else:
-            for share in prange(shares, num_threads=shares, schedule="static", chunksize=1):
-                multiply_rows(k, &g, share, shares, work)
+    if g.m * g.n * g.k < SHORT_PRODUCT:
+        k.product(&g)
+    else:
+        with nogil:
+            if shares == 1:
+                k.product(&g)
+            else:
+                for share in prange(shares, num_threads=shares, schedule="static", chunksize=1):
+                    multiply_rows(k, &g, share, shares, work)
     free(memory)
 
 
@@ -241,9 +248,6 @@ cdef cnp.ndarray result_like(cnp.ndarray model, object out, int t, tuple others)
     return <cnp.ndarray>out
 
 
-cdef Py_ssize_t SHORT = 1024  # elements that take less time than to let other Python threads run meanwhile
-
-
 cdef object activation_forward(str name, object Z, object out, int kind):
     cdef int t = computing_type(Z)
     cdef cnp.ndarray z = flat(real_array(name, Z, t)), a = result_like(z, out, t, ())
@@ -269,6 +273,9 @@ cdef object activation_backward(object dLdA, object A, object out, int kind):
         dz = result_like(da, out, t, (a,))
         da = in_order_of(dz, da)
         a = in_order_of(dz, a)
+    if cnp.PyArray_SIZE(a) < SHORT:
+        kernels_for(t).derive(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da), cnp.PyArray_DATA(a), cnp.PyArray_DATA(dz), kind)
+        return dz
     with nogil:
         kernels_for(t).derive(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da), cnp.PyArray_DATA(a), cnp.PyArray_DATA(dz), kind)
     return dz
@@ -403,6 +410,9 @@ cdef object loss_and_gradient(object Z, object Y, object out, int kind):
     cdef cnp.ndarray grad = result_like(z, out, t, (y,))
     cdef double loss
     z, y = in_order_of(grad, z), in_order_of(grad, y)
+    if cnp.PyArray_SIZE(z) < SHORT:
+        loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind)
+        return loss, grad
     with nogil:
         loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind)
     return loss, grad
@@ -472,6 +482,9 @@ def sgd_step(W, dLdW, lrate):
     cdef const nn_kernels *k = kernels_for(t)
     if ((cnp.PyArray_IS_C_CONTIGUOUS(w) and cnp.PyArray_IS_C_CONTIGUOUS(g))
             or (cnp.PyArray_IS_F_CONTIGUOUS(w) and cnp.PyArray_IS_F_CONTIGUOUS(g))):
+        if cnp.PyArray_SIZE(w) < SHORT:
+            k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), eta)
+            return
         with nogil:
             k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), eta)
         return

@@ -12,7 +12,7 @@ from support import NETS, copy_net, make_data, make_net, make_program, weights
 import nncore
 
 FOREVER = 10**12
-SOON = 0.1  # seconds: the promise; twice that is allowed for a busy machine
+SOON = 0.1 * float(os.environ.get("NNCORE_TEST_SLOWNESS", 1))  # seconds: the promise, on instrumented code so many times that
 MOMENTS = np.random.default_rng(0).uniform(0.01, 0.07, 8).tolist()
 
 
@@ -64,7 +64,7 @@ def interrupted(call, ctrl_c, seconds):
     with pytest.raises(KeyboardInterrupt):
         sent = ctrl_c(seconds)
         call()
-    assert time.perf_counter() - sent[-1] < 2 * SOON
+    assert time.perf_counter() - sent[-1] < 2 * SOON  # for a busy machine
 
 
 @pytest.mark.parametrize("seconds", MOMENTS)
