@@ -26,7 +26,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-clang test-arm64 sanitize sanitize-threads bench bench-peers lint clean
+.PHONY: help train test test-clang test-arm64 sanitize sanitize-threads sanitize-openmp bench bench-peers lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
@@ -70,6 +70,20 @@ sanitize-threads: ## Python threads that share networks and predictors under Thr
 	    $(MAKE) --no-print-directory -C build/threads .venv/.extra-test VENV=.venv
 	@cd build/threads && LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1 \
 	    NNCORE_TEST_SLOWNESS=5 setarch -R .venv/bin/python -m pytest --capture=sys -p no:faulthandler $(or $(ARGS),$(SHARING))
+
+# GNU's OpenMP synchronises unseen; LLVM's, which takes its place, tells ThreadSanitizer through Archer.
+sanitize-openmp: ## the threads that share one piece of work, under ThreadSanitizer (build/openmp)
+	@omp=$$(readlink -f "$$(gcc -print-file-name=libomp.so.5)"); \
+	    [ -e "$$(gcc -print-file-name=libtsan.so)" ] && [ -e "$${omp%/*}/libarcher.so" ] && command -v setarch >/dev/null \
+	    || { echo 'nncore: gcc with libtsan, libomp with Archer, and setarch, are needed (Debian: apt install gcc libomp-dev)' >&2; exit 1; }
+	$(call copy_to,build/openmp)
+	@NNCORE_DEBUG=1 CC='gcc -fsanitize=thread' CFLAGS='-O1' \
+	    $(MAKE) --no-print-directory -C build/openmp .venv/.extra-test VENV=.venv
+	@cd build/openmp && omp=$$(readlink -f "$$(gcc -print-file-name=libomp.so.5)") && OMP_TOOL_LIBRARIES="$${omp%/*}/libarcher.so" \
+	    LD_PRELOAD="$$(gcc -print-file-name=libtsan.so) $$omp" OPENBLAS_NUM_THREADS=1 \
+	    TSAN_OPTIONS='ignore_noninstrumented_modules=1 halt_on_error=1' ARCHER_OPTIONS=verbose=1 \
+	    setarch -R .venv/bin/python -m pytest --capture=sys -p no:faulthandler \
+	        $(or $(ARGS),tests/test_threads.py tests/test_optimizers.py tests/test_sharing.py -k 'same_bits or any_share or several_threads')
 
 bench: $(VENV)/.extra-test ## time the kernels beside plain NumPy, the training loops beside the course's (about 2 minutes)
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,max,rounds $(ARGS)

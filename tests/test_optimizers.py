@@ -201,12 +201,12 @@ def test_any_number_of_threads_gives_the_same_bits(name):
     before = nn.get_num_threads()
     results = []
     rng = np.random.default_rng(0)
-    X, Y = rng.normal(size=(300, 96)), np.eye(10)[:, rng.integers(10, size=96)]
+    X, Y = rng.normal(size=(300, 960)), np.eye(10)[:, rng.integers(10, size=960)]  # enough for a parallel region
     try:
         for threads in (1, 2, 3):
             nn.set_num_threads(threads)
             net = make((300, 200, 10))
-            history = net.fit(X, Y, epochs=2, batch_size=48, optimizer=name, l2=0.01, seed=0)
+            history = net.fit(X, Y, epochs=2, batch_size=96, optimizer=name, l2=0.01, seed=0)
             results.append((history, weights(net)))
     finally:
         nn.set_num_threads(before)
