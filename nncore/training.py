@@ -191,6 +191,8 @@ def _compilable(net, trains):
     parts = _chain.modules_of(net)
     if (trains and type(net.loss) not in LOSSES) or len({id(m) for m in parts}) != len(parts) or _chain.patched(net, net.loss, *parts):
         return None
+    if not trains and _chain.depends_on_batch(net):  # the program predicts by blocks of samples, several at once
+        return None
     weights = [getattr(m, name) for m in parts if type(m) in (modules.Linear, modules.BatchNorm)
                for name in (*m.gradients, *getattr(m, "statistics_arrays", ()))]
     if (not any(type(m) is modules.Linear for m in parts) or not all(_addressable(w) for w in weights)

@@ -598,6 +598,7 @@ def test_batch_statistics_are_of_all_samples_given(backend):
     loss, accuracy = net.evaluate(X, Y)
     assert loss == pytest.approx(net.loss.forward(P, Y) / X.shape[1], rel=1e-12)
     assert accuracy == np.mean(np.argmax(P, axis=0) == np.argmax(Y, axis=0))
+    np.testing.assert_allclose(P, net.eval().forward(X), rtol=1e-10, atol=1e-14)  # not of the blocks that a program predicts by
 
 
 def test_users_modules_may_predict_by_another_way(backend):

@@ -50,15 +50,18 @@ def at_once(*calls):
     return results
 
 
-def always(call, times=20):
+def always(call, times=8):
     """A function that calls many times and tells whether all answers were the same, to the bit, as one before."""
     expected = [np.array(a).tobytes() for a in call()]
     return lambda: all([np.array(a).tobytes() for a in call()] == expected for _ in range(times))
 
 
+@pytest.mark.parametrize("extra", [None, "dropout", "batch", "running"])
 @pytest.mark.parametrize("sizes", [SMALL, WIDE])
-def test_a_network_predicts_in_several_threads(sizes, backend, dtype):
+def test_a_network_predicts_in_several_threads(sizes, extra, backend, dtype):
     net, (X, Y) = network(sizes, dtype), data(sizes, 400, dtype)
+    if extra:
+        net.modules.insert(1, nn.Dropout(0.5) if extra == "dropout" else nn.BatchNorm(sizes[1], statistics=extra, dtype=dtype))
     calls = [lambda: [net.predict(X)], lambda: [net.predict_proba(X[:, :1]), net.predict_proba(X)], lambda: net.evaluate(X, Y),
              lambda: [net.log_likelihood(X, Y)]]
     assert all(at_once(*[always(call) for call in calls]))
