@@ -83,7 +83,8 @@ sanitize-openmp: ## the threads that share one piece of work, under ThreadSaniti
 	    LD_PRELOAD="$$(gcc -print-file-name=libtsan.so) $$omp" OPENBLAS_NUM_THREADS=1 \
 	    TSAN_OPTIONS='ignore_noninstrumented_modules=1 halt_on_error=1' ARCHER_OPTIONS=verbose=1 \
 	    setarch -R .venv/bin/python -m pytest --capture=sys -p no:faulthandler \
-	        $(or $(ARGS),tests/test_threads.py tests/test_optimizers.py tests/test_sharing.py -k 'same_bits or any_share or several_threads')
+	        $(or $(ARGS),tests/test_threads.py tests/test_optimizers.py tests/test_norm_dropout.py tests/test_sharing.py \
+	            -k 'same_bits or any_share or several_threads')
 
 bench: $(VENV)/.extra-test ## time the kernels beside plain NumPy, the training loops beside the course's (about 2 minutes)
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,max,rounds $(ARGS)
