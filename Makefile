@@ -44,7 +44,7 @@ test-clang: ## the whole suite built with clang, in a copy of the checkout (buil
 	@CC=clang $(MAKE) --no-print-directory -C build/clang test VENV=.venv
 
 test-arm64: $(VENV)/.created ## the kernels' tests on arm64 by cross compiler and qemu (ARGS=tests for the whole suite, which takes long)
-	@.ci/arm64 '$(abspath $(PY))' $(or $(ARGS),tests/test_kernels.py tests/test_functions.py)
+	@.ci/arm64 '$(abspath $(PY))' $(or $(ARGS),tests/test_kernels.py tests/test_functions.py tests/test_optimizers.py)
 
 sanitize: ## the whole suite at every instruction-set level under AddressSanitizer and UndefinedBehaviorSanitizer (build/sanitize)
 	@command -v gcc >/dev/null && [ -e "$$(gcc -print-file-name=libasan.so)" ] && [ -e "$$(gcc -print-file-name=libubsan.so)" ] \
