@@ -15,7 +15,8 @@ BUILD_INPUTS := setup.py pyproject.toml $(wildcard src/*)
 NOT_SANITIZED := --deselect tests/test_package.py::test_import_takes_little_time_over_numpy
 # What Python threads share. Tests that fork beside threads are not among it: ThreadSanitizer does not follow them.
 SHARING := tests/test_sharing.py tests/test_predictor.py::test_threads_may_share_it \
-    tests/test_interrupt.py::test_training_in_another_thread_is_not_disturbed tests/test_training.py::test_a_second_training_at_once_is_refused
+    tests/test_interrupt.py::test_training_in_another_thread_is_not_disturbed \
+    tests/test_training.py::test_a_second_training_at_once_is_refused
 # $(call copy_to,folder): the checkout as it is now, less what was built in it; what was built in the folder stays.
 define copy_to
 @mkdir -p $(1) && cd $(1) && for folder in src nncore tests benchmarks; do \
