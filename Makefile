@@ -19,10 +19,10 @@ SHARING := tests/test_sharing.py tests/test_predictor.py::test_threads_may_share
     tests/test_training.py::test_a_second_training_at_once_is_refused
 # $(call copy_to,folder): the checkout as it is now, less what was built in it; what was built in the folder stays.
 define copy_to
-@mkdir -p $(1) && cd $(1) && for folder in src nncore tests benchmarks; do \
+@mkdir -p $(1) && cd $(1) && for folder in src nncore tests benchmarks examples; do \
     [ ! -d $$folder ] || find $$folder -type f ! -name '*.so' -delete; done
 @tar -c --exclude='*.so' --exclude=__pycache__ $(wildcard *.md) LICENSE MANIFEST.in Makefile pyproject.toml setup.py src nncore tests \
-    benchmarks | tar -x -C $(1)
+    benchmarks examples | tar -x -C $(1)
 endef
 
 .DEFAULT_GOAL := help
@@ -101,7 +101,7 @@ lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, cython-lint and mypy
 clean: ## remove the environment, the compiled core and whatever else these targets made (models stay)
 	@if [ -e '$(VENV)/.created' ]; then rm -rf '$(VENV)'; fi
 	@rm -rf build dist *.egg-info nncore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
-	@find nncore tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find nncore tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
 	@command -v '$(PYTHON)' >/dev/null \
