@@ -4,18 +4,20 @@ import sys
 
 import numpy as np
 
+import nncore as nn
+
 try:
     from matplotlib.figure import Figure
 except ImportError:
     sys.exit("--plot needs matplotlib; install it with `pip install nncore[plot]`")
 
-COLOURS = ("tab:red", "tab:blue")
+COLOURS = ("darkred", "navy")
 
 
-def grid(count, columns, size=3.2, height=None):
-    """A figure and a list of `count` axes, `columns` side by side, each `size` inches wide and `height` (or `size`) high."""
+def grid(count, columns, size=3.2):
+    """A figure and a list of `count` axes, `columns` side by side, each `size` inches wide and high."""
     rows = -(-count // columns)
-    figure = Figure(figsize=(size * columns, (height or size) * rows), layout="constrained")
+    figure = Figure(figsize=(size * columns, size * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for ax in axes[count:]:
         ax.set_axis_off()
@@ -28,7 +30,7 @@ def regions(ax, net, X, labels, title, resolution=300):
     margin = 0.15 * (high - low)
     x, y = np.meshgrid(*(np.linspace(a, b, resolution) for a, b in zip(low - margin, high + margin, strict=True)))
     P = net.predict_proba(np.vstack([x.ravel(), y.ravel()]))[1].reshape(x.shape)
-    ax.pcolormesh(x, y, P, cmap="RdBu", vmin=-0.3, vmax=1.3, shading="nearest", rasterized=True)
+    ax.pcolormesh(x, y, P, cmap="RdBu", vmin=-0.7, vmax=1.7, shading="nearest", rasterized=True)
     if P.min() < 0.5 < P.max():
         ax.contour(x, y, P, levels=[0.5], colors="black", linewidths=1)
     for label, colour in enumerate(COLOURS):
@@ -36,10 +38,19 @@ def regions(ax, net, X, labels, title, resolution=300):
     ax.set_title(title, fontsize="small")
 
 
-def images(axes, X, shape, titles):
-    """Columns of X as grey images of `shape`, one on each of the axes."""
+def training(history, X, shape, titles, columns=8, rows=3):
+    """A figure of the learning curve, and below it the first images, columns of X, as many as fit into that many columns and rows."""
+    rows = min(rows, -(-X.shape[1] // columns))
+    figure = Figure(figsize=(8, 3.5 + 1.3 * rows), layout="constrained")
+    if not rows:
+        nn.plot_history(history, figure.subplots())
+        return figure
+    above, below = figure.subfigures(2, 1, height_ratios=[3.5, 1.3 * rows])
+    nn.plot_history(history, above.subplots())
+    axes = list(below.subplots(rows, columns, squeeze=False).flat)
     for ax in axes:
         ax.set_axis_off()
     for ax, x, title in zip(axes, X.T, titles, strict=False):
         ax.imshow(x.reshape(shape), cmap="gray_r")
         ax.set_title(title, fontsize="small")
+    return figure

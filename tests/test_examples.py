@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nncore
@@ -20,7 +21,11 @@ script, sys.argv = sys.argv[1], sys.argv[1:]
 sys.path[0], sys.modules["matplotlib"] = script.rpartition("/")[0], None
 runpy.run_path(script, run_name="__main__")
 """
-SMALL = {"decision_regions": ["xor", "hard", "--hidden", "3", "--iters", "500"]}
+SMALL = {
+    "decision_regions": ["xor", "hard", "--hidden", "3", "--iters", "500"],
+    "digits": ["--hidden", "8", "--epochs", "3"],
+    "mnist": ["FOLDER", "--hidden", "12,8", "--epochs", "2"],
+}
 
 
 @pytest.fixture
@@ -34,10 +39,23 @@ def run(tmp_path):
     return start
 
 
+@pytest.fixture(scope="module")
+def idx_folder(tmp_path_factory):
+    """A folder like MNIST's: the 8x8 digits as images of 28x28 pixels with 256 grey levels."""
+    folder = tmp_path_factory.mktemp("idx")
+    X, labels = nncore.datasets.load_digits()
+    images = np.zeros((labels.size, 28, 28), np.uint8)
+    images[:, 2:26, 2:26] = np.kron(X.T.reshape(-1, 8, 8), np.ones((1, 3, 3))) * (255 / 16)
+    for name, body in (("images-idx3", images), ("labels-idx1", labels.astype(np.uint8))):
+        head = b"".join(n.to_bytes(4, "big") for n in (0x0800 + body.ndim, *body.shape))
+        (folder / f"train-{name}-ubyte").write_bytes(head + body.tobytes())
+    return folder
+
+
 @pytest.fixture
-def small(request):
-    """Arguments that make a script take little time."""
-    return lambda script: SMALL[script]
+def small(idx_folder):
+    """small(script): arguments that make it take little time."""
+    return lambda script: [idx_folder if argument == "FOLDER" else argument for argument in SMALL[script]]
 
 
 def output(done):
@@ -106,3 +124,27 @@ def test_decision_regions_of_the_homework(run):
 def test_decision_regions_of_a_set_that_is_not_there(run):
     refused = run("decision_regions", "soft")
     assert refused.returncode == 2 and "SET must be one of super_simple_separable_through_origin, " in refused.stderr
+
+
+def test_digits(run, tmp_path):
+    lines = output(run("digits", "--save", "model.npz")).splitlines()
+    assert re.fullmatch(r"epochs \d+, best validation loss 0\.\d+ in epoch \d+, whose weights are kept", lines[0])
+    counts = np.array([re.findall(r"\d+", line.replace(".", "0"))[1:] for line in lines[2:12]], int)
+    accuracy, right, of = map(float, re.fullmatch(r"test accuracy: (0\.\d+) \((\d+)/(360)\)", lines[12]).groups())
+    assert counts.shape == (10, 10) and counts.sum() == of and counts.trace() == right and accuracy > 0.97
+    X, labels = nncore.datasets.load_digits("test")
+    assert round(nncore.load(tmp_path / "model.npz").score(X / 16, labels), 4) == accuracy
+
+
+def test_mnist(run, idx_folder):
+    lines = output(run("mnist", idx_folder, "--hidden", "32", "--epochs", "5")).splitlines()
+    assert lines[0] == "1437 images to train on, 360 to test"
+    assert "  Linear(784, 32, dtype=float32)  # 25,120 parameters" in lines
+    losses = [float(line.split()[4]) for line in lines if line.startswith("epoch")]
+    assert len(losses) == 5 and losses[-1] < losses[0] / 2
+    assert float(re.fullmatch(r"test accuracy: (0\.\d+) \(\d+/360\)", lines[-1])[1]) > 0.9
+
+
+def test_mnist_without_its_files(run, tmp_path):
+    refused = run("mnist", tmp_path)
+    assert refused.returncode == 1 and refused.stderr.startswith("mnist.py: ") and len(refused.stderr.splitlines()) == 1
