@@ -53,7 +53,7 @@ def main(arguments=None):
         loss, accuracy = net.evaluate(X, Y)
         print(f"{name:40}{X.shape[1]:6}  {loss:9.4f}  {accuracy:8.2f}  {seconds:5.3f} s")
         if options.plot:
-            plots.regions(axes[k], net, X, net.modules[-1].class_fun(Y), f"{name}: {accuracy:.0%}")
+            plots.regions(axes[k], net.predict_proba, X, net.modules[-1].class_fun(Y), f"{name}: {accuracy:.0%}")
     if options.plot:
         figure.savefig(options.plot, dpi=150)
         print("plotted", options.plot)

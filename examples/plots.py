@@ -24,17 +24,27 @@ def grid(count, columns, size=3.2):
     return figure, axes[:count]
 
 
-def regions(ax, net, X, labels, title, resolution=300):
-    """P(class 1) over the plane around the points X (2, N) as colours, the line where both classes are equally likely, the points."""
+def two_rows(count):
+    """A figure with one wide axes above and a list of `count` square ones below."""
+    figure = Figure(figsize=(2.4 * count, 6), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[3.6, 2.4])
+    return figure, above.subplots(), list(below.subplots(1, count, squeeze=False).flat)
+
+
+def regions(ax, probabilities, X, labels, title, resolution=300):
+    """P(class 1) over the plane around the points X (2, N) as colours, the line where both classes are equally likely, the points.
+
+    probabilities: a function of points (2, N) that gives (2, N).
+    """
     low, high = X.min(axis=1), X.max(axis=1)
     margin = 0.15 * (high - low)
     x, y = np.meshgrid(*(np.linspace(a, b, resolution) for a, b in zip(low - margin, high + margin, strict=True)))
-    P = net.predict_proba(np.vstack([x.ravel(), y.ravel()]))[1].reshape(x.shape)
+    P = probabilities(np.vstack([x.ravel(), y.ravel()]))[1].reshape(x.shape)
     ax.pcolormesh(x, y, P, cmap="RdBu", vmin=-0.7, vmax=1.7, shading="nearest", rasterized=True)
     if P.min() < 0.5 < P.max():
         ax.contour(x, y, P, levels=[0.5], colors="black", linewidths=1)
     for label, colour in enumerate(COLOURS):
-        ax.scatter(*X[:, labels == label], s=30, color=colour, edgecolors="white", zorder=2)
+        ax.scatter(*X[:, labels == label], s=25, color=colour, edgecolors="white", zorder=2)
     ax.set_title(title, fontsize="small")
 
 

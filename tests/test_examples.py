@@ -25,6 +25,7 @@ SMALL = {
     "decision_regions": ["xor", "hard", "--hidden", "3", "--iters", "500"],
     "digits": ["--hidden", "8", "--epochs", "3"],
     "mnist": ["FOLDER", "--hidden", "12,8", "--epochs", "2"],
+    "online": ["--hidden", "4", "--samples", "400"],
 }
 
 
@@ -148,3 +149,18 @@ def test_mnist(run, idx_folder):
 def test_mnist_without_its_files(run, tmp_path):
     refused = run("mnist", tmp_path)
     assert refused.returncode == 1 and refused.stderr.startswith("mnist.py: ") and len(refused.stderr.splitlines()) == 1
+
+
+def test_online(run):
+    lines = output(run("online", "--samples", "8000", "--lrate", "0.1")).splitlines()
+    seen, online, frozen = np.array([line.split() for line in lines[1:21]], float).T
+    assert seen.tolist() == list(range(400, 8001, 400))
+    np.testing.assert_array_equal(online[:6], frozen[:6])
+    assert online[4:6].mean() > 0.82 and online[-6:].mean() > 0.82 > 0.75 > frozen[-6:].mean()
+    overall = [float(number) for number in re.findall(r"\d\.\d{4}", lines[21])]
+    np.testing.assert_allclose(overall, [online.mean(), frozen.mean(), 0.95], atol=1e-3)
+
+
+def test_online_without_enough_samples(run):
+    refused = run("online", "--samples", "19")
+    assert refused.returncode == 2 and "--samples must be at least 20, got 19" in refused.stderr
