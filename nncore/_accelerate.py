@@ -1,14 +1,16 @@
 """accelerate: a network of somebody's own NumPy classes as one of the library's, on the same weight arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from nncore import _probe, _recognise, _recognise_loss, modules, training
+from nncore import _chain, _probe, _recognise, _recognise_loss, _recognise_norm, modules, training
 from nncore.sequential import Sequential
 
 AGREEMENT = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-8}  # of whole networks after some steps: rounding grows
 STEPS = 3
+KINDS = (_recognise.activation, _recognise_norm.batchnorm, _recognise.linear)  # what a module may be
 LIBRARY = ("nncore.modules", "nncore.losses", "nncore.sequential")
 
 
@@ -20,10 +22,17 @@ class Entry:
     taken: bool     # whether a part of the library stands in its place
     stands: str     # what stands in the new network
     remarks: list   # why it was not taken, or what is different
+    inside: list = field(default_factory=list)  # of a network inside the network that was taken: its modules' entries
 
     def __str__(self):
         what = f"{self.given} -> {self.stands}" if self.taken else f"{self.given} kept"
         return what + (": " + "; ".join(self.remarks) if self.remarks else "")
+
+    def numbered(self, number):
+        """(number, entry) of this one and those inside: 2, 2.0, 2.1."""
+        yield number, self
+        for i, entry in enumerate(self.inside):
+            yield from entry.numbered(f"{number}.{i}")
 
 
 @dataclass
@@ -36,11 +45,13 @@ class Report:
     remarks: list
 
     def __str__(self):
-        taken = sum(e.taken for e in self.modules)
+        every = [pair for i, entry in enumerate(self.modules) for pair in entry.numbered(str(i))]
+        single = [entry for _, entry in every if not entry.inside]
+        taken = sum(e.taken for e in single)
         speed = "the network trains compiled" if self.compiled else "the network trains module by module"
         loss = "" if self.loss is None else f" and {'the' if self.loss.taken else 'not the'} loss"
-        lines = [f"{taken} of {len(self.modules)} modules{loss} taken; {speed}"]
-        lines += [f"  {i}: {entry}" for i, entry in enumerate(self.modules)]
+        lines = [f"{taken} of {len(single)} modules{loss} taken; {speed}"]
+        lines += [f"  {number}: {entry}" for number, entry in every]
         lines += [f"  loss: {self.loss}"] if self.loss is not None else []
         return "\n".join(lines + self.remarks)
 
@@ -53,8 +64,9 @@ def accelerate(net):
     net: any object with `modules`, a list of objects with forward(A), backward(dLdOutput) and sgd_step(lrate) or step(lrate), and with
     `loss`, an object with forward(Ypred, Y) and backward(), or None. Samples are columns. Names do not matter: each module and the loss
     are run beside the library's on random numbers, small and large, one sample and several, forward, backward and two steps, and are
-    taken where all agree to rounding; W and W0 are found by their shapes, W also transposed, W0 also as (n,) or (1, n). What is not
-    recognised stands in the new network as it is, with the library's modules around it. Probing leaves net, its modules and the random
+    taken where all agree to rounding; W and W0 (of a batch normalisation G and B) are found by their shapes, W also transposed, W0
+    also as (n,) or (1, n). A network inside the network is taken apart, where it is the chain of its modules. What is not recognised
+    stands in the new network as it is, with the library's modules around it. Probing leaves net, its modules and the random
     generators as they were, and prints nothing.
 
     Training the result updates your arrays in their own memory, so that your network sees the trained weights; where your own step binds
@@ -115,7 +127,7 @@ def _assembled(net):
     """The new network with its report."""
     with _probe.untouched(net, *net.modules, net.loss):
         entries, chain = _take_modules(net.modules)
-        width = _end_width(chain)
+        width = _width_after(Sequential(chain), None)
         loss_entry, loss = _take_loss(net, entries, chain, width)
         result = Sequential(chain, loss)
     remarks = []
@@ -137,9 +149,12 @@ def _is_library(part):
 # ---------------------------------------------------------------------------------------------- the parts
 
 
-def _take_modules(given):
-    """(entries, modules) for a chain: the library's where recognised, else the given ones. A module that stands twice does so again."""
-    entries, chain, known, width = [], [], {}, None
+def _take_modules(given, width=None):
+    """(entries, modules) for a chain that takes `width` features (None: not known): the library's where recognised, else the given ones.
+
+    A module that stands twice does so again.
+    """
+    entries, chain, known = [], [], {}
     for module in given:
         if id(module) not in known:
             known[id(module)] = _take_module(module, width)
@@ -152,10 +167,12 @@ def _take_modules(given):
 
 def _take_module(module, width):
     name = type(module).__name__
+    if isinstance(getattr(module, "modules", None), (list, tuple)) and module.modules:
+        return _take_network(module, width)
     if _is_library(module):
         return Entry(name, True, repr(module), ["nncore's own"]), module
     try:
-        stands, notes = _recognise.module(module, width)
+        stands, notes = _recognise.first_taken([partial(kind, module, width) for kind in KINDS])
     except _recognise.Refused as refused:
         remarks = [refused.reason]
         if _recognise.step_size(module) is None:
@@ -164,23 +181,34 @@ def _take_module(module, width):
     return Entry(name, True, repr(stands), notes), stands
 
 
+def _take_network(inner, width):
+    """What _take_module gives, of a network inside the network."""
+    name = type(inner).__name__
+    entries, chain = _take_modules(inner.modules, width)
+    if _is_library(inner) and all(a is b for a, b in zip(chain, inner.modules, strict=True)):
+        return Entry(name, True, name, ["nncore's own"], entries), inner
+    stands = Sequential(chain)
+    stands.training = getattr(inner, "training", True)
+    difference = _inner_difference(inner, stands, width)
+    if difference:
+        return Entry(name, False, name, [difference]), inner
+    return Entry(name, True, "Sequential", [], entries), stands
+
+
 def _width_after(module, width):
     """Features that come out of a module that `width` features go into; None where that is not known."""
     if isinstance(module, modules.Linear):
         return module.W.shape[1]
+    if isinstance(module, Sequential):
+        for part in module.modules:
+            width = _width_after(part, width)
+        return width
     if _is_library(module):
         return width
     if width is None:
         return None
     trace, = _probe.run_module(module, (np.random.default_rng(0).normal(size=(width, 2)), None, None))
     return trace.output.shape[0] if isinstance(trace.output, np.ndarray) and trace.output.ndim == 2 else None
-
-
-def _end_width(chain):
-    width = None
-    for module in chain:
-        width = _width_after(module, width)
-    return width
 
 
 def _take_loss(net, entries, chain, width):
@@ -238,21 +266,54 @@ def _whole_difference(net, result):
             got = _trained(result.modules, result.loss, *data)
         except Exception as error:
             return f"not taken: beside your modules nncore's raise {type(error).__name__}: {error}"
-    types = {m.W.dtype for m in result.modules if isinstance(m, modules.Linear)}
+    step = _parting(wanted, got, result)
+    if step is None:
+        return ""
+    return f"not taken: the modules agree one by one, but together they differ after {step} steps, as if they shared state"
+
+
+class _Handing:
+    """In the place of a loss: hands back Y as the gradient."""
+
+    def forward(self, Ypred, Y):
+        self.Y = Y
+
+    def backward(self):
+        return self.Y
+
+
+def _inner_difference(inner, stands, width):
+    """A sentence where a network inside the network is not the chain of its modules, or cannot be seen to be; else ""."""
+    with _probe.untouched(inner, *inner.modules, *stands.modules) as snapshot:
+        data = _data(inner, stands, snapshot, width)
+        if data is None:
+            return "its modules cannot be run on random numbers"
+        try:
+            wanted = _trained([inner], _Handing(), *data)
+        except Exception as error:
+            return f"it raises {type(error).__name__}: {error}"
+        snapshot.restore()
+        got = _trained(stands.modules, _Handing(), *data)
+    return "" if _parting(wanted, got, stands) is None else "it has modules, but is not their chain, each one's output the next one's input"
+
+
+def _parting(wanted, got, result):
+    """The number of steps after which the outputs differ; None where they do not while they are finite."""
+    types = {m.W.dtype for m in _chain.every_module(result) if isinstance(m, modules.Linear)}
     tolerance = max([AGREEMENT.get(t, 0) for t in types], default=0) or AGREEMENT[np.dtype(np.float64)]
     for step, (a, b) in enumerate(zip(wanted, got, strict=True)):
         if not np.isfinite(a).all():
             break
         if _probe.disagreement(b, a) > tolerance:
-            return f"not taken: the modules agree one by one, but together they differ after {step} steps, as if they shared state"
-    return ""
+            return step
+    return None
 
 
-def _data(net, result, snapshot):
+def _data(net, result, snapshot, width=None):
     """(X, Y) of random samples that go through the network, or None."""
     rng = np.random.default_rng(6)
-    for width in _widths(net, result):
-        X = rng.normal(size=(width, STEPS))
+    for m in _widths(net, result) if width is None else [width]:
+        X = rng.normal(size=(m, STEPS))
         try:
             n = _through(net.modules, X[:, :1]).shape[0]
         except Exception:  # what foreign code raises at a wrong width is anybody's guess
@@ -266,7 +327,7 @@ def _data(net, result, snapshot):
 
 def _widths(net, result):
     """Numbers of features that the network may take, the likeliest first."""
-    linears = [m.W.shape[0] for m in result.modules if isinstance(m, modules.Linear)][:1]
+    linears = [m.W.shape[0] for m in _chain.every_module(result) if isinstance(m, modules.Linear)][:1]
     sizes = [size for m in net.modules for a in _probe.arrays(m).values() for size in a.shape]
     return list(dict.fromkeys(linears + sizes))[:10]
 
@@ -284,7 +345,7 @@ def _trained(chain, loss, X, Y):
         loss.forward(_through(chain, X[:, i:i + 1]), Y[:, i:i + 1])
         delta = loss.backward()
         for module in chain[::-1]:
-            delta = module.backward(delta)
+            delta = module._hand_back(delta) if isinstance(module, Sequential) else module.backward(delta)
         for module in chain:
             (getattr(module, "sgd_step", None) or module.step)(0.01)
         outputs.append(np.array(_through(chain, X[:, i:i + 1]), np.float64))

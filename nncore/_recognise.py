@@ -7,6 +7,7 @@ that it trains on single samples only.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,10 +18,11 @@ RUNS = ((1, False), (3, False), (6, True))  # (samples, large numbers)
 LRATE = 0.1
 
 FORWARD = {modules.Tanh: "tanh Z", modules.ReLU: "max(0, Z)", modules.Sigmoid: "1/(1 + e^−Z)", modules.SoftMax: "softmax of each column",
-           modules.OutputSigmoid: "1/(1 + e^−Z)", modules.Linear: "Wᵀ A + W0"}
+           modules.OutputSigmoid: "1/(1 + e^−Z)", modules.Linear: "Wᵀ A + W0", modules.BatchNorm: "G (A − μ)/√(v + eps) + B"}
 BACKWARD = {modules.Tanh: "dLdA ⊙ (1 − A²)", modules.ReLU: "dLdA where A > 0, else 0", modules.Sigmoid: "dLdA ⊙ A (1 − A)",
             modules.SoftMax: "its argument, dL/dZ, which the loss computes", modules.Linear: "W dLdZ",
-            modules.OutputSigmoid: "its argument, dL/dZ, which the loss computes"}
+            modules.OutputSigmoid: "its argument, dL/dZ, which the loss computes",
+            modules.BatchNorm: "its gradient, on which μ and v of the batch depend, too"}
 CLASSES = {modules.SoftMax: "the place of the largest entry of each column", modules.OutputSigmoid: "1 above 1/2, else 0"}
 ACTIVATIONS = (modules.Tanh, modules.ReLU, modules.Sigmoid, modules.SoftMax, modules.OutputSigmoid)
 
@@ -35,16 +37,18 @@ class Refused(Exception):
         self.stage, self.reason = stage, reason
 
 
-def module(foreign, width):
-    """(the library's module, its notes) for a foreign module that takes `width` features (None: not known); Refused says why not."""
-    nearest = None
-    for attempt in (_linear, _activation):
+def first_taken(attempts, otherwise=None):
+    """What the first of the attempts gives that is not refused; or the Refused that got farthest, the first of equals.
+
+    otherwise: the reason where there is no attempt or none gets farther than an exception.
+    """
+    refusals = [] if otherwise is None else [Refused(Refused.RAISES, otherwise)]
+    for attempt in attempts:
         try:
-            return attempt(foreign, width)
+            return attempt()
         except Refused as refused:
-            if nearest is None or refused.stage >= nearest.stage:
-                nearest = refused
-    raise nearest
+            refusals.append(refused)
+    raise max(refusals, key=lambda refused: refused.stage)
 
 
 # ---------------------------------------------------------------------------------------------- inputs
@@ -61,7 +65,7 @@ def numbers(rng, shape, large, dtype=np.float64):
     return (sizes * rng.choice([-1, 1], size=shape)).astype(dtype)
 
 
-def _passes(rng, inputs, outputs, samples, large, dtype, lrate):
+def two_passes(rng, inputs, outputs, samples, large, dtype, lrate):
     """Two passes (A, dLdOutput, lrate)."""
     passes = [(numbers(rng, (inputs, samples), large, dtype), numbers(rng, (outputs, samples), large, dtype), lrate) for _ in range(2)]
     for A, _, _ in passes if large else ():
@@ -85,7 +89,7 @@ def check_calls(trace, kind):
         raise Refused(Refused.REST, f"it is {kind.__name__} but draws random numbers, which would change the draws of the training")
 
 
-def _check_forward(kind, theirs, ours, scale, large, tolerance):
+def check_forward(kind, theirs, ours, scale, large, tolerance):
     """The columns that can be compared further, or Refused. Columns that are finite with us alone are left out."""
     if theirs.failed == "forward":
         check_calls(theirs, kind)
@@ -100,7 +104,7 @@ def _check_forward(kind, theirs, ours, scale, large, tolerance):
     return columns
 
 
-def _check_backward(kind, theirs, ours, scale, columns, large, tolerance):
+def check_backward(kind, theirs, ours, scale, columns, large, tolerance):
     """The columns that can be compared further, or Refused."""
     if theirs.failed == "backward":
         check_calls(theirs, kind)
@@ -145,24 +149,23 @@ NOT_FINITE = "yours gives nan or infinity for large numbers, where nncore's stay
 # ---------------------------------------------------------------------------------------------- activations
 
 
-def _activation(foreign, width):
-    """One of the activations, or Refused."""
+def activation(foreign, width):
+    """(one of the activations, its notes) for a foreign module of `width` features (None: not known); or Refused."""
     rng = np.random.default_rng(0)
     width = 3 if width is None else width
-    runs = [_passes(rng, width, width, samples, large, np.float64, step_size(foreign)) for samples, large in RUNS]
+    runs = [two_passes(rng, width, width, samples, large, np.float64, step_size(foreign)) for samples, large in RUNS]
     traces = [_probe.run_module(foreign, *passes) for passes in runs]
-    nearest = None
-    for kind in ACTIVATIONS:
-        try:
-            twin = kind()
-            notes = _compare_activation(kind, traces, [_probe.run_module(twin, *passes) for passes in runs], runs)
-            return twin, notes + class_fun_notes(foreign, twin, width)
-        except Refused as refused:
-            if nearest is None or refused.stage > nearest.stage:
-                nearest = refused
-    if nearest.stage == Refused.FORWARD:
-        raise Refused(Refused.FORWARD, "its forward is none of the library's functions")
-    raise nearest
+
+    def compared(kind):
+        twin = kind()
+        notes = _compare_activation(kind, traces, [_probe.run_module(twin, *passes) for passes in runs], runs)
+        return twin, notes + class_fun_notes(foreign, twin, width)
+    try:
+        return first_taken([partial(compared, kind) for kind in ACTIVATIONS])
+    except Refused as refused:
+        if refused.stage == Refused.FORWARD:
+            raise Refused(Refused.FORWARD, "its forward is none of the library's functions") from None
+        raise
 
 
 def _compare_activation(kind, all_theirs, all_ours, runs):
@@ -170,8 +173,8 @@ def _compare_activation(kind, all_theirs, all_ours, runs):
     finite = True
     for theirs, ours, passes, (_, large) in zip(all_theirs, all_ours, runs, RUNS, strict=True):
         for a, b, (_, d, _) in zip(theirs, ours, passes, strict=False):  # strict: theirs may have ended early, with an error
-            columns = _check_forward(kind, a, b, None, large, tolerance)
-            columns = _check_backward(kind, a, b, d, columns, large, tolerance)
+            columns = check_forward(kind, a, b, None, large, tolerance)
+            columns = check_backward(kind, a, b, d, columns, large, tolerance)
             check_calls(a, kind)
             finite = finite and not (large and not columns.all())
     return ([] if finite else [NOT_FINITE]) + notes_on([t for traces in all_theirs for t in traces])
@@ -237,7 +240,7 @@ def _matrices(found, width):
                     yield Place(name, a, view)
 
 
-def _biases(found, n):
+def biases(found, n):
     """Places that may be W0: (n, 1), (n,) or (1, n)."""
     for name, a in found.items():
         if a.shape == (n, 1):
@@ -251,7 +254,7 @@ def _biases(found, n):
 def _pairs(found, width):
     """Pairs of places that may be W and W0, in arrays of their own or as the rows or columns of one."""
     for W in _matrices(found, width):
-        for W0 in _biases(found, W.share().shape[1]):
+        for W0 in biases(found, W.share().shape[1]):
             if W0.array is not W.array:
                 yield W, W0
     for name, a in found.items():
@@ -266,28 +269,29 @@ def _pairs(found, width):
 
 def linear_of(W, W0):
     """The library's Linear around these very arrays; nothing is drawn."""
-    linear = modules.Linear.__new__(modules.Linear)
-    linear.m, linear.n = W.shape
-    linear.W, linear.W0 = W, W0
-    return linear
+    made = modules.Linear.__new__(modules.Linear)
+    made.m, made.n = W.shape
+    made.W, made.W0 = W, W0
+    return made
 
 
-def _linear(foreign, width):
-    """Linear on the arrays of the foreign module, or Refused."""
+def linear(foreign, width):
+    """(Linear on the arrays of a foreign module that takes `width` features, its notes); or Refused."""
     found = _probe.arrays(foreign)
-    nearest = Refused(Refused.RAISES, "it holds no arrays of the shapes of W and W0")
-    for W, W0 in _pairs(found, width):
-        try:
-            if not (W.usable and W0.usable):
-                _refuse_fixed(foreign, W, W0)
-                continue
-            return linear_of(W.share(), W0.share()), _compare_linear(foreign, W, W0)
-        except Refused as refused:
-            if refused.stage > nearest.stage:
-                nearest = refused
-    if nearest.stage <= Refused.FORWARD:
-        _refuse_without_bias(foreign, found, width)
-    raise nearest
+    try:
+        return first_taken([partial(_linear_on, foreign, W, W0) for W, W0 in _pairs(found, width)],
+                           "it holds no arrays of the shapes of W and W0")
+    except Refused as refused:
+        if refused.stage <= Refused.FORWARD:
+            _refuse_without_bias(foreign, found, width)
+        raise
+
+
+def _linear_on(foreign, W, W0):
+    if W.usable and W0.usable:
+        return linear_of(W.share(), W0.share()), _compare_linear(foreign, W, W0)
+    _refuse_fixed(foreign, W, W0)
+    raise Refused(Refused.RAISES, f"{W.name} and {W0.name} are not its weights")
 
 
 def _forward_agrees(foreign, W, W0):
@@ -335,8 +339,8 @@ def _compare_linear(foreign, W, W0):
         everything, unsummed = [], False
         for samples, large in RUNS:
             twin = linear_of(W.share().copy(), W0.share().copy())
-            passes = _passes(rng, m, n, samples, large, dtype, lrate)
-            theirs, ours = _probe.run_module(foreign, *passes), _follow(twin, passes)
+            passes = two_passes(rng, m, n, samples, large, dtype, lrate)
+            theirs, ours = _probe.run_module(foreign, *passes), follow(twin, ("W", "W0"), passes)
             everything += theirs
             unsummed |= _compare_steps(theirs, ours, passes, W, W0, tolerance, samples)
     names = sorted(set().union(*(t.rebound for t in everything)) & {W.name, W0.name})
@@ -346,16 +350,16 @@ def _compare_linear(foreign, W, W0):
     return notes + notes_on(everything)
 
 
-def _follow(twin, passes):
-    """[(trace, W and W0 before, W and W0 after)] of the library's module."""
+def follow(twin, names, passes):
+    """[(trace, weights of these names before, after)] of the library's module, which makes a step in each pass."""
     followed = []
     for A, d, lrate in passes:
-        before = twin.W.copy(), twin.W0.copy()
+        before = [getattr(twin, name).copy() for name in names]
         trace, = _probe.run_module(twin, (A, d, None))
         twin.forward(A)
         twin.backward(d)
         twin.step(lrate)
-        followed.append((trace, before, (twin.W.copy(), twin.W0.copy())))
+        followed.append((trace, before, [getattr(twin, name).copy() for name in names]))
     return followed
 
 
@@ -363,17 +367,22 @@ def _compare_steps(theirs, ours, passes, W, W0, tolerance, samples):
     """Refused where two passes of a module differ from Linear's; True where only its bias gradient is not summed."""
     for i, (trace, (A, d, lrate)) in enumerate(zip(theirs, passes, strict=False)):
         twin, (w, w0), after = ours[i]
-        _check_forward(modules.Linear, trace, twin, abs(w).T @ abs(A) + abs(w0), False, tolerance)
-        _check_backward(modules.Linear, trace, twin, abs(w) @ abs(d), slice(None), False, tolerance)
+        check_forward(modules.Linear, trace, twin, abs(w).T @ abs(A) + abs(w0), False, tolerance)
+        check_backward(modules.Linear, trace, twin, abs(w) @ abs(d), slice(None), False, tolerance)
         if samples > 1 and _is_unsummed(trace, d, W0):
             return True
-        check_calls(trace, modules.Linear)
         scales = abs(w) + lrate * abs(A) @ abs(d).T, abs(w0) + lrate * abs(d).sum(axis=1, keepdims=True)
-        for place, before, wanted, scale in zip((W, W0), (w, w0), after, scales, strict=True):
-            got = _after_step(trace, place)
-            if _probe.disagreement(got, wanted, scale) > tolerance:
-                raise Refused(Refused.STEP, _about_step(trace, place, {W.name, W0.name}, i, got, before, wanted, samples))
+        check_step(modules.Linear, trace, i, (W, W0), (w, w0), after, scales, tolerance, samples)
     return False
+
+
+def check_step(kind, trace, i, places, before, after, scales, tolerance, samples):
+    """Refused where the step of pass i takes the weights at these places from `before` to others than `after`."""
+    check_calls(trace, kind)
+    for place, was, wanted, scale in zip(places, before, after, scales, strict=True):
+        got = _after_step(trace, place)
+        if _probe.disagreement(got, wanted, scale) > tolerance:
+            raise Refused(Refused.STEP, _about_step(kind, trace, place, {p.name for p in places}, i, got, was, wanted, samples))
 
 
 def _after_step(trace, place):
@@ -392,9 +401,9 @@ def _is_unsummed(trace, d, W0):
     return before.shape == (d.shape[0], 1) and np.shape(now) == d.shape
 
 
-def _about_step(trace, place, weights, i, got, before, wanted, samples):
+def _about_step(kind, trace, place, weights, i, got, before, wanted, samples):
     """What is wrong with a step, in a sentence."""
-    agree = "its forward and backward are Linear's, but its"
+    agree = f"its forward and backward are {kind.__name__}'s, but its"
     others = sorted(trace.changed("step") - weights)
     kept = f"; it keeps {', '.join(others)} from step to step, as a momentum does" if others else ""
     if got is None or np.shape(got) != wanted.shape:

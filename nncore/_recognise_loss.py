@@ -1,5 +1,7 @@
 """Tell by its behaviour which loss of the library a foreign one is, alone or together with the output module before it."""
 
+from functools import partial
+
 import numpy as np
 
 from nncore import _probe, losses, modules
@@ -12,6 +14,7 @@ from nncore._recognise import (
     class_fun_notes,
     described,
     finite_columns,
+    first_taken,
     notes_on,
     numbers,
     off_by,
@@ -55,19 +58,17 @@ DATA = {"NLL": _nll_data, "BinaryNLL": _binary_data, "Squared": _squared_data, "
 
 def loss(foreign, width):
     """(the library's loss, its notes) for a foreign loss of `width` outputs (None: not known); Refused says why not."""
-    nearest = None
-    for name, data in DATA.items():
-        kind = getattr(losses, name, None)
-        if kind is None or name == "NLL" and width == 1:  # of one class, every loss of probabilities is 0
-            continue
-        try:
-            return kind(), _compare_loss(kind, foreign, data, 3 if width is None else width)
-        except Refused as refused:
-            if nearest is None or refused.stage > nearest.stage:
-                nearest = refused
-    if nearest.stage == Refused.FORWARD:
-        raise Refused(Refused.FORWARD, "its value is none of the library's losses")
-    raise nearest
+    width = 3 if width is None else width
+
+    def compared(name):
+        kind = getattr(losses, name)
+        return kind(), _compare_loss(kind, foreign, DATA[name], width)
+    try:
+        return first_taken([partial(compared, name) for name in DATA if name != "NLL" or width > 1])  # of one class, NLL is always 0
+    except Refused as refused:
+        if refused.stage == Refused.FORWARD:
+            raise Refused(Refused.FORWARD, "its value is none of the library's losses") from None
+        raise
 
 
 def _compare_loss(kind, foreign, data, width):
@@ -125,17 +126,16 @@ def output_and_loss(last, foreign, width):
 
     So it is where the loss hands back ∂L/∂A, and the output multiplies by ∂A/∂Z.
     """
-    nearest = Refused(Refused.RAISES, "they are no pair of the library's")
-    for output, kind, data in ((modules.SoftMax, losses.NLL, _nll_data), (modules.OutputSigmoid, losses.BinaryNLL, _binary_data)):
-        try:
-            notes = _compare_pair(last, foreign, output, kind, data, 3 if width is None else width)
-            together = f"taken together with the loss: its backward alone is not {output.__name__}'s, but the two give the same dL/dZ"
-            return ((output(), [together, *notes, *class_fun_notes(last, output(), 3 if width is None else width)]),
-                    (kind(), ["taken together with the last module, which makes dL/dZ of its backward"]))
-        except Refused as refused:
-            if refused.stage > nearest.stage:
-                nearest = refused
-    raise nearest
+    width = 3 if width is None else width
+
+    def compared(output, kind, data):
+        notes = _compare_pair(last, foreign, output, kind, data, width)
+        together = f"taken together with the loss: its backward alone is not {output.__name__}'s, but the two give the same dL/dZ"
+        return ((output(), [together, *notes, *class_fun_notes(last, output(), width)]),
+                (kind(), ["taken together with the last module, which makes dL/dZ of its backward"]))
+    return first_taken([partial(compared, *pair) for pair in ((modules.SoftMax, losses.NLL, _nll_data),
+                                                              (modules.OutputSigmoid, losses.BinaryNLL, _binary_data))],
+                       "they are no pair of the library's")
 
 
 def _compare_pair(last, foreign, output, kind, data, width):

@@ -572,6 +572,203 @@ def test_a_loss_beside_another_output_stays():
     fast.sgd(data()[0], (data()[1][:1]), 5, 0.1)
 
 
+# ---------------------------------------------------------------------------------------------- batch normalisation
+
+
+class MyBatchNorm:
+    """As the course has it, with the gradient taken apart into those of μ and v."""
+
+    def __init__(self, m, eps=1e-20):
+        self.eps = eps
+        self.B, self.G = np.zeros((m, 1)), np.random.normal(0, m**-0.5, (m, 1))
+
+    def forward(self, A):
+        self.A, self.K = A, A.shape[1]
+        self.mus, self.vars = A.mean(axis=1, keepdims=True), A.var(axis=1, keepdims=True)
+        self.norm = (A - self.mus) / np.sqrt(self.vars + self.eps)
+        return self.G * self.norm + self.B
+
+    def backward(self, dLdZ):
+        self.dLdG, self.dLdB = (dLdZ * self.norm).sum(axis=1, keepdims=True), dLdZ.sum(axis=1, keepdims=True)
+        inverse, centred, d = 1 / np.sqrt(self.vars + self.eps), self.A - self.mus, dLdZ * self.G
+        dvars = (d * centred * -0.5 * inverse**3).sum(axis=1, keepdims=True)
+        dmus = (-d * inverse).sum(axis=1, keepdims=True) + dvars * (-2 * centred).mean(axis=1, keepdims=True)
+        return d * inverse + dvars * 2 / self.K * centred + dmus / self.K
+
+    def step(self, lrate):
+        self.G -= lrate * self.dLdG
+        self.B -= lrate * self.dLdB
+
+
+class MyFlatBatchNorm:
+    """G and B of shape (m,), eps only in the code, weights bound anew."""
+
+    def __init__(self, m):
+        self.scale, self.shift = np.ones(m), np.zeros(m)
+
+    def forward(self, A):
+        self.std = np.sqrt(A.var(axis=1) + 1e-5)[:, None]
+        self.norm = (A - A.mean(axis=1)[:, None]) / self.std
+        return self.scale[:, None] * self.norm + self.shift[:, None]
+
+    def backward(self, d):
+        self.dscale, self.dshift = (d * self.norm).sum(axis=1), d.sum(axis=1)
+        K = d.shape[1]
+        return self.scale[:, None] / self.std * (d - self.dshift[:, None] / K - self.norm * self.dscale[:, None] / K)
+
+    def sgd_step(self, lrate):
+        self.scale = self.scale - lrate * self.dscale
+        self.shift = self.shift - lrate * self.dshift
+
+
+def with_norm(norm):
+    return MyNetwork([InPlace(2, 6), MyReLU(), norm, InPlace(6, 3), Stable()], MyNLL())
+
+
+def mini_batch_steps(net, X, Y, K=6, lrate=0.02):
+    for i in range(0, X.shape[1], K):
+        net.loss.forward(net.forward(X[:, i:i + K]), Y[:, i:i + K])
+        delta = net.loss.backward()
+        for m in net.modules[::-1]:
+            delta = m.backward(delta)
+        for m in net.modules:
+            (m.sgd_step if hasattr(m, "sgd_step") else m.step)(lrate)
+
+
+@pytest.mark.parametrize("norm, eps, names", [
+    (lambda: MyBatchNorm(6), 1e-20, ("G", "B")), (lambda: MyBatchNorm(6, 1e-8), 1e-8, ("G", "B")),
+    (lambda: MyBatchNorm(6, 0.0021), 0.0021, ("G", "B")), (lambda: MyBatchNorm(6, 1e-12), 1e-12, ("G", "B")),
+    (lambda: MyFlatBatchNorm(6), 1e-5, ("scale", "shift"))])
+def test_batch_normalisation_is_recognised(norm, eps, names):
+    np.random.seed(4)
+    net = with_norm(norm())
+    before = everything(net)
+    fast = nn.accelerate(net)
+    assert everything(net) == before
+    ours, theirs = fast.modules[2], net.modules[2]
+    assert type(ours) is nn.BatchNorm and ours.eps == eps and ours.statistics == "batch" and fast.report.compiled, fast.report
+    assert all(np.shares_memory(getattr(ours, a), getattr(theirs, b)) for a, b in zip("GB", names, strict=True))
+    own = pickle.loads(pickle.dumps(net))
+    X, Y = data()
+    mini_batch_steps(own, X, Y)
+    fast.fit(X, Y, batch_size=6, shuffle=False, lrate=0.02, reduction="sum")
+    np.testing.assert_allclose(fast.predict_proba(X), own.forward(X), rtol=1e-9)
+    np.testing.assert_allclose(getattr(theirs, names[0]).ravel(), getattr(own.modules[2], names[0]).ravel(), rtol=1e-9)
+
+
+class Running(MyBatchNorm):
+    def __init__(self, m):
+        super().__init__(m)
+        self.mean = np.zeros((m, 1))
+
+    def forward(self, A):
+        Z = super().forward(A)
+        self.mean = 0.9 * self.mean + 0.1 * self.mus
+        return Z
+
+
+class Detached(MyBatchNorm):
+    """μ and v are taken for constants."""
+
+    def backward(self, dLdZ):
+        super().backward(dLdZ)
+        return dLdZ * self.G / np.sqrt(self.vars + self.eps)
+
+
+class Unbiased(MyBatchNorm):
+    def forward(self, A):
+        super().forward(A)
+        self.vars = A.var(axis=1, keepdims=True, ddof=1) if self.K > 1 else self.vars
+        self.norm = (A - self.mus) / np.sqrt(self.vars + self.eps)
+        return self.G * self.norm + self.B
+
+
+class OnlyG(MyBatchNorm):
+    def step(self, lrate):
+        self.G -= lrate * self.dLdG
+
+
+@pytest.mark.parametrize("cls, why", [
+    (Running, "trains as BatchNorm, but keeps mean from batch to batch, as running statistics"),
+    (Detached, "its backward is not its gradient, on which μ and v of the batch depend, too"),
+    (Unbiased, "its forward is none of the library's functions"), (OnlyG, "its step leaves B unchanged")])
+def test_batch_normalisation_refused(cls, why):
+    net = with_norm(cls(6))
+    before = everything(net)
+    fast = nn.accelerate(net)
+    assert everything(net) == before
+    assert fast.modules[2] is net.modules[2] and why in str(fast.report), fast.report
+    assert [e.taken for e in fast.report.modules] == [True, True, False, True, True]
+
+
+# ---------------------------------------------------------------------------------------------- networks in networks
+
+
+class MyChain(MyNetwork):
+    def __init__(self, *modules):
+        super().__init__(list(modules), None)
+
+    def backward(self, delta):
+        for m in self.modules[::-1]:
+            delta = m.backward(delta)
+        return delta
+
+    def step(self, lrate):
+        for m in self.modules:
+            (m.sgd_step if hasattr(m, "sgd_step") else m.step)(lrate)
+
+
+class Residual(MyChain):
+    def forward(self, X):
+        return X + super().forward(X)
+
+    def backward(self, delta):
+        return delta + super().backward(delta)
+
+
+def nested(Chain, Dense=InPlace):
+    return MyNetwork([InPlace(2, 4), MyReLU(), Chain(Dense(4, 4), MyTanh(), MyChain(InPlace(4, 4), MyReLU())), InPlace(4, 3), Stable()],
+                     MyNLL())
+
+
+def test_networks_in_networks_are_taken_apart():
+    np.random.seed(1)
+    net = nested(MyChain)
+    before = [pickle.dumps(vars(m)) for m in net.modules]
+    fast = nn.accelerate(net)
+    assert [pickle.dumps(vars(m)) for m in net.modules] == before
+    assert fast.report.compiled and str(fast.report).startswith("8 of 8 modules and the loss taken"), fast.report
+    assert "  2.2.0: InPlace -> Linear(4, 4)" in str(fast.report).splitlines()
+    assert fast.modules[2].modules[2].modules[0].W is net.modules[2].modules[2].modules[0].W
+    own = pickle.loads(pickle.dumps(net))
+    for trained in (own, fast):
+        np.random.seed(2)
+        trained.sgd(*data(), 50, 0.05)
+    np.testing.assert_allclose(net.forward(data()[0]), own.forward(data()[0]), rtol=1e-9)
+
+
+def test_one_foreign_module_in_a_network_in_a_network():
+    fast = nn.accelerate(nested(MyChain, Momentum))
+    assert not fast.report.compiled and type(fast.modules[2]) is nn.Sequential
+    assert [e.taken for e in fast.report.modules[2].inside] == [False, True, True]
+    assert str(fast.report).startswith("7 of 8 modules and the loss taken; the network trains module by module")
+
+
+def test_a_network_in_a_network_that_is_not_its_chain_stays():
+    net = nested(Residual)
+    fast = nn.accelerate(net)
+    assert fast.modules[2] is net.modules[2] and "it has modules, but is not their chain" in str(fast.report)
+    assert [e.taken for e in fast.report.modules] == [True, True, False, True, True]
+
+
+def test_the_librarys_network_around_foreign_modules():
+    inner = nn.Sequential([InPlace(2, 3), nn.Tanh()]).eval()
+    fast = nn.accelerate(nn.Sequential([inner, InPlace(3, 2), Stable()], MyNLL()))
+    assert fast.report.compiled and fast.modules[0].modules[0].W is inner.modules[0].W and fast.modules[0].training is False
+    own = nn.Sequential([nn.Sequential([nn.Linear(2, 3)]), nn.SoftMax()], nn.NLL())
+    assert nn.accelerate(own).modules[0] is own.modules[0]
+
+
 # ---------------------------------------------------------------------------------------------- networks as a whole
 
 

@@ -67,11 +67,13 @@ def seeded(seed=0):
 
 
 def reseeder(*things):
-    """A function (seed=0) that does what seeded does, and puts generators that the things keep themselves where they are now."""
+    """A function (seed=0) that does what seeded does, and puts the generators that the things keep themselves, and their whole
+    numbers, which may count the draws, where they are now."""
     kept = [v for thing in things for v in attributes(thing).values()]
     numpy = [(g.bit_generator, g.bit_generator.state) for g in kept if isinstance(g, np.random.Generator)]
     legacy = [(g, g.get_state()) for g in kept if isinstance(g, np.random.RandomState)]
     python = [(g, g.getstate()) for g in kept if isinstance(g, random.Random)]
+    counts = [(vars(thing), {name: v for name, v in attributes(thing).items() if type(v) is int}) for thing in things if attributes(thing)]
 
     def reset(seed=0):
         seeded(seed)
@@ -81,6 +83,8 @@ def reseeder(*things):
             g.set_state(state)
         for g, state in python:
             g.setstate(state)
+        for held, numbers in counts:
+            held.update(numbers)
     return reset
 
 
