@@ -16,7 +16,7 @@ def modules_of(net):
     """The modules of a network in order, with those of the library's Sequentials inside it in their places."""
     flat = []
     for module in net.modules:
-        if type(module).__module__ in ("nncore.sequential", "nncore.reference") and hasattr(module, "modules") and not patched(module):
+        if hasattr(module, "modules") and type(module).__module__ in ("nncore.sequential", "nncore.reference") and not patched(module):
             flat += modules_of(module)
         else:
             flat.append(module)

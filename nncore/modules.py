@@ -152,6 +152,9 @@ class Tanh(_Activation):
         return self._kernels.tanh_backward(dLdA, self.A)
 
 
+_NONE = 0.0  # no dropout: the very object, for a quick look
+
+
 class ReLU(_Activation):
     """A = max(0, Z); dLdZ = dLdA where A > 0, else 0, so the gradient at 0 is 0. Whole numbers stay whole.
 
@@ -165,10 +168,13 @@ class ReLU(_Activation):
 
     _scale = 1.0
 
-    def forward(self, Z, dropout_pct=0.0):
+    def forward(self, Z, dropout_pct=_NONE):
         """A = max(0, Z), kept as .A and returned; Z is not changed. 0 ≤ dropout_pct < 1."""
-        dropped = _checks.share("dropout_pct", dropout_pct)
         A = self._kernels.relu_forward(Z)
+        if dropout_pct is _NONE and self._scale == 1:
+            self.A = A
+            return A
+        dropped = _checks.share("dropout_pct", dropout_pct)
         if dropped:
             self._scale = 1 / (1 - dropped)
             A = A * (np.random.binomial(1, 1 - dropped, A.shape) * self._scale).astype(_checks.computing_dtype(A))

@@ -208,15 +208,13 @@ def as_optimizer(optimizer):
 
 def has_own_step(module):
     """Whether a module's own step trains it: one that a user wrote below the class that names its gradients, or without any such."""
-    names = ("step", "sgd_step")
-    if any(name in getattr(module, "__dict__", ()) for name in names):
+    names = {"step", "sgd_step"}
+    if not names.isdisjoint(getattr(module, "__dict__", ())):
         return True
     for cls in type(module).__mro__:
-        if cls is modules.Module:
+        if cls is modules.Module or "gradients" in vars(cls):
             return False
-        if "gradients" in vars(cls):
-            return False
-        if any(name in vars(cls) for name in names):
+        if not names.isdisjoint(vars(cls)):
             return True
     return False
 

@@ -36,7 +36,7 @@ def _ours(module):
 
 
 def check_network(net):
-    """ValueError for a network that cannot train: no modules, no loss, or a library loss beside the wrong library output."""
+    """Its modules; ValueError for a network that cannot train: no modules, no loss, or a library loss beside the wrong library output."""
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
     if net.loss is None:
@@ -50,14 +50,15 @@ def check_network(net):
         through = "of that Linear" if wanted is modules.Linear else "through that unit"
         raise ValueError(f"{type(net.loss).__name__} must follow a last {wanted.__name__}, because its backward is dL/dZ {through}, got "
                          f"{type(last).__name__}")
+    return modules_
 
 
-def check_inputs(net, X):
-    """X as an array (D, N) that fits the first Linear; TypeError or ValueError says what is wrong."""
+def check_inputs(parts, X):
+    """X as an array (D, N) that fits the first Linear of these modules; TypeError or ValueError says what is wrong."""
     X = _checks.real("X", X)
-    first = _end_linear(_chain.modules_of(net))
+    first = _end_linear(parts)
     _checks.shape("X", X, (np.shape(first.W)[0] if first is not None else "D", "N"))
-    if first is not None and first is not _chain.modules_of(net)[0]:
+    if first is not None and first is not parts[0]:
         # an activation comes first: by itself it would compute in the type of X, not in that of the network
         X = _checks.as_real("X", X, _checks.computing_dtype(first.W))
     return X
@@ -65,9 +66,9 @@ def check_inputs(net, X):
 
 def check_data(net, X, Y):
     """X (D, N) and Y (n, N) as arrays that fit each other and the network."""
-    check_network(net)
-    X, Y = check_inputs(net, X), _checks.real("Y", Y)
-    last = _end_linear(_chain.modules_of(net)[::-1])
+    parts = check_network(net)
+    X, Y = check_inputs(parts, X), _checks.real("Y", Y)
+    last = _end_linear(reversed(parts))
     n, N = np.shape(last.W)[1] if last is not None else "n", X.shape[1]
     hint = ""
     if n == 1 and Y.ndim == 1:
@@ -441,7 +442,7 @@ def outputs(net, X):
         P = _one_sample(net, X)
         if P is not None:
             return P
-    X = check_inputs(net, X)
+    X = check_inputs(_chain.modules_of(net), X)
     program = as_program(net, (X,), False)
     return program.run(X)[0] if program is not None else _chain.predicted([net], X)
 
