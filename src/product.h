@@ -5,13 +5,15 @@
  * are shared among threads. B is walked in blocks of BLOCK_BYTES, up to DEPTH rows, that stay in the L2 cache; for each, A by panels
  * of TILE_ROWS rows that stay in the L1 cache. Operands whose layout the tiles cannot walk are packed block by block:
  * - A is read in place where its rows are contiguous; else a panel is packed as [k][PANEL_ROWS], on the stack;
- * - B is read in place where its rows are contiguous and close together; else a block is packed as [j / PANEL][k][PANEL]. */
+ * - B is read in place where its rows are contiguous and close together; else a block is packed as [j / PANEL][k][PANEL].
+ * An update of more than FAR_BYTES finds its C in memory: each tile asks for its rows while it sums. (To ask for A or B does not pay.) */
 
 #undef TILE_ROWS
 #undef PANEL_ROWS
 #undef PANEL
 #undef DEPTH
 #undef BLOCK_BYTES
+#undef FAR_BYTES
 #if LEVEL_BYTES == 64
 #define TILE_ROWS 14
 #else
@@ -21,6 +23,7 @@
 #define PANEL_ROWS ((TILE_ROWS + LANES - 1) / LANES * LANES)
 #define DEPTH (2048 / (nn_index)sizeof(real))
 #define BLOCK_BYTES (1 << 19)
+#define FAR_BYTES (1 << 20)
 
 /* ------------------------------------------------------------------------------------------------------ transpose */
 
@@ -84,6 +87,7 @@ typedef struct {
     const nn_product *g;
     nn_index depth;
     int first, last; /* whether it begins and ends the sums of its elements */
+    int far;         /* whether C is asked for ahead of its update */
 } FN(block);
 
 /* rows x nv vectors of C at (i0, j0); a: the tile's rows, a_row apart, or with `packed` a panel; b: its columns. */
@@ -102,24 +106,36 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
         for (int v = 0; v < nv; v++)
     if (block->first || g->epilogue == NN_UPDATE) EACH sum[r][v] = (V){0};
     else EACH sum[r][v] = LOAD(c + r * c_row, v);
+    const int fetches = nv == 2 && packed; /* as the tiles of a large update are */
+    const nn_index between = block->far ? (depth + rows - 1) / rows : depth;
+    const real *ahead = c;
+    nn_index k = 0, end = depth;
+    do {
+        if (fetches) {
+            end = depth - k < between ? depth : k + between;
+            __builtin_prefetch(ahead, 1, 2);
+            __builtin_prefetch(ahead + LANES, 1, 2);
+            ahead += c_row;
+        }
 #if defined(__clang__)
 #pragma clang loop unroll(disable) /* unrolled, it keeps six of 28 sums in memory */
 #else
 #pragma GCC unroll 4
 #endif
-    for (nn_index k = 0; k < depth; k++) {
-        V bk[2];
-        UNROLLED
-        for (int v = 0; v < nv; v++) bk[v] = LOAD(b, v);
-        UNROLLED
-        for (int r = 0; r < rows; r++) {
-            V ark = FN(set)(a[r * a_row]);
+        for (; k < end; k++) {
+            V bk[2];
             UNROLLED
-            for (int v = 0; v < nv; v++) sum[r][v] += ark * bk[v];
+            for (int v = 0; v < nv; v++) bk[v] = LOAD(b, v);
+            UNROLLED
+            for (int r = 0; r < rows; r++) {
+                V ark = FN(set)(a[r * a_row]);
+                UNROLLED
+                for (int v = 0; v < nv; v++) sum[r][v] += ark * bk[v];
+            }
+            a += a_col;
+            b += b_row;
         }
-        a += a_col;
-        b += b_row;
-    }
+    } while (fetches && k < depth);
     if (g->epilogue == NN_UPDATE) {
         const real eta = (real)g->eta;
         EACH STORE(c + r * c_row, v, LOAD(c + r * c_row, v) - sum[r][v] * eta);
@@ -237,7 +253,8 @@ static void FN(product)(const nn_product *g) {
         const nn_index columns = g->n - j0 < block_columns ? g->n - j0 : block_columns;
         for (nn_index p = 0; p < depths; p++) {
             const nn_index k0 = g->k * p / depths;
-            const FN(block) block = {g, g->k * (p + 1) / depths - k0, p == 0, p == depths - 1};
+            const FN(block) block = {g, g->k * (p + 1) / depths - k0, p == 0, p == depths - 1,
+                                     g->epilogue == NN_UPDATE && g->m * g->n * (nn_index)sizeof(real) > FAR_BYTES};
             const real *b = (const real *)g->b + k0 * g->b_row + j0 * g->b_col;
             if (b_packed) FN(pack_b)(block.depth, columns, b, g->b_row, g->b_col, g->work);
             for (nn_index t = 0, i = 0, next; t < tiles; t++, i = next) {
