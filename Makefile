@@ -19,15 +19,15 @@ SHARING := tests/test_sharing.py tests/test_predictor.py::test_threads_may_share
     tests/test_training.py::test_a_second_training_at_once_is_refused
 # $(call copy_to,folder): the checkout as it is now, less what was built in it; what was built in the folder stays.
 define copy_to
-@mkdir -p $(1) && cd $(1) && for folder in src nncore tests benchmarks examples; do \
+@mkdir -p $(1) && cd $(1) && for folder in src nncore tests benchmarks examples docs; do \
     [ ! -d $$folder ] || find $$folder -type f ! -name '*.so' -delete; done
 @tar -c --exclude='*.so' --exclude=__pycache__ $(wildcard *.md) LICENSE MANIFEST.in Makefile pyproject.toml setup.py src nncore tests \
-    benchmarks examples | tar -x -C $(1)
+    benchmarks examples docs | tar -x -C $(1)
 endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-clang test-arm64 sanitize sanitize-threads sanitize-openmp bench bench-peers lint clean
+.PHONY: help train test test-clang test-arm64 sanitize sanitize-threads sanitize-openmp bench bench-peers docs lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
@@ -36,7 +36,7 @@ help: ## this list
 train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists the options of nncore train)
 	@$(VENV)/bin/nncore train $(ARGS)
 
-test: $(VENV)/.extra-test ## install with the test extras, then run the whole suite (ARGS='-k cli' for a part)
+test: $(VENV)/.extra-test $(VENV)/.extra-docs ## install with the test extras, then run the whole suite (ARGS='-k cli' for a part)
 	@$(PY) -m pytest $(ARGS)
 
 test-clang: ## the whole suite built with clang, in a copy of the checkout (build/clang) with an environment of its own
@@ -92,6 +92,9 @@ bench: $(VENV)/.extra-test ## time the kernels beside plain NumPy, the training 
 
 bench-peers: $(VENV)/.installed ## everything beside other libraries (PEERS_PYTHON=a Python with them and nncore; ARGS=--list)
 	@$(PEERS_PYTHON) benchmarks/peers.py $(ARGS)
+
+docs: $(VENV)/.extra-docs ## build the documentation's site into build/docs; every warning is an error
+	@$(PY) -m sphinx -W --keep-going -q docs build/docs && echo 'nncore: open build/docs/index.html'
 
 lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, cython-lint and mypy
 	@$(PY) -m ruff check .
