@@ -195,6 +195,21 @@ def test_blocks_of_steps_are_the_steps_one_by_one(sizes, share, isa, dtype):
             assert_close(mine, other, f"{steps} steps", tolerance=1e-11 if dtype == np.float64 else 2e-4)
 
 
+def test_sparse_samples_of_a_network_that_begins_without_weights(isa, dtype):
+    """Only a first Linear may look at no more than the inputs that are not 0."""
+    X = np.random.default_rng(2).normal(size=(200, 30)) * (np.random.default_rng(3).random((200, 30)) < 0.1)
+    Y = np.eye(3)[np.arange(30) % 3].T
+    nets = []
+    for library in (nncore, nncore.reference):
+        np.random.seed(4)
+        nets.append(library.Sequential([library.Sigmoid(), library.Linear(200, 70, dtype=dtype), library.Tanh(),
+                                        library.Linear(70, 3, dtype=dtype), library.SoftMax()], library.NLL()))
+        nets[-1].sgd(X.astype(dtype), Y, 40, 0.02)
+    for mine, theirs in zip(*(net.modules[1::2] for net in nets), strict=True):
+        assert_close(mine.W, theirs.W, tolerance=1e-11 if dtype == np.float64 else 2e-4)
+        assert_close(mine.W0, theirs.W0, tolerance=1e-11 if dtype == np.float64 else 2e-4)
+
+
 def test_blocks_of_steps_give_way_where_products_of_samples_overflow(isa):
     """x . x of float32 samples of 1e25 is infinite where no sum of a step one by one is."""
     spec = 400, [(70, "tanh"), (3, "softmax")]
@@ -463,6 +478,21 @@ def test_sgd_tells_once_and_goes_on(isa, dtype):
     assert all(np.isnan(w).any() for w in weights(stages)[:2])
     np.random.seed(0)
     assert [np.random.randint(6) for _ in range(50)] == draws
+
+
+@pytest.mark.parametrize("features", [1, 2, 15, 17, 33, 70])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_fit_refuses_what_is_not_finite_in_any_feature(features, value, isa, dtype):
+    np.random.seed(0)
+    net = nncore.Sequential([nncore.Linear(features, 3, dtype=dtype), nncore.SoftMax()], nncore.NLL())
+    X, Y = np.random.rand(features, 20), np.eye(3)[np.arange(20) % 3].T
+    before = net.modules[0].W.copy()
+    for row in {0, features // 2, features - 1}:
+        for wrong in (X.copy(), np.asfortranarray(X)):
+            wrong[row, 13] = value
+            with pytest.raises(ValueError, match="X must be finite, got NaN or infinity in column 13"):
+                net.fit(wrong, Y, batch_size=7, shuffle=False)
+    np.testing.assert_array_equal(net.modules[0].W, before)
 
 
 @pytest.mark.parametrize("huge", [np.inf, 1e30, 1e300], ids=str)

@@ -245,6 +245,17 @@ def test_backends_are_switched_and_named(backend):
         nn.use_backend("torch")
 
 
+def test_the_functions_of_the_kernels_package_are_the_live_backend_s(backend):
+    from nncore import kernels
+
+    live = {"numpy": kernels.numpy_kernels, "compiled": kernels.compiled}
+    for name in kernels.compiled.__all__:
+        assert getattr(kernels, name) is getattr(live[backend], name)
+    with nn.use_backend("numpy"):
+        assert kernels.softmax_nll is kernels.numpy_kernels.softmax_nll
+    assert kernels.softmax_nll is live[backend].softmax_nll
+
+
 def test_reference_modules_run_on_numpy_whatever_is_live(monkeypatch):
     from nncore.kernels import compiled
 
