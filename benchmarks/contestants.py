@@ -767,7 +767,7 @@ def weights_read(workload, threads=1):
 
 
 def logits_to_gradient(workload, threads=1):
-    """As many numbers as there are logits read, and as many written elsewhere."""
+    """As many numbers as there are logits and labels read, and as many as there are logits written elsewhere."""
     run, passes = machine.compiled_pass(workload.dtype, workload.batch * workload.sizes[-1], "elsewhere", threads)
     return Contest(None, run, passes)
 
@@ -776,7 +776,7 @@ PEAKS = {"limit: FMA in C": fma_peak, "limit: NumPy matmul": matmul_peak}
 TRAFFIC = {
     "limit: W read, written": ("sgd", weights_updated),
     "limit: W read": ("predict", weights_read),
-    "limit: Z read, dL/dZ written": ("loss", logits_to_gradient),
+    "limit: Z and Y read, dL/dZ written": ("loss", logits_to_gradient),
 }
 LATENCY_BOUND = 16_000  # weights or logits up to which a step or a call is a chain of dependent operations
 
@@ -824,11 +824,12 @@ def of(workload, threads=1):
         found["nncore, 1 thread"] = nncore_one_thread
     if large(workload):
         del found["course loop"]  # its arrays, made anew at every operation, take gigabytes and teach nothing
-    if workload.flops_per_sample and workload.batch > 1:
-        return {**found, **PEAKS}
-    for name, (kind, limit) in TRAFFIC.items():
-        if kind == workload.kind and not latency_bound(workload):
-            found[name] = limit
+    if latency_bound(workload):
+        return found
+    if workload.flops_per_sample and (workload.batch > 1 or workload.kind == "sgd"):
+        found |= PEAKS
+    if workload.batch == 1 or workload.kind == "loss":
+        found |= {name: limit for name, (kind, limit) in TRAFFIC.items() if kind == workload.kind}
     return found
 
 

@@ -50,6 +50,16 @@ double pass_on(word *to, const word *from, long words, long passes)
     }
     return 0;
 }
+double pass_two_on(word *to, const word *from, const word *other, long words, long passes)
+{
+    for (long k = 0; k < passes; k++) {
+#pragma GCC unroll 8
+#pragma GCC ivdep
+        for (long i = 0; i < words; i++) to[i] = from[i] * x + other[i];
+        __asm__ volatile("" ::: "memory");
+    }
+    return 0;
+}
 double read_all(const word *from, long words, long passes)
 {
     word sum[8];
@@ -170,12 +180,14 @@ def compiled_peak(dtype, threads):
 def compiled_pass(dtype, count, writes, threads):
     """A function of no arguments that passes over `count` numbers again and again, and how often it does in one call.
 
-    writes: "nothing" (they are summed), "in place", or "elsewhere". The caches that hold them set the pace; each thread has its share.
+    writes: "nothing" (they are summed), "in place", or "elsewhere", of two arrays of so many numbers. The caches that hold them set the
+    pace; each thread has its share.
     """
     import numpy as np
 
     loaded = compiled(LIMITS_SOURCE, dtype)
-    loaded.read_all.restype = loaded.pass_on.restype = ctypes.c_double
+    function = {"nothing": loaded.read_all, "in place": loaded.pass_on, "elsewhere": loaded.pass_two_on}[writes]
+    function.restype = ctypes.c_double
     itemsize = np.dtype(dtype).itemsize
     group = 8 * loaded.lanes()  # numbers that the reading loop takes at once
     groups = max(1, round(count / group / threads))
@@ -183,12 +195,10 @@ def compiled_pass(dtype, count, writes, threads):
     arrays, calls = [], []
     for _ in range(threads):
         # Not zeros: memory never written to is one and the same page, read from the nearest cache.
-        source, target = (_aligned(np.full(groups * group + 64, 3, dtype)) for _ in range(2))
-        arrays += [source, target]
-        pointers = [target.ctypes.data] if writes == "elsewhere" else [] if writes == "nothing" else [source.ctypes.data]
-        arguments = [ctypes.c_void_p(pointer) for pointer in [*pointers, source.ctypes.data]]
+        own = [_aligned(np.full(groups * group + 64, 3, dtype)) for _ in range(3 if writes == "elsewhere" else 1)]
+        arrays += own
+        arguments = [ctypes.c_void_p(array.ctypes.data) for array in (own * 2 if writes == "in place" else own)]
         calls.append([*arguments, ctypes.c_long(groups * 8), ctypes.c_long(passes)])
-    function = loaded.read_all if writes == "nothing" else loaded.pass_on
     pool = ThreadPoolExecutor(threads)
 
     def run(keep=arrays):
