@@ -20,6 +20,7 @@ from nncore._recognise import (
     off_by,
 )
 
+ADDED = (*(10.0**-k for k in range(5, 17)), *(float(np.finfo(t).eps) for t in (np.float32, np.float64)))  # to what the logarithm is taken of
 BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
 
 
@@ -102,6 +103,8 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
     total = float(value.sum())
     if _probe.disagreement(total, wanted, max(abs(wanted), 1)) <= TOLERANCE[np.dtype(np.float64)]:
         return ["yours gives one value a sample, nncore's their sum"] if value.size > 1 else []
+    if kind in (losses.NLL, losses.BinaryNLL) and (added := _added(kind, total, P, Y)):
+        return [f"yours adds {added:.2g} to a probability before its logarithm, nncore's does not"]
     if extreme and not np.isfinite(total):
         return [NOT_FINITE] if np.isfinite(wanted) else []
     if extreme and kind in (losses.NLL, losses.BinaryNLL) and (_vanishes(P, Y) or abs(total - wanted) < BOUND * Y.size):
@@ -111,6 +114,15 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
         raise Refused(Refused.LARGE, f"its value is {kind.__name__}'s averaged over the batch instead of added up")
     where = " for large numbers or probabilities near 0 or 1" if extreme else ""
     raise Refused(Refused.LARGE if extreme else Refused.FORWARD, f"its value is not {kind.__name__}'s{where}")
+
+
+def _added(kind, total, P, Y):
+    """The small number that a loss adds to probabilities before it takes their logarithms, None where its value is none of that."""
+    if kind is losses.BinaryNLL:
+        P, Y = np.concatenate([P, 1 - P]), np.concatenate([Y, 1 - Y])
+    values = {added: losses.NLL().forward(P + added, Y) for added in ADDED}
+    return next((added for added, value in values.items()
+                 if _probe.disagreement(total, value, max(abs(value), 1)) <= TOLERANCE[np.dtype(np.float64)]), None)
 
 
 def _vanishes(P, Y):

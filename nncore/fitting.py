@@ -69,7 +69,7 @@ class _Loop:
     def _by_modules(self, batch):
         net, t = self.net, self.t + 1
         X, Y = self.X[:, batch], self.Y[:, batch]
-        eta = self.rate(t) if callable(self.rate) else self.rate
+        eta = schedules.at(self.rate, t)
         with training.whole_steps():
             loss, finite = training.course_step(net, X, Y, eta)
         self.t = t
@@ -286,7 +286,7 @@ class _Updates:
         from nncore import optimizers
 
         net, optimizer, t, count = self.net, self.optimizer, self.t + 1, self.optimizer.t
-        eta = self.rate(t) if callable(self.rate) else self.rate
+        eta = schedules.at(self.rate, t)
         weights = self._weights()  # looked at each time: Python code has run
         parts = _chain.modules_of(net)
         own = [module for module in parts if isinstance(module, modules.Linear) and optimizers.has_own_step(module)]

@@ -22,7 +22,7 @@ class Schedule:
         raise NotImplementedError
 
     def __call__(self, t):
-        return float(self.values(t, 1)[0])
+        return float(over(self, t, 1)[0])
 
 
 def _steps(t0, count):
@@ -127,6 +127,22 @@ class Cosine(Schedule):
     def values(self, t0, count):
         progress = np.minimum((_steps(t0, count) - 1) / max(self.steps - 1, 1), 1)
         return self.final + (self.rate - self.final) * (1 + np.cos(math.pi * progress)) / 2
+
+
+def at(lrate, t):
+    """η(t) as a float; TypeError where a function gives anything else than a real number."""
+    return _checks.number("lrate(t)", lrate(t)) if callable(lrate) else lrate
+
+
+def over(lrate, first, count):
+    """η(first) .. η(first + count − 1) as float64 (count,); TypeError or ValueError where a schedule gives anything else."""
+    if not callable(lrate):
+        return np.full(count, lrate, dtype=np.float64)
+    if not hasattr(lrate, "values"):
+        return np.array([at(lrate, first + i) for i in range(count)], dtype=np.float64)
+    values = _checks.as_real("lrate.values(t0, count)", lrate.values(first, count), np.float64)
+    _checks.shape("lrate.values(t0, count)", values, (count,))
+    return np.ascontiguousarray(values)
 
 
 def step_size(lrate):

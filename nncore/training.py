@@ -314,7 +314,7 @@ def sgd(net, X, Y, iters, lrate):
         with whole_steps() as between_steps:
             for t in range(done + 1, iters + 1):
                 i = np.random.randint(X.shape[1])
-                eta = rate(t) if callable(rate) else rate
+                eta = schedules.at(rate, t)
                 if not course_step(net, X[:, i:i + 1], Y[:, i:i + 1], eta)[1]:
                     on_nonfinite(t)
                 between_steps()

@@ -3,7 +3,7 @@
 import os
 import threading
 import numpy as np
-from nncore import _checks, _threads
+from nncore import _checks, _threads, schedules
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals

@@ -985,12 +985,12 @@ cdef class Program:
             small = self.small != NULL and not user_rate and not told
             if not user_rate:
                 chunk = min(SMALL_CHUNK if small else chunk, total - t)
-                rates = step_sizes(rate, t + 1, chunk)  # first: should it fail, nothing has been drawn
+                rates = schedules.over(rate, t + 1, chunk)  # first: should it fail, nothing has been drawn
                 draws = np.asarray(randint(n, size=chunk), dtype=np.int64)
             else:
                 # the course's order: the draw comes first, and η(t) sees the weights before step t
                 draws = np.array([randint(n)], dtype=np.int64)
-                rates = np.array([rate(t + 1)], dtype=np.float64)
+                rates = schedules.over(rate, t + 1, 1)
             self._bind(True)
             seconds = now()
             if small:
@@ -1100,7 +1100,7 @@ cdef class Program:
         while at < count:
             steps = min(1 if user_rate else chunk, (count - at + size - 1) // size)
             here = min(steps * size, count - at)
-            rates = step_sizes(rate, t + 1, steps)
+            rates = schedules.over(rate, t + 1, steps)
             self._bind(True)
             chunk_total = total  # one running sum, so that it does not depend on where the clock ends a chunk
             if in_place and (user_rate or self.weight_bound < 0):
@@ -1250,15 +1250,6 @@ cdef int native_type(cnp.ndarray x) noexcept:
             return NN_I8 if size == 1 else NN_I16 if size == 2 else NN_I32 if size == 4 else NN_I64
         return NN_U8 if size == 1 else NN_U16 if size == 2 else NN_U32 if size == 4 else NN_U64
     return -1
-
-
-cdef cnp.ndarray step_sizes(object rate, Py_ssize_t first, Py_ssize_t count):
-    """η(first) .. η(first + count − 1) as float64."""
-    if hasattr(rate, "values"):
-        return np.ascontiguousarray(rate.values(first, count), dtype=np.float64)
-    if callable(rate):
-        return np.array([rate(first + i) for i in range(count)], dtype=np.float64)
-    return np.full(count, rate, dtype=np.float64)
 
 
 cdef object diverged(Py_ssize_t t):

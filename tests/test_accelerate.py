@@ -479,7 +479,7 @@ LOSSES_REFUSED = {
     "mean": (changed("forward", lambda self, P, Y: MyNLL.forward(self, P, Y) / P.shape[1], MyNLL),
              "its value is NLL's averaged over the batch"),
     "gradient": (changed("backward", lambda self: self.Y - self.Ypred, MyNLL), "its value is NLL's, but its backward is not dL/dZ"),
-    "shifted": (changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), float(np.sum(-Y * np.log(P + 1e-9))))[1], MyNLL),
+    "shifted": (changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), float(np.sum(-Y * np.log(P + 1e-3))))[1], MyNLL),
                 "none of the library's losses"),
     "bounded early": (_bounded(0, 0.99), "its value is not NLL's for large numbers or probabilities near 0 or 1"),
     "bounded": (_bounded(1e-15, 1 - 1e-5), "its value is not NLL's for large numbers or probabilities near 0 or 1"),
@@ -505,6 +505,20 @@ def test_a_bounded_logarithm_is_taken(bound):
     fast = nn.accelerate(network(InPlace, Loss=_bounded(bound, 1 - bound)))
     assert fast.report.compiled
     assert fast.report.loss.remarks == ["yours bounds the logarithm of a probability near 0 or 1, nncore's does not"]
+
+
+@pytest.mark.parametrize("added", [1e-7, 1e-8, 1e-12])
+def test_a_small_number_in_the_logarithm_is_taken(added):
+    net = network(InPlace, Loss=changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(Y * np.log(P + added)))[1], MyNLL))
+    fast = nn.accelerate(net)
+    assert fast.report.compiled
+    assert fast.report.loss.remarks == [f"yours adds {added:.2g} to a probability before its logarithm, nncore's does not"]
+    binary = changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(
+        Y * np.log(P + added) + (1 - Y) * np.log(1 - P + added)))[1], MyNLL)
+    assert "to a probability before its logarithm" in nn.accelerate(SimpleNamespace(modules=[InPlace(2, 1), nn.OutputSigmoid()],
+                                                                                   loss=binary())).report.loss.remarks[0]
+    other = changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(Y * np.log(P + 1e-3)))[1], MyNLL)
+    assert not nn.accelerate(network(InPlace, Loss=other)).report.loss.taken
 
 
 def test_one_value_a_sample_is_taken():

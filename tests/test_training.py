@@ -477,3 +477,52 @@ def test_squared_errors_beyond_the_range_are_told(backend):
         net.sgd(X, Y, 6, 1e-300)
     with pytest.raises(FloatingPointError, match="diverged at step 1"):
         net.fit(X, Y)
+
+
+# ---------------------------------------------------------------------------------------------- what a rate function gives
+
+METHODS = {"sgd": lambda net, rate: net.sgd(X_, Y_, 30, rate), "mini_gd": lambda net, rate: net.mini_gd(X_, Y_, 30, rate, K=5),
+           "fit": lambda net, rate: net.fit(X_, Y_, epochs=3, batch_size=5, lrate=rate),
+           "partial_fit": lambda net, rate: net.partial_fit(X_, Y_, batch_size=5, lrate=rate)}
+
+
+class Values(nn.schedules.Schedule):
+    def __init__(self, give):
+        self.give = give
+
+    def values(self, t0, count):
+        return self.give(count)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("given, name", [
+    (None, "NoneType"), ("0.1", "str"), ([0.1], "list"), (np.array([0.1]), "ndarray"), (True, "bool"), (0.1j, "complex")],
+    ids=["None", "text", "list", "array", "bool", "complex"])
+def test_a_rate_function_that_gives_no_number_is_refused(backend, method, given, name):
+    net = make()
+    before = weights(net)
+    with pytest.raises(TypeError, match=rf"lrate\(t\) must be a real number, got {name}"):
+        METHODS[method](net, lambda t: given)
+    same(weights(net), before, 0)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("give, error, words", [
+    (lambda count: np.full(count - 1, 0.1), ValueError, r"must have shape \(\d+,\), got \(\d+,\)"),
+    (lambda count: np.full(count + 1, 0.1), ValueError, r"must have shape \(\d+,\), got \(\d+,\)"),
+    (lambda count: 0.1, ValueError, r"must have shape \(\d+,\), got \(\)"), (lambda count: None, TypeError, "must be a real array, got object"),
+    (lambda count: ["slow"] * count, TypeError, "must be a real array, got <U4")], ids=["short", "long", "one", "None", "text"])
+def test_a_schedule_that_gives_other_than_so_many_numbers_is_refused(backend, method, give, error, words):
+    net = make()
+    before = weights(net)
+    with pytest.raises(error, match=r"lrate.values\(t0, count\) " + words):
+        METHODS[method](net, Values(give))
+    same(weights(net), before, 0)
+
+
+def test_what_a_schedule_gives_may_be_whole_numbers_in_a_list(backend):
+    nets = [make(), make()]
+    for net, rate in zip(nets, (Values(lambda count: [1] * count), 1.0), strict=True):
+        np.random.seed(0)
+        net.sgd(X_, Y_, 30, rate)
+    same(weights(nets[0]), weights(nets[1]), 0)

@@ -111,6 +111,7 @@ TABLES = {
         (lambda p: p.dLdA * (1 - p.Z ** 2), "the derivative is evaluated at Z instead of A: it is 1 - A**2, A being tanh(Z)"),
         (lambda p: p.dLdA * (1 - np.tanh(p.A) ** 2), "tanh is applied a second time: self.A is tanh(Z) already"),
         (lambda p: p.dLdA * (1 - p.A), "the square is missing in 1 - A**2"),
+        (lambda p: p.dLdA * (1 - p.A) ** 2, "the parentheses are wrong: it is 1 - A**2, not (1 - A)**2"),
         (lambda p: p.dLdA * p.A ** 2, "1 minus is missing in 1 - A**2"),
         (lambda p: p.dLdA * (1 + p.A ** 2), "wrong sign: it is 1 - A**2"),
         (lambda p: p.dLdA * p.A * (1 - p.A), "this is the derivative of the sigmoid"),
