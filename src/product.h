@@ -1,9 +1,10 @@
 /* The matrix product C <- epilogue of A B: register tiles, packing, cache blocking; and the transposition it packs with.
  *
- * A tile of up to TILE_ROWS x 2 vectors of C keeps its sums in registers over a block of k. Every element of C is one chain of
- * multiply-adds in the order of k, whatever its tile, so results do not depend on where an element falls or on how the rows
- * are shared among threads. B is walked in blocks of BLOCK_BYTES, up to DEPTH rows, that stay in the L2 cache; for each, A by panels
- * of TILE_ROWS rows that stay in the L1 cache. Operands whose layout the tiles cannot walk are packed block by block:
+ * A tile of up to TILE_ROWS x 2 vectors of C keeps its sums in registers over a block of k. Every element of C is the sum of its
+ * blocks, each one chain of multiply-adds in the order of k, whatever its tile: results do not depend on where an element falls or
+ * on how the rows are shared among threads, and long sums lose fewer digits than in one chain. B is walked in blocks of BLOCK_BYTES,
+ * up to DEPTH rows, that stay in the L2 cache; for each, A by panels of TILE_ROWS rows that stay in the L1 cache. Operands whose
+ * layout the tiles cannot walk are packed block by block:
  * - A is read in place where its rows are contiguous; else a panel is packed as [k][PANEL_ROWS], on the stack;
  * - B is read in place where its rows are contiguous and close together; else a block is packed as [j / PANEL][k][PANEL].
  * An update of more than FAR_BYTES finds its C in memory: each tile asks for its rows while it sums. (To ask for A or B does not pay.) */
@@ -104,8 +105,7 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
     for (int r = 0; r < rows; r++)            \
         UNROLLED                              \
         for (int v = 0; v < nv; v++)
-    if (block->first || g->epilogue == NN_UPDATE) EACH sum[r][v] = (V){0};
-    else EACH sum[r][v] = LOAD(c + r * c_row, v);
+    EACH sum[r][v] = (V){0};
     const int fetches = nv == 2 && packed; /* as the tiles of a large update are */
     const nn_index between = block->far ? (depth + rows - 1) / rows : depth;
     const real *ahead = c;
@@ -136,6 +136,7 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
             b += b_row;
         }
     } while (fetches && k < depth);
+    if (!block->first && g->epilogue != NN_UPDATE) EACH sum[r][v] += LOAD(c + r * c_row, v);
     if (g->epilogue == NN_UPDATE) {
         const real eta = (real)g->eta;
         EACH STORE(c + r * c_row, v, LOAD(c + r * c_row, v) - sum[r][v] * eta);
