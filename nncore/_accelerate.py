@@ -66,8 +66,9 @@ def accelerate(net):
     are run beside the library's on random numbers, small and large, one sample and several, forward, backward and two steps, and are
     taken where all agree to rounding; W and W0 (of a batch normalisation G and B) are found by their shapes, W also transposed, W0
     also as (n,) or (1, n). A network inside the network is taken apart, where it is the chain of its modules. What is not recognised
-    stands in the new network as it is, with the library's modules around it. Probing leaves net, its modules and the random
-    generators as they were, and prints nothing.
+    stands in the new network as it is, with the library's modules around it; so does a module whose step changes a number beside its
+    weights, as one that counts steps to lower its rate. Probing leaves net, its modules and the random generators as they were, and
+    prints nothing; only what Python cannot wind back, such as an iterator that a forward draws from, has gone on.
 
     Training the result updates your arrays in their own memory, so that your network sees the trained weights; where your own step binds
     W anew, call `accelerate` again after using it. The result's `sgd` is the course's, whatever net's own class does.

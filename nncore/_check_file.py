@@ -77,6 +77,8 @@ def load(path):
         raise ValueError(f"{path} must be a Python program that runs, got {type(error).__name__}: {error.msg}, "
                          f"line {error.lineno}") from None
     except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code in (None, 0):
+            return program  # it says itself that it has come to its end
         failure = Failure(error)
         where = f" at {failure.line}" if failure.line else ""
         raise ValueError(f"{path} must run to its end to be checked, got {failure}{where}") from None

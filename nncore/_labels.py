@@ -27,6 +27,13 @@ def columns(net, Y):
     return Y
 
 
+def not_negative(net, X, Y):
+    """X and Y as they are; ValueError where NLL would weigh a class negatively, which rewards what is unlikely."""
+    if type(net.loss) is losses.NLL and (Y < 0).any():
+        raise ValueError(f"Y must hold one-hot columns, or weights of the classes that are not negative, for NLL, got {Y[Y < 0][0]}")
+    return X, Y
+
+
 def _classes(Y, n):
     """Y as int64, all of them classes below n."""
     wrong = (Y != np.floor(Y)) | (Y < 0) | (Y >= n) | (Y != Y)

@@ -34,6 +34,7 @@ class Trace:
     rebound: set = field(default_factory=set)      # names that the step bound to another array
     overwritten: set = field(default_factory=set)  # "input", "gradient": arguments that were changed in place
     drew: bool = False                  # whether np.random or random was used
+    counted: set = field(default_factory=set)      # names of numbers, and lengths of lists, that the step has changed
 
     def changed(self, call):
         """Names of the arrays that the call has made or changed."""
@@ -132,7 +133,10 @@ def _calls_of_module(module, trace, A, dLdOutput, lrate):
 
     def step():
         update = getattr(module, "sgd_step", None) or module.step
+        before = _counts(module)
         update(lrate)
+        after = _counts(module)
+        trace.counted = {name for name, value in after.items() if before.get(name) != value}
 
     yield "forward", forward
     if dLdOutput is not None:
@@ -193,6 +197,22 @@ def _search(x, name, depth, found, above):
         return
     for part, value in _parts(x):
         _search(value, (name + part).removeprefix("."), depth - 1, found, above | {id(x)})
+
+
+def _counts(x):
+    """{name: value} of the numbers that an object holds, and {name: length} of its lists and dictionaries."""
+    found = {}
+
+    def search(x, name, depth, above):
+        if isinstance(x, (bool, int, float)):
+            found[name] = x
+        elif depth >= 0 and id(x) not in above and not isinstance(x, np.ndarray):
+            if isinstance(x, (dict, list)):
+                found[f"len({name})"] = len(x)
+            for part, value in _parts(x):
+                search(value, (name + part).removeprefix("."), depth - 1, above | {id(x)})
+    search(x, "", DEPTH, set())
+    return found
 
 
 def _parts(x):

@@ -138,6 +138,15 @@ def described(x):
     return f"shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
 
 
+def refuse_counting(kind, traces):
+    """Refused where every step changes a number of the module's own, beside the weights: later steps may depend on it."""
+    stepped = [trace.counted for trace in traces if "step" in trace.held]
+    names = set.intersection(*stepped) if stepped else set()
+    if names:
+        raise Refused(Refused.REST, f"it is {kind.__name__}, but its step also changes {', '.join(sorted(names))}, on which later steps "
+                                    "may depend")
+
+
 def notes_on(traces):
     """What a foreign object does besides, that the library's does not."""
     overwritten = set().union(*(t.overwritten for t in traces))
@@ -177,7 +186,9 @@ def _compare_activation(kind, all_theirs, all_ours, runs):
             columns = check_backward(kind, a, b, d, columns, large, tolerance)
             check_calls(a, kind)
             finite = finite and not (large and not columns.all())
-    return ([] if finite else [NOT_FINITE]) + notes_on([t for traces in all_theirs for t in traces])
+    everything = [t for traces in all_theirs for t in traces]
+    refuse_counting(kind, everything)
+    return ([] if finite else [NOT_FINITE]) + notes_on(everything)
 
 
 def class_fun_notes(foreign, twin, width):
@@ -343,6 +354,7 @@ def _compare_linear(foreign, W, W0):
             theirs, ours = _probe.run_module(foreign, *passes), follow(twin, ("W", "W0"), passes)
             everything += theirs
             unsummed |= _compare_steps(theirs, ours, passes, W, W0, tolerance, samples)
+    refuse_counting(modules.Linear, everything)
     names = sorted(set().union(*(t.rebound for t in everything)) & {W.name, W0.name})
     notes = [f"your own step binds {' and '.join(names)} anew, so that after it the two networks no longer share them"] if names else []
     if unsummed:

@@ -20,7 +20,7 @@ from nncore._recognise import (
     off_by,
 )
 
-ADDED = (*(10.0**-k for k in range(5, 17)), *(float(np.finfo(t).eps) for t in (np.float32, np.float64)))  # to what the logarithm is taken of
+ADDED = (*(10.0**-k for k in range(5, 17)), *(float(np.finfo(t).eps) for t in (np.float32, np.float64)))  # to a logarithm's argument
 BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
 
 

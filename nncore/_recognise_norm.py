@@ -17,6 +17,7 @@ from nncore._recognise import (
     first_taken,
     follow,
     notes_on,
+    refuse_counting,
     step_size,
     two_passes,
 )
@@ -83,6 +84,7 @@ def _compare(foreign, G, B, eps):
             summed = abs(d).sum(axis=1, keepdims=True)
             scales = abs(g) + lrate * largest * summed, abs(b) + lrate * summed
             check_step(modules.BatchNorm, trace, i, (G, B), (g, b), after, scales, tolerance, samples)
+    refuse_counting(modules.BatchNorm, everything)
     return notes_on(everything)
 
 

@@ -18,6 +18,7 @@ from nncore import _check_file, datasets, schedules, serialization
 
 ACTIVATIONS = {"relu": nncore.ReLU, "tanh": nncore.Tanh, "sigmoid": nncore.Sigmoid}
 BACKENDS = ("compiled", "numpy")
+PLOTS = (".png", ".pdf", ".svg")
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw")
 # Each a schedule over all the `steps` of a training.
 SCHEDULES = {
@@ -116,6 +117,8 @@ def train(options):
         _check_output(output, options.data)
     if options.plot:
         _check_output(options.plot, options.data, "--plot")
+        if not options.plot.lower().endswith(PLOTS):
+            raise ValueError(f"--plot must end in {', '.join(PLOTS[:-1])} or {PLOTS[-1]}, got {options.plot}")
         _check_matplotlib()
     X, labels, X_test, labels_test = datasets.load_split(options.data, options.label_column)
     classes = np.unique(np.concatenate([labels, labels_test]))
@@ -144,7 +147,7 @@ def train(options):
         serialization.save(net, output, metadata={"classes": classes.tolist(), "scaling": scaling})
         say(f"saved     {output}")
     if options.plot:
-        nncore.plot_history(history).figure.savefig(options.plot, format="png", dpi=150)
+        nncore.plot_history(history).figure.savefig(options.plot, dpi=150)
         say(f"plotted   {options.plot}")
     if not (options.quiet or options.no_compare):
         say(f"speed     {_comparison(X, Y, rate, options)}")
@@ -395,7 +398,7 @@ def _train_options(parser):
     group = parser.add_argument_group("output")
     group.add_argument("--output", metavar="FILE", default="nncore-model.npz",
                        help="where the model goes (default: nncore-model.npz; '' saves none)")
-    group.add_argument("--plot", metavar="FILE.png", help="draw the learning curve (needs matplotlib)")
+    group.add_argument("--plot", metavar="FILE.png", help="draw the learning curve (.png, .pdf or .svg; needs matplotlib)")
     group.add_argument("--no-save", action="store_true", help="save no model")
     group.add_argument("--no-compare", action="store_true", help="do not measure the factor over the NumPy backend")
     group.add_argument("--quiet", action="store_true", help="print the last line only")

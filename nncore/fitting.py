@@ -92,7 +92,7 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation
     """Mini-batch training; see Sequential.fit."""
     from nncore import optimizers
 
-    X, Y = training.check_data(net, X, _labels.columns(net, Y))
+    X, Y = _labels.not_negative(net, *training.check_data(net, X, _labels.columns(net, Y)))
     optimizer = optimizers.as_optimizer(optimizer)
     epochs, updates = _checks.count("epochs", epochs), _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     callbacks = _checked_callbacks(callbacks)
@@ -127,7 +127,7 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     if optimizer is None or isinstance(optimizer, str) and type(before) is optimizers.NAMES.get(optimizer):
         optimizer = before
     optimizer = optimizers.as_optimizer(optimizer)
-    X, Y = training.check_data(net, X, _labels.columns(net, Y))
+    X, Y = _labels.not_negative(net, *training.check_data(net, X, _labels.columns(net, Y)))
     updates = _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     updates.t = optimizer.t
     with training.alone(net):
@@ -209,7 +209,10 @@ def _split(net, X, Y, validation, rng):
     if isinstance(validation, (tuple, list)):
         if len(validation) != 2:
             raise ValueError(f"validation must be a pair (X, Y) or a fraction of the samples, got {len(validation)} values")
-        return np.arange(n), training.check_data(net, validation[0], _labels.columns(net, validation[1]))
+        pair = training.check_data(net, validation[0], _labels.columns(net, validation[1]))
+        for name, x in zip(("X", "Y"), pair, strict=True):
+            _checks.finite(f"{name} of validation", x)
+        return np.arange(n), pair
     held = round(_checks.number("validation", validation) * n)
     if not 0 < held < n:
         raise ValueError(f"validation must be a fraction that leaves samples to train and to validate on, got {validation} of {n} samples")

@@ -231,8 +231,8 @@ def trained_weights(net, optimizer, l2):
         if has_own_step(module):
             if not plain:
                 what = type(optimizer).__name__ if type(optimizer) is not SGD else "a penalty (l2)"
-                raise TypeError(f"modules[{i}] must name its gradients, as in gradients = {{'W': 'dLdW'}}, to be trained by {what}, got "
-                                f"{type(module).__name__} with a step of its own")
+                raise TypeError(f"modules[{i}] must name its gradients, as in gradients = {{'W': 'dLdW'}}, or {{}} where it has none, "
+                                f"to be trained by {what}, got {type(module).__name__} with a step of its own")
             continue
         for name in getattr(module, "gradients", ()):
             weights[i, name] = getattr(module, name)

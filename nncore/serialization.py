@@ -57,9 +57,11 @@ def save(net, path, metadata=None):
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
-    except BaseException:
+    except BaseException as error:
         if os.path.exists(beside):
             os.unlink(beside)
+        if isinstance(error, OSError) and error.filename == beside:
+            raise type(error)(error.errno, error.strerror, path) from None
         raise
 
 

@@ -82,6 +82,8 @@ def check_data(net, X, Y):
         raise ValueError("X must hold at least one sample, got 0 columns")
     if type(net.loss) is losses.Hinge and not (abs(Y) == 1).all():
         raise ValueError(f"Y must hold -1 and +1 for Hinge, got {Y[abs(Y) != 1][0]}; labels of 0 and 1 become 2 * Y - 1")
+    if type(net.loss) is losses.BinaryNLL and ((Y < 0) | (Y > 1)).any():
+        raise ValueError(f"Y must lie between 0 and 1 for BinaryNLL, got {Y[(Y < 0) | (Y > 1)][0]}; labels of -1 and +1 become (Y + 1) / 2")
     return X, Y
 
 
@@ -100,8 +102,11 @@ def prepare_weights(net, rng=None):
     from rng or np.random. All or nothing."""
     parts = _chain.modules_of(net)
     ready = []
-    for module in parts:
+    for i, module in enumerate(parts):
         names = tuple(getattr(module, "gradients", ()))
+        if not (names or hasattr(module, "sgd_step") or hasattr(module, "step")):
+            raise TypeError(f"modules[{i}] must have sgd_step(lrate) or step(lrate), which may do nothing where nothing is to be trained, "
+                            f"got {type(module).__name__} with neither")
         if isinstance(module, (modules.Linear, modules.BatchNorm)):
             if _updated_by_library(module):
                 ready += zip(itertools.repeat(module), names, module.checked_weights())

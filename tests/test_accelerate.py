@@ -509,8 +509,8 @@ def test_a_bounded_logarithm_is_taken(bound):
 
 @pytest.mark.parametrize("added", [1e-7, 1e-8, 1e-12])
 def test_a_small_number_in_the_logarithm_is_taken(added):
-    net = network(InPlace, Loss=changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(Y * np.log(P + added)))[1], MyNLL))
-    fast = nn.accelerate(net)
+    forward = lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(Y * np.log(P + added)))[1]  # noqa: E731
+    fast = nn.accelerate(network(InPlace, Loss=changed("forward", forward, MyNLL)))
     assert fast.report.compiled
     assert fast.report.loss.remarks == [f"yours adds {added:.2g} to a probability before its logarithm, nncore's does not"]
     binary = changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(
@@ -519,6 +519,34 @@ def test_a_small_number_in_the_logarithm_is_taken(added):
                                                                                    loss=binary())).report.loss.remarks[0]
     other = changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(Y * np.log(P + 1e-3)))[1], MyNLL)
     assert not nn.accelerate(network(InPlace, Loss=other)).report.loss.taken
+
+
+def _lowering(self, lrate):
+    self.t += 1
+    InPlace.sgd_step(self, lrate * 0.5**(self.t // 100))
+
+
+def _listing(self, lrate):
+    self.log["steps"].append(lrate)
+    InPlace.sgd_step(self, lrate)
+
+
+@pytest.mark.parametrize("step, name", [(_lowering, "t"), (_listing, r"len(log['steps'])")])
+def test_a_step_that_counts_is_kept(step, name):
+    net = network(type("Counting", (InPlace,), {"t": 0, "log": None, "sgd_step": step}))
+    for module in net.modules:
+        module.log = {"steps": []}
+    fast = nn.accelerate(net)
+    assert not fast.report.modules[0].taken and fast.modules[0] is net.modules[0]
+    assert fast.report.modules[0].remarks == [f"it is Linear, but its step also changes {name}, on which later steps may depend"]
+    assert all(getattr(module, "t", 0) == 0 and module.log == {"steps": []} for module in net.modules)
+
+
+def test_a_step_that_remembers_its_rate_is_taken():
+    def step(self, lrate):
+        self.lrate = lrate
+        InPlace.sgd_step(self, lrate)
+    assert nn.accelerate(network(changed("sgd_step", step))).report.compiled
 
 
 def test_one_value_a_sample_is_taken():

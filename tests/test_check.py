@@ -38,6 +38,10 @@ from nncore.checking import mistakes, trials
 ZOO = {name: cls for name, cls, _, _ in students.WRONG}
 
 
+def _fixed(self, lrate):
+    self.W, self.W0 = self.W - 0.01 * self.dLdW, self.W0 - 0.01 * self.dLdW0
+
+
 def network(*modules, loss=None, cls=Sequential):
     return cls(list(modules), NLL() if loss is None else loss)
 
@@ -264,6 +268,11 @@ WRONG = {  # place, what, words
     "own loss beside softmax": (lambda: network(Linear(2, 2), SoftMax(), loss=Squared()), "loss", "backward", ""),
     "nll of linear outputs": (lambda: network(Linear(2, 2), loss=Hinge.__new__(type("NLL", (Hinge,), {"backward": lambda s: s.Y}))), "loss",
                               "backward", ""),
+    "no output unit": (lambda: network(Linear(2, 3), Tanh(), Linear(3, 2), loss=NLL()), "modules[2]", "it", "SoftMax is missing"),
+    "tanh for an output unit": (lambda: network(Linear(2, 2), Tanh(), loss=NLL()), "modules[1]", "it", "SoftMax is missing"),
+    "sigmoid before several classes": (lambda: network(Linear(2, 3), nn.Sigmoid(), loss=NLL()), "modules[1]", "it", "NLL is SoftMax"),
+    "a step at its own rate": (lambda: network(type("Linear", (Linear,), {"sgd_step": _fixed})(2, 2), SoftMax(), loss=NLL()), "modules[0]",
+                               "sgd_step", "lrate is ignored"),
     "changes its input": (lambda: network(Linear(2, 2), ZOO["ReLUInPlace"](), Linear(2, 2), SoftMax()), "modules[1]", "forward",
                           "writes into"),
     "same object": (lambda: network(Linear(2, 2), _tanh, Linear(2, 2), _tanh), "modules[3]", "it", "overwritten"),
@@ -606,6 +615,11 @@ def test_command_right(check):
     done = check(PROGRAM, "--name", "net")
     assert done.returncode == 0 and done.stdout.splitlines()[0] == "All right."
     assert done.stderr == "a word of the program\n"
+
+
+@pytest.mark.parametrize("end", ["exit()", "exit(0)", "raise SystemExit"])
+def test_command_of_a_program_that_says_where_it_ends(check, end):
+    assert check(f"{PROGRAM}\n{end}\n", "--name", "net").returncode == 0
 
 
 def test_command_finds_networks_and_unused_classes(check):

@@ -197,6 +197,7 @@ BAD_TRAIN = [
     ("--l2 -1", "--l2: must be a number of at least 0, got '-1'"),
     ("--validation 1", "--validation: must be a number of at least 0 and below 1, got '1'"),
     ("--validation 0.0001", "--validation must leave samples to train and to validate on, got 0.0001 of 1437 samples"),
+    ("--plot curve.xls", "--plot must end in .png, .pdf or .svg, got curve.xls"),
     ("--plot none/curve.png", "--plot must stand in a folder that exists, got none/curve.png"),
     ("--epochs 0", "--epochs: must be a whole number"),
     ("--epochs 1.5", "--epochs"),

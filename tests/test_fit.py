@@ -313,6 +313,7 @@ def test_partial_fit_on_data_that_are_part_of_the_weights():
         W = net.modules[0].W
         net.partial_fit(W[:, :6], Y[:, :6], batch_size=1, lrate=0.5)
         net.partial_fit(X[:, :7], Y[:, :7])
+        np.abs(net.modules[2].W, out=net.modules[2].W)
         labels = net.modules[2].W[:4].T
         net.partial_fit(X[:, :4], labels, batch_size=1, lrate=0.5)
         results.append(weights(net))
@@ -337,3 +338,48 @@ def test_the_learning_curve_goes_down(backend):
     for name in nn.optimizers.NAMES:
         history = make().fit(X, Y, epochs=60, batch_size=8, optimizer=name, lrate=0.02, seed=0)["loss"]
         assert len(history) == 60 and history[-1] < 0.9 * history[0]
+
+
+@pytest.mark.parametrize("name, place", [("X", 0), ("Y", 1)])
+def test_validation_data_that_are_not_finite_are_refused(backend, name, place):
+    net = make()
+    pair, before = [X.copy(), Y.copy()], weights(net)
+    pair[place][0, 3] = np.nan
+    with pytest.raises(ValueError, match=f"{name} of validation must be finite, got NaN or infinity in column 3"):
+        net.fit(X, Y, validation=tuple(pair))
+    same(weights(net), before, 0)
+
+
+@pytest.mark.parametrize("train", ["fit", "partial_fit"])
+def test_negative_weights_of_classes_are_refused(backend, train):
+    net = make()
+    with pytest.raises(ValueError, match="not negative, for NLL, got -1"):
+        getattr(net, train)(X, Y - 1)
+
+
+@pytest.mark.parametrize("train", ["fit", "partial_fit", "sgd", "mini_gd"])
+def test_labels_of_independent_classes_lie_between_0_and_1(backend, train):
+    net, labels = one_output(nn.OutputSigmoid, nn.BinaryNLL), 2.0 * (X[:1] > 0) - 1
+    before = weights(net)
+    for wrong, given in ((labels, "-1"), (labels + 2, "3")):
+        with pytest.raises(ValueError, match=f"Y must lie between 0 and 1 for BinaryNLL, got {given}"):
+            getattr(net, train)(X, wrong, *((3, 0.1) if train in ("sgd", "mini_gd") else ()))
+    same(weights(net), before, 0)
+
+
+@pytest.mark.parametrize("train", ["fit", "partial_fit", "sgd", "mini_gd"])
+def test_a_module_without_a_step_is_refused_before_anything_changes(backend, train):
+    class Through:
+        def forward(self, A):
+            return A
+
+        def backward(self, dLdA):
+            return dLdA
+
+    net = make()
+    net.modules.insert(1, Through())
+    before, state = weights(net), np.random.get_state()[2]
+    with pytest.raises(TypeError, match=r"modules\[1\] must have sgd_step\(lrate\) or step\(lrate\), .* got Through with neither"):
+        getattr(net, train)(X, Y, *((3, 0.1) if train == "sgd" else (3, 0.1, None, 5) if train == "mini_gd" else ()))
+    same(weights(net), before, 0)
+    assert train == "mini_gd" or np.random.get_state()[2] == state

@@ -181,3 +181,10 @@ def test_the_sizes_and_types_of_entries_are_looked_at(tmp_path):
         damaged(path, change)
         with pytest.raises(ValueError, match="must be a model saved by nncore"):
             nn.load(path)
+
+
+def test_a_folder_that_is_not_there_is_named_as_given(tmp_path):
+    path = tmp_path / "nowhere" / "model.npz"
+    with pytest.raises(FileNotFoundError) as caught:
+        nn.Sequential([nn.Linear(2, 2)]).save(path)
+    assert caught.value.filename == str(path)

@@ -510,7 +510,8 @@ def test_a_rate_function_that_gives_no_number_is_refused(backend, method, given,
 @pytest.mark.parametrize("give, error, words", [
     (lambda count: np.full(count - 1, 0.1), ValueError, r"must have shape \(\d+,\), got \(\d+,\)"),
     (lambda count: np.full(count + 1, 0.1), ValueError, r"must have shape \(\d+,\), got \(\d+,\)"),
-    (lambda count: 0.1, ValueError, r"must have shape \(\d+,\), got \(\)"), (lambda count: None, TypeError, "must be a real array, got object"),
+    (lambda count: 0.1, ValueError, r"must have shape \(\d+,\), got \(\)"),
+    (lambda count: None, TypeError, "must be a real array, got object"),
     (lambda count: ["slow"] * count, TypeError, "must be a real array, got <U4")], ids=["short", "long", "one", "None", "text"])
 def test_a_schedule_that_gives_other_than_so_many_numbers_is_refused(backend, method, give, error, words):
     net = make()

@@ -69,6 +69,7 @@ def check(net, inputs):
             output = known.role if known.role in (*modules.OUTPUTS, "Sigmoid") else ""
             results.append(losses.check(loss, "loss", output, known.outputs, known.hands))
             _pair(results[-2:], chain[-1][1], loss, known)
+            _unit(results[-2:], loss, known)
         itself = Result("network", type(net).__name__)
         if known.outputs is None or any(f.what in ("forward", "backward", "dLdA") and f.message.startswith(("raised", "gives None"))
                                         for r in results for f in r.faults):
@@ -143,6 +144,24 @@ def _pair(results, last, loss, known):
             output.faults.append(Fault("backward", f"multiplies by its derivative, but {type(loss).__name__}.backward gives dL/dZ already",
                                        "the derivative is applied twice; the output unit's backward must return dLdZ itself", "return dLdZ",
                                        location(last.backward)))
+
+
+def _unit(results, loss, known):
+    """Where an NLL stands beside a module that gives no probabilities of classes, that module is at fault, not the loss."""
+    output, own = results
+    if modules.role_by_name(loss) != "NLL" or not output.ok:
+        return
+    is_nll = any(losses.check(loss, "loss", "SoftMax", known.outputs, hands).ok for hands in ("through", "derivative"))
+    if known.role in ("Linear", "Tanh", "ReLU") and (is_nll or own.unchecked):
+        output.faults.append(Fault("it", "is the last module, but gives no probabilities, of which NLL takes the logarithm",
+                                   "SoftMax is missing: it must come last, after this one", "modules = [..., SoftMax()]"))
+    elif known.role in ("Sigmoid", "OutputSigmoid") and (known.outputs or 1) > 1 and is_nll and not own.ok:
+        output.faults.append(Fault("it", "is a sigmoid before a loss of several classes, whose probabilities must add up to 1",
+                                   "the output unit of NLL is SoftMax", "modules = [..., SoftMax()]"))
+    else:
+        return
+    if is_nll:
+        own.faults[:] = []
 
 
 # ---------------------------------------------------------------------------------------------- the network's own methods

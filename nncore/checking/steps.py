@@ -43,7 +43,7 @@ def check(result, module, role, weights, trial, probes, wanted, in_network):
             result.faults.append(fault)
         gradient = own[k] if isinstance(own[k], np.ndarray) else right
         if gradient is not None and gradient.shape == w.shape:
-            _add(result, _update(module, name, k, w, after[k], gradient, probes[0].b, result))
+            _add(result, _update(module, name, k, weights, after[k], gradient, probes, result))
     idle = [name for name in names if name not in working]
     if idle and not in_network and not _owner(module, idle[0]).__module__.startswith("nncore."):
         result.faults.append(Fault(idle[0], "changes nothing: a network that calls it never trains this module",
@@ -61,7 +61,7 @@ def _add(result, faults):
             first.message = first.message.replace(" wrongly", f" and {fault.message.split()[1]} wrongly")
 
 
-def run(module, name, weights, probes):
+def run(module, name, weights, probes, rate=RATE):
     """(attributes afterwards, the module's gradients before, Failure or None) of a step after a pass of probes[0].
 
     Another pass goes before it, so that what is left over from there shows.
@@ -74,7 +74,7 @@ def run(module, name, weights, probes):
             call(module.forward, probe.x.copy())
             call(module.backward, probe.g.copy())
         own = {k: copied(getattr(module, "dLd" + k, None)) for k in weights}
-        _, failure = call(getattr(module, name), RATE)
+        _, failure = call(getattr(module, name), rate)
         after = {k: v.copy() for k, v in arrays(module).items()}
         after.update({k: copied(getattr(module, k, None)) for k in weights if k.isidentifier()})
     return after, own, failure
@@ -124,8 +124,9 @@ def _never(module, names, weights, runs):
     return Fault(name, message, cause, f"self.{first} = self.{first} - lrate * self.dLd{first}", location(method))
 
 
-def _update(module, name, k, w, after, g, b, result):
+def _update(module, name, k, weights, after, g, probes, result):
     """[Fault] of the update of one weight, given the gradient g that the module has; [] for W - lrate g, and for another way downhill."""
+    w, b = weights[k], probes[0].b
     if same(after, w - RATE * g):
         return []
     gradient = f"self.dLd{k}" if k.isidentifier() else "its gradient"
@@ -147,6 +148,9 @@ def _update(module, name, k, w, after, g, b, result):
             (-RATE * w, f"lrate multiplies {k}; it must multiply dLd{k}")):
         if same(moved, change, 1e-7):
             return [Fault(name, f"changes {k} wrongly" if np.any(change) else f"never changes {k}", words, error=error, **common)]
+    faster = run(module, name, weights, probes, 2 * RATE)[0]
+    if same(faster.get(k), after):
+        return [Fault(name, f"changes {k} wrongly", "lrate is ignored: the step must be lrate times the gradient", error=error, **common)]
     if np.all(moved * g <= 1e-12):
         remark = f"{name} goes downhill, but not by lrate times the gradient: another optimiser, such as momentum?"
         result.remarks += [remark] if remark not in result.remarks else []
