@@ -7,7 +7,7 @@ import numpy as np
 from nncore import reference
 from nncore._probe import untouched
 from nncore.checking.findings import Fault, Result, judge, raised
-from nncore.checking.mistakes import same
+from nncore.checking.mistakes import EITHER, same
 from nncore.checking.modules import BATCH, role_by_name
 from nncore.checking.trials import call, copied, differences, location, seeded
 
@@ -81,6 +81,8 @@ def _own_loss(result, loss, role, output, n, hands):
             found.formula = f"dL/d{'Z' if by_logits else 'Ypred'}, of the shape of Ypred"
             if fault is None or found.cause and not fault.cause:
                 fault = found
+    if fault and not fault.cause:
+        fault.cause = EITHER
     if fault or failed:
         result.faults.append(fault or failed)
     else:

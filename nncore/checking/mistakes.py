@@ -7,7 +7,9 @@ agrees with what a module gave on every probe, so that a cause is named only whe
 
 import numpy as np
 
-__all__ = ["TABLES", "TOLERANCE", "WANTED", "likely_cause", "same"]
+__all__ = ["EITHER", "TABLES", "TOLERANCE", "WANTED", "likely_cause", "same"]
+
+EITHER = "it is not the derivative of what forward computes: one of the two is wrong"
 
 # Relative to the largest entry: mistakes are far larger, and a 1e-8 that a student adds to be safe from dividing by 0 is none.
 TOLERANCE = 1e-6

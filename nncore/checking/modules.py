@@ -8,7 +8,7 @@ from nncore import reference
 from nncore._probe import arrays, untouched
 from nncore.checking import steps
 from nncore.checking.findings import Fault, Result, judge, raised
-from nncore.checking.mistakes import TOLERANCE, WANTED, same
+from nncore.checking.mistakes import EITHER, TOLERANCE, WANTED, same
 from nncore.checking.trials import attributes, call, copied, differences, location, reseeder, seeded, set_weights
 
 __all__ = ["check", "features_of", "has_methods", "make", "role_by_name"]
@@ -346,6 +346,8 @@ def _backward(result, module, known, trial, probes, wanted, is_output):
     elif fault and known.role in OUTPUTS:
         known.hands = "through"  # as it should: the loss is judged by that
     if fault:
+        if wanted.out is None:  # nobody knows what forward should be
+            fault.cause = fault.cause or EITHER
         result.faults.append(fault)
     if "backward" in trial.wrote:
         result.remarks.append("backward changes the array that it is given; it should make a new one")
