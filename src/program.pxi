@@ -1085,7 +1085,7 @@ cdef class Program:
         order = np.ascontiguousarray(order, dtype=np.int64)
         indices = <const int64_t *>cnp.PyArray_DATA(order)
         size = min(size, max(count, 1))
-        self._use_threads(threads_for(size, 6.0 * size * self.weights))
+        self._use_threads(threads_for(size, 6.0 * size * self.weights) if steps_share(size, self.inputs, self.weights) else 1)
         self._reserve(size)
         # The copies that small weights are trained on also serve to go back to; of large ones they cost too much.
         self.in_user_memory = in_place = size > 1 and self.weights * self.itemsize >= IN_PLACE_BYTES

@@ -13,7 +13,7 @@ from nncore import _core, _threads
 from nncore.kernels import compiled
 
 COUNTS = [2, 3, 4, 7]
-SPEC = (170, [(64, "relu"), (33, "tanh"), (10, "softmax")])
+SPEC = (170, [(256, "relu"), (33, "tanh"), (10, "softmax")])
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +75,28 @@ print(threads() - start)
     env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     answer = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60)
     assert answer.stdout.split() == ["0", "2"]
+
+
+def test_training_is_shared_where_that_pays():
+    """A wide layer and a batch of some size; not a few samples, nor layers narrow beside their inputs."""
+    code = """
+import os, numpy as np, nncore
+def threads(): return len(os.listdir("/proc/self/task"))
+def train(width, batch):
+    net = nncore.Sequential([nncore.Linear(300, width), nncore.ReLU(), nncore.Linear(width, 10), nncore.SoftMax()], nncore.NLL())
+    net.fit(X, Y, batch_size=batch, lrate=0.01)
+X, Y = np.ones((300, 960)), np.eye(10)[:, np.arange(960) % 10]
+nncore.set_num_threads(3)
+start = threads()
+for width, batch in ((200, 24), (40, 192), (200, 96)):
+    train(width, batch)
+    print(threads() - start)
+"""
+    if not nncore.show_config(mode="dict")["openmp"] or not os.path.isdir("/proc/self/task"):
+        pytest.skip("no OpenMP or no list of threads")
+    env = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    answer = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True, timeout=60)
+    assert answer.stdout.split() == ["0", "0", "2"]
 
 
 def test_samples_that_are_not_finite_are_found_in_any_share():
