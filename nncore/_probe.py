@@ -200,11 +200,12 @@ def _search(x, name, depth, found, above):
 
 
 def _counts(x):
-    """{name: value} of the numbers that an object holds, and {name: length} of its lists and dictionaries."""
-    found = {}
+    """{name: value} of the numbers that an object and its class hold, and {name: length} of its lists and dictionaries."""
+    found = {f"{type(x).__name__}.{name}": value for cls in type(x).__mro__[::-1] for name, value in vars(cls).items()
+             if isinstance(value, (int, float, np.number)) and not name.startswith("__")}
 
     def search(x, name, depth, above):
-        if isinstance(x, (bool, int, float)):
+        if isinstance(x, (int, float, np.number)):
             found[name] = x
         elif depth >= 0 and id(x) not in above and not isinstance(x, np.ndarray):
             if isinstance(x, (dict, list)):

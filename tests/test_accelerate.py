@@ -531,9 +531,20 @@ def _listing(self, lrate):
     InPlace.sgd_step(self, lrate)
 
 
-@pytest.mark.parametrize("step, name", [(_lowering, "t"), (_listing, r"len(log['steps'])")])
+def _counting_all(self, lrate):
+    type(self).steps += 1
+    InPlace.sgd_step(self, lrate * 0.5**(self.steps // 100))
+
+
+def _numpy_count(self, lrate):
+    self.t = np.int64(self.t) + 1
+    InPlace.sgd_step(self, lrate * 0.5**(self.t // 100))
+
+
+@pytest.mark.parametrize("step, name", [(_lowering, "t"), (_listing, r"len(log['steps'])"), (_counting_all, "Counting.steps"),
+                                        (_numpy_count, "t")])
 def test_a_step_that_counts_is_kept(step, name):
-    net = network(type("Counting", (InPlace,), {"t": 0, "log": None, "sgd_step": step}))
+    net = network(type("Counting", (InPlace,), {"t": 0, "steps": 0, "log": None, "sgd_step": step}))
     for module in net.modules:
         module.log = {"steps": []}
     fast = nn.accelerate(net)
