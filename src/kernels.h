@@ -104,6 +104,7 @@ typedef struct {
     nn_index lanes, itemsize, tile_rows, tile_columns;
 
     void (*product)(const nn_product *);
+    /* bytes of work that serve every product of up to n columns and k terms */
     nn_index (*product_work)(nn_index n, nn_index k);
     /* z (n) <- f(x (m) W (m, n) + bias (n)) for one sample; rows: the m places in x and W to use, or NULL for 0 .. m - 1 */
     void (*row_forward)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w, nn_index w_row,

@@ -239,8 +239,10 @@ static nn_index FN(block_columns)(nn_index n, nn_index k) {
     return n < most ? (n + PANEL - 1) / PANEL * PANEL : most;
 }
 
+/* Enough for any product of n columns and up to k rows of B: a block of fewer rows has more columns, never more than BLOCK_BYTES. */
 static nn_index FN(product_work)(nn_index n, nn_index k) {
-    return (k < DEPTH ? k : DEPTH) * FN(block_columns)(n, k) * (nn_index)sizeof(real);
+    const nn_index whole = (k < DEPTH ? k : DEPTH) * ((n + PANEL - 1) / PANEL * PANEL) * (nn_index)sizeof(real);
+    return whole < BLOCK_BYTES ? whole : BLOCK_BYTES;
 }
 
 static void FN(product)(const nn_product *g) {

@@ -85,6 +85,8 @@ cdef extern from "spare.h":
     ctypedef struct nn_block:
         char *memory
         size_t bytes
+    Py_ssize_t NN_FENCE
+    void nn_fence(char *, size_t)
     nn_block nn_take(size_t)
     void nn_give(nn_block)
 
@@ -170,6 +172,7 @@ cdef class Program:
     cdef double *squares            # sums of the squares of the rows of all W
     cdef double[2] state_bound      # of the state's entries, as weight_bound
     cdef public int64_t updates     # steps that the optimiser has made before
+    cdef Py_ssize_t pace, paced_size  # steps a chunk that the last fit has found right, with batches of that size
     cdef readonly Py_ssize_t steps  # whole steps that the last fit has done, also where it ended in an error
     cdef Py_ssize_t ahead           # steps of this chunk before the one being done
     cdef bint has_own, has_norm     # whether a stage is a BatchNorm or a Dropout; a BatchNorm
@@ -239,8 +242,11 @@ cdef class Program:
     cdef char *_carve(self, char *base, Py_ssize_t bytes_):
         """The next piece of a block, on a cache line of its own; with base NULL only counts."""
         cdef Py_ssize_t at = self.memory_used
-        self.memory_used += (bytes_ + 63) // 64 * 64
-        return base + at if base != NULL else NULL
+        self.memory_used += (bytes_ + 63) // 64 * 64 + NN_FENCE
+        if base == NULL:
+            return NULL
+        nn_fence(base + at + bytes_, self.memory_used - at - bytes_)
+        return base + at
 
     cdef char *_block(self, nn_block *block) except NULL:
         """Zeroed memory for what _carve has counted, on a cache line's boundary; counting starts anew."""
@@ -269,6 +275,7 @@ cdef class Program:
 
     cdef void _lay_out_batch(self, char *base, Py_ssize_t batch):
         cdef Py_ssize_t i, widest = self.widest, work = 0
+        cdef char *at
         cdef Stage *s
         for i in range(self.count):
             s = &self.stages[i]
@@ -288,8 +295,10 @@ cdef class Program:
         self.bias_grad = self._carve(base, self.threads * widest * self.itemsize)
         if self.optimizes:
             lay_out_gradients(self, base)
-        self.work_bytes = (work + 63) // 64 * 64
-        self.work = self._carve(base, self.threads * self.work_bytes)
+        self.work_bytes = (work + 63) // 64 * 64 + NN_FENCE
+        for i in range(self.threads):
+            at = self._carve(base, work)
+            self.work = at if i == 0 else self.work
         self.gap = self._carve(base, batch * self.itemsize)
         self.weight = self._carve(base, batch * self.itemsize)
         self.rest = self._carve(base, batch * self.itemsize)
@@ -511,6 +520,8 @@ cdef class Program:
         cdef const char *at
         cdef bint finite = True
         for i in range(count):
+            if i + 1 < count:
+                ask_for(source, indices[i + 1])
             at = self._sample(source, indices[i], rows + i * row)
             if look:
                 finite = self.k.copy_finite(source.features, at, rows + i * row) and finite
@@ -1090,7 +1101,7 @@ cdef class Program:
         # The copies that small weights are trained on also serve to go back to; of large ones they cost too much.
         self.in_user_memory = in_place = size > 1 and self.weights * self.itemsize >= IN_PLACE_BYTES
         self.weight_bound = -1
-        chunk = max(1, <Py_ssize_t>(FIRST_FLOPS / (6.0 * size * max(self.weights, 1))))
+        chunk = self.pace if size == self.paced_size else max(1, <Py_ssize_t>(FIRST_FLOPS / (6.0 * size * max(self.weights, 1))))
         if look and in_place:
             self._look_through(&x, &y, indices, count, size)
             if self.found:
@@ -1139,7 +1150,9 @@ cdef class Program:
             at += here
             t += steps
             PyErr_CheckSignals()
-            chunk = next_chunk(chunk, seconds)
+            chunk = next_chunk(steps, seconds)
+            if not user_rate:
+                self.pace, self.paced_size = chunk, size
         return total
 
     # -------------------------------------------------------------------------------------------- prediction
@@ -1233,6 +1246,21 @@ cdef Py_ssize_t SMALL_BYTES = 1 << 15
 cdef Py_ssize_t SMALL_BLOCK = 128
 # Steps a chunk on that path: fixed, as the place of a call's first step shows in the last bits; some milliseconds.
 cdef Py_ssize_t SMALL_CHUNK = 8192
+
+
+cdef extern from *:
+    """
+    static void nncore_prefetch(const char *at, Py_ssize_t bytes) {
+        for (Py_ssize_t i = 0; i < bytes && i < 1024; i += 64) __builtin_prefetch(at + i, 0, 3);
+    }
+    """
+    void prefetch "nncore_prefetch"(const char *, Py_ssize_t) nogil
+
+
+cdef inline void ask_for(const Source *source, Py_ssize_t index) noexcept nogil:
+    """Fetch the start of a contiguous sample, which is somewhere in memory; the processor sees the rest coming."""
+    if source.direct:
+        prefetch(source.data + index * source.sample_stride, source.features * source.feature_stride)
 
 
 cdef int native_type(cnp.ndarray x) noexcept:

@@ -7,6 +7,16 @@
 
 enum { SPARES = 2, SPARE_LEAST = 1 << 16, SPARE_MOST = 1 << 22 };
 
+/* Between the pieces of a block that a sanitizer watches, memory that nobody may touch. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+enum { NN_FENCE = 64 };
+static void nn_fence(char *at, size_t bytes) { __asan_poison_memory_region(at, bytes); }
+#else
+enum { NN_FENCE = 0 };
+static void nn_fence(char *at, size_t bytes) { (void)at, (void)bytes; }
+#endif
+
 typedef struct {
     char *memory;
     size_t bytes;

@@ -23,11 +23,11 @@ def _number_of_threads():
     nncore.set_num_threads(before)
 
 
-def trained(batch, dtype):
+def trained(batch, dtype, spec=SPEC, samples=5000, step=0.05):
     """Enough steps at a time for a parallel region."""
-    stages, loss = make_net(SPEC, dtype)
-    X, Y = make_data(SPEC, loss, 300, dtype)
-    total = make_program(stages, loss, dtype, SPEC[0]).fit(X, Y, np.resize(np.arange(300), 5000), batch, 0.05, 0, True)
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 300, dtype)
+    total = make_program(stages, loss, dtype, spec[0]).fit(X, Y, np.resize(np.arange(300), samples), batch, step, 0, True)
     return [total, *(w.tobytes() for w in weights(stages))]
 
 
@@ -38,6 +38,21 @@ def test_training_gives_the_same_bits(batch, isa, dtype):
     for count in COUNTS:
         nncore.set_num_threads(count)
         assert trained(batch, dtype) == alone, count
+
+
+# The sums of the first two layers of one go over several blocks, their weights are packed and updated in the user's memory or on copies;
+# in the other the gradients are, those of a smaller last batch in blocks of more bytes than those of the others.
+WIDE = (1100, [(1030, "relu"), (523, "tanh"), (10, "softmax")])
+FLAT = (200, [(1030, "relu"), (10, "softmax")])
+
+
+@pytest.mark.parametrize(("spec", "batch", "samples"), [(WIDE, 65, 955), (WIDE, 500, 955), (FLAT, 500, 1910), (FLAT, 250, 954)])
+def test_training_of_wide_layers_gives_the_same_bits(spec, batch, samples, isa, dtype):
+    nncore.set_num_threads(1)
+    alone = trained(batch, dtype, spec, samples, 0.01)
+    for count in (2, 5):
+        nncore.set_num_threads(count)
+        assert trained(batch, dtype, spec, samples, 0.01) == alone, count
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
