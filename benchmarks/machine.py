@@ -31,7 +31,8 @@ int lanes(void) { return BYTES / sizeof(REAL); }
 double multiply_add(long count)
 {
     word chain[CHAINS];
-    for (int i = 0; i < CHAINS; i++) chain[i] = y * (REAL)i;
+    volatile REAL start = 1; /* a chain known to start where it tends to would be left out, and still be counted */
+    for (int i = 0; i < CHAINS; i++) chain[i] = (word){0} + start * (REAL)i;
     for (long k = 0; k < count; k++) {
 #pragma GCC unroll 12
         for (int i = 0; i < CHAINS; i++) chain[i] = chain[i] * x + y;
