@@ -519,6 +519,7 @@ static nn_index FN(nonzeros)(nn_index m, const void *x_, int32_t *rows) {
 }
 
 #include "sgd_block.h"
+#include "sparse.h"
 #include "optimizers.h"
 #include "normalize.h"
 #include "dropout.h"
@@ -541,7 +542,8 @@ static void FN(sum_rows)(nn_index m, nn_index n, const void *x_, nn_index x_row,
 #define TABLE(level, type) TABLE_(level, type)
 const nn_kernels TABLE(LEVEL, real) = {
     .level = TEXT(LEVEL), .type = TEXT(real), .lanes = LANES, .itemsize = sizeof(real), .tile_rows = TILE_ROWS, .tile_columns = 2 * LANES,
-    .product = FN(product), .product_work = FN(product_work), .row_forward = FN(row_forward), .row_backward = FN(row_backward),
+    .product = FN(product), .product_work = FN(product_work), .sparse_blocks = FN(sparse_blocks), .list_row = FN(list_row),
+    .turn_lists = FN(turn_lists), .sparse_product = FN(sparse_product), .row_forward = FN(row_forward), .row_backward = FN(row_backward),
     .row_update = FN(row_update),
     .block_pass = FN(block_pass), .block_gram = FN(block_gram), .count_nonzeros = FN(count_nonzeros), .nonzeros = FN(nonzeros),
     .scaled = FN(scaled),

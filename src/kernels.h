@@ -43,6 +43,30 @@ typedef struct {
     void *work;            /* product_work(n, k) bytes on a cache line's boundary; NULL only where b_col is 1 */
 } nn_product;
 
+/* A matrix of at most `rows` rows as lists of its entries that are not zero: pairs of a column and a value, both of the size of the real
+ * type. Those of row i begin at entry i * room, columns rising; those of blocks 0 .. p of its columns end behind ends[p * rows + i] of
+ * them. There are sparse_blocks(columns) blocks; room: columns and the lanes of a vector more. See sparse.h. */
+typedef struct {
+    nn_index rows, columns, room;
+    void *entries;
+    int32_t *ends;
+} nn_lists;
+
+/* Rows first .. last - 1 of C <- f(A B + bias) or, to update, of C <- C - eta A B. c is the first of these rows. */
+typedef struct {
+    nn_lists a;
+    nn_index first, last, n;
+    const void *b;
+    nn_index b_row;
+    int packs_b;      /* whether B's rows may be so far apart that they share few sets of the cache */
+    void *c;
+    nn_index c_row;
+    int updates;
+    double eta;
+    int activation;
+    const void *bias; /* n entries or NULL */
+} nn_sparse;
+
 /* Softmax and its loss over `batch` samples of `classes` logits. In all four arrays the classes of a sample are contiguous
  * and *_sample is the other stride, or the samples are contiguous and *_class is. y NULL: softmax alone. */
 typedef struct {
@@ -106,6 +130,12 @@ typedef struct {
     void (*product)(const nn_product *);
     /* bytes of work that serve every product of up to n columns and k terms */
     nn_index (*product_work)(nn_index n, nn_index k);
+    nn_index (*sparse_blocks)(nn_index columns);
+    /* row `row` <- the entries of x (columns) that are not 0 (NaN is not) */
+    void (*list_row)(const nn_lists *, nn_index row, const void *x);
+    /* rows first .. last - 1 of the transpose `to` <- columns first .. last - 1 of the first `rows` rows of `from` */
+    void (*turn_lists)(const nn_lists *from, nn_index rows, nn_index first, nn_index last, const nn_lists *to);
+    void (*sparse_product)(const nn_sparse *);
     /* z (n) <- f(x (m) W (m, n) + bias (n)) for one sample; rows: the m places in x and W to use, or NULL for 0 .. m - 1 */
     void (*row_forward)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w, nn_index w_row,
                         const void *bias, void *z, int activation);

@@ -28,6 +28,24 @@ cdef extern from "kernels.h" nogil:
         double eta
         void *work
 
+    ctypedef struct nn_lists:
+        nn_index rows, columns, room
+        void *entries
+        int32_t *ends
+
+    ctypedef struct nn_sparse:
+        nn_lists a
+        nn_index first, last, n
+        const void *b
+        nn_index b_row
+        int packs_b
+        void *c
+        nn_index c_row
+        int updates
+        double eta
+        int activation
+        const void *bias
+
     ctypedef struct nn_softmax:
         nn_index batch, classes
         int classes_contiguous
@@ -95,6 +113,10 @@ cdef extern from "kernels.h" nogil:
         nn_index lanes, itemsize, tile_rows, tile_columns
         void (*product)(const nn_product *) noexcept nogil
         nn_index (*product_work)(nn_index, nn_index) noexcept nogil
+        nn_index (*sparse_blocks)(nn_index) noexcept nogil
+        void (*list_row)(const nn_lists *, nn_index, const void *) noexcept nogil
+        void (*turn_lists)(const nn_lists *, nn_index, nn_index, nn_index, const nn_lists *) noexcept nogil
+        void (*sparse_product)(const nn_sparse *) noexcept nogil
         void (*row_forward)(nn_index, nn_index, const void *, const int32_t *, const void *, nn_index, const void *, void *,
                             int) noexcept nogil
         void (*block_pass)(nn_index, nn_index, void *, nn_index, const void *, const void *, const void *, const void *,

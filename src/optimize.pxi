@@ -126,14 +126,19 @@ cdef int optimize_share(Program self, const Batch *batch, Py_ssize_t share, Py_s
         if s.linear:
             low, high = s.inputs * share // shares, s.inputs * (share + 1) // shares
             at = low
+            if i == 0 and batch.lists:
+                turn_lists(self, batch, low, high)
             while at < high:
                 rows = min(high - at, rows_at_once(self, s))
-                g.m, g.n, g.k = rows, s.w_width, batch.size
-                g.a, g.a_row, g.a_col = x + at * size, 1, x_row
-                g.b, g.b_row, g.b_col, g.work = s.grad, s.row, 1, self.work + thread * self.work_bytes
-                g.c, g.c_row = gradient, s.w_width
-                g.epilogue, g.activation, g.bias = NN_STORE, NN_NONE, NULL
-                self.k.product(&g)
+                if i == 0 and batch.lists:
+                    listed_gradient(self, s, batch, at, at + rows, gradient, s.w_width, False, 0)
+                else:
+                    g.m, g.n, g.k = rows, s.w_width, batch.size
+                    g.a, g.a_row, g.a_col = x + at * size, 1, x_row
+                    g.b, g.b_row, g.b_col, g.work = s.grad, s.row, 1, self.work + thread * self.work_bytes
+                    g.c, g.c_row = gradient, s.w_width
+                    g.epilogue, g.activation, g.bias = NN_STORE, NN_NONE, NULL
+                    self.k.product(&g)
                 finite = optimize_rows(self, s, at, rows, gradient, self.squares + first + at) and finite
                 at += rows
             if i % shares == share:

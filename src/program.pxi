@@ -66,6 +66,7 @@ cdef struct Batch:
     Py_ssize_t x_row
     const char *y          # (size, y_row)
     Py_ssize_t y_row
+    bint lists             # the samples stand as lists in by_sample instead (sparse.pxi)
 
 
 cdef extern from "team.h":
@@ -176,6 +177,11 @@ cdef class Program:
     cdef readonly Py_ssize_t steps  # whole steps that the last fit has done, also where it ended in an error
     cdef Py_ssize_t ahead           # steps of this chunk before the one being done
     cdef bint has_own, has_norm     # whether a stage is a BatchNorm or a Dropout; a BatchNorm
+    cdef readonly bint sparse       # whether the last call found its samples to be mostly zeros
+    cdef bint uses_lists            # and this chunk takes them as lists
+    cdef bint has_lists             # there is room for them:
+    cdef nn_lists by_sample, by_input
+    cdef double *largest_input      # of each sample of the batch, where it is asked for
     cdef list owners      # (module, name of w, name of w0) of each stage with weights
     cdef list own_modules  # (stage, BatchNorm or Dropout)
     cdef list arrays      # the user's W and W0 as last bound, kept alive
@@ -292,6 +298,8 @@ cdef class Program:
         self.y_rows = self._carve(base, batch * self.outputs * self.itemsize)
         if self.trains:
             self._lay_out_block(base)
+        if self.has_lists:
+            lay_out_lists(self, base, batch)
         self.bias_grad = self._carve(base, self.threads * widest * self.itemsize)
         if self.optimizes:
             lay_out_gradients(self, base)
@@ -547,7 +555,9 @@ cdef class Program:
             if activation == NN_SOFTMAX or activation == NN_OUTPUT_SIGMOID:
                 activation = NN_NONE
             if s.linear:
-                if b == 1:
+                if i == 0 and batch.lists:
+                    listed_forward(self, s, batch, a, activation)
+                elif b == 1:
                     if i == 0:
                         self._first_forward(s, x, a, activation)
                     else:
@@ -701,21 +711,26 @@ cdef class Program:
 
     cdef void _update(self, const Batch *batch, double eta, Py_ssize_t share, Py_ssize_t shares, Py_ssize_t thread) noexcept nogil:
         """W <- W - eta X' dZ and W0 <- W0 - eta sum dZ, in one of so many shares of the rows of every W."""
-        cdef Py_ssize_t i, x_row = batch.x_row, low
+        cdef Py_ssize_t i, x_row = batch.x_row, low, high
         cdef Stage *s
         cdef const char *x = batch.x
+        cdef char *w
         cdef char *bias_grad = self.bias_grad + thread * self.widest * self.itemsize
         cdef nn_product g
         for i in range(self.count):
             s = &self.stages[i]
             if s.linear:
-                low = s.inputs * share // shares
-                g.m, g.n, g.k = s.inputs * (share + 1) // shares - low, s.w_width, batch.size
-                g.a, g.a_row, g.a_col = x + low * self.itemsize, 1, x_row
-                g.b, g.b_row, g.b_col, g.work = s.grad, s.row, 1, self.work + thread * self.work_bytes
-                g.c, g.c_row = s.w + low * s.w_row * self.itemsize, s.w_row
-                g.epilogue, g.eta = NN_UPDATE, eta
-                self.k.product(&g)
+                low, high = s.inputs * share // shares, s.inputs * (share + 1) // shares
+                w = s.w + low * s.w_row * self.itemsize
+                if i == 0 and batch.lists:
+                    turn_lists(self, batch, low, high)
+                    listed_gradient(self, s, batch, low, high, w, s.w_row, True, eta)
+                else:
+                    g.m, g.n, g.k = high - low, s.w_width, batch.size
+                    g.a, g.a_row, g.a_col = x + low * self.itemsize, 1, x_row
+                    g.b, g.b_row, g.b_col, g.work = s.grad, s.row, 1, self.work + thread * self.work_bytes
+                    g.c, g.c_row, g.epilogue, g.eta = w, s.w_row, NN_UPDATE, eta
+                    self.k.product(&g)
                 if i % shares == share:
                     self.k.sum_rows(batch.size, s.w_width, s.grad, s.row, bias_grad)
                     self.k.subtract_scaled(s.w_width, s.w0, bias_grad, eta)
@@ -791,7 +806,7 @@ cdef class Program:
         """A step of one sample. False when its loss is not finite."""
         cdef Batch batch
         cdef bint finite
-        batch.first, batch.size, batch.x_row, batch.y_row = 0, 1, self.inputs, self.outputs
+        batch.first, batch.size, batch.x_row, batch.y_row, batch.lists = 0, 1, self.inputs, self.outputs, False
         batch.x = sample
         batch.y = self._sample(y, index, self.y_rows)
         self._forward(&batch, True)
@@ -833,6 +848,7 @@ cdef class Program:
         batch.x, batch.x_row, batch.y, batch.y_row = self.x_rows, self.x_row, self.y_rows, self.outputs
         while at < count:
             batch.size = min(size, count - at)
+            batch.lists = self.uses_lists and batch.size > 1
             step.batch, step.indices, step.eta = batch, order + at, rates[t] / batch.size if mean else rates[t]
             if self.optimizes:
                 set_rule(self, t, rates[t], 1.0 / batch.size if mean else 1.0)
@@ -914,7 +930,10 @@ cdef class Program:
         batch.work = self.work + thread * self.work_bytes
         batch.x = self.x_rows + low * self.x_row * self.itemsize
         batch.y = self.y_rows + low * self.outputs * self.itemsize
-        finite = self._gather(step.x_source, step.indices + low, batch.size, <char *>batch.x, self.x_row, step.look_at_data)
+        if batch.lists:
+            finite = list_samples(self, step.x_source, step.indices + low, &batch, step.look_at_data)
+        else:
+            finite = self._gather(step.x_source, step.indices + low, batch.size, <char *>batch.x, self.x_row, step.look_at_data)
         if not (self._gather(step.y_source, step.indices + low, batch.size, <char *>batch.y, self.outputs, step.look_at_data) and finite):
             return DATA
         self._forward(&batch, True)
@@ -957,7 +976,8 @@ cdef class Program:
         for i in range(self.count):
             s = &self.stages[i]
             if s.linear:
-                most = fmax(most, fmax(1, self._largest(batch.size, inputs, x, x_row))
+                most = fmax(most, fmax(1, largest_of_lists(self, batch) if i == 0 and batch.lists else
+                                       self._largest(batch.size, inputs, x, x_row))
                             * self._largest(batch.size, s.outputs, s.grad, s.row))
             elif s.own == OWN_NORM:
                 most = fmax(most, fmax(self.k.largest(s.outputs, s.g_grad), self.k.largest(s.outputs, s.b_grad)) / batch.size)
@@ -1099,6 +1119,7 @@ cdef class Program:
         self._use_threads(threads_for(size, 6.0 * size * self.weights) if steps_share(size, self.inputs, self.weights) else 1)
         self._reserve(size)
         # The copies that small weights are trained on also serve to go back to; of large ones they cost too much.
+        choose_lists(self, &x, indices, count, size, size)
         self.in_user_memory = in_place = size > 1 and self.weights * self.itemsize >= IN_PLACE_BYTES
         self.weight_bound = -1
         chunk = self.pace if size == self.paced_size else max(1, <Py_ssize_t>(FIRST_FLOPS / (6.0 * size * max(self.weights, 1))))
@@ -1116,6 +1137,7 @@ cdef class Program:
             chunk_total = total  # one running sum, so that it does not depend on where the clock ends a chunk
             if in_place and (user_rate or self.weight_bound < 0):
                 start_bounds(self)
+            self.uses_lists = self.sparse and (isfinite(self.weight_bound) if in_place else self._weights_finite())
             seconds = now()
             with nogil:
                 bad = self._run_chunk(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, look, &chunk_total)
@@ -1180,9 +1202,11 @@ cdef class Program:
             out = <double *>cnp.PyArray_DATA(losses)
         self._use_threads(threads_for(n // RUN_BLOCK * ROWS_A_THREAD, 2.0 * n * self.weights))
         self._reserve(max(1, min(n, RUN_BLOCK * self.threads)))
+        choose_lists(self, &x, NULL, n, n, self.capacity)
         if not self.frozen:
             self.in_user_memory = self.weights * self.itemsize >= IN_PLACE_BYTES
             self._bind(False)
+        self.uses_lists = self.sparse and self._weights_finite()
         while at < n:
             blocks = min((n - at + RUN_BLOCK - 1) // RUN_BLOCK, 8 * self.threads)
             with nogil:
@@ -1205,10 +1229,13 @@ cdef class Program:
         cdef Stage *last = &self.stages[self.count - 1]
         cdef char *rows
         batch.first, batch.size, batch.work = thread * RUN_BLOCK, size, self.work + thread * self.work_bytes
+        batch.lists = self.uses_lists
         rows = self.x_rows + batch.first * self.x_row * self.itemsize
         for i in range(size):
             indices[i] = at + i
-        if x.direct and x.sample_stride > 0 and x.sample_stride % self.itemsize == 0:
+        if batch.lists:
+            list_samples(self, x, indices, &batch, False)
+        elif x.direct and x.sample_stride > 0 and x.sample_stride % self.itemsize == 0:
             batch.x, batch.x_row = x.data + at * x.sample_stride, x.sample_stride // self.itemsize
         else:
             self._gather(x, indices, size, rows, self.x_row)
