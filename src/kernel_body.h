@@ -171,8 +171,13 @@ static void FN(loss_terms)(nn_index n, const void *p_, const void *y_, void *ter
  * for infinite ones) and the others, and of y (top - z) and y. */
 typedef struct { V others, ties, gap, weight; } FN(softmax_sums);
 
-static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, FN(softmax_sums) *sums) {
-    V e = FN(exp)(z - top);
+/* Where there are many classes, few are maximal or have a y that is not 0: vectors without any of these only add to the others. */
+static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int many, FN(softmax_sums) *sums) {
+    V e = FN(exp_negative)(z - top);
+    if (many && !FN(any_equal)(z, top) && !(with_y && FN(any)((I)y))) {
+        sums->others += e;
+        return e;
+    }
     I equal = z == top;
     sums->others += (V)((I)e & ~equal);
     sums->ties += (V)((I)e & equal);
@@ -188,22 +193,27 @@ static INLINE void FN(softmax_row)(const int with_y, nn_index n, const real *z, 
                                    real *rest_, const nn_softmax *ahead) {
     const nn_index whole = n / LANES * LANES, part = n - whole;
     const I used = FN(first)(part);
-    V top = FN(set)(-(real)INFINITY);
+    V top = FN(set)(-(real)INFINITY), tops[4] = {top, top, top, top};
     FN(softmax_sums) sums = {{0}, {0}, {0}, {0}}, last = {{0}, {0}, {0}, {0}};
-    for (nn_index i = 0; i < whole; i += LANES) top = FN(max)(top, FN(load)(z + i));
+    nn_index at = 0;
+    for (; at + 4 * LANES <= whole; at += 4 * LANES)
+        UNROLLED
+        for (int u = 0; u < 4; u++) tops[u] = FN(max)(tops[u], FN(load)(z + at + u * LANES));
+    for (; at < whole; at += LANES) tops[0] = FN(max)(tops[0], FN(load)(z + at));
+    top = FN(max)(FN(max)(tops[0], tops[1]), FN(max)(tops[2], tops[3]));
     if (part) top = FN(max)(top, FN(select)(used, FN(load_part)(z + whole, part), top));
     top = FN(max_all)(top);
     for (nn_index i = 0; i < whole; i += LANES) {
         if (ahead) { /* the next sample comes into the cache while this one's exponentials are computed */
-            __builtin_prefetch(z + ahead->z_sample + i, 0, 2);
+            __builtin_prefetch(z + ahead->z_sample + i, 0, 3);
             if (with_y) __builtin_prefetch(y + ahead->y_sample + i, 0, 2);
             __builtin_prefetch(p + ahead->p_sample + i, 1, 2);
         }
-        FN(store)(p + i, FN(softmax_add)(FN(load)(z + i), top, with_y ? FN(load)(y + i) : top, with_y, &sums));
+        FN(store)(p + i, FN(softmax_add)(FN(load)(z + i), top, with_y ? FN(load)(y + i) : top, with_y, 1, &sums));
     }
     if (part) {
         V tail = with_y ? FN(load_part)(y + whole, part) : top;
-        FN(store_part)(p + whole, FN(softmax_add)(FN(select)(used, FN(load_part)(z + whole, part), top), top, tail, with_y, &last), part);
+        FN(store_part)(p + whole, FN(softmax_add)(FN(select)(used, FN(load_part)(z + whole, part), top), top, tail, with_y, 0, &last), part);
         sums.others += (V)((I)last.others & used);
         sums.ties += (V)((I)last.ties & used);
         sums.gap += (V)((I)last.gap & used);
@@ -251,7 +261,7 @@ static INLINE void FN(softmax_strip)(const int with_y, const nn_softmax *s, nn_i
     }
     for (nn_index i = 0; i < s->classes; i++) EACH top[v] = FN(max)(top[v], LOAD(z, z_class));
     for (nn_index i = 0; i < s->classes; i++)
-        EACH STORE(p, p_class, FN(softmax_add)(LOAD(z, z_class), top[v], with_y ? LOAD(y, y_class) : top[v], with_y, &sums[v]));
+        EACH STORE(p, p_class, FN(softmax_add)(LOAD(z, z_class), top[v], with_y ? LOAD(y, y_class) : top[v], with_y, 1, &sums[v]));
     EACH {
         V rest = sums[v].others + (sums[v].ties - 1);
         scale[v] = 1 / (rest + 1);
@@ -314,7 +324,7 @@ static INLINE void FN(softmax_few)(const int with_y, const nn_softmax *s) {
         FETCH(p, (const real *)s->z, s->z_sample, s->z_class);
         if (with_y) FETCH(y, (const real *)s->y, s->y_sample, s->y_class);
         EACH top = FN(max)(top, p[c]);
-        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, &sums);
+        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, 0, &sums);
         V rest = sums.others + (sums.ties - 1), scale = 1 / (rest + 1);
         EACH p[c] *= scale;
         if (with_y) {

@@ -114,6 +114,16 @@ static INLINE int FN(any)(I mask) {
 #endif
 }
 
+static INLINE int FN(any_equal)(V a, V b) {
+#if WIDTH == 64 && !DOUBLE
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_EQ_OQ) != 0;
+#elif WIDTH == 64
+    return _mm512_cmp_pd_mask((__m512d)a, (__m512d)b, _CMP_EQ_OQ) != 0;
+#else
+    return FN(any)(a == b);
+#endif
+}
+
 /* Sums and maxima over the lanes, by halves: the same order at every width. */
 #if LANES == 16
 #define SHUFFLE_DOWN(v, s) __builtin_shufflevector(v, v, (0+s)&15, (1+s)&15, (2+s)&15, (3+s)&15, (4+s)&15, (5+s)&15, (6+s)&15, \

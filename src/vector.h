@@ -60,10 +60,11 @@ static INLINE V FN(exp_within)(V x) {
     return FN(scale)(1 + (r2 * FN(exp_tail)(r, r2) + r), n);
 }
 
-/* Clamps lie beyond overflow and underflow; constants come first so that NaN passes. */
+/* e^x for x that do not overflow. Clamps lie beyond underflow and overflow; constants come first so that NaN passes. */
+static INLINE V FN(exp_negative)(V x) { return FN(exp_within)(FN(max)(FN(set)(C(-105.0f, -750.0)), x)); }
+
 static INLINE V FN(exp)(V x) {
-    x = FN(max)(FN(set)(C(-105.0f, -750.0)), x);
-    return FN(exp_within)(-FN(max)(FN(set)(C(-90.0f, -711.0)), -x));
+    return FN(exp_negative)(-FN(max)(FN(set)(C(-90.0f, -711.0)), -x));
 }
 
 /* tanh x = -t / (t + 2), t = e^(-2|x|) - 1 = 2^n (e^r - 1) + (2^n - 1), where both parts are accurate where the result is small. One
