@@ -213,7 +213,8 @@ static INLINE void FN(softmax_row)(const int with_y, nn_index n, const real *z, 
     }
     if (part) {
         V tail = with_y ? FN(load_part)(y + whole, part) : top;
-        FN(store_part)(p + whole, FN(softmax_add)(FN(select)(used, FN(load_part)(z + whole, part), top), top, tail, with_y, 0, &last), part);
+        V rest = FN(select)(used, FN(load_part)(z + whole, part), top);
+        FN(store_part)(p + whole, FN(softmax_add)(rest, top, tail, with_y, 0, &last), part);
         sums.others += (V)((I)last.others & used);
         sums.ties += (V)((I)last.ties & used);
         sums.gap += (V)((I)last.gap & used);

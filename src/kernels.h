@@ -96,6 +96,7 @@ typedef struct {
     nn_index x_row, y_row;
     const int64_t *draws;
     const double *rates;
+    int32_t *places;                /* where samples are mostly zeros, room for 2 (m + 16) of the first layer's m; else NULL */
 } nn_small;
 
 /* One step of an optimiser on weights w along the gradient g' = scale g + l2 w, after w has shrunk to keep w; see optimizers.h. */

@@ -79,6 +79,7 @@ cdef extern from "kernels.h" nogil:
         nn_index x_row, y_row
         const int64_t *draws
         const double *rates
+        int32_t *places
 
     enum: NN_BLOCK_STEPS
 

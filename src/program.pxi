@@ -155,6 +155,7 @@ cdef class Program:
     cdef nn_block small_memory
     cdef char *small_x              # a block of samples, where the data cannot be read in place
     cdef char *small_y
+    cdef int32_t *small_places      # of the inputs that are not zero of a sample and the next
     cdef int64_t *ordinals          # 0, 1, 2, ...: their places in the block
     cdef Py_ssize_t small_lanes, work_bytes
     cdef int threads, found
@@ -377,6 +378,7 @@ cdef class Program:
 
         self.small_x = self._carve(base, SMALL_BLOCK * self.inputs * self.itemsize)
         self.small_y = self._carve(base, SMALL_BLOCK * self.outputs * self.itemsize)
+        self.small_places = <int32_t *>self._carve(base, 2 * (self.inputs + 16) * sizeof(int32_t))
         self.ordinals = <int64_t *>self._carve(base, SMALL_BLOCK * sizeof(int64_t))
 
     cdef int _allocate_small(self) except -1:
@@ -399,7 +401,7 @@ cdef class Program:
         for i in range(1, self.count):
             self.k.transpose(self.stages[i].inputs, self.stages[i].outputs, self.stages[i].own_w, self.stages[i].width, self.small[i].wt,
                              self.stages[i - 1].width)
-        call.count, call.layers = self.count, self.small
+        call.count, call.layers, call.places = self.count, self.small, self.small_places if self.skips_zeros else NULL
         while at < steps:
             call.steps = min(steps - at, SMALL_BLOCK)
             call.rates = rates + at
@@ -1010,6 +1012,7 @@ cdef class Program:
         self.in_user_memory = user_rate or self.weights * self.itemsize >= 4 * IN_PLACE_BYTES
         self.lists = self.stages[0].linear and not user_rate
         self.blocks = self.stages[0].linear and not user_rate and self.weights <= BLOCK_WEIGHTS and not self.has_own
+        self.sparse = self.small != NULL and few_inputs(self, &x, n)
         least = NN_BLOCK_STEPS if self.blocks else 1
         chunk = least
         while t < total:
@@ -1025,6 +1028,7 @@ cdef class Program:
             self._bind(True)
             seconds = now()
             if small:
+                self.skips_zeros = self.sparse and self._weights_finite()  # 0 times an infinite weight is NaN, and would be missed
                 with nogil:
                     small = self._run_small(&x, &y, <int64_t *>cnp.PyArray_DATA(draws), chunk, <double *>cnp.PyArray_DATA(rates))
                 if not small:  # the general path finds the step, from the weights of the chunk's start

@@ -6,6 +6,7 @@
  *   equal to the last bit, as both subtract the product of the same two numbers. Padding is zero and stays zero.
  * - The first layer's product with the next sample x' is taken with W as it is before the step, beside the step, and corrected when
  *   the step is known: with W <- W - x s, b <- b - s, z' = (W x' + b) - s (x x' + 1). All steps of a call but its first do so.
+ * - Of samples that are mostly zeros the first layer visits only the rows of their other inputs, listed beside the step before.
  * - Layers of one vector stay in registers between layers.
  * - Softmax subtracts the largest logit only where one is so large that an exponential could overflow, or a probability become
  *   subnormal, which costs a hundred cycles.
@@ -73,6 +74,59 @@ static INLINE void FN(add_rows)(const int nv, nn_index m, const real *w, const r
     for (int c = 0; c < chains - 1; c++)
         UNROLLED
         for (int v = 0; v < nv; v++) sum[v] += more[c][v];
+}
+
+/* The places of what is not zero (NaN is not) of x (m), in order; places has room for m + 16. Returns how many. */
+static INLINE nn_index FN(list_places)(nn_index m, const real *x, int32_t *places) {
+    nn_index count = 0, k = 0;
+#if LEVEL_BYTES == 64 && DOUBLE
+    __m256i at = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    for (; k + 8 <= m; k += 8, at = _mm256_add_epi32(at, _mm256_set1_epi32(8))) {
+        __mmask8 set = _mm512_cmp_pd_mask(_mm512_loadu_pd(x + k), _mm512_setzero_pd(), _CMP_NEQ_UQ);
+        _mm256_storeu_si256((__m256i *)(places + count), _mm256_maskz_compress_epi32(set, at));
+        count += __builtin_popcount(set);
+    }
+#elif LEVEL_BYTES == 64
+    __m512i at = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (; k + 16 <= m; k += 16, at = _mm512_add_epi32(at, _mm512_set1_epi32(16))) {
+        __mmask16 set = _mm512_cmp_ps_mask(_mm512_loadu_ps(x + k), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+        _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi32(set, at));
+        count += __builtin_popcount(set);
+    }
+#endif
+    for (; k < m; k++) {
+        places[count] = (int32_t)k;
+        count += x[k] != 0;
+    }
+    return count;
+}
+
+/* add_rows and subtract_rows for the rows k in places[0 .. m - 1] alone */
+static INLINE void FN(add_listed)(const int nv, nn_index m, const int32_t *places, const real *w, const real *x, V *sum) {
+    V more[FN(MOST)];
+    nn_index i = 0;
+    UNROLLED
+    for (int v = 0; v < nv; v++) more[v] = (V){0};
+    for (; i + 2 <= m; i += 2)
+        UNROLLED
+        for (int v = 0; v < nv; v++) {
+            sum[v] += FN(load)(w + (places[i] * nv + v) * LANES) * x[places[i]];
+            more[v] += FN(load)(w + (places[i + 1] * nv + v) * LANES) * x[places[i + 1]];
+        }
+    for (; i < m; i++)
+        UNROLLED
+        for (int v = 0; v < nv; v++) sum[v] += FN(load)(w + (places[i] * nv + v) * LANES) * x[places[i]];
+    UNROLLED
+    for (int v = 0; v < nv; v++) sum[v] += more[v];
+}
+
+static INLINE void FN(subtract_listed)(const int nv, nn_index m, const int32_t *places, real *w, const real *x, const V *step) {
+    for (nn_index i = 0; i < m; i++)
+        UNROLLED
+        for (int v = 0; v < nv; v++) {
+            real *at = w + (places[i] * nv + v) * LANES;
+            FN(store)(at, FN(load)(at) - step[v] * x[places[i]]);
+        }
 }
 
 /* row k of w -= x[k] step, for k < m */
@@ -157,21 +211,30 @@ static INLINE void FN(small_softmax)(const int nv, nn_index n, const V *z, const
     default: { enum { NV = 4 }; CALL; break; } \
     }
 
-static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only) {
+static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only, const int lists) {
     const nn_index last = s->count - 1;
     const nn_small_layer *const first = &s->layers[0];
     const int first_nv = only ? 1 : (int)first->vectors;
     V finite = {0}; /* becomes NaN once a logit is not finite */
     V z[FN(MOST)] = {{0}}, dz[FN(MOST)], step[FN(MOST)], ahead[FN(MOST)];
+    int32_t *places = s->places, *next_places = lists ? s->places + first->m + 16 : NULL; /* of the sample, of the next */
+    nn_index listed = 0, next_listed = 0;
     for (nn_index t = 0; t < s->steps; t++) {
         const real *sample = (const real *)s->x + s->draws[t] * s->x_row, *y = (const real *)s->y + s->draws[t] * s->y_row;
         const real *next = t + 1 < s->steps ? (const real *)s->x + s->draws[t + 1] * s->x_row : sample;
         const real eta = (real)s->rates[t];
 #define FIRST_PRODUCT(x, to)                                                                                    \
         for (int v = 0; v < first_nv; v++) to[v] = FN(load)((real *)first->b + v * LANES);                      \
-        if (only) FN(add_rows)(1, first->m, first->w, x, to);                                                   \
+        if (lists) next_listed = FN(list_places)(first->m, x, next_places);                                     \
+        if (only && lists) FN(add_listed)(1, next_listed, next_places, first->w, x, to);                        \
+        else if (only) FN(add_rows)(1, first->m, first->w, x, to);                                              \
+        else if (lists) BY_VECTORS(first_nv, FN(add_listed)(NV, next_listed, next_places, first->w, x, to))     \
         else BY_VECTORS(first_nv, FN(add_rows)(NV, first->m, first->w, x, to))
-        if (t == 0) { FIRST_PRODUCT(sample, z) }
+#define TURN_LISTS do { int32_t *other = places; places = next_places; next_places = other; listed = next_listed; } while (0)
+        if (t == 0) {
+            FIRST_PRODUCT(sample, z)
+            TURN_LISTS;
+        }
         FIRST_PRODUCT(next, ahead)
         const real correction = eta * FN(gram)(first->m, sample, next);
         for (nn_index l = 0; l < last; l++) {
@@ -221,17 +284,22 @@ static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only) {
             }
         }
         for (int v = 0; v < first_nv; v++) z[v] = ahead[v] - dz[v] * correction;
-        if (only) FN(subtract_rows)(1, first->m, first->w, sample, step);
+        if (only && lists) FN(subtract_listed)(1, listed, places, first->w, sample, step);
+        else if (only) FN(subtract_rows)(1, first->m, first->w, sample, step);
+        else if (lists) BY_VECTORS(first_nv, FN(subtract_listed)(NV, listed, places, first->w, sample, step))
         else BY_VECTORS(first_nv, FN(subtract_rows)(NV, first->m, first->w, sample, step))
+        TURN_LISTS;
     }
     return FN(sum_all)(finite)[0] == 0;
 }
 #undef FIRST_PRODUCT
+#undef TURN_LISTS
 
 static int FN(sgd_small)(const nn_small *s) {
     int only = 1;
     for (nn_index l = 0; l < s->count; l++) only = only && s->layers[l].vectors == 1;
-    return only ? FN(sgd_small_vectors)(s, 1) : FN(sgd_small_vectors)(s, 0);
+    if (s->places) return only ? FN(sgd_small_vectors)(s, 1, 1) : FN(sgd_small_vectors)(s, 0, 1);
+    return only ? FN(sgd_small_vectors)(s, 1, 0) : FN(sgd_small_vectors)(s, 0, 0);
 }
 
 #undef BY_VECTORS

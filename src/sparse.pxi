@@ -10,17 +10,33 @@ cdef Py_ssize_t SPARSE_BATCH = 16    # the least samples that go through the lay
 # (the ways take the same time at 0.5 to 0.6 with 784-256, at 0.4 with 784-100, 0.25 with 97-40).
 cdef double SPARSE_MOST = 0.35
 
+# The same in the special path of sgd_small.h, and the least inputs; the lists cost less where vectors can be compressed (the ways take the
+# same time at 0.5 with AVX-512, 0.25 to 0.4 with AVX2 and without, with 64-32-10 and 64-10; with 16-4-3 lists never pay).
+cdef double SMALL_MOST = 0.25, SMALL_MOST_COMPRESSED = 0.4
+cdef Py_ssize_t SMALL_INPUTS = 32
 
-cdef bint mostly_zeros(Program self, const Source *x, const int64_t *indices, Py_ssize_t count, Py_ssize_t size) noexcept:
-    """Whether lists pay, for `count` samples, those of indices or all from the first, that come `size` at a time."""
+
+cdef double share_listed(Program self, const Source *x, const int64_t *indices, Py_ssize_t count) noexcept:
+    """The share of numbers that are not zero in some of `count` samples, those of indices or all from the first."""
     cdef Py_ssize_t looks = min(count, SPARSE_LOOK), i, at, listed = 0
-    cdef Stage *s = &self.stages[0]
-    if self.count == 0 or not s.linear or size < SPARSE_BATCH or self.inputs >= 1 << 31:
-        return False
     for i in range(looks):
         at = i * count // looks
         listed += self.k.count_nonzeros(self.inputs, self._sample(x, indices[at] if indices != NULL else at, self.x_rows))
-    return listed < looks * self.inputs * SPARSE_MOST * min(1.0, s.outputs / (8.0 * self.k.lanes))
+    return listed / fmax(1, <double>looks * self.inputs)
+
+
+cdef bint mostly_zeros(Program self, const Source *x, const int64_t *indices, Py_ssize_t count, Py_ssize_t size) noexcept:
+    """Whether lists pay where samples come `size` at a time."""
+    cdef Stage *s = &self.stages[0]
+    if self.count == 0 or not s.linear or size < SPARSE_BATCH or self.inputs >= 1 << 31:
+        return False
+    return share_listed(self, x, indices, count) < SPARSE_MOST * min(1.0, s.outputs / (8.0 * self.k.lanes))
+
+
+cdef bint few_inputs(Program self, const Source *x, Py_ssize_t count) noexcept:
+    """Whether lists pay in the special path of sgd_small.h."""
+    cdef double most = SMALL_MOST_COMPRESSED if self.k.lanes * self.itemsize == 64 else SMALL_MOST
+    return self.inputs >= SMALL_INPUTS and share_listed(self, x, NULL, count) < most
 
 
 cdef int choose_lists(Program self, const Source *x, const int64_t *indices, Py_ssize_t count, Py_ssize_t size,

@@ -173,6 +173,33 @@ def test_divergence_is_found_at_the_step_of_the_dense_way(inputs, isa, dtype):
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("spec", [(64, [(32, "relu"), (10, "softmax")]), (70, [(7, "tanh"), (12, "sigmoid"), (3, "softmax")]),
+                                  (33, [(4, "softmax")])], ids=str)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_steps_of_one_sample_on_a_small_network(spec, order, isa, dtype):
+    """The special path for networks of a few vectors a layer, with a sample of zeros only and one without any zero among them."""
+    stages, loss, X, Y = make(spec, dtype, 29)
+    X[:, 3] = 1
+    plain, before = copy_net(stages), copy_net(stages)
+    program = make_program(stages, loss, dtype)
+    np.random.seed(6)
+    program.sgd(np.asarray(X, order=order), Y, 500, 0.05, pytest.fail)
+    np.random.seed(6)
+    for i in np.random.randint(29, size=500):
+        train_step(numpy_kernels, plain, loss, X[:, i:i + 1], Y[:, i:i + 1], dtype(0.05))
+    for i, (a, e, b) in enumerate(zip(weights(stages), weights(plain), weights(before), strict=True)):
+        assert_close(a, e, f"weights {i}", np.maximum(np.abs(e).max(), np.abs(b).max()), 1e-4 if dtype == np.float32 else 1e-11)
+
+
+def test_a_small_network_whose_unused_weights_are_infinite(isa):
+    """0 times infinity is NaN: the first loss is not finite."""
+    stages, loss, X, Y = make((64, [(8, "relu"), (3, "softmax")]), np.float64, 20)
+    stages[0][0].W[32] = np.inf
+    told = []
+    make_program(stages, loss, np.float64).sgd(X, Y, 50, 0.1, told.append)
+    assert told == [1]
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_samples_that_are_not_finite_are_refused(value, isa, dtype):
     stages, loss, X, Y = make(SPECS["wide"], dtype, 200)
