@@ -430,6 +430,48 @@ static void FN(row_forward)(nn_index m, nn_index n, const void *x, const int32_t
     if (kind != NN_NONE) FN(activate)(n, z, z, kind);
 }
 
+/* out[0 .. 3] <- the sums of all lanes of a, b, c, d. Vectors are merged while they are summed, which takes half the shuffles. */
+static INLINE void FN(four_sums)(V a, V b, V c, V d, real *out) {
+#if LANES == 16
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define PAIRS_LOW 0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23
+#define PAIRS_HIGH 8, 9, 24, 25, 10, 11, 26, 27, 12, 13, 28, 29, 14, 15, 30, 31
+#elif LANES == 8
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#define PAIRS_LOW 0, 1, 8, 9, 2, 3, 10, 11
+#define PAIRS_HIGH 4, 5, 12, 13, 6, 7, 14, 15
+#elif LANES == 4
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#define PAIRS_LOW 0, 1, 4, 5
+#define PAIRS_HIGH 2, 3, 6, 7
+#else
+#define LOW 0, 2
+#define HIGH 1, 3
+#endif
+    V ab = __builtin_shufflevector(a, b, LOW) + __builtin_shufflevector(a, b, HIGH);
+    V cd = __builtin_shufflevector(c, d, LOW) + __builtin_shufflevector(c, d, HIGH);
+#if LANES == 2
+    FN(store)(out, ab);
+    FN(store)(out + 2, cd);
+#else
+    V all = __builtin_shufflevector(ab, cd, PAIRS_LOW) + __builtin_shufflevector(ab, cd, PAIRS_HIGH);
+#if LANES == 16
+    all += __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    all += __builtin_shufflevector(all, all, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+#elif LANES == 8
+    all += __builtin_shufflevector(all, all, 4, 5, 6, 7, 0, 1, 2, 3);
+#endif
+    __builtin_memcpy(out, &all, 4 * sizeof(real));
+#undef PAIRS_LOW
+#undef PAIRS_HIGH
+#endif
+#undef LOW
+#undef HIGH
+}
+
 /* rows k .. k + rows - 1 of W: dx[k] = W[k] . dz, then, to update, W[k] -= eta x[k] dz */
 static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, real *w, nn_index w_row, const real *x, const real *dz,
                                  real *dx, real eta) {
@@ -462,8 +504,8 @@ static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, r
             if (update) FN(store_part)(at, v - d * step[r], part);
         }
     }
-    UNROLLED
-    for (int r = 0; r < rows; r++) dx[r] = FN(sum_all)(sum[r])[0];
+    if (rows == 4) FN(four_sums)(sum[0], sum[1], sum[2], sum[3], dx);
+    else for (int r = 0; r < rows; r++) dx[r] = FN(sum_all)(sum[r])[0];
 }
 
 static void FN(row_backward)(nn_index m, nn_index n, void *w_, nn_index w_row, const void *x_, const void *dz, void *dx_, int kind,
@@ -483,16 +525,34 @@ static void FN(row_products)(nn_index m, nn_index n, const void *w_, nn_index w_
     for (; k < m; k++) FN(rows_back)(1, 0, n, w + k * w_row, w_row, NULL, dz, dx + k, 0);
 }
 
-static void FN(row_update)(nn_index m, nn_index n, void *w_, nn_index w_row, const void *x_, const int32_t *rows, const void *step_) {
-    real *w = w_;
-    const real *x = x_, *step = step_;
-    for (nn_index k = 0; k < m; k++) {
+/* nv vectors of the rows, the last row first: a forward product that has just passed over them has left the last ones in the cache, and
+ * the next one begins with the first. */
+static INLINE void FN(update_strip)(const int nv, const int whole, nn_index part, nn_index m, real *w, nn_index w_row, const real *x,
+                                    const int32_t *rows, const real *step) {
+    V steps[8];
+    UNROLLED
+    for (int v = 0; v < nv; v++) steps[v] = whole ? FN(load)(step + v * LANES) : FN(load_part)(step, part);
+    for (nn_index k = m - 1; k >= 0; k--) {
         const nn_index place = rows ? rows[k] : k;
-        real xk = x[place], *at = w + place * w_row;
-        nn_index j = 0;
-        for (; j + LANES <= n; j += LANES) FN(store)(at + j, FN(load)(at + j) - FN(load)(step + j) * xk);
-        if (j < n) FN(store_part)(at + j, FN(load_part)(at + j, n - j) - FN(load_part)(step + j, n - j) * xk, n - j);
+        real *at = w + place * w_row;
+        UNROLLED
+        for (int v = 0; v < nv; v++) {
+            if (whole) FN(store)(at + v * LANES, FN(load)(at + v * LANES) - steps[v] * x[place]);
+            else FN(store_part)(at, FN(load_part)(at, part) - steps[v] * x[place], part);
+        }
     }
+}
+
+static void FN(row_update)(nn_index m, nn_index n, void *w_, nn_index w_row, const void *x, const int32_t *rows, const void *step_) {
+    real *w = w_;
+    const real *step = step_;
+    nn_index j = 0;
+#define STRIP(nv, whole, part) FN(update_strip)(nv, whole, part, m, w + j, w_row, x, rows, step + j)
+    for (; j + 8 * LANES <= n; j += 8 * LANES) STRIP(8, 1, LANES);
+    for (; j + 2 * LANES <= n; j += 2 * LANES) STRIP(2, 1, LANES);
+    for (; j + LANES <= n; j += LANES) STRIP(1, 1, LANES);
+    if (j < n) STRIP(1, 0, n - j);
+#undef STRIP
 }
 
 static void FN(scaled)(nn_index n, const void *x_, double eta, void *y_) {
