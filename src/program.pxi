@@ -66,6 +66,7 @@ cdef struct Batch:
     Py_ssize_t x_row
     const char *y          # (size, y_row)
     Py_ssize_t y_row
+    char *outputs          # where a softmax puts what it gives, samples as rows close together, or NULL: in place of the logits
     bint lists             # the samples stand as lists in by_sample instead (sparse.pxi)
 
 
@@ -657,6 +658,8 @@ cdef class Program:
         f.batch, f.classes, f.classes_contiguous = batch.size, s.outputs, 1
         f.z, f.z_sample, f.z_class = s.a + first * s.row, s.row, 1
         f.p, f.p_sample, f.p_class = (s.a if keeps_outputs else s.grad) + first * s.row, s.row, 1
+        if keeps_outputs and batch.outputs != NULL:
+            f.p, f.p_sample = batch.outputs, s.outputs
         f.y, f.y_sample, f.y_class = y, batch.y_row, 1
         f.grad, f.grad_sample, f.grad_class = s.grad + first * s.row, s.row, 1
         f.gap, f.weight, f.rest = self.gap + first, self.weight + first, self.rest + first
@@ -808,7 +811,7 @@ cdef class Program:
         """A step of one sample. False when its loss is not finite."""
         cdef Batch batch
         cdef bint finite
-        batch.first, batch.size, batch.x_row, batch.y_row, batch.lists = 0, 1, self.inputs, self.outputs, False
+        batch.first, batch.size, batch.x_row, batch.y_row, batch.lists, batch.outputs = 0, 1, self.inputs, self.outputs, False, NULL
         batch.x = sample
         batch.y = self._sample(y, index, self.y_rows)
         self._forward(&batch, True)
@@ -846,7 +849,7 @@ cdef class Program:
         cdef Batch batch
         cdef bint sure
         step.x_source, step.y_source, step.look_at_data = x, y, look_at_data
-        batch.first, batch.work = 0, self.work
+        batch.first, batch.work, batch.outputs = 0, self.work, NULL
         batch.x, batch.x_row, batch.y, batch.y_row = self.x_rows, self.x_row, self.y_rows, self.outputs
         while at < count:
             batch.size = min(size, count - at)
@@ -1233,7 +1236,7 @@ cdef class Program:
         cdef Stage *last = &self.stages[self.count - 1]
         cdef char *rows
         batch.first, batch.size, batch.work = thread * RUN_BLOCK, size, self.work + thread * self.work_bytes
-        batch.lists = self.uses_lists
+        batch.lists, batch.outputs = self.uses_lists, p + at * row if last.activation == NN_SOFTMAX else NULL
         rows = self.x_rows + batch.first * self.x_row * self.itemsize
         for i in range(size):
             indices[i] = at + i
@@ -1249,7 +1252,7 @@ cdef class Program:
             batch.y, batch.y_row = self.y_rows + batch.first * row, self.outputs
             self._gather(y, indices, size, <char *>batch.y, self.outputs)
             self._losses_and_outputs(&batch, out + at)
-        for i in range(size):
+        for i in range(size if batch.outputs == NULL else 0):
             memcpy(p + (at + i) * row, last.a + (batch.first + i) * last.row * self.itemsize, row)
 
     cdef void _losses_and_outputs(self, const Batch *batch, double *out) noexcept nogil:
