@@ -181,7 +181,8 @@ cdef class Program:
     cdef bint has_own, has_norm     # whether a stage is a BatchNorm or a Dropout; a BatchNorm
     cdef readonly bint sparse       # whether the last call found its samples to be mostly zeros
     cdef bint uses_lists            # and this chunk takes them as lists
-    cdef bint has_lists             # there is room for them:
+    cdef bint wants_lists           # whether there shall be room for them
+    cdef Py_ssize_t lists_room      # the samples there is room for, in
     cdef nn_lists by_sample, by_input
     cdef double *largest_input      # of each sample of the batch, where it is asked for
     cdef list owners      # (module, name of w, name of w0) of each stage with weights
@@ -300,8 +301,7 @@ cdef class Program:
         self.y_rows = self._carve(base, batch * self.outputs * self.itemsize)
         if self.trains:
             self._lay_out_block(base)
-        if self.has_lists:
-            lay_out_lists(self, base, batch)
+        lay_out_lists(self, base, batch)
         self.bias_grad = self._carve(base, self.threads * widest * self.itemsize)
         if self.optimizes:
             lay_out_gradients(self, base)

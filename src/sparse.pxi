@@ -6,6 +6,7 @@
 
 cdef Py_ssize_t SPARSE_LOOK = 64     # samples looked at
 cdef Py_ssize_t SPARSE_BATCH = 16    # the least samples that go through the layers together
+cdef Py_ssize_t SPARSE_ROOM = 1 << 22  # the most numbers of a batch: lists have room for all of them, twice in training
 # The largest share of numbers that are not zero, for layers of eight vectors and more; narrower ones have less to do for each of them
 # (the ways take the same time at 0.5 to 0.6 with 784-256, at 0.4 with 784-100, 0.25 with 97-40).
 cdef double SPARSE_MOST = 0.35
@@ -25,10 +26,11 @@ cdef double share_listed(Program self, const Source *x, const int64_t *indices, 
     return listed / fmax(1, <double>looks * self.inputs)
 
 
-cdef bint mostly_zeros(Program self, const Source *x, const int64_t *indices, Py_ssize_t count, Py_ssize_t size) noexcept:
-    """Whether lists pay where samples come `size` at a time."""
+cdef bint mostly_zeros(Program self, const Source *x, const int64_t *indices, Py_ssize_t count, Py_ssize_t size,
+                       Py_ssize_t together) noexcept:
+    """Whether lists pay where samples come `size` at a time, with room for `together`."""
     cdef Stage *s = &self.stages[0]
-    if self.count == 0 or not s.linear or size < SPARSE_BATCH or self.inputs >= 1 << 31:
+    if not s.linear or size < SPARSE_BATCH or together > SPARSE_ROOM // max(self.inputs, 1):
         return False
     return share_listed(self, x, indices, count) < SPARSE_MOST * min(1.0, s.outputs / (8.0 * self.k.lanes))
 
@@ -42,9 +44,9 @@ cdef bint few_inputs(Program self, const Source *x, Py_ssize_t count) noexcept:
 cdef int choose_lists(Program self, const Source *x, const int64_t *indices, Py_ssize_t count, Py_ssize_t size,
                       Py_ssize_t together) except -1:
     """Decide on lists for a call, and have room for them, after room for `together` samples has been reserved."""
-    self.sparse = mostly_zeros(self, x, indices, count, size)
-    if self.sparse and not self.has_lists:
-        self.has_lists, self.capacity = True, 0
+    self.sparse = mostly_zeros(self, x, indices, count, size, together)
+    if self.sparse and self.lists_room < together:
+        self.wants_lists, self.capacity = True, 0
         self._reserve(together)
     return 0
 
@@ -52,6 +54,9 @@ cdef int choose_lists(Program self, const Source *x, const int64_t *indices, Py_
 cdef void lay_out_lists(Program self, char *base, Py_ssize_t batch):
     cdef Py_ssize_t lanes = self.k.lanes
     cdef nn_lists *a = &self.by_sample
+    self.lists_room = batch if self.wants_lists and batch <= SPARSE_ROOM // max(self.inputs, 1) else 0
+    if self.lists_room == 0:
+        return
     a.rows, a.columns, a.room = batch, self.inputs, self.inputs + lanes
     a.entries = self._carve(base, a.rows * a.room * 2 * self.itemsize)
     a.ends = <int32_t *>self._carve(base, a.rows * self.k.sparse_blocks(a.columns) * sizeof(int32_t))

@@ -91,6 +91,15 @@ def test_the_share_of_zeros_decides(dtype):
         assert not program.sparse  # batches too small to gain
 
 
+def test_batches_as_large_as_data_sets_take_no_room_for_lists():
+    stages, loss = make_net((2100, [(64, "relu"), (2, "softmax")]), np.float32)
+    X, Y = np.zeros((2100, 2000), np.float32), np.eye(2, dtype=np.float32)[:, np.arange(2000) % 2]
+    program = make_program(stages, loss, np.float32)
+    for batch, sparse in ((2000, False), (1000, True), (2000, False), (16, True), (500, True), (2000, False), (1500, True)):
+        program.fit(X, Y, np.arange(2000), batch, 0.01, 0, True)
+        assert program.sparse == sparse
+
+
 @pytest.mark.parametrize("layout", ["C", "F", "uint8", "other float"])
 def test_layouts_and_types_give_the_same_bits(layout, isa, dtype):
     stages, loss, X, Y = make(SPECS["wide"], dtype, 90)
