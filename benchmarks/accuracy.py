@@ -18,8 +18,9 @@ LONGEST = 12.0  # seconds, likewise
 class Race:
     """A library's search for its best cell, and the runs of that cell.
 
-    trainer(X, y, params, batch, rate, seed) -> (epoch, trained): epoch() trains once on all rows of X, in their order where the
-    seed is None; trained() gives the weights [(W, b), ...], which start as params.
+    trainer(X, y, params, batch, rate, seed) -> (train, trained): train(done) goes over all rows of X, in their order where the seed is
+    None, again and again until done() says after an epoch that it is enough; trained() gives the weights [(W, b), ...], which start as
+    params.
     answer: the weights after the epoch that is checked. run(): the median seconds over the seeds; the first call searches.
     """
 
@@ -27,24 +28,28 @@ class Race:
         self.trainer, self.workload = trainer, workload
         self.X, self.y, *self.test = w.digits(workload)
         batch, rate = w.CHECK_CELL
-        epoch, trained = self.trainer(self.X[: w.CHECK_ROWS], self.y[: w.CHECK_ROWS], w.weights(workload), batch, rate, None)
-        epoch()
+        train, trained = self.trainer(self.X[: w.CHECK_ROWS], self.y[: w.CHECK_ROWS], w.weights(workload), batch, rate, None)
+        train(lambda: True)
         self.answer = trained()
         self.cell = None
 
     def seconds(self, cell, seed, limit=LONGEST):
         """(seconds, epochs) of one run to the accuracy; infinitely many where it takes longer than `limit`, or never gets there."""
-        epoch, trained = self.trainer(self.X, self.y, w.weights(self.workload, seed), *cell, seed)
-        elapsed = 0.0
-        for count in range(1, MAX_EPOCHS + 1):
-            start = time.perf_counter()
-            epoch()
-            elapsed += time.perf_counter() - start
-            if elapsed > limit:
-                break
-            if w.accuracy(self.workload, trained(), *self.test) >= w.GOAL:
-                return elapsed, count
-        return math.inf, MAX_EPOCHS
+        train, trained = self.trainer(self.X, self.y, w.weights(self.workload, seed), *cell, seed)
+        epochs, looking, elapsed, reached = 0, 0.0, 0.0, False
+
+        def done():
+            nonlocal epochs, looking, elapsed, reached
+            before = time.perf_counter()
+            epochs, elapsed = epochs + 1, before - start - looking
+            if elapsed <= limit:
+                reached = w.accuracy(self.workload, trained(), *self.test) >= w.GOAL
+            looking += time.perf_counter() - before
+            return reached or elapsed > limit or epochs == MAX_EPOCHS
+
+        start = time.perf_counter()
+        train(done)
+        return (elapsed, epochs) if reached else (math.inf, MAX_EPOCHS)
 
     def median(self, cell, limit=LONGEST):
         """The median over the seeds of a cell. Given up once more than half of the seeds exceed `limit`: the median would, too."""

@@ -620,6 +620,15 @@ def onnxruntime_predict(workload, threads=1):
 # P9: a trainer (see `accuracy.Race`) for each library
 
 
+def _until_done(epoch):
+    def train(done):
+        epoch()
+        while not done():
+            epoch()
+
+    return train
+
+
 def _nncore_trainer(workload, threads):
     _set_threads(threads)
 
@@ -629,13 +638,12 @@ def _nncore_trainer(workload, threads):
         rng = np.random.default_rng(seed)
         np.random.seed(seed)
 
-        def fit():
-            net.fit(columns, Y, batch_size=batch, lrate=rate, shuffle=seed is not None, seed=rng)
-
-        def sgd():
-            net.sgd(columns, Y, len(y), rate)
+        def fit(done):
+            stop = [lambda net, history: done()]
+            net.fit(columns, Y, accuracy.MAX_EPOCHS, batch, shuffle=seed is not None, lrate=rate, callbacks=stop, seed=rng)
 
         # One sample a step is the course's own algorithm, which draws with replacement.
+        sgd = _until_done(lambda: net.sgd(columns, Y, len(y), rate))
         return sgd if batch == 1 else fit, lambda: _trained(net)
 
     return trainer
@@ -654,7 +662,7 @@ def _course_trainer(workload, threads):
             else:
                 net.epoch(columns, Y, batch, rate, np.arange(len(y)) if seed is None else rng.permutation(len(y)))
 
-        return epoch, lambda: params
+        return _until_done(epoch), lambda: params
 
     return trainer
 
@@ -674,7 +682,7 @@ def _jax_trainer(workload, threads):
             order = np.arange(len(y)) if seed is None else rng.permutation(len(y))
             params = jax.block_until_ready(train(params, *data, jnp.array(order[:whole].reshape(-1, batch))))
 
-        return epoch, lambda: _copied(params)
+        return _until_done(epoch), lambda: _copied(params)
 
     return trainer
 
@@ -694,7 +702,7 @@ def _torch_trainer(workload, threads):
             for chosen in order.split(batch):
                 step(X[chosen], y[chosen])
 
-        return epoch, lambda: _torch_trained(net)
+        return _until_done(epoch), lambda: _torch_trained(net)
 
     return trainer
 
@@ -718,7 +726,7 @@ def _sklearn_trainer(workload, threads):
         net.partial_fit(X[:batch], y[:batch], classes=np.arange(workload.sizes[-1]))
         for own, given in zip(net.coefs_ + net.intercepts_, [W for W, _ in params] + [b for _, b in params], strict=True):
             own[...] = given
-        return lambda: net.partial_fit(X, y), lambda: list(zip(net.coefs_, net.intercepts_, strict=True))
+        return _until_done(lambda: net.partial_fit(X, y)), lambda: list(zip(net.coefs_, net.intercepts_, strict=True))
 
     return trainer
 

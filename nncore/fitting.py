@@ -1,5 +1,6 @@
 """Training in batches: mini_gd as the course defines it; fit and partial_fit for ordinary use."""
 
+import contextlib
 import operator
 import weakref
 
@@ -101,8 +102,7 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation
     history = {"loss": []}
     if validation is not None:
         history |= {"validation_loss": [], "validation_accuracy": []}
-    with training.alone(net), _shown(progress, epochs) as show:
-        updates.prepare(rng)
+    with training.alone(net), _shown(progress, epochs) as show, _prepared(updates, rng, _KEPT_BYTES):
         for _ in range(epochs):
             order = rng.permutation(samples) if shuffle else samples
             history["loss"].append(updates.run(order) / len(order))
@@ -130,26 +130,34 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     X, Y = _labels.not_negative(net, *training.check_data(net, X, _labels.columns(net, Y)))
     updates = _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     updates.t = optimizer.t
-    with training.alone(net):
-        kept = _kept.get(net) if training.is_plain(net) else None  # a subclass may not even be hashable
-        if kept is None or not kept.serves(updates):
-            updates.prepare()
-            if training.is_plain(net) and updates.program is not None and _Kept.can_keep(net):
-                _kept[net] = kept = _Kept(updates)
-        else:
-            updates.program, updates.look = kept.program, not callable(updates.rate) or isinstance(updates.rate, schedules.Schedule)
-            if not updates.look:
-                _checks.finite("X", X)
-                _checks.finite("Y", Y)
-        try:
-            return updates.run(np.arange(X.shape[1])) / X.shape[1]
-        finally:
-            if kept is not None:
-                kept.program.forget()
+    with training.alone(net), _prepared(updates):
+        return updates.run(np.arange(X.shape[1])) / X.shape[1]
+
+
+@contextlib.contextmanager
+def _prepared(updates, rng=None, most=np.inf):
+    """Updates that are ready to run: by the program that the network's last call has left, where it serves, else by one of their own,
+    which is left for the next call unless it takes more than `most` bytes."""
+    net = updates.net
+    kept = _kept.get(net) if training.is_plain(net) else None  # a subclass may not even be hashable
+    if kept is not None and kept.serves(updates):
+        updates.take(kept.program)
+    else:
+        updates.prepare(rng)
+        kept = None
+        if training.is_plain(net) and updates.program is not None and _Kept.can_keep(net):
+            _kept[net] = kept = _Kept(updates)
+    try:
+        yield
+    finally:
+        if kept is not None:
+            kept.program.forget()
+            if kept.program.room > most:
+                _kept.pop(net, None)
 
 
 class _Kept:
-    """A network's program after a call of partial_fit, for the next one: to set it up takes longer than a step.
+    """A network's program after a call of fit or partial_fit, for the next one: to set it up takes longer than many a step.
 
     Nothing is taken on trust: `serves` looks whether everything the program was made from is there still, the very objects, their types
     and shapes; and the program itself reads pointers, types and layouts of all arrays at the start of each run.
@@ -161,7 +169,8 @@ class _Kept:
 
     def __init__(self, updates):
         net = updates.net
-        self.program, self.optimizer, self.l2, self.rule = updates.program, updates.optimizer, updates.l2, updates.optimizer.rule()
+        self.program, self.optimizer, self.plain, self.l2 = updates.program, updates.optimizer, updates.plain, updates.l2
+        self.rule = updates.optimizer.rule()
         self.loss, self.loss_type, self.modules = net.loss, type(net.loss), list(net.modules)
         self.types = [type(module) for module in self.modules]
         self.linears = [(i, module) for i, module in enumerate(self.modules) if isinstance(module, modules.Linear)]
@@ -174,7 +183,8 @@ class _Kept:
     def serves(self, updates):
         net, optimizer = updates.net, updates.optimizer
         return (training.compiles() and net.loss is self.loss and type(net.loss) is self.loss_type and len(net.modules) == len(self.modules)
-                and optimizer is self.optimizer and updates.l2 == self.l2 and optimizer.rule() == self.rule
+                and (optimizer is self.optimizer or self.plain and updates.plain)
+                and updates.l2 == self.l2 and optimizer.rule() == self.rule
                 and all(map(operator.is_, net.modules, self.modules)) and list(map(type, net.modules)) == self.types
                 and not _chain.patched(net, net.loss, *net.modules)
                 and all(map(operator.is_, (a for _, m in self.linears for a in (m.W, m.W0)), self.weights))
@@ -191,6 +201,7 @@ class _Kept:
 
 
 _kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_KEPT_BYTES = 1 << 20  # fit, which may have been called for the last time, leaves no more than this behind
 
 
 def _checked_callbacks(callbacks):
@@ -224,6 +235,8 @@ class _Updates:
     """The updates of one call: by the compiled program where it applies, else module by module."""
 
     def __init__(self, net, X, Y, batch_size, lrate, optimizer, l2, reduction):
+        from nncore import optimizers
+
         self.net, self.X, self.Y, self.optimizer = net, X, Y, optimizer
         self.batch_size = _checks.count("batch_size", batch_size, 1)
         self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
@@ -231,6 +244,7 @@ class _Updates:
         if not 0 <= self.l2 < np.inf:
             raise ValueError(f"l2 must be finite and at least 0, got {l2}")
         self.mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
+        self.plain = type(optimizer) is optimizers.SGD and self.l2 == 0
         self.t = 0
 
     def prepare(self, rng=None):
@@ -238,20 +252,32 @@ class _Updates:
         from nncore import optimizers
 
         net, optimizer = self.net, self.optimizer
-        self.plain = type(optimizer) is optimizers.SGD and self.l2 == 0
-        optimizers.trained_weights(net, optimizer, self.l2)
+        if not self.plain:
+            optimizers.trained_weights(net, optimizer, self.l2)
         self.program = training.as_program(net, (self.X, self.Y), True)
-        self.look = self.program is not None and (not callable(self.rate) or isinstance(self.rate, schedules.Schedule))
-        if not self.look:  # the program looks at each sample as it comes and puts the weights back; nobody has seen them in between
-            _checks.finite("X", self.X)
-            _checks.finite("Y", self.Y)
+        self._look_at_data()
         training.prepare_weights(net, rng)
-        optimizer.prepare(self._weights())
+        if not self.plain:
+            optimizer.prepare(self._weights())
         net.optimizer = optimizer
         if self.program is None:  # what could be made ready has been
             self.program = training.as_program(net, (self.X, self.Y), True)
         if self.program is not None and not self.plain:
             self.program.use(*optimizer.rule(), self._states(), self.l2)
+
+    def take(self, program):
+        """prepare() by a program that is ready for this network and optimizer."""
+        self.program = program
+        self._look_at_data()
+        self.net.optimizer = self.optimizer
+
+    def _look_at_data(self):
+        """ValueError where X or Y is not finite, unless the program looks at each sample as it comes and puts the weights back: where
+        nobody sees them in between."""
+        self.look = self.program is not None and (not callable(self.rate) or isinstance(self.rate, schedules.Schedule))
+        if not self.look:
+            _checks.finite("X", self.X)
+            _checks.finite("Y", self.Y)
 
     def _weights(self):
         from nncore import optimizers

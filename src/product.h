@@ -5,7 +5,8 @@
  * on how the rows are shared among threads, and long sums lose fewer digits than in one chain. B is walked in blocks of BLOCK_BYTES,
  * up to DEPTH rows, that stay in the L2 cache; for each, A by panels of TILE_ROWS rows that stay in the L1 cache. Operands whose
  * layout the tiles cannot walk are packed block by block:
- * - A is read in place where its rows are contiguous; else a panel is packed as [k][PANEL_ROWS], on the stack;
+ * - A is read in place where its rows are contiguous, or its columns and what of it a panel takes is at most NEAR_BYTES apart; else
+ *   a panel is packed as [k][PANEL_ROWS], on the stack;
  * - B is read in place where its rows are contiguous and close together; else a block is packed as [j / PANEL][k][PANEL].
  * An update of more than FAR_BYTES finds its C in memory: each tile asks for its rows while it sums. (To ask for A or B does not pay.) */
 
@@ -15,6 +16,7 @@
 #undef DEPTH
 #undef BLOCK_BYTES
 #undef FAR_BYTES
+#undef NEAR_BYTES
 #if LEVEL_BYTES == 64
 #define TILE_ROWS 14
 #else
@@ -25,6 +27,7 @@
 #define DEPTH (2048 / (nn_index)sizeof(real))
 #define BLOCK_BYTES (1 << 19)
 #define FAR_BYTES (1 << 20)
+#define NEAR_BYTES (1 << 14)
 
 /* ------------------------------------------------------------------------------------------------------ transpose */
 
@@ -86,16 +89,16 @@ static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row
 /* A block of the product: its share of k, and where it stands. */
 typedef struct {
     const nn_product *g;
-    nn_index depth;
+    nn_index depth, a_col;
     int first, last; /* whether it begins and ends the sums of its elements */
     int far;         /* whether C is asked for ahead of its update */
 } FN(block);
 
-/* rows x nv vectors of C at (i0, j0); a: the tile's rows, a_row apart, or with `packed` a panel; b: its columns. */
-static INLINE void FN(tile)(const int rows, const int nv, const int whole, const int packed, const FN(block) *block, const real *a,
+/* rows x nv vectors of C at (i0, j0); a: the tile's rows, a_row apart, or with `turned` its columns, block->a_col apart; b: its columns. */
+static INLINE void FN(tile)(const int rows, const int nv, const int whole, const int turned, const FN(block) *block, const real *a,
                             const real *b, nn_index b_row, nn_index i0, nn_index j0, nn_index part) {
     const nn_product *g = block->g;
-    const nn_index a_row = packed ? 1 : g->a_row, a_col = packed ? PANEL_ROWS : 1, c_row = g->c_row, depth = block->depth;
+    const nn_index a_row = turned ? 1 : g->a_row, a_col = turned ? block->a_col : 1, c_row = g->c_row, depth = block->depth;
     real *c = (real *)g->c + i0 * c_row + j0;
     V sum[TILE_ROWS][2];
 #define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
@@ -106,7 +109,7 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
         UNROLLED                              \
         for (int v = 0; v < nv; v++)
     EACH sum[r][v] = (V){0};
-    const int fetches = nv == 2 && packed; /* as the tiles of a large update are */
+    const int fetches = nv == 2 && turned; /* as the tiles of a large update are */
     const nn_index between = block->far ? (depth + rows - 1) / rows : depth;
     const real *ahead = c;
     nn_index k = 0, end = depth;
@@ -166,15 +169,15 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
 }
 
 #define TILE_ARGUMENTS const FN(block) *block, const real *a, const real *b, nn_index b_row, nn_index i0, nn_index j0, nn_index part
-#define TILE_FUNCTION(name, rows, nv, whole, packed) \
-    static NOINLINE void FN(name)(TILE_ARGUMENTS) { FN(tile)(rows, nv, whole, packed, block, a, b, b_row, i0, j0, part); }
+#define TILE_FUNCTION(name, rows, nv, whole, turned) \
+    static NOINLINE void FN(name)(TILE_ARGUMENTS) { FN(tile)(rows, nv, whole, turned, block, a, b, b_row, i0, j0, part); }
 #define TILES(rows)                               \
     TILE_FUNCTION(tile_two_##rows, rows, 2, 1, 0) \
     TILE_FUNCTION(tile_one_##rows, rows, 1, 1, 0) \
     TILE_FUNCTION(tile_part_##rows, rows, 1, 0, 0) \
-    TILE_FUNCTION(tile_two_packed_##rows, rows, 2, 1, 1) \
-    TILE_FUNCTION(tile_one_packed_##rows, rows, 1, 1, 1) \
-    TILE_FUNCTION(tile_part_packed_##rows, rows, 1, 0, 1)
+    TILE_FUNCTION(tile_two_turned_##rows, rows, 2, 1, 1) \
+    TILE_FUNCTION(tile_one_turned_##rows, rows, 1, 1, 1) \
+    TILE_FUNCTION(tile_part_turned_##rows, rows, 1, 0, 1)
 #if TILE_ROWS == 14
 #define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #else
@@ -183,7 +186,7 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
 FOR_ROWS(TILES)
 #define TILE_ENTRY(rows)                                                 \
     {{FN(tile_two_##rows), FN(tile_one_##rows), FN(tile_part_##rows)},   \
-     {FN(tile_two_packed_##rows), FN(tile_one_packed_##rows), FN(tile_part_packed_##rows)}},
+     {FN(tile_two_turned_##rows), FN(tile_one_turned_##rows), FN(tile_part_turned_##rows)}},
 typedef void FN(tile_function)(TILE_ARGUMENTS);
 static FN(tile_function) *const FN(tiles)[TILE_ROWS][2][3] = {FOR_ROWS(TILE_ENTRY)};
 #undef TILE_ARGUMENTS
@@ -235,8 +238,9 @@ static int FN(packs_b)(const nn_product *g) {
 
 /* Columns of a block of B: the fewer its rows, the more columns share each packed panel of A. */
 static nn_index FN(block_columns)(nn_index n, nn_index k) {
-    const nn_index depth = k < 1 ? 1 : k < DEPTH ? k : DEPTH, most = BLOCK_BYTES / (nn_index)sizeof(real) / depth / PANEL * PANEL;
-    return n < most ? (n + PANEL - 1) / PANEL * PANEL : most;
+    const nn_index depth = k < 1 ? 1 : k < DEPTH ? k : DEPTH, most = BLOCK_BYTES / (nn_index)sizeof(real);
+    const nn_index padded = (n + PANEL - 1) / PANEL * PANEL;
+    return padded * depth <= most ? padded : most / depth / PANEL * PANEL;
 }
 
 /* Enough for any product of n columns and up to k rows of B: a block of fewer rows has more columns, never more than BLOCK_BYTES. */
@@ -247,23 +251,25 @@ static nn_index FN(product_work)(nn_index n, nn_index k) {
 
 static void FN(product)(const nn_product *g) {
     if (g->m <= 0 || g->n <= 0) return;
-    const nn_index tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS; /* rows split evenly: heights differ by one at most */
+    /* rows split evenly: heights differ by one at most. A product of a few tiles feels each division by a variable. */
+    const nn_index tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS, height = tiles > 1 ? g->m / tiles : g->m, spare = g->m - height * tiles;
     const nn_index depths = g->k > DEPTH ? (g->k + DEPTH - 1) / DEPTH : 1;
     const nn_index block_columns = FN(block_columns)(g->n, g->k);
-    const int a_packed = g->a_col != 1, b_packed = FN(packs_b)(g) && g->work;
+    const int a_turned = g->a_col != 1, b_packed = FN(packs_b)(g) && g->work;
+    const int a_packed = a_turned && (g->a_row != 1 || g->k * g->a_col * (nn_index)sizeof(real) > NEAR_BYTES);
     real panel[DEPTH * PANEL_ROWS] __attribute__((aligned(64)));
     for (nn_index j0 = 0; j0 < g->n; j0 += block_columns) {
         const nn_index columns = g->n - j0 < block_columns ? g->n - j0 : block_columns;
         for (nn_index p = 0; p < depths; p++) {
-            const nn_index k0 = g->k * p / depths;
-            const FN(block) block = {g, g->k * (p + 1) / depths - k0, p == 0, p == depths - 1,
+            const nn_index k0 = p ? g->k * p / depths : 0, k1 = p < depths - 1 ? g->k * (p + 1) / depths : g->k;
+            const FN(block) block = {g, k1 - k0, a_packed ? PANEL_ROWS : g->a_col, p == 0, p == depths - 1,
                                      g->epilogue == NN_UPDATE && g->m * g->n * (nn_index)sizeof(real) > FAR_BYTES};
             const real *b = (const real *)g->b + k0 * g->b_row + j0 * g->b_col;
             if (b_packed) FN(pack_b)(block.depth, columns, b, g->b_row, g->b_col, g->work);
             for (nn_index t = 0, i = 0, next; t < tiles; t++, i = next) {
+                next = i + height + (t < spare);
                 const real *a = (const real *)g->a + i * g->a_row + k0 * g->a_col;
-                next = g->m * (t + 1) / tiles;
-                FN(tile_function) *const *tile = FN(tiles)[next - i - 1][a_packed];
+                FN(tile_function) *const *tile = FN(tiles)[next - i - 1][a_turned];
                 if (a_packed) {
                     FN(pack_a)(next - i, block.depth, a, g->a_row, g->a_col, panel);
                     a = panel;

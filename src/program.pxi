@@ -1052,6 +1052,11 @@ cdef class Program:
                 chunk = (next_chunk(chunk, seconds) + least - 1) // least * least
         return 0
 
+    @property
+    def room(self):
+        """Bytes of memory of its own."""
+        return self.weights_memory.bytes + self.batch_memory.bytes + self.small_memory.bytes + self.state_memory.bytes
+
     def forget(self):
         """Let go of the data; for a program that is kept from one call of the layer API to the next."""
         self.sources.clear()

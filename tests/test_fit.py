@@ -1,6 +1,7 @@
 """fit beyond its arithmetic: labels, validation, callbacks, early stopping, progress, partial_fit, score, the learning curve."""
 
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -253,7 +254,8 @@ def test_partial_fit_goes_on_with_the_schedule(backend, chain):
 
 
 @pytest.mark.parametrize("optimizer", [None, "adam"])
-def test_partial_fit_sees_every_change_between_calls(optimizer):
+@pytest.mark.parametrize("call", ["partial_fit", "fit"])
+def test_calls_see_every_change_between_them(call, optimizer):
     """One sample at a time, with weights, types, modules, loss, optimiser and arrays replaced in between, as by modules."""
     nets = [make((5, 5, 5)), by_modules(make((5, 5, 5)))]
     results = []
@@ -278,10 +280,42 @@ def test_partial_fit_sees_every_change_between_calls(optimizer):
                 net.modules[0].forward = lambda A, m=net.modules[0]: 2 * type(m).forward(m, A)
             if j == 30:
                 del net.modules[0].forward
-            values.append(net.partial_fit(xs[:, j:j + 1], ys[:, j:j + 1], lrate=0.05, optimizer=optimizer, l2=0.1 if j > 32 else 0.0))
+            value = getattr(net, call)(xs[:, j:j + 1], ys[:, j:j + 1], lrate=0.05, optimizer=optimizer, l2=0.1 if j > 32 else 0.0)
+            values.append(value if call == "partial_fit" else value["loss"][0])
         results.append((np.array(values), weights(net)))
     same([results[0][0]], [results[1][0]], 1e-10)
     same(results[0][1], results[1][1], 1e-10)
+
+
+def test_fit_leaves_a_small_program_for_the_next_call_and_no_large_one():
+    from nncore import fitting
+
+    net = make()
+    net.fit(X, Y)
+    program = fitting._kept[net].program
+    before = weights(net)
+    net.fit(X, Y, lrate=0.5)
+    assert fitting._kept[net].program is program and not np.array_equal(weights(net)[0], before[0])
+    twins = [make(), by_modules(make())]
+    for twin in twins:  # nothing of a call's rate, order, batch and data is left in the program
+        for seed, batch in enumerate((1, 4, 23, 7)):
+            twin.fit(X[:, seed:], Y[:, seed:], 2, batch, lrate=0.1 * seed, seed=seed)
+    same(*map(weights, twins))
+    taken = np.asfortranarray(X)
+    net.fit(taken, Y)
+    reference = weakref.ref(taken)
+    del taken
+    assert reference() is None
+    bad, asked, before = X.copy(), [], weights(net)
+    bad[0, -1] = np.nan
+    with pytest.raises(ValueError, match="X must be finite"):  # a rate function might look at the weights in between
+        net.fit(bad, Y, shuffle=False, batch_size=1, lrate=lambda t: asked.append(t) or 0.1)
+    assert not asked and all(map(np.array_equal, weights(net), before))
+    large = make((5, 1 << 13, 3))
+    large.fit(X, Y)
+    assert large not in fitting._kept
+    large.partial_fit(X, Y)
+    assert fitting._kept[large].program.room > fitting._KEPT_BYTES
 
 
 def test_partial_fit_between_calls_refuses_what_has_become_wrong():
