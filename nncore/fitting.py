@@ -249,11 +249,9 @@ class _Updates:
 
     def prepare(self, rng=None):
         """Refuse what cannot be trained; make weights, state and program ready. Nothing has changed when it raises."""
-        from nncore import optimizers
-
         net, optimizer = self.net, self.optimizer
         if not self.plain:
-            optimizers.trained_weights(net, optimizer, self.l2)
+            self._weights()
         self.program = training.as_program(net, (self.X, self.Y), True)
         self._look_at_data()
         training.prepare_weights(net, rng)
