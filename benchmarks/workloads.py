@@ -121,16 +121,17 @@ def _rows():
         yield Workload(f"p3-dense-{tag}", "sgd", mnist, "relu", dtype)
         for batch in (32, 128, 512):
             yield _batches(f"p4-b{batch}-{tag}", deep, dtype, batch)
-        yield replace(_batches(f"p4-dense-{tag}", deep, dtype, 128), density=1.0, extra=True)
+        yield replace(_batches(f"p4-dense-{tag}", deep, dtype, 128), density=1.0, extra=dtype == "float64")
+    odd = [("b131", deep, 131), ("out26", (784, 256, 128, 26), 128), ("out101", (784, 256, 128, 101), 128)]
     for name, sizes, batch in (
         ("b37", deep, 37),
-        ("b131", deep, 131),
-        ("out26", (784, 256, 128, 26), 128),
-        ("out101", (784, 256, 128, 101), 128),
+        *odd,
         ("narrow", (784, 100, 50, 10), 128),
         ("small", digits, 32),
     ):
         yield _batches(f"p4-{name}-f32", sizes, "float32", batch)
+    for name, sizes, batch in odd:
+        yield replace(_batches(f"p4-dense-{name}-f32", sizes, "float32", batch), density=1.0, seed=4)
     for batch in (256, 1024):
         rows = LARGE_STEPS * batch
         yield Workload(f"p5-b{batch}", "batch", (1024, 4096, 4096, 1000), density=0.2, batch=batch, rows=rows, epochs=1)
