@@ -149,7 +149,7 @@ def test_special_values(isa, dtype):
 def test_results_stay_in_range(isa, dtype):
     """No rounding carries tanh beyond ±1, sigmoid outside [0, 1] or e^ of a negative number above 1."""
     info = np.finfo(dtype)
-    x = np.concatenate([np.geomspace(float(info.smallest_subnormal), float(info.max), 20011), [float(info.max)]]).astype(dtype)
+    x = np.concatenate([np.geomspace(float(info.smallest_subnormal), float(info.max) / 2, 20011), [float(info.max)]]).astype(dtype)
     with np.errstate(over="ignore"):
         x = np.concatenate([x, -x])
         assert np.abs(compiled.tanh_forward(x)).max() <= 1
