@@ -147,7 +147,8 @@ def test_dropout_of_special_values_and_refusals(kernels, isa):
         (ValueError, "p must be at least 0 and below 1, got 1", (A, 1, 0, 1)), (ValueError, "p must be at least 0", (A, np.nan, 0, 1)),
         (TypeError, "p must be a real number, got str", (A, "half", 0, 1)), (TypeError, "key must be a whole number", (A, 0.5, None, 1)),
         (ValueError, "key must be below", (A, 0.5, 2**64, 1)), (ValueError, "count must be at least 0", (A, 0.5, 0, -1)),
-        (ValueError, r"A must have shape \(n, b\)", (A[0], 0.5, 0, 1)), (TypeError, "A must be a real array", (A.astype(complex), 0.5, 0, 1)),
+        (ValueError, r"A must have shape \(n, b\)", (A[0], 0.5, 0, 1)),
+        (TypeError, "A must be a real array", (A.astype(complex), 0.5, 0, 1)),
     ]:
         with pytest.raises(error, match=message):
             kernels.dropout(*arguments)
