@@ -35,21 +35,33 @@ def arguments(kernel, dtype):
         "sigmoid_nll": lambda: (columns(CLASSES), Y),
         "nll": lambda: (P, Y),
         "binary_nll": lambda: (P, Y),
-        "sgd_step": lambda: (W, normal(INPUTS, UNITS), 0.0),  # repeated steps leave the weights as they are
+        "squared": lambda: (P, Y),
+        "hinge": lambda: (columns(CLASSES), 2 * Y - 1),
+        "squared_loss": lambda: (columns(CLASSES), Y),
+        "hinge_loss": lambda: (columns(CLASSES), 2 * Y - 1),
+        "batchnorm_forward": lambda: (columns(UNITS), W0 + 1, W0),
+        "batchnorm_backward": lambda: (columns(UNITS), columns(UNITS), W0**2 + 1, W0 + 1),
+        "batchnorm_apply": lambda: (columns(UNITS), W0 + 1, W0, W0, W0**2 + 1),
+        "dropout": lambda: (columns(UNITS), 0.5, 1, 2),
+        "sgd_step": lambda: (W, normal(INPUTS, UNITS), 0.25),
+        "momentum_step": lambda: (W, normal(INPUTS, UNITS), normal(INPUTS, UNITS), 0.25, 0.9),
+        "adagrad_step": lambda: (W, normal(INPUTS, UNITS), normal(INPUTS, UNITS) ** 2, 0.25, 1e-10),
+        "rmsprop_step": lambda: (W, normal(INPUTS, UNITS), normal(INPUTS, UNITS) ** 2, 0.25, 0.99, 1e-8),
+        "adam_step": lambda: (W, normal(INPUTS, UNITS), normal(INPUTS, UNITS), normal(INPUTS, UNITS) ** 2, 3, 0.25, 0.9, 0.999, 1e-8),
     }.get(kernel, lambda: tuple(columns(UNITS) for _ in range(2 if kernel.endswith("_backward") else 1)))()
 
 
 def result(module, kernel, given):
-    """What a kernel returns, or of `sgd_step`, which returns nothing, the weights after a step.
+    """What a kernel returns, or of a step, which returns nothing, its arrays afterwards.
 
-    >>> float(result(numpy_kernels, "sgd_step", (np.ones(1), np.ones(1), 0.0))[0])
+    >>> float(result(numpy_kernels, "sgd_step", (np.ones(1), np.ones(1), 0.25))[0][0])
     0.75
     """
-    if kernel != "sgd_step":
+    if not kernel.endswith("_step"):
         return getattr(module, kernel)(*given)
-    W = given[0].copy()
-    module.sgd_step(W, given[1], 0.25)
-    return W
+    given = [value.copy() if isinstance(value, np.ndarray) else value for value in given]
+    getattr(module, kernel)(*given)
+    return [value for value in given if isinstance(value, np.ndarray)]
 
 
 @pytest.mark.benchmark(max_time=0.2)
