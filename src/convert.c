@@ -1,5 +1,15 @@
-/* Reading arrays of other real types: one function for each source type, made by one macro. */
+/* Reading arrays of other real types, one function for each source type, made by one macro; and copying those of the same type. */
+#include <string.h>
 #include "kernels.h"
+
+/* Rows of so many bytes, dst_row and src_row bytes apart. */
+static void copy_rows(char *dst, nn_index dst_row, const char *src, nn_index src_row, nn_index rows, nn_index bytes) {
+    if (dst_row == bytes && src_row == bytes) {
+        memcpy(dst, src, (size_t)(rows * bytes));
+        return;
+    }
+    for (nn_index i = 0; i < rows; i++) memcpy(dst + i * dst_row, src + i * src_row, (size_t)bytes);
+}
 
 /* The inner loop runs along whichever source stride is shorter, in blocks, so that a transposing read uses whole cache lines. */
 enum { BLOCK = 32 };
@@ -37,6 +47,11 @@ enum { BLOCK = 32 };
 
 void nn_convert(void *dst, nn_index dst_row, int dst_is_double, nn_index rows, nn_index columns,
                 const char *src, nn_index src_row, nn_index src_column, int src_type) {
+    const nn_index size = dst_is_double ? sizeof(double) : sizeof(float);
+    if (src_type == (dst_is_double ? NN_F64 : NN_F32) && src_column == size) {
+        copy_rows(dst, dst_row * size, src, src_row, rows, columns * size);
+        return;
+    }
     if (dst_is_double) FROM(double) else FROM(float)
 }
 
@@ -50,5 +65,10 @@ void nn_convert(void *dst, nn_index dst_row, int dst_is_double, nn_index rows, n
 
 void nn_write_back(char *dst, nn_index dst_row, nn_index dst_column, int is_double, nn_index rows, nn_index columns,
                    const void *src, nn_index src_row) {
+    const nn_index size = is_double ? sizeof(double) : sizeof(float);
+    if (dst_column == size) {
+        copy_rows(dst, dst_row, src, src_row * size, rows, columns * size);
+        return;
+    }
     if (is_double) WRITE(double) else WRITE(float)
 }

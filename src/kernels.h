@@ -144,8 +144,10 @@ typedef struct {
      * one pass over W; old, next (m, NN_BLOCK_STEPS), steps, z (NN_BLOCK_STEPS, n); see sgd_block.h */
     void (*block_pass)(nn_index m, nn_index n, void *w, nn_index w_row, const void *old, const void *steps, const void *next,
                        const void *bias, void *z);
-    /* gram[k][j] <- -(x_j . x_k + 1) for j < k, of the rows of x (NN_BLOCK_STEPS, m) */
-    void (*block_gram)(nn_index m, const void *x, void *gram);
+    /* gram[k][j] <- -(x_j . x_k + 1) for j < k, of NN_BLOCK_STEPS samples x[k] (m); returns 1 when all are finite */
+    int (*block_gram)(nn_index m, const void *const *x, void *gram);
+    /* out (m, NN_BLOCK_STEPS) <- the samples as columns */
+    void (*sample_columns)(nn_index m, const void *const *x, void *out);
     /* how many entries of x are not 0 (NaN is not) */
     nn_index (*count_nonzeros)(nn_index m, const void *x);
     /* their places, in order; rows has room for m + 16; returns how many */

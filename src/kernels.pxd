@@ -122,7 +122,8 @@ cdef extern from "kernels.h" nogil:
                             int) noexcept nogil
         void (*block_pass)(nn_index, nn_index, void *, nn_index, const void *, const void *, const void *, const void *,
                            void *) noexcept nogil
-        void (*block_gram)(nn_index, const void *, void *) noexcept nogil
+        int (*block_gram)(nn_index, const void *const *, void *) noexcept nogil
+        void (*sample_columns)(nn_index, const void *const *, void *) noexcept nogil
         nn_index (*count_nonzeros)(nn_index, const void *) noexcept nogil
         nn_index (*nonzeros)(nn_index, const void *, int32_t *) noexcept nogil
         void (*row_backward)(nn_index, nn_index, void *, nn_index, const void *, const void *, void *, int, double) noexcept nogil

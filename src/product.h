@@ -43,20 +43,22 @@
 #define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 2)
 #endif
 
-/* log2(LANES) perfect shuffles of the rows of a square block transpose it. */
-static INLINE void FN(transpose_square)(V *v) {
+/* The entries of `rows` vectors, a power of two, column by column: log2(rows) perfect shuffles of all of them. */
+static INLINE void FN(interleave)(const int rows, V *v) {
     UNROLLED
-    for (int stage = 1; stage < LANES; stage *= 2) {
-        V u[LANES];
+    for (int stage = 1; stage < rows; stage *= 2) {
+        V u[16];
         UNROLLED
-        for (int i = 0; i < LANES / 2; i++) {
-            u[2 * i] = ZIP(v[i], v[i + LANES / 2], 0);
-            u[2 * i + 1] = ZIP(v[i], v[i + LANES / 2], LANES / 2);
+        for (int i = 0; i < rows / 2; i++) {
+            u[2 * i] = ZIP(v[i], v[i + rows / 2], 0);
+            u[2 * i + 1] = ZIP(v[i], v[i + rows / 2], LANES / 2);
         }
         UNROLLED
-        for (int i = 0; i < LANES; i++) v[i] = u[i];
+        for (int i = 0; i < rows; i++) v[i] = u[i];
     }
 }
+
+static INLINE void FN(transpose_square)(V *v) { FN(interleave)(LANES, v); }
 
 static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_, nn_index out_row) {
     const real *x = x_;

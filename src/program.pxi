@@ -138,8 +138,9 @@ cdef class Program:
     cdef int32_t *rows              # places of the sample's inputs that are not zero
     cdef Py_ssize_t listed
     cdef bint lists, skips_zeros, blocks
-    cdef char *block_x              # sgd_block.h: samples as rows, and as columns for this block and the one before,
-    cdef char *block_next
+    cdef const void *block_samples[NN_BLOCK_STEPS] # sgd_block.h: samples as rows, where they are or in
+    cdef char *block_x
+    cdef char *block_next           # and as columns, for this block and the one before,
     cdef char *block_old
     cdef char *block_gram           # their products with each other, negative, (K, K)
     cdef char *block_z              # their products with W as it was before the block, (K, width)
@@ -615,21 +616,15 @@ cdef class Program:
         0, or when they must be, as a product is not finite; the last block's updates have then been carried out."""
         cdef Stage *s = &self.stages[0]
         cdef Py_ssize_t i, row = self.inputs * self.itemsize, nonzero = 0
-        cdef const char *sample
         for i in range(NN_BLOCK_STEPS):
-            sample = self._sample(x, draws[i], self.block_x + i * row)
+            self.block_samples[i] = self._sample(x, draws[i], self.block_x + i * row)
             if self.skips_zeros:
-                nonzero += self.k.count_nonzeros(self.inputs, sample)
-        if self.skips_zeros and nonzero <= NN_BLOCK_STEPS * self.inputs * BLOCK_SPARSE_SHARE:
+                nonzero += self.k.count_nonzeros(self.inputs, self.block_samples[i])
+        if ((self.skips_zeros and nonzero <= NN_BLOCK_STEPS * self.inputs * BLOCK_SPARSE_SHARE)
+                or not self.k.block_gram(self.inputs, self.block_samples, self.block_gram)):
             self._settle()
             return False
-        if x.direct:
-            self._gather(x, draws, NN_BLOCK_STEPS, self.block_x, self.inputs)
-        self.k.block_gram(self.inputs, self.block_x, self.block_gram)
-        if not self.k.all_finite(NN_BLOCK_STEPS * NN_BLOCK_STEPS, self.block_gram):
-            self._settle()
-            return False
-        self.k.transpose(NN_BLOCK_STEPS, self.inputs, self.block_x, self.inputs, self.block_next, NN_BLOCK_STEPS)
+        self.k.sample_columns(self.inputs, self.block_samples, self.block_next)
         self.k.block_pass(s.inputs, s.w_width, s.w, s.w_row, self.block_old if self.block_waits else NULL, self.block_steps,
                           self.block_next, s.w0, self.block_z)
         self.block_old, self.block_next = self.block_next, self.block_old
@@ -788,7 +783,9 @@ cdef class Program:
             if (self.blocks and t % NN_BLOCK_STEPS == 0 and steps - t >= NN_BLOCK_STEPS and self._open_block(x, draws + t)):
                 for at in range(NN_BLOCK_STEPS):
                     self.block_at = at
-                    if not self._sample_step(self.block_x + at * self.inputs * self.itemsize, y, draws[t + at], rates[t + at]):
+                    if t + at + NN_BLOCK_STEPS < steps:
+                        ask_for(x, draws[t + at + NN_BLOCK_STEPS])
+                    if not self._sample_step(<const char *>self.block_samples[at], y, draws[t + at], rates[t + at]):
                         bad = bad or t + at + 1
                 self.block_at = -1
                 t += NN_BLOCK_STEPS
@@ -1017,7 +1014,7 @@ cdef class Program:
         self.blocks = self.stages[0].linear and not user_rate and self.weights <= BLOCK_WEIGHTS and not self.has_own
         self.sparse = self.small != NULL and few_inputs(self, &x, n)
         least = NN_BLOCK_STEPS if self.blocks else 1
-        chunk = least
+        chunk = max(1, <Py_ssize_t>(FIRST_FLOPS / (6.0 * least * max(self.weights, 1)))) * least
         while t < total:
             small = self.small != NULL and not user_rate and not told
             if not user_rate:

@@ -61,26 +61,79 @@ static void FN(block_pass)(nn_index m, nn_index n, void *w, nn_index w_row, cons
     else FN(block_strips)(1, 0, m, n, w, w_row, old, steps, NULL, bias, z);
 }
 
-/* out[k][j] <- -(x_j . x_k + 1) for j < k of the block's samples x (K, m) */
-static void FN(block_gram)(nn_index m, const void *x_, void *out_) {
-    const real *x = x_;
-    real *out = out_;
-    for (int k = 1; k < NN_BLOCK_STEPS; k++) {
-        V sum[NN_BLOCK_STEPS];
+#undef GRAM_ROWS
+#if LEVEL_BYTES == 64
+#define GRAM_ROWS 4
+#else
+#define GRAM_ROWS 2
+#endif
+
+/* GRAM_ROWS rows of the Gram matrix, four columns: of the samples a[0], a[1], ... with b[0 .. 3], or, for first < 4, of b[first],
+ * b[first + 1], ... with the ones before. */
+static INLINE void FN(gram_tile)(const int first, nn_index m, const real *const *a, const real *const *b, real *out) {
+    V sum[GRAM_ROWS][4];
+    UNROLLED
+    for (int r = 0; r < GRAM_ROWS; r++)
         UNROLLED
-        for (int j = 0; j < NN_BLOCK_STEPS; j++) sum[j] = (V){0};
-        nn_index i = 0;
-#define TERMS(LOAD)                              \
-    do {                                         \
-        V xk = LOAD(x + k * m + i);              \
-        for (int j = 0; j < k; j++) sum[j] += LOAD(x + j * m + i) * xk; \
+        for (int c = 0; c < 4; c++) sum[r][c] = (V){0};
+    nn_index i = 0;
+#define TERMS(LOAD)                                                                \
+    do {                                                                           \
+        V x[4];                                                                    \
+        UNROLLED                                                                   \
+        for (int c = 0; c < 4; c++) x[c] = LOAD(b[c] + i);                         \
+        UNROLLED                                                                   \
+        for (int r = 0; r < GRAM_ROWS; r++) {                                      \
+            V ar = first < 4 ? x[(first + r) & 3] : LOAD(a[r] + i);                \
+            UNROLLED                                                               \
+            for (int c = 0; c < 4; c++) if (c < first + r) sum[r][c] += ar * x[c]; \
+        }                                                                          \
     } while (0)
-        for (; i + LANES <= m; i += LANES) TERMS(FN(load));
+    for (; i + LANES <= m; i += LANES) TERMS(FN(load));
 #define PART_OF(at) FN(load_part)(at, m - i)
-        if (i < m) TERMS(PART_OF);
+    if (i < m) TERMS(PART_OF);
 #undef PART_OF
 #undef TERMS
-        for (int j = 0; j < k; j++) out[k * NN_BLOCK_STEPS + j] = -1 - FN(sum_all)(sum[j])[0];
+    for (int r = 0; r < GRAM_ROWS; r++) {
+        real products[4];
+        FN(four_sums)(sum[r][0], sum[r][1], sum[r][2], sum[r][3], products);
+        for (int c = 0; c < 4; c++) if (c < first + r) out[r * NN_BLOCK_STEPS + c] = -1 - products[c];
     }
+}
+
+/* out[k][j] <- -(x_j . x_k + 1) for j < k of a block's samples. Returns 1 when all are finite. */
+static int FN(block_gram)(nn_index m, const void *const *x_, void *out_) {
+    const real *x[NN_BLOCK_STEPS];
+    real *out = out_, bad = 0;
+    for (int k = 0; k < NN_BLOCK_STEPS; k++) x[k] = x_[k];
+    for (int k = 0; k < NN_BLOCK_STEPS; k += 4) {
+        for (int r = 0; r < 4; r += GRAM_ROWS)
+            for (int j = 0; j < k; j += 4) FN(gram_tile)(4, m, x + k + r, x + j, out + (k + r) * NN_BLOCK_STEPS + j);
+        FN(gram_tile)(0, m, NULL, x + k, out + k * NN_BLOCK_STEPS + k);
+#if GRAM_ROWS == 2
+        FN(gram_tile)(2, m, NULL, x + k, out + (k + 2) * NN_BLOCK_STEPS + k);
+#endif
+    }
+    for (int k = 1; k < NN_BLOCK_STEPS; k++)
+        for (int j = 0; j < k; j++) bad += out[k * NN_BLOCK_STEPS + j] * 0;
+    return bad == 0;
+}
+
+/* out (m, K) <- the samples as columns. */
+static void FN(sample_columns)(nn_index m, const void *const *x_, void *out_) {
+    const real *x[NN_BLOCK_STEPS];
+    real *out = out_;
+    V v[NN_BLOCK_STEPS];
+    nn_index i = 0;
+    for (int k = 0; k < NN_BLOCK_STEPS; k++) x[k] = x_[k];
+    for (; i + LANES <= m; i += LANES) {
+        UNROLLED
+        for (int k = 0; k < NN_BLOCK_STEPS; k++) v[k] = FN(load)(x[k] + i);
+        FN(interleave)(NN_BLOCK_STEPS, v);
+        UNROLLED
+        for (int k = 0; k < NN_BLOCK_STEPS; k++) FN(store)(out + i * NN_BLOCK_STEPS + k * LANES, v[k]);
+    }
+    for (; i < m; i++)
+        for (int k = 0; k < NN_BLOCK_STEPS; k++) out[i * NN_BLOCK_STEPS + k] = x[k][i];
 }
 #undef BLOCK_VECTORS
