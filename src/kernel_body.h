@@ -525,6 +525,51 @@ static void FN(row_products)(nn_index m, nn_index n, const void *w_, nn_index w_
     for (; k < m; k++) FN(rows_back)(1, 0, n, w + k * w_row, w_row, NULL, dz, dx + k, 0);
 }
 
+/* row_backward for nv vectors of the columns of W, which are the rows of wt. */
+static INLINE void FN(turned_strip)(const int nv, const int whole, nn_index part, nn_index n, real *wt, nn_index wt_row, const real *x,
+                                    const real *dz, real *dx, int kind, real eta) {
+    V sum[4], a[4];
+#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
+#define STORE(p, v, x) do { if (whole) FN(store)((p) + (v) * LANES, (x)); else FN(store_part)((p), (x), part); } while (0)
+#define EACH UNROLLED for (int v = 0; v < nv; v++)
+    EACH {
+        sum[v] = (V){0};
+        a[v] = LOAD(x, v);
+    }
+    for (nn_index j = 0; j < n; j++, wt += wt_row) {
+        const real step = eta * dz[j];
+        EACH {
+            V w = LOAD(wt, v);
+            sum[v] += w * dz[j];
+            STORE(wt, v, w - a[v] * step);
+        }
+    }
+    EACH STORE(dx, v, FN(derivative_of)(sum[v], a[v], kind));
+#undef LOAD
+#undef STORE
+#undef EACH
+}
+
+static void FN(turned_backward)(nn_index m, nn_index n, void *wt_, nn_index wt_row, const void *x_, const void *dz, void *dx_, int kind,
+                                double eta) {
+    real *wt = wt_, *dx = dx_;
+    const real *x = x_;
+    nn_index i = 0;
+#define STRIP(nv, whole, part) FN(turned_strip)(nv, whole, part, n, wt + i, wt_row, x + i, dz, dx + i, kind, (real)eta)
+    for (; i + 4 * LANES <= m; i += 4 * LANES) STRIP(4, 1, LANES);
+    for (; i + LANES <= m; i += LANES) STRIP(1, 1, LANES);
+    if (i < m) STRIP(1, 0, m - i);
+#undef STRIP
+}
+
+static void FN(turned_forward)(nn_index m, nn_index n, const void *x, const void *wt, nn_index wt_row, const void *bias_, void *z_, int kind) {
+    const real *bias = bias_;
+    real *z = z_;
+    FN(row_products)(n, m, wt, wt_row, x, z);
+    for (nn_index j = 0; j < n; j++) z[j] += bias[j];
+    if (kind != NN_NONE) FN(activate)(n, z, z, kind);
+}
+
 /* nv vectors of the rows, the last row first: a forward product that has just passed over them has left the last ones in the cache, and
  * the next one begins with the first. */
 static INLINE void FN(update_strip)(const int nv, const int whole, nn_index part, nn_index m, real *w, nn_index w_row, const real *x,
@@ -615,7 +660,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .level = TEXT(LEVEL), .type = TEXT(real), .lanes = LANES, .itemsize = sizeof(real), .tile_rows = TILE_ROWS, .tile_columns = 2 * LANES,
     .product = FN(product), .product_work = FN(product_work), .sparse_blocks = FN(sparse_blocks), .list_row = FN(list_row),
     .turn_lists = FN(turn_lists), .sparse_product = FN(sparse_product), .row_forward = FN(row_forward), .row_backward = FN(row_backward),
-    .row_update = FN(row_update),
+    .row_update = FN(row_update), .turned_forward = FN(turned_forward), .turned_backward = FN(turned_backward),
     .block_pass = FN(block_pass), .block_gram = FN(block_gram), .sample_columns = FN(sample_columns),
     .count_nonzeros = FN(count_nonzeros), .nonzeros = FN(nonzeros),
     .scaled = FN(scaled),

@@ -155,6 +155,10 @@ typedef struct {
     /* dx (m) <- (W dz) * f'(x); W <- W - eta x dz, one pass over W */
     void (*row_backward)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const void *dz, void *dx,
                          int activation, double eta);
+    /* row_forward and row_backward of a W that is held by its columns, in the rows of wt (n, m) */
+    void (*turned_forward)(nn_index m, nn_index n, const void *x, const void *wt, nn_index wt_row, const void *bias, void *z, int activation);
+    void (*turned_backward)(nn_index m, nn_index n, void *wt, nn_index wt_row, const void *x, const void *dz, void *dx, int activation,
+                            double eta);
     /* dx (m) <- W dz */
     void (*row_products)(nn_index m, nn_index n, const void *w, nn_index w_row, const void *dz, void *dx);
     /* W <- W - x step in the m places of `rows`, or in all m rows where that is NULL */

@@ -127,6 +127,8 @@ cdef extern from "kernels.h" nogil:
         nn_index (*count_nonzeros)(nn_index, const void *) noexcept nogil
         nn_index (*nonzeros)(nn_index, const void *, int32_t *) noexcept nogil
         void (*row_backward)(nn_index, nn_index, void *, nn_index, const void *, const void *, void *, int, double) noexcept nogil
+        void (*turned_forward)(nn_index, nn_index, const void *, const void *, nn_index, const void *, void *, int) noexcept nogil
+        void (*turned_backward)(nn_index, nn_index, void *, nn_index, const void *, const void *, void *, int, double) noexcept nogil
         void (*row_products)(nn_index, nn_index, const void *, nn_index, const void *, void *) noexcept nogil
         void (*row_update)(nn_index, nn_index, void *, nn_index, const void *, const int32_t *, const void *) noexcept nogil
         void (*scaled)(nn_index, const void *, double, void *) noexcept nogil

@@ -37,6 +37,7 @@ cdef struct Stage:
     char *w                # what the kernels use: the copies, or the user's memory
     char *w0
     Py_ssize_t w_row, w_width
+    bint turned            # whether w is the copy of W's columns instead, w_row apart: of narrow layers, for one sample a step
     char *own_state[2]     # the optimiser's arrays for w and w0: padded copies, and what the kernels use
     char *own_state0[2]
     char *state[2]
@@ -138,6 +139,7 @@ cdef class Program:
     cdef int32_t *rows              # places of the sample's inputs that are not zero
     cdef Py_ssize_t listed
     cdef bint lists, skips_zeros, blocks
+    cdef bint turns                 # whether narrow layers are held by columns
     cdef const void *block_samples[NN_BLOCK_STEPS] # sgd_block.h: samples as rows, where they are or in
     cdef char *block_x
     cdef char *block_next           # and as columns, for this block and the one before,
@@ -272,10 +274,14 @@ cdef class Program:
         for i in range(self.count):
             s = &self.stages[i]
             if s.w_rows:
-                s.own_w = self._carve(base, s.w_rows * s.width * self.itemsize)
+                s.own_w = self._carve(base, max(s.w_rows * s.width, s.outputs * self._turned_row(s)) * self.itemsize)
                 s.own_w0 = self._carve(base, s.width * self.itemsize)
             if s.own == OWN_NORM:
                 lay_out_norm(self, s, base)
+
+    cdef inline Py_ssize_t _turned_row(self, const Stage *s) noexcept:
+        """The inputs in whole vectors."""
+        return (s.w_rows + self.k.lanes - 1) // self.k.lanes * self.k.lanes
 
     cdef int _allocate_weights(self) except -1:
         self.memory_used = 0
@@ -450,15 +456,21 @@ cdef class Program:
                 w = self._weights(of_w, getattr(owner, of_w), s.outputs, 1, written).T
             w0 = self._weights(of_w0, getattr(owner, of_w0), s.outputs, 1, written)
             arrays.append((w, w0))
+            s.turned = False
             if self.in_user_memory and along(w, 1) and along(w0, 0):
                 s.w, s.w_row, s.w0, s.w_width = <char *>cnp.PyArray_DATA(w), step(w, 0), <char *>cnp.PyArray_DATA(w0), s.outputs
                 continue
             s.w, s.w_row, s.w0, s.w_width = s.own_w, s.width, s.own_w0, s.width
+            s.turned = (self.turns and i > 0 and s.linear and s.outputs <= TURNED_VECTORS * self.k.lanes
+                        and s.inputs >= 2 * self.k.lanes)
             if s.width != s.outputs:  # an earlier run that was not finite may have left NaN in the padding
                 memset(s.w, 0, s.w_rows * s.width * self.itemsize)
                 memset(s.w0, 0, s.width * self.itemsize)
-            nn_convert(s.w, s.width, self.type_number == cnp.NPY_DOUBLE, s.w_rows, s.outputs, <char *>cnp.PyArray_DATA(w),
-                       cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1), NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
+            if s.turned:
+                w, s.w_row = w.T, self._turned_row(s)
+            nn_convert(s.w, s.w_row, self.type_number == cnp.NPY_DOUBLE, s.outputs if s.turned else s.w_rows,
+                       s.w_rows if s.turned else s.outputs, <char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1),
+                       NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
             nn_convert(s.w0, s.width, self.type_number == cnp.NPY_DOUBLE, 1, s.outputs, <char *>cnp.PyArray_DATA(w0),
                        0, cnp.PyArray_STRIDE(w0, 0), NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
         self.arrays = arrays
@@ -480,8 +492,10 @@ cdef class Program:
             j += 1
             if s.w != s.own_w:
                 continue
+            if s.turned:
+                w = w.T
             nn_write_back(<char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1), is_double,
-                          s.w_rows, s.outputs, s.w, s.width)
+                          s.outputs if s.turned else s.w_rows, s.w_rows if s.turned else s.outputs, s.w, s.w_row)
             nn_write_back(<char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), is_double, 1, s.outputs, s.w0, s.width)
         if self.has_norm:
             sync_statistics(self)
@@ -564,6 +578,8 @@ cdef class Program:
                 elif b == 1:
                     if i == 0:
                         self._first_forward(s, x, a, activation)
+                    elif s.turned:
+                        self.k.turned_forward(s.inputs, s.outputs, x, s.w, s.w_row, s.w0, a, activation)
                     else:
                         self.k.row_forward(s.inputs, s.w_width, x, NULL, s.w, s.w_row, s.w0, a, activation)
                 else:
@@ -755,7 +771,10 @@ cdef class Program:
                         own_backward(self, before, sample)
                 continue
             if before != NULL:
-                self.k.row_backward(s.inputs, s.w_width, s.w, s.w_row, before.a, s.grad, before.grad, self._activation_before(i), eta)
+                if s.turned:
+                    self.k.turned_backward(s.inputs, s.outputs, s.w, s.w_row, before.a, s.grad, before.grad, self._activation_before(i), eta)
+                else:
+                    self.k.row_backward(s.inputs, s.w_width, s.w, s.w_row, before.a, s.grad, before.grad, self._activation_before(i), eta)
                 if before.own:
                     own_backward(self, before, sample)
             else:
@@ -953,7 +972,8 @@ cdef class Program:
         for i in range(self.count):
             s = &self.stages[i]
             if s.w_rows:
-                most = fmax(most, fmax(self._largest(s.w_rows, s.w_width, s.w, s.w_row), self._largest(1, s.w_width, s.w0, 0)))
+                most = fmax(most, fmax(self._largest(s.outputs, s.inputs, s.w, s.w_row) if s.turned else
+                                       self._largest(s.w_rows, s.w_width, s.w, s.w_row), self._largest(1, s.w_width, s.w0, 0)))
         return most
 
     cdef double _largest(self, Py_ssize_t m, Py_ssize_t n, const char *x, Py_ssize_t x_row) noexcept nogil:
@@ -1014,7 +1034,7 @@ cdef class Program:
         self.blocks = self.stages[0].linear and not user_rate and self.weights <= BLOCK_WEIGHTS and not self.has_own
         self.sparse = self.small != NULL and few_inputs(self, &x, n)
         least = NN_BLOCK_STEPS if self.blocks else 1
-        chunk = max(1, <Py_ssize_t>(FIRST_FLOPS / (6.0 * least * max(self.weights, 1)))) * least
+        chunk = 1 if user_rate else max(1, <Py_ssize_t>(FIRST_FLOPS / (6.0 * least * max(self.weights, 1)))) * least
         while t < total:
             small = self.small != NULL and not user_rate and not told
             if not user_rate:
@@ -1025,6 +1045,7 @@ cdef class Program:
                 # the course's order: the draw comes first, and η(t) sees the weights before step t
                 draws = np.array([randint(n)], dtype=np.int64)
                 rates = schedules.over(rate, t + 1, 1)
+            self.turns = not small
             self._bind(True)
             seconds = now()
             if small:
@@ -1273,6 +1294,10 @@ cdef Py_ssize_t TRANSPOSE_SHARE = 4
 # with 784-128-10).
 cdef double SPARSE_SHARE = 0.6
 cdef double BLOCK_SPARSE_SHARE = 0.25
+# Layers of up to so many vectors are held by columns while each sample is a step: no sums over the lanes of every row on the way back, no
+# half empty vectors (measured: 784-128-10 takes 0.96 of the time on dense samples, 0.9 on MNIST's, 784-128-48 0.96, 20-200-200-3 0.92;
+# beyond, up to 1.4).
+cdef Py_ssize_t TURNED_VECTORS = 3
 # Networks of more weights take so long a step that a signal must not wait for a block of them.
 cdef Py_ssize_t BLOCK_WEIGHTS = 1 << 23
 

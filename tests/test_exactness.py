@@ -175,7 +175,7 @@ def test_trajectories_stay_as_close_as_the_reference_to_itself(name, steps, isa)
     assert distance(stages) <= max(100 * sensitivity, 1e-9 if sensitivity < 1e-11 else 0)
 
 
-@pytest.mark.parametrize("sizes", [(33, 17, 5), (70, 130, 3), (600, 1, 4, 2), (600, 23)])
+@pytest.mark.parametrize("sizes", [(33, 17, 5), (70, 130, 3), (70, 130, 35, 9), (600, 1, 4, 2), (600, 23)])
 @pytest.mark.parametrize("share", ["dense", "sparse", "mixed"])
 def test_blocks_of_steps_are_the_steps_one_by_one(sizes, share, isa, dtype):
     """Steps that share a pass over the first layer: whole blocks, what is left of one, and dense and sparse samples in turn."""
