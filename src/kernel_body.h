@@ -171,6 +171,12 @@ static void FN(loss_terms)(nn_index n, const void *p_, const void *y_, void *ter
  * for infinite ones) and the others, and of y (top - z) and y. */
 typedef struct { V others, ties, gap, weight; } FN(softmax_sums);
 
+/* What labels add to the sums: y (top - z), where 0 silences an infinite gap, and y. */
+static INLINE void FN(add_labels)(V z, V top, V y, FN(softmax_sums) *sums) {
+    sums->gap += FN(select)(y == 0, (V){0}, y * (top - z));
+    sums->weight += y;
+}
+
 /* Where there are many classes, few are maximal or have a y that is not 0: vectors without any of these only add to the others. */
 static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int many, FN(softmax_sums) *sums) {
     V e = FN(exp_negative)(z - top);
@@ -181,62 +187,159 @@ static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int man
     I equal = z == top;
     sums->others += (V)((I)e & ~equal);
     sums->ties += (V)((I)e & equal);
-    if (with_y) {
-        sums->gap += FN(select)(y == 0, (V){0}, y * (top - z));
-        sums->weight += y;
-    }
+    if (with_y) FN(add_labels)(z, top, y, sums);
     return e;
 }
 
-/* One sample, classes contiguous, in vectors along the classes. */
-static INLINE void FN(softmax_row)(const int with_y, nn_index n, const real *z, const real *y, real *p, real *grad, real *gap, real *weight,
-                                   real *rest_, const nn_softmax *ahead) {
-    const nn_index whole = n / LANES * LANES, part = n - whole;
-    const I used = FN(first)(part);
-    V top = FN(set)(-(real)INFINITY), tops[4] = {top, top, top, top};
-    FN(softmax_sums) sums = {{0}, {0}, {0}, {0}}, last = {{0}, {0}, {0}, {0}};
-    nn_index at = 0;
-    for (; at + 4 * LANES <= whole; at += 4 * LANES)
+/* The three stages of a sample in softmax_rows, for nv vectors or, with nv 0, for a part of one: the largest logit, */
+static INLINE void FN(stage_top)(const int nv, nn_index part, const real *z, V *tops) {
+    if (nv == 0) tops[0] = FN(max)(tops[0], FN(select)(FN(first)(part), FN(load_part)(z, part), tops[0]));
+    UNROLLED
+    for (int v = 0; v < nv; v++) tops[v] = FN(max)(tops[v], FN(load)(z + v * LANES));
+}
+
+/* p <- e^(z - top), summed up, and what the labels add, */
+static INLINE void FN(stage_exp)(const int nv, nn_index part, const int with_y, const real *z, V top, const real *y, real *p, V *sum,
+                                 FN(softmax_sums) *sums) {
+    if (nv == 0) {
+        I used = FN(first)(part);
+        V zv = FN(select)(used, FN(load_part)(z, part), top), e = FN(exp_negative)(zv - top);
+        if (with_y) FN(add_labels)(zv, top, FN(load_part)(y, part), sums);
+        FN(store_part)(p, e, part);
+        sum[0] += (V)((I)e & used);
+        return;
+    }
+    if (with_y) { /* of one-hot labels, few are not 0 */
+        I labels = (I)FN(load)(y);
         UNROLLED
-        for (int u = 0; u < 4; u++) tops[u] = FN(max)(tops[u], FN(load)(z + at + u * LANES));
-    for (; at < whole; at += LANES) tops[0] = FN(max)(tops[0], FN(load)(z + at));
-    top = FN(max)(FN(max)(tops[0], tops[1]), FN(max)(tops[2], tops[3]));
-    if (part) top = FN(max)(top, FN(select)(used, FN(load_part)(z + whole, part), top));
-    top = FN(max_all)(top);
-    for (nn_index i = 0; i < whole; i += LANES) {
-        if (ahead) { /* the next sample comes into the cache while this one's exponentials are computed */
-            __builtin_prefetch(z + ahead->z_sample + i, 0, 3);
-            if (with_y) __builtin_prefetch(y + ahead->y_sample + i, 0, 2);
-            __builtin_prefetch(p + ahead->p_sample + i, 1, 2);
+        for (int v = 1; v < nv; v++) labels |= (I)FN(load)(y + v * LANES);
+        if (FN(any)(labels))
+            UNROLLED
+            for (int v = 0; v < nv; v++) FN(add_labels)(FN(load)(z + v * LANES), top, FN(load)(y + v * LANES), sums);
+    }
+    UNROLLED
+    for (int v = 0; v < nv; v++) {
+        V e = FN(exp_negative)(FN(load)(z + v * LANES) - top);
+        FN(store)(p + v * LANES, e);
+        sum[v] += e;
+    }
+}
+
+/* p <- p scale, grad <- p - y. */
+static INLINE void FN(stage_out)(const int nv, nn_index part, const int with_y, real *p, V scale, const real *y, real *grad) {
+    if (nv == 0) {
+        V pi = FN(load_part)(p, part) * scale;
+        if (!with_y || grad != p) FN(store_part)(p, pi, part);
+        if (with_y) FN(store_part)(grad, pi - FN(load_part)(y, part), part);
+    }
+    UNROLLED
+    for (int v = 0; v < nv; v++) {
+        V pi = FN(load)(p + v * LANES) * scale;
+        if (!with_y || grad != p) FN(store)(p + v * LANES, pi);
+        if (with_y) FN(store)(grad + v * LANES, pi - FN(load)(y + v * LANES));
+    }
+}
+
+/* The sum of a sample's exponentials p (n) without one largest, from the sum of all. Only where it is less than one, so that taking away
+ * the largest, 1, loses its digits, they are summed once more. */
+static INLINE V FN(softmax_rest)(nn_index n, const real *p, V all) {
+    V rest = all - 1, others = {0}, ties = {0};
+    if (!(rest[0] < 1)) return rest; /* also NaN */
+    for (nn_index i = 0; i < n; i += LANES) {
+        V e = n - i < LANES ? FN(load_part)(p + i, n - i) : FN(load)(p + i);
+        I equal = e == 1;
+        others += (V)((I)e & ~equal);
+        ties += (V)((I)e & equal);
+    }
+    return FN(sum_all)(others) + (FN(sum_all)(ties) - 1);
+}
+
+/* Elements from x to the next address that a vector may have without reaching into two cache lines. */
+static INLINE nn_index FN(to_boundary)(const real *x) { return (nn_index)(-(uintptr_t)x % WIDTH / sizeof(real)); }
+
+/* The first stage of sample `next`, the second of `now`, the third of `last`, of which each may be -1, side by side, since the first and
+ * the last wait for memory and the second for the multiply-add units; each in another third of its row, as the processor compares only
+ * the lowest bits of addresses to tell whether a load needs what was just stored. *top, *scale: what the stages leave to those behind. */
+static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_index next, nn_index now, nn_index last, V *top, V *scale) {
+    enum { GROUP = 4 };
+    const nn_index n = s->classes, length = n < 8 * GROUP * LANES ? 0 : (n - LANES) / (3 * GROUP * LANES) * (GROUP * LANES);
+    const int first = next >= 0, second = now >= 0, third = last >= 0;
+    const int fetches = n <= 8192 && s->batch * n * (nn_index)sizeof(real) > 4 * FAR_BYTES; /* from memory, what the next samples need */
+    const real *z_next = (const real *)s->z + (first ? next : 0) * s->z_sample, *z = (const real *)s->z + (second ? now : 0) * s->z_sample;
+    const real *y = with_y ? (const real *)s->y + (second ? now : 0) * s->y_sample : NULL;
+    const real *y_last = with_y ? (const real *)s->y + (third ? last : 0) * s->y_sample : NULL;
+    real *p = (real *)s->p + (second ? now : 0) * s->p_sample, *p_last = (real *)s->p + (third ? last : 0) * s->p_sample;
+    real *grad = with_y ? (real *)s->grad + (third ? last : 0) * s->grad_sample : p_last;
+    const nn_index skip_next = length ? FN(to_boundary)(z_next) : 0, skip = length ? FN(to_boundary)(p) : 0, skip_last = length ? FN(to_boundary)(grad) : 0;
+    const V before = *top, factor = *scale;
+    V tops[GROUP], sum[GROUP];
+    FN(softmax_sums) sums = {{0}, {0}, {0}, {0}};
+    UNROLLED
+    for (int u = 0; u < GROUP; u++) {
+        tops[u] = FN(set)(-(real)INFINITY);
+        sum[u] = (V){0};
+    }
+#define TOP(nv, i, part) FN(stage_top)(nv, part, z_next + (i), tops)
+#define EXP(nv, i, part) FN(stage_exp)(nv, part, with_y, z + (i), before, with_y ? y + (i) : NULL, p + (i), sum, &sums)
+#define OUT(nv, i, part) FN(stage_out)(nv, part, with_y, p_last + (i), factor, with_y ? y_last + (i) : NULL, grad + (i))
+#define EDGES(STAGE, skip)                                          \
+    do {                                                            \
+        nn_index i = (skip) + 3 * length;                           \
+        if (skip) STAGE(0, 0, skip);                                \
+        for (; i + LANES <= n; i += LANES) STAGE(1, i, LANES);      \
+        if (i < n) STAGE(0, i, n - i);                              \
+    } while (0)
+    if (third) EDGES(OUT, skip_last);
+    if (second) EDGES(EXP, skip);
+    if (first) EDGES(TOP, skip_next);
+    for (int third_of_row = 0; third_of_row < 3; third_of_row++) {
+        const nn_index at_next = skip_next + (third_of_row + 1) % 3 * length, at = skip + third_of_row * length;
+        const nn_index at_last = skip_last + (third_of_row + 2) % 3 * length;
+        for (nn_index i = 0; i < length; i += GROUP * LANES) {
+            if (fetches)
+                UNROLLED
+                for (int u = 0; u < GROUP; u++) {
+                    if (first) __builtin_prefetch(z_next + s->z_sample + at_next + i + u * LANES, 0, 3);
+                    if (second && with_y) __builtin_prefetch(y + s->y_sample + at + i + u * LANES, 0, 2);
+                    if (second) __builtin_prefetch(p + s->p_sample + at + i + u * LANES, 1, 2);
+                }
+            if (first) TOP(GROUP, at_next + i, LANES);
+            if (second) EXP(GROUP, at + i, LANES);
+            if (third) OUT(GROUP, at_last + i, LANES);
         }
-        FN(store)(p + i, FN(softmax_add)(FN(load)(z + i), top, with_y ? FN(load)(y + i) : top, with_y, 1, &sums));
     }
-    if (part) {
-        V tail = with_y ? FN(load_part)(y + whole, part) : top;
-        V rest = FN(select)(used, FN(load_part)(z + whole, part), top);
-        FN(store_part)(p + whole, FN(softmax_add)(rest, top, tail, with_y, 0, &last), part);
-        sums.others += (V)((I)last.others & used);
-        sums.ties += (V)((I)last.ties & used);
-        sums.gap += (V)((I)last.gap & used);
-        sums.weight += last.weight;
+#undef TOP
+#undef EXP
+#undef OUT
+#undef EDGES
+    if (second) {
+        const V rest = FN(softmax_rest)(n, p, FN(sum_all)((sum[0] + sum[1]) + (sum[2] + sum[3])));
+        *scale = 1 / (rest + 1);
+        if (with_y) {
+            ((real *)s->gap)[now] = FN(sum_all)(sums.gap)[0];
+            ((real *)s->weight)[now] = FN(sum_all)(sums.weight)[0];
+            ((real *)s->rest)[now] = rest[0];
+        }
     }
-    V rest = FN(sum_all)(sums.others) + (FN(sum_all)(sums.ties) - 1), scale = 1 / (rest + 1);
-    real *to = with_y ? grad : p;
-    for (nn_index i = 0; i < whole; i += LANES) {
-        V pi = FN(load)(p + i) * scale;
-        if (with_y && grad != p) FN(store)(p + i, pi);
-        FN(store)(to + i, with_y ? (V)(pi - FN(load)(y + i)) : pi);
+    if (first) *top = FN(max_all)(FN(max)(FN(max)(tops[0], tops[1]), FN(max)(tops[2], tops[3])));
+}
+
+/* Classes contiguous, in vectors along the classes. Three samples are in work at a time, of large ones, as six rows exceed the L2 cache,
+ * two. */
+static INLINE void FN(softmax_rows)(const int with_y, const nn_softmax *s) {
+    const nn_index last = s->batch - 1;
+    V top = {0}, scale = {0};
+    if (s->batch <= 0) return;
+    FN(softmax_stages)(with_y, s, 0, -1, -1, &top, &scale);
+    if (s->classes * (nn_index)sizeof(real) > FAR_BYTES / 8) {
+        for (nn_index j = 0; j <= last; j++) {
+            FN(softmax_stages)(with_y, s, j < last ? j + 1 : -1, j, -1, &top, &scale);
+            FN(softmax_stages)(with_y, s, -1, -1, j, &top, &scale);
+        }
+        return;
     }
-    if (part) {
-        V pi = FN(load_part)(p + whole, part) * scale;
-        if (with_y && grad != p) FN(store_part)(p + whole, pi, part);
-        FN(store_part)(to + whole, with_y ? (V)(pi - FN(load_part)(y + whole, part)) : pi, part);
-    }
-    if (with_y) {
-        *gap = FN(sum_all)(sums.gap)[0];
-        *weight = FN(sum_all)(sums.weight)[0];
-        *rest_ = rest[0];
-    }
+    for (nn_index j = 0; j <= last; j++) FN(softmax_stages)(with_y, s, j < last ? j + 1 : -1, j, j - 1, &top, &scale);
+    FN(softmax_stages)(with_y, s, -1, -1, last, &top, &scale);
 }
 
 /* Samples side by side, samples contiguous: the same arithmetic in vectors along the samples, a few at a time, so that each class is read
@@ -353,14 +456,8 @@ static void FN(softmax)(const nn_softmax *s) {
         FN(softmax_strips)(s);
         return;
     }
-    for (nn_index j = 0; j < s->batch; j++) {
-        const real *z = (const real *)s->z + j * s->z_sample;
-        const nn_softmax *ahead = s->classes >= 256 && s->classes <= 8192 && j + 1 < s->batch ? s : NULL;
-        real *p = (real *)s->p + j * s->p_sample;
-        if (s->y) FN(softmax_row)(1, s->classes, z, (const real *)s->y + j * s->y_sample, p, (real *)s->grad + j * s->grad_sample,
-                                  (real *)s->gap + j, (real *)s->weight + j, (real *)s->rest + j, ahead);
-        else FN(softmax_row)(0, s->classes, z, NULL, p, NULL, NULL, NULL, NULL, ahead);
-    }
+    if (s->y) FN(softmax_rows)(1, s);
+    else FN(softmax_rows)(0, s);
 }
 
 static void FN(softmax_losses)(nn_index n, const void *gap_, const void *weight_, const void *rest_, double *losses) {

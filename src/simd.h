@@ -13,7 +13,7 @@ static INLINE I FN(iota)(void) { I v; for (int i = 0; i < LANES; i++) v[i] = i; 
 static INLINE I FN(first)(nn_index n) { return FN(iota)() < FN(seti)((FN(int))n); }
 
 /* load_part, store_part: the first n lanes, 0 <= n <= LANES; memory beyond them is not touched, lanes beyond them are 0.
- * max(a, b) is a > b ? a : b, so that a NaN in b passes. scale(x, n) is x 2^n for whole n in [-2098, 2098]. */
+ * max(a, b) is a > b ? a : b, so that a NaN in b passes; scale(x, n) is x 2^n for whole n in [-2098, 2098]. */
 #if WIDTH == 64 && !DOUBLE
 #define PART ((__mmask16)_bzhi_u32(0xffff, (unsigned)n))
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm512_maskz_loadu_ps(PART, p); }

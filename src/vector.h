@@ -46,25 +46,42 @@ static INLINE V FN(exp_tail)(V r, V r2) {
 #endif
 }
 
-/* The whole number nearest to x times a factor. Adding 1.5 * 2^mantissa rounds to it. */
-static INLINE V FN(round_scaled)(V x, real factor) {
-    const real shift = C(12582912.0f, 6755399441055744.0);
-    return (x * factor + shift) - shift;
+/* Added to a number far below it, it rounds to whole numbers, which are left in the lowest bits of the sum. */
+#define SHIFT C(12582912.0f, 6755399441055744.0)
+
+/* e^x = 2^n e^r with n whole, |r| <= ln2 / 2. Returns e^r; shifted: n + SHIFT. With `parts`, ln2 is taken in two parts of which n times
+ * the first is exact (Cody and Waite); else n times the error of a float ln2, 2^-28.4, adds 0.023 |x| units in the last place where
+ * multiplication and addition are one operation. */
+static INLINE V FN(exp_parts)(V x, const int parts, V *shifted) {
+    *shifted = x * (real)1.44269504088896340736 + SHIFT;
+    V n = *shifted - SHIFT, r = x - n * (parts ? C(0.693115234375f, 0.6931471805592082) : (real)0.693147180559945309417);
+    if (parts) r -= n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
+    V r2 = r * r;
+    return 1 + (r2 * FN(exp_tail)(r, r2) + r);
 }
 
-/* e^x where neither it nor what leads to it overflows or underflows: x = n ln2 + r, |r| <= ln2 / 2, with ln2 in two parts of which
- * n times the first is exact (Cody and Waite). */
+/* e^x where neither it nor what leads to it overflows or underflows, for x that are not NaN: n is added to the exponent. */
 static INLINE V FN(exp_within)(V x) {
-    V n = FN(round_scaled)(x, (real)1.44269504088896340736);
-    V r = (x - n * C(0.693115234375f, 0.6931471805592082)) - n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13), r2 = r * r;
-    return FN(scale)(1 + (r2 * FN(exp_tail)(r, r2) + r), n);
+    V shifted, y = FN(exp_parts)(x, 1, &shifted);
+    return (V)((U)y + ((U)shifted << MANTISSA_BITS));
 }
 
-/* e^x for x that do not overflow. Clamps lie beyond underflow and overflow; constants come first so that NaN passes. */
-static INLINE V FN(exp_negative)(V x) { return FN(exp_within)(FN(max)(FN(set)(C(-105.0f, -750.0)), x)); }
+/* e^x for x <= 0, clamped beyond underflow, the constant first so that NaN passes. For sums of many: where x is so negative that a float
+ * loses digits, it is as much smaller than the largest. */
+static INLINE V FN(exp_negative)(V x) {
+    V shifted, y = FN(exp_parts)(FN(max)(FN(set)(C(-105.0f, -750.0)), x), DOUBLE || LEVEL_BYTES == 16, &shifted);
+#if LEVEL_BYTES == 64
+    return FN(scale)(y, shifted - SHIFT);
+#else /* in two powers as scale does, of which one is always the same */
+    const V power = (V)(((U)shifted + (EXPONENT_BIAS + C(64, 512))) << MANTISSA_BITS);
+    return y * power * C(0x1p-64f, 0x1p-512);
+#endif
+}
 
 static INLINE V FN(exp)(V x) {
-    return FN(exp_negative)(-FN(max)(FN(set)(C(-90.0f, -711.0)), -x));
+    x = -FN(max)(FN(set)(C(-90.0f, -711.0)), -FN(max)(FN(set)(C(-105.0f, -750.0)), x));
+    V shifted, y = FN(exp_parts)(x, 1, &shifted);
+    return FN(scale)(y, shifted - SHIFT);
 }
 
 /* tanh x = -t / (t + 2), t = e^(-2|x|) - 1 = 2^n (e^r - 1) + (2^n - 1), where both parts are accurate where the result is small. One
@@ -72,7 +89,7 @@ static INLINE V FN(exp)(V x) {
 static INLINE V FN(tanh)(V x) {
     I sign = (I)FN(set)((real)-0.0), bits = (I)x & sign;
     V m = FN(max)(FN(set)(C(-10.0f, -20.0)), (V)((I)x | sign));
-    V n = FN(round_scaled)(m, (real)(2 * 1.44269504088896340736)), power = FN(scale)(FN(set)(1), n);
+    V n = (m * (real)(2 * 1.44269504088896340736) + SHIFT) - SHIFT, power = FN(scale)(FN(set)(1), n);
     V r = (m + m) - n * (real)0.693147180559945309417, r2 = r * r;
     V e = r2 * FN(exp_tail)(r, r2) + r, y = -(power * e + (power - 1)) / (power * e + (power + 1));
     return (V)(((I)y & ~sign) | bits);

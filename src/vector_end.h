@@ -5,6 +5,7 @@
 #undef MANTISSA_BITS
 #undef EXPONENT_BIAS
 #undef C
+#undef SHIFT
 #undef V
 #undef I
 #undef U

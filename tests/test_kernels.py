@@ -397,3 +397,31 @@ def test_the_comparison_fails_for_an_error_of_twice_the_tolerance(kernel, dtype)
         assert_close(result, result, scale=scale)
         with pytest.raises(AssertionError, match="off by"):
             assert_close(spoilt, result, scale=scale)
+
+
+@pytest.mark.parametrize("classes", [63, 64, 127, 128, 255, 256, 511, 512, 545, 1000, 1553, 20_001, 40_003])
+@pytest.mark.parametrize("labels", ["one hot", "shares"])
+def test_softmax_of_many_classes(classes, labels, isa, dtype):
+    """Samples in work together, in rows at any offset: some saturated, so that all but one exponential are small, some with ties and with
+    logits that underflow."""
+    rng = np.random.default_rng(classes)
+    for batch in (1, 2, 3, 4):
+        for offset in (0, 1, 5):
+            Z = np.zeros(batch * classes + offset, dtype)[offset:].reshape(batch, classes)
+            Z[...] = rng.normal(0, 3, Z.shape)
+            Z[::2, classes // 3] = 40
+            Z[1::2, [0, classes - 1]] = Z.max()
+            Z[-1, classes // 2] = -2000
+            Y = rng.dirichlet(np.ones(classes), batch) if labels == "shares" else np.eye(1, classes, classes // 3).repeat(batch, 0)
+            wide = np.float64 if dtype == np.float32 else np.longdouble
+            powers = np.exp(Z.astype(wide) - Z.max(axis=1, keepdims=True))
+            P = powers / powers.sum(axis=1, keepdims=True)
+            largest = np.arange(classes) == Z.argmax(axis=1)[:, None]
+            logs = Z.astype(wide) - Z.max(axis=1, keepdims=True) - np.log1p(np.where(largest, 0, powers).sum(axis=1, keepdims=True))
+            loss, gradient = compiled.softmax_nll(Z.T, Y.astype(dtype).T)
+            label = Y.astype(dtype).astype(wide)
+            assert_close(gradient.T, (P - label).astype(dtype), "gradient", 1.0)
+            # rounding Z - max Z alone, some 40, may change small exponentials by as many units
+            assert abs(loss + (label * logs).sum()) <= 50 * np.finfo(dtype).eps * -(label * logs).sum()
+            assert_close(compiled.softmax_forward(Z.T).T, P.astype(dtype), "probabilities", 1.0)
+            assert_close(compiled.softmax_forward(Z.T, out=Z.T).T, P.astype(dtype), "in place", 1.0)
