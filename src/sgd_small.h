@@ -18,14 +18,15 @@ enum { FN(MOST) = 4 }; /* vectors a layer */
 
 /* sum += x[0] row 0 of w + x[1] row 1 + ... for m rows of one vector, x in lanes; two or four chains hide latency */
 static INLINE V FN(add_lanes_)(const int m, const real *w, V x, V sum) {
-    const int chains = m <= 2 ? 1 : m <= 4 ? 2 : 4;
+    const int chains = m <= 1 ? 1 : m <= 4 ? 2 : 4;
     V part[4];
     part[0] = sum;
 UNROLLED
     for (int k = 0; k < m; k++) {
         V term = FN(set)(x[k]);
-        if (k > 0 && k < chains) part[k] = FN(load)(w + k * LANES) * term;
-        else part[k % chains] += FN(load)(w + k * LANES) * term;
+        const int chain = chains == 2 ? k >= m / 2 : k % chains, begins = chain > 0 && k == (chains == 2 ? m / 2 : chain);
+        if (begins) part[chain] = FN(load)(w + k * LANES) * term;
+        else part[chain] += FN(load)(w + k * LANES) * term;
     }
     if (chains == 1) return part[0];
     if (chains == 2) return part[0] + part[1];
@@ -198,9 +199,11 @@ static INLINE void FN(small_softmax)(const int nv, nn_index n, const V *z, const
     } else
         for (int v = 0; v < nv; v++) dz[v] = FN(exp_within)(z[v]);
     for (int v = 0; v < nv; v++) sum += dz[v] = (V)((I)dz[v] & used[v]);
-    V scale = 1 / FN(sum_all)(sum);
-    for (int v = 0; v < nv; v++)
-        dz[v] = dz[v] * scale - FN(load_part)(y + v * LANES, n - v * LANES < LANES ? n - v * LANES : LANES);
+    const V total = FN(sum_all)(sum), scale = 1 / total;
+    for (int v = 0; v < nv; v++) {
+        V p = nv == 1 ? dz[v] / total : dz[v] * scale;
+        dz[v] = p - FN(load_part)(y + v * LANES, n - v * LANES < LANES ? n - v * LANES : LANES);
+    }
 }
 
 #define BY_VECTORS(nv, CALL) \

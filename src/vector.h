@@ -49,27 +49,28 @@ static INLINE V FN(exp_tail)(V r, V r2) {
 /* Added to a number far below it, it rounds to whole numbers, which are left in the lowest bits of the sum. */
 #define SHIFT C(12582912.0f, 6755399441055744.0)
 
-/* e^x = 2^n e^r with n whole, |r| <= ln2 / 2. Returns e^r; shifted: n + SHIFT. With `parts`, ln2 is taken in two parts of which n times
- * the first is exact (Cody and Waite); else n times the error of a float ln2, 2^-28.4, adds 0.023 |x| units in the last place where
+/* x = n ln2 + r with n whole, |r| <= ln2 / 2. Returns r; shifted: n + SHIFT. With `parts`, ln2 is taken in two parts of which n times the
+ * first is exact (Cody and Waite); else n times the error of a float ln2, 2^-28.4, adds 0.023 |x| units in the last place to e^x where
  * multiplication and addition are one operation. */
-static INLINE V FN(exp_parts)(V x, const int parts, V *shifted) {
+static INLINE V FN(exp_reduce)(V x, const int parts, V *shifted) {
     *shifted = x * (real)1.44269504088896340736 + SHIFT;
     V n = *shifted - SHIFT, r = x - n * (parts ? C(0.693115234375f, 0.6931471805592082) : (real)0.693147180559945309417);
     if (parts) r -= n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
-    V r2 = r * r;
-    return 1 + (r2 * FN(exp_tail)(r, r2) + r);
+    return r;
 }
 
-/* e^x where neither it nor what leads to it overflows or underflows, for x that are not NaN: n is added to the exponent. */
+/* e^x where neither it nor what leads to it overflows or underflows, for x that are not NaN: n is added to the exponent. 1 + r is rounded
+ * beside the polynomial, which shortens the chain of operations that wait for each other. */
 static INLINE V FN(exp_within)(V x) {
-    V shifted, y = FN(exp_parts)(x, 1, &shifted);
+    V shifted, r = FN(exp_reduce)(x, 1, &shifted), r2 = r * r, y = r2 * FN(exp_tail)(r, r2) + (1 + r);
     return (V)((U)y + ((U)shifted << MANTISSA_BITS));
 }
 
 /* e^x for x <= 0, clamped beyond underflow, the constant first so that NaN passes. For sums of many: where x is so negative that a float
  * loses digits, it is as much smaller than the largest. */
 static INLINE V FN(exp_negative)(V x) {
-    V shifted, y = FN(exp_parts)(FN(max)(FN(set)(C(-105.0f, -750.0)), x), DOUBLE || LEVEL_BYTES == 16, &shifted);
+    V shifted, r = FN(exp_reduce)(FN(max)(FN(set)(C(-105.0f, -750.0)), x), DOUBLE || LEVEL_BYTES == 16, &shifted), r2 = r * r;
+    V y = 1 + (r2 * FN(exp_tail)(r, r2) + r);
 #if LEVEL_BYTES == 64
     return FN(scale)(y, shifted - SHIFT);
 #else /* in two powers as scale does, of which one is always the same */
@@ -80,12 +81,13 @@ static INLINE V FN(exp_negative)(V x) {
 
 static INLINE V FN(exp)(V x) {
     x = -FN(max)(FN(set)(C(-90.0f, -711.0)), -FN(max)(FN(set)(C(-105.0f, -750.0)), x));
-    V shifted, y = FN(exp_parts)(x, 1, &shifted);
+    V shifted, r = FN(exp_reduce)(x, 1, &shifted), r2 = r * r, y = 1 + (r2 * FN(exp_tail)(r, r2) + r);
     return FN(scale)(y, shifted - SHIFT);
 }
 
 /* tanh x = -t / (t + 2), t = e^(-2|x|) - 1 = 2^n (e^r - 1) + (2^n - 1), where both parts are accurate where the result is small. One
- * constant does for ln2: its error in r counts 2^n n times, and n <= 0. The sign is copied back, so tanh(-0) = -0. */
+ * constant does for ln2: its error in r counts 2^n n times, and n <= 0. The sign is copied back, so tanh(-0) = -0. (Shorter chains, with
+ * r or 2^n r + (2^n - 1) rounded beside the polynomial, cost the monotony.) */
 static INLINE V FN(tanh)(V x) {
     I sign = (I)FN(set)((real)-0.0), bits = (I)x & sign;
     V m = FN(max)(FN(set)(C(-10.0f, -20.0)), (V)((I)x | sign));
