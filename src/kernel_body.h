@@ -395,38 +395,20 @@ static void FN(softmax_strips)(const nn_softmax *s) {
     }
 }
 
-/* Few classes: LANES samples at a time stay in registers, classes that are contiguous transposed there and back, which costs less than
- * sums across lanes. The arithmetic and its order are those of the strips. */
+/* Few classes, samples contiguous: LANES samples at a time stay in registers. The arithmetic and its order are those of the strips. */
 static INLINE void FN(softmax_few)(const int with_y, const nn_softmax *s) {
     const int classes = (int)s->classes;
 #define EACH UNROLLED for (int c = 0; c < LANES; c++) if (c < classes)
-#define ROWS UNROLLED for (int r = 0; r < LANES; r++)
-#define FETCH(v, at, sample, class) do {                                                                              \
-        if (s->classes_contiguous) {                                                                                  \
-            if (samples == LANES) ROWS v[r] = FN(load_part)((at) + (j + r) * (sample), classes);                      \
-            else ROWS v[r] = FN(load_part)((at) + (r < samples ? j + r : j) * (sample), r < samples ? classes : 0);   \
-            FN(transpose_square)(v);                                                                                  \
-        } else if (samples == LANES) {                                                                                \
-            EACH v[c] = FN(load)((at) + c * (class) + j);                                                             \
-        } else {                                                                                                      \
-            EACH v[c] = FN(load_part)((at) + c * (class) + j, samples);                                               \
-        }                                                                                                             \
-    } while (0)
-#define PUT(v, at, sample, class) do {                                                                                \
-        if (s->classes_contiguous) {                                                                                  \
-            FN(transpose_square)(v);                                                                                  \
-            ROWS if (r < samples) FN(store_part)((at) + (j + r) * (sample), v[r], classes);                           \
-        } else {                                                                                                      \
-            EACH FN(store_part)((at) + c * (class) + j, v[c], samples);                                               \
-        }                                                                                                             \
-    } while (0)
+#define FETCH(v, at, class) EACH v[c] = samples == LANES ? FN(load)((at) + c * (class) + j) : FN(load_part)((at) + c * (class) + j, samples)
+#define PUT(v, at, class) EACH FN(store_part)((at) + c * (class) + j, v[c], samples)
     for (nn_index j = 0; j < s->batch; j += LANES) {
         const nn_index samples = s->batch - j < LANES ? s->batch - j : LANES;
         V p[LANES], y[LANES], top = FN(set)(-(real)INFINITY);
         FN(softmax_sums) sums = {{0}, {0}, {0}, {0}};
-        ROWS p[r] = y[r] = (V){0};
-        FETCH(p, (const real *)s->z, s->z_sample, s->z_class);
-        if (with_y) FETCH(y, (const real *)s->y, s->y_sample, s->y_class);
+        UNROLLED
+        for (int c = 0; c < LANES; c++) p[c] = y[c] = (V){0};
+        FETCH(p, (const real *)s->z, s->z_class);
+        if (with_y) FETCH(y, (const real *)s->y, s->y_class);
         EACH top = FN(max)(top, p[c]);
         EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, 0, &sums);
         V rest = sums.others + (sums.ties - 1), scale = 1 / (rest + 1);
@@ -437,8 +419,55 @@ static INLINE void FN(softmax_few)(const int with_y, const nn_softmax *s) {
             FN(store_part)((real *)s->rest + j, rest, samples);
             EACH y[c] = p[c] - y[c];
         }
-        if (!with_y || s->grad != s->p) PUT(p, (real *)s->p, s->p_sample, s->p_class);
-        if (with_y) PUT(y, (real *)s->grad, s->grad_sample, s->grad_class);
+        if (!with_y || s->grad != s->p) PUT(p, (real *)s->p, s->p_class);
+        if (with_y) PUT(y, (real *)s->grad, s->grad_class);
+    }
+#undef EACH
+#undef FETCH
+#undef PUT
+}
+
+/* The same with the classes contiguous: LANES / 2 samples at a time, turned so that each vector holds two classes of all of them. */
+static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
+    enum { SAMPLES = LANES / 2 };
+    const nn_index classes = s->classes;
+    const int pairs = (int)(classes + 1) / 2;
+    const V lowest = FN(set)(-(real)INFINITY);
+#define ROWS UNROLLED for (int r = 0; r < SAMPLES; r++)
+#define EACH UNROLLED for (int c = 0; c < SAMPLES; c++) if (c < pairs)
+#define FETCH(v, at, sample) ROWS v[r] = FN(load_part)((at) + (r < samples ? j + r : j) * (sample), r < samples ? classes : 0)
+#define PUT(v, at, sample)                                                                                  \
+    do {                                                                                                    \
+        FN(interleave)(SAMPLES, LANES, v);                                                                  \
+        ROWS if (r < samples) FN(store_part)((at) + (j + r) * (sample), v[r], classes);                     \
+    } while (0)
+    for (nn_index j = 0; j < s->batch; j += SAMPLES) {
+        const nn_index samples = s->batch - j < SAMPLES ? s->batch - j : SAMPLES;
+        V p[SAMPLES], y[SAMPLES], top = lowest;
+        ROWS y[r] = (V){0};
+        FN(softmax_sums) sums = {{0}, {0}, {0}, {0}};
+        FETCH(p, (const real *)s->z, s->z_sample);
+        FN(interleave)(SAMPLES, SAMPLES, p);
+        if (with_y) {
+            FETCH(y, (const real *)s->y, s->y_sample);
+            FN(interleave)(SAMPLES, SAMPLES, y);
+        }
+        if (classes % 2)
+            EACH if (c == pairs - 1) p[c] = FN(select)(FN(first)(SAMPLES), p[c], lowest);
+        EACH top = FN(max)(top, p[c]);
+        top = FN(max)(top, FN(other_half)(top));
+        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, 0, &sums);
+        V others = sums.others + FN(other_half)(sums.others), ties = sums.ties + FN(other_half)(sums.ties);
+        V rest = others + (ties - 1), scale = 1 / (rest + 1);
+        EACH p[c] *= scale;
+        if (with_y) {
+            FN(store_part)((real *)s->gap + j, sums.gap + FN(other_half)(sums.gap), samples);
+            FN(store_part)((real *)s->weight + j, sums.weight + FN(other_half)(sums.weight), samples);
+            FN(store_part)((real *)s->rest + j, rest, samples);
+            EACH y[c] = p[c] - y[c];
+        }
+        if (!with_y || s->grad != s->p) PUT(p, (real *)s->p, s->p_sample);
+        if (with_y) PUT(y, (real *)s->grad, s->grad_sample);
     }
 #undef EACH
 #undef ROWS
@@ -447,13 +476,15 @@ static INLINE void FN(softmax_few)(const int with_y, const nn_softmax *s) {
 }
 
 static void FN(softmax)(const nn_softmax *s) {
-    if (s->classes <= LANES && (s->batch > 4 || !s->classes_contiguous)) {
-        if (s->y) FN(softmax_few)(1, s);
+    if (!s->classes_contiguous) {
+        if (s->classes > LANES) FN(softmax_strips)(s);
+        else if (s->y) FN(softmax_few)(1, s);
         else FN(softmax_few)(0, s);
         return;
     }
-    if (!s->classes_contiguous) {
-        FN(softmax_strips)(s);
+    if (s->classes <= LANES && s->batch > LANES / 8) {
+        if (s->y) FN(softmax_pairs)(1, s);
+        else FN(softmax_pairs)(0, s);
         return;
     }
     if (s->y) FN(softmax_rows)(1, s);
@@ -768,14 +799,15 @@ const nn_kernels TABLE(LEVEL, real) = {
     .optimize = FN(optimize), .normalize = FN(normalize), .normalize_back = FN(normalize_back), .follow = FN(follow),
     .dropout = FN(dropout),
 #if WIDTH == 16
-    .sgd_small = {FN(sgd_small)}, .predict_small = {FN(predict_small)},
+#define ALL_WIDTHS(name) {FN(name)}
 #elif WIDTH == 32
-    .sgd_small = {PASTE(sgd_small, LEVEL, 16, real), FN(sgd_small)},
-    .predict_small = {PASTE(predict_small, LEVEL, 16, real), FN(predict_small)},
+#define ALL_WIDTHS(name) {PASTE(name, LEVEL, 16, real), FN(name)}
 #else
-    .sgd_small = {PASTE(sgd_small, LEVEL, 16, real), PASTE(sgd_small, LEVEL, 32, real), FN(sgd_small)},
-    .predict_small = {PASTE(predict_small, LEVEL, 16, real), PASTE(predict_small, LEVEL, 32, real), FN(predict_small)},
+#define ALL_WIDTHS(name) {PASTE(name, LEVEL, 16, real), PASTE(name, LEVEL, 32, real), FN(name)}
 #endif
+    .sgd_small = ALL_WIDTHS(sgd_small), .predict_small = ALL_WIDTHS(predict_small), .small_forward = ALL_WIDTHS(small_forward),
+    .small_update = ALL_WIDTHS(small_update),
+#undef ALL_WIDTHS
 };
 
 #undef ACTIVATE

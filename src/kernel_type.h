@@ -3,6 +3,7 @@
 #define WIDTH 16
 #include "vector.h"
 #include "sgd_small.h"
+#include "batch_small.h"
 #include "predict_small.h"
 #include "vector_end.h"
 #undef WIDTH
@@ -11,6 +12,7 @@
 #define WIDTH 32
 #include "vector.h"
 #include "sgd_small.h"
+#include "batch_small.h"
 #include "predict_small.h"
 #include "vector_end.h"
 #undef WIDTH
@@ -18,6 +20,7 @@
 #define WIDTH LEVEL_BYTES
 #include "vector.h"
 #include "sgd_small.h"
+#include "batch_small.h"
 #include "predict_small.h"
 #include "kernel_body.h"
 #include "vector_end.h"

@@ -87,6 +87,8 @@ typedef struct {
     nn_index m, n, vectors;
     int activation;
     void *w, *wt, *b, *a, *dz, *step; /* wt NULL in the first layer */
+    void *rows_a, *rows_dz;           /* of a mini-batch: a and dz of its samples, `row` apart */
+    nn_index row;
 } nn_small_layer;
 
 typedef struct {
@@ -98,6 +100,16 @@ typedef struct {
     const double *rates;
     int32_t *places;                /* where samples are mostly zeros, room for 2 (m + 16) of the first layer's m; else NULL */
 } nn_small;
+
+/* A mini-batch on such a network: its samples are the rows draws[0], draws[1], ... of x, or 0, 1, ... where draws is NULL. */
+typedef struct {
+    nn_index count, batch;
+    const nn_small_layer *layers;
+    const void *x;
+    nn_index x_row;
+    const int64_t *draws;
+    double eta;
+} nn_small_batch;
 
 /* One step of an optimiser on weights w along the gradient g' = scale g + l2 w, after w has shrunk to keep w; see optimizers.h. */
 enum nn_rule_kind { NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM };
@@ -184,6 +196,10 @@ typedef struct {
     void (*transpose)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out, nn_index out_row);
     /* By vectors of 16, 32, 64 bytes, NULL where the level has none so wide. Returns 0 when a logit was not finite. */
     int (*sgd_small[3])(const nn_small *);
+    /* By the same widths: the layers' rows_a <- their outputs, of the last the logits; then, from its rows_dz, those of the others and
+     * W <- W - eta x dz summed over the batch; see batch_small.h */
+    void (*small_forward[3])(const nn_small_batch *);
+    void (*small_update[3])(const nn_small_batch *);
     /* out (n of the last layer) <- the network at the sample x, by the same widths; see predict_small.h */
     void (*predict_small[3])(const nn_small_layer *layers, nn_index count, const void *x, void *out);
     /* w (n) and its state s1, s2 (NULL where the rule has none) <- one step along g; where squares is not NULL it gets the sum of w^2

@@ -70,6 +70,9 @@ cdef extern from "kernels.h" nogil:
         void *a
         void *dz
         void *step
+        void *rows_a
+        void *rows_dz
+        nn_index row
 
     ctypedef struct nn_small:
         nn_index count, steps
@@ -80,6 +83,14 @@ cdef extern from "kernels.h" nogil:
         const int64_t *draws
         const double *rates
         int32_t *places
+
+    ctypedef struct nn_small_batch:
+        nn_index count, batch
+        const nn_small_layer *layers
+        const void *x
+        nn_index x_row
+        const int64_t *draws
+        double eta
 
     enum: NN_BLOCK_STEPS
 
@@ -143,6 +154,8 @@ cdef extern from "kernels.h" nogil:
         void (*sum_rows)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
         void (*transpose)(nn_index, nn_index, const void *, nn_index, void *, nn_index) noexcept nogil
         int (*sgd_small[3])(const nn_small *) noexcept nogil
+        void (*small_forward[3])(const nn_small_batch *) noexcept nogil
+        void (*small_update[3])(const nn_small_batch *) noexcept nogil
         void (*predict_small[3])(const nn_small_layer *, nn_index, const void *, void *) noexcept nogil
         int (*optimize)(nn_index, void *, const void *, void *, void *, const nn_rule *, double *) noexcept nogil
         void (*normalize)(const nn_norm *) noexcept nogil

@@ -43,10 +43,12 @@
 #define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 2)
 #endif
 
-/* The entries of `rows` vectors, a power of two, column by column: log2(rows) perfect shuffles of all of them. */
-static INLINE void FN(interleave)(const int rows, V *v) {
+/* log2(turns) perfect shuffles of the entries of `rows` vectors, both powers of two: with turns = rows they then stand column by column,
+ * and with log2(LANES) shuffles more row by row again. */
+static INLINE void FN(interleave)(const int rows, const int turns, V *v) {
+    if (rows == 1) return;
     UNROLLED
-    for (int stage = 1; stage < rows; stage *= 2) {
+    for (int stage = 1; stage < turns; stage *= 2) {
         V u[16];
         UNROLLED
         for (int i = 0; i < rows / 2; i++) {
@@ -58,7 +60,7 @@ static INLINE void FN(interleave)(const int rows, V *v) {
     }
 }
 
-static INLINE void FN(transpose_square)(V *v) { FN(interleave)(LANES, v); }
+static INLINE void FN(transpose_square)(V *v) { FN(interleave)(LANES, LANES, v); }
 
 static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_, nn_index out_row) {
     const real *x = x_;

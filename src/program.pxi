@@ -166,6 +166,7 @@ cdef class Program:
     cdef double weight_bound        # of |w| over all weights, where they are trained in the user's memory
     cdef nn_team team
     cdef Step step
+    cdef bint small_batches         # whether this call's batches go the way of batch_small.h
     cdef int small_width            # index of the vector width among 16, 32, 64 bytes
     cdef bint optimizes             # by self.rule instead of plain SGD
     cdef nn_rule rule
@@ -405,10 +406,8 @@ cdef class Program:
                          const double *rates) noexcept nogil:
         """Steps of one sample each on the bound copies. False when a logit was not finite; the copies are then void."""
         cdef nn_small call
-        cdef Py_ssize_t i, at = 0
-        for i in range(1, self.count):
-            self.k.transpose(self.stages[i].inputs, self.stages[i].outputs, self.stages[i].own_w, self.stages[i].width, self.small[i].wt,
-                             self.stages[i - 1].width)
+        cdef Py_ssize_t at = 0
+        self._turn_small()
         call.count, call.layers, call.places = self.count, self.small, self.small_places if self.skips_zeros else NULL
         while at < steps:
             call.steps = min(steps - at, SMALL_BLOCK)
@@ -425,6 +424,35 @@ cdef class Program:
                 return False
             at += call.steps
         return True
+
+    cdef void _turn_small(self) noexcept nogil:
+        """The transposes of the weights as they are now."""
+        cdef Py_ssize_t i
+        for i in range(1, self.count):
+            self.k.transpose(self.stages[i].inputs, self.stages[i].outputs, self.stages[i].own_w, self.stages[i].width, self.small[i].wt,
+                             self.stages[i - 1].width)
+
+    cdef void _open_small_batches(self) noexcept:
+        """Tell the kernels of batch_small.h where the batch's activations and gradients are."""
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            self.small[i].rows_a, self.small[i].rows_dz, self.small[i].row = self.stages[i].a, self.stages[i].grad, self.stages[i].row
+
+    cdef int _small_gradients(self, const Step *step, nn_small_batch *call) noexcept nogil:
+        """_gradients of a small network, but for those that small_update takes. Returns what is not finite."""
+        cdef Batch batch = step.batch
+        cdef const Source *x = step.x_source
+        cdef bint finite = True
+        call.count, call.batch, call.layers, call.eta = self.count, batch.size, self.small, step.eta
+        if x.direct and not step.look_at_data:
+            call.x, call.x_row, call.draws = x.data, x.sample_stride // self.itemsize, step.indices
+        else:
+            finite = self._gather(x, step.indices, batch.size, self.x_rows, self.x_row, step.look_at_data)
+            call.x, call.x_row, call.draws = self.x_rows, self.x_row, NULL
+        if not (self._gather(step.y_source, step.indices, batch.size, self.y_rows, self.outputs, step.look_at_data) and finite):
+            return DATA
+        self.k.small_forward[self.small_width](call)
+        return NOTHING if self._output_gradient(&batch, True) else LOSS
 
     # -------------------------------------------------------------------------------------------- the user's arrays
 
@@ -863,8 +891,11 @@ cdef class Program:
         cdef Py_ssize_t at = 0, t = 0, r
         cdef Step *step = &self.step
         cdef Batch batch
+        cdef nn_small_batch small
         cdef bint sure
         step.x_source, step.y_source, step.look_at_data = x, y, look_at_data
+        if self.small_batches:
+            self._turn_small()
         batch.first, batch.work, batch.outputs = 0, self.work, NULL
         batch.x, batch.x_row, batch.y, batch.y_row = self.x_rows, self.x_row, self.y_rows, self.outputs
         while at < count:
@@ -878,7 +909,10 @@ cdef class Program:
             self.found = NOTHING
             self.ahead = t
             t += 1
-            self._run_shares(step)
+            if self.small_batches:
+                self.found = self._small_gradients(step, &small)
+            else:
+                self._run_shares(step)
             if self.found != NOTHING:
                 return t
             if self.in_user_memory and not look_at_weights:
@@ -893,7 +927,9 @@ cdef class Program:
                     return t
             for r in range(batch.size):
                 total[0] += self.losses[r]
-            if batch.size == 1 and not self.optimizes:
+            if self.small_batches:
+                self.k.small_update[self.small_width](&small)
+            elif batch.size == 1 and not self.optimizes:
                 self._sample_back(&batch, step.eta)
             else:
                 step.updates = True
@@ -1148,6 +1184,9 @@ cdef class Program:
         size = min(size, max(count, 1))
         self._use_threads(threads_for(size, 6.0 * size * self.weights) if steps_share(size, self.inputs, self.weights) else 1)
         self._reserve(size)
+        self.small_batches = self.small != NULL and size > 1 and self.threads == 1 and not self.optimizes
+        if self.small_batches:
+            self._open_small_batches()
         # The copies that small weights are trained on also serve to go back to; of large ones they cost too much.
         choose_lists(self, &x, indices, count, size, size)
         self.in_user_memory = in_place = size > 1 and self.weights * self.itemsize >= IN_PLACE_BYTES
@@ -1167,7 +1206,8 @@ cdef class Program:
             chunk_total = total  # one running sum, so that it does not depend on where the clock ends a chunk
             if in_place and (user_rate or self.weight_bound < 0):
                 start_bounds(self)
-            self.uses_lists = self.sparse and (isfinite(self.weight_bound) if in_place else self._weights_finite())
+            self.uses_lists = self.sparse and not self.small_batches and (isfinite(self.weight_bound) if in_place
+                                                                           else self._weights_finite())
             seconds = now()
             with nogil:
                 bad = self._run_chunk(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, look, &chunk_total)

@@ -129,7 +129,7 @@ static void FN(sample_columns)(nn_index m, const void *const *x_, void *out_) {
     for (; i + LANES <= m; i += LANES) {
         UNROLLED
         for (int k = 0; k < NN_BLOCK_STEPS; k++) v[k] = FN(load)(x[k] + i);
-        FN(interleave)(NN_BLOCK_STEPS, v);
+        FN(interleave)(NN_BLOCK_STEPS, NN_BLOCK_STEPS, v);
         UNROLLED
         for (int k = 0; k < NN_BLOCK_STEPS; k++) FN(store)(out + i * NN_BLOCK_STEPS + k * LANES, v[k]);
     }

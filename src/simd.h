@@ -159,4 +159,5 @@ static INLINE V FN(max_all)(V v) {
 #endif
     return FN(max)(v, SHUFFLE_DOWN(v, 1));
 }
+static INLINE V FN(other_half)(V v) { return SHUFFLE_DOWN(v, LANES / 2); } /* the halves of a vector exchanged */
 #undef SHUFFLE_DOWN
