@@ -66,8 +66,21 @@ static INLINE V FN(exp_within)(V x) {
     return (V)((U)y + ((U)shifted << MANTISSA_BITS));
 }
 
-/* e^x for x <= 0, clamped beyond underflow, the constant first so that NaN passes. For sums of many: where x is so negative that a float
- * loses digits, it is as much smaller than the largest. */
+#if WIDTH == 64 && !DOUBLE
+/* e^x for x <= 0, 0 where it is less than the least normal number. For sums of many: where x is so negative that it loses digits, as
+ * ln2 is taken in one part, it is as much smaller than the largest. x = n ln2 / 16 + r, |r| <= ln2 / 32, and 2^(n / 16) from a table of
+ * 16, less k 2^19 for its entry k, which n 2^19 brings along: three terms of e^r do, which is two operations less than without. */
+static INLINE V FN(exp_negative)(V x) {
+    const __m512 table = (__m512)(I){0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
+                                     0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
+    const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, (__m512)FN(set)(-87.33f), _CMP_NLT_UQ); /* NaN, too */
+    V shifted = x * (16 * 1.44269504088896340736f) + SHIFT, r = x - (shifted - SHIFT) * (0.693147180559945309417f / 16);
+    V power = (V)((U)_mm512_permutexvar_ps((__m512i)shifted, table) + ((U)shifted << 19));
+    V sum = (r * 0.166666672f + 0.5f) * r + 1;
+    return (V)_mm512_maskz_fmadd_ps(normal, (__m512)(power * r), (__m512)sum, (__m512)power);
+}
+#else
+/* The same without a table, clamped beyond underflow, the constant first so that NaN passes. */
 static INLINE V FN(exp_negative)(V x) {
     V shifted, r = FN(exp_reduce)(FN(max)(FN(set)(C(-105.0f, -750.0)), x), DOUBLE || LEVEL_BYTES == 16, &shifted), r2 = r * r;
     V y = 1 + (r2 * FN(exp_tail)(r, r2) + r);
@@ -78,6 +91,7 @@ static INLINE V FN(exp_negative)(V x) {
     return y * power * C(0x1p-64f, 0x1p-512);
 #endif
 }
+#endif
 
 static INLINE V FN(exp)(V x) {
     x = -FN(max)(FN(set)(C(-90.0f, -711.0)), -FN(max)(FN(set)(C(-105.0f, -750.0)), x));
