@@ -1,6 +1,6 @@
 """Which kernels are live. The base classes of the layer API are told, as looking here at every call would cost as much as a kernel."""
 
-from nncore import _checks, kernels
+from nncore import _checks, _core, kernels
 from nncore.kernels import compiled, numpy_kernels
 
 BACKENDS = {"compiled": compiled, "numpy": numpy_kernels}
@@ -19,6 +19,7 @@ def _switch(module):
     global live
     live = module
     kernels.bind(module)
+    _core.set_live(module is compiled)
     for cls in _followers:
         cls._kernels = module
 

@@ -2,9 +2,14 @@
 
 import numpy as np
 
-from nncore import _chain, fitting, serialization, training
+from nncore import _chain, _core, fitting, modules, serialization, training
 
 __all__ = ["Sequential"]
+
+# Modules whose forward compiled code may do in their place: Linear, and activations of which all that counts is the function of each entry.
+_KNOWN = {cls: (cls.forward, _core.ACTIVATIONS[name]) for cls, name in ((modules.Linear, "none"), (modules.Tanh, "tanh"),
+          (modules.ReLU, "relu"), (modules.Sigmoid, "sigmoid"), (modules.OutputSigmoid, "output_sigmoid"),
+          (modules.SoftMax, "softmax"))}
 
 
 class Sequential:
@@ -38,9 +43,7 @@ class Sequential:
 
     def forward(self, X):
         """The last module's output (n, b) for X (D, b); every module keeps what its backward needs."""
-        for module in self.modules:
-            X = module.forward(X)
-        return X
+        return _core.forward_chain(self.modules, X, _KNOWN)
 
     def backward(self, delta):
         """Hand dL/dZ of the output back through all modules; returns None."""

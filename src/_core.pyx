@@ -91,6 +91,7 @@ choose_level()
 
 include "threads.pxi"
 include "boundary.pxi"
+include "chain.pxi"
 include "optimizers.pxi"
 include "normalize.pxi"
 include "dropout.pxi"

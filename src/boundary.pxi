@@ -127,6 +127,10 @@ cdef void multiply_rows(const nn_kernels *k, const nn_product *whole, int share,
 
 def linear_forward(A, W, W0, out=None):
     """Z = Wᵀ A + W0. A (m, b), W (m, n), W0 (n, 1), out (n, b); returns Z."""
+    return linear_output(A, W, W0, out)
+
+
+cdef cnp.ndarray linear_output(object A, object W, object W0, object out):
     cdef int t = computing_type(W)
     cdef cnp.ndarray w = real_matrix("W", W, t, -1, -1, "mn")
     cdef Py_ssize_t m = cnp.PyArray_DIM(w, 0), n = cnp.PyArray_DIM(w, 1), b

@@ -40,6 +40,59 @@ def test_the_chain_and_its_own_list():
     assert extra.A.shape == (3, 1) and extra.dLdW.shape == (3, 3)
 
 
+class Shifted(nn.Tanh):
+    """A module of the user's that keeps what forward gave it."""
+
+    def forward(self, Z):
+        self.given = Z
+        return super().forward(Z) + 1
+
+
+@pytest.mark.parametrize("columns", [1, 3, 500])
+@pytest.mark.parametrize("data", ["whole numbers", "float32", "a list"])
+def test_forward_is_what_the_modules_do_one_by_one(columns, data):
+    """What each keeps, too, in arrays of its own; after ReLU's dropout, within another network, with modules of the user's."""
+    numbers = RNG.integers(-3, 4, (4, columns))
+    x = {"whole numbers": numbers, "float32": numbers.astype(np.float32), "a list": numbers.tolist()}[data]
+
+    def modules():
+        np.random.seed(1)
+        return [nn.ReLU(), nn.Linear(4, 5), nn.Tanh(), nn.Sigmoid(), nn.Sequential([nn.Linear(5, 6), nn.ReLU()]), nn.Linear(6, 6),
+                nn.ReLU(), nn.Linear(6, 5), Shifted(), nn.Linear(5, 4), nn.OutputSigmoid(), nn.Linear(4, 3), nn.SoftMax()]
+    ours, theirs = modules(), modules()
+    for chain in (ours, theirs):
+        chain[6].forward(np.ones((6, columns)), 0.5)
+    P, expected = nn.Sequential(ours).forward(x), x
+    for module in theirs:
+        expected = module.forward(expected)
+    assert P.dtype == expected.dtype and np.array_equal(P, expected)
+    kept = [(module.A, other.A) for module, other in zip(ours, theirs, strict=True) if hasattr(module, "A")]
+    assert len(kept) == 10 and all(np.array_equal(a, b) for a, b in kept)
+    assert np.array_equal(ours[8].given, theirs[8].given)
+    outputs = [ours[i].A for i in (0, 2, 3, 6, 8)] + [P]
+    assert not any(np.shares_memory(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
+    assert isinstance(x, list) or np.array_equal(x, numbers)
+
+
+@pytest.mark.parametrize("where", ["on the object", "on the class", "by __class__"])
+def test_forward_calls_what_took_the_place_of_a_method(where, monkeypatch):
+    net = network()
+    calls = []
+    original = nn.Tanh.forward
+
+    def forward(self, Z):
+        calls.append(Z)
+        return original(self, Z)
+    if where == "on the object":
+        net.modules[1].forward = lambda Z: forward(net.modules[1], Z)
+    elif where == "on the class":
+        monkeypatch.setattr(nn.Tanh, "forward", forward)
+    else:
+        net.modules[1].__class__ = type("Tanh", (nn.Tanh,), {"forward": forward})
+    net.forward(X)
+    assert len(calls) == 1 and np.array_equal(np.tanh(calls[0]).round(9), net.modules[1].A.round(9))
+
+
 def test_accuracy_is_printed_for_the_right_iterations_only(capsys):
     net = network()
     for it in range(1, 8):
