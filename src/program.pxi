@@ -16,7 +16,7 @@
 cdef Py_ssize_t IN_PLACE_BYTES = 1 << 22
 cdef double FLOAT_LIMIT = 8e37, DOUBLE_LIMIT = 4e307  # below the largest numbers of the types by more than a step's rounding
 cdef double CHUNK_SECONDS = 0.04
-cdef double FIRST_FLOPS = 2e8       # a first chunk of a millisecond, on slow processors of a tenth of a second
+cdef double FIRST_FLOPS = 5e7       # for each lane of a vector: a first chunk of some milliseconds, on slow processors of a tenth of a second
 # Where a helper's processor does something else, the end of a parallel region waits milliseconds for it: regions must be worth it.
 cdef double FLOPS_A_REGION = 1e8
 LOSSES = {None: NN_NO_LOSS, "nll": NN_NLL, "binary_nll": NN_BINARY_NLL, "squared": NN_SQUARED, "hinge": NN_HINGE}
@@ -655,22 +655,25 @@ cdef class Program:
             self.rows[0] = 0
             self.listed = 1
 
-    cdef bint _open_block(self, const Source *x, const int64_t *draws) noexcept nogil:
-        """Products of a block's samples with W and with each other. False when the steps are better done one by one, as most inputs are
+    cdef bint _open_block(self, const Source *x, const int64_t *draws, Py_ssize_t count) noexcept nogil:
+        """Products of a block's samples with W and with each other; zeros take the place of those that a last block lacks. False when the steps are better done one by one, as most inputs are
         0, or when they must be, as a product is not finite; the last block's updates have then been carried out."""
         cdef Stage *s = &self.stages[0]
         cdef Py_ssize_t i, row = self.inputs * self.itemsize, nonzero = 0
-        for i in range(NN_BLOCK_STEPS):
+        for i in range(count):
             self.block_samples[i] = self._sample(x, draws[i], self.block_x + i * row)
             if self.skips_zeros:
                 nonzero += self.k.count_nonzeros(self.inputs, self.block_samples[i])
-        if ((self.skips_zeros and nonzero <= NN_BLOCK_STEPS * self.inputs * BLOCK_SPARSE_SHARE)
+        for i in range(count, NN_BLOCK_STEPS):
+            self.block_samples[i] = memset(self.block_x + i * row, 0, row)
+        if ((self.skips_zeros and nonzero <= count * self.inputs * BLOCK_SPARSE_SHARE)
                 or not self.k.block_gram(self.inputs, self.block_samples, self.block_gram)):
             self._settle()
             return False
         self.k.sample_columns(self.inputs, self.block_samples, self.block_next)
         self.k.block_pass(s.inputs, s.w_width, s.w, s.w_row, self.block_old if self.block_waits else NULL, self.block_steps,
                           self.block_next, s.w0, self.block_z)
+        memset(self.block_steps + count * s.w_width * self.itemsize, 0, (NN_BLOCK_STEPS - count) * s.w_width * self.itemsize)
         self.block_old, self.block_next = self.block_next, self.block_old
         self.block_waits = True
         return True
@@ -821,21 +824,22 @@ cdef class Program:
     cdef Py_ssize_t _run_samples(self, const Source *x, const Source *y, const int64_t *draws, Py_ssize_t steps,
                                  const double *rates) noexcept nogil:
         """Steps of one sample each. Returns the first step (from 1) whose loss is not finite, or 0."""
-        cdef Py_ssize_t t = 0, at, bad = 0
+        cdef Py_ssize_t t = 0, at, together, bad = 0
         cdef const char *sample
         self.block_waits = False
         self.skips_zeros = self.lists and self._weights_finite()  # 0 times an infinite weight is NaN, and would be missed
         while t < steps:
             # blocks begin at multiples of their length, and so do chunks: the bits must not depend on where the clock ends a chunk
-            if (self.blocks and t % NN_BLOCK_STEPS == 0 and steps - t >= NN_BLOCK_STEPS and self._open_block(x, draws + t)):
-                for at in range(NN_BLOCK_STEPS):
+            together = min(NN_BLOCK_STEPS, steps - t)
+            if self.blocks and t % NN_BLOCK_STEPS == 0 and together >= BLOCK_LEAST and self._open_block(x, draws + t, together):
+                for at in range(together):
                     self.block_at = at
                     if t + at + NN_BLOCK_STEPS < steps:
                         ask_for(x, draws[t + at + NN_BLOCK_STEPS])
                     if not self._sample_step(<const char *>self.block_samples[at], y, draws[t + at], rates[t + at]):
                         bad = bad or t + at + 1
                 self.block_at = -1
-                t += NN_BLOCK_STEPS
+                t += together
             else:
                 self._settle()
                 self.ahead = t
@@ -1070,7 +1074,7 @@ cdef class Program:
         self.blocks = self.stages[0].linear and not user_rate and self.weights <= BLOCK_WEIGHTS and not self.has_own
         self.sparse = self.small != NULL and few_inputs(self, &x, n)
         least = NN_BLOCK_STEPS if self.blocks else 1
-        chunk = 1 if user_rate else max(1, <Py_ssize_t>(FIRST_FLOPS / (6.0 * least * max(self.weights, 1)))) * least
+        chunk = 1 if user_rate else max(1, <Py_ssize_t>(FIRST_FLOPS * self.k.lanes / (6.0 * least * max(self.weights, 1)))) * least
         while t < total:
             small = self.small != NULL and not user_rate and not told
             if not user_rate:
@@ -1193,7 +1197,7 @@ cdef class Program:
             self._open_small_batches()
         self.in_user_memory = in_place = size > 1 and self.weights * self.itemsize >= IN_PLACE_BYTES
         self.weight_bound = -1
-        chunk = self.pace if size == self.paced_size else max(1, <Py_ssize_t>(FIRST_FLOPS / (6.0 * size * max(self.weights, 1))))
+        chunk = self.pace if size == self.paced_size else max(1, <Py_ssize_t>(FIRST_FLOPS * self.k.lanes / (6.0 * size * max(self.weights, 1))))
         if look and in_place:
             self._look_through(&x, &y, indices, count, size)
             if self.found:
@@ -1340,6 +1344,8 @@ cdef double BLOCK_SPARSE_SHARE = 0.25
 # half empty vectors (measured: 784-128-10 takes 0.96 of the time on dense samples, 0.9 on MNIST's, 784-128-48 0.96, 20-200-200-3 0.92;
 # beyond, up to 1.4).
 cdef Py_ssize_t TURNED_VECTORS = 3
+# A block of fewer steps, as a call may end with, takes longer than the steps one by one.
+cdef Py_ssize_t BLOCK_LEAST = 4
 # Networks of more weights take so long a step that a signal must not wait for a block of them.
 cdef Py_ssize_t BLOCK_WEIGHTS = 1 << 23
 
