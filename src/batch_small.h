@@ -43,8 +43,10 @@ static INLINE void FN(batch_forward)(const int nv, const int rows, const nn_smal
     UNROLLED
     for (int r = 0; r < rows; r++)
         UNROLLED
-        for (int v = 0; v < nv; v++)
-            FN(store)(a + r * layer->row + v * LANES, FN(activation_of)(sum[r][v] + FN(load)((const real *)layer->b + v * LANES), layer->activation));
+        for (int v = 0; v < nv; v++) {
+            V z = sum[r][v] + FN(load)((const real *)layer->b + v * LANES);
+            FN(store)(a + r * layer->row + v * LANES, FN(activation_of)(z, layer->activation));
+        }
 }
 
 /* For `rows` samples: dz of the layer before <- (dz W') f'(a); lanes beyond its outputs are 0 */
@@ -63,8 +65,8 @@ static INLINE void FN(batch_back)(const int nv, const int rows, const nn_small_l
 }
 
 /* Rows k .. k + rows - 1 of w (their vectors nv) less eta times the sum over the samples r of scalars[r][k] times the vectors of r */
-static INLINE void FN(batch_update)(const int nv, const int rows, nn_index batch, const real *const *scalars, nn_index k, const real *vectors,
-                                    nn_index row, real *w, real eta) {
+static INLINE void FN(batch_update)(const int nv, const int rows, nn_index batch, const real *const *scalars, nn_index k,
+                                    const real *vectors, nn_index row, real *w, real eta) {
     V sum[8][FN(MOST)];
 #define EACH                       \
     UNROLLED                       \

@@ -270,7 +270,8 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
     const real *y_last = with_y ? (const real *)s->y + (third ? last : 0) * s->y_sample : NULL;
     real *p = (real *)s->p + (second ? now : 0) * s->p_sample, *p_last = (real *)s->p + (third ? last : 0) * s->p_sample;
     real *grad = with_y ? (real *)s->grad + (third ? last : 0) * s->grad_sample : p_last;
-    const nn_index skip_next = length ? FN(to_boundary)(z_next) : 0, skip = length ? FN(to_boundary)(p) : 0, skip_last = length ? FN(to_boundary)(grad) : 0;
+    const nn_index skip_next = length ? FN(to_boundary)(z_next) : 0, skip = length ? FN(to_boundary)(p) : 0;
+    const nn_index skip_last = length ? FN(to_boundary)(grad) : 0;
     const V before = *top, factor = *scale;
     V tops[GROUP], sum[GROUP];
     FN(softmax_sums) sums = {{0}, {0}, {0}, {0}};
@@ -690,7 +691,8 @@ static void FN(turned_backward)(nn_index m, nn_index n, void *wt_, nn_index wt_r
 #undef STRIP
 }
 
-static void FN(turned_forward)(nn_index m, nn_index n, const void *x, const void *wt, nn_index wt_row, const void *bias_, void *z_, int kind) {
+static void FN(turned_forward)(nn_index m, nn_index n, const void *x, const void *wt, nn_index wt_row, const void *bias_, void *z_,
+                               int kind) {
     const real *bias = bias_;
     real *z = z_;
     FN(row_products)(n, m, wt, wt_row, x, z);

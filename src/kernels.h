@@ -168,7 +168,8 @@ typedef struct {
     void (*row_backward)(nn_index m, nn_index n, void *w, nn_index w_row, const void *x, const void *dz, void *dx,
                          int activation, double eta);
     /* row_forward and row_backward of a W that is held by its columns, in the rows of wt (n, m) */
-    void (*turned_forward)(nn_index m, nn_index n, const void *x, const void *wt, nn_index wt_row, const void *bias, void *z, int activation);
+    void (*turned_forward)(nn_index m, nn_index n, const void *x, const void *wt, nn_index wt_row, const void *bias, void *z,
+                           int activation);
     void (*turned_backward)(nn_index m, nn_index n, void *wt, nn_index wt_row, const void *x, const void *dz, void *dx, int activation,
                             double eta);
     /* dx (m) <- W dz */

@@ -16,7 +16,7 @@
 cdef Py_ssize_t IN_PLACE_BYTES = 1 << 22
 cdef double FLOAT_LIMIT = 8e37, DOUBLE_LIMIT = 4e307  # below the largest numbers of the types by more than a step's rounding
 cdef double CHUNK_SECONDS = 0.04
-cdef double FIRST_FLOPS = 5e7       # for each lane of a vector: a first chunk of some milliseconds, on slow processors of a tenth of a second
+cdef double FIRST_FLOPS = 5e7       # for each lane: a first chunk of some milliseconds, on slow processors of a tenth of a second
 # Where a helper's processor does something else, the end of a parallel region waits milliseconds for it: regions must be worth it.
 cdef double FLOPS_A_REGION = 1e8
 LOSSES = {None: NN_NO_LOSS, "nll": NN_NLL, "binary_nll": NN_BINARY_NLL, "squared": NN_SQUARED, "hinge": NN_HINGE}
@@ -140,7 +140,7 @@ cdef class Program:
     cdef Py_ssize_t listed
     cdef bint lists, skips_zeros, blocks
     cdef bint turns                 # whether narrow layers are held by columns
-    cdef const void *block_samples[NN_BLOCK_STEPS] # sgd_block.h: samples as rows, where they are or in
+    cdef const void *block_samples[NN_BLOCK_STEPS]  # sgd_block.h: samples as rows, where they are or in
     cdef char *block_x
     cdef char *block_next           # and as columns, for this block and the one before,
     cdef char *block_old
@@ -330,6 +330,10 @@ cdef class Program:
         self.block_x, self.block_next, self.block_old = self._carve(base, samples), self._carve(base, samples), self._carve(base, samples)
         self.block_z, self.block_steps = self._carve(base, vectors), self._carve(base, vectors)
         self.block_gram = self._carve(base, NN_BLOCK_STEPS * NN_BLOCK_STEPS * self.itemsize)
+
+    cdef Py_ssize_t _first_chunk(self, Py_ssize_t samples) noexcept:
+        """Steps of so many samples to begin with."""
+        return max(1, <Py_ssize_t>(FIRST_FLOPS * self.k.lanes / (6.0 * samples * max(self.weights, 1))))
 
     cdef int _use_threads(self, int threads) except -1:
         """Share the work of a batch among so many."""
@@ -656,8 +660,9 @@ cdef class Program:
             self.listed = 1
 
     cdef bint _open_block(self, const Source *x, const int64_t *draws, Py_ssize_t count) noexcept nogil:
-        """Products of a block's samples with W and with each other; zeros take the place of those that a last block lacks. False when the steps are better done one by one, as most inputs are
-        0, or when they must be, as a product is not finite; the last block's updates have then been carried out."""
+        """Products of a block's samples with W and with each other; zeros take the place of those that a last block lacks. False when the
+        steps are better done one by one, as most inputs are 0, or when they must be, as a product is not finite; the last block's updates
+        have then been carried out."""
         cdef Stage *s = &self.stages[0]
         cdef Py_ssize_t i, row = self.inputs * self.itemsize, nonzero = 0
         for i in range(count):
@@ -788,6 +793,7 @@ cdef class Program:
     cdef void _sample_back(self, const Batch *sample, double eta) noexcept nogil:
         """The way back for one sample: each stage's weights are updated in the pass that takes the gradient through them."""
         cdef Py_ssize_t i
+        cdef int kind
         cdef Stage *s
         cdef Stage *before
         for i in range(self.count - 1, -1, -1):
@@ -802,10 +808,11 @@ cdef class Program:
                         own_backward(self, before, sample)
                 continue
             if before != NULL:
+                kind = self._activation_before(i)
                 if s.turned:
-                    self.k.turned_backward(s.inputs, s.outputs, s.w, s.w_row, before.a, s.grad, before.grad, self._activation_before(i), eta)
+                    self.k.turned_backward(s.inputs, s.outputs, s.w, s.w_row, before.a, s.grad, before.grad, kind, eta)
                 else:
-                    self.k.row_backward(s.inputs, s.w_width, s.w, s.w_row, before.a, s.grad, before.grad, self._activation_before(i), eta)
+                    self.k.row_backward(s.inputs, s.w_width, s.w, s.w_row, before.a, s.grad, before.grad, kind, eta)
                 if before.own:
                     own_backward(self, before, sample)
             else:
@@ -1074,7 +1081,7 @@ cdef class Program:
         self.blocks = self.stages[0].linear and not user_rate and self.weights <= BLOCK_WEIGHTS and not self.has_own
         self.sparse = self.small != NULL and few_inputs(self, &x, n)
         least = NN_BLOCK_STEPS if self.blocks else 1
-        chunk = 1 if user_rate else max(1, <Py_ssize_t>(FIRST_FLOPS * self.k.lanes / (6.0 * least * max(self.weights, 1)))) * least
+        chunk = 1 if user_rate else self._first_chunk(least) * least
         while t < total:
             small = self.small != NULL and not user_rate and not told
             if not user_rate:
@@ -1181,23 +1188,25 @@ cdef class Program:
         cdef double total = 0, chunk_total, seconds
         cdef const int64_t *indices
         cdef bint user_rate = callable(rate) and not hasattr(rate, "values"), averaged = mean, look = look_at_data
-        cdef bint in_place
+        cdef bint in_place, shared
         self.steps = 0
         order = np.ascontiguousarray(order, dtype=np.int64)
         indices = <const int64_t *>cnp.PyArray_DATA(order)
         size = min(size, max(count, 1))
-        self._use_threads(threads_for(size, 6.0 * size * self.weights) if steps_share(size, self.inputs, self.weights) else 1)
+        shared = steps_share(size, self.inputs, self.weights)
+        self._use_threads(threads_for(size, 6.0 * size * self.weights) if shared else 1)
         self._reserve(size)
         # The copies that small weights are trained on also serve to go back to; of large ones they cost too much.
         choose_lists(self, &x, indices, count, size, size)
-        # Lists pay where the layers are wide (measured: 120-60-10 with a tenth of the inputs takes 1.45 of the time without).
-        self.small_batches = (self.small != NULL and size > 1 and self.threads == 1 and not self.optimizes
+        # Lists pay where the layers are wide (measured: 120-60-10 with a tenth of the inputs takes 1.45 of the time without). Whether threads
+        # could help counts, not how many there are, as the way shows in the last bits.
+        self.small_batches = (self.small != NULL and size > 1 and not shared and not self.optimizes
                               and not (self.sparse and self.widest > 2 * self.k.lanes))
         if self.small_batches:
             self._open_small_batches()
         self.in_user_memory = in_place = size > 1 and self.weights * self.itemsize >= IN_PLACE_BYTES
         self.weight_bound = -1
-        chunk = self.pace if size == self.paced_size else max(1, <Py_ssize_t>(FIRST_FLOPS * self.k.lanes / (6.0 * size * max(self.weights, 1))))
+        chunk = self.pace if size == self.paced_size else self._first_chunk(size)
         if look and in_place:
             self._look_through(&x, &y, indices, count, size)
             if self.found:
