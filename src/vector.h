@@ -49,32 +49,31 @@ static INLINE V FN(exp_tail)(V r, V r2) {
 /* Added to a number far below it, it rounds to whole numbers, which are left in the lowest bits of the sum. */
 #define SHIFT C(12582912.0f, 6755399441055744.0)
 
-/* x = n ln2 + r with n whole, |r| <= ln2 / 2. Returns r; shifted: n + SHIFT. With `parts`, ln2 is taken in two parts of which n times the
- * first is exact (Cody and Waite); else n times the error of a float ln2, 2^-28.4, adds 0.023 |x| units in the last place to e^x where
- * multiplication and addition are one operation. */
-static INLINE V FN(exp_reduce)(V x, const int parts, V *shifted) {
+/* x = n ln2 + r with n whole, |r| <= ln2 / 2, ln2 in two parts of which n times the first is exact (Cody and Waite). Returns r; shifted:
+ * n + SHIFT. */
+static INLINE V FN(exp_reduce)(V x, V *shifted) {
     *shifted = x * (real)1.44269504088896340736 + SHIFT;
-    V n = *shifted - SHIFT, r = x - n * (parts ? C(0.693115234375f, 0.6931471805592082) : (real)0.693147180559945309417);
-    if (parts) r -= n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
-    return r;
+    V n = *shifted - SHIFT;
+    return (x - n * C(0.693115234375f, 0.6931471805592082)) - n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
 }
 
 /* e^x where neither it nor what leads to it overflows or underflows, for x that are not NaN: n is added to the exponent. 1 + r is rounded
  * beside the polynomial, which shortens the chain of operations that wait for each other. */
 static INLINE V FN(exp_within)(V x) {
-    V shifted, r = FN(exp_reduce)(x, 1, &shifted), r2 = r * r, y = r2 * FN(exp_tail)(r, r2) + (1 + r);
+    V shifted, r = FN(exp_reduce)(x, &shifted), r2 = r * r, y = r2 * FN(exp_tail)(r, r2) + (1 + r);
     return (V)((U)y + ((U)shifted << MANTISSA_BITS));
 }
 
 #if WIDTH == 64 && !DOUBLE
-/* e^x for x <= 0, 0 where it is less than the least normal number. For sums of many: where x is so negative that it loses digits, as
- * ln2 is taken in one part, it is as much smaller than the largest. x = n ln2 / 16 + r, |r| <= ln2 / 32, and 2^(n / 16) from a table of
- * 16, less k 2^19 for its entry k, which n 2^19 brings along: three terms of e^r do, which is two operations less than without. */
+/* e^x for x <= 0, 0 where it is less than the least normal number. x = n ln2 / 16 + r, |r| <= ln2 / 32, and 2^(n / 16) from a table of 16,
+ * less k 2^19 for its entry k, which n 2^19 brings along: three terms of e^r do. ln2 / 16 is taken in one part, whose error of 2^-28.4
+ * of it adds 0.023 |x| units in the last place: for sums with a largest term e^0. Three operations less than without the table. */
 static INLINE V FN(exp_negative)(V x) {
     const __m512 table = (__m512)(I){0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
                                      0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
     const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, (__m512)FN(set)(-87.33f), _CMP_NLT_UQ); /* NaN, too */
-    V shifted = x * (16 * 1.44269504088896340736f) + SHIFT, r = x - (shifted - SHIFT) * (0.693147180559945309417f / 16);
+    V shifted = x * (16 * 1.44269504088896340736f) + SHIFT;
+    V r = (V)_mm512_fnmadd_ps((__m512)(shifted - SHIFT), (__m512)FN(set)(0.693147180559945309417f / 16), (__m512)x);
     V power = (V)((U)_mm512_permutexvar_ps((__m512i)shifted, table) + ((U)shifted << 19));
     V sum = (r * 0.166666672f + 0.5f) * r + 1;
     return (V)_mm512_maskz_fmadd_ps(normal, (__m512)(power * r), (__m512)sum, (__m512)power);
@@ -82,7 +81,7 @@ static INLINE V FN(exp_negative)(V x) {
 #else
 /* The same without a table, clamped beyond underflow, the constant first so that NaN passes. */
 static INLINE V FN(exp_negative)(V x) {
-    V shifted, r = FN(exp_reduce)(FN(max)(FN(set)(C(-105.0f, -750.0)), x), DOUBLE || LEVEL_BYTES == 16, &shifted), r2 = r * r;
+    V shifted, r = FN(exp_reduce)(FN(max)(FN(set)(C(-105.0f, -750.0)), x), &shifted), r2 = r * r;
     V y = 1 + (r2 * FN(exp_tail)(r, r2) + r);
 #if LEVEL_BYTES == 64
     return FN(scale)(y, shifted - SHIFT);
@@ -95,7 +94,7 @@ static INLINE V FN(exp_negative)(V x) {
 
 static INLINE V FN(exp)(V x) {
     x = -FN(max)(FN(set)(C(-90.0f, -711.0)), -FN(max)(FN(set)(C(-105.0f, -750.0)), x));
-    V shifted, r = FN(exp_reduce)(x, 1, &shifted), r2 = r * r, y = 1 + (r2 * FN(exp_tail)(r, r2) + r);
+    V shifted, r = FN(exp_reduce)(x, &shifted), r2 = r * r, y = 1 + (r2 * FN(exp_tail)(r, r2) + r);
     return FN(scale)(y, shifted - SHIFT);
 }
 
