@@ -59,12 +59,13 @@ def test_one_step_of_one_sample(spec, isa, dtype):
     assert_same_weights(compiled_net, plain, stages)
 
 
-@pytest.mark.parametrize("batch", [1, 2, 7, 32, 37])
+@pytest.mark.parametrize("batch", [1, 2, 7, 32, 37, 150])
 @pytest.mark.parametrize("mean", [True, False], ids=["mean", "sum"])
 def test_one_batch(spec, batch, mean, isa, dtype):
     stages, loss = make_net(spec, dtype)
-    X, Y = make_data(spec, loss, 41, dtype)
-    order = np.random.default_rng(2).permutation(41)[:batch]
+    count = max(41, batch + 4)
+    X, Y = make_data(spec, loss, count, dtype)
+    order = np.random.default_rng(2).permutation(count)[:batch]
     compiled_net, plain = copy_net(stages), copy_net(stages)
     rate = 1.0 if mean else 1.0 / batch
     with unchanged(X, Y, order):
