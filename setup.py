@@ -16,8 +16,9 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 # ISO contraction would let the compiler fuse across statements differently per level; "fast" is per expression tree
-# in gcc and within a statement in clang, and the kernels are written so that both give the same products and sums.
-COMPILE = ["-O3", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
+# in gcc and within a statement in clang, and the kernels are written so that both give the same products and sums. They unroll and
+# vectorise by themselves: -O3 is no faster (measured, gcc 12) and makes the module half as large again.
+COMPILE = ["-O2", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
            "-fvisibility=hidden", "-Wno-unused-function", "-Wno-psabi"]
 KERNELS = ["src/kernels_generic.c", "src/kernels_avx2.c", "src/kernels_avx512.c", "src/dispatch.c", "src/convert.c"]
 

@@ -36,31 +36,44 @@ static INLINE void FN(batch_sums)(const int nv, const int rows, nn_index m, cons
 #undef EACH
 }
 
-/* For `rows` samples: a <- f(x W + b) */
-static INLINE void FN(batch_forward)(const int nv, const int rows, const nn_small_layer *layer, const real *const *x, real *a) {
+/* For `rows` samples: out <- x w, plus bias unless that is NULL */
+static INLINE void FN(batch_tile)(const int nv, const int rows, nn_index m, const real *const *x, const real *w, const real *bias, real *out,
+                                  nn_index row) {
     V sum[8][FN(MOST)];
-    FN(batch_sums)(nv, rows, layer->m, x, layer->w, sum);
+    FN(batch_sums)(nv, rows, m, x, w, sum);
     UNROLLED
-    for (int r = 0; r < rows; r++)
+    for (int v = 0; v < nv; v++) {
+        const V b = bias ? FN(load)(bias + v * LANES) : (V){0};
         UNROLLED
-        for (int v = 0; v < nv; v++) {
-            V z = sum[r][v] + FN(load)((const real *)layer->b + v * LANES);
-            FN(store)(a + r * layer->row + v * LANES, FN(activation_of)(z, layer->activation));
-        }
+        for (int r = 0; r < rows; r++) FN(store)(out + r * row + v * LANES, sum[r][v] + b);
+    }
 }
 
-/* For `rows` samples: dz of the layer before <- (dz W') f'(a); lanes beyond its outputs are 0 */
-static INLINE void FN(batch_back)(const int nv, const int rows, const nn_small_layer *layer, const real *const *dz, nn_index first) {
-    const nn_small_layer *before = layer - 1;
-    V sum[8][FN(MOST)];
-    FN(batch_sums)(nv, rows, layer->n, dz, layer->wt, sum);
-    UNROLLED
-    for (int r = 0; r < rows; r++)
-        UNROLLED
-        for (int v = 0; v < nv; v++) {
-            const nn_index at = (first + r) * before->row + v * LANES, left = before->n - v * LANES;
-            V d = FN(derivative_of)(sum[r][v], FN(load)((const real *)before->rows_a + at), before->activation);
-            FN(store)((real *)before->rows_dz + at, (V)((I)d & FN(first)(left < LANES ? left : LANES)));
+/* Samples first .. first + n - 1 of a layer: a <- f(a) */
+static NOINLINE void FN(batch_activate)(const nn_small_layer *layer, nn_index first, nn_index n) {
+    real *a = (real *)layer->rows_a + first * layer->row;
+#define EACH(KIND)                                                                  \
+    for (nn_index r = 0; r < n; r++, a += layer->row)                               \
+        for (nn_index v = 0; v < layer->vectors; v++)                               \
+            FN(store)(a + v * LANES, FN(activation)(FN(load)(a + v * LANES), KIND)); \
+    break;
+    switch (layer->activation) {
+    case NN_TANH: EACH(NN_TANH)
+    case NN_RELU: EACH(NN_RELU)
+    case NN_SIGMOID: EACH(NN_SIGMOID)
+    }
+#undef EACH
+}
+
+/* dz <- dz f'(a); lanes beyond the layer's outputs are 0 */
+static NOINLINE void FN(batch_derive)(const nn_small_layer *layer, nn_index first, nn_index n) {
+    const real *a = (const real *)layer->rows_a + first * layer->row;
+    real *dz = (real *)layer->rows_dz + first * layer->row;
+    for (nn_index r = 0; r < n; r++, a += layer->row, dz += layer->row)
+        for (nn_index v = 0; v < layer->vectors; v++) {
+            const nn_index left = layer->n - v * LANES;
+            V d = FN(derivative_of)(FN(load)(dz + v * LANES), FN(load)(a + v * LANES), layer->activation);
+            FN(store)(dz + v * LANES, (V)((I)d & FN(first)(left < LANES ? left : LANES)));
         }
 }
 
@@ -103,14 +116,30 @@ static INLINE void FN(batch_update)(const int nv, const int rows, nn_index batch
     {                                                                                        \
         nn_index at = 0;                                                                     \
         for (; at + ROWS <= (count); at += ROWS) CALL(NV, ROWS, at);                         \
-        for (; at + 2 <= (count); at += 2) CALL(NV, 2, at);                                  \
-        if (at < (count)) CALL(NV, 1, at);                                                   \
+        for (; at < (count); at++) CALL(NV, 1, at);                                          \
     }
+
+/* batch_tile for n samples, batch_update for `count` rows, in tiles */
+static NOINLINE void FN(batch_product)(nn_index vectors, nn_index n, nn_index m, const real *const *x, const real *w, const real *bias,
+                                       real *out, nn_index row) {
+#define TILE(NV, ROWS, at) FN(batch_tile)(NV, ROWS, m, x + at, w, bias, out + (at) * row, row)
+    BY_ROWS(vectors, n, TILE)
+#undef TILE
+}
+
+static NOINLINE void FN(batch_updates)(nn_index vectors, nn_index count, nn_index batch, const real *const *scalars, const real *from,
+                                       nn_index row, real *w, real eta) {
+#define TILE(NV, ROWS, at) FN(batch_update)(NV, ROWS, batch, scalars, at, from, row, w, eta)
+    BY_ROWS(vectors, count, TILE)
+#undef TILE
+}
+#undef BY_ROWS
+#undef ROWS_OF
 
 enum { FN(SLICE) = 64 }; /* samples whose places are held at a time */
 
 /* rows[0 .. n - 1] <- where the rows `first`, first + 1, ... of x are, in the order of draws unless that is NULL */
-static INLINE void FN(batch_rows)(nn_index n, nn_index first, const void *x, nn_index x_row, const int64_t *draws, const real **rows) {
+static NOINLINE void FN(batch_rows)(nn_index n, nn_index first, const void *x, nn_index x_row, const int64_t *draws, const real **rows) {
     for (nn_index r = 0; r < n; r++) rows[r] = (const real *)x + (draws ? draws[first + r] : first + r) * x_row;
 }
 
@@ -122,9 +151,8 @@ static void FN(small_forward)(const nn_small_batch *s) {
         for (nn_index l = 0; l < s->count; l++) {
             const nn_small_layer *layer = &s->layers[l];
             real *a = (real *)layer->rows_a + first * layer->row;
-#define FORWARD(NV, ROWS, at) FN(batch_forward)(NV, ROWS, layer, x + at, a + (at) * layer->row)
-            BY_ROWS(layer->vectors, n, FORWARD)
-#undef FORWARD
+            FN(batch_product)(layer->vectors, n, layer->m, x, layer->w, layer->b, a, layer->row);
+            FN(batch_activate)(layer, first, n);
             FN(batch_rows)(n, first, layer->rows_a, layer->row, NULL, x);
         }
     }
@@ -136,10 +164,10 @@ static void FN(small_update)(const nn_small_batch *s) {
         for (nn_index first = 0; first < s->batch; first += FN(SLICE)) {
             const nn_small_layer *layer = &s->layers[l];
             const nn_index n = s->batch - first < FN(SLICE) ? s->batch - first : FN(SLICE);
+            real *da = (real *)layer[-1].rows_dz + first * layer[-1].row;
             FN(batch_rows)(n, first, layer->rows_dz, layer->row, NULL, rows);
-#define BACK(NV, ROWS, at) FN(batch_back)(NV, ROWS, layer, rows + at, first + (at))
-            BY_ROWS(layer[-1].vectors, n, BACK)
-#undef BACK
+            FN(batch_product)(layer[-1].vectors, n, layer->n, rows, layer->wt, NULL, da, layer[-1].row);
+            FN(batch_derive)(layer - 1, first, n);
         }
     for (nn_index l = 0; l < s->count; l++)
         for (nn_index first = 0; first < s->batch; first += FN(SLICE)) {
@@ -148,15 +176,11 @@ static void FN(small_update)(const nn_small_batch *s) {
             const real *dz = (const real *)layer->rows_dz + first * layer->row;
             if (l == 0) FN(batch_rows)(n, first, s->x, s->x_row, s->draws, rows);
             else FN(batch_rows)(n, first, before->rows_a, before->row, NULL, rows);
-#define UPDATE(NV, ROWS, at) FN(batch_update)(NV, ROWS, n, rows, at, dz, layer->row, layer->w, eta)
-            BY_ROWS(layer->vectors, layer->m, UPDATE)
-#undef UPDATE
+            FN(batch_updates)(layer->vectors, layer->m, n, rows, dz, layer->row, layer->w, eta);
             if (l > 0) {
                 const real *a = (const real *)before->rows_a + first * before->row;
                 FN(batch_rows)(n, first, layer->rows_dz, layer->row, NULL, other);
-#define UPDATE(NV, ROWS, at) FN(batch_update)(NV, ROWS, n, other, at, a, before->row, layer->wt, eta)
-                BY_ROWS(before->vectors, layer->n, UPDATE)
-#undef UPDATE
+                FN(batch_updates)(before->vectors, layer->n, n, other, a, before->row, layer->wt, eta);
             }
             for (nn_index v = 0; v < layer->vectors; v++) {
                 real *b = (real *)layer->b + v * LANES;
@@ -166,5 +190,3 @@ static void FN(small_update)(const nn_small_batch *s) {
             }
         }
 }
-#undef BY_ROWS
-#undef ROWS_OF

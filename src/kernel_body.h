@@ -325,22 +325,31 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
     if (first) *top = FN(max_all)(FN(max)(FN(max)(tops[0], tops[1]), FN(max)(tops[2], tops[3])));
 }
 
+typedef void FN(softmax_step)(const nn_softmax *s, nn_index next, nn_index now, nn_index last, V *top, V *scale);
+static NOINLINE void FN(softmax_alone)(const nn_softmax *s, nn_index next, nn_index now, nn_index last, V *top, V *scale) {
+    FN(softmax_stages)(0, s, next, now, last, top, scale);
+}
+static NOINLINE void FN(softmax_labelled)(const nn_softmax *s, nn_index next, nn_index now, nn_index last, V *top, V *scale) {
+    FN(softmax_stages)(1, s, next, now, last, top, scale);
+}
+
 /* Classes contiguous, in vectors along the classes. Three samples are in work at a time, of large ones, as six rows exceed the L2 cache,
  * two. */
-static INLINE void FN(softmax_rows)(const int with_y, const nn_softmax *s) {
+static void FN(softmax_rows)(const nn_softmax *s) {
+    FN(softmax_step) *stages = s->y ? FN(softmax_labelled) : FN(softmax_alone);
     const nn_index last = s->batch - 1;
     V top = {0}, scale = {0};
     if (s->batch <= 0) return;
-    FN(softmax_stages)(with_y, s, 0, -1, -1, &top, &scale);
+    stages(s, 0, -1, -1, &top, &scale);
     if (s->classes * (nn_index)sizeof(real) > FAR_BYTES / 8) {
         for (nn_index j = 0; j <= last; j++) {
-            FN(softmax_stages)(with_y, s, j < last ? j + 1 : -1, j, -1, &top, &scale);
-            FN(softmax_stages)(with_y, s, -1, -1, j, &top, &scale);
+            stages(s, j < last ? j + 1 : -1, j, -1, &top, &scale);
+            stages(s, -1, -1, j, &top, &scale);
         }
         return;
     }
-    for (nn_index j = 0; j <= last; j++) FN(softmax_stages)(with_y, s, j < last ? j + 1 : -1, j, j - 1, &top, &scale);
-    FN(softmax_stages)(with_y, s, -1, -1, last, &top, &scale);
+    for (nn_index j = 0; j <= last; j++) stages(s, j < last ? j + 1 : -1, j, j - 1, &top, &scale);
+    stages(s, -1, -1, last, &top, &scale);
 }
 
 /* Samples side by side, samples contiguous: the same arithmetic in vectors along the samples, a few at a time, so that each class is read
@@ -488,8 +497,7 @@ static void FN(softmax)(const nn_softmax *s) {
         else FN(softmax_pairs)(0, s);
         return;
     }
-    if (s->y) FN(softmax_rows)(1, s);
-    else FN(softmax_rows)(0, s);
+    FN(softmax_rows)(s);
 }
 
 static void FN(softmax_losses)(nn_index n, const void *gap_, const void *weight_, const void *rest_, double *losses) {
