@@ -1,8 +1,7 @@
 /* Mini-batches on networks of a few vectors a layer: a special path of the network program, beside sgd_small.h and over its layers.
  *
  * The products of such networks take no longer than the calls, tiles and copies around them in the general path. Here samples are read
- * where they are, activations are taken while the sums are in registers, and W is kept twice, as (m, n) and as its transpose, so that the
- * way back is a product of the same kind. Both are updated by the same sums in the same order and stay equal to the last bit.
+ * where they are, and W is kept twice, as (m, n) and as its transpose, so that the way back is a product of the same kind. Both are updated by the same sums in the same order and stay equal to the last bit.
  *
  * Deleting this file, its lines in kernels.h and kernel_type.h and the use of `small_forward` and `small_update` in program.pxi leaves
  * the general path, with the same results to rounding. */
