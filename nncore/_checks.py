@@ -41,16 +41,25 @@ def as_real(name, x, dtype=None):
 def shape(name, x, wanted, hint=""):
     """ValueError unless x.shape is wanted, a tuple of sizes and letters for any size; hint says what may have been meant."""
     given = x.shape if isinstance(x, np.ndarray) else np.shape(x)
-    if given == wanted or len(given) == len(wanted) and all(isinstance(w, str) or w == g for w, g in zip(wanted, given, strict=True)):
+    if given == wanted or _fits(given, wanted):
         return
     text = "(" + ", ".join(str(w) for w in wanted) + ("," if len(wanted) == 1 else "") + ")"
     samples = wanted[-1] in ("b", "N")
     if len(wanted) == 2 and len(given) == 1 and samples:
         hint = "; a single sample is a column, as in X[:, j:j+1]"
-    elif len(wanted) == 2 and len(given) == 2 and samples and all(
-            isinstance(w, str) or w == g for w, g in zip(wanted, given[::-1], strict=True)):
+    elif len(wanted) == 2 and samples and _fits(given[::-1], wanted):
         hint = "; samples are columns: pass the transpose"
     raise ValueError(f"{name} must have shape {text}, got {given}{hint}")
+
+
+def _fits(given, wanted):
+    """Whether a shape is the wanted one, in which letters stand for any size."""
+    if len(given) != len(wanted):
+        return False
+    for g, w in zip(given, wanted, strict=True):
+        if g != w and not isinstance(w, str):
+            return False
+    return True
 
 
 def out(name, x, wanted, dtype):

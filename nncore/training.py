@@ -254,8 +254,10 @@ def _stages(parts):
 
 
 def _addressable(w):
-    return (isinstance(w, np.ndarray) and w.dtype in _checks.COMPUTING and w.dtype.isnative and w.flags.aligned and w.ndim == 2
-            and all(s % w.itemsize == 0 and (s or d == 1) for s, d in zip(w.strides, w.shape, strict=True)))
+    if not (isinstance(w, np.ndarray) and w.dtype in _checks.COMPUTING and w.dtype.isnative and w.flags.aligned and w.ndim == 2):
+        return False
+    (m, n), (down, across), size = w.shape, w.strides, w.itemsize
+    return not (down % size or across % size) and (down != 0 or m == 1) and (across != 0 or n == 1)
 
 
 def _shared(arrays, written):

@@ -446,16 +446,16 @@ cdef class Program:
         """_gradients of a small network, but for those that small_update takes. Returns what is not finite."""
         cdef Batch batch = step.batch
         cdef const Source *x = step.x_source
-        cdef bint finite = True
-        call.count, call.batch, call.layers, call.eta = self.count, batch.size, self.small, step.eta
-        if x.direct and not step.look_at_data:
+        call.count, call.batch, call.layers, call.look, call.eta = self.count, batch.size, self.small, step.look_at_data, step.eta
+        if x.direct:
             call.x, call.x_row, call.draws = x.data, x.sample_stride // self.itemsize, step.indices
         else:
-            finite = self._gather(x, step.indices, batch.size, self.x_rows, self.x_row, step.look_at_data)
+            self._gather(x, step.indices, batch.size, self.x_rows, self.x_row)
             call.x, call.x_row, call.draws = self.x_rows, self.x_row, NULL
-        if not (self._gather(step.y_source, step.indices, batch.size, self.y_rows, self.outputs, step.look_at_data) and finite):
+        self._gather(step.y_source, step.indices, batch.size, self.y_rows, self.outputs)
+        if not self.k.small_forward[self.small_width](call) or (
+                step.look_at_data and not self.k.all_finite(batch.size * self.outputs, self.y_rows)):
             return DATA
-        self.k.small_forward[self.small_width](call)
         return NOTHING if self._output_gradient(&batch, True) else LOSS
 
     # -------------------------------------------------------------------------------------------- the user's arrays
