@@ -1,7 +1,8 @@
 /* Mini-batches on networks of a few vectors a layer: a special path of the network program, beside sgd_small.h and over its layers.
  *
  * The products of such networks take no longer than the calls, tiles and copies around them in the general path. Here samples are read
- * where they are, and W is kept twice, as (m, n) and as its transpose, so that the way back is a product of the same kind. Both are updated by the same sums in the same order and stay equal to the last bit.
+ * where they are, and W is kept twice, as (m, n) and as its transpose, so that the way back is a product of the same kind. Both are
+ * updated by the same sums in the same order and stay equal to the last bit.
  *
  * Deleting this file, its lines in kernels.h and kernel_type.h and the use of `small_forward` and `small_update` in program.pxi leaves
  * the general path, with the same results to rounding. */
@@ -36,8 +37,8 @@ static INLINE void FN(batch_sums)(const int nv, const int rows, nn_index m, cons
 }
 
 /* For `rows` samples: out <- x w, plus bias unless that is NULL */
-static INLINE void FN(batch_tile)(const int nv, const int rows, nn_index m, const real *const *x, const real *w, const real *bias, real *out,
-                                  nn_index row) {
+static INLINE void FN(batch_tile)(const int nv, const int rows, nn_index m, const real *const *x, const real *w, const real *bias,
+                                  real *out, nn_index row) {
     V sum[8][FN(MOST)];
     FN(batch_sums)(nv, rows, m, x, w, sum);
     UNROLLED

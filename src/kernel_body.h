@@ -191,6 +191,13 @@ static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int man
     return e;
 }
 
+#undef STAGE_VECTORS
+#undef SIDE_BY_SIDE
+#undef IN_MEMORY
+#define STAGE_VECTORS 4                       /* vectors that a stage takes at once */
+#define SIDE_BY_SIDE (8 * STAGE_VECTORS * LANES) /* elements of a row, at least, for its stages to run beside those of others */
+#define IN_MEMORY(s) ((s)->batch * (s)->classes * (nn_index)sizeof(real) > 4 * FAR_BYTES) /* logits */
+
 /* The three stages of a sample in softmax_rows, for nv vectors or, with nv 0, for a part of one: the largest logit, */
 static INLINE void FN(stage_top)(const int nv, nn_index part, const real *z, V *tops) {
     if (nv == 0) tops[0] = FN(max)(tops[0], FN(select)(FN(first)(part), FN(load_part)(z, part), tops[0]));
@@ -198,24 +205,30 @@ static INLINE void FN(stage_top)(const int nv, nn_index part, const real *z, V *
     for (int v = 0; v < nv; v++) tops[v] = FN(max)(tops[v], FN(load)(z + v * LANES));
 }
 
+/* (what the labels add; of one-hot labels, few are not 0) */
+static INLINE void FN(stage_labels)(const int nv, nn_index part, const real *z, V top, const real *y, FN(softmax_sums) *sums) {
+    if (nv == 0) {
+        FN(add_labels)(FN(select)(FN(first)(part), FN(load_part)(z, part), top), top, FN(load_part)(y, part), sums);
+        return;
+    }
+    I labels = (I)FN(load)(y);
+    UNROLLED
+    for (int v = 1; v < nv; v++) labels |= (I)FN(load)(y + v * LANES);
+    if (FN(any)(labels))
+        UNROLLED
+        for (int v = 0; v < nv; v++) FN(add_labels)(FN(load)(z + v * LANES), top, FN(load)(y + v * LANES), sums);
+}
+
 /* p <- e^(z - top), summed up, and what the labels add, */
 static INLINE void FN(stage_exp)(const int nv, nn_index part, const int with_y, const real *z, V top, const real *y, real *p, V *sum,
                                  FN(softmax_sums) *sums) {
+    if (with_y) FN(stage_labels)(nv, part, z, top, y, sums);
     if (nv == 0) {
         I used = FN(first)(part);
-        V zv = FN(select)(used, FN(load_part)(z, part), top), e = FN(exp_negative)(zv - top);
-        if (with_y) FN(add_labels)(zv, top, FN(load_part)(y, part), sums);
+        V e = FN(exp_negative)(FN(select)(used, FN(load_part)(z, part), top) - top);
         FN(store_part)(p, e, part);
         sum[0] += (V)((I)e & used);
         return;
-    }
-    if (with_y) { /* of one-hot labels, few are not 0 */
-        I labels = (I)FN(load)(y);
-        UNROLLED
-        for (int v = 1; v < nv; v++) labels |= (I)FN(load)(y + v * LANES);
-        if (FN(any)(labels))
-            UNROLLED
-            for (int v = 0; v < nv; v++) FN(add_labels)(FN(load)(z + v * LANES), top, FN(load)(y + v * LANES), sums);
     }
     UNROLLED
     for (int v = 0; v < nv; v++) {
@@ -240,17 +253,22 @@ static INLINE void FN(stage_out)(const int nv, nn_index part, const int with_y, 
     }
 }
 
-/* The sum of a sample's exponentials p (n) without one largest, from the sum of all. Only where it is less than one, so that taking away
- * the largest, 1, loses its digits, they are summed once more. */
-static INLINE V FN(softmax_rest)(nn_index n, const real *p, V all) {
-    V rest = all - 1, others = {0}, ties = {0};
-    if (!(rest[0] < 1)) return rest; /* also NaN */
+/* Exponentials p (n), summed apart where they are 1 and where less. */
+static INLINE void FN(sum_apart)(nn_index n, const real *p, V *others, V *ties) {
     for (nn_index i = 0; i < n; i += LANES) {
         V e = n - i < LANES ? FN(load_part)(p + i, n - i) : FN(load)(p + i);
         I equal = e == 1;
-        others += (V)((I)e & ~equal);
-        ties += (V)((I)e & equal);
+        *others += (V)((I)e & ~equal);
+        *ties += (V)((I)e & equal);
     }
+}
+
+/* The sum of a sample's exponentials p (n) without one largest, from the sum of all. Only where it is less than one, so that taking away
+ * the largest, 1, loses its digits, they are summed once more. */
+static INLINE V FN(softmax_rest)(nn_index n, const real *p, V all) {
+    V others = {0}, ties = {0};
+    if (!(all[0] - 1 < 1)) return all - 1; /* also NaN */
+    FN(sum_apart)(n, p, &others, &ties);
     return FN(sum_all)(others) + (FN(sum_all)(ties) - 1);
 }
 
@@ -261,10 +279,9 @@ static INLINE nn_index FN(to_boundary)(const real *x) { return (nn_index)(-(uint
  * the last wait for memory and the second for the multiply-add units; each in another third of its row, as the processor compares only
  * the lowest bits of addresses to tell whether a load needs what was just stored. *top, *scale: what the stages leave to those behind. */
 static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_index next, nn_index now, nn_index last, V *top, V *scale) {
-    enum { GROUP = 4 };
-    const nn_index n = s->classes, length = n < 8 * GROUP * LANES ? 0 : (n - LANES) / (3 * GROUP * LANES) * (GROUP * LANES);
+    const nn_index n = s->classes, length = n < SIDE_BY_SIDE ? 0 : (n - LANES) / (3 * STAGE_VECTORS * LANES) * (STAGE_VECTORS * LANES);
     const int first = next >= 0, second = now >= 0, third = last >= 0;
-    const int fetches = n <= 8192 && s->batch * n * (nn_index)sizeof(real) > 4 * FAR_BYTES; /* from memory, what the next samples need */
+    const int fetches = IN_MEMORY(s) && n <= 8192; /* what the next rows need */
     const real *z_next = (const real *)s->z + (first ? next : 0) * s->z_sample, *z = (const real *)s->z + (second ? now : 0) * s->z_sample;
     const real *y = with_y ? (const real *)s->y + (second ? now : 0) * s->y_sample : NULL;
     const real *y_last = with_y ? (const real *)s->y + (third ? last : 0) * s->y_sample : NULL;
@@ -273,10 +290,10 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
     const nn_index skip_next = length ? FN(to_boundary)(z_next) : 0, skip = length ? FN(to_boundary)(p) : 0;
     const nn_index skip_last = length ? FN(to_boundary)(grad) : 0;
     const V before = *top, factor = *scale;
-    V tops[GROUP], sum[GROUP];
+    V tops[STAGE_VECTORS], sum[STAGE_VECTORS];
     FN(softmax_sums) sums = {{0}, {0}, {0}, {0}};
     UNROLLED
-    for (int u = 0; u < GROUP; u++) {
+    for (int u = 0; u < STAGE_VECTORS; u++) {
         tops[u] = FN(set)(-(real)INFINITY);
         sum[u] = (V){0};
     }
@@ -296,17 +313,17 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
     for (int third_of_row = 0; third_of_row < 3; third_of_row++) {
         const nn_index at_next = skip_next + (third_of_row + 1) % 3 * length, at = skip + third_of_row * length;
         const nn_index at_last = skip_last + (third_of_row + 2) % 3 * length;
-        for (nn_index i = 0; i < length; i += GROUP * LANES) {
+        for (nn_index i = 0; i < length; i += STAGE_VECTORS * LANES) {
             if (fetches)
                 UNROLLED
-                for (int u = 0; u < GROUP; u++) {
+                for (int u = 0; u < STAGE_VECTORS; u++) {
                     if (first) __builtin_prefetch(z_next + s->z_sample + at_next + i + u * LANES, 0, 3);
                     if (second && with_y) __builtin_prefetch(y + s->y_sample + at + i + u * LANES, 0, 2);
                     if (second) __builtin_prefetch(p + s->p_sample + at + i + u * LANES, 1, 2);
                 }
-            if (first) TOP(GROUP, at_next + i, LANES);
-            if (second) EXP(GROUP, at + i, LANES);
-            if (third) OUT(GROUP, at_last + i, LANES);
+            if (first) TOP(STAGE_VECTORS, at_next + i, LANES);
+            if (second) EXP(STAGE_VECTORS, at + i, LANES);
+            if (third) OUT(STAGE_VECTORS, at_last + i, LANES);
         }
     }
 #undef TOP
@@ -333,13 +350,153 @@ static NOINLINE void FN(softmax_labelled)(const nn_softmax *s, nn_index next, nn
     FN(softmax_stages)(1, s, next, now, last, top, scale);
 }
 
-/* Classes contiguous, in vectors along the classes. Three samples are in work at a time, of large ones, as six rows exceed the L2 cache,
- * two. */
+/* Rows of many classes by blocks, which stay in the L1 cache from the first stage to the second: each has the largest logit so far in the
+ * place of the row's, which the third stage makes up for. All rows' blocks are one sequence: the first stage is a block ahead of the
+ * second, the third a row behind, and what lies in memory is fetched a page ahead: the processor does not look as far by itself. */
+#undef SOFTMAX_BLOCK
+#define SOFTMAX_BLOCK (3072 / (nn_index)sizeof(real)) /* elements, at least: a whole number of groups of vectors */
+
+typedef struct {
+    V base, sum; /* of the block whose exponentials are summed: what to subtract from its logits; their sum */
+    V top;       /* the largest logit of the block before it */
+    V last_top, scale; /* of the block behind it: its row's largest logit; what makes its exponentials probabilities */
+    FN(softmax_sums) labels; /* what they add, in the third stage */
+} FN(softmax_state);
+
+/* A stage's block: row, its first element, how many elements; row -1: none. */
+typedef struct { nn_index row, from, n; } FN(softmax_piece);
+
+static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(softmax_piece) next, FN(softmax_piece) now,
+                                     FN(softmax_piece) last, FN(softmax_state) *state) {
+    const int first = next.row >= 0, second = now.row >= 0, third = last.row >= 0;
+    const int fetches = IN_MEMORY(s);
+    const real *z_next = (const real *)s->z + (first ? next.row * s->z_sample + next.from : 0);
+    const real *z = (const real *)s->z + (second ? now.row * s->z_sample + now.from : 0);
+    const real *z_last = (const real *)s->z + (third ? last.row * s->z_sample + last.from : 0);
+    const real *y = with_y ? (const real *)s->y + (third ? last.row * s->y_sample + last.from : 0) : NULL;
+    real *p = (real *)s->p + (second ? now.row * s->p_sample + now.from : 0);
+    real *p_last = (real *)s->p + (third ? last.row * s->p_sample + last.from : 0);
+    real *grad = with_y ? (real *)s->grad + (third ? last.row * s->grad_sample + last.from : 0) : p_last;
+    const V base = state->base, last_top = state->last_top, scale = state->scale;
+    FN(softmax_sums) labels = state->labels;
+    V tops[STAGE_VECTORS], sum[STAGE_VECTORS];
+    UNROLLED
+    for (int u = 0; u < STAGE_VECTORS; u++) {
+        tops[u] = FN(set)(-(real)INFINITY);
+        sum[u] = (V){0};
+    }
+#define TOP(nv, i, part) FN(stage_top)(nv, part, z_next + (i), tops)
+#define EXP(nv, i, part) FN(stage_exp)(nv, part, 0, z + (i), base, NULL, p + (i), sum, NULL)
+#define OUT(nv, i, part)                                                                                         \
+    do {                                                                                                         \
+        if (with_y) FN(stage_labels)(nv, part, z_last + (i), last_top, y + (i), &labels);                        \
+        FN(stage_out)(nv, part, with_y, p_last + (i), scale, with_y ? y + (i) : NULL, grad + (i));               \
+    } while (0)
+#define EDGES(STAGE, piece)                                                     \
+    do {                                                                        \
+        nn_index i = together;                                                  \
+        for (; i + LANES <= piece.n; i += LANES) STAGE(1, i, LANES);            \
+        if (i < piece.n) STAGE(0, i, piece.n - i);                              \
+    } while (0)
+    nn_index together = PTRDIFF_MAX;
+    if (first && next.n < together) together = next.n;
+    if (second && now.n < together) together = now.n;
+    if (third && last.n < together) together = last.n;
+    together -= together % (STAGE_VECTORS * LANES);
+    for (nn_index i = 0; i < together; i += STAGE_VECTORS * LANES) {
+        if (fetches)
+            UNROLLED
+            for (int u = 0; u < STAGE_VECTORS; u++) {
+                const nn_index ahead = i + u * LANES + 4096 / (nn_index)sizeof(real);
+                if (first) __builtin_prefetch(z_next + ahead, 0, 2);
+                if (second) __builtin_prefetch(p + ahead, 1, 2);
+                if (third && with_y) __builtin_prefetch(y + ahead, 0, 2);
+            }
+        if (first) TOP(STAGE_VECTORS, i, LANES);
+        if (second) EXP(STAGE_VECTORS, i, LANES);
+        if (third) OUT(STAGE_VECTORS, i, LANES);
+    }
+    if (first) EDGES(TOP, next);
+    if (second) EDGES(EXP, now);
+    if (third) EDGES(OUT, last);
+#undef TOP
+#undef EXP
+#undef OUT
+#undef EDGES
+    state->labels = labels;
+    state->sum = FN(sum_all)((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    state->top = FN(max_all)(FN(max)(FN(max)(tops[0], tops[1]), FN(max)(tops[2], tops[3])));
+}
+
+/* Block b of a row that the batch has; blocks begin where p can be stored on a cache line, and the last takes what is left. */
+static INLINE FN(softmax_piece) FN(block_of)(const nn_softmax *s, nn_index length, int blocks, nn_index row, int b) {
+    if (row < 0 || row >= s->batch) return (FN(softmax_piece)){-1, 0, 0};
+    const nn_index skip = FN(to_boundary)((const real *)s->p + row * s->p_sample), from = b > 0 ? skip + b * length : 0;
+    return (FN(softmax_piece)){row, from, (b < blocks - 1 ? skip + (b + 1) * length : s->classes) - from};
+}
+
+static INLINE void FN(softmax_blocks)(const int with_y, const nn_softmax *s) {
+    enum { MOST = 128 }; /* blocks a row */
+    const nn_index n = s->classes, length = (n / (MOST * SOFTMAX_BLOCK) + 1) * SOFTMAX_BLOCK;
+    const int blocks = n < length + LANES ? 1 : (int)((n - LANES) / length);
+    const FN(softmax_piece) none = {-1, 0, 0};
+    const V lowest = FN(set)(C(-FLT_MAX, -DBL_MAX)); /* e^(-infinity - lowest) = 0, where a block has nothing else */
+    real base[MOST], sum[MOST], factor[MOST] = {0};
+    FN(softmax_piece) next = FN(block_of)(s, length, blocks, 0, 0), now;
+    FN(softmax_state) state = {.labels = {{0}, {0}, {0}, {0}}};
+    V top = {0};
+    FN(softmax_block)(with_y, s, next, none, none, &state);
+    for (nn_index j = 0; j <= s->batch; j++) {
+        for (int b = 0; b < blocks; b++) {
+            now = next;
+            next = b < blocks - 1 ? FN(block_of)(s, length, blocks, j, b + 1) : FN(block_of)(s, length, blocks, j + 1, 0);
+            top = b > 0 ? FN(max)(top, state.top) : state.top;
+            state.base = FN(max)(top, lowest);
+            state.scale = FN(set)(factor[b]);
+            FN(softmax_block)(with_y, s, next, now, FN(block_of)(s, length, blocks, j - 1, b), &state);
+            base[b] = state.base[0], sum[b] = state.sum[0];
+        }
+        if (with_y && j > 0) {
+            ((real *)s->gap)[j - 1] = FN(sum_all)(state.labels.gap)[0];
+            ((real *)s->weight)[j - 1] = FN(sum_all)(state.labels.weight)[0];
+        }
+        if (j == s->batch) return;
+        state.labels = (FN(softmax_sums)){{0}, {0}, {0}, {0}};
+        state.last_top = top;
+        V all = {0}, rest;
+        for (int b = 0; b < blocks; b++) {
+            factor[b] = FN(exp_negative)(FN(set)(base[b]) - top)[0];
+            all += factor[b] * sum[b];
+        }
+        rest = all - 1;
+        if (rest[0] < 1) { /* as in softmax_rest */
+            V others = {0}, ties = {0};
+            for (int b = 0; b < blocks; b++) {
+                now = FN(block_of)(s, length, blocks, j, b);
+                if (base[b] == top[0]) FN(sum_apart)(now.n, (const real *)s->p + j * s->p_sample + now.from, &others, &ties);
+                else others[0] += factor[b] * sum[b];
+            }
+            rest = FN(sum_all)(others) + (FN(sum_all)(ties) - 1);
+        }
+        for (int b = 0; b < blocks; b++) factor[b] /= rest[0] + 1;
+        if (with_y) ((real *)s->rest)[j] = rest[0];
+    }
+}
+static NOINLINE void FN(softmax_blocks_alone)(const nn_softmax *s) { FN(softmax_blocks)(0, s); }
+static NOINLINE void FN(softmax_blocks_labelled)(const nn_softmax *s) { FN(softmax_blocks)(1, s); }
+
+/* Classes contiguous, in vectors along the classes. Long rows go by blocks, unless labels would not find their logits any more when the
+ * probabilities are there; else three rows are in work at a time, or two, where six exceed the L2 cache. */
 static void FN(softmax_rows)(const nn_softmax *s) {
     FN(softmax_step) *stages = s->y ? FN(softmax_labelled) : FN(softmax_alone);
     const nn_index last = s->batch - 1;
     V top = {0}, scale = {0};
     if (s->batch <= 0) return;
+    if (s->classes >= (IN_MEMORY(s) ? SIDE_BY_SIDE : 2 * SOFTMAX_BLOCK) && (!s->y || s->p != s->z)) {
+        if (s->y) FN(softmax_blocks_labelled)(s);
+        else FN(softmax_blocks_alone)(s);
+        return;
+    }
     stages(s, 0, -1, -1, &top, &scale);
     if (s->classes * (nn_index)sizeof(real) > FAR_BYTES / 8) {
         for (nn_index j = 0; j <= last; j++) {
@@ -351,6 +508,7 @@ static void FN(softmax_rows)(const nn_softmax *s) {
     for (nn_index j = 0; j <= last; j++) stages(s, j < last ? j + 1 : -1, j, j - 1, &top, &scale);
     stages(s, -1, -1, last, &top, &scale);
 }
+#undef SOFTMAX_BLOCK
 
 /* Samples side by side, samples contiguous: the same arithmetic in vectors along the samples, a few at a time, so that each class is read
  * from neighbouring cache lines. */

@@ -425,3 +425,46 @@ def test_softmax_of_many_classes(classes, labels, isa, dtype):
             assert abs(loss + (label * logs).sum()) <= 50 * np.finfo(dtype).eps * -(label * logs).sum()
             assert_close(compiled.softmax_forward(Z.T).T, P.astype(dtype), "probabilities", 1.0)
             assert_close(compiled.softmax_forward(Z.T, out=Z.T).T, P.astype(dtype), "in place", 1.0)
+
+
+@pytest.mark.parametrize("batch, classes", [(1, 200_003), (3, 5_000), (1_061, 1_009), (2_600, 515)])
+@pytest.mark.parametrize("logits", ["rising", "falling", "impossible at first", "all but one impossible", "the largest behind all others"])
+def test_softmax_of_rows_whose_largest_logit_is_found_late_or_early(batch, classes, logits, isa, dtype):
+    rng = np.random.default_rng(classes)
+    Z = rng.normal(0, 1, (batch, classes)).astype(dtype)
+    if logits == "rising":
+        Z += np.linspace(-100, 100, classes, dtype=dtype)
+    elif logits == "falling":
+        Z += np.linspace(100, -100, classes, dtype=dtype)
+    elif logits == "impossible at first":
+        Z[:, : 4 * classes // 5] = -np.inf
+    elif logits == "all but one impossible":
+        Z[...] = -np.inf
+        Z[:, -2] = 3
+    else:
+        Z[:, -1] = 30
+    Y = np.zeros_like(Z)
+    Y[:, -2] = 1
+    loss, gradient = compiled.softmax_nll(Z.T, Y.T)
+    wanted_loss, wanted = numpy_kernels.softmax_nll(Z.T.astype(np.float64), Y.T.astype(np.float64))
+    assert_close(gradient, wanted.astype(dtype), "gradient", 1.0)
+    assert loss == pytest.approx(wanted_loss, rel=float(100 * np.finfo(dtype).eps), abs=float(np.finfo(dtype).eps))
+    assert_close(compiled.softmax_forward(Z.T), (wanted + Y.T).astype(dtype), "probabilities", 1.0)
+
+
+@pytest.mark.parametrize("classes", [40, 1_000, 9_000])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("at", [0, 17, -1])
+def test_softmax_of_a_row_with_what_is_not_finite(classes, bad, at, isa, dtype):
+    """Its probabilities and loss are NaN, as NumPy's; those of the rows beside it are not touched."""
+    Z = np.random.default_rng(0).normal(0, 1, (5, classes)).astype(dtype)
+    Y = np.eye(1, classes, dtype=dtype).repeat(5, 0)
+    good = compiled.softmax_nll(Z.T, Y.T)[1]
+    Z[2, at] = bad
+    with np.errstate(invalid="ignore"):
+        loss, gradient = compiled.softmax_nll(Z.T, Y.T)
+    assert np.isnan(loss)
+    assert np.isnan(gradient[:, 2]).all()
+    others = [0, 1, 3, 4]
+    assert_close(gradient[:, others], good[:, others], "the others", 1.0)
+    assert np.isnan(compiled.softmax_nll(np.full((classes, 3), -np.inf, dtype), Y[:3].T)[1]).all()
