@@ -47,7 +47,8 @@ FLAT = (200, [(1030, "relu"), (10, "softmax")])
 NARROW = (12, [(60, "relu"), (60, "tanh"), (3, "softmax")])  # small enough for a routine of its own, which does not share its work
 
 
-@pytest.mark.parametrize(("spec", "batch", "samples"), [(WIDE, 65, 955), (WIDE, 500, 955), (FLAT, 500, 1910), (FLAT, 250, 954), (NARROW, 500, 1910)])
+@pytest.mark.parametrize(
+    ("spec", "batch", "samples"), [(WIDE, 65, 955), (WIDE, 500, 955), (FLAT, 500, 1910), (FLAT, 250, 954), (NARROW, 500, 1910)])
 def test_training_of_wide_layers_gives_the_same_bits(spec, batch, samples, isa, dtype):
     nncore.set_num_threads(1)
     alone = trained(batch, dtype, spec, samples, 0.01)
