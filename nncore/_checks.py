@@ -97,6 +97,8 @@ def trainable(name, x, wanted):
     Integers, bool, float16, longdouble and foreign byte orders are copied; complex, objects, wrong shapes and read-only
     arrays are refused.
     """
+    if type(x) is np.ndarray and x.dtype in COMPUTING and x.flags.writeable and _fits(x.shape, wanted):
+        return x
     a = real(name, x)
     shape(name, a, wanted)
     if isinstance(x, np.ndarray):  # a subclass such as a memmap keeps its own memory too

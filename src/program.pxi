@@ -1198,8 +1198,8 @@ cdef class Program:
         self._reserve(size)
         # The copies that small weights are trained on also serve to go back to; of large ones they cost too much.
         choose_lists(self, &x, indices, count, size, size)
-        # Lists pay where the layers are wide (measured: 120-60-10 with a tenth of the inputs takes 1.45 of the time without). Whether threads
-        # could help counts, not how many there are, as the way shows in the last bits.
+        # Lists pay where the layers are wide (measured: 120-60-10 with a tenth of the inputs takes 1.45 of the time without). Whether
+        # threads could help counts, not how many there are, as the way shows in the last bits.
         self.small_batches = (self.small != NULL and size > 1 and not shared and not self.optimizes
                               and not (self.sparse and self.widest > 2 * self.k.lanes))
         if self.small_batches:
