@@ -26,10 +26,8 @@ static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int man
 }
 
 #undef STAGE_VECTORS
-#undef SIDE_BY_SIDE
 #undef IN_MEMORY
-#define STAGE_VECTORS 4                       /* vectors that a stage takes at once */
-#define SIDE_BY_SIDE (8 * STAGE_VECTORS * LANES) /* elements of a row, at least, for its stages to run beside those of others */
+#define STAGE_VECTORS 4 /* vectors that a stage takes at once */
 #define IN_MEMORY(s) ((s)->batch * (s)->classes * (nn_index)sizeof(real) > 4 * FAR_BYTES) /* logits */
 
 /* The three stages of a sample in softmax_rows, for nv vectors or, with nv 0, for a part of one: the largest logit, */
@@ -113,7 +111,7 @@ static INLINE nn_index FN(to_boundary)(const real *x) { return (nn_index)(-(uint
  * the last wait for memory and the second for the multiply-add units; each in another third of its row, as the processor compares only
  * the lowest bits of addresses to tell whether a load needs what was just stored. *top, *scale: what the stages leave to those behind. */
 static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_index next, nn_index now, nn_index last, V *top, V *scale) {
-    const nn_index n = s->classes, length = n < SIDE_BY_SIDE ? 0 : (n - LANES) / (3 * STAGE_VECTORS * LANES) * (STAGE_VECTORS * LANES);
+    const nn_index n = s->classes, group = STAGE_VECTORS * LANES, length = n < 8 * group ? 0 : (n - LANES) / (3 * group) * group;
     const int first = next >= 0, second = now >= 0, third = last >= 0;
     const int fetches = IN_MEMORY(s) && n <= 8192; /* what the next rows need */
     const real *z_next = (const real *)s->z + (first ? next : 0) * s->z_sample, *z = (const real *)s->z + (second ? now : 0) * s->z_sample;
@@ -326,7 +324,7 @@ static void FN(softmax_rows)(const nn_softmax *s) {
     const nn_index last = s->batch - 1;
     V top = {0}, scale = {0};
     if (s->batch <= 0) return;
-    if (s->classes >= (IN_MEMORY(s) ? SIDE_BY_SIDE : 2 * SOFTMAX_BLOCK) && (!s->y || s->p != s->z)) {
+    if (s->classes >= 2 * SOFTMAX_BLOCK && (!s->y || s->p != s->z)) { /* whatever the batch, of which this may be a share */
         if (s->y) FN(softmax_blocks_labelled)(s);
         else FN(softmax_blocks_alone)(s);
         return;

@@ -45,10 +45,13 @@ def test_training_gives_the_same_bits(batch, isa, dtype):
 WIDE = (1100, [(1030, "relu"), (523, "tanh"), (10, "softmax")])
 FLAT = (200, [(1030, "relu"), (10, "softmax")])
 NARROW = (12, [(60, "relu"), (60, "tanh"), (3, "softmax")])  # small enough for a routine of its own, which does not share its work
+MANY_CLASSES = (20, [(600, "softmax")])  # a batch of megabytes of logits, whose shares are less
+LONG_ROWS = (20, [(3500, "softmax")])
 
 
 @pytest.mark.parametrize(
-    ("spec", "batch", "samples"), [(WIDE, 65, 955), (WIDE, 500, 955), (FLAT, 500, 1910), (FLAT, 250, 954), (NARROW, 500, 1910)])
+    ("spec", "batch", "samples"), [(WIDE, 65, 955), (WIDE, 500, 955), (FLAT, 500, 1910), (FLAT, 250, 954), (NARROW, 500, 1910),
+                                   (MANY_CLASSES, 2000, 2000), (LONG_ROWS, 350, 350)])
 def test_training_of_wide_layers_gives_the_same_bits(spec, batch, samples, isa, dtype):
     nncore.set_num_threads(1)
     alone = trained(batch, dtype, spec, samples, 0.01)
