@@ -303,6 +303,15 @@ def test_right_networks_pass(name):
     assert not any(r.unchecked for r in report.results)
 
 
+@pytest.mark.parametrize("seed", [44, 159])
+def test_a_right_network_passes_whose_units_are_off(seed):
+    """With Hinge, which takes NaN for right, samples that are NaN do not show in the weights there."""
+    np.random.seed(seed)
+    report = nn.check(network(Linear(2, 3), ReLU(), Linear(3, 1), loss=Hinge()))
+    assert report and str(report).startswith("All right."), str(report)
+
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_the_first_wrong_module_is_named(name):
     make, place, what, words = WRONG[name]

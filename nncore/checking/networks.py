@@ -287,6 +287,10 @@ def _weights(work):
     return {key: v for key, v in _arrays(work.chain).items() if key in work.trained} if hasattr(work, "trained") else _arrays(work.chain)
 
 
+def _all_finite(weights):
+    return weights is not None and all(np.isfinite(w).all() for w in weights.values())
+
+
 def _agree(x, y):
     return x is not None and y is not None and x.keys() == y.keys() and all(same(x[key], y[key], 1e-7) for key in x)
 
@@ -462,8 +466,10 @@ def _draws(result, work, fault):
         marked = SimpleNamespace(**vars(work))
         marked.X = work.X.copy()
         marked.X[:, j] = np.nan  # shows in the weights as soon as the sample is drawn
+        if _all_finite(_by_hand(marked, [(columns[j], columns[j])])):
+            continue  # but not where a loss takes NaN for right and no unit is on
         weights, failure = _trained(marked, list(range(N)), MANY)
-        if failure is None and all(np.isfinite(w).all() for w in weights.values()):
+        if failure is None and _all_finite(weights):
             never.append(j)
     if never:
         fault.message = f"never draws {'sample' if len(never) == 1 else 'samples'} {', '.join(map(str, never))} of 0, 1, 2 in {MANY} steps"
