@@ -133,11 +133,11 @@ def test_a_signal_handler_sees_whole_weights(ctrl_c):
         seen.append(([w.copy() for w in weights(stages)], np.random.get_state()))
         if len(seen) == 3:
             raise KeyboardInterrupt
+        ctrl_c(0.05)  # not before: of two at once a slow machine sees one
     signal.signal(signal.SIGINT, look)
     np.random.seed(4)
     with pytest.raises(KeyboardInterrupt):
-        for delay in (0.03, 0.08, 0.13):
-            ctrl_c(delay)
+        ctrl_c(0.03)
         make_program(stages, loss, np.float64).sgd(X, Y, FOREVER, 1e-3, silent)
     for kept, state in seen:
         steps = steps_drawn(4, 50, state)
