@@ -108,7 +108,7 @@ def train(width, batch):
 X, Y = np.ones((300, 960)), np.eye(10)[:, np.arange(960) % 10]
 nncore.set_num_threads(3)
 start = threads()
-for width, batch in ((200, 24), (40, 192), (200, 96)):
+for width, batch in ((200, 24), (40, 192), (600, 96)):
     train(width, batch)
     print(threads() - start)
 """
