@@ -270,7 +270,7 @@ static INLINE FN(softmax_piece) FN(block_of)(const nn_softmax *s, nn_index lengt
 static INLINE void FN(softmax_blocks)(const int with_y, const nn_softmax *s) {
     enum { MOST = 128 }; /* blocks a row */
     const nn_index n = s->classes, length = (n / (MOST * SOFTMAX_BLOCK) + 1) * SOFTMAX_BLOCK;
-    const int blocks = n < length + LANES ? 1 : (int)((n - LANES) / length);
+    const int blocks = (int)((n - LANES) / length);
     const FN(softmax_piece) none = {-1, 0, 0};
     const V lowest = FN(set)(C(-FLT_MAX, -DBL_MAX)); /* e^(-infinity - lowest) = 0, where a block has nothing else */
     real base[MOST], sum[MOST], factor[MOST] = {0};

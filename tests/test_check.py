@@ -311,7 +311,6 @@ def test_a_right_network_passes_whose_units_are_off(seed):
     assert report and str(report).startswith("All right."), str(report)
 
 
-
 @pytest.mark.parametrize("name", WRONG)
 def test_the_first_wrong_module_is_named(name):
     make, place, what, words = WRONG[name]

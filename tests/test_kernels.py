@@ -424,7 +424,11 @@ def test_softmax_of_many_classes(classes, labels, isa, dtype):
             # rounding Z - max Z alone, some 40, may change small exponentials by as many units
             assert abs(loss + (label * logs).sum()) <= 50 * np.finfo(dtype).eps * -(label * logs).sum()
             assert_close(compiled.softmax_forward(Z.T).T, P.astype(dtype), "probabilities", 1.0)
-            assert_close(compiled.softmax_forward(Z.T, out=Z.T).T, P.astype(dtype), "in place", 1.0)
+            again = Z.copy()
+            assert_close(compiled.softmax_forward(again.T, out=again.T).T, P.astype(dtype), "in place", 1.0)
+            loss_in_place, gradient = compiled.softmax_nll(Z.T, Y.astype(dtype).T, out=Z.T)
+            assert_close(gradient.T, (P - label).astype(dtype), "gradient in place", 1.0)
+            assert loss_in_place == pytest.approx(loss, rel=float(50 * np.finfo(dtype).eps))
 
 
 @pytest.mark.parametrize("batch, classes", [(1, 200_003), (3, 5_000), (1_061, 1_009), (2_600, 515)])
