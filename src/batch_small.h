@@ -143,23 +143,11 @@ static NOINLINE void FN(batch_rows)(nn_index n, nn_index first, const void *x, n
     for (nn_index r = 0; r < n; r++) rows[r] = (const real *)x + (draws ? draws[first + r] : first + r) * x_row;
 }
 
-/* 1 when the n rows of m elements are finite */
-static NOINLINE int FN(batch_finite)(nn_index n, nn_index m, const real *const *rows) {
-    V bad[2] = {{0}, {0}};
-    for (nn_index r = 0; r < n; r++) {
-        nn_index k = 0;
-        for (; k + LANES <= m; k += LANES) bad[r % 2] += FN(load)(rows[r] + k) * 0;
-        if (k < m) bad[r % 2] += FN(load_part)(rows[r] + k, m - k) * 0;
-    }
-    return FN(sum_all)(bad[0] + bad[1])[0] == 0;
-}
-
-static int FN(small_forward)(const nn_small_batch *s) {
+static void FN(small_forward)(const nn_small_batch *s) {
     const real *x[FN(SLICE)];
     for (nn_index first = 0; first < s->batch; first += FN(SLICE)) {
         const nn_index n = s->batch - first < FN(SLICE) ? s->batch - first : FN(SLICE);
         FN(batch_rows)(n, first, s->x, s->x_row, s->draws, x);
-        if (s->look && !FN(batch_finite)(n, s->layers->m, x)) return 0;
         for (nn_index l = 0; l < s->count; l++) {
             const nn_small_layer *layer = &s->layers[l];
             real *a = (real *)layer->rows_a + first * layer->row;
@@ -168,7 +156,6 @@ static int FN(small_forward)(const nn_small_batch *s) {
             FN(batch_rows)(n, first, layer->rows_a, layer->row, NULL, x);
         }
     }
-    return 1;
 }
 
 static void FN(small_update)(const nn_small_batch *s) {

@@ -108,7 +108,6 @@ typedef struct {
     const void *x;
     nn_index x_row;
     const int64_t *draws;
-    int look; /* whether small_forward shall look at the samples */
     double eta;
 } nn_small_batch;
 
@@ -199,8 +198,8 @@ typedef struct {
     /* By vectors of 16, 32, 64 bytes, NULL where the level has none so wide. Returns 0 when a logit was not finite. */
     int (*sgd_small[3])(const nn_small *);
     /* By the same widths: the layers' rows_a <- their outputs, of the last the logits; then, from its rows_dz, those of the others and
-     * W <- W - eta x dz summed over the batch; see batch_small.h. small_forward returns 0 where a sample that it looks at is not finite. */
-    int (*small_forward[3])(const nn_small_batch *);
+     * W <- W - eta x dz summed over the batch; see batch_small.h */
+    void (*small_forward[3])(const nn_small_batch *);
     void (*small_update[3])(const nn_small_batch *);
     /* out (n of the last layer) <- the network at the sample x, by the same widths; see predict_small.h */
     void (*predict_small[3])(const nn_small_layer *layers, nn_index count, const void *x, void *out);

@@ -90,7 +90,6 @@ cdef extern from "kernels.h" nogil:
         const void *x
         nn_index x_row
         const int64_t *draws
-        int look
         double eta
 
     enum: NN_BLOCK_STEPS
@@ -155,7 +154,7 @@ cdef extern from "kernels.h" nogil:
         void (*sum_rows)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
         void (*transpose)(nn_index, nn_index, const void *, nn_index, void *, nn_index) noexcept nogil
         int (*sgd_small[3])(const nn_small *) noexcept nogil
-        int (*small_forward[3])(const nn_small_batch *) noexcept nogil
+        void (*small_forward[3])(const nn_small_batch *) noexcept nogil
         void (*small_update[3])(const nn_small_batch *) noexcept nogil
         void (*predict_small[3])(const nn_small_layer *, nn_index, const void *, void *) noexcept nogil
         int (*optimize)(nn_index, void *, const void *, void *, void *, const nn_rule *, double *) noexcept nogil

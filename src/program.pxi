@@ -443,19 +443,21 @@ cdef class Program:
             self.small[i].rows_a, self.small[i].rows_dz, self.small[i].row = self.stages[i].a, self.stages[i].grad, self.stages[i].row
 
     cdef int _small_gradients(self, const Step *step, nn_small_batch *call) noexcept nogil:
-        """_gradients of a small network, but for those that small_update takes. Returns what is not finite."""
+        """_gradients of a small network, but for those that small_update takes. Returns what is not finite; of data in their own memory
+        this is left to the loss and the weights, where it shows: any product with NaN or infinity is neither finite nor 0."""
         cdef Batch batch = step.batch
         cdef const Source *x = step.x_source
-        call.count, call.batch, call.layers, call.look, call.eta = self.count, batch.size, self.small, step.look_at_data, step.eta
+        cdef const Source *y = step.y_source
+        cdef bint finite = True
+        call.count, call.batch, call.layers, call.eta = self.count, batch.size, self.small, step.eta
         if x.direct:
             call.x, call.x_row, call.draws = x.data, x.sample_stride // self.itemsize, step.indices
         else:
-            self._gather(x, step.indices, batch.size, self.x_rows, self.x_row)
+            finite = self._gather(x, step.indices, batch.size, self.x_rows, self.x_row, step.look_at_data)
             call.x, call.x_row, call.draws = self.x_rows, self.x_row, NULL
-        self._gather(step.y_source, step.indices, batch.size, self.y_rows, self.outputs)
-        if not self.k.small_forward[self.small_width](call) or (
-                step.look_at_data and not self.k.all_finite(batch.size * self.outputs, self.y_rows)):
+        if not (self._gather(y, step.indices, batch.size, self.y_rows, self.outputs, step.look_at_data and not y.direct) and finite):
             return DATA
+        self.k.small_forward[self.small_width](call)
         return NOTHING if self._output_gradient(&batch, True) else LOSS
 
     # -------------------------------------------------------------------------------------------- the user's arrays

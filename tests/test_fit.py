@@ -417,3 +417,24 @@ def test_a_module_without_a_step_is_refused_before_anything_changes(backend, tra
         getattr(net, train)(X, Y, *((3, 0.1) if train == "sgd" else (3, 0.1, None, 5) if train == "mini_gd" else ()))
     same(weights(net), before, 0)
     assert train == "mini_gd" or np.random.get_state()[2] == state
+
+
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU, nn.Sigmoid])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("batch", [1, 8, 70])
+def test_small_networks_refuse_data_that_are_not_finite(activation, bad, batch, isa, dtype):
+    """In the last sample and feature, where infinity may leave tanh 1 and the loss finite; nothing has changed then."""
+    rng = np.random.default_rng(0)
+    net = nn.Sequential([nn.Linear(7, 5, dtype=dtype), activation(), nn.Linear(5, 3, dtype=dtype), nn.SoftMax()], nn.NLL())
+    before = weights(net)
+    for source, name in ((dtype, "X"), (np.float64, "X"), (dtype, "Y"), (np.float64, "Y")):
+        data_ = {"X": np.asfortranarray(rng.normal(size=(7, 140)).astype(source)), "Y": np.eye(3, dtype=source)[:, np.arange(140) % 3]}
+        with np.errstate(over="ignore"):
+            data_[name][-1, -1] = bad
+            there, here = np.isfinite(data_[name]).all(), np.isfinite(data_[name].astype(dtype)).all()
+        if here or name == "Y" and bad < 0:
+            continue
+        wanted = "a number beyond its range" if there else f"{name} must be finite, got NaN or infinity in column 139"
+        with pytest.raises(ValueError, match=wanted):
+            net.fit(data_["X"], data_["Y"], shuffle=False, batch_size=batch, lrate=0.1)
+        same(weights(net), before)
