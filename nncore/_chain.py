@@ -2,21 +2,14 @@
 
 import contextlib
 
-from nncore import modules
-
-METHODS = {"forward", "backward", "step", "sgd_step", "class_fun", "per_sample", "predict_forward"}
-
-
-def patched(*objects):
-    """True when a method was replaced on one of the objects themselves."""
-    return not all(METHODS.isdisjoint(getattr(o, "__dict__", ())) for o in objects)
+from nncore import _kinds, modules
 
 
 def modules_of(net):
-    """The modules of a network in order, with those of the library's Sequentials inside it in their places."""
+    """The modules of a network in order; a library Sequential inside it is replaced by its modules."""
     flat = []
     for module in net.modules:
-        if hasattr(module, "modules") and type(module).__module__ in ("nncore.sequential", "nncore.reference") and not patched(module):
+        if hasattr(module, "modules") and _kinds.kind(module) is not None:
             flat += modules_of(module)
         else:
             flat.append(module)

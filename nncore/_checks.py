@@ -24,6 +24,8 @@ def real(name, x):
         a = np.asarray(x)
     except (ValueError, TypeError) as error:
         raise TypeError(f"{name} must be a real array, got {type(x).__name__} ({error})") from None
+    if a is not x and isinstance(x, np.ndarray) and np.ma.is_masked(x):
+        raise TypeError(f"{name} must not be masked, got a masked array with {np.ma.count_masked(x)} masked entries; fill or drop them")
     if a.dtype.kind not in REAL_KINDS:
         raise TypeError(f"{name} must be a real array, got {a.dtype}")
     return a
@@ -99,6 +101,9 @@ def trainable(name, x, wanted):
     """
     if type(x) is np.ndarray and x.dtype in COMPUTING and x.flags.writeable and _fits(x.shape, wanted):
         return x
+    if not isinstance(x, (np.ndarray, list, tuple)) and not np.isscalar(x):
+        raise TypeError(f"{name} must be a NumPy array to be trained in place, got {type(x).__name__}; assign np.asarray({name}), which "
+                        "shares the memory of many arrays of other libraries, or a copy")
     a = real(name, x)
     shape(name, a, wanted)
     if isinstance(x, np.ndarray):  # a subclass such as a memmap keeps its own memory too
@@ -160,6 +165,13 @@ def choice(name, x, allowed):
     if x not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {x!r}")
     return x
+
+
+def switch(name, x):
+    """x as a bool; None is False."""
+    if x is not None and not isinstance(x, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True, False or None, got {type(x).__name__}")
+    return bool(x)
 
 
 def finite(name, x):

@@ -1,21 +1,22 @@
 """Training in batches: mini_gd as the course defines it; fit and partial_fit for ordinary use."""
 
 import contextlib
-import operator
-import weakref
 
 import numpy as np
 
-from nncore import _chain, _checks, _core, _labels, modules, schedules, training
+from nncore import _chain, _checks, _labels, modules, schedules, training
+from nncore._engine_cache import Changed, EngineCache, Fingerprint, OptimizerFingerprint, runs_python, watched
+from nncore._kinds import kind
 
 # ---------------------------------------------------------------------------------------------- mini_gd
 
 
 def mini_gd(net, X, Y, iters, lrate, notif_each, K):
     """Mini-batch gradient descent as the course defines it; see Sequential.mini_gd."""
-    X, Y = training.check_data(net, X, Y)
+    X, Y = training.check_data(net, X, _labels.columns(net, Y))
     n = X.shape[1]
-    iters, rate, K = _checks.count("iters", iters), schedules.step_size(lrate), _checks.count("K", K, 1)
+    iters, K = _checks.count("iters", iters), _checks.count("K", K, 1)
+    rate = schedules.step_size(lrate, 1, iters)
     every = _checks.count("notif_each", notif_each or 0)
     if K > n:
         raise ValueError(f"K must be at most the number of samples, {n}, to fill one batch, got {K}")
@@ -30,7 +31,7 @@ class _Loop:
 
     def __init__(self, net, X, Y, iters, rate, every, K):
         self.net, self.X, self.Y, self.iters, self.rate, self.every, self.K = net, X, Y, iters, rate, every, K
-        self.program = training.as_program(net, (X, Y), True) if iters > training.FEW else None
+        self.compiled = training.Compiled(net, X, Y, rate, iters > training.FEW)
         self.t, self.warned = 0, False
 
     def run(self):
@@ -45,11 +46,14 @@ class _Loop:
         at = 0
         while at < len(order) and self.t < self.iters:
             ahead = min((len(order) - at) // self.K, self._unseen())
-            if self.program is not None and ahead:
-                at += self._compiled(order[at:at + ahead * self.K]) * self.K
-            else:
-                self._by_modules(order[at:at + self.K])
-                at += self.K
+            eta = None
+            if self.compiled.program is not None and ahead:
+                done, eta = self._compiled(order[at:at + ahead * self.K])
+                at += done * self.K
+                if done == ahead:
+                    continue
+            self._by_modules(order[at:at + self.K], eta)
+            at += self.K
 
     def _unseen(self):
         """Updates before the next one whose loss or attributes somebody sees."""
@@ -57,20 +61,25 @@ class _Loop:
         return min(last, self.t + self.every - 1 - self.t % self.every if self.every else last) - self.t
 
     def _compiled(self, order):
-        """How many updates the program has done; where one is not finite, the modules go on from there, as the course's would."""
-        try:
-            self.program.fit(self.X, self.Y, order, self.K, self.rate, self.t, False)
-        except FloatingPointError:
-            done, self.program = self.program.steps, None
-        else:
-            done = self.program.steps
-        self.t += done
-        return done
+        """(updates that the program has done, the next one's rate where it is known already).
 
-    def _by_modules(self, batch):
+        Where an update is not finite the modules go on from there, as the course's would.
+        """
+        program, eta = self.compiled.program, None
+        try:
+            program.fit(self.X, self.Y, order, self.K, self.compiled.rate, self.t, False)
+        except FloatingPointError:
+            self.compiled.program = None
+        except Changed as change:
+            eta = change.eta
+            self.compiled.renew()
+        self.t += program.steps
+        return program.steps, eta
+
+    def _by_modules(self, batch, eta):
         net, t = self.net, self.t + 1
         X, Y = self.X[:, batch], self.Y[:, batch]
-        eta = schedules.at(self.rate, t)
+        eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
         with training.whole_steps():
             loss, finite = training.course_step(net, X, Y, eta)
         self.t = t
@@ -99,11 +108,14 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation
     callbacks = _checked_callbacks(callbacks)
     rng = np.random.default_rng(seed)
     samples, validation = _split(net, X, Y, validation, rng)
+    updates.check_rate(epochs, len(samples))
     history = {"loss": []}
     if validation is not None:
         history |= {"validation_loss": [], "validation_accuracy": []}
     with training.alone(net), _shown(progress, epochs) as show, _prepared(updates, rng, _KEPT_BYTES):
-        for _ in range(epochs):
+        for epoch in range(epochs):
+            if epoch > 0 and (callbacks or validation is not None):
+                updates.renew()
             order = rng.permutation(samples) if shuffle else samples
             history["loss"].append(updates.run(order) / len(order))
             if validation is not None:
@@ -130,6 +142,7 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     X, Y = _labels.not_negative(net, *training.check_data(net, X, _labels.columns(net, Y)))
     updates = _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     updates.t = optimizer.t
+    updates.check_rate(1, X.shape[1])
     with training.alone(net), _prepared(updates):
         return updates.run(np.arange(X.shape[1])) / X.shape[1]
 
@@ -139,68 +152,45 @@ def _prepared(updates, rng=None, most=np.inf):
     """Updates that are ready to run: by the program that the network's last call has left, where it serves, else by one of their own,
     which is left for the next call unless it takes more than `most` bytes."""
     net = updates.net
-    kept = _kept.get(net) if training.is_plain(net) else None  # a subclass may not even be hashable
+    kept = _kept.get(net)
     if kept is not None and kept.serves(updates):
-        updates.take(kept.program)
+        updates.take(kept)
     else:
         updates.prepare(rng)
-        kept = None
-        if training.is_plain(net) and updates.program is not None and _Kept.can_keep(net):
-            _kept[net] = kept = _Kept(updates)
     try:
         yield
     finally:
-        if kept is not None:
-            kept.program.forget()
-            if kept.program.room > most:
-                _kept.pop(net, None)
+        program = updates.program
+        if program is None:
+            _kept.drop(net)
+        else:
+            program.forget()
+            if program.room <= most and _Kept.can_keep(net):
+                if kept is None or kept.program is not program:
+                    _kept.put(net, _Kept(updates))
+            else:
+                _kept.drop(net)
 
 
 class _Kept:
-    """A network's program after a call of fit or partial_fit, for the next one: to set it up takes longer than many a step.
-
-    Nothing is taken on trust: `serves` looks whether everything the program was made from is there still, the very objects, their types
-    and shapes; and the program itself reads pointers, types and layouts of all arrays at the start of each run.
-    """
+    """A network's program after a call of fit or partial_fit, for the next one."""
 
     @staticmethod
     def can_keep(net):
-        return all(type(module) is modules.Linear or type(module) in training.ACTIVATIONS for module in net.modules)
+        return all(kind(module) is modules.Linear or kind(module) in training.ACTIVATIONS for module in net.modules)
 
     def __init__(self, updates):
-        net = updates.net
-        self.program, self.optimizer, self.plain, self.l2 = updates.program, updates.optimizer, updates.plain, updates.l2
-        self.rule = updates.optimizer.rule()
-        self.loss, self.loss_type, self.modules = net.loss, type(net.loss), list(net.modules)
-        self.types = [type(module) for module in self.modules]
-        self.linears = [(i, module) for i, module in enumerate(self.modules) if isinstance(module, modules.Linear)]
-        self.weights = [a for _, m in self.linears for a in (m.W, m.W0)]
-        self.shapes = [(a.shape, a.strides, a.dtype) for a in self.weights]
-        self.state = list(updates.optimizer.state.items())
-        self.arrays = [a for _, arrays in self.state for a in arrays]
-        self.state_shapes = [(a.shape, a.dtype) for a in self.arrays]
+        self.program, self.plain, self.l2, self.optimizer = updates.program, updates.plain, updates.l2, updates.optimizer
+        self.fingerprint, self.settings = updates.fingerprint, updates.settings
 
     def serves(self, updates):
         net, optimizer = updates.net, updates.optimizer
-        return (training.compiles() and net.loss is self.loss and type(net.loss) is self.loss_type and len(net.modules) == len(self.modules)
-                and (optimizer is self.optimizer or self.plain and updates.plain)
-                and updates.l2 == self.l2 and optimizer.rule() == self.rule
-                and all(map(operator.is_, net.modules, self.modules)) and list(map(type, net.modules)) == self.types
-                and not _chain.patched(net, net.loss, *net.modules)
-                and all(map(operator.is_, (a for _, m in self.linears for a in (m.W, m.W0)), self.weights))
-                and [(a.shape, a.strides, a.dtype) for a in self.weights] == self.shapes and all(a.flags.writeable for a in self.weights)
-                and len(optimizer.state) == len(self.state)
-                and all(optimizer.state.get(key) is arrays for key, arrays in self.state)
-                and [(a.shape, a.dtype) for a in self.arrays] == self.state_shapes
-                and self._apart(updates.X) and self._apart(updates.Y))
-
-    def _apart(self, data):
-        """Whether data share no byte with the weights."""
-        low, high = _core.byte_bounds(data)
-        return all(high <= first or last <= low for first, last in map(_core.byte_bounds, self.weights))
+        return ((optimizer is self.optimizer or self.plain and updates.plain) and updates.l2 == self.l2
+                and self.fingerprint.holds(net) and self.settings.holds(optimizer) and training.is_compiled(net)
+                and self.fingerprint.is_disjoint(updates.X) and self.fingerprint.is_disjoint(updates.Y))
 
 
-_kept: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_kept = EngineCache()
 _KEPT_BYTES = 1 << 20  # fit, which may have been called for the last time, leaves no more than this behind
 
 
@@ -245,11 +235,17 @@ class _Updates:
             raise ValueError(f"l2 must be finite and at least 0, got {l2}")
         self.mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
         self.plain = type(optimizer) is optimizers.SGD and self.l2 == 0
-        self.t = 0
+        self.t, self.rng, self.look = 0, None, True
+
+    def check_rate(self, epochs, samples):
+        """Refuse a schedule of the library's that is no step size somewhere in so many epochs."""
+        schedules.step_size(self.rate, self.t + 1, epochs * -(-samples // self.batch_size))
 
     def prepare(self, rng=None):
         """Refuse what cannot be trained; make weights, state and program ready. Nothing has changed when it raises."""
         net, optimizer = self.net, self.optimizer
+        self.rng = rng
+        optimizer.begin(net)
         if not self.plain:
             self._weights()
         self.program = training.as_program(net, (self.X, self.Y), True)
@@ -257,25 +253,39 @@ class _Updates:
         training.prepare_weights(net, rng)
         if not self.plain:
             optimizer.prepare(self._weights())
-        net.optimizer = optimizer
+        optimizer.bind(net)
         if self.program is None:  # what could be made ready has been
             self.program = training.as_program(net, (self.X, self.Y), True)
+        self.fingerprint, self.settings = Fingerprint(net), OptimizerFingerprint(optimizer)
         if self.program is not None and not self.plain:
-            self.program.use(*optimizer.rule(), self._states(), self.l2)
+            self.program.use(*self.settings.rule, self._states(), self.l2)
 
-    def take(self, program):
+    def take(self, kept):
         """prepare() by a program that is ready for this network and optimizer."""
-        self.program = program
+        self.optimizer.begin(self.net)
+        self.program, self.fingerprint, self.settings = kept.program, kept.fingerprint, kept.settings
         self._look_at_data()
-        self.net.optimizer = self.optimizer
+        self.optimizer.bind(self.net)
+
+    def unchanged(self):
+        """Whether everything that the updates were prepared for is there still; Python code may have run since."""
+        return self.fingerprint.holds(self.net) and self.settings.holds(self.optimizer)
+
+    def renew(self):
+        """Prepare again where callbacks or rate functions have changed the network or the optimizer."""
+        if not self.unchanged():
+            self.look = False  # the data have been looked at
+            self.X, self.Y = training.check_data(self.net, self.X, self.Y)
+            self.prepare(self.rng)
 
     def _look_at_data(self):
         """ValueError where X or Y is not finite, unless the program looks at each sample as it comes and puts the weights back: where
         nobody sees them in between."""
-        self.look = self.program is not None and (not callable(self.rate) or isinstance(self.rate, schedules.Schedule))
-        if not self.look:
+        seen = callable(self.rate) and not isinstance(self.rate, schedules.Schedule)
+        if self.look and (self.program is None or seen):
             _checks.finite("X", self.X)
             _checks.finite("Y", self.Y)
+            self.look = False
 
     def _weights(self):
         from nncore import optimizers
@@ -289,31 +299,53 @@ class _Updates:
 
     def run(self, order):
         """One pass over the samples at `order`; returns the loss summed over them, each batch's before its update."""
-        if self.program is None:
-            return self._by_modules(order)
-        look, self.look = self.look, False
-        self.program.updates = self.optimizer.t
-        try:
-            return self.program.fit(self.X, self.Y, order, self.batch_size, self.rate, self.t, self.mean, look)
-        finally:
-            self.t += self.program.steps
-            self.optimizer.t += self.program.steps
-
-    def _by_modules(self, order):
-        """What Program.fit does."""
-        total = 0.0
-        with training.whole_steps() as between_steps:
-            for at in range(0, len(order), self.batch_size):
-                total += self._step(order[at:at + self.batch_size])
-                between_steps()
+        at, total, eta = 0, 0.0, None
+        while at < len(order):
+            if self.program is not None and eta is None:
+                done, part, eta = self._compiled(order[at:])
+            else:
+                done, part = self._by_modules(order[at:], eta)
+                eta = None
+            at, total = at + done * self.batch_size, total + part
         return total
 
-    def _step(self, batch):
+    def _compiled(self, order):
+        """(steps done, the loss summed over them, the next step's rate where it is known already)."""
+        program, eta = self.program, None
+        look, self.look = self.look, False
+        program.optimizer = self.optimizer
+        try:
+            program.fit(self.X, self.Y, order, self.batch_size, watched(self.rate, self.unchanged), self.t, self.mean, look)
+        except Changed as change:
+            eta = change.eta if change.eta is not None else schedules.at(self.rate, self.t + program.steps + 1)
+            self.renew()
+        finally:
+            self.t += program.steps
+        return program.steps, program.total, eta
+
+    def _by_modules(self, order, eta):
+        """What Program.fit does, until a program serves; eta is the first step's rate, where it is known already.
+
+        (steps done, the loss summed over them)
+        """
+        done, total = 0, 0.0
+        with training.whole_steps() as between_steps:
+            for at in range(0, len(order), self.batch_size):
+                eta = schedules.at(self.rate, self.t + 1) if eta is None else schedules.checked(eta, self.t + 1)
+                if runs_python(self.rate):
+                    self.renew()
+                total += self._step(order[at:at + self.batch_size], eta)
+                eta, done = None, done + 1
+                between_steps()
+                if self.program is not None:
+                    break
+        return done, total
+
+    def _step(self, batch, eta):
         """One update, undone where something is no longer finite; returns what the batch adds to the summed loss."""
         from nncore import optimizers
 
         net, optimizer, t, count = self.net, self.optimizer, self.t + 1, self.optimizer.t
-        eta = schedules.at(self.rate, t)
         weights = self._weights()  # looked at each time: Python code has run
         parts = _chain.modules_of(net)
         own = [module for module in parts if isinstance(module, modules.Linear) and optimizers.has_own_step(module)]
@@ -367,9 +399,7 @@ class _shown:
     """Context manager whose value, called with the history after each epoch, shows how far the training is; nothing unless asked."""
 
     def __init__(self, progress, epochs):
-        if progress is not None and not isinstance(progress, (bool, np.bool_)):
-            raise TypeError(f"progress must be True, False or None, got {type(progress).__name__}")
-        self.wanted, self.epochs, self.bar = bool(progress), epochs, None
+        self.wanted, self.epochs, self.bar = _checks.switch("progress", progress), epochs, None
 
     def __enter__(self):
         if not self.wanted:

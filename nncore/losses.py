@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _backend, _checks, modules
+from nncore import _backend, _checks, _kinds, modules
 
 __all__ = ["BinaryNLL", "Hinge", "Loss", "NLL", "Squared"]
 
@@ -40,6 +40,7 @@ class Loss:
         return f"{type(self).__name__}()"
 
 
+@_kinds.register
 class NLL(Loss):
     """−Σ_i y_i log a_i a sample, with a last SoftMax and y one-hot (or any weights of the classes); 0 log 0 = 0.
 
@@ -54,6 +55,7 @@ class NLL(Loss):
         return self._kernels.nll(Ypred, Y)
 
 
+@_kinds.register
 class BinaryNLL(Loss):
     """−Σ_i (y_i log a_i + (1 − y_i) log(1 − a_i)) a sample, over one or many independent labels, with a last OutputSigmoid.
 
@@ -68,6 +70,7 @@ class BinaryNLL(Loss):
         return self._kernels.binary_nll(Ypred, Y)
 
 
+@_kinds.register
 class Squared(Loss):
     """‖a − y‖² = Σ_i (a_i − y_i)² a sample, with a last Linear; dL/dZ = 2 (a − y). The squared error is neither halved nor averaged.
 
@@ -91,6 +94,7 @@ class Squared(Loss):
         return np.asarray(Ypred)
 
 
+@_kinds.register
 class Hinge(Loss):
     """Σ_i max(0, 1 − y_i a_i) a sample, with a last Linear and labels −1 and +1; dL/dZ = −y where y a < 1, else 0, so the gradient at the
     margin is 0.

@@ -6,6 +6,7 @@ the state that each starts from, are PyTorch's. The arithmetic is that of nncore
 """
 
 import dataclasses
+import weakref
 from typing import ClassVar
 
 import numpy as np
@@ -22,11 +23,20 @@ class Optimizer:
     STATE: ClassVar[tuple[str, ...]] = ()  # names of the arrays that a weight has
     LRATE: ClassVar[float] = 0.1  # the step size where none is given
 
+    _modules: ClassVar[tuple | None] = None  # references to the modules that it has trained
+
     def __post_init__(self):
+        self._check_settings()
+        self.reset()
+
+    def reset(self):
+        """Forget all steps and the state, as if the optimizer were new; returns it."""
+        self.t, self.state, self._modules = 0, {}, None
+        return self
+
+    def _check_settings(self):
         for field in dataclasses.fields(self):
             self._check(field.name, getattr(self, field.name))
-        self.t = 0
-        self.state = {}
 
     @staticmethod
     def _check(name, x):
@@ -42,6 +52,26 @@ class Optimizer:
     def parameters(self):
         """The numbers it was made with, by name."""
         return {field.name: float(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    def begin(self, net):
+        """ValueError for settings that no step can use, and for a state that belongs to the weights of another network."""
+        self._check_settings()
+        if net.optimizer is self or self._modules is None or self.t == 0 or self._trained() == _with_weights(net):
+            return
+        raise ValueError(f"optimizer must be new or belong to this network, got {self!r} after {self.t} steps on another one; pass a new "
+                         "one, or call its reset()")
+
+    def bind(self, net):
+        """Belong to a network from now on: net.optimizer is this one."""
+        if net.optimizer is not self or self._modules is None:
+            net.optimizer = self
+            self._modules = tuple(map(_reference, _with_weights(net)))
+
+    def _trained(self):
+        return [reference() for reference in self._modules]
+
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_modules"}
 
     def prepare(self, weights):
         """Make the state that is not there yet, zeros, for weights {(index, name): array}. ValueError when what is there does not fit."""
@@ -204,6 +234,19 @@ def as_optimizer(optimizer):
 
 
 # ---------------------------------------------------------------------------------------------- the weights that it trains
+
+
+def _with_weights(net):
+    """The modules of a network that optimisers train."""
+    return [module for module in _chain.modules_of(net) if getattr(module, "gradients", None)]
+
+
+def _reference(module):
+    """A weak reference, or a strong one to an object that allows no other."""
+    try:
+        return weakref.ref(module)
+    except TypeError:
+        return lambda: module
 
 
 def has_own_step(module):

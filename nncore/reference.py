@@ -8,7 +8,7 @@
 1.0
 """
 
-from nncore import losses, modules, sequential
+from nncore import _kinds, losses, modules, sequential
 from nncore.kernels import numpy_kernels
 from nncore.modules import Module
 
@@ -90,3 +90,10 @@ class Hinge(losses.Hinge):
 
 class Sequential(sequential.Sequential):
     """nncore.Sequential; its networks always run module by module."""
+
+    _kernels = numpy_kernels
+
+
+for _name in __all__:
+    if _name != "Module":
+        _kinds.register(globals()[_name], globals()[_name].__base__)

@@ -14,6 +14,12 @@ from nncore import _checks
 __all__ = ["Constant", "Cosine", "InverseTime", "Power", "Schedule", "Step"]
 
 
+def _rate(name, x):
+    """Refuse x unless it is a number that can be a step size."""
+    if not 0 <= _checks.number(name, x) < math.inf:
+        raise ValueError(f"{name} must be finite and at least 0, got {x}")
+
+
 class Schedule:
     """Base class: a subclass gives `values(t0, count)`, the array η(t0), ..., η(t0 + count − 1) in float64."""
 
@@ -40,7 +46,7 @@ class Constant(Schedule):
     rate: float
 
     def __post_init__(self):
-        _checks.number("rate", self.rate)
+        _rate("rate", self.rate)
 
     def values(self, t0, count):
         return np.full(count, self.rate, dtype=np.float64)
@@ -58,9 +64,8 @@ class InverseTime(Schedule):
     decay: float
 
     def __post_init__(self):
-        _checks.number("rate", self.rate)
-        if _checks.number("decay", self.decay) < 0:
-            raise ValueError(f"decay must be at least 0, got {self.decay}")
+        _rate("rate", self.rate)
+        _rate("decay", self.decay)
 
     def values(self, t0, count):
         return self.rate / (1 + self.decay * (_steps(t0, count) - 1))
@@ -78,8 +83,9 @@ class Power(Schedule):
     power: float
 
     def __post_init__(self):
-        _checks.number("rate", self.rate)
-        _checks.number("power", self.power)
+        _rate("rate", self.rate)
+        if not math.isfinite(_checks.number("power", self.power)):
+            raise ValueError(f"power must be finite, got {self.power}")
 
     def values(self, t0, count):
         return self.rate * _steps(t0, count) ** -self.power
@@ -98,9 +104,9 @@ class Step(Schedule):
     factor: float = 0.1
 
     def __post_init__(self):
-        _checks.number("rate", self.rate)
+        _rate("rate", self.rate)
         _checks.count("every", self.every, 1)
-        _checks.number("factor", self.factor)
+        _rate("factor", self.factor)
 
     def values(self, t0, count):
         return self.rate * self.factor ** ((_steps(t0, count) - 1) // self.every)
@@ -120,9 +126,9 @@ class Cosine(Schedule):
     final: float = 0.0
 
     def __post_init__(self):
-        _checks.number("rate", self.rate)
+        _rate("rate", self.rate)
         _checks.count("steps", self.steps, 1)
-        _checks.number("final", self.final)
+        _rate("final", self.final)
 
     def values(self, t0, count):
         progress = np.minimum((_steps(t0, count) - 1) / max(self.steps - 1, 1), 1)
@@ -130,21 +136,54 @@ class Cosine(Schedule):
 
 
 def at(lrate, t):
-    """η(t) as a float; TypeError where a function gives anything else than a real number."""
-    return _checks.number("lrate(t)", lrate(t)) if callable(lrate) else lrate
+    """η(t) as a float; TypeError for anything but a real number, ValueError for one that is no step size."""
+    return checked(lrate(t), t) if callable(lrate) else lrate
+
+
+def checked(eta, t):
+    """What a function has given for step t, as a float; TypeError or ValueError as `at`."""
+    eta = _checks.number("lrate(t)", eta)
+    if not 0 <= eta < math.inf:
+        raise _refused(eta, t)
+    return eta
 
 
 def over(lrate, first, count):
-    """η(first) .. η(first + count − 1) as float64 (count,); TypeError or ValueError where a schedule gives anything else."""
+    """η(first) .. η(first + count − 1) as float64; TypeError or ValueError where a schedule gives anything else.
+
+    Where one of them is no step size the array ends before it, so that the steps before can be made; ValueError where that is the first.
+    """
     if not callable(lrate):
         return np.full(count, lrate, dtype=np.float64)
     if not hasattr(lrate, "values"):
         return np.array([at(lrate, first + i) for i in range(count)], dtype=np.float64)
     values = _checks.as_real("lrate.values(t0, count)", lrate.values(first, count), np.float64)
     _checks.shape("lrate.values(t0, count)", values, (count,))
+    wrong = ~((values >= 0) & (values < math.inf))
+    if wrong.any():
+        at_ = int(np.argmax(wrong))
+        if at_ == 0:
+            raise _refused(values[0], first)
+        values = values[:at_]
     return np.ascontiguousarray(values)
 
 
-def step_size(lrate):
-    """lrate as the training loops take it: a float, a Schedule or another callable; TypeError for anything else."""
-    return lrate if callable(lrate) else _checks.number("lrate", lrate)
+def _refused(eta, t):
+    """The error for a step size that none can be."""
+    return ValueError(f"lrate must be finite and at least 0, got {eta} at step {t}")
+
+
+def step_size(lrate, first=1, steps=0):
+    """lrate as the training loops take it: a float, a Schedule or another callable.
+
+    TypeError for anything else; ValueError for a number, or a schedule of the library's, that is negative or not finite anywhere in
+    the steps first .. first + steps − 1. The library's schedules are monotonic, so that their ends tell.
+    """
+    if not callable(lrate):
+        _rate("lrate", lrate)
+        return _checks.number("lrate", lrate)
+    if type(lrate).__module__ == __name__ and steps > 0:
+        with np.errstate(over="ignore"):
+            for t in (first, first + steps - 1):
+                at(lrate, t)
+    return lrate

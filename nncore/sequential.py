@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _chain, _core, fitting, modules, serialization, training
+from nncore import _backend, _chain, _core, _kinds, fitting, modules, serialization, training
 
 __all__ = ["Sequential"]
 
@@ -12,6 +12,8 @@ _KNOWN = {cls: (cls.forward, _core.ACTIVATIONS[name]) for cls, name in ((modules
           (modules.SoftMax, "softmax"))}
 
 
+@_backend.follow
+@_kinds.register
 class Sequential:
     """A network: modules applied in order, and the loss that trains them. Samples are columns.
 
@@ -66,17 +68,22 @@ class Sequential:
         """The same as sgd_step."""
         self.sgd_step(lrate)
 
-    def sgd(self, X, Y, iters=100, lrate=0.005):
-        """`iters` steps of stochastic gradient descent; returns None.
+    def sgd(self, X, Y, iters=100, lrate=0.005, progress=False):
+        """Make `iters` steps of stochastic gradient descent, W ← W − η(t) ∂L/∂W; returns None.
 
-        Every step draws one sample i by np.random.randint(N) (nothing is seeded), and steps by lrate along the gradient of its loss:
-        W ← W − η(t) ∂L/∂W. X (D, N) and Y (n, N) of any real dtype are converted sample by sample. lrate: a number or a function
-        of t = 1, 2, ... (nncore.schedules run inside the compiled loop). The weights' own memory is updated.
+        Each step draws one sample i with np.random.randint(N) and follows the gradient of its loss. Nothing is seeded. X is (D, N), Y is
+        (n, N) or labels (N,) as `fit` takes them; any real dtype is converted sample by sample. lrate: a number of at least 0 or a
+        function of t = 1, 2, ..., called before the step's draw (nncore.schedules run inside the compiled loop). The weights' own
+        memory is updated.
 
-        RuntimeWarning, once, when the loss is not finite. TypeError, ValueError: refused before anything is drawn or changed.
-        RuntimeError when the network is training already. Ctrl-C leaves the weights of a whole step.
+        A subclass's own print_accuracy is called after each step, as the homework's loop calls it: (it, X, Y, cur_loss), it = 0, 1, ...
+        The library's is called only with progress=True; the steps between its lines run compiled.
+
+        RuntimeWarning, once, when the loss is not finite. TypeError, ValueError: refused before anything is drawn or changed; a function's
+        rate that is negative or not finite, at its step. RuntimeError when the network is training already. Ctrl-C leaves the weights of
+        a whole step.
         """
-        training.sgd(self, X, Y, iters, lrate)
+        training.sgd(self, X, Y, iters, lrate, progress)
 
     def mini_gd(self, X, Y, iters, lrate, notif_each=None, K=10):
         """`iters` updates of mini-batch gradient descent, each by the gradient summed over K samples; returns None.
@@ -163,8 +170,13 @@ class Sequential:
         return training.score(self, X, Y)
 
     def predict_proba(self, X):
-        """Outputs (n, N) for X (D, N): probabilities when the last module is SoftMax or OutputSigmoid."""
-        return training.outputs(self, X)
+        """Outputs (n, N) for X (D, N): probabilities when the last module is SoftMax or OutputSigmoid.
+
+        RuntimeWarning where an output is NaN, as it is for a sample with a NaN.
+        """
+        P = training.outputs(self, X)
+        training.warn_of_nan(training.nan_samples(P), np.shape(P)[-1])
+        return P
 
     def predictor(self):
         """A frozen, packed copy for prediction: `p = net.predictor()`, then `p(x)` or `p(x, out=array)`, in a fraction of a microsecond
@@ -184,7 +196,10 @@ class Sequential:
         return training.predictor(self)
 
     def predict(self, X):
-        """Classes for X (D, N), by the class_fun of the last module, else of the loss: (N,) int64; with Squared the outputs, (n, N)."""
+        """Classes for X (D, N), by the class_fun of the last module, else of the loss: (N,) int64; with Squared the outputs, (n, N).
+
+        RuntimeWarning where an output is NaN: the class of such a sample means nothing, and score and evaluate count it wrong.
+        """
         class_fun = training.class_fun(self)
         if class_fun is None:
             raise TypeError("the last module, or the loss, must have a class_fun to predict classes, got "
@@ -194,15 +209,18 @@ class Sequential:
     def evaluate(self, X, Y):
         """(mean loss a sample, accuracy: the share of samples whose class is right), in slices of bounded memory.
 
-        The loss is computed from the logits; the accuracy is NaN with Squared and where nothing has a class_fun.
+        The loss is computed from the logits; the accuracy is NaN with Squared and where nothing has a class_fun. A sample whose outputs
+        are NaN counts as wrong, with a RuntimeWarning.
         """
-        total, right, labels = 0.0, 0, 0
+        total, right, labels, undefined = 0.0, 0, 0, 0
         class_fun = training.class_fun(self) if getattr(self.loss, "classifies", True) else None
         for P, losses, Ys in training.slices(self, X, Y):
             total += float(np.sum(losses, dtype=np.float64))
+            undefined += training.nan_samples(P)
             if class_fun is not None:
-                agree = class_fun(P) == class_fun(Ys)
+                agree = training.agreement(class_fun, P, Ys)
                 right, labels = right + int(np.sum(agree)), labels + np.size(agree)
+        training.warn_of_nan(undefined, np.shape(X)[1])
         return total / np.shape(X)[1], right / labels if labels else float("nan")
 
     def log_likelihood(self, X, Y):

@@ -1,7 +1,7 @@
 """The training loops of Sequential: the compiled program where it applies, else module by module with the same results.
 
-The program runs for exact library types without patched methods, each module once, weights of one dtype that share no memory
-with each other or with the data. `as_program` is the one place that decides.
+The program runs for library types and subclasses that override nothing of the computation (`_kinds`), each module once, with weights
+of one dtype that share no memory with each other or with the data. `as_program` is the one place that decides.
 """
 
 import contextlib
@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from nncore import _backend, _chain, _checks, _core, _labels, losses, modules, schedules
+from nncore._engine_cache import Changed, Fingerprint, runs_python, watched
+from nncore._kinds import kind
 from nncore.kernels import compiled
 
 ACTIVATIONS = {modules.Tanh: "tanh", modules.ReLU: "relu", modules.Sigmoid: "sigmoid", modules.SoftMax: "softmax",
@@ -31,8 +33,8 @@ SLICE = 1024  # samples evaluated at a time: bounds the memory of evaluate and l
 
 
 def _ours(module):
-    """True for the library's own modules, whose shapes are known; users' modules and subclasses may do as they like."""
-    return type(module).__module__ in ("nncore.modules", "nncore.reference")
+    """True for modules that compute as the library's do, so that their shapes are known; others may do as they like."""
+    return kind(module) is not None
 
 
 def check_network(net):
@@ -72,11 +74,11 @@ def check_data(net, X, Y):
     n, N = np.shape(last.W)[1] if last is not None else "n", X.shape[1]
     hint = ""
     if n == 1 and Y.ndim == 1:
-        hint = "; one label a sample is one row, as in Y[None, :]"
-    elif Y.size == N:
-        hint = f"; classes go in as one-hot columns: nncore.datasets.one_hot(labels, {n})"
+        hint = "; one label per sample is one row, as in Y[None, :]"
     elif Y.shape == (N, n):
         hint = "; samples are columns: pass the transpose"
+    elif Y.size == N:
+        hint = f"; classes go in as one-hot columns: nncore.datasets.one_hot(labels, {n})"
     _checks.shape("Y", Y, (n, N), hint)
     if N == 0:
         raise ValueError("X must hold at least one sample, got 0 columns")
@@ -161,29 +163,20 @@ os.register_at_fork(after_in_child=_training.clear)  # the parent's other thread
 # ---------------------------------------------------------------------------------------------- which way it runs
 
 
-def compiles():
-    """Whether the compiled backend is live."""
-    return _backend.live is compiled
-
-
-def is_plain(net):
-    """Whether a network is the library's own Sequential, no subclass."""
-    from nncore.sequential import Sequential
-
-    return type(net) is Sequential
+def is_compiled(net):
+    """Whether the compiled backend computes for a network."""
+    return net._kernels is compiled and all(module._kernels is compiled for module in _chain.modules_of(net))
 
 
 def as_program(net, data, trains):
     """The compiled program of a network for the arrays in data (the first is X), or None when it must run module by module."""
-    if not compiles() or not is_plain(net):
-        return None
     found = _compilable(net, trains)
     if found is None:
         return None
     stages, weights = found
     if trains and _shared([*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)):
         return None
-    return _core.Program(stages, LOSSES[type(net.loss)] if type(net.loss) in LOSSES else None, weights[0].dtype, data[0].shape[0])
+    return _core.Program(stages, LOSSES.get(kind(net.loss)), weights[0].dtype, data[0].shape[0])
 
 
 def would_compile(net):
@@ -195,13 +188,18 @@ def would_compile(net):
 def _compilable(net, trains):
     """(stages, all weights) of a network that compiled code can run, else None."""
     parts = _chain.modules_of(net)
-    if (trains and type(net.loss) not in LOSSES) or len({id(m) for m in parts}) != len(parts) or _chain.patched(net, net.loss, *parts):
+    loss_kind = kind(net.loss)
+    if (kind(net) is None or None in map(kind, parts) or len({id(m) for m in parts}) != len(parts)
+            or any(thing._kernels is not compiled for thing in (net, *parts))):
         return None
+    if loss_kind not in LOSSES or net.loss._kernels is not compiled:
+        if trains or loss_kind in LOSSES:
+            return None
     if not trains and _chain.depends_on_batch(net):  # the program predicts by blocks of samples, several at once
         return None
-    weights = [getattr(m, name) for m in parts if type(m) in (modules.Linear, modules.BatchNorm)
+    weights = [getattr(m, name) for m in parts if isinstance(m, (modules.Linear, modules.BatchNorm))
                for name in (*m.gradients, *getattr(m, "statistics_arrays", ()))]
-    if (not any(type(m) is modules.Linear for m in parts) or not all(_addressable(w) for w in weights)
+    if (not any(isinstance(m, modules.Linear) for m in parts) or not all(_addressable(w) for w in weights)
             or len({w.dtype for w in weights}) != 1):
         return None
     stages = _stages(parts if trains else _folded(parts))
@@ -211,21 +209,21 @@ def _compilable(net, trains):
 def _folded(parts):
     """A chain that predicts as `parts` do, with running statistics folded into the Linear before or behind, and without Dropouts."""
     folded = []
-    if any(type(module) is modules.BatchNorm for module in parts):
+    if any(isinstance(module, modules.BatchNorm) for module in parts):
         _check_widths(parts)
     for module in parts:
         last = folded[-1] if folded else None
-        if type(module) is modules.BatchNorm and module.statistics == "running":
+        if isinstance(module, modules.BatchNorm) and module.statistics == "running":
             scale, shift = module.affine()
-            if type(last) in (modules.Linear, _core.Frozen):
+            if isinstance(last, (modules.Linear, _core.Frozen)):
                 folded[-1] = _core.Frozen(last.W * scale.T, last.W0 * scale + shift)
             else:
                 folded.append(_Affine(scale, shift))
-        elif type(last) is _Affine and type(module) is modules.Linear:
+        elif isinstance(last, _Affine) and isinstance(module, modules.Linear):
             folded[-1] = _core.Frozen(module.W * last.scale, module.W.T @ last.shift + module.W0)
-        elif type(module) is not modules.Dropout:
+        elif not isinstance(module, modules.Dropout):
             folded.append(module)
-    return [_core.Frozen(np.diagflat(m.scale), m.shift) if type(m) is _Affine else m for m in folded]
+    return [_core.Frozen(np.diagflat(m.scale), m.shift) if isinstance(m, _Affine) else m for m in folded]
 
 
 class _Affine(NamedTuple):
@@ -236,20 +234,19 @@ class _Affine(NamedTuple):
 
 
 def _stages(parts):
-    """[(Linear or None, activation), or (BatchNorm or Dropout, its name)] of a chain of the library's own modules, else None."""
+    """[(Linear or None, activation), or (BatchNorm or Dropout, its name)] of a chain of library modules."""
     stages = []
     for module in parts:
-        if type(module) in (modules.Linear, _core.Frozen):
+        what = kind(module)
+        if what is modules.Linear or isinstance(module, _core.Frozen):
             stages.append((module, "none"))
-        elif type(module) in OWN_STAGES:
-            if type(module) is modules.BatchNorm or module.p > 0:
-                stages.append((module, OWN_STAGES[type(module)]))
-        elif type(module) not in ACTIVATIONS:
-            return None
+        elif what in OWN_STAGES:
+            if what is modules.BatchNorm or module.p > 0:
+                stages.append((module, OWN_STAGES[what]))
         elif stages and stages[-1][0] is not None and stages[-1][1] == "none":
-            stages[-1] = (stages[-1][0], ACTIVATIONS[type(module)])
+            stages[-1] = (stages[-1][0], ACTIVATIONS[what])
         else:
-            stages.append((None, ACTIVATIONS[type(module)]))
+            stages.append((None, ACTIVATIONS[what]))
     return stages
 
 
@@ -298,44 +295,121 @@ def whole_steps():
 # ---------------------------------------------------------------------------------------------- sgd
 
 
-def sgd(net, X, Y, iters, lrate):
+def sgd(net, X, Y, iters, lrate, progress):
     """Stochastic gradient descent as the course defines it; see Sequential.sgd."""
-    X, Y = check_data(net, X, Y)
-    iters, rate = _checks.count("iters", iters), schedules.step_size(lrate)
+    X, Y = check_data(net, X, _labels.columns(net, Y))
+    iters, progress = _checks.count("iters", iters), _checks.switch("progress", progress)
+    rate = schedules.step_size(lrate, 1, iters)
     with alone(net):
         prepare_weights(net)
-        if iters == 0:
-            return
-        warned = []
+        if iters > 0:
+            _Sgd(net, X, Y, iters, rate, progress).run()
 
-        def on_nonfinite(t):
-            if not warned:
-                warned.append(t)
-                warn_not_finite(t, stacklevel=5)
 
-        done = 0
-        program = as_program(net, (X, Y), True) if iters > FEW else None
-        if program is not None:
-            done = iters - 1  # the last step runs module by module and leaves .A, .dLdW, .Ypred ... as the course's loop does
-            program.sgd(X, Y, done, rate, on_nonfinite)
-        with whole_steps() as between_steps:
-            for t in range(done + 1, iters + 1):
-                i = np.random.randint(X.shape[1])
-                eta = schedules.at(rate, t)
-                if not course_step(net, X[:, i:i + 1], Y[:, i:i + 1], eta)[1]:
-                    on_nonfinite(t)
-                between_steps()
+class Compiled:
+    """The program of one call of sgd or mini_gd, or None; made anew where a rate function has changed the network."""
+
+    def __init__(self, net, X, Y, rate, wanted):
+        self.net, self.X, self.Y, self.wanted = net, X, Y, wanted
+        self._make()
+        self.rate = watched(rate, lambda: self.fingerprint.holds(net)) if runs_python(rate) else rate
+
+    def _make(self):
+        self.program = as_program(self.net, (self.X, self.Y), True) if self.wanted else None
+        self.fingerprint = Fingerprint(self.net)
+
+    def renew(self):
+        """Check and compile the network that a rate function has left."""
+        self.X, self.Y = check_data(self.net, self.X, self.Y)
+        prepare_weights(self.net)
+        self._make()
+
+
+class _Sgd:
+    """The steps of one call of sgd. The last one, and those whose loss or attributes somebody sees, run module by module."""
+
+    EVERY = 250  # steps from one line of the library's print_accuracy to the next, as in the homework
+
+    def __init__(self, net, X, Y, iters, rate, progress):
+        self.net, self.X, self.Y, self.iters, self.rate = net, X, Y, iters, rate
+        self.overridden = overrides_progress(net)
+        self.shows = self.overridden or progress
+        self.compiled = Compiled(net, X, Y, rate, iters > FEW and not self.overridden)
+        self.t, self.warned = 0, False
+
+    def run(self):
+        while self.t < self.iters:
+            eta = self._compiled() if self._compiles() else None
+            with whole_steps() as between_steps:
+                while self.t < self.iters and (eta is not None or not self._compiles()):
+                    self._by_modules(eta)
+                    between_steps()
+                    eta = None
+
+    def _compiles(self):
+        return self.compiled.program is not None and self._unseen() > 0
+
+    def _unseen(self):
+        """Steps before the next one that somebody sees."""
+        last = self.iters - 1 - self.t
+        return min(last, (1 - self.t) % self.EVERY) if self.shows else last
+
+    def _compiled(self):
+        """Run the steps before the next one that somebody sees; returns the next step's rate where it is known already."""
+        program = self.compiled.program
+        try:
+            program.sgd(self.X, self.Y, self._unseen(), self.compiled.rate, self._warn, self.t)
+        except Changed as change:
+            self.compiled.renew()
+            return change.eta if change.eta is not None else schedules.at(self.rate, self.t + program.steps + 1)
+        finally:
+            self.t += program.steps
+        return None
+
+    def _by_modules(self, eta):
+        """A step of the course's own loop: .A, .dLdW, .Ypred ... stand as it leaves them."""
+        net, t = self.net, self.t + 1
+        eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
+        i = np.random.randint(self.X.shape[1])
+        loss, finite = course_step(net, self.X[:, i:i + 1], self.Y[:, i:i + 1], eta)
+        self.t = t
+        if not finite:
+            self._warn(t)
+        if self.overridden or (self.shows and self.t % self.EVERY == 2 % self.EVERY):
+            net.print_accuracy(t - 1, self.X, self.Y, loss)
+
+    def _warn(self, t):
+        if not self.warned:
+            self.warned = True
+            warn_not_finite(t, stacklevel=7)
+
+
+def overrides_progress(net):
+    """Whether a network has a print_accuracy of its own, which then sees every step."""
+    from nncore.sequential import Sequential
+
+    return getattr(net.print_accuracy, "__func__", None) is not Sequential.print_accuracy
 
 
 def course_step(net, X, Y, eta):
-    """(loss, whether it is finite) of one step of the course's loop on the samples X, Y, module by module."""
+    """(loss, whether it is finite) of one step of the course's loop on the samples X, Y, module by module.
+
+    The loop does nothing with the loss, which may therefore be anything; what is not a number counts as finite.
+    """
     loss = net.loss.forward(net.forward(X), Y)
     gradient = net.loss.backward()
     # from logits the loss is finite where a probability has underflowed to 0: there the gradient tells
-    finite = np.isfinite(loss) or (_has_output_unit(net) and _logits_kernel(net) is not None and np.isfinite(gradient).all())
+    finite = _is_finite(loss) or (_has_output_unit(net) and _logits_kernel(net) is not None and np.isfinite(gradient).all())
     net.backward(gradient)
     net.sgd_step(eta)
     return loss, finite
+
+
+def _is_finite(loss):
+    try:
+        return bool(np.isfinite(loss).all())
+    except TypeError:
+        return True
 
 
 def warn_not_finite(t, stacklevel):
@@ -373,9 +447,9 @@ def _logits_kernel(net):
     From logits the loss stays finite and exact where a probability has underflowed to 0. Of a last Linear the outputs are the logits.
     """
     last = _chain.modules_of(net)[-1]
-    if (type(net.loss) in LOSSES and type(last) is net.loss.output and not _chain.patched(net, net.loss, last)
-            and not _chain.has_own_forward(net)):
-        return getattr(net.loss._kernels, FROM_LOGITS[LOSSES[type(net.loss)]])
+    name = LOSSES.get(kind(net.loss))
+    if name is not None and kind(last) is net.loss.output and kind(net) is not None:
+        return getattr(net.loss._kernels, FROM_LOGITS[name])
     return None
 
 
@@ -384,7 +458,19 @@ def loss_and_gradient(net, X, Y):
     kernel = _logits_kernel(net)
     if kernel is not None:
         return kernel(_logits(net, X), Y)
-    return net.loss.forward(net.forward(X), Y), net.loss.backward()
+    return _one_number(net.loss.forward(net.forward(X), Y)), net.loss.backward()
+
+
+def _one_number(loss):
+    """What a user's loss has given as a float; ValueError unless it is one number."""
+    try:
+        value = np.asarray(loss)
+    except ValueError:
+        value = np.empty(0)
+    if value.size == 1 and value.dtype.kind in _checks.REAL_KINDS:
+        return float(value.reshape(()))
+    given = f"shape {value.shape}" if isinstance(loss, (np.ndarray, list, tuple)) else type(loss).__name__
+    raise ValueError(f"loss.forward must return one number, the loss summed over the batch, got {given}")
 
 
 # ---------------------------------------------------------------------------------------------- evaluation
@@ -402,12 +488,12 @@ def predictor(net):
         raise ValueError("modules must hold at least one module, got none")
     parts = _chain.modules_of(net)
     for module in parts:
-        if type(module) not in (modules.Linear, *ACTIVATIONS, *OWN_STAGES) or _chain.patched(module):
-            raise TypeError(f"modules must be the library's own to make a predictor, got {module!r}")
-        if type(module) is modules.BatchNorm and module.statistics == "batch":
+        if kind(module) is None:
+            raise TypeError(f"modules must compute as the library's own to make a predictor, got {module!r}")
+        if isinstance(module, modules.BatchNorm) and module.statistics == "batch":
             raise TypeError("modules must predict each sample by itself to make a predictor, got a BatchNorm that normalises by the batch "
                             "given; BatchNorm(m, statistics='running') does not")
-    linears = [m for m in parts if type(m) is modules.Linear]
+    linears = [m for m in parts if isinstance(m, modules.Linear)]
     if not linears:
         raise TypeError("modules must hold at least one Linear to make a predictor, got none")
     width = None
@@ -417,28 +503,29 @@ def predictor(net):
         width = W.shape[1]
         _checks.shape("W0", _checks.real("W0", linear.W0), (width, 1))
     parts = _folded(parts)
-    linears = [m for m in parts if type(m) in (modules.Linear, _core.Frozen)]
+    linears = [m for m in parts if isinstance(m, (modules.Linear, _core.Frozen))]
     types = {_checks.computing_dtype(w) for linear in linears for w in (linear.W, linear.W0)}
     if len(types) != 1:
         raise TypeError("weights must be float32 or float64 arrays of one type to make a predictor, got both")
     dtype = types.pop()
     copies = {id(m): _core.Frozen(np.array(m.W, dtype, order="C"), np.array(m.W0, dtype, order="C")) for m in linears}
-    stages = [(linear and copies[id(linear)], name) for linear, name in _stages(parts)]
+    stages = [(None if linear is None else copies[id(linear)], name) for linear, name in _stages(parts)]
     sizes = [linears[0].W.shape[0], *(m.W.shape[1] for m in linears)]
     return _core.Predictor(stages, dtype, sizes[0], "-".join(map(str, sizes)))
 
 
 def _one_sample(net, X):
     """The outputs for a single column by the live kernels, without the set-up of a program and without leaving a trace, or None."""
-    first, kernels = net.modules[0], _backend.live
-    if type(first) is not modules.Linear or np.shape(first.W)[:1] != X.shape[:1] or _chain.patched(net, *net.modules):
+    first = net.modules[0]
+    if kind(net) is None or kind(first) is not modules.Linear or np.shape(first.W)[:1] != X.shape[:1]:
         return None
     for module in net.modules:
-        if type(module) is modules.Linear:
-            X = kernels.linear_forward(X, module.W, module.W0)
-        elif type(module) in ACTIVATIONS:
-            X = getattr(kernels, FORWARD[type(module)])(X)
-        elif type(module) is not modules.Dropout:
+        what = kind(module)
+        if what is modules.Linear:
+            X = module._kernels.linear_forward(X, module.W, module.W0)
+        elif what in FORWARD:
+            X = getattr(module._kernels, FORWARD[what])(X)
+        elif what is not modules.Dropout:
             return None
     return X
 
@@ -454,10 +541,31 @@ def outputs(net, X):
     return program.run(X)[0] if program is not None else _chain.predicted([net], X)
 
 
+def agreement(class_fun, P, Y):
+    """Whether the classes of P are those of Y, as class_fun gives them; a sample whose outputs are NaN has none."""
+    agree = class_fun(P) == class_fun(Y)
+    if _core.has_nan(P):
+        valid = ~np.isnan(P)
+        agree = agree & (valid if np.shape(agree) == np.shape(P) else valid.all(axis=0))
+    return agree
+
+
+def nan_samples(P):
+    """How many samples have an output that is NaN."""
+    return int(np.isnan(P).any(axis=0).sum()) if _core.has_nan(P) else 0
+
+
+def warn_of_nan(count, N):
+    """Warn of samples whose outputs are NaN, which a class would hide."""
+    if count:
+        warnings.warn(f"the outputs of {count} of {N} samples are NaN, because X or a weight holds NaN or infinity; their classes mean "
+                      "nothing and count as wrong", RuntimeWarning, stacklevel=3)
+
+
 def slices(net, X, Y):
     """(outputs, losses, Y) of up to SLICE samples at a time; losses one a sample, or their sum for a loss without per_sample."""
     X, Y = check_data(net, X, _labels.columns(net, Y))
-    program = as_program(net, (X, Y), False) if type(net.loss) in LOSSES else None
+    program = as_program(net, (X, Y), False) if kind(net.loss) in LOSSES else None
     size = X.shape[1] if _chain.depends_on_batch(net) else SLICE
     for at in range(0, X.shape[1], size):
         Xs, Ys = X[:, at:at + size], Y[:, at:at + size]
@@ -480,6 +588,7 @@ def score(net, X, Y):
         return net.evaluate(X, Y)[1]
     parts = [(P, Ys) for P, _, Ys in slices(net, X, Y)]
     P, Y = (np.concatenate(arrays, axis=1).astype(np.float64) for arrays in zip(*parts, strict=True))
+    warn_of_nan(nan_samples(P), P.shape[1])
     residual = np.sum((Y - P) ** 2, axis=1)
     total = np.sum((Y - Y.mean(axis=1, keepdims=True)) ** 2, axis=1)
     flat = total == 0

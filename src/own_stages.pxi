@@ -94,7 +94,7 @@ cdef int start_counting(Program self) except -1:
     return 0
 
 
-cdef int end_counting(Program self) except -1:
+cdef int count_forwards(Program self) except -1:
     """Count the steps that are done as forwards of the Dropouts."""
     for i, module in self.own_modules:
         if self.stages[<Py_ssize_t>i].own == OWN_DROPOUT:

@@ -178,9 +178,11 @@ cdef class Program:
     cdef Py_ssize_t gradient_bytes
     cdef double *squares            # sums of the squares of the rows of all W
     cdef double[2] state_bound      # of the state's entries, as weight_bound
-    cdef public int64_t updates     # steps that the optimiser has made before
+    cdef public object optimizer    # whose t counts the steps, or None
+    cdef int64_t updates            # steps that the optimiser has made before
     cdef Py_ssize_t pace, paced_size  # steps a chunk that the last fit has found right, with batches of that size
-    cdef readonly Py_ssize_t steps  # whole steps that the last fit has done, also where it ended in an error
+    cdef readonly Py_ssize_t steps  # whole steps that the last sgd or fit has done, also where it ended in an error
+    cdef readonly double total      # the loss summed over the samples of these steps, of fit
     cdef Py_ssize_t ahead           # steps of this chunk before the one being done
     cdef bint has_own, has_norm     # whether a stage is a BatchNorm or a Dropout; a BatchNorm
     cdef readonly bint sparse       # whether the last call found its samples to be mostly zeros
@@ -1055,21 +1057,25 @@ cdef class Program:
             x, x_row, inputs = s.a, s.row, s.outputs
         return fabs(eta) * batch.size * most
 
-    def sgd(self, X, Y, iters, rate, on_nonfinite):
-        """The steps of _sgd, and what of them Dropouts count."""
-        start_counting(self)
-        try:
-            self._sgd(X, Y, iters, rate, on_nonfinite)
-        finally:
-            end_counting(self)
+    cdef int _advance(self, Py_ssize_t steps) except -1:
+        """Count whole steps, where Python code can see them: in the optimizer and in the Dropouts."""
+        self.steps += steps
+        self.updates += steps
+        if self.optimizer is not None:
+            self.optimizer.t = self.updates
+        return count_forwards(self)
 
-    cdef int _sgd(self, object X, object Y, object iters, object rate, object on_nonfinite) except -1:
-        """`iters` steps of stochastic gradient descent, each on one sample drawn by np.random.randint(N).
+    def sgd(self, X, Y, iters, rate, on_nonfinite, t0=0):
+        """Make `iters` steps of stochastic gradient descent, each on one sample drawn by np.random.randint(N).
 
-        rate is η: a number, a nncore.schedules.Schedule, or a function of t = 1, 2, ...; on_nonfinite(t) is called once, for the
-        first step whose loss is not finite, and training goes on.
+        rate is η: a number, a nncore.schedules.Schedule, or a function of t = t0 + 1, t0 + 2, ...; on_nonfinite(t) is called once, for
+        the first step whose loss is not finite, and training goes on.
         """
-        cdef Py_ssize_t t = 0, total = iters, chunk, bad
+        start_counting(self)
+        self._sgd(X, Y, iters, rate, on_nonfinite, t0)
+
+    cdef int _sgd(self, object X, object Y, object iters, object rate, object on_nonfinite, object t0) except -1:
+        cdef Py_ssize_t t = 0, first = t0, total = iters, chunk, bad
         cdef Source x = self._source("X", X, total), y = self._source("Y", Y, total)
         cdef cnp.ndarray draws, rates
         cdef double seconds
@@ -1088,12 +1094,10 @@ cdef class Program:
             small = self.small != NULL and not user_rate and not told
             if not user_rate:
                 chunk = min(SMALL_CHUNK if small else chunk, total - t)
-                rates = schedules.over(rate, t + 1, chunk)  # first: should it fail, nothing has been drawn
-                draws = np.asarray(randint(n, size=chunk), dtype=np.int64)
-            else:
-                # the course's order: the draw comes first, and η(t) sees the weights before step t
-                draws = np.array([randint(n)], dtype=np.int64)
-                rates = schedules.over(rate, t + 1, 1)
+            # rates come first: where one is refused, nothing has been drawn for its step
+            rates = schedules.over(rate, first + t + 1, chunk)
+            chunk = cnp.PyArray_DIM(rates, 0)
+            draws = np.asarray(randint(n, size=chunk), dtype=np.int64)
             self.turns = not small
             self._bind(True)
             seconds = now()
@@ -1109,11 +1113,11 @@ cdef class Program:
                     bad = self._run_samples(&x, &y, <int64_t *>cnp.PyArray_DATA(draws), chunk, <double *>cnp.PyArray_DATA(rates))
             seconds = now() - seconds
             self._sync()
+            self._advance(chunk)
             if bad and not told:
                 told = True
-                on_nonfinite(t + bad)
+                on_nonfinite(first + t + bad)
             t += chunk
-            self.steps = t
             PyErr_CheckSignals()
             if not user_rate:
                 chunk = (next_chunk(chunk, seconds) + least - 1) // least * least
@@ -1139,7 +1143,7 @@ cdef class Program:
         except ValueError:
             for array, before in start:
                 array[...] = before
-            self.steps = 0
+            self._advance(-self.steps)
             raise
 
     cdef void _look_through(self, const Source *x, const Source *y, const int64_t *indices, Py_ssize_t count, Py_ssize_t size) noexcept:
@@ -1169,21 +1173,19 @@ cdef class Program:
         return bad == 0
 
     def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, look_at_data=False):
-        """The steps of _fit, and what of them Dropouts count."""
-        start_counting(self)
-        try:
-            return self._fit(X, Y, order, batch_size, rate, t0, mean, look_at_data)
-        finally:
-            end_counting(self)
-
-    cdef object _fit(self, object X, object Y, cnp.ndarray order, object batch_size, object rate, object t0, object mean,
-                     object look_at_data):
-        """One pass over the sample indices `order` in batches; returns the loss summed over all samples, each before its update.
+        """Make one pass over the sample indices `order` in batches; self.total is then the summed loss, each batch's before its update.
 
         FloatingPointError on divergence, with the weights as they were after the last step that left all of them finite.
         look_at_data: ValueError when a sample is not finite, with the weights of the start. Looking at each batch as it is
         fetched spares a pass over all the data before the training.
         """
+        start_counting(self)
+        if self.optimizer is not None:
+            self.updates = self.optimizer.t
+        self._fit(X, Y, order, batch_size, rate, t0, mean, look_at_data)
+
+    cdef int _fit(self, object X, object Y, cnp.ndarray order, object batch_size, object rate, object t0, object mean,
+                  object look_at_data) except -1:
         cdef Py_ssize_t count = cnp.PyArray_SIZE(order), size = batch_size, at = 0, t = t0, chunk = 1, steps, here, bad
         cdef Source x = self._source("X", X, count), y = self._source("Y", Y, count)
         cdef cnp.ndarray rates
@@ -1191,7 +1193,7 @@ cdef class Program:
         cdef const int64_t *indices
         cdef bint user_rate = callable(rate) and not hasattr(rate, "values"), averaged = mean, look = look_at_data
         cdef bint in_place, shared
-        self.steps = 0
+        self.total = 0
         order = np.ascontiguousarray(order, dtype=np.int64)
         indices = <const int64_t *>cnp.PyArray_DATA(order)
         size = min(size, max(count, 1))
@@ -1219,6 +1221,10 @@ cdef class Program:
             steps = min(1 if user_rate else chunk, (count - at + size - 1) // size)
             here = min(steps * size, count - at)
             rates = schedules.over(rate, t + 1, steps)
+            steps = cnp.PyArray_DIM(rates, 0)
+            here = min(steps * size, here)
+            if user_rate and self.optimizer is not None:
+                self.updates = self.optimizer.t
             self._bind(True)
             chunk_total = total  # one running sum, so that it does not depend on where the clock ends a chunk
             if in_place and (user_rate or self.weight_bound < 0):
@@ -1235,8 +1241,7 @@ cdef class Program:
                 self._refuse_data(X, Y, start)
             if bad and in_place:
                 self._sync()
-                self.steps += bad - 1
-                self.updates += bad - 1
+                self._advance(bad - 1)
                 at, t = at + (bad - 1) * size, t + bad - 1
                 here, steps = min(size, count - at), 1
                 if self.found == LOSS or not self._sure_step(&x, &y, indices + at, here, rates[bad - 1], averaged, &chunk_total):
@@ -1250,19 +1255,18 @@ cdef class Program:
                 self._run_batches(&x, &y, indices + at, (bad - 1) * size, size, <double *>cnp.PyArray_DATA(rates), averaged, False, False,
                                   &chunk_total)
                 self._sync()
-                self.steps += bad - 1
+                self._advance(bad - 1)
                 raise diverged(t + bad)
             self._sync()
-            self.steps += steps
-            self.updates += steps
-            total = chunk_total
+            self._advance(steps)
+            self.total = total = chunk_total
             at += here
             t += steps
             PyErr_CheckSignals()
             chunk = next_chunk(steps, seconds)
             if not user_rate:
                 self.pace, self.paced_size = chunk, size
-        return total
+        return 0
 
     # -------------------------------------------------------------------------------------------- prediction
 

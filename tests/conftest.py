@@ -37,6 +37,15 @@ def kernels(request):
     return {"numpy": numpy_kernels, "compiled": compiled}[request.param]
 
 
+@pytest.fixture(params=["numpy", "compiled"])
+def backend(request):
+    """Each backend in turn, live."""
+    import nncore
+
+    with nncore.use_backend(request.param):
+        yield request.param
+
+
 @pytest.fixture(autouse=True)
 def _generator_state():
     """No test leaves the global generator other than it found it."""

@@ -7,14 +7,6 @@ import numpy as np
 import pytest
 from test_training import by_modules, data, make, same, weights
 
-import nncore as nn
-
-
-@pytest.fixture(params=["numpy", "compiled"])
-def backend(request):
-    with nn.use_backend(request.param):
-        yield request.param
-
 
 def courses_loop(net, X, Y, iters, lrate, K):
     """What the course's contract says, with copies of X and Y permuted anew for each pass."""

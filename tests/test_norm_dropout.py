@@ -17,12 +17,6 @@ from nncore.kernels import compiled, numpy_kernels
 READABLE = [name for name in LAYOUTS if name != "memmap"]
 
 
-@pytest.fixture(params=["numpy", "compiled"])
-def backend(request):
-    with nn.use_backend(request.param):
-        yield request.param
-
-
 # ---------------------------------------------------------------------------------------------- batch normalisation, kernels
 
 

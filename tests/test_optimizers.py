@@ -19,12 +19,6 @@ OBJECTS = {"sgd": optimizers.SGD(), "momentum": optimizers.Momentum(0.8), "neste
            "adamw": optimizers.AdamW(0.8, 0.99, 1e-6, 0.05)}
 
 
-@pytest.fixture(params=["numpy", "compiled"])
-def backend(request):
-    with nn.use_backend(request.param):
-        yield request.param
-
-
 class Plain:
     """The optimisers as sums over the whole past, one entry at a time: nothing is shared with the code under test."""
 
@@ -276,7 +270,7 @@ def test_refused(backend):
     for net, arguments, error, message in [
             (make(), {"optimizer": "adamx"}, ValueError, "optimizer must be one of 'sgd', 'momentum'"),
             (make(), {"optimizer": optimizers.Adam}, TypeError, "optimizer must be one of nncore.optimizers or its name, got type"),
-            (make(), {"optimizer": other}, ValueError, r"must be new, .* float64 \(5, 4\) for W of modules\[0\], which has float64"),
+            (make(), {"optimizer": other}, ValueError, r"must be new or belong to this network, got Adam\(.*\) after 1 steps on another"),
             (make(), {"l2": -1}, ValueError, "l2 must be finite and at least 0"),
             (make(), {"l2": "much"}, TypeError, "l2 must be a real"),
             (make(), {"l2": np.inf}, ValueError, "l2 must be finite"),
@@ -332,7 +326,7 @@ def test_divergence_leaves_weights_and_state_of_the_last_finite_step(backend, na
     net, twin, (X, Y) = CHAINS[chain](dims=dims), CHAINS[chain](dims=dims), data(dims)
 
     def rate(t):
-        return 0.01 if t < 8 else 1e308 * (1 if name == "sgd" else 1e3)
+        return 0.01 if t < 8 else 1e308
 
     with pytest.raises(FloatingPointError, match="training diverged at step") as caught, np.errstate(all="ignore"):
         net.fit(X, Y, epochs=20, batch_size=4, shuffle=False, lrate=rate, optimizer=name, l2=1e-3)

@@ -181,7 +181,7 @@ class Mine(nncore.Module):
 
 @pytest.mark.parametrize(("chain", "error", "message"), [
     ([], ValueError, "modules must hold at least one module"),
-    ([Linear(2, 3), Mine(), SoftMax()], TypeError, r"modules must be the library's own to make a predictor, got Mine\(\)"),
+    ([Linear(2, 3), Mine(), SoftMax()], TypeError, r"modules must compute as the library's own to make a predictor, got Mine\(\)"),
     ([Linear(2, 3), Linear(3, 2, dtype=np.float32)], TypeError, "weights must be float32 or float64 arrays of one type"),
     ([SoftMax()], TypeError, "at least one Linear"),
     ([Linear(2, 3), Linear(4, 2)], ValueError, r"W must have shape \(3, n\)"),

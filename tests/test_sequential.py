@@ -105,8 +105,7 @@ def test_accuracy_is_printed_for_the_right_iterations_only(capsys):
 
 
 @pytest.mark.parametrize(("labels", "hint"), [
-    (Y.argmax(axis=0), r"got \(11,\); classes go in as one-hot columns: nncore.datasets.one_hot\(labels, 3\)"),
-    (Y.argmax(axis=0)[None], r"got \(1, 11\); classes go in as one-hot columns"),
+    (Y.argmax(axis=0)[None], r"got \(1, 11\); classes go in as one-hot columns: nncore.datasets.one_hot\(labels, 3\)"),
     (Y.T, r"got \(11, 3\); samples are columns: pass the transpose"), (Y[:2], r"got \(2, 11\)$")])
 @pytest.mark.parametrize("library", [nn, nn.reference], ids=["nncore", "reference"])
 def test_labels_given_in_another_form(library, labels, hint):
@@ -115,10 +114,28 @@ def test_labels_given_in_another_form(library, labels, hint):
 
 
 def test_one_row_of_labels():
+    with pytest.raises(ValueError, match=r"Y must have shape \(1, 11\), got \(11,\); one label per sample is one row, as in Y\[None, :\]"):
+        nn.Sequential([nn.Linear(4, 1)], type("Mine", (), {"forward": None, "backward": None})()).sgd(X, np.ones(N))
     net = nn.Sequential([nn.Linear(4, 1), nn.OutputSigmoid()], nn.BinaryNLL())
-    with pytest.raises(ValueError, match=r"Y must have shape \(1, 11\), got \(11,\); one label a sample is one row, as in Y\[None, :\]"):
-        net.sgd(X, np.ones(N))
-    net.fit(X, np.ones(N))  # which takes labels as people have them
+    with pytest.raises(ValueError, match=r"Y must have shape \(1, 11\), got \(11, 1\); samples are columns: pass the transpose"):
+        net.fit(X, np.ones((N, 1)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("train", [lambda net, X, Y: net.sgd(X, Y, 30, 0.1), lambda net, X, Y: net.mini_gd(X, Y, 30, 0.1, K=4),
+                                   lambda net, X, Y: net.fit(X, Y, seed=0), lambda net, X, Y: net.partial_fit(X, Y)])
+@pytest.mark.parametrize(("loss", "n", "labels", "columns"), [
+    (nn.NLL, 3, np.arange(N) % 3, np.eye(3)[:, np.arange(N) % 3]), (nn.BinaryNLL, 1, np.arange(N) % 2, np.arange(N)[None] % 2),
+    (nn.Hinge, 1, np.arange(N) % 2 * 2 - 1, np.arange(N)[None] % 2 * 2 - 1), (nn.Squared, 1, np.arange(N), np.arange(N)[None])])
+def test_labels_as_people_have_them(backend, loss, n, labels, columns, train, dtype):
+    trained = []
+    for Y in (labels, columns):
+        np.random.seed(3)
+        unit = [] if loss.output is nn.Linear else [loss.output()]
+        net = nn.Sequential([nn.Linear(4, 5, dtype=dtype), nn.Tanh(), nn.Linear(5, n, dtype=dtype), *unit], loss())
+        train(net, X, Y)
+        trained.append([w for m in (net.modules[0], net.modules[2]) for w in (m.W, m.W0)])
+    assert all(map(np.array_equal, *trained))
 
 
 def test_mapped_memory_is_trained_in_place(tmp_path):

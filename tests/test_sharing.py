@@ -10,12 +10,6 @@ import nncore as nn
 SMALL, WIDE = (20, 12, 3), (300, 200, 150, 4)  # one sample by the special path of small networks, or layer by layer
 
 
-@pytest.fixture(params=["numpy", "compiled"])
-def backend(request):
-    with nn.use_backend(request.param):
-        yield request.param
-
-
 def network(sizes, dtype=np.float64):
     np.random.seed(0)
     modules = []

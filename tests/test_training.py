@@ -14,12 +14,6 @@ from nncore import schedules, training
 RATES = {"number": 0.05, "schedule": schedules.InverseTime(0.05, 0.01), "callable": lambda t: 0.05 / (1 + 0.01 * (t - 1))}
 
 
-@pytest.fixture(params=["numpy", "compiled"])
-def backend(request):
-    with nn.use_backend(request.param):
-        yield request.param
-
-
 def make(dims=(5, 7, 3), activation=nn.Tanh, output=nn.SoftMax, loss=nn.NLL, seed=0, **options):
     np.random.seed(seed)
     chain = []
@@ -44,6 +38,9 @@ def same(first, second, rtol=1e-12):
 
 class Watched(nn.Tanh):
     """A user's own module: sends a network the way of modules."""
+
+    def forward(self, Z):
+        return super().forward(Z)
 
 
 def by_modules(net):
@@ -128,7 +125,12 @@ X_, Y_ = data()
 REFUSED = {
     "X transposed": (lambda n: n.sgd(X_.T, Y_), ValueError, "X must have shape .5, N., got .23, 5.; samples are columns"),
     "one column": (lambda n: n.sgd(X_[:, 0], Y_), ValueError, "X must have shape"),
-    "labels": (lambda n: n.sgd(X_, np.zeros(23, int)), ValueError, "Y must have shape .3, 23., got .23,."),
+    "labels": (lambda n: n.sgd(X_, np.full(23, 3)), ValueError, "Y must hold whole numbers from 0 to 2, the classes of the network"),
+    "rate": (lambda n: n.sgd(X_, Y_, 30, -0.1), ValueError, "lrate must be finite and at least 0, got -0.1"),
+    "nan rate": (lambda n: n.mini_gd(X_, Y_, 30, np.nan), ValueError, "lrate must be finite and at least 0, got nan"),
+    "schedule": (lambda n: n.sgd(X_, Y_, 500, nn.schedules.Power(1e300, -4)), ValueError, "got inf at step 500"),
+    "masked X": (lambda n: n.sgd(np.ma.masked_less(X_, 0.1), Y_), TypeError, "X must not be masked, got a masked array with"),
+    "masked Y": (lambda n: n.mini_gd(X_, np.ma.masked_equal(Y_, 1), 3, 0.1), TypeError, "Y must not be masked, got a masked array with 23"),
     "Y too short": (lambda n: n.sgd(X_, Y_[:, :5]), ValueError, "Y must have shape .3, 23."),
     "complex": (lambda n: n.sgd(X_ + 0j, Y_), TypeError, "X must be a real array, got complex128"),
     "text": (lambda n: n.sgd(X_, Y_.astype(str)), TypeError, "Y must be a real array"),

@@ -1,0 +1,40 @@
+"""Which library class computes for an object: its own, or one that it inherits from without overriding the computation.
+
+Compiled code may run in place of an object's methods only where `kind` names a class.
+"""
+
+COMPUTATION = frozenset({
+    "forward", "backward", "predict_forward", "step", "sgd_step", "per_sample", "gradients", "statistics_arrays", "checked_weights",
+    "follow", "affine", "draw_key", "_either", "_update", "_derive", "_gradient", "_hand_back",
+    "__getattribute__", "__setattr__", "__delattr__"})
+STATE = frozenset({  # attributes that compiled code reads or leaves: a property in their place computes, too
+    "modules", "loss", "W", "W0", "A", "dLdW", "dLdW0", "G", "B", "dLdG", "dLdB", "K", "mus", "vars", "norm", "eps", "momentum",
+    "statistics", "running_mean", "running_var", "p", "key", "count", "training", "Ypred", "Y", "_scale"})
+
+_library: dict[type, type] = {}
+
+
+def register(cls, kind=None):
+    """Make cls a library class, which computes as `kind` does (itself where none is given); returns cls."""
+    _library[cls] = kind or cls
+    return cls
+
+
+def kind(thing):
+    """The library class whose computation `thing` runs, or None where a subclass or the object itself overrides any of it.
+
+    A subclass is looked at anew each time, since a class can be changed after it was made.
+    """
+    found = _library.get(type(thing)) or _inherited(type(thing))
+    return found if found is not None and COMPUTATION.isdisjoint(thing.__dict__) else None
+
+
+def _inherited(cls):
+    base = next((c for c in cls.__mro__ if c in _library), None)
+    if base is None or any(_overrides(c) for c in cls.__mro__ if c not in base.__mro__):
+        return None
+    return _library[base]
+
+
+def _overrides(cls):
+    return any(name in COMPUTATION or (name in STATE and hasattr(value, "__set__")) for name, value in vars(cls).items())
