@@ -311,12 +311,14 @@ class Compiled:
 
     def __init__(self, net, X, Y, rate, wanted):
         self.net, self.X, self.Y, self.wanted = net, X, Y, wanted
+        self.watches = runs_python(rate)
         self._make()
-        self.rate = watched(rate, lambda: self.fingerprint.holds(net)) if runs_python(rate) else rate
+        self.rate = watched(rate, lambda: self.fingerprint.holds(net))
 
     def _make(self):
         self.program = as_program(self.net, (self.X, self.Y), True) if self.wanted else None
-        self.fingerprint = Fingerprint(self.net)
+        if self.program is not None and self.watches:
+            self.fingerprint = Fingerprint(self.net)
 
     def renew(self):
         """Check and compile the network that a rate function has left."""
