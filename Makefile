@@ -27,7 +27,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-clang test-arm64 sanitize sanitize-threads sanitize-openmp bench bench-peers docs lint clean
+.PHONY: help train test test-clang test-arm64 sanitize sanitize-threads sanitize-openmp bench bench-peers gate docs lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
@@ -92,6 +92,12 @@ bench: $(VENV)/.extra-test ## time the kernels beside plain NumPy, the training 
 
 bench-peers: $(VENV)/.installed ## everything beside other libraries (PEERS_PYTHON=a Python with them and nncore; ARGS=--list)
 	@$(PEERS_PYTHON) benchmarks/peers.py $(ARGS)
+
+gate: $(VENV)/.installed ## compare this build with a commit's, bit for bit, then in speed (BASE=HEAD; ARGS='--only p3' for a part)
+	@rm -rf build/gate/src build/gate/nncore && mkdir -p build/gate && git archive $(or $(BASE),HEAD) | tar -x -C build/gate
+	@$(MAKE) --no-print-directory -C build/gate .venv/.installed VENV=.venv
+	@$(PY) benchmarks/gate.py build/gate/.venv/bin/python $(PY) $(ARGS)
+	@$(PY) benchmarks/gate.py build/gate/.venv/bin/python $(PY) --speed $(ARGS)
 
 docs: $(VENV)/.extra-docs ## build the documentation's site into build/docs; every warning is an error
 	@$(PY) -m sphinx -W --keep-going -q docs build/docs && echo 'nncore: open build/docs/index.html'
