@@ -22,6 +22,7 @@ cdef class Predictor:
     cdef bint small
     cdef list stages
     cdef object program, lock, description
+    cdef uint64_t process  # the number of forks up to the process that program and lock belong to
 
     def __cinit__(self, list stages, dtype, inputs, str description):
         cdef Py_ssize_t i, lanes, width, used = 0
@@ -32,7 +33,7 @@ cdef class Predictor:
         self.itemsize = self.k.itemsize
         self.count, self.inputs, self.description = len(stages), inputs, description
         self.stages = stages
-        self.program, self.lock = None, threading.Lock()
+        self._start()
         widths = [inputs, *(linear.W.shape[1] for linear, _ in self.stages if linear)]
         self.outputs, self.widest = widths[len(widths) - 1], max(widths)
         self.small = all(linear for linear, _ in self.stages) and max(widths[1:]) <= SMALL_VECTORS * self.k.lanes
@@ -71,6 +72,11 @@ cdef class Predictor:
     def __dealloc__(self):
         free(self.layers)
         free(self.memory)
+
+    cdef int _start(self) except -1:
+        """Begin in this process: after a fork, the lock may be held and the program in use by a thread that exists in the parent only."""
+        self.program, self.lock, self.process = None, threading.Lock(), nn_pool_forks()
+        return 0
 
     def __call__(self, x, out=None):
         cdef cnp.ndarray a, y
@@ -164,19 +170,25 @@ cdef class Predictor:
                 self.k.predict_small[self.small_width](self.layers, self.count,
                                                        <char *>cnp.PyArray_DATA(columns) + j * cnp.PyArray_STRIDE(columns, 1),
                                                        <char *>cnp.PyArray_DATA(P) + j * row)
-        elif self.lock.acquire(False):
-            try:
-                if self.program is None:
-                    self.program = self._new_program()
-                P = self.program.run(X)[0]
-            finally:
-                self.lock.release()
         else:
-            P = self._new_program().run(X)[0]
+            P = self._run(X)
         if out is None:
             return P
         out[...] = P
         return out
+
+    cdef object _run(self, X):
+        """Through the program that is kept, or through another one while a call in another thread uses it."""
+        if self.process != nn_pool_forks():
+            self._start()
+        if not self.lock.acquire(False):
+            return self._new_program().run(X)[0]
+        try:
+            if self.program is None:
+                self.program = self._new_program()
+            return self.program.run(X)[0]
+        finally:
+            self.lock.release()
 
     def _new_program(self):
         program = Program(self.stages, None, dtype_of(self.type_number), self.inputs)

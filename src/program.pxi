@@ -106,6 +106,16 @@ cdef struct Step:
     int shares
 
 
+cdef struct Run:
+    # blocks of samples to predict
+    void *program
+    const Source *x
+    const Source *y        # NULL without losses
+    Py_ssize_t at, samples
+    char *p
+    double *out
+
+
 cdef enum Found:
     # what was not finite
     NOTHING = 0
@@ -884,18 +894,14 @@ cdef class Program:
     cdef Py_ssize_t _run_chunk(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
                                const double *rates, bint mean, bint look_at_data, double *total) noexcept nogil:
         """_run_batches, led by this thread with the others to help, in one parallel region for all steps."""
-        cdef int thread
-        cdef Py_ssize_t bad = 0
-        cdef Py_ssize_t *result = &bad
+        cdef int helpers = 0
+        cdef Py_ssize_t bad
         nn_team_open(&self.team)
-        if self.threads == 1 or 6.0 * self.weights * count < FLOPS_A_REGION:
-            return self._run_batches(x, y, order, count, size, rates, mean, look_at_data, False, total)
-        for thread in prange(self.threads, num_threads=self.threads, schedule="static", chunksize=1):
-            if thread == 0:
-                result[0] = self._run_batches(x, y, order, count, size, rates, mean, look_at_data, False, total)
-                nn_team_close(&self.team)
-            else:
-                self._help(thread)
+        if 6.0 * self.weights * count >= FLOPS_A_REGION:
+            helpers = nn_pool_open(self.threads, help_program, <void *>self)
+        bad = self._run_batches(x, y, order, count, size, rates, mean, look_at_data, False, total)
+        nn_team_close(&self.team)
+        nn_pool_close(helpers)
         return bad
 
     cdef Py_ssize_t _run_batches(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
@@ -919,7 +925,7 @@ cdef class Program:
             step.batch, step.indices, step.eta = batch, order + at, rates[t] / batch.size if mean else rates[t]
             if self.optimizes:
                 set_rule(self, t, rates[t], 1.0 / batch.size if mean else 1.0)
-            step.shares = 1 if self.has_norm else min(self.threads, max(1, batch.size // ROWS_A_THREAD))  # statistics are of the batch
+            step.shares = min(self.threads, max(1, batch.size // ROWS_A_THREAD))
             step.updates = False
             self.found = NOTHING
             self.ahead = t
@@ -979,6 +985,7 @@ cdef class Program:
         while share >= 0:
             self._run_share(&self.step, share, thread)
             nn_team_finish(&self.team)
+            nn_pool_count(1)
             share = nn_team_next(&self.team)
 
     cdef void _run_share(self, const Step *step, int share, int thread) noexcept nogil:
@@ -1198,7 +1205,7 @@ cdef class Program:
         indices = <const int64_t *>cnp.PyArray_DATA(order)
         size = min(size, max(count, 1))
         shared = steps_share(size, self.inputs, self.weights)
-        self._use_threads(threads_for(size, 6.0 * size * self.weights) if shared else 1)
+        self._use_threads(threads_for(size, 6.0 * size * self.weights) if shared and not self.has_norm else 1)  # statistics are of the batch
         self._reserve(size)
         # The copies that small weights are trained on also serve to go back to; of large ones they cost too much.
         choose_lists(self, &x, indices, count, size, size)
@@ -1278,7 +1285,7 @@ cdef class Program:
 
     def run(self, X, Y=None):
         """(P, losses): the outputs (n, N), Fortran-ordered, and with Y the loss of every sample from its logits, (N,) float64."""
-        cdef Py_ssize_t n = X.shape[1], at = 0, blocks, i
+        cdef Py_ssize_t n = X.shape[1], at = 0, blocks
         self.sources.clear()
         cdef Source x = self._source("X", X, 0), y
         cdef bint with_loss = Y is not None
@@ -1287,6 +1294,7 @@ cdef class Program:
         cdef char *p = <char *>cnp.PyArray_DATA(P)
         cdef double *out = NULL
         cdef const Source *labels = NULL
+        cdef Run run
         if with_loss:
             y = self._source("Y", Y, 0)
             labels = &y
@@ -1300,13 +1308,9 @@ cdef class Program:
         self.uses_lists = self.sparse and self._weights_finite()
         while at < n:
             blocks = min((n - at + RUN_BLOCK - 1) // RUN_BLOCK, 8 * self.threads)
+            run.program, run.x, run.y, run.at, run.samples, run.p, run.out = <void *>self, &x, labels, at, n, p, out
             with nogil:
-                if self.threads == 1:
-                    for i in range(blocks):
-                        self._run_block(&x, labels, at + i * RUN_BLOCK, min(RUN_BLOCK, n - at - i * RUN_BLOCK), 0, p, out)
-                else:
-                    for i in prange(blocks, num_threads=self.threads, schedule="dynamic", chunksize=1):
-                        self._run_block(&x, labels, at + i * RUN_BLOCK, min(RUN_BLOCK, n - at - i * RUN_BLOCK), threadid(), p, out)
+                nn_pool_pieces(blocks, self.threads, run_block, &run)
             at += blocks * RUN_BLOCK
             PyErr_CheckSignals()
         return P, losses
@@ -1347,6 +1351,18 @@ cdef class Program:
 
 
 cdef Py_ssize_t RUN_BLOCK = 128  # samples that go through the layers together in prediction
+
+
+cdef void run_block(void *arg, int block, int thread) noexcept nogil:
+    cdef Run *run = <Run *>arg
+    cdef Py_ssize_t at = run.at + block * RUN_BLOCK
+    (<Program>run.program)._run_block(run.x, run.y, at, min(RUN_BLOCK, run.samples - at), thread, run.p, run.out)
+
+
+cdef void help_program(void *program, int thread) noexcept nogil:
+    (<Program>program)._help(thread)
+
+
 
 # A strided column costs a cache miss for each feature; a transposing copy of all N columns costs about as much as reading
 # N / TRANSPOSE_SHARE of them one by one (measured with 784 x 10 000 float64 and float32 arrays).
