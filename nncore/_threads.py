@@ -39,7 +39,11 @@ def _quota(root=""):
     A quota of a group holds for all groups in it, so each group counts with its ancestors. root: where to look for /proc and /sys.
     """
     least = sys.maxsize
-    for folder in _control_groups(root):
+    try:
+        folders = list(_control_groups(root))
+    except ValueError:  # not written as Linux writes it
+        return least
+    for folder in folders:
         words = (_read(f"{root}{folder}/cpu.max") or "").split()
         if not words:
             words = [_read(f"{root}{folder}/cpu.cfs_{what}_us") or "" for what in ("quota", "period")]
@@ -97,6 +101,8 @@ def follow_threadpoolctl():
 
 
 def _register(threadpoolctl):
+    if not hasattr(threadpoolctl, "register"):  # too old, or a module of the user's
+        return
     from nncore import _core
 
     class Controller(threadpoolctl.LibController):

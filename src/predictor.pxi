@@ -21,7 +21,8 @@ cdef class Predictor:
     cdef int type_number, small_width
     cdef bint small
     cdef list stages
-    cdef object program, lock, description
+    cdef object lock, description
+    cdef readonly object program  # kept for calls with several samples; for tests
     cdef uint64_t process  # the number of forks up to the process that program and lock belong to
 
     def __cinit__(self, list stages, dtype, inputs, str description):

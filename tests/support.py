@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+import nncore
 from nncore import _core
 
 LEVELS = ("generic", "avx2", "avx512")
@@ -137,6 +138,27 @@ def unchanged(*arrays):
     before = [r.tobytes() for r in roots]
     yield
     assert [r.tobytes() for r in roots] == before, "an input was changed"
+
+
+# ------------------------------------------------------------------------------------------------ threads
+
+
+def shared(threads, run):
+    """What run() returns with this number of threads. Several must share its work: run is repeated until helper threads have done some,
+    as the caller's thread does what no helper comes for."""
+    before = nncore.get_num_threads()
+    nncore.set_num_threads(threads)
+    _core.await_helpers(True)
+    try:
+        for _ in range(100):
+            done = _core.pool()[1]
+            result = run()
+            if threads == 1 or _core.pool()[1] > done:
+                return result
+        raise AssertionError("no helper thread took part")
+    finally:
+        _core.await_helpers(False)
+        nncore.set_num_threads(before)
 
 
 # ------------------------------------------------------------------------------------------------ comparisons
