@@ -31,8 +31,9 @@ def trained(batch, dtype, spec=SPEC, samples=5000, step=0.05):
     """Enough steps at a time for a parallel region."""
     stages, loss = make_net(spec, dtype)
     X, Y = make_data(spec, loss, 300, dtype)
-    total = make_program(stages, loss, dtype, spec[0]).fit(X, Y, np.resize(np.arange(300), samples), batch, step, 0, True)
-    return [total, *(w.tobytes() for w in weights(stages))]
+    program = make_program(stages, loss, dtype, spec[0])
+    program.fit(X, Y, np.resize(np.arange(300), samples), batch, step, 0, True)
+    return [program.total, *(w.tobytes() for w in weights(stages))]
 
 
 @pytest.mark.parametrize("batch", [64, 131, 300])
