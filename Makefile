@@ -9,7 +9,7 @@ PEERS_PYTHON ?= $(PY)
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
-BUILD_INPUTS := setup.py pyproject.toml $(wildcard src/*)
+BUILD_INPUTS := setup.py pyproject.toml $(wildcard src/*.* src/*/*.*)
 
 # Not run under the sanitizers: instrumented code takes longer to load than that test allows.
 NOT_SANITIZED := --deselect tests/test_package.py::test_import_takes_little_time_over_numpy

@@ -28,7 +28,7 @@ _threads.follow_threadpoolctl()
 __all__ = [
     "NLL", "BatchNorm", "BinaryNLL", "Dropout", "Hinge", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax",
     "Squared", "Tanh",
-    "accelerate", "callbacks", "check", "datasets", "get_backend", "get_num_threads", "kernels", "load", "optimizers", "plot_history",
+    "accelerate", "callbacks", "check", "datasets", "explain", "get_backend", "get_num_threads", "kernels", "load", "optimizers", "plot_history",
     "reference", "schedules", "set_num_threads", "show_config", "use_backend",
 ]
 
@@ -42,6 +42,10 @@ def __getattr__(name):
         import importlib
 
         return importlib.import_module(f"nncore.{name}")
+    if name == "explain":
+        from nncore._explain import explain
+
+        return explain
     if name == "plot_history":
         from nncore._plot import plot_history
 

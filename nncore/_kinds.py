@@ -29,6 +29,15 @@ def kind(thing):
     return found if found is not None and COMPUTATION.isdisjoint(thing.__dict__) else None
 
 
+def overridden(thing):
+    """Names of the computation that a subclass of a library class, or the object itself, overrides; [] for foreign objects."""
+    base = next((c for c in type(thing).__mro__ if c in _library), None)
+    if base is None:
+        return []
+    classes = [c for c in type(thing).__mro__ if c not in base.__mro__]
+    return sorted({name for c in classes for name in vars(c) if _overrides_name(c, name)} | COMPUTATION.intersection(thing.__dict__))
+
+
 def _inherited(cls):
     base = next((c for c in cls.__mro__ if c in _library), None)
     if base is None or any(_overrides(c) for c in cls.__mro__ if c not in base.__mro__):
@@ -37,4 +46,8 @@ def _inherited(cls):
 
 
 def _overrides(cls):
-    return any(name in COMPUTATION or (name in STATE and hasattr(value, "__set__")) for name, value in vars(cls).items())
+    return any(_overrides_name(cls, name) for name in vars(cls))
+
+
+def _overrides_name(cls, name):
+    return name in COMPUTATION or (name in STATE and hasattr(vars(cls)[name], "__set__"))

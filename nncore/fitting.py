@@ -165,7 +165,7 @@ def _prepared(updates, rng=None, most=np.inf):
             _kept.drop(net)
         else:
             program.forget()
-            if program.room <= most and _Kept.can_keep(net):
+            if program.nbytes <= most and _Kept.can_keep(net):
                 if kept is None or kept.program is not program:
                     _kept.put(net, _Kept(updates))
             else:

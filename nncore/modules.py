@@ -72,6 +72,7 @@ class Linear(Module):
     """
 
     gradients = {"W": "dLdW", "W0": "dLdW0"}
+    statistics_arrays = ()
 
     def __init__(self, m, n, *, init="course", dtype=np.float64):
         self.m, self.n = _checks.count("m", m, 1), _checks.count("n", n, 1)

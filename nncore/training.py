@@ -16,7 +16,7 @@ import numpy as np
 
 from nncore import _backend, _chain, _checks, _core, _labels, losses, modules, schedules
 from nncore._engine_cache import Changed, Fingerprint, runs_python, watched
-from nncore._kinds import kind
+from nncore._kinds import kind, overridden
 from nncore.kernels import compiled
 
 ACTIVATIONS = {modules.Tanh: "tanh", modules.ReLU: "relu", modules.Sigmoid: "sigmoid", modules.SoftMax: "softmax",
@@ -169,41 +169,56 @@ def is_compiled(net):
 
 
 def as_program(net, data, trains):
-    """The compiled program of a network for the arrays in data (the first is X), or None when it must run module by module."""
-    found = _compilable(net, trains)
-    if found is None:
+    """The compiled program of a network for the arrays in data (the first is X), or None if it must run module by module."""
+    if refusal(net, trains, data) is not None:
         return None
-    stages, weights = found
-    if trains and _shared([*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)):
-        return None
-    return _core.Program(stages, LOSSES.get(kind(net.loss)), weights[0].dtype, data[0].shape[0])
+    parts = _chain.modules_of(net)
+    stages = _stages(parts if trains else _folded(parts))
+    return _core.Program(stages, LOSSES.get(kind(net.loss)), _weights(parts)[0].dtype, data[0].shape[0])
 
 
 def would_compile(net):
-    """Whether a library's Sequential can train compiled, with data of its own beside the weights."""
-    found = _compilable(net, True)
-    return found is not None and not _shared(found[1], len(found[1]))
+    """Whether a network can train compiled, on data that share no memory with its weights."""
+    return refusal(net, True) is None
 
 
-def _compilable(net, trains):
-    """(stages, all weights) of a network that compiled code can run, else None."""
+def refusal(net, trains, data=()):
+    """Why a network must run module by module, in words, or None if its program may run on the arrays in data."""
     parts = _chain.modules_of(net)
-    loss_kind = kind(net.loss)
-    if (kind(net) is None or None in map(kind, parts) or len({id(m) for m in parts}) != len(parts)
-            or any(thing._kernels is not compiled for thing in (net, *parts))):
-        return None
-    if loss_kind not in LOSSES or net.loss._kernels is not compiled:
-        if trains or loss_kind in LOSSES:
-            return None
+    for name, thing in (("the network", net), *((f"modules[{i}]", module) for i, module in enumerate(parts))):
+        if kind(thing) is None:
+            return f"{name} {foreign(thing)}"
+        if thing._kernels is not compiled:
+            return f"{name} uses the NumPy kernels"
+    loss = kind(net.loss)
+    if (trains or loss in LOSSES) and (loss not in LOSSES or net.loss._kernels is not compiled):
+        return f"the loss {foreign(net.loss)}" if loss not in LOSSES else "the loss uses the NumPy kernels"
+    if len({id(m) for m in parts}) != len(parts):
+        return "a module is used twice"
     if not trains and _chain.depends_on_batch(net):  # the program predicts by blocks of samples, several at once
-        return None
-    weights = [getattr(m, name) for m in parts if isinstance(m, (modules.Linear, modules.BatchNorm))
-               for name in (*m.gradients, *getattr(m, "statistics_arrays", ()))]
-    if (not any(isinstance(m, modules.Linear) for m in parts) or not all(_addressable(w) for w in weights)
-            or len({w.dtype for w in weights}) != 1):
-        return None
-    stages = _stages(parts if trains else _folded(parts))
-    return stages and (stages, weights)
+        return "a BatchNorm normalises by the whole batch given"
+    weights = _weights(parts)
+    if not any(isinstance(m, modules.Linear) for m in parts):
+        return "there is no Linear"
+    if not all(map(_addressable, weights)):
+        return "weights are not aligned native float32 or float64 matrices"
+    if len({w.dtype for w in weights}) != 1:
+        return "weights are of both float32 and float64"
+    if trains and _shared([*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)):
+        return "weights share memory with each other or with the data"
+    return None
+
+
+def foreign(thing):
+    """How an object differs from the library's."""
+    names = overridden(thing)
+    return f"({type(thing).__name__}) overrides {', '.join(names)}" if names else f"({type(thing).__name__}) is not the library's"
+
+
+def _weights(parts):
+    """Every array of a chain of library modules that training changes."""
+    return [getattr(m, name) for m in parts if isinstance(m, (modules.Linear, modules.BatchNorm))
+            for name in (*m.gradients, *m.statistics_arrays)]
 
 
 def _folded(parts):
@@ -532,9 +547,18 @@ def _one_sample(net, X):
     return X
 
 
+def takes_one_sample(net, X):
+    """Whether `outputs` sends X through the live kernels without a program."""
+    return _is_one_sample(net, X) and _one_sample(net, X) is not None
+
+
+def _is_one_sample(net, X):
+    return type(X) is np.ndarray and X.ndim == 2 and X.shape[1] == 1 and X.dtype in _checks.COMPUTING and bool(net.modules)
+
+
 def outputs(net, X):
     """The network's outputs (n, N) for X (D, N)."""
-    if type(X) is np.ndarray and X.ndim == 2 and X.shape[1] == 1 and X.dtype in _checks.COMPUTING and net.modules:
+    if _is_one_sample(net, X):
         P = _one_sample(net, X)
         if P is not None:
             return P

@@ -15,7 +15,7 @@
 #endif
 
 /* sum[r][v] = row k of w times x[r][k], summed over k < m, for `rows` samples r */
-static INLINE void FN(batch_sums)(const int nv, const int rows, nn_index m, const real *const *x, const real *w, V (*sum)[FN(MOST)]) {
+static INLINE void FN(batch_sums)(const int nv, const int rows, nn_index m, const real *const *x, const real *w, V (*sum)[FUSED_VECTORS]) {
 #define EACH                       \
     UNROLLED                       \
     for (int r = 0; r < rows; r++) \
@@ -23,7 +23,7 @@ static INLINE void FN(batch_sums)(const int nv, const int rows, nn_index m, cons
         for (int v = 0; v < nv; v++)
     EACH sum[r][v] = (V){0};
     for (nn_index k = 0; k < m; k++, w += nv * LANES) {
-        V wk[FN(MOST)];
+        V wk[FUSED_VECTORS];
         UNROLLED
         for (int v = 0; v < nv; v++) wk[v] = FN(load)(w + v * LANES);
         UNROLLED
@@ -39,7 +39,7 @@ static INLINE void FN(batch_sums)(const int nv, const int rows, nn_index m, cons
 /* For `rows` samples: out <- x w, plus bias unless that is NULL */
 static INLINE void FN(batch_tile)(const int nv, const int rows, nn_index m, const real *const *x, const real *w, const real *bias,
                                   real *out, nn_index row) {
-    V sum[8][FN(MOST)];
+    V sum[8][FUSED_VECTORS];
     FN(batch_sums)(nv, rows, m, x, w, sum);
     UNROLLED
     for (int v = 0; v < nv; v++) {
@@ -80,7 +80,7 @@ static NOINLINE void FN(batch_derive)(const nn_small_layer *layer, nn_index firs
 /* Rows k .. k + rows - 1 of w (their vectors nv) less eta times the sum over the samples r of scalars[r][k] times the vectors of r */
 static INLINE void FN(batch_update)(const int nv, const int rows, nn_index batch, const real *const *scalars, nn_index k,
                                     const real *vectors, nn_index row, real *w, real eta) {
-    V sum[8][FN(MOST)];
+    V sum[8][FUSED_VECTORS];
 #define EACH                       \
     UNROLLED                       \
     for (int i = 0; i < rows; i++) \
@@ -88,7 +88,7 @@ static INLINE void FN(batch_update)(const int nv, const int rows, nn_index batch
         for (int v = 0; v < nv; v++)
     EACH sum[i][v] = (V){0};
     for (nn_index r = 0; r < batch; r++, vectors += row) {
-        V vector[FN(MOST)];
+        V vector[FUSED_VECTORS];
         const real *scalar = scalars[r] + k;
         UNROLLED
         for (int v = 0; v < nv; v++) vector[v] = FN(load)(vectors + v * LANES);
@@ -136,17 +136,15 @@ static NOINLINE void FN(batch_updates)(nn_index vectors, nn_index count, nn_inde
 #undef BY_ROWS
 #undef ROWS_OF
 
-enum { FN(SLICE) = 64 }; /* samples whose places are held at a time */
-
 /* rows[0 .. n - 1] <- where the rows `first`, first + 1, ... of x are, in the order of draws unless that is NULL */
 static NOINLINE void FN(batch_rows)(nn_index n, nn_index first, const void *x, nn_index x_row, const int64_t *draws, const real **rows) {
     for (nn_index r = 0; r < n; r++) rows[r] = (const real *)x + (draws ? draws[first + r] : first + r) * x_row;
 }
 
 static void FN(small_forward)(const nn_small_batch *s) {
-    const real *x[FN(SLICE)];
-    for (nn_index first = 0; first < s->batch; first += FN(SLICE)) {
-        const nn_index n = s->batch - first < FN(SLICE) ? s->batch - first : FN(SLICE);
+    const real *x[FUSED_SLICE];
+    for (nn_index first = 0; first < s->batch; first += FUSED_SLICE) {
+        const nn_index n = s->batch - first < FUSED_SLICE ? s->batch - first : FUSED_SLICE;
         FN(batch_rows)(n, first, s->x, s->x_row, s->draws, x);
         for (nn_index l = 0; l < s->count; l++) {
             const nn_small_layer *layer = &s->layers[l];
@@ -159,20 +157,20 @@ static void FN(small_forward)(const nn_small_batch *s) {
 }
 
 static void FN(small_update)(const nn_small_batch *s) {
-    const real *rows[FN(SLICE)], *other[FN(SLICE)], eta = (real)s->eta;
+    const real *rows[FUSED_SLICE], *other[FUSED_SLICE], eta = (real)s->eta;
     for (nn_index l = s->count - 1; l > 0; l--) /* all gradients are taken before any weight changes */
-        for (nn_index first = 0; first < s->batch; first += FN(SLICE)) {
+        for (nn_index first = 0; first < s->batch; first += FUSED_SLICE) {
             const nn_small_layer *layer = &s->layers[l];
-            const nn_index n = s->batch - first < FN(SLICE) ? s->batch - first : FN(SLICE);
+            const nn_index n = s->batch - first < FUSED_SLICE ? s->batch - first : FUSED_SLICE;
             real *da = (real *)layer[-1].rows_dz + first * layer[-1].row;
             FN(batch_rows)(n, first, layer->rows_dz, layer->row, NULL, rows);
             FN(batch_product)(layer[-1].vectors, n, layer->n, rows, layer->wt, NULL, da, layer[-1].row);
             FN(batch_derive)(layer - 1, first, n);
         }
     for (nn_index l = 0; l < s->count; l++)
-        for (nn_index first = 0; first < s->batch; first += FN(SLICE)) {
+        for (nn_index first = 0; first < s->batch; first += FUSED_SLICE) {
             const nn_small_layer *layer = &s->layers[l], *before = layer - 1;
-            const nn_index n = s->batch - first < FN(SLICE) ? s->batch - first : FN(SLICE);
+            const nn_index n = s->batch - first < FUSED_SLICE ? s->batch - first : FUSED_SLICE;
             const real *dz = (const real *)layer->rows_dz + first * layer->row;
             if (l == 0) FN(batch_rows)(n, first, s->x, s->x_row, s->draws, rows);
             else FN(batch_rows)(n, first, before->rows_a, before->row, NULL, rows);

@@ -77,8 +77,6 @@ cdef object checked_out(str name, object out, tuple shape, int type_number, tupl
     return out
 
 
-cdef Py_ssize_t SHORT = 1024  # elements that take less time than to let other Python threads run meanwhile
-cdef Py_ssize_t SHORT_PRODUCT = 1 << 14  # multiplications of a matrix product, likewise
 
 
 # ------------------------------------------------------------------------------------------------ Linear
@@ -111,7 +109,7 @@ cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.nd
     if memory == NULL:
         raise MemoryError()
     g.work = memory + (64 - <size_t>memory % 64) % 64
-    if g.m * g.n * g.k < SHORT_PRODUCT:
+    if g.m * g.n * g.k < GIL_PRODUCT:
         k.product(&g)
     else:
         with nogil:
@@ -268,7 +266,7 @@ cdef object activation_forward(str name, object Z, object out, int kind):
     cdef int t = computing_type(Z)
     cdef cnp.ndarray z = flat(real_array(name, Z, t)), a = result_like(z, out, t, ())
     z = in_order_of(a, z)
-    if cnp.PyArray_SIZE(z) < SHORT:
+    if cnp.PyArray_SIZE(z) < GIL_ELEMENTS:
         kernels_for(t).activate(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z), cnp.PyArray_DATA(a), kind)
         return a
     with nogil:
@@ -289,7 +287,7 @@ cdef object activation_backward(object dLdA, object A, object out, int kind):
         dz = result_like(da, out, t, (a,))
         da = in_order_of(dz, da)
         a = in_order_of(dz, a)
-    if cnp.PyArray_SIZE(a) < SHORT:
+    if cnp.PyArray_SIZE(a) < GIL_ELEMENTS:
         kernels_for(t).derive(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da), cnp.PyArray_DATA(a), cnp.PyArray_DATA(dz), kind)
         return dz
     with nogil:
@@ -392,7 +390,7 @@ cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, dou
     if s.classes == 0:
         free(work)
         return p
-    if s.batch * s.classes < SHORT:
+    if s.batch * s.classes < GIL_ELEMENTS:
         run_softmax(k, &s, losses, loss)
     else:
         with nogil:
@@ -426,7 +424,7 @@ cdef object loss_and_gradient(object Z, object Y, object out, int kind):
     cdef cnp.ndarray grad = result_like(z, out, t, (y,))
     cdef double loss
     z, y = in_order_of(grad, z), in_order_of(grad, y)
-    if cnp.PyArray_SIZE(z) < SHORT:
+    if cnp.PyArray_SIZE(z) < GIL_ELEMENTS:
         loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind)
         return loss, grad
     with nogil:
@@ -498,7 +496,7 @@ def sgd_step(W, dLdW, lrate):
     cdef const nn_kernels *k = kernels_for(t)
     if ((cnp.PyArray_IS_C_CONTIGUOUS(w) and cnp.PyArray_IS_C_CONTIGUOUS(g))
             or (cnp.PyArray_IS_F_CONTIGUOUS(w) and cnp.PyArray_IS_F_CONTIGUOUS(g))):
-        if cnp.PyArray_SIZE(w) < SHORT:
+        if cnp.PyArray_SIZE(w) < GIL_ELEMENTS:
             k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), eta)
             return
         with nogil:

@@ -35,7 +35,7 @@ def forward_chain(modules, X, dict known):
             module.A = X
             X = linear_output(X, module.W, module.W0, None)
             own = True
-        elif own and cnp.PyArray_SIZE(<cnp.ndarray>X) < SHORT and not (kind == NN_RELU and module._scale != 1):  # after dropout
+        elif own and cnp.PyArray_SIZE(<cnp.ndarray>X) < GIL_ELEMENTS and not (kind == NN_RELU and module._scale != 1):  # after dropout
             z = <cnp.ndarray>X
             if kind == NN_SOFTMAX:
                 softmax_call(z, None, z, cnp.PyArray_TYPE(z), NULL)

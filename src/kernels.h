@@ -8,10 +8,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "engine/tuning.h"
 
 typedef ptrdiff_t nn_index;
-
-enum { NN_BLOCK_STEPS = 8 }; /* steps that share a pass over W in sgd_block.h: more save less memory traffic than they cost in products */
 
 enum nn_activation { NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID };
 
@@ -152,13 +151,13 @@ typedef struct {
     /* z (n) <- f(x (m) W (m, n) + bias (n)) for one sample; rows: the m places in x and W to use, or NULL for 0 .. m - 1 */
     void (*row_forward)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w, nn_index w_row,
                         const void *bias, void *z, int activation);
-    /* W <- W - old' steps, where old is not NULL, then z <- next' W + bias for each of NN_BLOCK_STEPS samples, where next is not NULL, in
-     * one pass over W; old, next (m, NN_BLOCK_STEPS), steps, z (NN_BLOCK_STEPS, n); see sgd_block.h */
+    /* W <- W - old' steps, where old is not NULL, then z <- next' W + bias for each of LOOKAHEAD_STEPS samples, where next is not NULL, in
+     * one pass over W; old, next (m, LOOKAHEAD_STEPS), steps, z (LOOKAHEAD_STEPS, n); see sgd_block.h */
     void (*block_pass)(nn_index m, nn_index n, void *w, nn_index w_row, const void *old, const void *steps, const void *next,
                        const void *bias, void *z);
-    /* gram[k][j] <- -(x_j . x_k + 1) for j < k, of NN_BLOCK_STEPS samples x[k] (m); returns 1 when all are finite */
+    /* gram[k][j] <- -(x_j . x_k + 1) for j < k, of LOOKAHEAD_STEPS samples x[k] (m); returns 1 when all are finite */
     int (*block_gram)(nn_index m, const void *const *x, void *gram);
-    /* out (m, NN_BLOCK_STEPS) <- the samples as columns */
+    /* out (m, LOOKAHEAD_STEPS) <- the samples as columns */
     void (*sample_columns)(nn_index m, const void *const *x, void *out);
     /* how many entries of x are not 0 (NaN is not) */
     nn_index (*count_nonzeros)(nn_index m, const void *x);

@@ -92,8 +92,6 @@ cdef extern from "kernels.h" nogil:
         const int64_t *draws
         double eta
 
-    enum: NN_BLOCK_STEPS
-
     enum:
         NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM
 

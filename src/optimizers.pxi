@@ -27,7 +27,7 @@ cdef int optimize_arrays(object W, object dLdW, dict state, const nn_rule *rule)
         s2 = <cnp.ndarray>states[1]
     cdef void *data1 = cnp.PyArray_DATA(s1) if s1 is not None else NULL
     cdef void *data2 = cnp.PyArray_DATA(s2) if s2 is not None else NULL
-    if cnp.PyArray_SIZE(w) < SHORT:
+    if cnp.PyArray_SIZE(w) < GIL_ELEMENTS:
         kernels_for(t).optimize(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), data1, data2, rule, NULL)
     else:
         with nogil:

@@ -6,8 +6,8 @@
 static void FN(predict_small)(const nn_small_layer *layers, nn_index count, const void *x_, void *out_) {
     const real *x = x_;
     real *out = out_;
-    real a[FN(MOST) * LANES] __attribute__((aligned(64)));
-    V z[FN(MOST)];
+    real a[FUSED_VECTORS * LANES] __attribute__((aligned(64)));
+    V z[FUSED_VECTORS];
     for (nn_index l = 0;; l++) {
         const nn_small_layer *layer = &layers[l];
         const int nv = (int)layer->vectors;

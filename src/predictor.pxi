@@ -3,9 +3,6 @@
 # One sample goes through predict_small.h where the network is small, else layer by layer with scratch of its own, so that any number of
 # threads may call at once. Several samples go through a Program, one caller at a time; a second caller makes itself another.
 
-cdef Py_ssize_t FEW = 16  # samples that a small network takes one by one rather than by matrix products
-
-
 cdef class Predictor:
     """A frozen copy of a Sequential of library modules: ``predictor(x, out=None)``. Made by Sequential.predictor().
 
@@ -37,7 +34,7 @@ cdef class Predictor:
         self._start()
         widths = [inputs, *(linear.W.shape[1] for linear, _ in self.stages if linear)]
         self.outputs, self.widest = widths[len(widths) - 1], max(widths)
-        self.small = all(linear for linear, _ in self.stages) and max(widths[1:]) <= SMALL_VECTORS * self.k.lanes
+        self.small = all(linear for linear, _ in self.stages) and max(widths[1:]) <= FUSED_VECTORS * self.k.lanes
         lanes = self.k.lanes
         if self.small:
             self.small_width, lanes = 0, 16 // self.itemsize
@@ -164,7 +161,7 @@ cdef class Predictor:
         cdef cnp.ndarray P, columns
         if out is not None:
             out = _checks.out("out", out, (self.outputs, N), dtype_of(self.type_number))
-        if self.small and N <= FEW:
+        if self.small and N <= PREDICT_SINGLES:
             columns = X if along(X, 0) else <cnp.ndarray>np.asfortranarray(X)
             P = new_matrix(self.outputs, N, self.type_number, True)
             for j in range(N):

@@ -1,4 +1,4 @@
-/* Blocks of NN_BLOCK_STEPS consecutive steps of one sample each that share one pass over the first layer's W: a special path of the
+/* Blocks of LOOKAHEAD_STEPS consecutive steps of one sample each that share one pass over the first layer's W: a special path of the
  * network program for first layers that are large beside the cache nearest to the processor.
  *
  * With W and b as they stand before the block and s_k = eta_k dL/dz_k, step k of the block needs
@@ -17,12 +17,12 @@
 static INLINE void FN(block_strip)(const int nv, const int whole, const int updates, const int forwards, nn_index part, nn_index m,
                                    nn_index n, real *w, nn_index w_row, const real *old, const real *steps, const real *next,
                                    const real *bias, real *z) {
-    V sum[NN_BLOCK_STEPS][BLOCK_VECTORS];
+    V sum[LOOKAHEAD_STEPS][BLOCK_VECTORS];
 #define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
 #define STORE(p, v, x) do { if (whole) FN(store)((p) + (v) * LANES, (x)); else FN(store_part)((p), (x), part); } while (0)
 #define EACH                                             \
     UNROLLED                                             \
-    for (int k = 0; k < NN_BLOCK_STEPS; k++)             \
+    for (int k = 0; k < LOOKAHEAD_STEPS; k++)             \
         UNROLLED                                         \
         for (int v = 0; v < nv; v++)
     EACH sum[k][v] = (V){0};
@@ -31,11 +31,11 @@ static INLINE void FN(block_strip)(const int nv, const int whole, const int upda
         UNROLLED
         for (int v = 0; v < nv; v++) row[v] = LOAD(w, v);
         if (updates) {
-            EACH row[v] -= LOAD(steps + k * n, v) * old[i * NN_BLOCK_STEPS + k];
+            EACH row[v] -= LOAD(steps + k * n, v) * old[i * LOOKAHEAD_STEPS + k];
             UNROLLED
             for (int v = 0; v < nv; v++) STORE(w, v, row[v]);
         }
-        if (forwards) EACH sum[k][v] += row[v] * next[i * NN_BLOCK_STEPS + k];
+        if (forwards) EACH sum[k][v] += row[v] * next[i * LOOKAHEAD_STEPS + k];
     }
     if (forwards) EACH STORE(z + k * n, v, sum[k][v] + LOAD(bias, v));
 #undef LOAD
@@ -97,43 +97,43 @@ static INLINE void FN(gram_tile)(const int first, nn_index m, const real *const 
     for (int r = 0; r < GRAM_ROWS; r++) {
         real products[4];
         FN(four_sums)(sum[r][0], sum[r][1], sum[r][2], sum[r][3], products);
-        for (int c = 0; c < 4; c++) if (c < first + r) out[r * NN_BLOCK_STEPS + c] = -1 - products[c];
+        for (int c = 0; c < 4; c++) if (c < first + r) out[r * LOOKAHEAD_STEPS + c] = -1 - products[c];
     }
 }
 
 /* out[k][j] <- -(x_j . x_k + 1) for j < k of a block's samples. Returns 1 when all are finite. */
 static int FN(block_gram)(nn_index m, const void *const *x_, void *out_) {
-    const real *x[NN_BLOCK_STEPS];
+    const real *x[LOOKAHEAD_STEPS];
     real *out = out_, bad = 0;
-    for (int k = 0; k < NN_BLOCK_STEPS; k++) x[k] = x_[k];
-    for (int k = 0; k < NN_BLOCK_STEPS; k += 4) {
+    for (int k = 0; k < LOOKAHEAD_STEPS; k++) x[k] = x_[k];
+    for (int k = 0; k < LOOKAHEAD_STEPS; k += 4) {
         for (int r = 0; r < 4; r += GRAM_ROWS)
-            for (int j = 0; j < k; j += 4) FN(gram_tile)(4, m, x + k + r, x + j, out + (k + r) * NN_BLOCK_STEPS + j);
-        FN(gram_tile)(0, m, NULL, x + k, out + k * NN_BLOCK_STEPS + k);
+            for (int j = 0; j < k; j += 4) FN(gram_tile)(4, m, x + k + r, x + j, out + (k + r) * LOOKAHEAD_STEPS + j);
+        FN(gram_tile)(0, m, NULL, x + k, out + k * LOOKAHEAD_STEPS + k);
 #if GRAM_ROWS == 2
-        FN(gram_tile)(2, m, NULL, x + k, out + (k + 2) * NN_BLOCK_STEPS + k);
+        FN(gram_tile)(2, m, NULL, x + k, out + (k + 2) * LOOKAHEAD_STEPS + k);
 #endif
     }
-    for (int k = 1; k < NN_BLOCK_STEPS; k++)
-        for (int j = 0; j < k; j++) bad += out[k * NN_BLOCK_STEPS + j] * 0;
+    for (int k = 1; k < LOOKAHEAD_STEPS; k++)
+        for (int j = 0; j < k; j++) bad += out[k * LOOKAHEAD_STEPS + j] * 0;
     return bad == 0;
 }
 
 /* out (m, K) <- the samples as columns. */
 static void FN(sample_columns)(nn_index m, const void *const *x_, void *out_) {
-    const real *x[NN_BLOCK_STEPS];
+    const real *x[LOOKAHEAD_STEPS];
     real *out = out_;
-    V v[NN_BLOCK_STEPS];
+    V v[LOOKAHEAD_STEPS];
     nn_index i = 0;
-    for (int k = 0; k < NN_BLOCK_STEPS; k++) x[k] = x_[k];
+    for (int k = 0; k < LOOKAHEAD_STEPS; k++) x[k] = x_[k];
     for (; i + LANES <= m; i += LANES) {
         UNROLLED
-        for (int k = 0; k < NN_BLOCK_STEPS; k++) v[k] = FN(load)(x[k] + i);
-        FN(interleave)(NN_BLOCK_STEPS, NN_BLOCK_STEPS, v);
+        for (int k = 0; k < LOOKAHEAD_STEPS; k++) v[k] = FN(load)(x[k] + i);
+        FN(interleave)(LOOKAHEAD_STEPS, LOOKAHEAD_STEPS, v);
         UNROLLED
-        for (int k = 0; k < NN_BLOCK_STEPS; k++) FN(store)(out + i * NN_BLOCK_STEPS + k * LANES, v[k]);
+        for (int k = 0; k < LOOKAHEAD_STEPS; k++) FN(store)(out + i * LOOKAHEAD_STEPS + k * LANES, v[k]);
     }
     for (; i < m; i++)
-        for (int k = 0; k < NN_BLOCK_STEPS; k++) out[i * NN_BLOCK_STEPS + k] = x[k][i];
+        for (int k = 0; k < LOOKAHEAD_STEPS; k++) out[i * LOOKAHEAD_STEPS + k] = x[k][i];
 }
 #undef BLOCK_VECTORS

@@ -14,8 +14,6 @@
  * Deleting this file, its lines in kernels.h and kernel_type.h and `_run_small` of program.pxi leaves the general path, with the
  * same results. */
 
-enum { FN(MOST) = 4 }; /* vectors a layer */
-
 /* sum += x[0] row 0 of w + x[1] row 1 + ... for m rows of one vector, x in lanes; two or four chains hide latency */
 static INLINE V FN(add_lanes_)(const int m, const real *w, V x, V sum) {
     const int chains = m <= 1 ? 1 : m <= 4 ? 2 : 4;
@@ -54,7 +52,7 @@ static INLINE V FN(add_lanes)(nn_index m, const real *w, V x, V sum) {
 /* sum[v] += row k of w times x[k], for k < m; several chains hide the latency of the multiply-add */
 static INLINE void FN(add_rows)(const int nv, nn_index m, const real *w, const real *x, V *sum) {
     const int chains = nv == 1 ? 4 : nv == 2 ? 2 : 1;
-    V more[3][FN(MOST)];
+    V more[3][FUSED_VECTORS];
     UNROLLED
     for (int c = 0; c < chains - 1; c++)
         UNROLLED
@@ -104,7 +102,7 @@ static INLINE nn_index FN(list_places)(nn_index m, const real *x, int32_t *place
 
 /* add_rows and subtract_rows for the rows k in places[0 .. m - 1] alone */
 static INLINE void FN(add_listed)(const int nv, nn_index m, const int32_t *places, const real *w, const real *x, V *sum) {
-    V more[FN(MOST)];
+    V more[FUSED_VECTORS];
     nn_index i = 0;
     UNROLLED
     for (int v = 0; v < nv; v++) more[v] = (V){0};
@@ -142,7 +140,7 @@ static INLINE void FN(subtract_rows)(const int nv, nn_index m, real *w, const re
 
 /* back[v] += row j of wt times dz[j] and row j of wt -= step[j] a, for j < n, in one pass */
 static INLINE void FN(back_rows)(const int nv, nn_index n, real *wt, const real *dz, const real *step, const V *a, V *back) {
-    V more[FN(MOST)];
+    V more[FUSED_VECTORS];
     nn_index j = 0;
     UNROLLED
     for (int v = 0; v < nv; v++) back[v] = more[v] = (V){0};
@@ -186,7 +184,7 @@ static INLINE real FN(gram)(nn_index m, const real *x, const real *next) {
 static INLINE void FN(small_softmax)(const int nv, nn_index n, const V *z, const real *y, V *dz) {
     const real limit = C(40.0f, 340.0);
     V top, sum = {0};
-    I large = {0}, used[FN(MOST)];
+    I large = {0}, used[FUSED_VECTORS];
     for (int v = 0; v < nv; v++) {
         used[v] = FN(first)(n - v * LANES < LANES ? n - v * LANES : LANES);
         large |= ~((z[v] < limit) & (z[v] > -limit)) & used[v];
@@ -219,7 +217,7 @@ static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only, const
     const nn_small_layer *const first = &s->layers[0];
     const int first_nv = only ? 1 : (int)first->vectors;
     V finite = {0}; /* becomes NaN once a logit is not finite */
-    V z[FN(MOST)] = {{0}}, dz[FN(MOST)], step[FN(MOST)], ahead[FN(MOST)];
+    V z[FUSED_VECTORS] = {{0}}, dz[FUSED_VECTORS], step[FUSED_VECTORS], ahead[FUSED_VECTORS];
     int32_t *places = s->places, *next_places = lists ? s->places + first->m + 16 : NULL; /* of the sample, of the next */
     nn_index listed = 0, next_listed = 0;
     for (nn_index t = 0; t < s->steps; t++) {
@@ -266,7 +264,7 @@ static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only, const
             const int nv = only ? 1 : (int)layer->vectors, mv = only ? 1 : (int)before->vectors;
             real *dz_scalars = layer->dz, *steps = layer->step, *b = before->b;
             const real *a = before->a;
-            V back[FN(MOST)], inputs[FN(MOST)];
+            V back[FUSED_VECTORS], inputs[FUSED_VECTORS];
             for (int v = 0; v < nv; v++) {
                 if (!only) FN(store)(dz_scalars + v * LANES, dz[v]);
                 FN(store)(steps + v * LANES, step[v]);

@@ -2,8 +2,8 @@
 #
 # - The most: set_num_threads, else NNCORE_THREADS, else OMP_NUM_THREADS, else the processor cores this process may use (affinity,
 #   control group quota; hyperthreads of one core count once, as they share the multiply-add units). threadpoolctl sets it as well.
-# - Each thread must get ROWS_A_THREAD rows and FLOPS_A_THREAD, else the work runs on fewer: small networks are never split.
-# - Training in mini-batches also moves weights and samples from core to core, at every step: see steps_share.
+# - Each thread must get ROWS_PER_THREAD rows and FLOPS_PER_THREAD, else the work runs on fewer: small networks are never split.
+# - Training in mini-batches also moves weights and samples from core to core, at every step: see SPLIT_BATCH.
 
 cdef extern from "pool.h":
     int NN_POOL_MOST
@@ -19,8 +19,6 @@ cdef extern from "pool.h":
     void nn_pool_await(int) nogil
     uint64_t nn_pool_forks() nogil
 
-cdef Py_ssize_t ROWS_A_THREAD = 8
-cdef double FLOPS_A_THREAD = 1e6
 cdef int most_threads = 0  # 0: not determined yet
 
 
@@ -53,17 +51,10 @@ def get_num_threads():
 
 cdef int threads_for(Py_ssize_t rows, double flops) except -1:
     """Threads for work of so many rows and floating-point operations."""
-    cdef Py_ssize_t n = min(rows // ROWS_A_THREAD, <Py_ssize_t>(flops / FLOPS_A_THREAD))
+    cdef Py_ssize_t n = min(rows // ROWS_PER_THREAD, <Py_ssize_t>(flops / FLOPS_PER_THREAD))
     if n < 2:
         return 1
     return <int>min(n, <Py_ssize_t>get_num_threads())
-
-
-cdef bint steps_share(Py_ssize_t batch, Py_ssize_t inputs, Py_ssize_t weights) noexcept nogil:
-    """Whether a mini-batch step gains by threads. The arithmetic saved grows as weights x batch, what moves between the cores' caches as
-    weights + batch x inputs, whatever the number of threads; the factors are measured (two cores of a Xeon, Sapphire Rapids, float32 and
-    float64): below them a second thread cost up to a quarter of the speed."""
-    return 40.0 / batch + 80.0 * inputs / max(weights, 1) < 1
 
 
 def pool():

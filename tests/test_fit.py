@@ -308,7 +308,7 @@ def test_fit_leaves_a_small_program_for_the_next_call_and_no_large_one():
     large.fit(X, Y)
     assert fitting._kept.get(large) is None
     large.partial_fit(X, Y)
-    assert fitting._kept.get(large).program.room > fitting._KEPT_BYTES
+    assert fitting._kept.get(large).program.nbytes > fitting._KEPT_BYTES
 
 
 def test_partial_fit_between_calls_refuses_what_has_become_wrong():

@@ -41,7 +41,7 @@ def test_steps_are_those_of_the_dense_way(name, batch, isa, dtype):
     program = make_program(stages, loss, dtype)
     order = np.random.default_rng(3).permutation(310)
     total = program.fit(X, Y, order, batch, 0.5, 0, True)
-    assert program.sparse
+    assert program.last_plan["inputs"] == "csr"
     expected = 0.0
     for at in range(0, 310, batch):
         here = order[at:at + batch]
@@ -68,7 +68,7 @@ def test_prediction_and_losses(isa, dtype):
         stages, loss, X, Y = make(spec, dtype, 300)
         program = make_program(stages, loss, dtype)
         P, losses = program.run(X, Y)
-        assert program.sparse
+        assert program.last_plan["inputs"] == "csr"
         logits, _, _ = forward(numpy_kernels, stages, X)
         unit = numpy_kernels.softmax_forward if loss == "nll" else numpy_kernels.sigmoid_forward
         assert_close(P, unit(logits), name, 1.0)
@@ -84,11 +84,11 @@ def test_the_share_of_zeros_decides(dtype):
     for share, sparse in ((0.05, True), (0.25, True), (0.6, False), (1.0, False)):
         X = rng.random(X.shape).astype(dtype) * (rng.random(X.shape) < share)
         program.fit(X, Y, np.arange(200), 50, 0.01, 0, True)
-        assert program.sparse == sparse, share
+        assert (program.last_plan["inputs"] == "csr") == sparse, share
         program.run(X)
-        assert program.sparse == sparse, share
+        assert (program.last_plan["inputs"] == "csr") == sparse, share
         program.fit(X, Y, np.arange(200), 8, 0.01, 0, True)
-        assert not program.sparse  # batches too small to gain
+        assert program.last_plan["inputs"] == "dense"  # batches too small to gain
 
 
 def test_batches_as_large_as_data_sets_take_no_room_for_lists():
@@ -97,7 +97,7 @@ def test_batches_as_large_as_data_sets_take_no_room_for_lists():
     program = make_program(stages, loss, np.float32)
     for batch, sparse in ((2000, False), (1000, True), (2000, False), (16, True), (500, True), (2000, False), (1500, True)):
         program.fit(X, Y, np.arange(2000), batch, 0.01, 0, True)
-        assert program.sparse == sparse
+        assert (program.last_plan["inputs"] == "csr") == sparse
 
 
 @pytest.mark.parametrize("layout", ["C", "F", "uint8", "other float"])
@@ -110,7 +110,7 @@ def test_layouts_and_types_give_the_same_bits(layout, isa, dtype):
     for net, data in ((stages, X.astype(dtype)), (twin, given)):
         program = make_program(net, loss, dtype)
         program.fit(data, Y, np.arange(90), 40, 0.001, 0, True)
-        assert program.sparse
+        assert program.last_plan["inputs"] == "csr"
     assert [w.tobytes() for w in weights(stages)] == [w.tobytes() for w in weights(twin)]
 
 
@@ -124,7 +124,7 @@ def test_any_number_of_threads_gives_the_same_bits(inputs, rule, isa, dtype):
             states = [tuple(tuple(np.zeros_like(w) for _ in range(2)) for w in (s.W, s.W0)) for s, _ in stages]
             program.use(rule, {"beta1": 0.9, "beta2": 0.99, "eps": 1e-6}, states, 0.01)
         program.fit(X, Y, np.resize(np.arange(300), 1000), 140, 0.01, 0, True)
-        assert program.sparse
+        assert program.last_plan["inputs"] == "csr"
         return [program.total, *(w.tobytes() for w in weights(stages))]
 
     alone = shared(1, run)
@@ -173,7 +173,7 @@ def test_divergence_is_found_at_the_step_of_the_dense_way(inputs, isa, dtype):
         program = make_program(stages, loss, dtype)
         with pytest.raises(FloatingPointError, match="diverged at step") as caught:
             program.fit(np.where(X == 0, dtype(least), X), Y, np.resize(np.arange(320), 6400), 32, 1e6, 0, True)
-        assert program.sparse == (least == 0)
+        assert (program.last_plan["inputs"] == "csr") == (least == 0)
         found.append(str(caught.value))
         assert all(np.isfinite(w).all() for w in weights(stages))
     assert found[0] == found[1]
@@ -223,4 +223,4 @@ def test_networks_that_do_not_begin_with_weights_take_no_lists(dtype):
     program = make_program(stages, loss, dtype, spec[0])
     program.fit(X * 0, Y, np.arange(64), 32, 0.1, 0, True)
     program.run(X * 0)
-    assert not program.sparse
+    assert program.last_plan["inputs"] == "dense"

@@ -1,0 +1,123 @@
+"""Which path a call would take, and why, answered by the functions that choose."""
+
+import numpy as np
+
+from nncore import _chain, _checks, _labels, losses, modules, optimizers, training
+from nncore._kinds import kind
+
+__all__ = ["explain"]
+
+CALLS = ("sgd", "mini_gd", "fit", "partial_fit", "predict", "predict_proba", "evaluate")
+
+
+class Explanation(dict):
+    """How a call would run, by name; prints as text.
+
+    "compiled": whether it runs as one compiled program; "path": its name, or "modules"; "reasons": why not a faster one; "modules":
+    what runs each module; and, if compiled, "threads", "level", "dtype", "parameters" ("packed" or "in place") and "inputs" ("dense",
+    "non-zeros" or "csr").
+    """
+
+    def __str__(self):
+        lines = [f"{self['call']}: {'compiled, ' if self['compiled'] else ''}path {self['path']}"]
+        if self["compiled"]:
+            threads = f"{self['threads']} thread{'s' if self['threads'] > 1 else ''}"
+            lines.append(f"  {threads}, {self['level']}, {self['dtype']}, parameters {self['parameters']}, inputs {self['inputs']}")
+        lines += [f"  because {reason}" for reason in self["reasons"]]
+        lines += [f"  {i}: {name}" for i, name in enumerate(self["modules"])]
+        return "\n".join(lines)
+
+
+def explain(net, X=None, Y=None, *, call="fit", **arguments):
+    """Say which path `net.fit(X, Y, ...)`, or another call, would take, and why.
+
+    Nothing is trained, drawn or changed.
+
+    Parameters
+    ----------
+    net : Sequential
+    X : array (D, N), optional
+        The data of the call; without, 1,000 dense samples.
+    Y : array (n, N) or (N,), optional
+    call : {"fit", "partial_fit", "sgd", "mini_gd", "predict", "predict_proba", "evaluate"}
+    **arguments
+        The call's own: iters, lrate, K, batch_size, optimizer, l2.
+
+    Returns
+    -------
+    Explanation
+        A dict that prints as text.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the call itself would refuse its data.
+
+    Examples
+    --------
+    >>> import nncore as nn
+    >>> net = nn.Sequential([nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    >>> nn.explain(net, call="sgd")["path"]
+    'fused-sgd'
+    >>> nn.explain(net, batch_size=32, optimizer="adam")["path"]
+    'minibatch'
+    """
+    _checks.choice("call", call, CALLS)
+    X, Y = _data(net, X, Y)
+    trains = call in ("sgd", "mini_gd", "fit", "partial_fit")
+    found = Explanation(call=call, compiled=False, path="modules", reasons=[], modules=_modules(net))
+    reason = _not_compiled(net, call, arguments, X) or training.refusal(net, trains, (X, Y))
+    if reason is not None:
+        found["reasons"].append(reason)
+        return found
+    program = training.as_program(net, (X, Y), trains)
+    found["compiled"] = True
+    found.update(_plan(program, call, arguments, X, Y))
+    return found
+
+
+def _data(net, X, Y):
+    """The call's data as it would check them, or dense samples in their place."""
+    if X is None:
+        first = next((m for m in _chain.modules_of(net) if isinstance(m, modules.Linear)), None)
+        X = np.random.default_rng(0).normal(size=(1 if first is None else np.shape(first.W)[0], 1000))
+    X = training.check_inputs(_chain.modules_of(net), X)
+    if Y is not None:
+        return training.check_data(net, X, _labels.columns(net, Y))
+    last = next((m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None)
+    Y = np.ones((1 if last is None else np.shape(last.W)[1], X.shape[1]))
+    return X, Y / len(Y) if kind(net.loss) is losses.NLL else Y
+
+
+def _not_compiled(net, call, arguments, X):
+    """Why a call does not ask for a program, or None."""
+    steps = arguments.get("iters", 100)
+    if call in ("sgd", "mini_gd") and steps <= training.FEW:
+        return f"{steps} steps take less time module by module than a program takes to set up"
+    if call == "sgd" and training.overrides_progress(net):
+        return "print_accuracy is overridden and sees every step"
+    if call in ("predict", "predict_proba") and X.shape[1] == 1 and training.takes_one_sample(net, X):
+        return "one sample goes through the kernels, module by module, faster than a program is set up"
+    return None
+
+
+def _modules(net):
+    def runs(module):
+        return f"{module!r}, {'library' if kind(module) is not None else training.foreign(module)}"
+
+    return [runs(module) for module in _chain.modules_of(net)]
+
+
+def _plan(program, call, arguments, X, Y):
+    rate = arguments.get("lrate", 0.1)
+    if call == "sgd":
+        return program.plan("sgd", X, Y, 1, rate)
+    if call == "mini_gd":
+        return program.plan("fit", X, Y, arguments.get("K", 10), rate)
+    if call not in ("fit", "partial_fit"):
+        return program.plan("predict", X)
+    optimizer = optimizers.as_optimizer(arguments.get("optimizer"))
+    l2 = arguments.get("l2", 0.0)
+    if type(optimizer) is not optimizers.SGD or l2:
+        program.use(*optimizer.rule(), [((), ())], l2)
+    return program.plan("fit", X, Y, arguments.get("batch_size", 32), rate)

@@ -1,0 +1,34 @@
+# Memory of the engine: one buffer per purpose, laid out in two passes of the same function. The first pass counts, the second hands
+# out pieces, each on a cache line of its own, with a poisoned redzone behind it when AddressSanitizer watches.
+
+cdef struct Arena:
+    char *base             # NULL in the counting pass
+    Py_ssize_t used
+
+
+ctypedef void (*LayoutFunction)(Engine *, Arena *) noexcept
+
+
+cdef char *arena_alloc(Arena *arena, Py_ssize_t bytes_) noexcept:
+    """The next piece of the buffer; NULL in the counting pass."""
+    cdef Py_ssize_t at = arena.used
+    arena.used += (bytes_ + 63) // 64 * 64 + NN_REDZONE
+    if arena.base == NULL:
+        return NULL
+    nn_redzone(arena.base + at + bytes_, arena.used - at - bytes_)
+    return arena.base + at
+
+
+cdef int arena_fill(Engine *e, LayoutFunction layout, nn_buffer *buffer) except -1:
+    """Replace a buffer by a zeroed one that holds what `layout` asks for."""
+    cdef Arena arena
+    nn_buffer_release(buffer[0])
+    buffer.memory, buffer.bytes = NULL, 0
+    arena.base, arena.used = NULL, 0
+    layout(e, &arena)
+    buffer[0] = nn_buffer_acquire(arena.used + 64)
+    if buffer.memory == NULL:
+        raise MemoryError(f"to run this network takes {arena.used} bytes, which are not available")
+    arena.base, arena.used = buffer.memory + (64 - <size_t>buffer.memory % 64) % 64, 0
+    layout(e, &arena)
+    return 0

@@ -1,0 +1,102 @@
+# Finite weights. Packed copies leave the user's arrays as they were until a chunk has proved finite, so a chunk can be run again.
+# Weights trained in place have nothing to go back to: a bound is kept of what weights and state may have grown to, and a step that
+# might exceed the type's range is taken with a copy at hand.
+
+cdef double largest_entry(const Network *net, Py_ssize_t rows, Py_ssize_t n, const char *x, Py_ssize_t stride) noexcept nogil:
+    """max |x| over a matrix; infinity if an entry is not finite."""
+    cdef Py_ssize_t i
+    cdef double most = 0
+    if stride == n:
+        rows, n = 1, rows * n
+    for i in range(rows):
+        most = fmax(most, net.k.largest(n, x + i * stride * net.itemsize))
+    return most
+
+
+cdef double largest_weight(const Network *net) noexcept nogil:
+    """max |w| over all weights in use; infinity if one is not finite."""
+    cdef Py_ssize_t i
+    cdef const Layer *layer
+    cdef const Params *p
+    cdef double most = 0
+    for i in range(net.n_layers):
+        layer = &net.layers[i]
+        p = &layer.params
+        if p.rows == 0:
+            continue
+        if p.transposed:
+            most = fmax(most, largest_entry(net, layer.outputs, layer.inputs, p.w, p.row_stride))
+        else:
+            most = fmax(most, largest_entry(net, p.rows, p.width, p.w, p.row_stride))
+        most = fmax(most, largest_entry(net, 1, p.width, p.w0, 0))
+    return most
+
+
+cdef bint weights_finite(const Network *net) noexcept nogil:
+    return isfinite(largest_weight(net))
+
+
+cdef double largest_gradient(Engine *e, const Batch *batch, double eta) noexcept nogil:
+    """A bound of what a step adds to any weight: η batch max |a| max |dL/dz|."""
+    cdef Network *net = &e.net
+    cdef Py_ssize_t i, x_stride = batch.x_stride, inputs = net.inputs
+    cdef Layer *layer
+    cdef const char *x = batch.x
+    cdef double most = 0, input
+    for i in range(net.n_layers):
+        layer = &net.layers[i]
+        if layer.kind == LINEAR:
+            input = largest_csr_input(e, batch) if i == 0 and batch.csr else largest_entry(net, batch.size, inputs, x, x_stride)
+            most = fmax(most, fmax(1, input) * largest_entry(net, batch.size, layer.outputs, layer.grad, layer.row_stride))
+        elif layer.kind == BATCHNORM:
+            most = fmax(most, fmax(net.k.largest(layer.outputs, layer.norm.g_grad),
+                                   net.k.largest(layer.outputs, layer.norm.b_grad)) / batch.size)
+        x, x_stride, inputs = layer.a, layer.row_stride, layer.outputs
+    return fabs(eta) * batch.size * most
+
+
+cdef void start_bounds(Engine *e) noexcept nogil:
+    """Compute the bounds of weights and state from what is in use."""
+    cdef Network *net = &e.net
+    cdef Py_ssize_t i, j
+    cdef Params *p
+    e.weight_bound = largest_weight(net)
+    for j in range(e.opt.n_states if e.opt.active else 0):
+        e.opt.state_bound[j] = 0
+        for i in range(net.n_layers):
+            p = &net.layers[i].params
+            if p.rows:
+                e.opt.state_bound[j] = fmax(e.opt.state_bound[j], fmax(largest_entry(net, p.rows, p.width, p.state[j], p.width),
+                                                                       largest_entry(net, 1, p.width, p.state0[j], 0)))
+
+
+cdef bint step_stays_finite(Engine *e, const Batch *batch, double eta) noexcept nogil:
+    """Whether the step ahead surely leaves weights and state finite; the bounds are then those after it."""
+    cdef double limit = FLOAT_LIMIT if e.net.type_number == cnp.NPY_FLOAT else DOUBLE_LIMIT
+    if e.opt.active:
+        return optimizer_bounds_hold(e, batch, limit)
+    if batch.size == 1:
+        return False
+    e.weight_bound += largest_gradient(e, batch, eta)
+    return e.weight_bound < limit
+
+
+cdef bint optimizer_bounds_hold(Engine *e, const Batch *batch, double limit) noexcept nogil:
+    cdef nn_rule *rule = &e.opt.rule
+    cdef double *state = e.opt.state_bound
+    cdef double g = largest_gradient(e, batch, rule.scale) + rule.l2 * e.weight_bound, move
+    if rule.kind == NN_SGD:
+        move = g
+    elif rule.kind == NN_MOMENTUM or rule.kind == NN_NESTEROV:
+        state[0] = fabs(rule.beta1) * state[0] + g
+        move = g + state[0]
+    elif rule.kind == NN_ADAM:
+        state[0] = state[0] + g
+        state[1] = state[1] + g * g
+        move = state[0] / rule.eps
+    else:  # NN_ADAGRAD, NN_RMSPROP
+        state[0] = state[0] + g * g
+        move = g / rule.eps
+    e.weight_bound = fabs(rule.keep) * e.weight_bound + fabs(rule.eta) * move
+    return (e.weight_bound < limit and g < limit and move < limit and (e.opt.n_states < 1 or state[0] < limit)
+            and (e.opt.n_states < 2 or state[1] < limit))

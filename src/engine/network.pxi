@@ -1,0 +1,111 @@
+# The layers of a network and the memory of their weights, activations and gradients.
+
+cdef Py_ssize_t padded_stride(const Network *net, Py_ssize_t n) noexcept nogil:
+    """A row stride for n elements that is an odd number of cache lines, so that rows do not compete for a few cache sets."""
+    cdef Py_ssize_t line = 64 // net.itemsize
+    return n if n <= line or n % (2 * line) else n + line
+
+
+cdef void add_layer(Engine *e, LayerKind kind, int activation, Py_ssize_t inputs, Py_ssize_t outputs) noexcept:
+    """Append a layer; there is memory for it."""
+    cdef Network *net = &e.net
+    cdef Layer *layer = &net.layers[net.n_layers]
+    cdef Py_ssize_t lanes = e.fused.lanes if e.fused.lanes else net.k.lanes
+    net.n_layers += 1
+    layer.kind, layer.activation, layer.inputs, layer.outputs = kind, activation, inputs, outputs
+    layer.width = (outputs + lanes - 1) // lanes * lanes
+    layer.row_stride = padded_stride(net, layer.width)
+    if kind == LINEAR:
+        layer.params.rows = inputs
+        net.n_weights += inputs * outputs
+    elif kind == BATCHNORM:
+        layer.params.rows = 1
+        net.has_norm = True
+    net.has_special = net.has_special or kind == BATCHNORM or kind == DROPOUT
+    net.widest = max(net.widest, layer.width)
+    net.outputs = outputs
+
+
+cdef inline Py_ssize_t transposed_stride(const Network *net, const Layer *layer) noexcept nogil:
+    """The inputs rounded up to whole vectors: the row stride of a transposed W."""
+    return (layer.params.rows + net.k.lanes - 1) // net.k.lanes * net.k.lanes
+
+
+cdef void layout_weights(Engine *e, Arena *arena) noexcept:
+    cdef Network *net = &e.net
+    cdef Layer *layer
+    cdef Py_ssize_t i, size = net.itemsize, n
+    for i in range(net.n_layers):
+        layer = &net.layers[i]
+        if layer.params.rows:
+            n = max(layer.params.rows * layer.width, layer.outputs * transposed_stride(net, layer))
+            layer.params.packed_w = arena_alloc(arena, n * size)
+            layer.params.packed_w0 = arena_alloc(arena, layer.width * size)
+        if layer.kind == BATCHNORM:
+            layer.norm.mean = arena_alloc(arena, layer.width * size)
+            layer.norm.var = arena_alloc(arena, layer.width * size)
+            layer.norm.running_mean = arena_alloc(arena, layer.width * size)
+            layer.norm.running_var = arena_alloc(arena, layer.width * size)
+            layer.norm.g_grad = arena_alloc(arena, layer.width * size)
+            layer.norm.b_grad = arena_alloc(arena, layer.width * size)
+
+
+cdef void layout_batch(Engine *e, Arena *arena) noexcept:
+    """Everything whose size depends on the number of samples or threads."""
+    cdef Network *net = &e.net
+    cdef Workspace *ws = &e.ws
+    cdef Py_ssize_t i, batch = ws.capacity, size = net.itemsize, gemm = gemm_bytes(e, batch)
+    cdef Layer *layer
+    for i in range(net.n_layers):
+        layer = &net.layers[i]
+        layer.a = arena_alloc(arena, batch * layer.row_stride * size)
+        if net.trains:
+            layer.grad = arena_alloc(arena, batch * layer.row_stride * size)
+        if layer.kind == BATCHNORM:
+            layer.norm.norm = arena_alloc(arena, batch * layer.row_stride * size)
+    ws.x_rows = arena_alloc(arena, batch * net.x_stride * size)
+    ws.y_rows = arena_alloc(arena, batch * net.outputs * size)
+    if net.trains:
+        layout_nonzeros(e, arena)
+        layout_lookahead(e, arena)
+    layout_csr(e, arena)
+    ws.bias_grad = arena_alloc(arena, ws.n_threads * net.widest * size)
+    if e.opt.active:
+        layout_gradient_blocks(e, arena)
+    ws.gemm_bytes = (gemm + 63) // 64 * 64 + NN_REDZONE
+    for i in range(ws.n_threads):
+        at = arena_alloc(arena, gemm)
+        ws.gemm = at if i == 0 else ws.gemm
+    ws.terms.label_gap = arena_alloc(arena, batch * size)
+    ws.terms.label_sum = arena_alloc(arena, batch * size)
+    ws.terms.exp_rest = arena_alloc(arena, batch * size)
+    ws.terms.losses = <double *>arena_alloc(arena, batch * sizeof(double))
+
+
+cdef Py_ssize_t gemm_bytes(const Engine *e, Py_ssize_t batch) noexcept nogil:
+    """Bytes of packing memory that every matrix product of a batch can do with; single samples need none."""
+    cdef const Network *net = &e.net
+    cdef const Layer *layer
+    cdef Py_ssize_t i, most = 0
+    for i in range(net.n_layers):
+        layer = &net.layers[i]
+        if layer.kind == LINEAR and (batch > 1 or e.opt.active):
+            most = max(most, max(net.k.product_work(layer.width, layer.inputs), net.k.product_work(layer.width, batch)))
+            if i > 0:
+                most = max(most, net.k.product_work(net.layers[i - 1].width, layer.outputs))
+    return most
+
+
+cdef int reserve(Engine *e, Py_ssize_t batch, int n_threads) except -1:
+    """Make memory for batches of this size, shared among so many threads."""
+    if batch <= e.ws.capacity and n_threads <= e.ws.n_threads:
+        e.ws.n_threads = n_threads
+        return 0
+    e.ws.n_threads = n_threads
+    e.ws.capacity = batch
+    try:
+        arena_fill(e, layout_batch, &e.ws.batch_buffer)
+    except MemoryError:
+        e.ws.capacity = 0
+        raise
+    return 0

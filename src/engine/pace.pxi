@@ -1,0 +1,27 @@
+# How many steps a chunk has: Python code, signals among it, must run again after about CHUNK_SECONDS.
+
+cdef extern from *:
+    """
+    #include <time.h>
+    static double nncore_now(void) {
+        struct timespec t;
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    }
+    """
+    double now "nncore_now"() nogil
+
+
+cdef Py_ssize_t first_chunk(const Engine *e) noexcept:
+    """Steps to begin with, before any has been timed."""
+    cdef Py_ssize_t multiple = e.plan.chunk_multiple
+    cdef double flops = 6.0 * e.call.batch_size * multiple * max(e.net.n_weights, 1)
+    return max(1, <Py_ssize_t>(FIRST_FLOPS * e.net.k.lanes / flops)) * multiple
+
+
+cdef Py_ssize_t next_chunk(Py_ssize_t steps, double seconds) noexcept:
+    """Steps that should take about CHUNK_SECONDS, growing at most sixteenfold at a time."""
+    cdef double wanted = 16.0 * steps
+    if seconds > 0 and steps * CHUNK_SECONDS / seconds < wanted:
+        wanted = steps * CHUNK_SECONDS / seconds
+    return max(1, min(<Py_ssize_t>wanted, 1 << 20))

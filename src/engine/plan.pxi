@@ -1,0 +1,162 @@
+# How a call runs, and why. plan_call chooses once per call; plan_demote is the only change afterwards. explain() prints what
+# plan_call has chosen, and the tests assert on it.
+
+REASONS = {
+    NOT_SMALL: f"a layer is wider than {FUSED_VECTORS} vectors, or the first layer's weights exceed {FUSED_BYTES >> 10} KiB",
+    NOT_NLL: "the loss is not NLL",
+    INNER_LAYERS: "not every layer is a Linear with an activation, or an output unit is not the last one",
+    PYTHON_RATE: "a Python function gives the rate of each step",
+    FIRST_LAYER: "the first module is not a Linear",
+    MANY_WEIGHTS: f"the network has more than {LOOKAHEAD_WEIGHTS:,} weights, so that a block would delay signals",
+    SPECIAL_LAYERS: "the network has a BatchNorm or a Dropout",
+    SINGLE_SAMPLES: "the batch size is 1",
+    OPTIMIZER: "an optimizer other than plain SGD, or a penalty, is used",
+    THREADS_GAIN: "the batch is large enough for several threads to gain",
+    CSR_GAINS: "the inputs are mostly zeros and the layers wide enough to gain by that",
+    NON_FINITE: "a value that is not finite appeared",
+}
+
+
+# ------------------------------------------------------------------------------------------------ what the steppers accept
+
+cdef int accepts_fused_sgd(const Engine *e, const Call *call) noexcept nogil:
+    if call.kind != CALL_SGD:
+        return OTHER_CALL
+    return PYTHON_RATE if call.python_rate else e.fused.refusal
+
+
+cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
+    if call.kind != CALL_SGD:
+        return OTHER_CALL
+    if call.python_rate:
+        return PYTHON_RATE
+    if e.net.has_special:
+        return SPECIAL_LAYERS
+    if e.net.layers[0].kind != LINEAR:
+        return FIRST_LAYER
+    return MANY_WEIGHTS if e.net.n_weights > LOOKAHEAD_WEIGHTS else ACCEPTED
+
+
+cdef int accepts_sgd(const Engine *e, const Call *call) noexcept nogil:
+    return ACCEPTED if call.kind == CALL_SGD else OTHER_CALL
+
+
+cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nogil:
+    if call.kind != CALL_FIT:
+        return OTHER_CALL
+    if e.fused.refusal != ACCEPTED:
+        return e.fused.refusal
+    if call.batch_size == 1:
+        return SINGLE_SAMPLES
+    if e.opt.active:
+        return OPTIMIZER
+    # whether threads could gain counts, not how many there are, as the path shows in the last bits
+    if splits_batches(&e.net, call.batch_size):
+        return THREADS_GAIN
+    # CSR pays where layers are wide: 120-60-10 with a tenth of the inputs takes 1.45 of the time without
+    return CSR_GAINS if e.plan.csr and e.net.widest > 2 * e.net.k.lanes else ACCEPTED
+
+
+cdef int accepts_minibatch(const Engine *e, const Call *call) noexcept nogil:
+    return ACCEPTED if call.kind == CALL_FIT else OTHER_CALL
+
+
+cdef int accepts_prediction(const Engine *e, const Call *call) noexcept nogil:
+    return ACCEPTED if call.kind == CALL_PREDICT else OTHER_CALL
+
+
+cdef bint splits_batches(const Network *net, Py_ssize_t batch) noexcept nogil:
+    """Whether a mini-batch step gains by a second thread; see SPLIT_BATCH."""
+    return SPLIT_BATCH / batch + SPLIT_INPUTS * net.inputs / max(net.n_weights, 1) < 1
+
+
+# ------------------------------------------------------------------------------------------------ the choice
+
+cdef int plan_call(Engine *e) except -1:
+    """Choose how e.call runs, and make the memory for it."""
+    cdef Plan *plan = &e.plan
+    cdef const Call *call = &e.call
+    cdef Py_ssize_t bytes_ = e.net.n_weights * e.net.itemsize
+    plan.call, plan.n_reasons = call.kind, 0
+    plan.csr = plan.nonzeros = plan.transposes = False
+    plan.n_threads = plan_threads(e, call)
+    if call.kind == CALL_SGD:
+        reserve(e, 1, 1)
+        plan.in_place = call.python_rate or bytes_ >= IN_PLACE_BYTES_SGD
+    elif call.kind == CALL_FIT:
+        reserve(e, call.batch_size, plan.n_threads)
+        plan_csr(e, call, call.batch_size, call.batch_size)
+        plan.in_place = call.batch_size > 1 and bytes_ >= IN_PLACE_BYTES
+    else:
+        reserve(e, max(1, min(call.n_samples, <Py_ssize_t>PREDICT_BLOCK * plan.n_threads)), plan.n_threads)
+        plan_csr(e, call, call.n_samples, e.ws.capacity)
+        plan.in_place = bytes_ >= IN_PLACE_BYTES
+    plan.stepper = -1
+    plan_stepper(e, call)
+    return 0
+
+
+cdef int plan_threads(Engine *e, const Call *call) except -1:
+    if call.kind == CALL_PREDICT:
+        return threads_for(call.n_samples // PREDICT_BLOCK * ROWS_PER_THREAD, 2.0 * call.n_samples * e.net.n_weights)
+    # BatchNorm takes its statistics over the whole batch
+    if call.kind == CALL_FIT and splits_batches(&e.net, call.batch_size) and not e.net.has_norm:
+        return threads_for(call.batch_size, 6.0 * call.batch_size * e.net.n_weights)
+    return 1
+
+
+cdef int plan_csr(Engine *e, const Call *call, Py_ssize_t batch, Py_ssize_t room) except -1:
+    """Decide on CSR rows by the density of the call's samples, and make memory for `room` of them."""
+    cdef Layer *first = &e.net.layers[0]
+    if first.kind != LINEAR or batch < CSR_BATCH or room > CSR_CAPACITY // max(e.net.inputs, 1):
+        return 0
+    e.plan.csr = (input_density(e, &e.x, call.indices, call.n_samples)
+                  < CSR_DENSITY * min(1.0, first.outputs / (8.0 * e.net.k.lanes)))
+    if e.plan.csr and e.sparse.capacity < room:
+        e.sparse.wanted, e.ws.capacity = True, 0
+        reserve(e, room, e.plan.n_threads)
+    return 0
+
+
+cdef void plan_stepper(Engine *e, const Call *call) noexcept nogil:
+    """The first row of STEPPERS after the plan's own that accepts the call, and what follows from it."""
+    cdef Plan *plan = &e.plan
+    cdef int i, reason
+    for i in range(plan.stepper + 1, N_STEPPERS):
+        reason = STEPPERS[i].accepts(e, call)
+        if reason == ACCEPTED:
+            break
+        if reason != OTHER_CALL:
+            add_reason(plan, reason)
+    plan.stepper = i
+    plan.chunk_multiple = LOOKAHEAD_STEPS if plan.stepper == LOOKAHEAD_SGD else 1
+    if plan.stepper == FUSED_SGD:
+        plan.nonzeros = fused_nonzeros_pay(e, call)
+    elif call.kind == CALL_SGD:
+        plan.nonzeros = e.net.layers[0].kind == LINEAR and not call.python_rate
+        plan.transposes = True
+
+
+cdef bint fused_nonzeros_pay(Engine *e, const Call *call) noexcept nogil:
+    cdef double most = FUSED_DENSITY_COMPRESS if e.net.k.lanes * e.net.itemsize == 64 else FUSED_DENSITY
+    return e.net.inputs >= FUSED_NONZERO_INPUTS and input_density(e, &e.x, NULL, call.n_columns) < most
+
+
+cdef bint skips_zeros(const Engine *e, bint bounded) noexcept nogil:
+    """Whether a chunk may skip zeros: 0 times a weight that is not finite would be NaN. bounded: weight_bound tells."""
+    if not (e.plan.nonzeros or (e.plan.csr and e.plan.stepper != FUSED_MINIBATCH)):
+        return False
+    return isfinite(e.weight_bound) if bounded else weights_finite(&e.net)
+
+
+cdef void plan_demote(Engine *e, int reason) noexcept nogil:
+    """Give up the plan's stepper for the next one that accepts the call."""
+    if e.plan.stepper == FUSED_SGD or e.plan.stepper == LOOKAHEAD_SGD:
+        add_reason(&e.plan, reason)
+        plan_stepper(e, &e.call)
+
+
+cdef void add_reason(Plan *plan, int reason) noexcept nogil:
+    if plan.n_reasons < MAX_REASONS:
+        plan.reasons[plan.n_reasons] = reason
+        plan.n_reasons += 1

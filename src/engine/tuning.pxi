@@ -1,0 +1,40 @@
+# The constants of tuning.h, which has their measurements.
+
+cdef extern from "engine/tuning.h":
+    enum:
+        IN_PLACE_BYTES
+        IN_PLACE_BYTES_SGD
+        FUSED_CHUNK
+        ROWS_PER_THREAD
+        FUSED_VECTORS
+        FUSED_BYTES
+        FUSED_BLOCK
+        FUSED_SLICE
+        LOOKAHEAD_STEPS
+        LOOKAHEAD_LEAST
+        LOOKAHEAD_WEIGHTS
+        FUSED_NONZERO_INPUTS
+        CSR_BATCH
+        CSR_CAPACITY
+        CSR_PROBES
+        TRANSPOSED_VECTORS
+        GRADIENT_BYTES
+        TRANSPOSE_SHARE
+        PREDICT_BLOCK
+        PREDICT_SINGLES
+        MAX_REASONS
+        GIL_ELEMENTS
+        GIL_PRODUCT
+    double FLOAT_LIMIT
+    double DOUBLE_LIMIT
+    double CHUNK_SECONDS
+    double FIRST_FLOPS
+    double FLOPS_PER_THREAD
+    double FLOPS_PER_REGION
+    double SPLIT_BATCH
+    double SPLIT_INPUTS
+    double NONZERO_DENSITY
+    double LOOKAHEAD_DENSITY
+    double FUSED_DENSITY
+    double FUSED_DENSITY_COMPRESS
+    double CSR_DENSITY
