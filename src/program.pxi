@@ -1173,7 +1173,8 @@ cdef class Program:
         return bad == 0
 
     def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, look_at_data=False):
-        """Make one pass over the sample indices `order` in batches; self.total is then the summed loss, each batch's before its update.
+        """Make one pass over the sample indices `order` in batches; returns the loss summed over all samples, each batch's before its
+        update. self.total is that of the steps done so far.
 
         FloatingPointError on divergence, with the weights as they were after the last step that left all of them finite.
         look_at_data: ValueError when a sample is not finite, with the weights of the start. Looking at each batch as it is
@@ -1183,6 +1184,7 @@ cdef class Program:
         if self.optimizer is not None:
             self.updates = self.optimizer.t
         self._fit(X, Y, order, batch_size, rate, t0, mean, look_at_data)
+        return self.total
 
     cdef int _fit(self, object X, object Y, cnp.ndarray order, object batch_size, object rate, object t0, object mean,
                   object look_at_data) except -1:
