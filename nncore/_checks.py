@@ -121,7 +121,10 @@ def number(name, x):
         if isinstance(x, np.ndarray) and x.ndim == 0 and x.dtype.kind in "fiu":
             return float(x)
         raise TypeError(f"{name} must be a real number, got {type(x).__name__}")
-    return float(x)
+    try:
+        return float(x)
+    except OverflowError:
+        raise ValueError(f"{name} must be at most {np.finfo(np.float64).max:.4g} in size, got a larger number") from None
 
 
 def share(name, x):
@@ -137,6 +140,14 @@ def word(name, x):
     value = count(name, x)
     if value >= 2**64:
         raise ValueError(f"{name} must be below 2**64, got {x}")
+    return value
+
+
+def counter(name, x):
+    """x as an int that counts steps: at least 0, and so far below 2**63 that no training gets there."""
+    value = count(name, x)
+    if value >= 2**62:
+        raise ValueError(f"{name} must be below 2**62, got {x}")
     return value
 
 

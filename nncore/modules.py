@@ -282,18 +282,22 @@ class BatchNorm(Module):
     def __init__(self, m, *, statistics="batch", momentum=0.1, eps=1e-20, dtype=np.float64):
         self.m = _checks.count("m", m, 1)
         dtype = _checks.network_dtype(dtype)
-        self.statistics = _checks.choice("statistics", statistics, ("batch", "running"))
-        self.momentum = _checks.number("momentum", momentum)
-        if not 0 < self.momentum <= 1:
-            raise ValueError(f"momentum must be above 0 and at most 1, got {momentum}")
-        self.eps = _checks.number("eps", eps)
-        if not self.eps >= 0:
-            raise ValueError(f"eps must be at least 0, got {eps}")
+        self._configure(statistics, momentum, eps)
         np.random.seed(0)
         self.B = np.zeros((self.m, 1), dtype)
         self.G = np.random.normal(0, self.m**-0.5, (self.m, 1)).astype(dtype)
         if self.statistics == "running":
             self.running_mean, self.running_var = np.zeros((self.m, 1), dtype), np.ones((self.m, 1), dtype)
+
+    def _configure(self, statistics, momentum, eps):
+        """Check the settings and keep them as plain numbers; all-or-nothing. For the constructor, and for model files."""
+        _checks.choice("statistics", statistics, ("batch", "running"))
+        share, least = _checks.number("momentum", momentum), _checks.number("eps", eps)
+        if not 0 < share <= 1:
+            raise ValueError(f"momentum must be above 0 and at most 1, got {momentum}")
+        if not 0 <= least < np.inf:
+            raise ValueError(f"eps must be at least 0{' and finite' if least == np.inf else ''}, got {eps}")
+        self.statistics, self.momentum, self.eps = statistics, share, least
 
     def forward(self, A):
         """Z (m, K) from A (m, K); in training mode keeps .A, .K, .mus, .vars (m, 1) and .norm (m, K)."""
@@ -370,9 +374,13 @@ class Dropout(Module):
     """
 
     def __init__(self, p, seed=None):
+        self._configure(p, None if seed is None else _checks.count("seed", seed) % 2**64, 0)
+
+    def _configure(self, p, key, count):
+        """Check the settings and keep them as plain numbers. For the constructor, and for model files."""
         self.p = _checks.share("p", p)
-        self.key = None if seed is None else _checks.count("seed", seed) % 2**64
-        self.count = 0
+        self.key = None if key is None else _checks.word("key", key)
+        self.count = _checks.counter("count", count)
 
     def forward(self, A):
         """A ⊙ mask / (1 − p) in training mode, A itself in prediction mode."""

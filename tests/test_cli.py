@@ -198,7 +198,7 @@ BAD_TRAIN = [
     ("--validation 1", "--validation: must be a number of at least 0 and below 1, got '1'"),
     ("--validation 0.0001", "--validation must leave samples to train and to validate on, got 0.0001 of 1437 samples"),
     ("--plot curve.xls", "--plot must end in .png, .pdf or .svg, got curve.xls"),
-    ("--plot none/curve.png", "--plot must stand in a folder that exists, got none/curve.png"),
+    ("--plot none/curve.png", "--plot must be a file that can be written, got none/curve.png (the folder does not exist)"),
     ("--epochs 0", "--epochs: must be a whole number"),
     ("--epochs 1.5", "--epochs"),
     ("--batch-size 0", "--batch-size"),
@@ -208,9 +208,9 @@ BAD_TRAIN = [
     ("--schedule x", "--schedule"),
     ("--backend gpu", "--backend"),
     ("--label-column 3", "--label-column"),
-    ("--output folder", "--output must be a file"),
+    ("--output folder", "--output must be a file that can be written, got folder (is a folder)"),
     ("ragged.csv --output ragged.csv", "--output must be another file than DATA"),
-    ("--output nowhere/m.npz", "--output must stand in a folder that exists"),
+    ("--output nowhere/m.npz", "--output must be a file that can be written, got nowhere/m.npz (the folder does not exist)"),
 ]
 BAD_PREDICT = [
     ("none.npz digits", "none.npz"),
@@ -273,7 +273,7 @@ def test_no_or_an_unknown_command_is_refused(run):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_unwritable_output_is_refused_before_training(run, tmp_path):
     (tmp_path / "folder").mkdir(mode=0o555)
-    assert_refused(run("train", "--output", "folder/m.npz"), "--output must be a file that may be written")
+    assert_refused(run("train", "--output", "folder/m.npz"), "--output must be a file that can be written")
 
 
 @pytest.mark.parametrize("options", [[], ["--backend", "numpy"], ["--batch-size", "32"]])

@@ -141,7 +141,7 @@ def test_npz(tmp_path, images, labels):
     ({"X": np.ones((2, 2)), "y": [0, np.inf]}, "must hold integers as labels, got inf for sample 2"),
     ({"X": np.ones((2, 2)), "y": ["a", "b"]}, "must hold integers as labels, got dtype <U1"),
     ({"X": np.ones((2, 2), complex), "y": [0, 1]}, "must hold real numbers as samples, got dtype complex128"),
-    ({"X": np.array([[{}, {}]]), "y": [0]}, "must be an .npz file of plain arrays, got Object arrays"),
+    ({"X": np.array([[{}, {}]]), "y": [0]}, "must be an .npz file of plain arrays, got X.npy .*it holds Python objects"),
     ({"x_train": np.ones((2, 2)), "x_test": np.ones((2, 3))}, "same features in both parts, got 2 to train and 3"),
 ])
 def test_unusable_npz(tmp_path, arrays, message):

@@ -1,0 +1,74 @@
+"""Which columns of a table hold labels and which hold features, by their headings and by what the caller says."""
+
+import dataclasses
+
+import numpy as np
+
+LABELS = ("auto", "first", "last", "none")
+# Headings of a column of labels. A second coordinate is called y, too: that heading counts only without one of these.
+LABEL_NAMES = ("label", "class", "target")
+WEAK_NAME = "y"
+# What pandas and R write above an index or row names, and what pandas calls that column when it reads it again.
+INDEX_NAMES = ("", "unnamed: 0")
+
+
+@dataclasses.dataclass
+class Columns:
+    """`label`, a column or None; `features`, a list of columns; `taken` in words, and `doubts`, what may be meant otherwise."""
+
+    label: int | None
+    features: list[int]
+    taken: str
+    doubts: list[str]
+
+
+def choose(path, table, headings, label, features, option):
+    """The Columns of a table (samples, columns) with these headings (None: none). label, features: as `datasets.load_csv` has them.
+
+    ValueError, naming the columns, if more than one can be the labels'; option is what `label` is called there.
+    """
+    index = headings is not None and len(headings) > 1 and headings[0].lower() in INDEX_NAMES
+    columns = list(range(index, table.shape[1]))
+    names = ["" if headings is None else f" {heading[:40]!r}" for heading in headings or columns]
+
+    def headed(*wanted):
+        return [c for c in columns if headings is not None and headings[c].lower() in wanted]
+
+    def words(cs):
+        return " and ".join(f"column {c + 1}{names[c]}" for c in cs)
+
+    if label in LABELS:
+        named = (headed(*LABEL_NAMES) or headed(WEAK_NAME)) if label == "auto" else []
+    else:
+        named = headed(label.lower())
+        if not named:
+            raise ValueError(f"{option} must be {', '.join(LABELS)} or a heading of {path}, got {label!r}")
+    doubts = []
+    column = columns[0] if label == "first" else columns[-1]
+    if label == "none" or (label == "auto" and len(columns) == features):
+        column = None
+        if named:
+            doubts.append(f"{words(named)}: taken for a feature, as the model has {features} of them")
+    elif len(named) > 1:
+        raise ValueError(f"{path} must have one column of labels, got {words(named)}; say by {option} which one is meant")
+    elif named:
+        column, = named
+        if label == "auto" and (others := [c for c in headed(WEAK_NAME) if c != column]):
+            doubts.append(f"{words(others)}: taken for a feature, as {words(named)} holds the labels")
+    rest = [c for c in columns if c != column]
+    if not index and rest and rest[0] == 0 and _counts_samples(table[:, 0]):
+        doubts.append(f"{words([0])} counts the samples: taken for a feature, not for an index")
+    taken = ["no labels" if column is None else f"labels in {words([column])}",
+             f"{len(rest)} {'columns' if len(rest) > 1 else 'column'} of features"]
+    if index:
+        taken.append(f"{words([0])} left out as an index")
+    return Columns(column, rest, ", ".join(taken), doubts)
+
+
+def is_counting(fields):
+    """Whether fields of text are 0, 1, 2, ..., which pandas writes above columns without names."""
+    return len(fields) > 1 and list(fields) == [str(i) for i in range(len(fields))]
+
+
+def _counts_samples(values):
+    return len(values) > 2 and bool(np.all(np.diff(values) == 1)) and values[0] in (0, 1)
