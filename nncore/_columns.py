@@ -48,16 +48,16 @@ def choose(path, table, headings, label, features, option):
     if label == "none" or (label == "auto" and len(columns) == features):
         column = None
         if named:
-            doubts.append(f"{words(named)}: taken for a feature, as the model has {features} of them")
+            doubts.append(f"{words(named)} is taken for a feature, because the model has {features} of them")
     elif len(named) > 1:
         raise ValueError(f"{path} must have one column of labels, got {words(named)}; say by {option} which one is meant")
     elif named:
         column, = named
         if label == "auto" and (others := [c for c in headed(WEAK_NAME) if c != column]):
-            doubts.append(f"{words(others)}: taken for a feature, as {words(named)} holds the labels")
+            doubts.append(f"{words(others)} is taken for a feature, because {words(named)} holds the labels")
     rest = [c for c in columns if c != column]
     if not index and rest and rest[0] == 0 and _counts_samples(table[:, 0]):
-        doubts.append(f"{words([0])} counts the samples: taken for a feature, not for an index")
+        doubts.append(f"{words([0])} counts the samples and is taken for a feature, not for an index")
     taken = ["no labels" if column is None else f"labels in {words([column])}",
              f"{len(rest)} {'columns' if len(rest) > 1 else 'column'} of features"]
     if index:

@@ -30,7 +30,7 @@ def name(path):
 def open_regular(path):
     """Open the file for reading; ValueError unless it is a regular file, as opening a FIFO can wait for ever."""
     if not stat.S_ISREG(mode := os.stat(path).st_mode) and not stat.S_ISDIR(mode):
-        raise ValueError(f"{path} must be a regular file, got {_kind(mode)}")
+        raise ValueError(f"it is {_kind(mode)}, not a regular file")
     return open(path, "rb")
 
 

@@ -271,7 +271,7 @@ def read_csv(path, label, features, option="label"):
     pair = _checked(path, table[:, columns.features], None if columns.label is None else table[:, columns.label])
     doubts = columns.doubts
     if headings is None and _columns.is_counting(first):
-        doubts.append(f"line {line}, {separator.join(first[:3])}..., is taken for a sample; headings must be names")
+        doubts.append(f"line {line}, {separator.join(first[:3])}..., is taken for a sample; headings must not be numbers")
     heading = "no headings" if headings is None else f"headings in line {line}"
     return Source(path, {"all": pair}, f"{columns.taken}; {heading}", tuple(doubts))
 

@@ -80,6 +80,8 @@ def main(arguments=None):
     >>> main(["predict", "none.npz", "digits"])
     2
     """
+    if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text in the terminal's encoding
     try:
         options = _parser().parse_args(arguments)
         with warnings.catch_warnings():
