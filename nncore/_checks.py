@@ -124,7 +124,8 @@ def number(name, x):
     try:
         return float(x)
     except OverflowError:
-        raise ValueError(f"{name} must be at most {np.finfo(np.float64).max:.4g} in size, got a larger number") from None
+        largest = np.finfo(np.float64).max
+        raise ValueError(f"{name} must be at most {largest:.4g} in size, got more") from None
 
 
 def share(name, x):
@@ -144,7 +145,7 @@ def word(name, x):
 
 
 def counter(name, x):
-    """x as an int that counts steps: at least 0, and so far below 2**63 that no training gets there."""
+    """x as an int that counts steps: from 0 and so far below 2**63 that no training gets there."""
     value = count(name, x)
     if value >= 2**62:
         raise ValueError(f"{name} must be below 2**62, got {x}")

@@ -1,20 +1,25 @@
-"""Which columns of a table hold labels and which hold features, by their headings and by what the caller says."""
+"""Decide which columns of a table hold labels and which hold features."""
 
 import dataclasses
 
 import numpy as np
 
 LABELS = ("auto", "first", "last", "none")
-# Headings of a column of labels. A second coordinate is called y, too: that heading counts only without one of these.
+# Headings of a column of labels. A coordinate may be called y, too: that heading counts only if
+# none of these is there.
 LABEL_NAMES = ("label", "class", "target")
 WEAK_NAME = "y"
-# What pandas and R write above an index or row names, and what pandas calls that column when it reads it again.
+# The heading that pandas and R give an index or row names, and pandas' name for it when it reads
+# such a file.
 INDEX_NAMES = ("", "unnamed: 0")
 
 
 @dataclasses.dataclass
 class Columns:
-    """`label`, a column or None; `features`, a list of columns; `taken` in words, and `doubts`, what may be meant otherwise."""
+    """`label` (a column or None) and `features` (columns) of a table.
+
+    `taken` describes the choice in words; `doubts` are sentences on what may be meant otherwise.
+    """
 
     label: int | None
     features: list[int]
@@ -23,11 +28,12 @@ class Columns:
 
 
 def choose(path, table, headings, label, features, option):
-    """The Columns of a table (samples, columns) with these headings (None: none). label, features: as `datasets.load_csv` has them.
+    """Return the Columns of a table (samples, columns); headings are None if there are none.
 
-    ValueError, naming the columns, if more than one can be the labels'; option is what `label` is called there.
+    label and features are those of `datasets.load_csv`; messages call the former `option`.
+    ValueError if several columns could hold the labels, or none has the heading asked for.
     """
-    index = headings is not None and len(headings) > 1 and headings[0].lower() in INDEX_NAMES
+    index = (headings is not None and len(headings) > 1 and headings[0].lower() in INDEX_NAMES)
     columns = list(range(index, table.shape[1]))
     names = ["" if headings is None else f" {heading[:40]!r}" for heading in headings or columns]
 
@@ -42,33 +48,39 @@ def choose(path, table, headings, label, features, option):
     else:
         named = headed(label.lower())
         if not named:
-            raise ValueError(f"{option} must be {', '.join(LABELS)} or a heading of {path}, got {label!r}")
+            raise ValueError(f"{option} must be {', '.join(LABELS)} or a heading of {path}, "
+                             f"got {label!r}")
     doubts = []
     column = columns[0] if label == "first" else columns[-1]
     if label == "none" or (label == "auto" and len(columns) == features):
         column = None
         if named:
-            doubts.append(f"{words(named)} is taken for a feature, because the model has {features} of them")
+            doubts.append(f"{words(named)} is taken for a feature, "
+                          f"because the model has {features} of them")
     elif len(named) > 1:
-        raise ValueError(f"{path} must have one column of labels, got {words(named)}; say by {option} which one is meant")
+        raise ValueError(f"{path} must have one column of labels, got {words(named)}; "
+                         f"say by {option} which one is meant")
     elif named:
         column, = named
-        if label == "auto" and (others := [c for c in headed(WEAK_NAME) if c != column]):
-            doubts.append(f"{words(others)} is taken for a feature, because {words(named)} holds the labels")
+        others = [c for c in headed(WEAK_NAME) if c != column]
+        if label == "auto" and others:
+            doubts.append(f"{words(others)} is taken for a feature, "
+                          f"because {words(named)} holds the labels")
     rest = [c for c in columns if c != column]
-    if not index and rest and rest[0] == 0 and _counts_samples(table[:, 0]):
-        doubts.append(f"{words([0])} counts the samples and is taken for a feature, not for an index")
+    if rest[:1] == [0] and _counts_samples(table[:, 0]):
+        doubts.append(f"{words([0])} counts the samples and is taken for a feature, "
+                      "not for an index")
     taken = ["no labels" if column is None else f"labels in {words([column])}",
-             f"{len(rest)} {'columns' if len(rest) > 1 else 'column'} of features"]
+             f"{len(rest)} {'column' if len(rest) == 1 else 'columns'} of features"]
     if index:
         taken.append(f"{words([0])} left out as an index")
     return Columns(column, rest, ", ".join(taken), doubts)
 
 
 def is_counting(fields):
-    """Whether fields of text are 0, 1, 2, ..., which pandas writes above columns without names."""
+    """Whether fields are the texts 0, 1, 2, ..., which pandas writes above unnamed columns."""
     return len(fields) > 1 and list(fields) == [str(i) for i in range(len(fields))]
 
 
 def _counts_samples(values):
-    return len(values) > 2 and bool(np.all(np.diff(values) == 1)) and values[0] in (0, 1)
+    return len(values) > 2 and values[0] in (0, 1) and bool(np.all(np.diff(values) == 1))

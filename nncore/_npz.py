@@ -1,8 +1,8 @@
-"""Read `.npz` archives that nobody vouches for: only the arrays asked for, with sizes checked before anything is inflated.
+"""Read untrusted `.npz` archives: only the arrays asked for, their sizes checked beforehand.
 
-NumPy's own reader believes the sizes in a file and meets damaged bytes with a dozen types of error. Here every fault is
-a ValueError in one sentence, and reading an array takes no more memory than its own size, which the archive's directory
-and the array's header must agree on.
+NumPy's reader trusts the sizes in a file, and damaged bytes make it raise a dozen types of error.
+Here every fault is a ValueError in one sentence. An array is inflated only if its header and the
+archive's directory agree on its size, so that reading takes no more memory than the array.
 """
 
 import contextlib
@@ -12,17 +12,18 @@ import math
 
 import numpy as np
 
-# np.lib.format's own limit; a longer header could only hold a structured type.
+# The limit of np.lib.format; only structured types have longer headers.
 LONGEST_HEADER = 10_000
-_READERS = {b"\1\0": (2, np.lib.format.read_array_header_1_0), b"\2\0": (4, np.lib.format.read_array_header_2_0)}
-# What seeking raises where a file's sizes are wrong, or where a FIFO cannot seek; others are the disk's.
-_DAMAGE = (None, errno.EINVAL, errno.ESPIPE)
+READERS = {b"\1\0": (2, np.lib.format.read_array_header_1_0),
+           b"\2\0": (4, np.lib.format.read_array_header_2_0)}
+# Raised by a seek to a wrong place, or in a FIFO. Other errors are the disk's, not the file's.
+DAMAGE = (None, errno.EINVAL, errno.ESPIPE)
 
 
 class Archive:
-    """The arrays in an open `.npz` file; `names` are theirs. most: refuse to read more bytes than that, all arrays together.
+    """The arrays in an open `.npz` file. ValueError if the file is no such archive.
 
-    ValueError if the file is no such archive.
+    `names` are the arrays' names. Reading more than `most` bytes in all raises a ValueError.
     """
 
     def __init__(self, file, most=math.inf):
@@ -30,9 +31,11 @@ class Archive:
 
         with _one_error("no .npz file can be read"):
             self._zip = zipfile.ZipFile(file)
-            self._members = {info.filename[:-4]: info for info in self._zip.infolist() if info.filename.endswith(".npy")}
+        members = self._zip.infolist()
+        self._members = {m.filename[:-4]: m for m in members if m.filename.endswith(".npy")}
         self._left = most
-        self._methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the decoders of others can be made to take gigabytes
+        # What NumPy writes. The decoders of other methods can be made to allocate gigabytes.
+        self._methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
     @property
     def names(self):
@@ -43,58 +46,67 @@ class Archive:
         return name in self._members
 
     def array(self, name):
-        """Read one array. ValueError if it is not there, damaged, or not of plain numbers or text."""
+        """Read one array; ValueError if it is missing, damaged or holds Python objects."""
         if name not in self._members:
             raise ValueError(f"{name}.npy is missing")
-        info = self._members[name]
-        if info.compress_type not in self._methods:
+        member = self._members[name]
+        if member.compress_type not in self._methods:
             raise ValueError(f"{name}.npy is compressed by another method than deflate")
-        with _one_error(f"{name}.npy cannot be read"), self._zip.open(info) as member:
-            size = _size(member)
-        if size != info.file_size:
-            raise ValueError(f"{name}.npy must hold {size} bytes as its header says, got {info.file_size}")
+        with _one_error(f"{name}.npy cannot be read"), self._zip.open(member) as content:
+            size = _size(content)
+        if size != member.file_size:
+            raise ValueError(f"{name}.npy has {member.file_size} bytes, "
+                             f"not {size} as its header says")
         self._left -= size
         if self._left < 0:
-            raise ValueError(f"the arrays up to {name}.npy take up many times the bytes of the file")
-        with _one_error(f"{name}.npy cannot be read"), self._zip.open(info) as member:
-            return np.lib.format.read_array(member, allow_pickle=False)
+            raise ValueError(f"the arrays up to {name}.npy have many times the bytes of the file")
+        with _one_error(f"{name}.npy cannot be read"), self._zip.open(member) as content:
+            return np.lib.format.read_array(content, allow_pickle=False)
+
+    def text(self, name):
+        """Read an array that is one text; ValueError if it is not."""
+        a = self.array(name)
+        if a.dtype.kind != "U" or a.shape != ():
+            raise ValueError(f"{name}.npy is not a text")
+        # Not str(a), which raises SystemError for characters that do not exist.
+        return a.astype(a.dtype.newbyteorder("<")).tobytes().decode("utf-32-le").rstrip("\0")
 
 
-def _size(member):
-    """The bytes that a member must have by its array's header, which comes first."""
-    magic = member.read(8)
-    if magic[:6] != np.lib.format.MAGIC_PREFIX or magic[6:] not in _READERS:
+def _size(content):
+    """Return the bytes that a member needs by the header of its array, which comes first."""
+    magic = content.read(8)
+    if magic[:6] != np.lib.format.MAGIC_PREFIX or magic[6:] not in READERS:
         raise ValueError("it does not start as an array")
-    digits, read = _READERS[magic[6:]]
-    start = member.read(digits)
+    digits, read = READERS[magic[6:]]
+    start = content.read(digits)
     length = int.from_bytes(start, "little")
     if length > LONGEST_HEADER:
         raise ValueError(f"its header has {length} bytes")
-    header = member.read(length)
+    header = content.read(length)
     try:
         shape, _, dtype = read(io.BytesIO(start + header))
-    except Exception as error:  # of the parser, MemoryError too, which it raises for deep nesting
+    except Exception as error:  # MemoryError, too: the parser raises it for deep nesting
         raise ValueError(f"its header cannot be read: {error}") from None
     if dtype.hasobject:
         raise ValueError("it holds Python objects")
     if min(shape, default=0) < 0:
         raise ValueError(f"its shape is {shape}")
-    return len(magic) + len(start) + len(header) + math.prod(map(int, shape)) * dtype.itemsize
+    return 8 + digits + length + math.prod(map(int, shape)) * dtype.itemsize
 
 
 @contextlib.contextmanager
 def _one_error(what):
-    """Turn whatever damaged bytes make zipfile, zlib and NumPy raise into a ValueError that begins with `what`."""
+    """Turn whatever zipfile, zlib and NumPy raise for damaged bytes into a ValueError."""
     try:
         yield
     except MemoryError:
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno not in _DAMAGE:
+        if isinstance(error, OSError) and error.errno not in DAMAGE:
             raise
         raise ValueError(f"{what} ({one_line(error)})") from None
 
 
 def one_line(error):
-    """The text of an error on one line of bounded length; its type's name if it has none."""
+    """Return an error's text on one line, at most 200 characters; its type if it has no text."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,11 +1,12 @@
-"""Read data files: MNIST-format idx, `.npz`, tables (`.csv`). For `nncore.datasets` and the command.
+"""Read data files for `nncore.datasets` and the command: MNIST-format idx, `.npz`, tables (`.csv`).
 
-A file that cannot be used gives one ValueError that names it and what is wrong with it; one that cannot be opened, the
-operating system's own error.
+A file that cannot be used raises one ValueError that names it and says what is wrong; a file that
+cannot be opened raises the operating system's own error.
 """
 
 import contextlib
 import dataclasses
+import math
 import os
 import re
 
@@ -18,9 +19,10 @@ CHUNK = 2**20
 
 @dataclasses.dataclass
 class Source:
-    """What a source holds: `all`, or both `train` and `test`; each is (samples as rows, labels (N,) int64 or None).
+    """The content of a source: pairs (samples as rows, labels (N,) int64 or None).
 
-    `taken` says of a table which columns were taken for what, `doubts` are the choices that may be wrong.
+    The keys of `pairs` are "all", or both "train" and "test". For a table, `taken` says which
+    columns were taken for what, and `doubts` are choices that may be wrong.
     """
 
     name: str
@@ -29,45 +31,51 @@ class Source:
     doubts: tuple = ()
 
     def select(self, part):
-        """(X (features, N), labels) of a part: "all", "train" or "test", by the fixed split if the source has no parts."""
+        """Return (X (features, N), labels) of "all", "train" or "test"; the split may be fixed."""
         if part not in ("all", "train", "test"):
             raise ValueError(f"part must be all, train or test, got {part!r}")
         if "all" in self.pairs:
             rows, labels = self.pairs["all"]
             if part != "all":
                 if len(rows) < 2:
-                    raise ValueError(f"{self.name} must hold at least 2 samples to be split, got {len(rows)}")
+                    raise ValueError(f"{self.name} must hold at least 2 samples to be split, "
+                                     f"got {len(rows)}")
                 chosen = split_indices(len(rows))[part == "test"]
                 rows, labels = rows[chosen], None if labels is None else labels[chosen]
         elif part == "all":
             both = self.pairs["train"], self.pairs["test"]
-            rows = np.concatenate([rows for rows, _ in both])
-            labels = None if any(labels is None for _, labels in both) else np.concatenate([labels for _, labels in both])
+            rows, labels = ([pair[i] for pair in both] for i in (0, 1))
+            rows = np.concatenate(rows)
+            labels = None if any(part is None for part in labels) else np.concatenate(labels)
         else:
             rows, labels = self.pairs[part]
         return rows.T, labels
 
     def split(self):
-        """X_train, labels_train, X_test, labels_test; ValueError without labels or with a single class."""
+        """Return X_train, labels_train, X_test, labels_test; ValueError without two classes."""
         split = self.select("train") + self.select("test")
         if split[1] is None or split[3] is None:
             raise ValueError(f"{self.name} must hold labels to train on, got samples only")
         classes = np.unique(split[1])
         if classes.size < 2:
             hint = "; is the label column another one (first, last)?" if self.taken else ""
-            raise ValueError(f"{self.name} must hold at least two classes to train on, got only label {classes[0]}{hint}")
+            raise ValueError(f"{self.name} must hold at least two classes to train on, "
+                             f"got only label {classes[0]}{hint}")
         return split
 
 
 def split_indices(count):
-    """The fixed split of `count` samples: (indices for training, indices for testing), every call the same."""
+    """Return the fixed split of `count` samples: (indices to train on, indices to test on)."""
     order = np.random.default_rng(0).permutation(count)
     cut = 4 * count // 5
     return order[:cut], order[cut:]
 
 
 def read(source, label="auto", features=None, option="label"):
-    """The Source at a path, or the embedded "digits". label, features: of a table; option: what label is called in errors."""
+    """Return the Source at a path, or of the embedded "digits".
+
+    label and features, for tables, are those of `datasets.load`; messages call the former `option`.
+    """
     if source == "digits":
         source = os.path.join(os.path.dirname(__file__), "data", "digits.npz")
     path = _files.name(source)
@@ -75,31 +83,36 @@ def read(source, label="auto", features=None, option="label"):
         if path.lower().endswith((".csv", ".csv.gz")) and not os.path.isdir(path):
             return read_csv(path, label, features, option)
         if label not in _columns.LABELS:
-            raise ValueError(f"{option} must be {', '.join(_columns.LABELS[:-1])} or {_columns.LABELS[-1]} for sources without headings, got {label!r}")
+            *most, last = _columns.LABELS
+            raise ValueError(f"{option} must be {', '.join(most)} or {last} for sources without "
+                             f"headings, got {label!r}")
         if os.path.isdir(path):
             return read_idx(path)
         os.stat(path)  # the operating system's own error if it is not there
         if path.lower().endswith(".npz"):
             return read_npz(path)
-    raise ValueError(f"{path} must be a folder of idx files or end in .npz, .csv or .csv.gz, got another kind")
+    raise ValueError(f"{path} must be a folder of idx files or end in .npz, .csv or .csv.gz, "
+                     "got another kind")
 
 
-# ---------------------------------------------------------------- what is common
+# ---------------------------------------------------------------- common to all formats
 
 
 def _checked(name, rows, labels):
-    """(rows (N, features), labels (N,) int64 or None) if they can be used; `name` says in messages where they stand."""
+    """Return (rows (N, features), labels (N,) int64 or None); ValueError if they are unusable."""
     if rows.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers as samples, got dtype {rows.dtype}")
     if rows.ndim < 2:
-        raise ValueError(f"{name} must hold samples of shape (N, features) or (N, height, width), got {rows.shape}")
+        raise ValueError(f"{name} must hold samples of shape (N, features) or (N, height, width), "
+                         f"got {rows.shape}")
     if rows.size == 0:
-        raise ValueError(f"{name} must hold at least one sample with one feature, got shape {rows.shape}")
+        raise ValueError(f"{name} must hold at least one sample with one feature, "
+                         f"got shape {rows.shape}")
     rows = np.ascontiguousarray(rows.reshape(len(rows), -1))
     if rows.dtype.kind == "f" and not np.isfinite(rows).all():
         sample, feature = np.argwhere(~np.isfinite(rows))[0]
-        raise ValueError(f"{name} must hold finite numbers, got {rows[sample, feature]} in sample {sample + 1}, "
-                         f"feature {feature + 1}")
+        raise ValueError(f"{name} must hold finite numbers, got {rows[sample, feature]} "
+                         f"in sample {sample + 1}, feature {feature + 1}")
     return rows, None if labels is None else _checked_labels(name, labels, len(rows))
 
 
@@ -107,8 +120,8 @@ def _checked_labels(name, labels, count):
     if labels.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold integers as labels, got dtype {labels.dtype}")
     if labels.shape not in ((count,), (count, 1)):
-        raise ValueError(f"{name} must hold one label a sample (samples are rows in the file), got {count} samples and "
-                         f"labels of shape {labels.shape}")
+        raise ValueError(f"{name} must hold one label a sample (samples are rows in the file), "
+                         f"got {count} samples and labels of shape {labels.shape}")
     labels = labels.reshape(count)
     wanted = "integers as labels"
     wrong = np.zeros(count, bool)
@@ -124,18 +137,19 @@ def _checked_labels(name, labels, count):
 
 
 def _source(name, pairs):
-    """A lone part, whatever the file calls it, is all there is."""
+    """Return a Source; a single part, whatever the file calls it, is all of it."""
     if len(pairs) == 1:
         return Source(name, {"all": next(iter(pairs.values()))})
     train, test = (pairs[part][0].shape[1] for part in ("train", "test"))
     if train != test:
-        raise ValueError(f"{name} must have the same features in both parts, got {train} to train and {test} to test")
+        raise ValueError(f"{name} must have the same features in both parts, "
+                         f"got {train} to train and {test} to test")
     return Source(name, pairs)
 
 
 @contextlib.contextmanager
 def _opened(path):
-    """The file, decompressed if it is gzipped (recognised by its first bytes, whatever the name says)."""
+    """Open a file; decompress it if its first bytes, whatever its name, are those of gzip."""
     import gzip
     import zlib
 
@@ -147,11 +161,12 @@ def _opened(path):
             with gzip.GzipFile(fileobj=file) as inside:
                 yield inside
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path} must be a whole gzip file, got a damaged one ({error})") from None
+            raise ValueError(f"{path} must be a whole gzip file, "
+                             f"got a damaged one ({error})") from None
 
 
 def _take(file, most):
-    """At most so many bytes of a file. In pieces: memory goes by what is there, not by what a header claims."""
+    """Read at most so many bytes, in pieces: memory follows the data, not what a header claims."""
     content = bytearray()
     while len(content) < most and (piece := file.read(min(most - len(content), CHUNK))):
         content += piece
@@ -162,29 +177,30 @@ def _take(file, most):
 
 
 def _read_idx(path, axes):
-    """One idx file of unsigned bytes as an array with `axes` axes; every field of the header is checked."""
+    """Return an idx file of unsigned bytes as an array with `axes` axes."""
     with _opened(path) as file:
         start = 4 + 4 * axes
         head = _take(file, start)
         wanted = bytes([0, 0, 8, axes])
         if head[:4] != wanted:
-            raise ValueError(f"{path} must start with the idx magic number {wanted.hex()} (unsigned bytes, {axes} axes), "
+            raise ValueError(f"{path} must start with the idx magic number {wanted.hex()} "
+                             f"(unsigned bytes, {axes} axes), "
                              f"got {head[:4].hex() or 'an empty file'}")
         if len(head) < start:
-            raise ValueError(f"{path} must hold {axes} sizes after the magic number, got a file of {len(head)} bytes")
+            raise ValueError(f"{path} must hold {axes} sizes after the magic number, "
+                             f"got a file of {len(head)} bytes")
         shape = [int.from_bytes(head[at:at + 4], "big") for at in range(4, start, 4)]
-        size = 1
-        for length in shape:
-            size *= length
+        size = math.prod(shape)
         content = _take(file, size + 1)
     if len(content) != size:
-        raise ValueError(f"{path} must hold {size} bytes of data as its header says ({shape}), got {len(content)}"
-                         + " or more" * (len(content) > size))
+        more = " or more" if len(content) > size else ""
+        raise ValueError(f"{path} must hold {size} bytes of data as its header says ({shape}), "
+                         f"got {len(content)}{more}")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
-def read_idx(folder):
-    """The idx files in a folder."""
+def _find_idx(folder):
+    """Return {(part, "images" or "labels"): path}; ValueError if two files claim one place."""
     pattern = re.compile(r"(train|t10k|test)[-.](images[-.]idx3|labels[-.]idx1)[-.]ubyte(\.gz)?")
     found = {}
     # In reverse order, so that a plain file takes the place of its own gzipped copy.
@@ -194,21 +210,29 @@ def read_idx(folder):
             key = "train" if match[1] == "train" else "test", match[2][:6]
             other = found.get(key)
             if other is not None and other != path + ".gz":
-                raise ValueError(f"{folder} must hold one file of {key[0]} {key[1]}, got {os.path.basename(other)} and {name}")
+                raise ValueError(f"{folder} must hold one file of {key[0]} {key[1]}, "
+                                 f"got {os.path.basename(other)} and {name}")
             found[key] = path
+    return found
+
+
+def read_idx(folder):
+    """Read the idx files in a folder."""
+    found = _find_idx(folder)
     pairs = {}
     for part in ("train", "test"):
         if (part, "images") in found:
             images = _read_idx(found[part, "images"], 3)
             labels = _read_idx(found[part, "labels"], 1) if (part, "labels") in found else None
             if labels is not None and len(images) != len(labels):
-                raise ValueError(f"{folder} must hold as many labels as images, got {len(images)} images in "
-                                 f"{os.path.basename(found[part, 'images'])} and {len(labels)} labels in "
-                                 f"{os.path.basename(found[part, 'labels'])}")
+                names = [os.path.basename(found[part, kind]) for kind in ("images", "labels")]
+                raise ValueError(f"{folder} must hold as many labels as images, "
+                                 f"got {len(images)} images in {names[0]} "
+                                 f"and {len(labels)} labels in {names[1]}")
             pairs[part] = _checked(found[part, "images"], images, labels)
     if not pairs:
-        raise ValueError(f"{folder} must hold idx files such as train-images-idx3-ubyte.gz or t10k-images-idx3-ubyte, "
-                         f"got none")
+        raise ValueError(f"{folder} must hold idx files such as train-images-idx3-ubyte.gz "
+                         "or t10k-images-idx3-ubyte, got none")
     return _source(folder, pairs)
 
 
@@ -216,40 +240,50 @@ def read_idx(folder):
 
 
 def read_npz(path):
-    """The arrays X and y, or x_train, y_train, x_test, y_test, of an `.npz` file."""
+    """Read the arrays X and y, or x_train, y_train, x_test, y_test, of an `.npz` file."""
     with open(path, "rb") as file:
+        if file.peek(6)[:6] == np.lib.format.MAGIC_PREFIX:
+            raise ValueError(f"{path} must be an .npz file of plain arrays, "
+                             "got a single array")
         try:
-            if file.peek(6)[:6] == np.lib.format.MAGIC_PREFIX:
-                raise ValueError("a single array")
             archive = _npz.Archive(file)
-            names = {}
-            for name in archive.names:
-                other = names.setdefault(name.lower(), name)
-                if other != name and re.fullmatch("[xy](_train|_test)?", name.lower()):
-                    raise ValueError(f"two arrays of one name, {other} and {name}")
+            names = _lower_case(archive.names)
             keys = {"all": ("x", "y")}
             if "x" not in names:
-                keys = {part: (f"x_{part}", f"y_{part}") for part in ("train", "test") if f"x_{part}" in names}
+                keys = {part: (f"x_{part}", f"y_{part}") for part in ("train", "test")
+                        if f"x_{part}" in names}
             arrays = {part: [archive.array(names[key]) if key in names else None for key in pair]
                       for part, pair in keys.items()}
         except ValueError as error:
-            raise ValueError(f"{path} must be an .npz file of plain arrays, got {error}") from None
+            raise ValueError(f"{path} must be an .npz file of plain arrays, "
+                             f"got a file in which {error}") from None
     if not arrays:
         raise ValueError(f"{path} must hold arrays X and y, or x_train and y_train, "
                          f"got {', '.join(sorted(names.values())[:8]) or 'none'}")
     return _source(path, {part: _checked(path, *pair) for part, pair in arrays.items()})
 
 
+def _lower_case(names):
+    """Return {name in lower case: name}; ValueError if two arrays could be X, or y, and so on."""
+    found = {}
+    for name in names:
+        other = found.setdefault(name.lower(), name)
+        if other != name and re.fullmatch("[xy](_train|_test)?", name.lower()):
+            raise ValueError(f"two arrays have one name, {other} and {name}")
+    return found
+
+
 # ---------------------------------------------------------------- tables
 
 
 def read_csv(path, label, features, option="label"):
-    """The table in a text file. label and features as `datasets.load_csv` has them."""
+    """Read a table from a text file; label and features are those of `datasets.load_csv`."""
     try:
         with _opened(path) as file:
             text = file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} must be a text file in UTF-8, got byte {error.object[error.start]:#04x}") from None
+        byte = error.object[error.start]
+        raise ValueError(f"{path} must be a text file in UTF-8, got byte {byte:#04x}") from None
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         raise ValueError(f"{path} must hold lines of numbers, got an empty file")
@@ -262,25 +296,35 @@ def read_csv(path, label, features, option="label"):
         if not lines:
             raise ValueError(f"{path} must hold lines of numbers, got a header only")
     try:
-        table = np.loadtxt([line for _, line in lines], delimiter=separator, ndmin=2, comments=None, quotechar='"')
+        table = np.loadtxt([line for _, line in lines], delimiter=separator, ndmin=2,
+                           comments=None, quotechar='"')
     except ValueError as error:
         raise ValueError(_csv_fault(path, lines, separator, error)) from None
     if headings and len(headings) != table.shape[1]:
-        raise ValueError(f"{path} must have as many columns as headings ({len(headings)}), got {table.shape[1]}")
+        raise ValueError(f"{path} must have as many columns as headings ({len(headings)}), "
+                         f"got {table.shape[1]}")
     columns = _columns.choose(path, table, headings, label, features, option)
-    pair = _checked(path, table[:, columns.features], None if columns.label is None else table[:, columns.label])
+    labels = None if columns.label is None else table[:, columns.label]
+    pair = _checked(path, table[:, columns.features], labels)
     doubts = columns.doubts
     if headings is None and _columns.is_counting(first):
-        doubts.append(f"line {line}, {separator.join(first[:3])}..., is taken for a sample; headings must not be numbers")
+        doubts.append(f"line {line}, {separator.join(first[:3])}..., is taken for a sample; "
+                      "headings must not be numbers")
     heading = "no headings" if headings is None else f"headings in line {line}"
     return Source(path, {"all": pair}, f"{columns.taken}; {heading}", tuple(doubts))
 
 
 def _is_heading(first):
-    """Whether the fields of the first line are headings: no number among them, a label's heading, or an index's and 0, 1, 2 ..."""
-    if not any(map(_is_number, first)) or not {field.lower() for field in first}.isdisjoint(_columns.LABEL_NAMES):
+    """Whether the first line holds headings.
+
+    It does if none of its fields is a number, if one is the heading of labels, or if they are those
+    that pandas writes above an index and unnamed columns.
+    """
+    if not any(map(_is_number, first)):
         return True
-    return first[0] == "" and _columns.is_counting(first[1:])
+    names = {field.lower() for field in first}
+    return (not names.isdisjoint(_columns.LABEL_NAMES)
+            or (first[0] == "" and _columns.is_counting(first[1:])))
 
 
 def _fields(path, number, line, separator):
@@ -289,20 +333,23 @@ def _fields(path, number, line, separator):
     try:
         return next(csv.reader([line], delimiter=separator))
     except csv.Error as error:
-        raise ValueError(f"{path} must hold lines of numbers, got line {number} that cannot be read ({error})") from None
+        raise ValueError(f"{path} must hold lines of numbers, "
+                         f"got line {number} that cannot be read ({error})") from None
 
 
 def _csv_fault(path, lines, separator, error):
-    """The sentence for a table that did not convert: the line and the field, as an editor shows them."""
+    """Return the sentence for a table that did not convert, with the line and the field."""
     columns = None
     for number, line in lines:
         fields = _fields(path, number, line, separator)
         columns = columns or len(fields)
         if len(fields) != columns:
-            return f"{path} must have {columns} columns in every line, got {len(fields)} in line {number}"
+            return (f"{path} must have {columns} columns in every line, "
+                    f"got {len(fields)} in line {number}")
         for place, field in enumerate(fields, 1):
             if not _is_number(field):
-                return f"{path} must hold numbers, got {field.strip()[:40]!r} in line {number}, column {place}"
+                return (f"{path} must hold numbers, got {field.strip()[:40]!r} "
+                        f"in line {number}, column {place}")
     return f"{path} must hold lines of numbers, got {_npz.one_line(error)}"
 
 

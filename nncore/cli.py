@@ -14,7 +14,8 @@ import warnings
 import numpy as np
 
 import nncore
-from nncore import _chain, _check_file, _checks, _files, _readers, datasets, schedules, serialization
+from nncore import (_chain, _check_file, _checks, _files, _readers, datasets, schedules,
+                    serialization)
 
 ACTIVATIONS = {"relu": nncore.ReLU, "tanh": nncore.Tanh, "sigmoid": nncore.Sigmoid}
 BACKENDS = ("compiled", "numpy")
@@ -81,7 +82,8 @@ def main(arguments=None):
     2
     """
     if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text in the terminal's encoding
+        # The terminal's encoding need not have the characters of a file's name.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
         with warnings.catch_warnings():
@@ -153,8 +155,9 @@ def train(options):
         serialization.save(net, output, metadata={"classes": classes.tolist(), "scaling": scaling})
         say(f"saved     {output}")
     if options.plot:
-        figure, kind = nncore.plot_history(history).figure, os.path.splitext(options.plot)[1][1:].lower()
-        _files.write(options.plot, lambda file: figure.savefig(file, format=kind, dpi=150))
+        figure = nncore.plot_history(history).figure
+        ending = os.path.splitext(options.plot)[1]
+        _files.write(options.plot, lambda file: figure.savefig(file, format=ending[1:], dpi=150))
         say(f"plotted   {options.plot}")
     if not (options.quiet or options.no_compare):
         say(f"speed     {_comparison(X, Y, rate, options)}")
@@ -292,7 +295,8 @@ def _check_output(path, data, option="--output"):
     try:
         _files.check(_files.name(path))
     except OSError as error:
-        raise ValueError(f"{option} must be a file that can be written, got {path} ({error.strerror})") from None
+        raise ValueError(f"{option} must be a file that can be written, got {path} "
+                         f"({error.strerror})") from None
     if os.path.exists(path) and os.path.exists(data) and os.path.samefile(path, data):
         raise ValueError(f"{option} must be another file than DATA, got {path}")
 
@@ -313,7 +317,8 @@ def predict(options):
     if X.shape[0] != features:
         raise ValueError(f"{options.data} must have {features} features a sample, as {options.model} has, "
                          f"got {X.shape[0]}")
-    predicted = classes[net.predict(datasets.scale(X, scaling, _checks.computing_dtype(net.modules[0].W)))]
+    dtype = _checks.computing_dtype(net.modules[0].W)
+    predicted = classes[net.predict(datasets.scale(X, scaling, dtype))]
     sys.stdout.writelines(f"{label}\n" for label in predicted)
     sys.stdout.flush()
     if labels is not None:
@@ -327,13 +332,14 @@ def _recipe(net, metadata, path):
     first = net.modules[0] if net.modules else None
     if not isinstance(first, nncore.Linear) or not isinstance(net.modules[-1], nncore.SoftMax):
         raise ValueError(f"{path} must hold a classifier from a first Linear to a last SoftMax, got another network")
-    outputs = [module.n for module in _chain.modules_of(net) if isinstance(module, nncore.Linear)][-1]
+    outputs = [m.n for m in _chain.modules_of(net) if isinstance(m, nncore.Linear)][-1]
     try:
         labels = metadata.get("classes", list(range(outputs)))
-        classes = np.array([_checks.count("class", label, -2**63) for label in labels], dtype=np.int64)
+        classes = np.array([_checks.count("class", label, -2**63) for label in labels], np.int64)
         scaling = metadata.get("scaling", {"shift": 0.0, "factor": 1.0})
         numbers = [np.array(scaling[key], dtype=np.float64) for key in ("shift", "factor")]
-        fits = classes.shape == (outputs,) and all(a.shape in ((), (first.m,)) and np.isfinite(a).all() for a in numbers)
+        fits = classes.shape == (outputs,) and all(
+            a.shape in ((), (first.m,)) and np.isfinite(a).all() for a in numbers)
     except (TypeError, ValueError, KeyError, OverflowError):
         fits = False
     if not fits:
@@ -427,8 +433,8 @@ def _predict_options(parser):
 
 def _add_label_column(parser):
     parser.add_argument("--label-column", metavar="COLUMN", default="auto",
-                        help="of a .csv: first, last, none, a heading, or auto (default): the one headed label, class or "
-                             "target, else the one headed y, else the last")
+                        help="of a .csv: first, last, none, a heading, or auto (default): the one "
+                             "headed label, class or target, else the one headed y, else the last")
 
 
 def _layers(text):

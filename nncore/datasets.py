@@ -72,13 +72,13 @@ def load_npz(path, part="all"):
 def load_csv(path, part="all", label="auto", features=None):
     """Table of numbers, one sample a line, as X (features, N) float64 and labels (N,).
 
-    The file is UTF-8, plain or gzipped (``.gz``), separated by commas, semicolons or tabs. The first line holds headings
-    if none of its fields is a number or one of them is label, class or target. A first column without a heading is an
-    index, as pandas and R write it, and is left out.
+    The file is UTF-8, plain or gzipped (``.gz``), separated by commas, semicolons or tabs. The
+    first line holds headings if none of its fields is a number or one of them is label, class or
+    target. A first column without a heading is an index, as pandas and R write it, and is left out.
 
-    `label` says which column holds the labels: "auto" is the one headed label, class or target, else the one headed y,
-    else the last; "first", "last", "none", or a heading. With "auto", a table with exactly `features` columns has no
-    labels. ValueError if several headings match.
+    `label` says which column holds the labels: "auto" is the one headed label, class or target,
+    else the one headed y, else the last; "first", "last", "none", or a heading. With "auto", a
+    table with exactly `features` columns has no labels. ValueError if several headings match.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

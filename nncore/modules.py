@@ -290,13 +290,14 @@ class BatchNorm(Module):
             self.running_mean, self.running_var = np.zeros((self.m, 1), dtype), np.ones((self.m, 1), dtype)
 
     def _configure(self, statistics, momentum, eps):
-        """Check the settings and keep them as plain numbers; all-or-nothing. For the constructor, and for model files."""
+        """Check all settings, then keep them as plain numbers; `load` calls it, too."""
         _checks.choice("statistics", statistics, ("batch", "running"))
         share, least = _checks.number("momentum", momentum), _checks.number("eps", eps)
         if not 0 < share <= 1:
             raise ValueError(f"momentum must be above 0 and at most 1, got {momentum}")
         if not 0 <= least < np.inf:
-            raise ValueError(f"eps must be at least 0{' and finite' if least == np.inf else ''}, got {eps}")
+            finite = " and finite" if least == np.inf else ""
+            raise ValueError(f"eps must be at least 0{finite}, got {eps}")
         self.statistics, self.momentum, self.eps = statistics, share, least
 
     def forward(self, A):
@@ -377,7 +378,7 @@ class Dropout(Module):
         self._configure(p, None if seed is None else _checks.count("seed", seed) % 2**64, 0)
 
     def _configure(self, p, key, count):
-        """Check the settings and keep them as plain numbers. For the constructor, and for model files."""
+        """Check the settings and keep them as plain numbers; `load` calls it, too."""
         self.p = _checks.share("p", p)
         self.key = None if key is None else _checks.word("key", key)
         self.count = _checks.counter("count", count)

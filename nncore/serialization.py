@@ -1,11 +1,11 @@
-"""Models as `.npz` files: NumPy arrays and one JSON text, no pickle, written atomically, read without trust.
+"""Models as `.npz` files: NumPy arrays and one JSON text, no pickle, written atomically.
 
 Entries: `model` (JSON: format, version, modules in order with a list for an inner Sequential, settings of modules by index, loss, metadata,
 and optimizer: name, parameters, t), `i.W`, `i.W0` for the Linear at index i (`i.G`, `i.B` and running statistics for a BatchNorm), and
 `i.W.k`, `i.W0.k` for array k of the optimiser's state for these. An index counts the modules of inner Sequentials one by one.
 
-Whatever a file holds, `load` returns a network or raises one ValueError that names the file. It reads the entries that
-the description calls for and no others, and takes memory in proportion to the file's size.
+Whatever a file holds, `load` returns a network or raises one ValueError that names the file. It
+reads only the entries that the description calls for, and its memory is bounded by the file's size.
 """
 
 import numpy as np
@@ -16,9 +16,11 @@ __all__ = ["load", "load_metadata", "save"]
 
 FORMAT, VERSION = "nncore", 1
 SETTINGS = {"BatchNorm": ("statistics", "momentum", "eps"), "Dropout": ("p", "key", "count")}
-# Bounds of what is loaded, and so of what is saved: far beyond any network of use, far below what exhausts the stack or
-# the memory. Arrays that were compressed by another tool may take this many times the file's bytes when they are read.
+# Bounds for networks that are loaded, and so for those that are saved: far beyond any of use, far
+# below the end of the stack and of the memory.
 DEEPEST, MOST_MODULES = 100, 100_000
+# `save` does not compress. A file that another tool has compressed may inflate to INFLATED times
+# its size, or to SMALL bytes.
 INFLATED, SMALL = 8, 2**23
 
 
@@ -31,16 +33,18 @@ def _library():
             {c.__name__: c for c in (losses.NLL, losses.BinaryNLL, losses.Squared, losses.Hinge)})
 
 
-# ---------------------------------------------------------------------------------------------- saving
+# ---------------------------------------------------------------- saving
 
 
 def save(net, path, metadata=None):
-    """Write net to path (str, bytes or os.PathLike), exactly as named, with metadata, a dict that JSON can hold.
+    """Write net to path (str, bytes or os.PathLike), exactly as named.
 
-    A regular file is replaced atomically, so that path holds the old model or the new one, never a part of it; it keeps its
-    mode, and its owner where the process may set it. Devices and FIFOs are written into.
-    TypeError for modules that are not the library's own, ValueError for settings that `load` would refuse, OSError if the
-    file cannot be written.
+    metadata: a dict that JSON can hold; NumPy scalars are saved as plain numbers. A regular file
+    is replaced atomically: path holds the old model or the new one, never a part. It keeps its
+    mode, and its owner if the process may set it. Devices and FIFOs are written into.
+
+    TypeError for modules that are not the library's own, ValueError for settings that `load` would
+    refuse, OSError if the file cannot be written.
     """
     module_types, loss_types = _library()
     arrays, settings = {}, {}
@@ -53,17 +57,16 @@ def save(net, path, metadata=None):
     loss = None if net.loss is None else _name_of(net.loss, loss_types, "loss")
     kinds = _kinds(net, module_types)
     _flat(kinds)
-    model = {"format": FORMAT, "version": VERSION, "modules": kinds, "settings": settings, "loss": loss, "metadata": {}}
+    model = {"format": FORMAT, "version": VERSION, "modules": kinds, "settings": settings,
+             "loss": loss, "metadata": metadata or {}}
     if net.optimizer is not None:
         model["optimizer"] = _describe_optimizer(net.optimizer, arrays)
-    if metadata:
-        model["metadata"] = metadata
     arrays["model"] = np.array(_json(model))
     _files.write(path, lambda file: np.savez(file, **arrays))
 
 
 def _plain_settings(module, cls, names, i):
-    """The settings of a module as JSON can hold them; refused if the constructor would refuse them."""
+    """Return a module's settings as plain numbers; refuse those that its constructor would."""
     twin = cls.__new__(cls)
     try:
         twin._configure(**{name: getattr(module, name) for name in names})
@@ -101,7 +104,8 @@ def _describe_optimizer(optimizer, arrays):
 def _make_optimizer(name, parameters, t):
     from nncore import optimizers
 
-    optimizer = optimizers.NAMES[_checks.choice("name", name, tuple(optimizers.NAMES))](**parameters)
+    _checks.choice("name", name, tuple(optimizers.NAMES))
+    optimizer = optimizers.NAMES[name](**parameters)
     optimizer.t = _checks.counter("t", t)
     return optimizer
 
@@ -122,11 +126,13 @@ def _json(model):
         raise TypeError(f"metadata must be what JSON can hold ({error})") from None
 
 
-# ---------------------------------------------------------------------------------------------- loading
+# ---------------------------------------------------------------- loading
 
 
 def load(path):
-    """The network saved at path (str, bytes or os.PathLike). ValueError if the file is no such model, OSError if there is none.
+    """Return the network saved at path (str, bytes or os.PathLike).
+
+    ValueError if the file is no such model, OSError if it cannot be opened.
 
     >>> import os, tempfile
     >>> import nncore as nn
@@ -141,17 +147,17 @@ def load(path):
 
 
 def load_metadata(path):
-    """The metadata dict saved with the model at path."""
+    """Return the metadata dict saved with the model at path."""
     return _read(path, lambda archive, model: model["metadata"])
 
 
 def read(path):
-    """(network, metadata) saved at path, both of one and the same file even if it is replaced meanwhile."""
+    """Return (network, metadata), both from one file even if another process replaces it."""
     return _read(path, lambda archive, model: (_network(archive, model), model["metadata"]))
 
 
 def _read(path, build):
-    """build(archive, description) for the model at path; whatever is wrong with the file is one ValueError that names it."""
+    """Return build(archive, description) for the model at path; one ValueError for all faults."""
     path = _files.name(path)
     refusal = f"{path} is not an nncore model file (expected an .npz written by `save`)"
     try:
@@ -164,26 +170,31 @@ def _read(path, build):
             return build(archive, _description(archive))
     except ValueError as error:
         text = str(error)
-        raise ValueError(refusal if text == refusal else f"{refusal}: {_npz.one_line(text)}") from None
+        reason = "" if text == refusal else f": {_npz.one_line(text)}"
+        raise ValueError(refusal + reason) from None
 
 
 def _description(archive):
-    """The JSON text as a dict in which every field that `load` looks at is there and of its type."""
+    """Return the JSON text as a dict; all fields that `load` uses are there and of their types."""
     import json
 
     try:
-        model = json.loads(str(archive.array("model")[()]))
+        model = json.loads(archive.text("model"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"there is no description of a model ({error})") from None
     if not isinstance(model, dict) or model.get("format") != FORMAT:
         raise ValueError("there is no description of a model")
     if model.get("version") != VERSION:
-        raise ValueError(f"the format has version {model.get('version')!r}; this nncore reads version {VERSION}")
+        raise ValueError(f"the format has version {model.get('version')!r}; "
+                         f"this nncore reads version {VERSION}")
     optional = {"settings": {}, "loss": None, "optimizer": None}
-    fields = {"modules": list, "metadata": dict, "settings": dict, "loss": str | None, "optimizer": dict | None}
+    fields = {"modules": list, "metadata": dict, "settings": dict, "loss": str | None,
+              "optimizer": dict | None}
     for field, kind in fields.items():
-        if not isinstance(model.setdefault(field, optional.get(field)), kind):
-            raise ValueError(f"the description is incomplete: {field} is of type {type(model[field]).__name__}")
+        given = model.setdefault(field, optional.get(field))
+        if not isinstance(given, kind):
+            raise ValueError("the description is incomplete: "
+                             f"{field} is of type {type(given).__name__}")
     return model
 
 
@@ -217,7 +228,7 @@ def _network(archive, model):
 
 
 def _flat(kinds):
-    """The names in nested lists of them, in order. ValueError for other things, and beyond the bounds."""
+    """Return the names in nested lists in order; ValueError for other content or too much of it."""
     names, seen, unfinished = [], 0, [iter(kinds)]
     while unfinished:
         for kind in unfinished[-1]:
@@ -226,12 +237,14 @@ def _flat(kinds):
                 unfinished.append(iter(kind))
                 break
             if not isinstance(kind, str):
-                raise ValueError(f"the description is incomplete: the name of a module is of type {type(kind).__name__}")
+                raise ValueError("the description is incomplete: "
+                                 f"the name of a module is of type {type(kind).__name__}")
             names.append(kind)
         else:
             unfinished.pop()
         if len(unfinished) > DEEPEST or seen > MOST_MODULES:
-            raise ValueError(f"a network must have at most {MOST_MODULES} modules, nested at most {DEEPEST} deep, to be saved")
+            raise ValueError(f"a network must have at most {MOST_MODULES} modules, "
+                             f"nested at most {DEEPEST} deep, to be saved")
     return names
 
 
@@ -243,7 +256,7 @@ def _nested(kinds, chain):
 
 
 def _configure(module, settings, names, i):
-    """Give a module its settings, by the code that checks them in its constructor."""
+    """Give a module its settings through the checks of its constructor."""
     if not isinstance(settings, dict) or not all(name in settings for name in names):
         raise ValueError(f"the settings of module {i} are missing")
     try:
@@ -253,29 +266,31 @@ def _configure(module, settings, names, i):
 
 
 def _weight(archive, i, name):
-    """The array of module i with this name, of any real type."""
+    """Return an array of module i; ValueError unless it is there and of a real type."""
     if f"{i}.{name}" not in archive:
         raise ValueError(f"the weights of module {i} are missing: {name}")
     a = archive.array(f"{i}.{name}")
     if a.dtype.kind not in _checks.REAL_KINDS:
-        raise ValueError(f"the weights of module {i} are of the wrong type: {name} is {_checks.describe(a)}")
+        raise ValueError(f"the weights of module {i} are of the wrong type: "
+                         f"{name} is {_checks.describe(a)}")
     return a
 
 
 def _columns(archive, i, names, m):
-    """Arrays of module i by name, all of shape (m, 1); m None: m as the first one has it."""
+    """Return arrays of module i, all of shape (m, 1); m None: the first one decides."""
     found = []
     for name in names:
         a = _weight(archive, i, name)
         m = a.size if m is None else m
         if a.shape != (m, 1):
-            raise ValueError(f"the weights of module {i} are of the wrong shape: {name} is {a.shape}, not {(m, 1)}")
+            raise ValueError(f"the weights of module {i} are of the wrong shape: "
+                             f"{name} is {a.shape}, not {(m, 1)}")
         found.append(a)
     return found
 
 
 def _load_linear(archive, module, i):
-    """(inputs, outputs)"""
+    """Set W, W0 and their sizes; return (inputs, outputs)."""
     W = _weight(archive, i, "W")
     if W.ndim != 2:
         raise ValueError(f"the weights of module {i} are of the wrong shape: W is {W.shape}")
@@ -285,7 +300,7 @@ def _load_linear(archive, module, i):
 
 
 def _load_norm(archive, module, i):
-    """Its size m."""
+    """Set G, B and the running statistics; return their size m."""
     names = (*module.gradients, *module.statistics_arrays)
     for name, array in zip(names, _columns(archive, i, names, None), strict=True):
         setattr(module, name, array)
@@ -294,7 +309,7 @@ def _load_norm(archive, module, i):
 
 
 def _sizes(i, W, **sizes):
-    """The sizes of module i, whose weights are W; ValueError for those that its constructor would refuse."""
+    """Return the sizes of module i, whose weights are W; refuse those its constructor would."""
     try:
         return [_checks.count(name, size, 1) for name, size in sizes.items()]
     except ValueError as error:
@@ -302,7 +317,7 @@ def _sizes(i, W, **sizes):
 
 
 def _load_optimizer(archive, described, chain):
-    """The optimiser that was saved with the modules of chain, with its state."""
+    """Return the optimiser that was saved with the modules of chain, with its state."""
     if not isinstance(parameters := described.get("parameters"), dict):
         raise ValueError("the description of the optimizer has no parameters")
     try:
@@ -317,6 +332,7 @@ def _load_optimizer(archive, described, chain):
             W = getattr(module, name)
             state = tuple(archive.array(key) for key in keys)
             if any(a.shape != W.shape or a.dtype != W.dtype for a in state):
-                raise ValueError(f"the optimizer's state for {name} of module {i} is not of its shape and type")
+                raise ValueError(f"the optimizer's state for {name} of module {i} "
+                                 "is not of its shape and type")
             optimizer.state[i, name] = tuple(map(np.ascontiguousarray, state))
     return optimizer

@@ -3,9 +3,11 @@
 import os
 import re
 import signal
+import stat
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -251,11 +253,73 @@ def test_bad_prediction_is_refused(run, table, tmp_path):
 
 
 @pytest.mark.parametrize("metadata", [{"scaling": 3}, {"scaling": {"shift": 0.0}}, {"classes": [1, 2, 3]},
-                                      {"classes": ["a", "b"]}, {"scaling": {"shift": [0.0], "factor": 1.0}}])
+                                      {"classes": ["a", "b"]}, {"classes": [0.5, 1]}, {"classes": [0, 2**63]}, {"classes": 2},
+                                      {"scaling": {"shift": 0.0, "factor": float("nan")}}, {"scaling": {"shift": [0.0], "factor": 1.0}}])
 def test_a_model_whose_metadata_do_not_fit_is_refused(run, tmp_path, metadata):
     net = nncore.Sequential([nncore.Linear(64, 2), nncore.SoftMax()], nncore.NLL())
     serialization.save(net, tmp_path / "model.npz", metadata=metadata)
     assert_refused(run("predict", "model.npz", "digits"), "model.npz must hold labels and scaling that fit its network")
+
+
+@pytest.mark.parametrize("content", [b"1,2,0\n", b"", b"PK\3\4", "nested", "fifo"])
+def test_files_that_are_no_models_are_refused(run, tmp_path, content):
+    path = tmp_path / "model.npz"
+    if content == "fifo":
+        os.mkfifo(path)
+    elif content == "nested":
+        np.savez(path, model=np.array('{"format": "nncore", "version": 1, "metadata": {}, "modules": ' + "[" * 500 + "]" * 500 + "}"))
+    else:
+        path.write_bytes(content)
+    assert_refused(run("predict", "model.npz", "digits"), "model.npz is not an nncore model file (expected an .npz written by `save`)")
+
+
+def test_output_keeps_the_mode_and_is_never_put_in_the_place_of_a_fifo(run, tmp_path):
+    (tmp_path / "m.npz").write_text("old")
+    os.chmod(tmp_path / "m.npz", 0o600)
+    os.mkfifo(tmp_path / "fifo")
+    got = []
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "fifo").read_bytes()), daemon=True)
+    reader.start()
+    for name in ("m.npz", "fifo"):
+        done = run("train", *QUICK, "--output", name)
+        assert done.returncode == 0 and f"saved     {name}" in done.stdout, done.stderr
+    reader.join(60)
+    assert stat.S_IMODE((tmp_path / "m.npz").stat().st_mode) == 0o600 and (tmp_path / "fifo").is_fifo()
+    assert got == [(tmp_path / "m.npz").read_bytes()]
+
+
+def test_what_was_taken_for_what(run, table, tmp_path):
+    """A line for a table; doubts are notes on standard error, where prediction keeps them from its labels."""
+    lines = run("train", table, *QUICK, "--no-save").stdout.splitlines()
+    assert lines[1] == "table     labels in column 3, 2 columns of features; no headings"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    (tmp_path / "lxy.csv").write_text("label,x,y\n" + "".join(f"{label},{x},{y}\n" for x, y, label in rows))
+    done = run("train", "lxy.csv", "--epochs", 5, "--quiet", "--output", "m.npz")
+    note = "nncore: note: lxy.csv: column 3 'y' is taken for a feature, because column 1 'label' holds the labels\n"
+    assert re.fullmatch(r"test accuracy: (0\.9|1\.0)\d+ \(\d+/40\)\n", done.stdout) and done.stderr == note
+    done = run("predict", "m.npz", "lxy.csv")
+    assert len(done.stdout.split()) == 200 and re.fullmatch(rf"accuracy: .*\n{note}", done.stderr)
+    (tmp_path / "clx.csv").write_text("class,label,x\n" + table.read_text())
+    assert_refused(run("train", "clx.csv", "--output", ""), "column 1 'class' and column 2 'label'; say by --label-column which one")
+    assert_refused(run("train", table, "--label-column", "x"), "--label-column must be auto, first, last, none or a heading of")
+
+
+def test_an_index_is_left_out(run, table, tmp_path):
+    rows = table.read_text().splitlines()
+    (tmp_path / "i.csv").write_text(",a,b,class\n" + "".join(f"{i},{row}\n" for i, row in enumerate(rows)))
+    done = run("train", "i.csv", *QUICK, "--output", "m.npz")
+    assert "table     labels in column 4 'class', 2 columns of features, column 1 '' left out as an index; headings in line 1" in done.stdout
+    (tmp_path / "few.csv").write_text(",a,b\n" + "".join(f"{i},{row.rpartition(',')[0]}\n" for i, row in enumerate(rows[:7])))
+    done = run("predict", "m.npz", "few.csv")
+    assert len(done.stdout.split()) == 7 and done.stderr == ""
+
+
+def test_names_of_files_that_are_no_text(run, table, tmp_path, environment):
+    os.rename(table, os.path.join(os.fsencode(tmp_path), b"\xff.csv"))
+    environment["PYTHONIOENCODING"] = "ascii:strict"
+    done = subprocess.run(nncore_command("train", *QUICK, "--output", "\u00e9.npz", os.fsdecode(b"\xff.csv")), cwd=tmp_path,
+                          env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0 and done.stderr == b"" and b"saved " in done.stdout
 
 
 def test_a_model_saved_without_metadata_predicts_its_own_classes(run, tmp_path):

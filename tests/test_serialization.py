@@ -213,7 +213,8 @@ def entry(a):
 def archive(path, model, arrays, members=()):
     """A model file by hand, compressed; `members` are (name, bytes)."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("model.npy", entry(np.array(model if isinstance(model, str) else json.dumps(model))))
+        if model:
+            file.writestr("model.npy", entry(np.array(model if isinstance(model, str) else json.dumps(model))))
         for name, a in arrays.items():
             file.writestr(f"{name}.npy", entry(a))
         for name, content in members:
@@ -255,7 +256,7 @@ def test_models_by_hand_load(tmp_path):
 
 
 @pytest.mark.parametrize(("model", "reason"), [
-    ([], "no description"), (1, "no description"), ("{", "no description"), ("[" * 100_000, "no description"), ("", "no description"),
+    (1, "no description"), ("[]", "no description"), ("{", "no description"), ("[" * 100_000, "no description"), ("", "model.npy is missing"),
     (description(format="other"), "no description"), (description(version=None), "version None"),
     (description(loss=[]), "loss is of type list"), (description(loss={}), "loss is of type dict"),
     (description(optimizer=[]), "optimizer is of type list"), (description(metadata=None), "metadata is of type NoneType"),
@@ -280,6 +281,18 @@ def test_hostile_descriptions_are_refused(tmp_path, model, reason):
     refused(tmp_path / "m.npz", reason)
     with pytest.raises(ValueError, match="is not an nncore model file"):
         serialization.read(tmp_path / "m.npz")
+
+
+def test_descriptions_that_are_no_text_are_refused(tmp_path):
+    text = json.dumps(description())
+    for model in (entry(np.array(text)).replace(b"n\0\0\0n\0\0\0", b"n\0\0\0\xff\xff\xff\x7f"),
+                  entry(np.array([text])), entry(np.array(text.encode())), entry(np.array(1.0))):
+        with zipfile.ZipFile(tmp_path / "m.npz", "w") as file:
+            file.writestr("model.npy", model)
+        refused(tmp_path / "m.npz", "no description of a model")
+    for order in "<>":
+        archive(tmp_path / "m.npz", "", LINEAR, [("model.npy", entry(np.array(text).astype(f"{order}U{len(text)}")))])
+        assert nn.load(tmp_path / "m.npz").modules[0].n == 3
 
 
 @pytest.mark.parametrize(("shape", "size"), [((4, 0), "n"), ((0, 3), "m"), ((0, 0), "m")])
