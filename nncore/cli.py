@@ -14,8 +14,7 @@ import warnings
 import numpy as np
 
 import nncore
-from nncore import (_chain, _check_file, _checks, _files, _readers, datasets, schedules,
-                    serialization)
+from nncore import _chain, _check_file, _checks, _files, _readers, datasets, schedules, serialization
 
 ACTIVATIONS = {"relu": nncore.ReLU, "tanh": nncore.Tanh, "sigmoid": nncore.Sigmoid}
 BACKENDS = ("compiled", "numpy")

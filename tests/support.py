@@ -1,6 +1,7 @@
 """What several test files share: awkward sizes and layouts, comparisons that can fail, and networks as chains of kernels."""
 
 import contextlib
+import json
 import tempfile
 from types import SimpleNamespace
 
@@ -276,3 +277,18 @@ def train_step(kernels, stages, loss, X, Y, rate):
         kernels.sgd_step(linear.W, dLdW, rate)
         kernels.sgd_step(linear.W0, dLdW0, rate)
     return value
+
+
+# ------------------------------------------------------------------------------------------------ model files
+
+
+def damaged(path, change):
+    """Save the model at path anew after change(description, arrays)."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    model = json.loads(str(arrays["model"]))
+    change(model, arrays)
+    if "model" in arrays:
+        arrays["model"] = np.array(json.dumps(model))
+    with open(path, "wb") as out:
+        np.savez(out, **arrays)
