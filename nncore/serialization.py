@@ -295,7 +295,7 @@ def _load_linear(archive, module, i):
     if W.ndim != 2:
         raise ValueError(f"the weights of module {i} are of the wrong shape: W is {W.shape}")
     module.m, module.n = _sizes(i, W, m=W.shape[0], n=W.shape[1])
-    module.W, module.W0 = W, *_columns(archive, i, ["W0"], module.n)
+    module.W, module.W0 = W, _columns(archive, i, ["W0"], module.n)[0]
     return W.shape
 
 
