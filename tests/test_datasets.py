@@ -75,6 +75,13 @@ def test_idx_folder(tmp_path, images, labels, names):
     assert datasets.load_idx(tmp_path, part="test")[0].shape == (6, 2)
 
 
+def test_a_folder_may_have_the_name_of_a_file(tmp_path, images):
+    for name in ("data.csv", "data.npz"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "t10k-images-idx3-ubyte").write_bytes(idx(images))
+        assert datasets.load(tmp_path / name)[0].shape == (6, 10)
+
+
 def test_idx_folder_with_both_parts_keeps_them(tmp_path, images, labels):
     for part, count in (("train", 7), ("t10k", 3)):
         (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(images[:count]))
@@ -312,6 +319,10 @@ def test_columns_that_are_not_clear(tmp_path, text, label, message):
     ("id,a,class\n1,5,1\n2,4,0\n3,4,0\n", None,
      "labels in column 3 'class', 2 columns of features; headings in line 1",
      ["column 1 'id' counts the samples and is taken for a feature, not for an index"]),
+    ("label,a\n0,5\n1,4\n2,4\n", None,
+     "labels in column 1 'label', 1 column of features; headings in line 1", []),
+    (",a,label\n0,5,1\n1,4,0\n2,4,0\n", None, "labels in column 3 'label', 1 column of features, "
+     "column 1 '' left out as an index; headings in line 1", []),
 ])
 def test_what_was_taken_for_what_can_be_told(tmp_path, text, features, taken, doubts):
     path = tmp_path / "data.csv"
