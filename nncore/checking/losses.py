@@ -6,9 +6,10 @@ import numpy as np
 
 from nncore import reference
 from nncore._probe import untouched
+from nncore.checking import roles
 from nncore.checking.findings import Fault, Result, judge, raised
 from nncore.checking.mistakes import EITHER, same
-from nncore.checking.modules import BATCH, role_by_name
+from nncore.checking.roles import BATCH
 from nncore.checking.trials import call, copied, differences, location, seeded
 
 __all__ = ["check"]
@@ -20,7 +21,7 @@ def check(loss, place="", output=None, outputs=None, hands="through"):
     In a network: output, the role of its last module ("" for none that is known); outputs, how many it has; hands, whether its backward
     hands dL/dZ "through" or multiplies by its own "derivative", and so wants dL/dYpred.
     """
-    result, role = Result(place, type(loss).__name__), role_by_name(loss)
+    result, role = Result(place, type(loss).__name__), roles.name_of(loss)
     if role == "NLL" and output in ("Sigmoid", "OutputSigmoid"):
         role = "BinaryNLL"
     fits = output is None or {"NLL": ("SoftMax",), "BinaryNLL": ("Sigmoid", "OutputSigmoid")}.get(role, ())

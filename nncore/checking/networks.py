@@ -7,7 +7,7 @@ import numpy as np
 
 from nncore import reference
 from nncore._probe import arrays, untouched
-from nncore.checking import losses, modules
+from nncore.checking import losses, modules, roles
 from nncore.checking.findings import Fault, Result, raised
 from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
@@ -66,7 +66,7 @@ def check(net, inputs):
         features = inputs or _first_features(chain)
         results, known = _modules(chain, features, loss)
         if loss is not None:
-            output = known.role if known.role in (*modules.OUTPUTS, "Sigmoid") else ""
+            output = known.role if known.role in (*roles.OUTPUTS, "Sigmoid") else ""
             results.append(losses.check(loss, "loss", output, known.outputs, known.hands))
             _pair(results[-2:], chain[-1][1], loss, known)
             _unit(results[-2:], loss, known)
@@ -104,7 +104,7 @@ def _first_features(chain):
     for _, module in chain:
         has_matrix = any(v.ndim == 2 for v in arrays(module).values())
         if has_matrix or isinstance(getattr(module, "m", None), int):
-            return modules.features_of(module)
+            return roles.features_of(module)
     return 4
 
 
@@ -114,7 +114,7 @@ def _modules(chain, features, loss):
     for i, (place, module) in enumerate(chain):
         faults, before = [], chain[i - 1][0] if i else "X"
         W = getattr(module, "W", None)
-        is_linear = modules.role_by_name(module) == "Linear" and np.ndim(W) == 2
+        is_linear = roles.name_of(module) == "Linear" and np.ndim(W) == 2
         if is_linear and not sure:
             features, sure = None, True
         elif is_linear and features not in np.shape(W):
@@ -137,7 +137,7 @@ def _modules(chain, features, loss):
 def _pair(results, last, loss, known):
     """Where the last module multiplies by its derivative and the loss gives dL/dZ already, the module is at fault, not the loss."""
     output, own = results
-    if known.role in modules.OUTPUTS or known.role == "Sigmoid":
+    if known.role in roles.OUTPUTS or known.role == "Sigmoid":
         hands_through = losses.check(loss, "loss", known.role, known.outputs, "through")
         if known.hands == "derivative" and not own.ok and hands_through.ok and output.ok:
             own.faults[:] = []
@@ -149,7 +149,7 @@ def _pair(results, last, loss, known):
 def _unit(results, loss, known):
     """Where an NLL stands beside a module that gives no probabilities of classes, that module is at fault, not the loss."""
     output, own = results
-    if modules.role_by_name(loss) != "NLL" or not output.ok:
+    if roles.name_of(loss) != "NLL" or not output.ok:
         return
     is_nll = any(losses.check(loss, "loss", "SoftMax", known.outputs, hands).ok for hands in ("through", "derivative"))
     if known.role in ("Linear", "Tanh", "ReLU") and (is_nll or own.unchecked):
@@ -172,7 +172,7 @@ def _network_itself(result, net, chain, features, outputs):
     labels = np.arange(3) % max(2, outputs)
     work = SimpleNamespace(net=net, chain=[m for _, m in chain], places=[p for p, _ in chain], loss=getattr(net, "loss", None),
                            X=np.random.default_rng(5).normal(size=(features, 3)), Y=np.eye(max(2, outputs))[:outputs, labels])
-    if modules.role_by_name(work.loss) == "Hinge":
+    if roles.name_of(work.loss) == "Hinge":
         work.Y = 2 * work.Y - 1
     if callable(getattr(net, "forward", None)) and not _forward(result, work):
         if result.ok:

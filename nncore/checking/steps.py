@@ -16,20 +16,23 @@ ALIKE = ("step", "sgd", "sdg", "stp", "update", "train", "descen")  # parts of n
 
 def check(result, module, role, weights, trial, probes, wanted, in_network):
     """Judge gradients and update of the weights; adds to the result."""
+    if wanted.own:  # forward is wrong: weights that it does not use are no faults of the rest
+        weights = {k: w for k, w in weights.items() if any(np.any(g[k][1]) for g in wanted.own.gradients)}
     names = [name for name in NAMES if callable(getattr(module, name, None))]
     runs = {name: run(module, name, weights, probes) for name in names}
     if not weights:
         result.faults += [raised(module, name, r[2]) for name, r in runs.items() if r[2]]
         return
-    faults = {k: judge("dLd" + k, f"{role}.dLd{k}", [g[k] for g in trial.gradients], [g[k] for g in wanted.gradients], probes,
-                       module.backward, wanted.tolerance) for k in weights if all(k in g for g in trial.gradients)}
+    faults = {k: judge("dLd" + k, role.key(k), [g[k] for g in trial.gradients], [g[k] for g in wanted.gradients], probes, module.backward,
+                       wanted.tolerance, wanted.own and [g[k] for g in wanted.own.gradients])
+              for k in weights if all(k in g for g in trial.gradients)}
     working = [name for name, (after, _, failure) in runs.items() if failure or any(not same(after[k], w, 0) for k, w in weights.items())]
     if not working or runs[working[0]][2]:
         result.faults += [fault for fault in faults.values() if fault]
         if not working:
             result.faults.append(_never(module, names, weights, runs))
         elif not any(fault and fault.shape != fault.wanted_shape for fault in faults.values()):  # of which the failure would follow
-            result.faults.append(raised(module, working[0], runs[working[0]][2], role))
+            result.faults.append(raised(module, working[0], runs[working[0]][2], role.table))
         return
     name = working[0]
     after, own, _ = runs[name]
