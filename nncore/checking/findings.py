@@ -9,6 +9,7 @@ from nncore.checking.trials import location
 
 __all__ = ["Fault", "Report", "Result", "judge", "raised"]
 
+RETURNED = ("forward", "backward", "dLdA", "class_fun")  # all else is kept in an attribute
 TOLD = 3  # faults of one part that the report tells; what comes after follows from them as a rule
 
 
@@ -126,7 +127,7 @@ def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE, own=Non
     own: the same by the module's own forward, if that is wrong: values that agree with it, or that no mistake explains, follow from it.
     """
     common = {"formula": WANTED.get(key, ""), "where": location(method)}
-    returned = what not in ("dLdW", "dLdW0") and not what.startswith("dLd") or what == "dLdA"
+    returned = what in RETURNED
     for g in given:
         if g is None:
             return Fault(what, "gives None" if what == getattr(method, "__name__", what) else "is None",
@@ -167,13 +168,23 @@ def _comparable(g, w):
 SETTER = {"backward": "forward", "sgd_step": "backward", "step": "backward"}
 TAKES = {"forward": "(self, A)", "backward": "(self, dLdZ)", "sgd_step": "(self, lrate)", "step": "(self, lrate)",
          "class_fun": "(self, Ypred)"}
-LINEAR = {"forward": "wrong transpose, or a missing one: W.T @ A is (n, m) times (m, b), and W0 is (n, 1)",
-          "backward": "wrong transpose, or a missing one: dLdA = W @ dLdZ is (m, n) times (n, b); dLdW = A @ dLdZ.T is (m, b) times (b, n)",
-          "sgd_step": "a gradient does not have the shape of its weight", "step": "a gradient does not have the shape of its weight"}
+_SHAPES = "a gradient does not have the shape of its weight"
+SHAPES = {  # why shapes do not fit, by the table and the method
+    "Linear.forward": "wrong transpose, or a missing one: W.T @ A is (n, m) times (m, b), and W0 is (n, 1)",
+    "Linear.backward": "wrong transpose, or a missing one: dLdA = W @ dLdZ is (m, n) times (n, b); dLdW = A @ dLdZ.T is (m, b) times (b, n)",
+    "Linear.sgd_step": _SHAPES, "Linear.step": _SHAPES,
+    "LinearOutputsFirst.forward": "wrong transpose: W has the outputs first, so that W @ A is (n, m) times (m, b); W0 is (n, 1)",
+    "LinearOutputsFirst.backward": "wrong transpose, or a missing one: W has the outputs first, so that dLdA = W.T @ dLdZ is (m, n) times "
+                                   "(n, b); dLdW = dLdZ @ A.T is (n, b) times (b, m)",
+    "LinearOutputsFirst.sgd_step": _SHAPES, "LinearOutputsFirst.step": _SHAPES,
+    "BatchNorm.sgd_step": _SHAPES, "BatchNorm.step": _SHAPES,
+    "BatchNorm.forward": "mean and variance must stay columns (m, 1): axis=1 with keepdims=True, like G and B",
+    "BatchNorm.backward": "sums and means over the batch must stay columns (m, 1): axis=1 with keepdims=True",
+}
 
 
 def raised(thing, method, failure, role=None, only=""):
-    """The Fault of a method that raised an exception; only: on what it did, where not always."""
+    """The Fault of a method that raised an exception; role: its table; only: on what it did, where not always."""
     return Fault(method, f"raised {failure}{only}", _why(thing, method, failure, role), WANTED.get(f"{role}.{method}", ""),
                  failure.line or location(getattr(thing, method, None)))
 
@@ -192,8 +203,8 @@ def _why(thing, method, failure, role):
         return f"{method} must take {TAKES.get(method, '')}"
     if isinstance(error, ValueError) and "truth value" in str(error):
         return "max, if, and, or take one number, not an array; entry by entry work np.maximum and np.where"
-    if isinstance(error, ValueError) and role == "Linear":
-        return LINEAR.get(method, "")
+    if isinstance(error, ValueError) and f"{role}.{method}" in SHAPES:
+        return SHAPES[f"{role}.{method}"]
     if isinstance(error, ValueError) and method == "backward" and role is not None:
         return "a matrix product in place of the product entry by entry? dLdA and the derivative have one shape (n, b): multiply them by *"
     return ""

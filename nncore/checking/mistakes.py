@@ -7,7 +7,7 @@ agrees with what a module gave on every probe, so that a cause is named only whe
 
 import numpy as np
 
-__all__ = ["EITHER", "TABLES", "TOLERANCE", "WANTED", "likely_cause", "same"]
+__all__ = ["BIAS_IN_DLDA", "EITHER", "TABLES", "TOLERANCE", "WANTED", "likely_cause", "same"]
 
 EITHER = "it is not the derivative of what forward computes: one of the two is wrong"
 
@@ -75,7 +75,7 @@ _LOSS_BACKWARD = [
     (lambda p: np.sum(p.Ypred - p.Y), "summed to one number: every entry keeps its own derivative here, (n, b)"),
 ]
 
-_BIAS_IN_DLDA = "the bias W0 is in it: it moves Z whatever A is, so it takes no part in dLdA"
+BIAS_IN_DLDA = "the bias W0 is in it: it moves Z whatever A is, so it takes no part in dLdA"
 
 
 def _sums(of, name, words):
@@ -100,13 +100,13 @@ def _dLdA(W):
         (lambda p: p.dLdZ, "dLdZ is handed on without W"),
         (lambda p: W(p) @ p.dLdZ * (1 - p.A ** 2), "this multiplies by tanh's derivative too, which is the Tanh module's own work"),
         (lambda p: W(p) @ p.dLdZ * (p.A > 0), "this multiplies by ReLU's derivative too, which is the ReLU module's own work"),
-        (lambda p: W(p) @ p.dLdZ + p.W0, _BIAS_IN_DLDA),
-        (lambda p: W(p) @ (p.dLdZ + p.W0), _BIAS_IN_DLDA),
-        (lambda p: (W(p) + p.W0.T) @ p.dLdZ, _BIAS_IN_DLDA),
-        (lambda p: W(p) @ p.dLdZ + np.sum(p.W0), _BIAS_IN_DLDA),
-        (lambda p: W(p) @ p.dLdZ + p.W0.T @ p.dLdZ, _BIAS_IN_DLDA),
-        (lambda p: np.vstack([W(p), p.W0.T]) @ p.dLdZ, _BIAS_IN_DLDA + ": leave out its row, the last one"),
-        (lambda p: np.vstack([p.W0.T, W(p)]) @ p.dLdZ, _BIAS_IN_DLDA + ": leave out its row, the first one"),
+        (lambda p: W(p) @ p.dLdZ + p.W0, BIAS_IN_DLDA),
+        (lambda p: W(p) @ (p.dLdZ + p.W0), BIAS_IN_DLDA),
+        (lambda p: (W(p) + p.W0.T) @ p.dLdZ, BIAS_IN_DLDA),
+        (lambda p: W(p) @ p.dLdZ + np.sum(p.W0), BIAS_IN_DLDA),
+        (lambda p: W(p) @ p.dLdZ + p.W0.T @ p.dLdZ, BIAS_IN_DLDA),
+        (lambda p: np.vstack([W(p), p.W0.T]) @ p.dLdZ, BIAS_IN_DLDA + ": leave out its row, the last one"),
+        (lambda p: np.vstack([p.W0.T, W(p)]) @ p.dLdZ, BIAS_IN_DLDA + ": leave out its row, the first one"),
     ]
 
 

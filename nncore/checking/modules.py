@@ -1,5 +1,6 @@
 """One module: its forward, what its backward returns, and (steps.py) its gradients and step."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ from nncore import reference
 from nncore._probe import arrays, untouched
 from nncore.checking import roles, steps
 from nncore.checking.findings import Fault, Result, judge, raised
-from nncore.checking.mistakes import EITHER, TOLERANCE, WANTED, same
+from nncore.checking.mistakes import BIAS_IN_DLDA, EITHER, TOLERANCE, WANTED, same
 from nncore.checking.roles import ACTIVATIONS, BATCH, OUTPUTS
 from nncore.checking.trials import attributes, call, copied, differences, location, reseeder, seeded, set_weights
 
@@ -48,7 +49,7 @@ def check(module, place="", inputs=None, is_output=False, in_network=False, made
         return result, known  # its weights do not fit each other, and everything else follows from that
     weights = roles.weights_of(module, role, features)
     probes = _probes(module, role, weights, features)
-    trial = _run(module, weights, probes)
+    trial = _run(module, role, weights, probes)
     known.keeps = trial.keeps
     if "forward" in trial.failures:
         result.faults.append(_failed(module, "forward", trial, probes, role))
@@ -131,7 +132,7 @@ def upstream(shape, seed):
     return rng.uniform(0.3, 1.5, shape) * rng.choice([-1, 1], shape)
 
 
-def _run(module, weights, probes):
+def _run(module, role, weights, probes):
     """Forward and backward on one probe after the other, without a step: what came back and was set, what was changed, what failed."""
     trial = SimpleNamespace(out=[], back=[], gradients=[], wrote=set(), failures={}, at=None, keeps=False)
     with untouched(module):
@@ -159,7 +160,8 @@ def _run(module, weights, probes):
             if not same(g, p.g, 0):
                 trial.wrote.add("backward")
             trial.back.append(copied(back))
-            trial.gradients.append({k: copied(getattr(module, "dLd" + k)) for k in weights if hasattr(module, "dLd" + k)})
+            role.look_for_gradients(module, weights)
+            trial.gradients.append({k: copied(getattr(module, role.gradient(k))) for k in weights if hasattr(module, role.gradient(k))})
     return trial
 
 
@@ -221,12 +223,20 @@ def _failed(module, method, trial, probes, role):
     fault = raised(module, method, trial.failures[method], role.table or roles.name_of(module), only)
     if only and trial.at.b > 1:
         fault.cause = "it works for one sample only, and must take a batch (n, b)"
+    elif role.name == "Linear" and method == "backward" and _names_the_bias(role, fault.where):
+        fault.cause = BIAS_IN_DLDA
+        fault.formula = WANTED[f"{role.table}.dLdA"]
     elif method == "forward":
         with untouched(module):
             Z, failure = call(module.forward, trial.at.x.T.copy())
         if failure is None and np.shape(Z)[:1] == (trial.at.b,) and np.shape(Z) != (trial.at.b,):
             fault.cause = "it takes samples as rows; the course's samples are columns: A is (m, b), Z is (n, b)"
     return fault
+
+
+def _names_the_bias(role, line):
+    """True if a line of backward reads the bias itself, of which no gradient depends."""
+    return any(re.search(rf"\bself\.{re.escape(k)}(?!\w)", line) for k, theirs in role.weights.items() if theirs == "W0")
 
 
 def _works_alone(module, method, probe):
@@ -284,7 +294,7 @@ def _by_differences(result, module, role, weights, trial, probes):
     """What agrees with the library must agree with the module's own forward too, unless that does something else at every call."""
     wanted = _numeric(module, role, weights, probes, trial)
     given = [("backward", trial.back[:1], wanted.back)]
-    given += [("dLd" + k, [g], [wanted.gradients[0][k]]) for k, g in trial.gradients[0].items() if np.shape(g) == weights[k].shape]
+    given += [(role.gradient(k), [g], [wanted.gradients[0][k]]) for k, g in trial.gradients[0].items() if np.shape(g) == weights[k].shape]
     for what, g, w in given:
         fault = judge(what, "", g, w, probes, module.backward, wanted.tolerance)
         if fault:

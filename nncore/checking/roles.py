@@ -28,6 +28,9 @@ NAMES = {"linear": "Linear", "dense": "Linear", "affine": "Linear", "fullyconnec
 # What people call weights, in small letters, the likeliest first.
 CALLED = {"W": ("w", "weights", "weight", "theta", "kernel"), "W0": ("w0", "b", "bias", "biases", "w_0", "b0", "offset", "theta0"),
           "G": ("g", "gamma", "gammas", "scale", "weight", "weights", "w"), "B": ("b", "beta", "betas", "shift", "offset", "bias")}
+# What is before and after the name of a weight in that of its gradient.
+GRADIENTS = (("dld", ""), ("d", ""), ("grad", ""), ("", "grad"), ("g", ""), ("gradient", ""), ("", "gradient"), ("dl", ""), ("delta", ""),
+             ("dj", ""), ("dc", ""), ("dloss", ""), ("dlossd", ""))
 
 
 @dataclasses.dataclass
@@ -35,13 +38,15 @@ class Role:
     """The job of a module.
 
     name: of the library's class, None if finite differences alone judge the module; weights: {its own name: the library's} of the
-    weights of a Linear ("W", "W0") or BatchNorm ("G", "B"); outputs_first: its W is (n, m); shapes: {its own name: shape}.
+    weights of a Linear ("W", "W0") or BatchNorm ("G", "B"); outputs_first: its W is (n, m); shapes: {its own name: shape}; gradients:
+    {its own name: that of the attribute with its gradient}, as far as known.
     """
 
     name: str | None
     weights: dict = dataclasses.field(default_factory=dict)
     outputs_first: bool = False
     shapes: dict = dataclasses.field(default_factory=dict)
+    gradients: dict = dataclasses.field(default_factory=dict)
 
     @property
     def table(self):
@@ -64,11 +69,30 @@ class Role:
             return w.T if self.outputs_first else w
         return w.reshape(self.shapes[k])
 
+    def gradient(self, k):
+        """The name of the gradient of a weight, as far as known; else as the course has it."""
+        return self.gradients.get(k, "dLd" + k)
+
+    def look_for_gradients(self, module, weights):
+        """Find the attributes with the gradients of the weights by their names, after a backward."""
+        there = {_squashed(name): name for name, v in attributes(module).items() if not callable(v)}
+        for k in weights:
+            also = CALLED.get(self.weights.get(k), ())
+            names = (f"{before}{name}{after}" for name in dict.fromkeys(map(_squashed, (k, *also))) for before, after in GRADIENTS)
+            found = next((there[name] for name in names if name in there), None)
+            if found is not None:
+                self.gradients.setdefault(k, found)
+
     def worded(self, text):
         """A text that speaks of the library's names, with the module's own."""
-        own = {theirs: mine for mine, theirs in self.weights.items() if mine != theirs}
-        own.update({"dLd" + theirs: "dLd" + mine for theirs, mine in own.items() if mine.isidentifier()})
-        return re.sub(r"\b(?:dLd)?(?:W0|W|G|B)\b", lambda found: own.get(found[0], found[0]), text) if own else text
+        own = {theirs: f"self.{mine}" for mine, theirs in self.weights.items() if mine != theirs}
+        own.update({"dLd" + theirs: f"self.{self.gradients[mine]}" for mine, theirs in self.weights.items()
+                    if self.gradients.get(mine, "dLd" + theirs) != "dLd" + theirs})
+        return re.sub(r"(?<!\.)\b(?:dLd)?(?:W0|W|G|B)\b", lambda found: own.get(found[0], found[0]), text) if own else text
+
+
+def _squashed(name):
+    return name.lower().replace("_", "")
 
 
 def name_of(thing):
@@ -82,7 +106,10 @@ def name_of(thing):
 
 
 def features_of(module):
-    """The number of inputs that a module takes, by its weights and by trying."""
+    """The number of inputs that a module takes: that with which it is a Linear, else the likeliest with which it runs."""
+    for m in dict.fromkeys(size for v in _held(module).values() if v.ndim == 2 for size in v.shape):
+        if _linear_by_behaviour(module, m):
+            return m
     matrices = [v for v in arrays(module).values() if v.ndim == 2]
     W = getattr(module, "W", None)
     likely = list(np.shape(W)) if np.ndim(W) == 2 else []
@@ -128,8 +155,8 @@ def _is_bias(v, n):
     return v.shape in ((n, 1), (n,), (1, n))
 
 
-def _agreements(module, features, W, W0, outputs_first):
-    """None if forward is not that of a Linear with these weights, else whether dLdA and the step are: (True, False), say."""
+def _agreements(module, W, W0, outputs_first):
+    """Whether forward, dLdA and the step are those of a Linear with these weights; None for what failed."""
     rng = np.random.default_rng(9)
     held = arrays(module)
     w, w0 = rng.normal(size=held[W].shape), rng.normal(size=held[W0].shape)
@@ -141,21 +168,30 @@ def _agreements(module, features, W, W0, outputs_first):
         set_weights(module, {W: w, W0: w0})
         seeded()
         Z, failure = call(module.forward, x.copy())
-        if failure or not same(Z, inputs_first.T @ x + w0.reshape(-1, 1)):
-            return None
-        back, _ = call(module.backward, g.copy())
-        stepped = []
-        for name in steps.NAMES:
-            call(getattr(module, name, len), steps.RATE)
-            stepped.append(arrays(module).get(W))
+        if failure:
+            return None, None, None
+        back, failure = call(module.backward, g.copy())
+        stepped = None if failure else _stepped(module, W)
     gradient = g @ x.T if outputs_first else x @ g.T
-    return same(back, inputs_first @ g), any(same(after, w - steps.RATE * gradient, 1e-7) for after in stepped)
+    return (same(Z, inputs_first.T @ x + w0.reshape(-1, 1)), None if failure else same(back, inputs_first @ g),
+            None if stepped is None else same(stepped, w - steps.RATE * gradient, 1e-7))
+
+
+def _stepped(module, W):
+    """The weight of that name after the first step that changes it; None if none does."""
+    before = arrays(module)[W].copy()
+    for name in steps.NAMES:
+        call(getattr(module, name, len), steps.RATE)
+        after = arrays(module).get(W)
+        if not same(after, before, 0):
+            return after
+    return None
 
 
 def _linear_by_behaviour(module, features):
     """The Role of a module whose forward is that of a Linear, by whatever names.
 
-    A square W that forward does not transpose is outputs first only if dLdA or the step takes it as such too.
+    A square W that forward does not transpose is not outputs first if dLdA and the step take it as inputs first.
     """
     held = _held(module)
     for W, w in held.items():
@@ -164,11 +200,11 @@ def _linear_by_behaviour(module, features):
         for outputs_first in (False, True):
             m, n = w.shape[::-1] if outputs_first else w.shape
             for W0, w0 in held.items():
-                if m != features or W0 == W or not _is_bias(w0, n):
+                if m != features or W0 == W or not _is_bias(w0, n) or not _agreements(module, W, W0, outputs_first)[0]:
                     continue
-                agree = _agreements(module, features, W, W0, outputs_first)
-                if agree is not None and (any(agree) or not outputs_first or m != n):
-                    return Role("Linear", {W: "W", W0: "W0"}, outputs_first, {W: w.shape, W0: w0.shape})
+                if outputs_first and m == n and all(_agreements(module, W, W0, False)[1:]):
+                    continue
+                return Role("Linear", {W: "W", W0: "W0"}, outputs_first, {W: w.shape, W0: w0.shape})
     return None
 
 
@@ -194,6 +230,8 @@ def _linear_by_name(module, result, features):
                                    "the bias must be a column, so that it is added to every sample of (n, b)",
                                    f"{W0} = np.zeros((n, 1))", where, shape=held[W0].shape, wanted_shape=(n, 1)))
         return None
+    if n == features and all(_agreements(module, W, W0, True)[1:]):
+        outputs_first = True
     return Role("Linear", {W: "W", W0: "W0"}, outputs_first, {W: held[W].shape, W0: held[W0].shape})
 
 

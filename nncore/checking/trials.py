@@ -51,7 +51,7 @@ class Failure:
         if not isinstance(self.error, AttributeError) or not self.error.name:
             return None
         there = [name for name in dir(self.error.obj) if not name.startswith("__")]
-        close = [name for name in there if name.lower() == self.error.name.lower()]
+        close = [name for name in there if name.lower().replace("_", "") == self.error.name.lower().replace("_", "")]
         close += difflib.get_close_matches(self.error.name, there, 1, 0.75)
         return self.error.name, close[0] if close else ""
 
