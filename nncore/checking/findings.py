@@ -100,7 +100,7 @@ class Report:
         for r in self.results:
             state = "not checked" if r.unchecked else "ok" if r.ok else "WRONG"
             lines.append("  ".join(filter(None, [r.place.ljust(places), r.title.ljust(titles), state])))
-            key = (r.name, tuple((f.what, f.cause, f.where) for f in r.faults))
+            key = (all(f.where for f in r.faults) or r.name, tuple((f.what, f.cause, f.where) for f in r.faults))
             if r.faults and key in told:
                 lines.append(f"    as {told[key]}")
             else:

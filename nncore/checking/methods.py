@@ -10,7 +10,7 @@ from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, reseeder, seeded, set_weights
 
-__all__ = ["check", "rates", "way_back", "way_forward"]
+__all__ = ["check", "gives_labels_first", "rates", "way_back", "way_forward"]
 
 
 def check(result, net, chain, features, outputs, loss=None):
@@ -33,6 +33,15 @@ def check(result, net, chain, features, outputs, loss=None):
             return
     if callable(getattr(net, "sgd", None)) and not type(net).__module__.startswith("nncore.") and not _is_random(work):
         sgd.check(result, work)
+
+
+def gives_labels_first(net, chain, loss, features, outputs):
+    """True if net.sgd gives net.loss the labels first; loss: the same, with the prediction first."""
+    work = ByHand(net, [m for _, m in chain], [p for p, _ in chain], loss, features, outputs)
+    if work.find_movers():
+        return False
+    work.loss = net.loss
+    return sgd.labels_first(work)
 
 
 def _is_random(work):
@@ -65,7 +74,9 @@ def _forward(result, work):
     cause = "" if type(work.net).__module__.startswith("nncore.") else way_forward(work, calls)
     if failure:
         fault = raised(work.net, "forward", failure)
-        fault.cause, fault.formula = cause or fault.cause, formula
+        fault.formula = formula
+        if cause:
+            fault.cause, fault.where = cause, where
         result.faults.append(fault)
     elif given is None:
         result.faults.append(Fault("forward", "gives None", cause or "its return is missing", formula, where))
@@ -105,11 +116,14 @@ def _way(work, calls, order, start, method):
     places = work.places
     if not way:
         return f"it calls no module's {method}"
+    if method == "backward" and calls[0].given and np.ndim(calls[0].given[0]) == 0:
+        return "it is given the loss itself; it must be given dL/dZ, which is self.loss.backward()"
     if len(order) > 1 and way[0] == order[-1] and way == order[::-1][:len(way)]:
         return ("it goes through the modules from the first to the last: what is before a module needs the gradient that comes back from it, "
                 "so that it must go from the last to the first, self.modules[::-1]") if method == "backward" else (
             "it goes through the modules from the last to the first; it must go from the first to the last")
-    if len(way) > 1 and all(same(c.given[0], calls[0].given[0], 0) for c in calls[1:] if c.given) and not same(calls[0].result, start, 0):
+    if len(way) > 1 and all(same(c.given[0], calls[0].given[0], 0) for c in calls[1:] if c.given) and any(
+            not same(c.result, calls[0].given[0], 0) for c in calls[:-1]):
         variable, called = ("delta", "the gradient of the loss") if method == "backward" else ("A", "the input X")
         return (f"every module is given {called}, because what m.{method}({variable}) returns is dropped: each one's result must go into the "
                 f"next one, {variable} = m.{method}({variable})" + (", from the last to the first" if method == "backward" else ""))
@@ -172,7 +186,8 @@ def _of_backward(work, failed, turned):
             return None
         fault = raised(work.net, "backward", failed) if failed else Fault("backward", "does not hand the gradient back through the modules",
                                                                           where=where)
-        fault.cause = cause or fault.cause
+        if cause:
+            fault.cause, fault.where = cause, where
     fault.formula = formula
     return fault
 
@@ -207,8 +222,9 @@ def _of_step(work, stepping, calls, failure, start, after):
             cause = (f"the network calls {called[0][0]}, which does nothing there; the update is called {mover}: give both one name, or "
                      f"let one call the other")
         return Fault(stepping, f"never trains {names}", cause, formula, where)
-    return Fault("backward or " + stepping, "does not do what the modules' own do, called one after the other",
-                 rates(work, calls, RATE, _doubled(work, stepping)), formula, where)
+    cause = rates(work, calls, RATE, _doubled(work, stepping))
+    return Fault(stepping if cause else "backward or " + stepping, "does not do what the modules' own do, called one after the other",
+                 cause, formula, where)
 
 
 def _step_failed(work, stepping, failure):
@@ -219,6 +235,8 @@ def _step_failed(work, stepping, failure):
         other = NAMES[1 - NAMES.index(name)]
         fault.cause = f"{type(culprit).__name__} has no {name}" + (f", but {other}: one name must serve in both" if hasattr(
             culprit, other) else "; modules without weights need one that does nothing, which a base class may give them")
+    elif isinstance(failure.error, TypeError) and "positional argument" in str(failure.error):
+        fault.cause = "a module's step takes lrate: m.sgd_step(lrate)"
     return fault
 
 
@@ -238,7 +256,7 @@ def rates(work, calls, rate, doubled):
     if given and given == other:
         return f"lrate is ignored: the modules step by {given[0]:.4g}, whatever lrate is" if _is_number(given[0]) else "lrate is ignored"
     if given and all(_is_number(g) for g in given) and len(set(given)) == 1 and given[0] != rate:
-        return f"the modules step by {given[0] / rate:.4g} times lrate"
+        return "it goes uphill: the sign of lrate is wrong" if given[0] == -rate else f"the modules step by {given[0] / rate:.4g} times lrate"
     twice = [work.places[i] for i, mover in enumerate(work.movers) if mover and [c.index for c in calls if c.method == mover].count(i) > 1]
     return f"it calls the step of {twice[0]} more than once" if twice else ""
 

@@ -7,7 +7,10 @@ from nncore import reference
 from nncore._probe import arrays, untouched
 from nncore.checking import losses, methods, modules, roles
 from nncore.checking.findings import Fault, Result
+from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, required, seeded
+
+CALLED = ("forward", "backward", "dLdA", *NAMES)  # what the network calls of its modules
 
 __all__ = ["check", "check_class", "flattened", "is_network", "is_network_class"]
 
@@ -61,18 +64,31 @@ def check(net, inputs):
             results.append(losses.check(loss, "loss", output, known.outputs, known.hands))
             _pair(results[-2:], chain[-1][1], loss, known)
             _unit(results[-2:], loss, known)
+        loss = _accepted(results, net, chain, loss, features, known)
         itself = Result("network", type(net).__name__)
-        if known.outputs is None or any(f.what in ("forward", "backward", "dLdA") and f.message.startswith(("raised", "gives None"))
-                                        for r in results for f in r.faults):
+        if known.outputs is None or any(f.what in CALLED and f.message.startswith(("raised", "gives None")) for r in results for f in r.faults):
             itself.unchecked = "its modules must run first"
         else:
-            methods.check(itself, net, chain, features, known.outputs)
+            methods.check(itself, net, chain, features, known.outputs, loss)
             told = {f.where for r in results for f in r.faults}
             if any(f.where and f.where in told for f in itself.faults):  # the same failure, seen from further off
                 itself.faults.clear()
                 itself.unchecked = "its modules must run first"
         results.append(itself)
     return results
+
+
+def _accepted(results, net, chain, loss, features, known):
+    """The loss with which the network's methods are judged: one that takes the labels first is right if the network gives them first."""
+    result = results[-1]
+    if result.place != "loss" or not losses.takes_labels_first(result) or not callable(getattr(net, "sgd", None)) or not known.outputs:
+        return loss
+    turned = losses.turned_round(loss)
+    if not methods.gives_labels_first(net, chain, turned, features, known.outputs):
+        return loss
+    result.faults.clear()
+    result.remarks.append("it takes the labels first, as the network gives them; the course's takes (Ypred, Y)")
+    return turned
 
 
 def _is_class(place, cls):

@@ -8,6 +8,7 @@ import numpy as np
 from nncore.checking.by_hand import RATE, agree
 from nncore.checking.findings import Fault, raised
 from nncore.checking.mistakes import same
+from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, seeded
 
 __all__ = ["check", "labels_first"]
@@ -92,6 +93,8 @@ def _of_one_step(work, run, steps):
     if cause:
         return message, cause
     if agree(run.weights, steps[0]):
+        if not run.calls and agree(_trained(work, ONE, 2).weights, steps[1]):
+            return "with iters=1 makes no step", "the loop runs once too little: it is for it in range(iters)"
         return "does not train: no weight changes", "it must call sgd_step in every iteration"
     if agree(run.weights, work.after([(FIRST, FIRST)], -RATE)):
         return message, "it goes uphill: the sign of lrate is wrong"
@@ -109,16 +112,25 @@ def _of_calls(work, calls):
 
     inputs = [c.given[0] for c in calls if c.index == 0 and c.method == "forward" and c.given]
     losses = [c.given for c in calls if c.index is None and c.method == "forward" and len(c.given) == 2]
+    back = {(c.index is None, c.method) for c in calls}
+    if not inputs:
+        return ""
     if any(np.ndim(x) == 1 for x in inputs):
         return "a sample must stay a column (D, 1): X[:, i] has lost that axis, X[:, i:i+1] keeps it"
     if any(np.ndim(y) == 1 for given in losses for y in given[1:]):
         return "the labels of a sample must stay a column (n, 1): Y[:, i] has lost that axis, Y[:, i:i+1] keeps it"
     if any(np.shape(x)[1:] == (0,) for x in inputs):
         return f"an index beyond the last column is drawn, where X[:, i:i+1] is empty: {DRAW}, while random.randint(0, N) gives N, too"
+    if np.shape(inputs[0])[:1] != work.X.shape[:1]:
+        return f"the network is given an array of shape {np.shape(inputs[0])}: a sample is a column, X[:, i:i+1], of shape ({len(work.X)}, 1)"
     if _is_swapped(work, calls):
         return "the loss is given the labels first: it is self.loss.forward(Ypred, Yt), the prediction first"
     if losses and inputs and np.shape(losses[0][1])[1:] != np.shape(inputs[0])[1:]:
         return "X and Y are not cut alike: X[:, i:i+1] goes with Y[:, i:i+1]"
+    if (True, "backward") in back and not losses:
+        return "self.loss.forward(Ypred, Yt) must come before self.loss.backward(), which uses what it keeps"
+    if work.recordable and any((False, name) in back for name in NAMES) and (False, "backward") not in back:
+        return "the network's backward must come before its step: self.backward(self.loss.backward())"
     return way_forward(work, calls) or way_back(work, calls)
 
 
@@ -133,7 +145,8 @@ def _failed(work, fault, run):
             fault.message += "; with one sample it raises " + str(run.failure)
             fault.where = failed.where or fault.where
             return fault
-    failed.cause = cause or failed.cause
+    if cause:
+        failed.cause, failed.where = cause, fault.where
     failed.where = failed.where or fault.where
     return failed
 
@@ -153,7 +166,9 @@ def _draws(result, work, fault):
         run = _trained(work, ALL, 1, seed)
         if run.failure:
             failed = raised(work.net, "sgd", run.failure, only=" with three samples")
-            failed.cause = _of_calls(work, run.calls) or failed.cause
+            cause = _of_calls(work, run.calls)
+            if cause:
+                failed.cause, failed.where = cause, fault.where
             result.faults.append(failed)
             return
         found = next((i for i, a in enumerate(alone) if agree(run.weights, a)), None)
