@@ -119,12 +119,13 @@ class Report:
             f" Begin there; {wrong - 1} more below." if wrong > 1 else "")
 
 
-def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE, own=None):
+def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE, own=None, follows=False):
     """The Fault of what a method gave on each of the probes, or None.
 
     key: into WANTED and TABLES. wanted: an array for each probe, or (flat indices, values, shape) for what is known of it; None where
     only the kind of what was given can be judged. The cause is looked for on all probes together, and one at a time is told.
-    own: the same by the module's own forward, if that is wrong: values that agree with it, or that no mistake explains, follow from it.
+    own: the same by the module's own forward, if that is wrong: values that agree with it, or that no mistake explains, follow from it;
+    follows: so do all of the right shape.
     """
     common = {"formula": WANTED.get(key, ""), "where": location(method)}
     returned = what in RETURNED
@@ -141,7 +142,7 @@ def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE, own=Non
         if same(g, w, tolerance):
             continue
         cause = likely_cause(key, probes, [g for g, _ in pairs], [w for _, w in pairs], tolerance)
-        if own is not None and (not cause and g.shape == w.shape or all(
+        if own is not None and ((follows or not cause) and g.shape == w.shape or all(
                 same(*_comparable(np.asarray(x), o), max(tolerance, TOLERANCE)) for x, o in zip(given, own, strict=True))):
             return None
         if g.shape != w.shape:

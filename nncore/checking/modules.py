@@ -109,7 +109,7 @@ def _probes(module, role, weights, features):
     sizes = {features, *(s for w in weights.values() for s in w.shape)}
     b = next(b for b in range(BATCH, BATCH + 9) if b not in sizes)
     if role.name == "BatchNorm":
-        return [SimpleNamespace(x=roles.SPREAD * rng.normal(0.5, 1, (features, b)), b=b, g=None) for _ in range(2)]
+        return [SimpleNamespace(x=roles.spread(rng, features, b), b=b, g=None) for _ in range(2)]
     probes = [SimpleNamespace(x=rng.uniform(0.2, 1.6, (features, batch)) * rng.choice([-1, 1], (features, batch)), b=batch, g=None)
               for batch in (b, b, 1, 1)]
     if role.name is not None or roles.name_of(module) not in (None, "BatchNorm"):
@@ -269,7 +269,7 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
     if through:
         known.hands = "through"
     own = wanted.own and wanted.own.back
-    fault = judge(what, f"{role.table}.{what}", trial.back, wanted.back, probes, module.backward, wanted.tolerance, own)
+    fault = judge(what, f"{role.table}.{what}", trial.back, wanted.back, probes, module.backward, wanted.tolerance, own, role.keeps_outputs)
     if fault and role.name in OUTPUTS and _is_derivative(role.name, trial, probes):
         if not is_output:
             result.remarks.append("backward multiplies by its own derivative, which is right beside a loss whose backward gives dL/dYpred; "

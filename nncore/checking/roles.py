@@ -12,10 +12,10 @@ from nncore.checking.findings import Fault
 from nncore.checking.mistakes import WANTED, likely_cause, same
 from nncore.checking.trials import attributes, call, location, seeded, set_weights
 
-__all__ = ["ACTIVATIONS", "BATCH", "OUTPUTS", "Role", "features_of", "find", "name_of", "statistics", "weights_of"]
+__all__ = ["ACTIVATIONS", "BATCH", "OUTPUTS", "Role", "features_of", "find", "name_of", "spread", "statistics", "weights_of"]
 
 BATCH = 3  # samples in a batch of several; more where a layer has as many inputs or outputs, so that the shapes differ
-SPREAD = 1000  # of the inputs of a BatchNorm: beside their variance no eps in use shows
+SPREAD = 3e4  # of the inputs of a BatchNorm: no eps in use shows beside their variance, nor beside its root
 ACTIVATIONS = ("Tanh", "ReLU", "Sigmoid")
 OUTPUTS = ("SoftMax", "OutputSigmoid")
 
@@ -52,6 +52,11 @@ class Role:
     def table(self):
         """The name under which `mistakes` lists its formulas."""
         return "LinearOutputsFirst" if self.outputs_first else self.name
+
+    @property
+    def keeps_outputs(self):
+        """True if backward computes with what forward has made of the inputs, so that it is wrong if forward is."""
+        return self.name in (*ACTIVATIONS, "BatchNorm")
 
     def key(self, k):
         """The key into TABLES and WANTED of the gradient of a weight."""
@@ -110,6 +115,9 @@ def features_of(module):
     for m in dict.fromkeys(size for v in _held(module).values() if v.ndim == 2 for size in v.shape):
         if _linear_by_behaviour(module, m):
             return m
+    scale = _called("G", _held(module), lambda v: v.size == max(v.shape)) if name_of(module) == "BatchNorm" else None
+    if scale is not None:
+        return arrays(module)[scale].size
     matrices = [v for v in arrays(module).values() if v.ndim == 2]
     W = getattr(module, "W", None)
     likely = list(np.shape(W)) if np.ndim(W) == 2 else []
@@ -275,7 +283,7 @@ def _normalises(module, G, B, held, features, mistaken):
     """True if forward is a BatchNorm's with these weights; or, if `mistaken`, fails, gives nothing, or makes a known mistake of it."""
     rng = np.random.default_rng(10)
     weights = {k: rng.uniform(0.5, 1.5, held[k].shape) for k in (G, B)}
-    x = SPREAD * rng.normal(0.5, 1, (features, BATCH + features))
+    x = spread(rng, features, BATCH + features)
     with untouched(module):
         set_weights(module, weights)
         seeded()
@@ -285,6 +293,11 @@ def _normalises(module, G, B, held, features, mistaken):
     p = SimpleNamespace(A=x, G=weights[G].reshape(-1, 1), B=weights[B].reshape(-1, 1), b=x.shape[1], **statistics(x))
     wanted = p.G * p.norm + p.B
     return same(Z, wanted) or mistaken and bool(likely_cause("BatchNorm.forward", [p], [Z], [wanted]))
+
+
+def spread(rng, m, b):
+    """Inputs (m, b) whose rows all vary far more than any eps in use."""
+    return SPREAD * (0.5 + rng.uniform(0.2, 1.6, (m, b)) * np.where(np.arange(b) % 2, 1, -1))
 
 
 def statistics(x):

@@ -24,7 +24,7 @@ def check(result, module, role, weights, trial, probes, wanted, in_network):
         result.faults += [raised(module, name, r[2]) for name, r in runs.items() if r[2]]
         return
     faults = {k: judge(role.gradient(k), role.key(k), [g[k] for g in trial.gradients], [g[k] for g in wanted.gradients], probes,
-                       module.backward, wanted.tolerance, wanted.own and [g[k] for g in wanted.own.gradients])
+                       module.backward, wanted.tolerance, wanted.own and [g[k] for g in wanted.own.gradients], role.keeps_outputs)
               for k in weights if all(k in g for g in trial.gradients)}
     working = [name for name, (after, _, failure) in runs.items() if failure or any(not same(after[k], w, 0) for k, w in weights.items())]
     if not working or runs[working[0]][2]:
