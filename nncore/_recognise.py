@@ -1,9 +1,10 @@
 """Tell by its behaviour which module of the library a foreign one is.
 
 It is run beside a candidate of the library on the same random inputs: one sample and several, small and large numbers,
-forward, backward and two steps. It is recognised where all agree to rounding. Differences that do not count in training are noted, and
-the module is taken: it is not finite on large numbers where the library's is, a derivative at a kink is another one, its class_fun gives
-other classes, or a bias gradient is not summed over the batch, so that it trains on single samples only.
+forward, backward and two steps. It is recognised if all agree to rounding. Differences that do not
+matter in training are noted, and the module is taken: it overflows on large numbers, its derivative at a
+kink is another one, its class_fun gives other classes, or its bias gradient is not summed over the
+batch, so that it trains on single samples only.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,9 @@ BACKWARD = {modules.Tanh: "dLdA ⊙ (1 − A²)", modules.ReLU: "dLdA where A > 
             modules.SoftMax: "its argument, dL/dZ, which the loss computes", modules.Linear: "W dLdZ",
             modules.OutputSigmoid: "its argument, dL/dZ, which the loss computes",
             modules.BatchNorm: "its gradient, on which μ and v of the batch depend, too"}
-KINKS = {modules.ReLU: lambda Z: Z == 0}  # where a function has no derivative, and each takes one of its own
+KINKS = {
+    modules.ReLU: lambda Z: Z == 0
+}  # where a function has no derivative, and each takes one of its own
 CLASSES = {modules.SoftMax: "the place of the largest entry of each column", modules.OutputSigmoid: "1 above 1/2, else 0"}
 ACTIVATIONS = (modules.Tanh, modules.ReLU, modules.Sigmoid, modules.SoftMax, modules.OutputSigmoid)
 
@@ -134,7 +137,11 @@ def finite_columns(theirs, ours):
 
 def off_by(error):
     """How far off a number of the right shape is."""
-    return f"off by {error:.2g} of the largest entry" if np.isfinite(error) else "nan or infinity in its place"
+    return (
+        f"off by {error:.2g} of the largest entry"
+        if np.isfinite(error)
+        else "nan or infinity in its place"
+    )
 
 
 def described(x):
@@ -184,7 +191,9 @@ def _compare_activation(kind, all_theirs, all_ours, runs):
     tolerance = TOLERANCE[np.dtype(np.float64)]
     finite, notes = True, []
     for theirs, ours, passes, (_, large) in zip(all_theirs, all_ours, runs, RUNS, strict=True):
-        for a, b, (A, d, _) in zip(theirs, ours, passes, strict=False):  # strict: theirs may have ended early, with an error
+        for a, b, (A, d, _) in zip(
+            theirs, ours, passes, strict=False
+        ):  # strict: theirs may have ended early, with an error
             columns = check_forward(kind, a, b, None, large, tolerance)
             kinks = KINKS[kind](A) if kind in KINKS else None
             columns = check_backward(kind, a, b, d, columns, large, tolerance, kinks)
@@ -197,7 +206,9 @@ def _compare_activation(kind, all_theirs, all_ours, runs):
 
 
 def note_on_kinks(theirs, ours, kinks, unit, place):
-    """[A note] where derivatives at a kink differ; unit: by what a derivative is multiplied; place: where the kink is."""
+    """[A note] where derivatives at a kink differ; unit: by what a derivative is multiplied; place:
+    where the kink is.
+    """
     if kinks is None or not np.any(differ := kinks & (np.asarray(theirs) != ours)):
         return []
     slopes = [float(x[differ][0] / unit[differ][0]) + 0.0 for x in (np.asarray(theirs), ours)]
@@ -205,14 +216,19 @@ def note_on_kinks(theirs, ours, kinks, unit, place):
 
 
 def class_fun_notes(foreign, twin, width):
-    """Notes on class_fun, where the library's module has one: whether it finds the same classes. Training does not use it."""
+    """Notes on class_fun, where the library's module has one: whether it finds the same classes.
+    Training does not use it.
+    """
     if not hasattr(twin, "class_fun"):
         return []
     if not hasattr(foreign, "class_fun"):
         return ["yours has no class_fun, nncore's has"]
     rng = np.random.default_rng(1)
     P = rng.random((width, 50))
-    ours, instead = twin.class_fun(P), f"predictions of the new network use nncore's, {CLASSES[type(twin)]}"
+    ours, instead = (
+        twin.class_fun(P),
+        f"predictions of the new network use nncore's, {CLASSES[type(twin)]}",
+    )
     try:
         with _probe.untouched(foreign):
             foreign.forward(rng.normal(size=P.shape))  # it may look at what forward has kept

@@ -619,7 +619,9 @@ def test_a_last_module_that_alone_makes_the_predictions_stays():
     assert fast.predict(data()[0]).shape == (30,)
     net = MyNetwork([InPlace(2, 3), MyTanh(), changed("class_fun", _argmax, InPlace)(3, 2)], Distance())
     fast = nn.accelerate(net)
-    assert fast.report.compiled and fast.report.modules[-1].remarks == ["predictions of the new network use Squared.class_fun instead of yours"]
+    assert fast.report.compiled
+    assert fast.report.modules[-1].remarks == [
+        "predictions of the new network use Squared.class_fun instead of yours"]
 
 
 def _guard(kind, small):

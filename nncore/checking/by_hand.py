@@ -1,4 +1,6 @@
-"""A network run by hand, module after module, beside the network's own methods; and what those call."""
+"""A network run by hand, module after module, beside the network's own methods; and what those
+call.
+"""
 
 from types import SimpleNamespace
 
@@ -37,7 +39,9 @@ class ByHand:
         return untouched(self.net, self.loss, *self.chain)
 
     def forward(self, X):
-        """(outputs, Failure or None) of the modules, one after the other; the inputs of each go to `inputs`."""
+        """(outputs, Failure or None) of the modules, one after the other; the inputs of each go to
+        `inputs`.
+        """
         self.inputs, failure = [], None
         A = X.copy()
         for module in self.chain:
@@ -62,7 +66,9 @@ class ByHand:
         return failure
 
     def find_movers(self):
-        """Find the movers, and what they change; the first Failure of the modules or the loss, or None."""
+        """Find the movers, and what they change; the first Failure of the modules or the loss, or
+        None.
+        """
         with self.untouched():
             seeded()
             failure = self.forward_backward(self.X, self.Y)
@@ -93,14 +99,20 @@ class ByHand:
 
     def arrays(self):
         """{(index of the module, attribute): copy} of all arrays that the modules keep."""
-        return {(i, k): v.copy() for i, module in enumerate(self.chain) for k, v in arrays(module).items()}
+        return {
+            (i, k): v.copy()
+            for i, module in enumerate(self.chain)
+            for k, v in arrays(module).items()
+        }
 
     def weights(self):
         """The arrays that a step changes, as they are now."""
         return {key: v for key, v in self.arrays().items() if key in self.trained}
 
     def after(self, samples, rate=RATE):
-        """The weights after one step on each of the samples, pairs (columns of X, columns of Y); None where that fails."""
+        """The weights after one step on each of the samples, pairs (columns of X, columns of Y);
+        None where that fails.
+        """
         with self.untouched():
             seeded()
             for i, j in samples:
@@ -111,9 +123,10 @@ class ByHand:
     def record(self, stand_ins=None):
         """A list that grows with every call of a module or of the loss, inside of `untouched`.
 
-        An entry has `method`, `index` (of the module; None for the loss), `given` (copies of the arguments) and `result`. stand_ins: what
-        backward of each module returns instead of being run. Where a part takes no attributes, or stands twice, the calls are not all
-        there, and `recordable` is False.
+        An entry has `method`, `index` (of the module; None for the loss), `given` (copies of the
+        arguments) and `result`. stand_ins: what each module's backward returns instead of being run.
+        If a part takes no attributes, or is used twice, the record is not complete and `recordable`
+        is False.
         """
         calls = []
         if len({id(m) for m in self.chain}) < len(self.chain):
@@ -122,7 +135,9 @@ class ByHand:
             for name in ("forward", "backward", *NAMES):
                 method = getattr(part, name, None)
                 if callable(method):
-                    result = stand_ins[i] if stand_ins and name == "backward" and i is not None else None
+                    result = (
+                        stand_ins[i] if stand_ins and name == "backward" and i is not None else None
+                    )
                     try:
                         setattr(part, name, _recorder(calls, name, i, method, result))
                     except AttributeError:
@@ -132,11 +147,17 @@ class ByHand:
 
 def _recorder(calls, name, index, method, stand_in):
     def recorded(*given, **named):
-        entry = SimpleNamespace(method=name, index=index, given=[copied(x) for x in (*given, *named.values())], result=None)
+        entry = SimpleNamespace(
+            method=name,
+            index=index,
+            given=[copied(x) for x in (*given, *named.values())],
+            result=None,
+        )
         calls.append(entry)
         result = method(*given, **named) if stand_in is None else stand_in
         entry.result = copied(result)
         return result
+
     return recorded
 
 
@@ -147,4 +168,9 @@ def changed(before, after):
 
 def agree(x, y):
     """True if two states of the weights are the same to rounding."""
-    return x is not None and y is not None and x.keys() == y.keys() and all(same(x[key], y[key], 1e-7) for key in x)
+    return (
+        x is not None
+        and y is not None
+        and x.keys() == y.keys()
+        and all(same(x[key], y[key], 1e-7) for key in x)
+    )

@@ -42,13 +42,20 @@ def _known_loss(result, loss, role, n, hands):
         result.faults.append(raised(loss, trial.method, trial.failure, role))
     else:
         _judge_known(result, loss, role, trial, probes, hands)
-    if not result.ok and result.faults[0].what == "forward" and (trial.failure or not result.faults[0].cause):
+    if (
+        not result.ok
+        and result.faults[0].what == "forward"
+        and (trial.failure or not result.faults[0].cause)
+    ):
         _turn_round(result, loss, role, probes, hands)
     if result.ok:
         with untouched(loss):
             value, failure = call(loss.forward, np.array([[1.0], [0.0]]), np.array([[1.0], [0.0]]))
         if failure or not np.all(np.isfinite(value)):
-            result.remarks.append("where a probability is exactly 0 the loss is NaN (0 * log 0), though the gradient is right")
+            result.remarks.append(
+                "where a probability is exactly 0 the loss is NaN (0 * log 0), though the gradient "
+                "is right"
+            )
 
 
 def _judge_known(result, loss, role, trial, probes, hands):
@@ -69,7 +76,9 @@ def _judge_known(result, loss, role, trial, probes, hands):
 
 
 def _turn_round(result, loss, role, probes, hands):
-    """Where a loss is right, or makes a known mistake, with the labels given first, that it takes them first is its fault."""
+    """Where a loss is right, or makes a known mistake, with the labels given first, that it takes
+    them first is its fault.
+    """
     trial = _run(loss, probes, turned=True)
     other = Result("", "")
     if trial.failure:
@@ -79,10 +88,17 @@ def _turn_round(result, loss, role, probes, hands):
     if any(not f.cause for f in of_forward):
         return
     swapped = result.faults[0]
-    if any(f.what == "backward" for f in other.faults) and not any(f.what == "backward" for f in result.faults):
-        swapped.cause = "Ypred and Y are swapped: it is Y that multiplies, and the logarithm is of Ypred"
+    if any(f.what == "backward" for f in other.faults) and not any(
+        f.what == "backward" for f in result.faults
+    ):
+        swapped.cause = (
+            "Ypred and Y are swapped: it is Y that multiplies, and the logarithm is of Ypred"
+        )
         return
-    swapped.cause, swapped.where = f"{LABELS_FIRST}: it is forward(self, Ypred, Y), the prediction first", location(loss.forward)
+    swapped.cause, swapped.where = (
+        f"{LABELS_FIRST}: it is forward(self, Ypred, Y), the prediction first",
+        location(loss.forward),
+    )
     result.faults[1:] = other.faults
 
 
@@ -92,8 +108,17 @@ def takes_labels_first(result):
 
 
 def turned_round(loss):
-    """A loss of the same name that takes the prediction first, around one that takes the labels first."""
-    return type(type(loss).__name__, (), {"forward": lambda self, Ypred, Y: loss.forward(Y, Ypred), "backward": lambda self: loss.backward()})()
+    """A loss of the same name that takes the prediction first, around one that takes the labels
+    first.
+    """
+    return type(
+        type(loss).__name__,
+        (),
+        {
+            "forward": lambda self, Ypred, Y: loss.forward(Y, Ypred),
+            "backward": lambda self: loss.backward(),
+        },
+    )()
 
 
 def _own_loss(result, loss, role, output, n, hands):
@@ -165,7 +190,9 @@ def _unit(kind):
 
 
 def _run(loss, probes, turned=False):
-    """Values and gradients on the probes; the method that failed and how. turned: with the labels first."""
+    """Values and gradients on the probes; the method that failed and how. turned: with the labels
+    first.
+    """
     trial = SimpleNamespace(out=[], back=[], failure=None, method="", wrote=False)
     with untouched(loss):
         for p in probes:

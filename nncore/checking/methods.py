@@ -1,4 +1,6 @@
-"""A network's own forward, backward and sgd_step, beside those of its modules called one after the other."""
+"""A network's own forward, backward and sgd_step, beside those of its modules called one after the
+other.
+"""
 
 import numpy as np
 
@@ -31,12 +33,17 @@ def check(result, net, chain, features, outputs, loss=None):
             return
         if not _backward_and_step(result, work, stepping):
             return
-    if callable(getattr(net, "sgd", None)) and not type(net).__module__.startswith("nncore.") and not _is_random(work):
+    if (
+        callable(getattr(net, "sgd", None))
+        and not type(net).__module__.startswith("nncore.")
+        and not _is_random(work)
+    ):
         sgd.check(result, work)
 
 
 def gives_labels_first(net, chain, loss, features, outputs):
-    """True if net.sgd gives net.loss the labels first; loss: the same, with the prediction first."""
+    """True if net.sgd gives net.loss the labels first; loss: the same, with the prediction first.
+    """
     work = ByHand(net, [m for _, m in chain], [p for p, _ in chain], loss, features, outputs)
     if work.find_movers():
         return False
@@ -54,7 +61,7 @@ def _is_random(work):
     return not same(*outputs, 0)
 
 
-# ---------------------------------------------------------------------------------------------- forward
+# ------------------------------------------------------------------------------------------ forward
 
 
 def _forward(result, work):
@@ -79,17 +86,28 @@ def _forward(result, work):
             fault.cause, fault.where = cause, where
         result.faults.append(fault)
     elif given is None:
-        result.faults.append(Fault("forward", "gives None", cause or "its return is missing", formula, where))
+        result.faults.append(
+            Fault("forward", "gives None", cause or "its return is missing", formula, where)
+        )
     else:
         if not cause:
-            cause = "it returns its input: each module's output must go into the next one" if same(given, work.X) else (
-                "it must return the output of the last module")
-        result.faults.append(Fault("forward", "is not its modules' forward, one after the other", cause, formula, where))
+            cause = (
+                "it returns its input: each module's output must go into the next one"
+                if same(given, work.X)
+                else ("it must return the output of the last module")
+            )
+        result.faults.append(
+            Fault(
+                "forward", "is not its modules' forward, one after the other", cause, formula, where
+            )
+        )
     return False
 
 
 def way_forward(work, calls):
-    """What is wrong with the way that the first pass forward takes through the modules; "" if it is right as far as it goes."""
+    """What is wrong with the way that the first pass forward takes through the modules; "" if it is
+    right as far as it goes.
+    """
     forwards = _first_pass(work, calls, "forward")
     start = forwards[0].given[0] if forwards and forwards[0].given else None
     return _way(work, forwards, range(len(work.chain)), start, "forward") if work.recordable else ""
@@ -99,7 +117,11 @@ def way_back(work, calls):
     """The same of the first pass back; "" if there is none."""
     backwards = _first_pass(work, calls, "backward")
     start = next((c.result for c in calls if c.index is None and c.method == "backward"), None)
-    return _way(work, backwards, range(len(work.chain))[::-1], start, "backward") if backwards and work.recordable else ""
+    return (
+        _way(work, backwards, range(len(work.chain))[::-1], start, "backward")
+        if backwards and work.recordable
+        else ""
+    )
 
 
 def _first_pass(work, calls, method):
@@ -111,39 +133,67 @@ def _first_pass(work, calls, method):
 
 
 def _way(work, calls, order, start, method):
-    """What is wrong with calls of the modules that must be in this order, each given what the one before returned, the first `start`."""
+    """What is wrong with calls of the modules that must be in this order, each given what the one
+    before returned, the first `start`.
+    """
     order, way = list(order), [c.index for c in calls]
     places = work.places
     if not way:
         return f"it calls no module's {method}"
     if method == "backward" and calls[0].given and np.ndim(calls[0].given[0]) == 0:
         return "it is given the loss itself; it must be given dL/dZ, which is self.loss.backward()"
-    if len(order) > 1 and way[0] == order[-1] and way == order[::-1][:len(way)]:
-        return ("it goes through the modules from the first to the last: what is before a module needs the gradient that comes back from it, "
-                "so that it must go from the last to the first, self.modules[::-1]") if method == "backward" else (
-            "it goes through the modules from the last to the first; it must go from the first to the last")
-    if len(way) > 1 and all(same(c.given[0], calls[0].given[0], 0) for c in calls[1:] if c.given) and any(
-            not same(c.result, calls[0].given[0], 0) for c in calls[:-1]):
-        variable, called = ("delta", "the gradient of the loss") if method == "backward" else ("A", "the input X")
-        return (f"every module is given {called}, because what m.{method}({variable}) returns is dropped: each one's result must go into the "
-                f"next one, {variable} = m.{method}({variable})" + (", from the last to the first" if method == "backward" else ""))
+    if len(order) > 1 and way[0] == order[-1] and way == order[::-1][: len(way)]:
+        return (
+            (
+                "it goes through the modules from the first to the last: what is before a module "
+                "needs the gradient that comes back from it, "
+                "so that it must go from the last to the first, self.modules[::-1]"
+            )
+            if method == "backward"
+            else (
+                "it goes through the modules from the last to the first; it must go from the first "
+                "to the last"
+            )
+        )
+    if (
+        len(way) > 1
+        and all(same(c.given[0], calls[0].given[0], 0) for c in calls[1:] if c.given)
+        and any(not same(c.result, calls[0].given[0], 0) for c in calls[:-1])
+    ):
+        variable, called = (
+            ("delta", "the gradient of the loss") if method == "backward" else ("A", "the input X")
+        )
+        return (
+            f"every module is given {called}, because what m.{method}({variable}) returns is "
+            "dropped: each one's result must go into the "
+            f"next one, {variable} = m.{method}({variable})"
+            + (", from the last to the first" if method == "backward" else "")
+        )
     missing, twice = [i for i in order if i not in way], [i for i in order if way.count(i) > 1]
     if twice:
         return f"it calls the {method} of {places[twice[0]]} {way.count(twice[0])} times"
     if len(way) == len(order) - len(missing) and missing and calls[-1].result is not None:
         return f"it does not call the {method} of {' and '.join(places[i] for i in missing)}"
-    if way != order[:len(way)]:
-        return f"it calls the {method} of the modules in the order {', '.join(map(str, way))}; it must be {', '.join(map(str, order))}"
+    if way != order[: len(way)]:
+        return (
+            f"it calls the {method} of the modules in the order {', '.join(map(str, way))}; it "
+            f"must be {', '.join(map(str, order))}"
+        )
     for k, c in enumerate(calls):
         wanted = calls[k - 1].result if k else start
         if wanted is not None and c.given and not same(c.given[0], wanted, 1e-12):
-            whence = (f"what the {method} of {places[way[k - 1]]} returned" if k else
-                      "the gradient of the loss" if method == "backward" else "the input X")
+            whence = (
+                f"what the {method} of {places[way[k - 1]]} returned"
+                if k
+                else "the gradient of the loss"
+                if method == "backward"
+                else "the input X"
+            )
             return f"{places[c.index]} is not given {whence}, but something else"
     return ""
 
 
-# ---------------------------------------------------------------------------------------------- backward and the step
+# ---------------------------------------------------------------------------- backward and the step
 
 
 def _backward_and_step(result, work, stepping):
@@ -153,10 +203,23 @@ def _backward_and_step(result, work, stepping):
         start, reset, order = work.weights(), reseeder(*work.chain), list(map(id, work.net.modules))
         reset()
         work.forward_backward(work.X, work.Y)
-        for module in work.chain:  # gradients that are not those of this pass, so that a backward that does nothing shows
-            set_weights(module, {k: np.zeros_like(v) for k, v in arrays(module).items() if k.startswith("dLd") and k.isidentifier()})
+        for module in (
+            work.chain
+        ):  # gradients that are not those of this pass, so that a backward that does nothing shows
+            set_weights(
+                module,
+                {
+                    k: np.zeros_like(v)
+                    for k, v in arrays(module).items()
+                    if k.startswith("dLd") and k.isidentifier()
+                },
+            )
         reset()
-        A, _ = call(work.net.forward, work.X.copy()) if hasattr(work.net, "forward") else work.forward(work.X)
+        A, _ = (
+            call(work.net.forward, work.X.copy())
+            if hasattr(work.net, "forward")
+            else work.forward(work.X)
+        )
         call(work.loss.forward, A, work.Y.copy())
         _, failed = call(work.net.backward, call(work.loss.backward)[0])
         turned = order != list(map(id, work.net.modules))
@@ -172,20 +235,36 @@ def _backward_and_step(result, work, stepping):
 
 def _of_backward(work, failed, turned):
     """The Fault of net.backward, or None."""
-    formula, where = "for m in self.modules[::-1]: delta = m.backward(delta)", location(work.net.backward)
+    formula, where = (
+        "for m in self.modules[::-1]: delta = m.backward(delta)",
+        location(work.net.backward),
+    )
     if failed and "NoneType" in str(failed.error) and ".reverse()" in failed.line:
         fault = raised(work.net, "backward", failed)
-        fault.cause = ("reverse() turns the list itself round and returns None; self.modules[::-1] or reversed(self.modules) gives what to "
-                       "loop over")
+        fault.cause = (
+            "reverse() turns the list itself round and returns None; self.modules[::-1] or "
+            "reversed(self.modules) gives what to "
+            "loop over"
+        )
     elif turned and not failed:
-        fault = Fault("backward", "changes the order of self.modules", "reverse() turns the list itself round, so that the next pass goes the "
-                      "wrong way; self.modules[::-1] and reversed(self.modules) do not", where=where)
+        fault = Fault(
+            "backward",
+            "changes the order of self.modules",
+            "reverse() turns the list itself round, so that the next pass goes the "
+            "wrong way; self.modules[::-1] and reversed(self.modules) do not",
+            where=where,
+        )
     else:
         cause = _way_of_backward(work)
         if not failed and not cause:
             return None
-        fault = raised(work.net, "backward", failed) if failed else Fault("backward", "does not hand the gradient back through the modules",
-                                                                          where=where)
+        fault = (
+            raised(work.net, "backward", failed)
+            if failed
+            else Fault(
+                "backward", "does not hand the gradient back through the modules", where=where
+            )
+        )
         if cause:
             fault.cause, fault.where = cause, where
     fault.formula = formula
@@ -193,7 +272,9 @@ def _of_backward(work, failed, turned):
 
 
 def _way_of_backward(work):
-    """What is wrong with the way that net.backward takes, seen with random arrays in the place of what the modules' backward return."""
+    """What is wrong with the way that net.backward takes, seen with random arrays in the place of
+    what the modules' backward return.
+    """
     with work.untouched():
         seeded()
         work.forward_backward(work.X, work.Y)
@@ -202,7 +283,13 @@ def _way_of_backward(work):
         call(work.net.backward, start)
     if not work.recordable:
         return ""
-    return _way(work, [c for c in calls if c.method == "backward" and c.index is not None], range(len(work.chain))[::-1], start, "backward")
+    return _way(
+        work,
+        [c for c in calls if c.method == "backward" and c.index is not None],
+        range(len(work.chain))[::-1],
+        start,
+        "backward",
+    )
 
 
 def _of_step(work, stepping, calls, failure, start, after):
@@ -210,7 +297,10 @@ def _of_step(work, stepping, calls, failure, start, after):
     if failure:
         return _step_failed(work, stepping, failure)
     left = sorted({i for i, k in work.trained if same(after.get((i, k)), start.get((i, k)), 0)})
-    where, formula = location(getattr(work.net, stepping)), "for m in self.modules: m.sgd_step(lrate)"
+    where, formula = (
+        location(getattr(work.net, stepping)),
+        "for m in self.modules: m.sgd_step(lrate)",
+    )
     if left and all(work.movers[i] for i in left):
         called = [[c.method for c in calls if c.index == i] for i in left]
         names = " and ".join(f"{work.places[i]} ({type(work.chain[i]).__name__})" for i in left)
@@ -219,12 +309,20 @@ def _of_step(work, stepping, calls, failure, start, after):
         if all(mover in c for c, mover in zip(called, (work.movers[i] for i in left), strict=True)):
             cause = "the network's backward does not reach it"
         elif called[0]:
-            cause = (f"the network calls {called[0][0]}, which does nothing there; the update is called {mover}: give both one name, or "
-                     f"let one call the other")
+            cause = (
+                f"the network calls {called[0][0]}, which does nothing there; the update is called "
+                f"{mover}: give both one name, or "
+                f"let one call the other"
+            )
         return Fault(stepping, f"never trains {names}", cause, formula, where)
     cause = rates(work, calls, RATE, _doubled(work, stepping))
-    return Fault(stepping if cause else "backward or " + stepping, "does not do what the modules' own do, called one after the other",
-                 cause, formula, where)
+    return Fault(
+        stepping if cause else "backward or " + stepping,
+        "does not do what the modules' own do, called one after the other",
+        cause,
+        formula,
+        where,
+    )
 
 
 def _step_failed(work, stepping, failure):
@@ -233,8 +331,11 @@ def _step_failed(work, stepping, failure):
     name, culprit = (failure.missing or ("", ""))[0], getattr(failure.error, "obj", None)
     if name in NAMES and culprit in work.chain:
         other = NAMES[1 - NAMES.index(name)]
-        fault.cause = f"{type(culprit).__name__} has no {name}" + (f", but {other}: one name must serve in both" if hasattr(
-            culprit, other) else "; modules without weights need one that does nothing, which a base class may give them")
+        fault.cause = f"{type(culprit).__name__} has no {name}" + (
+            f", but {other}: one name must serve in both"
+            if hasattr(culprit, other)
+            else "; modules without weights need one that does nothing, which a base class may give them"
+        )
     elif isinstance(failure.error, TypeError) and "positional argument" in str(failure.error):
         fault.cause = "a module's step takes lrate: m.sgd_step(lrate)"
     return fault
@@ -251,13 +352,30 @@ def _doubled(work, stepping):
 
 
 def rates(work, calls, rate, doubled):
-    """What is wrong with the rates of the modules' steps, given the calls at a rate and those at twice that; "" if nothing is."""
-    given, other = ([c.given[0] for c in some if c.method in NAMES and c.given and work.movers[c.index]] for some in (calls, doubled))
+    """What is wrong with the rates of the modules' steps, given the calls at a rate and those at
+    twice that; "" if nothing is.
+    """
+    given, other = (
+        [c.given[0] for c in some if c.method in NAMES and c.given and work.movers[c.index]]
+        for some in (calls, doubled)
+    )
     if given and given == other:
-        return f"lrate is ignored: the modules step by {given[0]:.4g}, whatever lrate is" if _is_number(given[0]) else "lrate is ignored"
+        return (
+            f"lrate is ignored: the modules step by {given[0]:.4g}, whatever lrate is"
+            if _is_number(given[0])
+            else "lrate is ignored"
+        )
     if given and all(_is_number(g) for g in given) and len(set(given)) == 1 and given[0] != rate:
-        return "it goes uphill: the sign of lrate is wrong" if given[0] == -rate else f"the modules step by {given[0] / rate:.4g} times lrate"
-    twice = [work.places[i] for i, mover in enumerate(work.movers) if mover and [c.index for c in calls if c.method == mover].count(i) > 1]
+        return (
+            "it goes uphill: the sign of lrate is wrong"
+            if given[0] == -rate
+            else f"the modules step by {given[0] / rate:.4g} times lrate"
+        )
+    twice = [
+        work.places[i]
+        for i, mover in enumerate(work.movers)
+        if mover and [c.index for c in calls if c.method == mover].count(i) > 1
+    ]
     return f"it calls the step of {twice[0]} more than once" if twice else ""
 
 

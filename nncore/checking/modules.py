@@ -75,12 +75,20 @@ def _numbers(result, module, role, known, weights, trial, probes, is_output, in_
     """Judge forward, what backward returned, the gradients and the step."""
     twin = _twin(role, weights, probes)
     _forward(result, module, role, trial, probes, twin)
-    if any(p.g is None for p in probes) or twin and any(np.shape(Z) != W.shape for Z, W in zip(trial.out, twin.out, strict=True)):
+    if (
+        any(p.g is None for p in probes)
+        or twin
+        and any(np.shape(Z) != W.shape for Z, W in zip(trial.out, twin.out, strict=True))
+    ):
         if "backward" in trial.failures:
             result.faults.append(_failed(module, "backward", trial, probes, role))
-        return  # what follows from an output of another shape or kind is not told apart from what does not
+        return  # with an output of another shape, what follows from it cannot be told from the rest
     wanted = twin or _numeric(module, role, weights, probes, trial)
-    wanted.own = _numeric(module, role, weights, probes, trial) if twin and result.faults and not trial.failures else None
+    wanted.own = (
+        _numeric(module, role, weights, probes, trial)
+        if twin and result.faults and not trial.failures
+        else None
+    )
     _backward(result, module, role, known, trial, probes, wanted, is_output)
     if not trial.failures:
         steps.check(result, module, role, weights, trial, probes, wanted, in_network)
@@ -88,7 +96,7 @@ def _numbers(result, module, role, known, weights, trial, probes, is_output, in_
         _by_differences(result, module, role, weights, trial, probes[:1])
 
 
-# ---------------------------------------------------------------------------------------------- what it is
+# --------------------------------------------------------------------------------------- what it is
 
 
 def _by_behaviour(probes, trial, is_output):
@@ -161,16 +169,28 @@ def _run(module, role, weights, probes):
                 trial.wrote.add("backward")
             trial.back.append(copied(back))
             role.look_for_gradients(module, weights)
-            trial.gradients.append({k: copied(getattr(module, role.gradient(k))) for k in weights if hasattr(module, role.gradient(k))})
+            trial.gradients.append(
+                {
+                    k: copied(getattr(module, role.gradient(k)))
+                    for k in weights
+                    if hasattr(module, role.gradient(k))
+                }
+            )
     return trial
 
 
 def _twin(role, weights, probes):
-    """What the library's module of that role gives on the probes; None if it has none. Names the probes' arrays on the way."""
+    """What the library's module of that role gives on the probes; None if it has none. Names the
+    probes' arrays on the way.
+    """
     if role.name not in (*ACTIVATIONS, *OUTPUTS, "Linear", "BatchNorm"):
         return None
-    values = {role.weights[k]: role.to_library(k, w) for k, w in weights.items() if k in role.weights}
-    twin = getattr(reference, role.name)(*(values["W"].shape if "W" in values else values["G"].shape[:1] if "G" in values else ()))
+    values = {
+        role.weights[k]: role.to_library(k, w) for k, w in weights.items() if k in role.weights
+    }
+    twin = getattr(reference, role.name)(
+        *(values["W"].shape if "W" in values else values["G"].shape[:1] if "G" in values else ())
+    )
     set_weights(twin, values)
     wanted = SimpleNamespace(out=[], back=[], gradients=[], tolerance=TOLERANCE)
     for p in probes:
@@ -178,7 +198,12 @@ def _twin(role, weights, probes):
         g = p.g if np.shape(p.g) == Z.shape else upstream(Z.shape, 0)
         wanted.out.append(Z)
         wanted.back.append(np.array(twin.backward(g)))
-        wanted.gradients.append({k: role.to_own(k, np.array(getattr(twin, "dLd" + role.weights[k]))) for k in role.weights})
+        wanted.gradients.append(
+            {
+                k: role.to_own(k, np.array(getattr(twin, "dLd" + role.weights[k])))
+                for k in role.weights
+            }
+        )
         # the names that the course gives them, in which the mistakes are written
         vars(p).update(values)
         if role.outputs_first:
@@ -220,7 +245,9 @@ def _numeric(module, role, weights, probes, trial):
 def _failed(module, method, trial, probes, role):
     only = " for a batch of several" if trial.at.b > 1 and probes[-1].b == 1 and _works_alone(module, method, probes[-1]) else ""
     only = only or (f" for one sample, though not for {probes[0].b}" if trial.at.b == 1 else "")
-    fault = raised(module, method, trial.failures[method], role.table or roles.name_of(module), only)
+    fault = raised(
+        module, method, trial.failures[method], role.table or roles.name_of(module), only
+    )
     if only and trial.at.b > 1:
         fault.cause = "it works for one sample only, and must take a batch (n, b)"
     elif role.name == "Linear" and method == "backward" and _names_the_bias(role, fault.where):
@@ -236,7 +263,11 @@ def _failed(module, method, trial, probes, role):
 
 def _names_the_bias(role, line):
     """True if a line of backward reads the bias itself, of which no gradient depends."""
-    return any(re.search(rf"\bself\.{re.escape(k)}(?!\w)", line) for k, theirs in role.weights.items() if theirs == "W0")
+    return any(
+        re.search(rf"\bself\.{re.escape(k)}(?!\w)", line)
+        for k, theirs in role.weights.items()
+        if theirs == "W0"
+    )
 
 
 def _works_alone(module, method, probe):
@@ -250,7 +281,9 @@ def _works_alone(module, method, probe):
 
 def _forward(result, module, role, trial, probes, twin):
     """Judge what forward gave."""
-    fault = judge("forward", f"{role.table}.forward", trial.out, twin and twin.out, probes, module.forward)
+    fault = judge(
+        "forward", f"{role.table}.forward", trial.out, twin and twin.out, probes, module.forward
+    )
     if fault:
         result.faults.append(fault)
     if "forward" in trial.wrote:
@@ -265,11 +298,23 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
         result.faults.append(_failed(module, "backward", trial, probes, role))
         return
     what = "dLdA" if role.name == "Linear" else "backward"
-    through = role.name in (*OUTPUTS, "Sigmoid") and all(same(g, p.g) for g, p in zip(trial.back, probes, strict=True))
+    through = role.name in (*OUTPUTS, "Sigmoid") and all(
+        same(g, p.g) for g, p in zip(trial.back, probes, strict=True)
+    )
     if through:
         known.hands = "through"
     own = wanted.own and wanted.own.back
-    fault = judge(what, f"{role.table}.{what}", trial.back, wanted.back, probes, module.backward, wanted.tolerance, own, role.keeps_outputs)
+    fault = judge(
+        what,
+        f"{role.table}.{what}",
+        trial.back,
+        wanted.back,
+        probes,
+        module.backward,
+        wanted.tolerance,
+        own,
+        role.keeps_outputs,
+    )
     if fault and role.name in OUTPUTS and _is_derivative(role.name, trial, probes):
         if not is_output:
             result.remarks.append("backward multiplies by its own derivative, which is right beside a loss whose backward gives dL/dYpred; "
@@ -294,7 +339,11 @@ def _by_differences(result, module, role, weights, trial, probes):
     """What agrees with the library must agree with the module's own forward too, unless that does something else at every call."""
     wanted = _numeric(module, role, weights, probes, trial)
     given = [("backward", trial.back[:1], wanted.back)]
-    given += [(role.gradient(k), [g], [wanted.gradients[0][k]]) for k, g in trial.gradients[0].items() if np.shape(g) == weights[k].shape]
+    given += [
+        (role.gradient(k), [g], [wanted.gradients[0][k]])
+        for k, g in trial.gradients[0].items()
+        if np.shape(g) == weights[k].shape
+    ]
     for what, g, w in given:
         fault = judge(what, "", g, w, probes, module.backward, wanted.tolerance)
         if fault:
@@ -362,5 +411,12 @@ def _initial_weights(result, module, role):
     name = next(k for k, theirs in role.weights.items() if theirs == "W")
     W = arrays(module)[name]
     if not np.any(W) or np.ptp(W) == 0:
-        result.faults.append(Fault("__init__", f"makes all entries of {name} equal", "all units of the layer then stay equal for ever; W must be "
-                                   "random", "W = np.random.normal(0, m**-.5, (m, n))", location(module.__init__)))
+        result.faults.append(
+            Fault(
+                "__init__",
+                f"makes all entries of {name} equal",
+                "all units of the layer then stay equal for ever; W must be random",
+                "W = np.random.normal(0, m**-.5, (m, n))",
+                location(module.__init__),
+            )
+        )

@@ -1,6 +1,9 @@
-"""A network: its modules in order, its loss beside the output unit, and (methods.py, sgd.py) what it does itself."""
+"""A network: its modules in order, its loss beside the output unit, and (methods.py, sgd.py) what
+it does itself.
+"""
 
 import inspect
+
 import numpy as np
 
 from nncore import reference
@@ -66,7 +69,11 @@ def check(net, inputs):
             _unit(results[-2:], loss, known)
         loss = _accepted(results, net, chain, loss, features, known)
         itself = Result("network", type(net).__name__)
-        if known.outputs is None or any(f.what in CALLED and f.message.startswith(("raised", "gives None")) for r in results for f in r.faults):
+        if known.outputs is None or any(
+            f.what in CALLED and f.message.startswith(("raised", "gives None"))
+            for r in results
+            for f in r.faults
+        ):
             itself.unchecked = "its modules must run first"
         else:
             methods.check(itself, net, chain, features, known.outputs, loss)
@@ -79,15 +86,24 @@ def check(net, inputs):
 
 
 def _accepted(results, net, chain, loss, features, known):
-    """The loss with which the network's methods are judged: one that takes the labels first is right if the network gives them first."""
+    """The loss with which the network's methods are judged: one that takes the labels first is
+    right if the network gives them first.
+    """
     result = results[-1]
-    if result.place != "loss" or not losses.takes_labels_first(result) or not callable(getattr(net, "sgd", None)) or not known.outputs:
+    if (
+        result.place != "loss"
+        or not losses.takes_labels_first(result)
+        or not callable(getattr(net, "sgd", None))
+        or not known.outputs
+    ):
         return loss
     turned = losses.turned_round(loss)
     if not methods.gives_labels_first(net, chain, turned, features, known.outputs):
         return loss
     result.faults.clear()
-    result.remarks.append("it takes the labels first, as the network gives them; the course's takes (Ypred, Y)")
+    result.remarks.append(
+        "it takes the labels first, as the network gives them; the course's takes (Ypred, Y)"
+    )
     return turned
 
 

@@ -17,22 +17,39 @@ ALIKE = ("step", "sgd", "sdg", "stp", "update", "train", "descen")  # parts of n
 def check(result, module, role, weights, trial, probes, wanted, in_network):
     """Judge gradients and update of the weights; adds to the result."""
     if wanted.own:  # forward is wrong: weights that it does not use are no faults of the rest
-        weights = {k: w for k, w in weights.items() if any(np.any(g[k][1]) for g in wanted.own.gradients)}
+        weights = {
+            k: w for k, w in weights.items() if any(np.any(g[k][1]) for g in wanted.own.gradients)
+        }
     names = [name for name in NAMES if callable(getattr(module, name, None))]
     runs = {name: run(module, name, role, weights, probes[1::-1]) for name in names}
     if not weights:
         result.faults += [raised(module, name, r[2]) for name, r in runs.items() if r[2]]
         return
-    faults = {k: judge(role.gradient(k), role.key(k), [g[k] for g in trial.gradients], [g[k] for g in wanted.gradients], probes,
-                       module.backward, wanted.tolerance, wanted.own and [g[k] for g in wanted.own.gradients], role.keeps_outputs)
-              for k in weights if all(k in g for g in trial.gradients)}
+    faults = {
+        k: judge(
+            role.gradient(k),
+            role.key(k),
+            [g[k] for g in trial.gradients],
+            [g[k] for g in wanted.gradients],
+            probes,
+            module.backward,
+            wanted.tolerance,
+            wanted.own and [g[k] for g in wanted.own.gradients],
+            role.keeps_outputs,
+        )
+        for k in weights
+        if all(k in g for g in trial.gradients)
+    }
     working = [name for name, (after, _, failure) in runs.items() if failure or any(not same(after[k], w, 0) for k, w in weights.items())]
     if not working or runs[working[0]][2]:
         for fault in filter(None, faults.values()):
             _add_gradient(result, fault)
         if not working:
             result.faults.append(_never(module, role, names, weights, runs))
-        elif not any(fault and (fault.shape is None or fault.shape != fault.wanted_shape) for fault in faults.values()):
+        elif not any(
+            fault and (fault.shape is None or fault.shape != fault.wanted_shape)
+            for fault in faults.values()
+        ):
             # if a gradient has the wrong shape or is none, the failure follows from that
             result.faults.append(raised(module, working[0], runs[working[0]][2], role.table))
         return
@@ -41,15 +58,20 @@ def check(result, module, role, weights, trial, probes, wanted, in_network):
     for k, w in weights.items():
         fault, right = faults.get(k), _right_gradient(wanted, k)
         if fault and right is not None and same(after[k], w - RATE * right):
-            result.remarks.append(f"{role.gradient(k)} {fault.message} ({fault.cause}), but {name} makes up for it" if fault.cause else
-                                  f"{role.gradient(k)} {fault.message}, but {name} makes up for it")
+            result.remarks.append(
+                f"{role.gradient(k)} {fault.message} ({fault.cause}), but {name} makes up for it"
+                if fault.cause
+                else f"{role.gradient(k)} {fault.message}, but {name} makes up for it"
+            )
             continue
         if fault:
             _add_gradient(result, fault)
         known = isinstance(own[k], np.ndarray) and own[k].shape == w.shape
         gradient = own[k] if known else None if fault else right
         if gradient is not None:
-            faults_of_step = _update(module, name, role, k, weights, after[k], gradient, probes, result)
+            faults_of_step = _update(
+                module, name, role, k, weights, after[k], gradient, probes, result
+            )
             if not known:
                 _explain(faults_of_step, module, name, role, k, weights, probes, wanted)
             _add(result, faults_of_step)
@@ -71,8 +93,16 @@ def _add(result, faults):
 
 
 def _add_gradient(result, fault):
-    """Add the fault of a gradient; the same mistake in the gradient of another weight is one fault."""
-    first = next((f for f in result.faults if (f.cause, f.where) == (fault.cause, fault.where) and f.cause and f.what != fault.what), None)
+    """Add the fault of a gradient; the same mistake in the gradient of another weight is one fault.
+    """
+    first = next(
+        (
+            f
+            for f in result.faults
+            if (f.cause, f.where) == (fault.cause, fault.where) and f.cause and f.what != fault.what
+        ),
+        None,
+    )
     if first is None:
         result.faults.append(fault)
     else:
@@ -80,7 +110,9 @@ def _add_gradient(result, fault):
 
 
 def _explain(faults, module, name, role, k, weights, probes, wanted):
-    """Where an update is wrong without a known mistake, and keeps its gradient under a name of its own: look for a mistake of that."""
+    """Where an update is wrong without a known mistake, and keeps its gradient under a name of its
+    own: look for a mistake of that.
+    """
     right = [g[k] for g in wanted.gradients]
     if not faults or faults[0].cause or any(isinstance(g, tuple) for g in right):
         return
@@ -96,14 +128,17 @@ def _explain(faults, module, name, role, k, weights, probes, wanted):
                 return
     cause = likely_cause(role.key(k), probes, gradients, right)
     if cause:
-        faults[0].cause, faults[0].formula = f"its gradient: {cause}", WANTED.get(role.key(k), faults[0].formula)
+        faults[0].cause, faults[0].formula = (
+            f"its gradient: {cause}",
+            WANTED.get(role.key(k), faults[0].formula),
+        )
         faults[0].where = location(module.backward)
 
 
 def run(module, name, role, weights, passes, rate=RATE):
-    """(attributes afterwards, the module's gradients before, Failure or None) of a step after passes of these probes.
+    """Make a step after a pass of each of these probes; what is left over from a pass shows in the next.
 
-    What is left over from a pass shows in the next one.
+    Returns (attributes afterwards, the module's gradients before the step, Failure or None).
     """
     with untouched(module):
         set_weights(module, weights)
@@ -160,8 +195,13 @@ def _never(module, role, names, weights, runs):
     else:
         if code is not None and not code.co_names:
             cause = "it does nothing yet"
-    return Fault(name, message, cause, f"self.{first} = self.{first} - lrate * self.{role.gradient(first)}",
-                 location(method))
+    return Fault(
+        name,
+        message,
+        cause,
+        f"self.{first} = self.{first} - lrate * self.{role.gradient(first)}",
+        location(method),
+    )
 
 
 def _update(module, name, role, k, weights, after, g, probes, result):
@@ -196,5 +236,12 @@ def _update(module, name, role, k, weights, after, g, probes, result):
         remark = f"{name} goes downhill, but not by lrate times the gradient: another optimiser, such as momentum?"
         result.remarks += [remark] if remark not in result.remarks else []
         return []
-    return [Fault(name, f"changes {k} by up to {np.max(np.abs(moved)):.3g}, where lrate * {role.gradient(k)} goes up to {np.max(np.abs(RATE * g)):.3g}",
-                  error=error, **common)]
+    return [
+        Fault(
+            name,
+            f"changes {k} by up to {np.max(np.abs(moved)):.3g}, where lrate * {role.gradient(k)} "
+            f"goes up to {np.max(np.abs(RATE * g)):.3g}",
+            error=error,
+            **common,
+        )
+    ]
