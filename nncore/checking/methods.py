@@ -2,6 +2,8 @@
 other.
 """
 
+import itertools
+
 import numpy as np
 
 from nncore._probe import arrays
@@ -42,8 +44,7 @@ def check(result, net, chain, features, outputs, loss=None):
 
 
 def gives_labels_first(net, chain, loss, features, outputs):
-    """True if net.sgd gives net.loss the labels first; loss: the same, with the prediction first.
-    """
+    """True if net.sgd gives net.loss the labels first; loss: the same, turned round."""
     work = ByHand(net, [m for _, m in chain], [p for p, _ in chain], loss, features, outputs)
     if work.find_movers():
         return False
@@ -104,92 +105,84 @@ def _forward(result, work):
     return False
 
 
+# ------------------------------------------------------------------------- the way through a network
+
+WAYS = {  # the variable of the course's loop, what the first module is given, the order
+    "forward": ("A", "the input X", "it goes through the modules from the last to the first; it must go from "
+                "the first to the last"),
+    "backward": ("delta", "the gradient of the loss", "it goes through the modules from the first to the last: a "
+                 "module's gradient comes back from the one after it, so it must go from the last to the first, "
+                 "self.modules[::-1]"),
+}
+
+
 def way_forward(work, calls):
-    """What is wrong with the way that the first pass forward takes through the modules; "" if it is
-    right as far as it goes.
-    """
-    forwards = _first_pass(work, calls, "forward")
-    start = forwards[0].given[0] if forwards and forwards[0].given else None
-    return _way(work, forwards, range(len(work.chain)), start, "forward") if work.recordable else ""
+    """What is wrong with the first pass forward through the modules, as far as it goes; or ""."""
+    passed = _first_pass(calls, "forward")
+    return _way(work, passed, passed[0].given[0] if passed and passed[0].given else None, "forward")
 
 
 def way_back(work, calls):
-    """The same of the first pass back; "" if there is none."""
-    backwards = _first_pass(work, calls, "backward")
+    """What is wrong with the first pass back through the modules, as far as it goes; or ""."""
+    passed = _first_pass(calls, "backward")
     start = next((c.result for c in calls if c.index is None and c.method == "backward"), None)
-    return (
-        _way(work, backwards, range(len(work.chain))[::-1], start, "backward")
-        if backwards and work.recordable
-        else ""
-    )
+    return _way(work, passed, start, "backward") if passed else ""
 
 
-def _first_pass(work, calls, method):
-    """The calls of the modules' method up to the first of another kind."""
-    those = [(c.method == method and c.index is not None, c) for c in calls]
-    first = next((i for i, (is_one, _) in enumerate(those) if is_one), len(those))
-    last = next((i for i, (is_one, _) in enumerate(those) if i > first and not is_one), len(those))
-    return [c for _, c in those[first:last]]
+def _first_pass(calls, method):
+    """The first run of calls of the modules' method, one after the other."""
+    runs = itertools.groupby(calls, lambda c: c.method == method and c.index is not None)
+    return next((list(run) for is_method, run in runs if is_method), [])
 
 
-def _way(work, calls, order, start, method):
-    """What is wrong with calls of the modules that must be in this order, each given what the one
-    before returned, the first `start`.
-    """
-    order, way = list(order), [c.index for c in calls]
-    places = work.places
-    if not way:
+def _way(work, calls, start, method):
+    """What is wrong with calls of the modules in a row, the first of which is to be given `start`; or ""."""
+    if not work.recordable:
+        return ""
+    if not calls:
         return f"it calls no module's {method}"
+    order = list(range(len(work.chain)))
+    order, way = order[::-1] if method == "backward" else order, [c.index for c in calls]
     if method == "backward" and calls[0].given and np.ndim(calls[0].given[0]) == 0:
         return "it is given the loss itself; it must be given dL/dZ, which is self.loss.backward()"
-    if len(order) > 1 and way[0] == order[-1] and way == order[::-1][: len(way)]:
-        return (
-            (
-                "it goes through the modules from the first to the last: what is before a module "
-                "needs the gradient that comes back from it, "
-                "so that it must go from the last to the first, self.modules[::-1]"
-            )
-            if method == "backward"
-            else (
-                "it goes through the modules from the last to the first; it must go from the first "
-                "to the last"
-            )
-        )
-    if (
-        len(way) > 1
-        and all(same(c.given[0], calls[0].given[0], 0) for c in calls[1:] if c.given)
-        and any(not same(c.result, calls[0].given[0], 0) for c in calls[:-1])
-    ):
-        variable, called = (
-            ("delta", "the gradient of the loss") if method == "backward" else ("A", "the input X")
-        )
-        return (
-            f"every module is given {called}, because what m.{method}({variable}) returns is "
-            "dropped: each one's result must go into the "
-            f"next one, {variable} = m.{method}({variable})"
-            + (", from the last to the first" if method == "backward" else "")
-        )
-    missing, twice = [i for i in order if i not in way], [i for i in order if way.count(i) > 1]
-    if twice:
-        return f"it calls the {method} of {places[twice[0]]} {way.count(twice[0])} times"
-    if len(way) == len(order) - len(missing) and missing and calls[-1].result is not None:
-        return f"it does not call the {method} of {' and '.join(places[i] for i in missing)}"
-    if way != order[: len(way)]:
-        return (
-            f"it calls the {method} of the modules in the order {', '.join(map(str, way))}; it "
-            f"must be {', '.join(map(str, order))}"
-        )
+    if len(order) > 1 and way[0] == order[-1] and way == order[::-1][:len(way)]:
+        return WAYS[method][2]
+    if _drops_results(calls):
+        return _dropped(method)
+    twice = next((i for i in order if way.count(i) > 1), None)
+    if twice is not None:
+        return f"it calls the {method} of {work.places[twice]} {way.count(twice)} times"
+    missing = [i for i in order if i not in way]
+    if missing and calls[-1].result is not None:  # else the last call has failed
+        return f"it does not call the {method} of {' and '.join(work.places[i] for i in missing)}"
+    if way != order[:len(way)]:
+        return (f"it calls the {method} of the modules in the order {', '.join(map(str, way))}; "
+                f"it must be {', '.join(map(str, order))}")
+    return _handing(work, calls, start, method)
+
+
+def _drops_results(calls):
+    """True if every module is given the same, though not every one hands on what it is given."""
+    first = calls[0].given[0] if calls[0].given else None
+    return (len(calls) > 1 and all(c.given and same(c.given[0], first, 0) for c in calls[1:])
+            and any(not same(c.result, first, 0) for c in calls[:-1]))
+
+
+def _dropped(method):
+    variable, given, _ = WAYS[method]
+    call_ = f"m.{method}({variable})"
+    last = ", from the last to the first" if method == "backward" else ""
+    return (f"every module is given {given}, because what {call_} returns is dropped: each one's result must go "
+            f"into the next one, {variable} = {call_}{last}")
+
+
+def _handing(work, calls, start, method):
+    """What is wrong with what each module is given; or ""."""
     for k, c in enumerate(calls):
         wanted = calls[k - 1].result if k else start
         if wanted is not None and c.given and not same(c.given[0], wanted, 1e-12):
-            whence = (
-                f"what the {method} of {places[way[k - 1]]} returned"
-                if k
-                else "the gradient of the loss"
-                if method == "backward"
-                else "the input X"
-            )
-            return f"{places[c.index]} is not given {whence}, but something else"
+            whence = f"what the {method} of {work.places[calls[k - 1].index]} returned" if k else WAYS[method][1]
+            return f"{work.places[c.index]} is not given {whence}, but something else"
     return ""
 
 
@@ -203,23 +196,10 @@ def _backward_and_step(result, work, stepping):
         start, reset, order = work.weights(), reseeder(*work.chain), list(map(id, work.net.modules))
         reset()
         work.forward_backward(work.X, work.Y)
-        for module in (
-            work.chain
-        ):  # gradients that are not those of this pass, so that a backward that does nothing shows
-            set_weights(
-                module,
-                {
-                    k: np.zeros_like(v)
-                    for k, v in arrays(module).items()
-                    if k.startswith("dLd") and k.isidentifier()
-                },
-            )
+        _clear_gradients(work.chain)  # so that a backward that does nothing shows
         reset()
-        A, _ = (
-            call(work.net.forward, work.X.copy())
-            if hasattr(work.net, "forward")
-            else work.forward(work.X)
-        )
+        has_forward = hasattr(work.net, "forward")
+        A, _ = call(work.net.forward, work.X.copy()) if has_forward else work.forward(work.X)
         call(work.loss.forward, A, work.Y.copy())
         _, failed = call(work.net.backward, call(work.loss.backward)[0])
         turned = order != list(map(id, work.net.modules))
@@ -233,18 +213,20 @@ def _backward_and_step(result, work, stepping):
     return False
 
 
+def _clear_gradients(chain):
+    for module in chain:
+        names = [k for k in arrays(module) if k.startswith("dLd") and k.isidentifier()]
+        set_weights(module, {k: np.zeros_like(getattr(module, k)) for k in names})
+
+
 def _of_backward(work, failed, turned):
     """The Fault of net.backward, or None."""
-    formula, where = (
-        "for m in self.modules[::-1]: delta = m.backward(delta)",
-        location(work.net.backward),
-    )
+    where, formula = location(work.net.backward), "for m in self.modules[::-1]: delta = m.backward(delta)"
     if failed and "NoneType" in str(failed.error) and ".reverse()" in failed.line:
         fault = raised(work.net, "backward", failed)
         fault.cause = (
-            "reverse() turns the list itself round and returns None; self.modules[::-1] or "
-            "reversed(self.modules) gives what to "
-            "loop over"
+            "reverse() turns the list itself round and returns None; loop over self.modules[::-1] or "
+            "reversed(self.modules)"
         )
     elif turned and not failed:
         fault = Fault(
@@ -281,15 +263,7 @@ def _way_of_backward(work):
         rng, start = np.random.default_rng(11), call(work.loss.backward)[0]
         calls = work.record([rng.normal(size=np.shape(x)) for x in work.inputs])
         call(work.net.backward, start)
-    if not work.recordable:
-        return ""
-    return _way(
-        work,
-        [c for c in calls if c.method == "backward" and c.index is not None],
-        range(len(work.chain))[::-1],
-        start,
-        "backward",
-    )
+    return _way(work, [c for c in calls if c.method == "backward" and c.index is not None], start, "backward")
 
 
 def _of_step(work, stepping, calls, failure, start, after):
@@ -297,10 +271,7 @@ def _of_step(work, stepping, calls, failure, start, after):
     if failure:
         return _step_failed(work, stepping, failure)
     left = sorted({i for i, k in work.trained if same(after.get((i, k)), start.get((i, k)), 0)})
-    where, formula = (
-        location(getattr(work.net, stepping)),
-        "for m in self.modules: m.sgd_step(lrate)",
-    )
+    where, formula = location(getattr(work.net, stepping)), "for m in self.modules: m.sgd_step(lrate)"
     if left and all(work.movers[i] for i in left):
         called = [[c.method for c in calls if c.index == i] for i in left]
         names = " and ".join(f"{work.places[i]} ({type(work.chain[i]).__name__})" for i in left)
@@ -311,8 +282,7 @@ def _of_step(work, stepping, calls, failure, start, after):
         elif called[0]:
             cause = (
                 f"the network calls {called[0][0]}, which does nothing there; the update is called "
-                f"{mover}: give both one name, or "
-                f"let one call the other"
+                f"{mover}: give both one name, or let one call the other"
             )
         return Fault(stepping, f"never trains {names}", cause, formula, where)
     cause = rates(work, calls, RATE, _doubled(work, stepping))
