@@ -494,6 +494,20 @@ def test_a_trained_module_is_checked_as_it_is_and_stays_so():
     assert nn.check(layer) and state(layer) == before and not layer.W.flags.writeable
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_an_optimiser_with_a_velocity_is_none_the_worse_for_having_trained(seed):
+    np.random.seed(seed)
+    layer = students.LinearMomentum(5, 4)
+    for _ in range(3):
+        layer.forward(np.random.normal(size=(5, 6)))
+        layer.backward(np.random.normal(size=(4, 6)))
+        layer.sgd_step(0.1)
+    report = nn.check(layer)
+    assert report and "another optimiser" in str(report)
+    assert not nn.check(type("Linear", (students.LinearMomentum,), {"sgd_step": lambda self, lrate: students.LinearMomentum.sgd_step(
+        self, -lrate)})(5, 4))
+
+
 def test_what_modules_print_and_warn_of_is_not_shown(capsys, recwarn):
     class Tanh(students.Tanh):
         def forward(self, Z):

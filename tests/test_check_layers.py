@@ -380,3 +380,17 @@ def test_a_batchnorm_that_does_something_else_is_judged_by_differences(program):
     assert not nn.check(
         program(text, other.replace("return self.G * dLdZ /", "return dLdZ /")).BatchNorm
     )
+
+
+@pytest.mark.parametrize(
+    "W, W0",
+    [
+        ("self.W - lrate * (self.dLdW + 0.01 * self.W)", "self.W0 - lrate * self.dLdW0"),
+        ("(1 - 0.1 * lrate) * self.W - lrate * self.dLdW", "(1 - 0.1 * lrate) * self.W0 - lrate * self.dLdW0"),
+    ],
+)
+def test_a_weight_decay_is_a_remark(program, W, W0):
+    m = program("self.W - lrate * self.dLdW\n", W + "\n", "self.W0 - lrate * self.dLdW0\n", W0 + "\n")
+    report = nn.check(m.Linear)
+    assert report and "sgd_step shrinks the weights too" in str(report)
+    assert nn.check(network(m))

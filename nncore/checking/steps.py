@@ -142,16 +142,42 @@ def run(module, name, role, weights, passes, rate=RATE):
     """
     with untouched(module):
         set_weights(module, weights)
-        reset = reseeder(module)
-        for probe in passes:
-            reset()
-            call(module.forward, probe.x.copy())
-            call(module.backward, probe.g.copy())
+        _passes(module, passes)
         own = {k: copied(getattr(module, role.gradient(k), None)) for k in weights}
         _, failure = call(getattr(module, name), rate)
         after = {k: v.copy() for k, v in arrays(module).items()}
         after.update({k: copied(getattr(module, k, None)) for k in weights if k.isidentifier()})
     return after, own, failure
+
+
+def _from_rest(module, name, role, k, weights, probes):
+    """The change of a weight by a step that finds zeros in what steps keep for each other, such as
+    a velocity; None if they keep nothing.
+    """
+    with untouched(module):
+        set_weights(module, weights)
+        _passes(module, probes[1::-1])
+        before = {n: v.copy() for n, v in arrays(module).items()}
+        call(getattr(module, name), RATE)
+        after = arrays(module)
+    kept = [n for n, v in before.items() if n not in weights and v.dtype.kind == "f" and not same(after.get(n), v, 0)]
+    if not kept:
+        return None
+    with untouched(module):
+        set_weights(module, {**weights, **{n: np.zeros_like(before[n]) for n in kept}})
+        _passes(module, probes[1::-1])
+        call(getattr(module, name), RATE)
+        after = arrays(module).get(k)
+    return after - weights[k] if np.shape(after) == weights[k].shape else None
+
+
+def _passes(module, probes):
+    """Forward and backward on one probe after the other."""
+    reset = reseeder(module)
+    for probe in probes:
+        reset()
+        call(module.forward, probe.x.copy())
+        call(module.backward, probe.g.copy())
 
 
 def _right_gradient(wanted, k):
@@ -232,7 +258,13 @@ def _update(module, name, role, k, weights, after, g, probes, result):
     faster = run(module, name, role, weights, probes[1::-1], 2 * RATE)[0]
     if same(faster.get(k), after):
         return [Fault(name, f"changes {k} wrongly", "lrate is ignored: the step must be lrate times the gradient", error=error, **common)]
-    if np.all(moved * g <= 1e-12):
+    decay = -np.vdot(w, moved + RATE * g) / np.vdot(w, w)
+    if 0 < decay < 0.5 and same(moved + RATE * g, -decay * w, 1e-7):
+        remark = f"{name} shrinks the weights too, as a weight decay or an l2 penalty does"
+        result.remarks += [remark] if remark not in result.remarks else []
+        return []
+    rested = _from_rest(module, name, role, k, weights, probes)
+    if np.all((moved if rested is None else rested) * g <= 1e-12):
         remark = f"{name} goes downhill, but not by lrate times the gradient: another optimiser, such as momentum?"
         result.remarks += [remark] if remark not in result.remarks else []
         return []
