@@ -70,21 +70,8 @@ CALLED = {
     "B": ("b", "beta", "betas", "shift", "offset", "bias"),
 }
 # What is before and after the name of a weight in that of its gradient.
-GRADIENTS = (
-    ("dld", ""),
-    ("d", ""),
-    ("grad", ""),
-    ("", "grad"),
-    ("g", ""),
-    ("gradient", ""),
-    ("", "gradient"),
-    ("dl", ""),
-    ("delta", ""),
-    ("dj", ""),
-    ("dc", ""),
-    ("dloss", ""),
-    ("dlossd", ""),
-)
+GRADIENTS = (("dld", ""), ("d", ""), ("grad", ""), ("", "grad"), ("g", ""), ("gradient", ""), ("", "gradient"),
+             ("dl", ""), ("delta", ""), ("dj", ""), ("dc", ""), ("dloss", ""), ("dlossd", ""))
 
 
 @dataclasses.dataclass

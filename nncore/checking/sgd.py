@@ -296,10 +296,7 @@ def _name_never(fault, never):
     )
     fault.cause = f"the random index must run over all columns: {DRAW}"
     if never == [ALL[-1]]:
-        fault.cause = (
-            f"the last sample is never drawn: {DRAW}, the end being left out already, so that it "
-            "needs no N-1"
-        )
+        fault.cause = f"the last sample is never drawn: {DRAW} already"
     elif never == [0]:
         fault.cause = f"the first sample is never drawn: {DRAW}"
 
