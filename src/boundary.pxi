@@ -84,10 +84,9 @@ cdef Py_ssize_t SHORT_PRODUCT = 1 << 14  # multiplications of a matrix product, 
 # ------------------------------------------------------------------------------------------------ Linear
 
 cdef struct Shared:
-    # a matrix product in shares of the rows of A
+    # a matrix product whose rows are shared among threads
     const nn_kernels *k
     nn_product whole
-    int shares
     Py_ssize_t work        # bytes of packing room per thread
 
 
@@ -104,31 +103,28 @@ cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.nd
     g.epilogue, g.activation = NN_STORE, NN_NONE
     g.bias, g.bias_down_rows = bias, bias_down_rows
     g.d, g.d_row, g.eta = NULL, 0, 0
-    cdef int shares = threads_for(g.m, 2.0 * g.m * g.n * g.k)
+    cdef int threads = threads_for(g.m, 2.0 * g.m * g.n * g.k)
     cdef Shared shared
     cdef Py_ssize_t work = (k.product_work(g.n, g.k) + 63) // 64 * 64
-    cdef char *memory = <char *>malloc(shares * work + 64)
+    cdef char *memory = <char *>malloc(threads * work + 64)
     if memory == NULL:
         raise MemoryError()
     g.work = memory + (64 - <size_t>memory % 64) % 64
     if g.m * g.n * g.k < SHORT_PRODUCT:
         k.product(&g)
     else:
+        shared.k, shared.whole, shared.work = k, g, work
         with nogil:
-            if shares == 1:
-                k.product(&g)
-            else:
-                shared.k, shared.whole, shared.shares, shared.work = k, g, shares, work
-                nn_pool_pieces(shares, shares, multiply_rows, &shared)
+            nn_pool_pieces(0, threads, multiply_rows, &shared)
     free(memory)
 
 
-cdef void multiply_rows(void *arg, int share, int thread) noexcept nogil:
+cdef void multiply_rows(void *arg, int share, int shares, int thread) noexcept nogil:
     """One share of the rows of A, C and the bias that runs along them."""
     cdef Shared *shared = <Shared *>arg
     cdef nn_product g = shared.whole
-    cdef Py_ssize_t size = shared.k.itemsize, low = g.m * share // shared.shares
-    g.m = g.m * (share + 1) // shared.shares - low
+    cdef Py_ssize_t size = shared.k.itemsize, low = g.m * share // shares
+    g.m = g.m * (share + 1) // shares - low
     g.a = <char *>g.a + low * g.a_row * size
     g.c = <char *>g.c + low * g.c_row * size
     if g.bias != NULL and g.bias_down_rows:

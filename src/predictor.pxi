@@ -22,8 +22,8 @@ cdef class Predictor:
     cdef bint small
     cdef list stages
     cdef object lock, description
-    cdef readonly object program  # kept for calls with several samples; for tests
-    cdef uint64_t process  # the number of forks up to the process that program and lock belong to
+    cdef readonly object _program  # cached for calls with several samples; tests look at it
+    cdef uint64_t process  # nn_pool_forks() of the process that _program and lock belong to
 
     def __cinit__(self, list stages, dtype, inputs, str description):
         cdef Py_ssize_t i, lanes, width, used = 0
@@ -75,8 +75,9 @@ cdef class Predictor:
         free(self.memory)
 
     cdef int _start(self) except -1:
-        """Begin in this process: after a fork, the lock may be held and the program in use by a thread that exists in the parent only."""
-        self.program, self.lock, self.process = None, threading.Lock(), nn_pool_forks()
+        """Start afresh in this process: after a fork, a thread that exists only in the parent may hold the
+        lock and be in the middle of the program."""
+        self._program, self.lock, self.process = None, threading.Lock(), nn_pool_forks()
         return 0
 
     def __call__(self, x, out=None):
@@ -179,15 +180,15 @@ cdef class Predictor:
         return out
 
     cdef object _run(self, X):
-        """Through the program that is kept, or through another one while a call in another thread uses it."""
+        """Run the cached program, or a new one if another thread is using it."""
         if self.process != nn_pool_forks():
             self._start()
         if not self.lock.acquire(False):
             return self._new_program().run(X)[0]
         try:
-            if self.program is None:
-                self.program = self._new_program()
-            return self.program.run(X)[0]
+            if self._program is None:
+                self._program = self._new_program()
+            return self._program.run(X)[0]
         finally:
             self.lock.release()
 

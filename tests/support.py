@@ -144,21 +144,20 @@ def unchanged(*arrays):
 
 
 def shared(threads, run):
-    """What run() returns with this number of threads. Several must share its work: run is repeated until helper threads have done some,
-    as the caller's thread does what no helper comes for."""
-    before = nncore.get_num_threads()
+    """What run() returns with this number of threads, if it is the same whoever does the work: only the
+    helper threads, which must get some, and with two threads whichever comes first."""
+    before, done = nncore.get_num_threads(), _core.pool()[1]
     nncore.set_num_threads(threads)
-    _core.await_helpers(True)
+    _core.only_helpers(True)
     try:
-        for _ in range(100):
-            done = _core.pool()[1]
-            result = run()
-            if threads == 1 or _core.pool()[1] > done:
-                return result
-        raise AssertionError("no helper thread took part")
+        result = run()
+        assert threads == 1 or _core.pool()[1] > done, "no helper thread took part"
+        _core.only_helpers(False)
+        assert threads != 2 or run() == result
     finally:
-        _core.await_helpers(False)
+        _core.only_helpers(False)
         nncore.set_num_threads(before)
+    return result
 
 
 # ------------------------------------------------------------------------------------------------ comparisons
