@@ -13,10 +13,13 @@ BUILD_INPUTS := setup.py pyproject.toml $(wildcard src/*)
 
 # Not run under the sanitizers: instrumented code takes longer to load than that test allows.
 NOT_SANITIZED := --deselect tests/test_package.py::test_import_takes_little_time_over_numpy
-# What Python threads share. Tests that fork beside threads are not among it: ThreadSanitizer does not follow them.
+# What threads share: Python threads, and those of the pool. Tests that fork are left out: ThreadSanitizer does not follow forks of
+# processes with threads.
 SHARING := tests/test_sharing.py tests/test_predictor.py::test_threads_may_share_it \
     tests/test_interrupt.py::test_training_in_another_thread_is_not_disturbed \
     tests/test_training.py::test_a_second_training_at_once_is_refused
+POOL := tests/test_threads.py tests/test_optimizers.py tests/test_norm_dropout.py tests/test_sparse.py \
+    -k 'threads_gives_the_same_bits or test_threads and (same_bits or any_share or busy)'
 # $(call copy_to,folder): the checkout as it is now, less what was built in it; what was built in the folder stays.
 define copy_to
 @mkdir -p $(1) && cd $(1) && for folder in src nncore tests benchmarks examples docs; do \
@@ -27,7 +30,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-clang test-arm64 sanitize sanitize-threads sanitize-openmp bench bench-peers gate docs lint clean
+.PHONY: help train test test-clang test-arm64 sanitize sanitize-threads bench bench-peers gate docs lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
@@ -40,7 +43,7 @@ test: $(VENV)/.extra-test $(VENV)/.extra-docs ## install with the test extras, t
 	@$(PY) -m pytest $(ARGS)
 
 test-clang: ## the whole suite built with clang, in a copy of the checkout (build/clang) with an environment of its own
-	@command -v clang >/dev/null || { echo 'nncore: clang is missing (Debian: apt install clang libomp-dev)' >&2; exit 1; }
+	@command -v clang >/dev/null || { echo 'nncore: clang is missing (Debian: apt install clang)' >&2; exit 1; }
 	$(call copy_to,build/clang)
 	@CC=clang $(MAKE) --no-print-directory -C build/clang test VENV=.venv
 
@@ -62,30 +65,17 @@ sanitize: ## the whole suite at every instruction-set level under AddressSanitiz
 	        NNCORE_ISA=$$level run -k 'not generic and not avx2 and not avx512' || exit 1; \
 	    done
 
-# Without OpenMP and the threads of OpenBLAS, whose libraries are not instrumented. ThreadSanitizer wants addresses that are not random.
-sanitize-threads: ## Python threads that share networks and predictors under ThreadSanitizer (build/threads)
+# Without the threads of OpenBLAS, which is not instrumented. ThreadSanitizer wants addresses that are not random.
+sanitize-threads: ## Python threads that share networks and predictors, and the pool, under ThreadSanitizer (build/threads)
 	@command -v gcc >/dev/null && [ -e "$$(gcc -print-file-name=libtsan.so)" ] && command -v setarch >/dev/null \
 	    || { echo 'nncore: gcc with libtsan, and setarch, are needed (Debian: apt install gcc util-linux)' >&2; exit 1; }
 	$(call copy_to,build/threads)
-	@NNCORE_OPENMP=0 NNCORE_DEBUG=1 CC='gcc -fsanitize=thread' CFLAGS='-O1' \
-	    $(MAKE) --no-print-directory -C build/threads .venv/.extra-test VENV=.venv
-	@cd build/threads && LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1 \
-	    NNCORE_TEST_SLOWNESS=5 setarch -R .venv/bin/python -m pytest --capture=sys -p no:faulthandler $(or $(ARGS),$(SHARING))
-
-# GNU's OpenMP synchronises unseen; LLVM's, which takes its place, tells ThreadSanitizer through Archer.
-sanitize-openmp: ## the threads that share one piece of work, under ThreadSanitizer (build/openmp)
-	@omp=$$(readlink -f "$$(gcc -print-file-name=libomp.so.5)"); \
-	    [ -e "$$(gcc -print-file-name=libtsan.so)" ] && [ -e "$${omp%/*}/libarcher.so" ] && command -v setarch >/dev/null \
-	    || { echo 'nncore: gcc with libtsan, libomp with Archer, and setarch, are needed (Debian: apt install gcc libomp-dev)' >&2; exit 1; }
-	$(call copy_to,build/openmp)
 	@NNCORE_DEBUG=1 CC='gcc -fsanitize=thread' CFLAGS='-O1' \
-	    $(MAKE) --no-print-directory -C build/openmp .venv/.extra-test VENV=.venv
-	@cd build/openmp && omp=$$(readlink -f "$$(gcc -print-file-name=libomp.so.5)") && OMP_TOOL_LIBRARIES="$${omp%/*}/libarcher.so" \
-	    LD_PRELOAD="$$(gcc -print-file-name=libtsan.so) $$omp" OPENBLAS_NUM_THREADS=1 \
-	    TSAN_OPTIONS='ignore_noninstrumented_modules=1 halt_on_error=1' ARCHER_OPTIONS=verbose=1 \
-	    setarch -R .venv/bin/python -m pytest --capture=sys -p no:faulthandler \
-	        $(or $(ARGS),tests/test_threads.py tests/test_optimizers.py tests/test_norm_dropout.py tests/test_sharing.py \
-	            -k 'same_bits or any_share or several_threads')
+	    $(MAKE) --no-print-directory -C build/threads .venv/.extra-test VENV=.venv
+	@cd build/threads && export LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1 \
+	        NNCORE_TEST_SLOWNESS=5; \
+	    run() { setarch -R .venv/bin/python -m pytest --capture=sys -p no:faulthandler "$$@"; }; \
+	    $(if $(ARGS),run $(ARGS),run $(SHARING) && run $(POOL))
 
 bench: $(VENV)/.extra-test ## time the kernels beside plain NumPy, the training loops beside the course's (about 2 minutes)
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,max,rounds $(ARGS)

@@ -6,21 +6,20 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 
 import Cython
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
-from setuptools.errors import CompileError, LinkError
 
 # ISO contraction would let the compiler fuse across statements differently per level; "fast" is per expression tree
 # in gcc and within a statement in clang, and the kernels are written so that both give the same products and sums. They unroll and
 # vectorise by themselves: -O3 is no faster (measured, gcc 12) and makes the module half as large again.
 COMPILE = ["-O2", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
            "-fvisibility=hidden", "-Wno-unused-function", "-Wno-psabi"]
-KERNELS = ["src/kernels_generic.c", "src/kernels_avx2.c", "src/kernels_avx512.c", "src/dispatch.c", "src/convert.c"]
+THREADS = [] if sys.platform == "win32" else ["-pthread"]
+SOURCES = ["src/kernels_generic.c", "src/kernels_avx2.c", "src/kernels_avx512.c", "src/dispatch.c", "src/convert.c", "src/pool.c"]
 
 
 class BuildExt(build_ext):
@@ -35,42 +34,24 @@ class BuildExt(build_ext):
             self.copy_extensions_to_source()
 
     def build_extension(self, ext):
-        if self._has_openmp():
-            ext.extra_compile_args = [*ext.extra_compile_args, "-fopenmp"]
-            ext.extra_link_args = [*ext.extra_link_args, "-fopenmp"]
         super().build_extension(ext)
         path = self.get_ext_fullpath(ext.name)
         strip = shutil.which("strip")
         if strip and sys.platform.startswith("linux") and not os.environ.get("NNCORE_DEBUG"):
             subprocess.run([strip, "--strip-debug", path], check=False)
 
-    def _has_openmp(self):
-        """Whether the compiler takes -fopenmp and finds the library; without it, or by wish, everything runs on one thread."""
-        if os.environ.get("NNCORE_OPENMP") == "0":
-            return False
-        with tempfile.TemporaryDirectory() as folder:
-            source = os.path.join(folder, "openmp.c")
-            with open(source, "w") as file:
-                file.write("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
-            try:
-                objects = self.compiler.compile([source], output_dir=folder, extra_postargs=["-fopenmp"])
-                self.compiler.link_executable(objects, os.path.join(folder, "openmp"), extra_postargs=["-fopenmp"])
-            except (CompileError, LinkError):
-                print("nncore: this compiler has no OpenMP; building for one thread")
-                return False
-        return True
-
 
 def extensions():
     debug = ["-g", "-fno-omit-frame-pointer"] if os.environ.get("NNCORE_DEBUG") else ["-g0"]
     return cythonize(
-        [Extension("nncore._core", ["src/_core.pyx", *KERNELS],
+        [Extension("nncore._core", ["src/_core.pyx", *SOURCES],
                    include_dirs=["src", numpy.get_include()],
                    depends=sorted(glob.glob("src/*.h") + glob.glob("src/*.pxi") + glob.glob("src/*.pxd")),
                    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
                                   ("NNCORE_NUMPY", f'"{numpy.__version__}"'), ("NNCORE_CYTHON", f'"{Cython.__version__}"')],
                    # Setuptools puts the environment's flags before these; repeated here, they win, as in other builds.
-                   extra_compile_args=[*COMPILE, *debug, *shlex.split(os.environ.get("CFLAGS", ""))],
+                   extra_compile_args=[*COMPILE, *THREADS, *debug, *shlex.split(os.environ.get("CFLAGS", ""))],
+                   extra_link_args=THREADS,
                    libraries=["m"])],
         build_dir="build/cython",
         compiler_directives={"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,

@@ -12,7 +12,7 @@ except ImportError as error:
     raise ImportError(f"nncore's compiled core could not be imported ({error}); build it with `pip install .`, or in a checkout with "
                       "`pip install -e .`") from error
 
-from nncore import kernels, schedules
+from nncore import _threads, kernels, schedules
 from nncore._backend import get_backend, use_backend
 from nncore._config import show_config
 from nncore._core import get_num_threads, set_num_threads
@@ -22,6 +22,8 @@ from nncore.sequential import Sequential
 from nncore.serialization import load
 
 __version__ = "0.1.0"
+
+_threads.follow_threadpoolctl()
 
 __all__ = [
     "NLL", "BatchNorm", "BinaryNLL", "Dropout", "Hinge", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax",

@@ -12,7 +12,7 @@ def show_config(mode="print"):
 
     >>> import nncore
     >>> sorted(nncore.show_config(mode="dict"))
-    ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy', 'numpy_build', 'openmp', 'python', 'threads', 'version']
+    ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy', 'numpy_build', 'python', 'threads', 'version']
     """
     from nncore import __version__
 

@@ -1,4 +1,4 @@
-"""How many threads to use where nobody has said: the environment's wish, else the processor cores this process may use."""
+"""Default number of threads (the environment's wish, else the usable cores), and threadpoolctl."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ def wanted():
 
 
 def usable_cores():
-    """Cores among the processors this process may run on, at most the whole part of its control group's quota, at least 1."""
+    """Return the number of cores this process may use: its affinity, at most its CPU quota, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         processors = os.sched_getaffinity(0)
     else:
@@ -33,11 +33,118 @@ def _read(path):
         return None
 
 
-def _quota():
-    """Processors that the control group's quota amounts to, rounded down; sys.maxsize without one."""
-    words = (_read("/sys/fs/cgroup/cpu.max") or "").split()
-    if not words:
-        words = [_read(f"/sys/fs/cgroup/cpu/cpu.cfs_{what}_us") or "" for what in ("quota", "period")]
-    if len(words) != 2 or not all(word.isdecimal() for word in words) or int(words[1]) == 0:
-        return sys.maxsize
-    return max(1, int(words[0]) // int(words[1]))
+def _quota(root=""):
+    """Return the smallest quota of this process's control groups in whole processors, or sys.maxsize.
+
+    A quota limits all groups below its own, so the ancestors of each group count as well. `root` is
+    prefixed to all paths.
+    """
+    least = sys.maxsize
+    try:
+        folders = list(_control_groups(root))
+    except ValueError:  # not the format of Linux
+        return least
+    for folder in folders:
+        words = (_read(f"{root}{folder}/cpu.max") or "").split()
+        if not words:
+            parts = (f"{root}{folder}/cpu.cfs_{what}_us" for what in ("quota", "period"))
+            words = [_read(part) or "" for part in parts]
+        if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]) > 0:
+            least = min(least, max(1, int(words[0]) // int(words[1])))
+    return least
+
+
+def _control_groups(root):
+    """Yield the folders of this process's CPU control groups (version 1 and 2) and their ancestors."""
+    groups = {}
+    for line in (_read(f"{root}/proc/self/cgroup") or "").splitlines():
+        _, controllers, path = line.split(":", 2)
+        groups.update(dict.fromkeys(controllers.split(","), path))  # version 2 names no controllers
+    for line in (_read(f"{root}/proc/self/mountinfo") or "").splitlines():
+        mount, _, filesystem = line.partition(" - ")
+        kind, _, options = filesystem.split(" ", 2)
+        controller = {"cgroup2": "", "cgroup": "cpu"}.get(kind)
+        if controller not in groups or (controller and controller not in options.split(",")):
+            continue
+        top, point = map(_unescaped, mount.split(" ")[3:5])
+        folder = _below(groups[controller], top, point)
+        while len(folder) > len(point):
+            yield folder
+            folder = os.path.dirname(folder)
+        yield point
+
+
+def _below(group, top, point):
+    """Return a group's folder, given that `top` of its hierarchy is mounted at `point`.
+
+    In a container, the group may lie outside `top`; then only `point` itself is visible.
+    """
+    top = top.rstrip("/")
+    inside = f"{group}/".startswith(f"{top}/") and ".." not in group.split("/")
+    return f"{point.rstrip('/')}/{group[len(top):].strip('/')}".rstrip("/") if inside else point
+
+
+def _unescaped(field):
+    """Decode the octal escapes of /proc/self/mountinfo (space, tab, newline, backslash)."""
+    for code in ("040", "011", "012", "134"):
+        field = field.replace(f"\\{code}", chr(int(code, 8)))
+    return field
+
+
+# ------------------------------------------------------------------ threadpoolctl
+
+
+def follow_threadpoolctl():
+    """Make threadpoolctl report and limit nncore's threads, whether it is imported before or after.
+
+    It handles only libraries that are registered with it, found by file name and symbol.
+    """
+    if "threadpoolctl" in sys.modules:
+        _register(sys.modules["threadpoolctl"])
+    else:
+        sys.meta_path.insert(0, _Watch())
+
+
+def _register(threadpoolctl):
+    if not hasattr(threadpoolctl, "register"):  # older than 3.2, or another module of that name
+        return
+    from nncore import _core
+
+    class Controller(threadpoolctl.LibController):
+        user_api = internal_api = "nncore"
+        filename_prefixes = (os.path.basename(os.path.realpath(_core.__file__)).lower(),)
+        check_symbols = ("nncore_pool_helpers",)
+
+        def get_num_threads(self):
+            return _core.get_num_threads()
+
+        def set_num_threads(self, num_threads):
+            _core.set_num_threads(num_threads)
+
+        def get_version(self):
+            from nncore import __version__
+
+            return __version__
+
+    threadpoolctl.register(Controller)
+
+
+class _Watch:
+    """Import hook that registers nncore once threadpoolctl is loaded. Importing it here takes 1.6 ms."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "threadpoolctl":
+            return None
+        others = [f for f in sys.meta_path if f is not self and hasattr(f, "find_spec")]
+        spec = next(filter(None, (f.find_spec(name, path, target) for f in others)), None)
+        if spec is not None and hasattr(spec.loader, "exec_module"):
+            load = spec.loader.exec_module
+
+            def exec_module(module):
+                load(module)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                    _register(module)
+
+            spec.loader.exec_module = exec_module
+        return spec

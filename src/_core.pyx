@@ -7,7 +7,6 @@ from nncore import _checks, _threads, schedules
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange, threadid
 from libc.math cimport fabs, fmax, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -51,7 +50,7 @@ def set_isa(name):
 
 def config():
     """What this build is and runs on: level, threads, compiler, versions."""
-    return {"isa": get_isa(), "isa_available": isa_levels(), "threads": get_num_threads(), "openmp": OPENMP > 0,
+    return {"isa": get_isa(), "isa_available": isa_levels(), "threads": get_num_threads(),
             "compiler": COMPILER.decode(), "cython": CYTHON.decode(), "numpy_build": NUMPY_BUILD.decode()}
 
 

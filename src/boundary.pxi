@@ -83,6 +83,13 @@ cdef Py_ssize_t SHORT_PRODUCT = 1 << 14  # multiplications of a matrix product, 
 
 # ------------------------------------------------------------------------------------------------ Linear
 
+cdef struct Shared:
+    # a matrix product whose rows are shared among threads
+    const nn_kernels *k
+    nn_product whole
+    Py_ssize_t work        # bytes of packing room per thread
+
+
 cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.ndarray b, bint b_transposed, cnp.ndarray c,
                    bint c_transposed, const void *bias, bint bias_down_rows) except *:
     """C = A B (+ bias), each operand or its transpose; C runs along its second index."""
@@ -96,35 +103,34 @@ cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.nd
     g.epilogue, g.activation = NN_STORE, NN_NONE
     g.bias, g.bias_down_rows = bias, bias_down_rows
     g.d, g.d_row, g.eta = NULL, 0, 0
-    cdef int share, shares = threads_for(g.m, 2.0 * g.m * g.n * g.k)
+    cdef int threads = threads_for(g.m, 2.0 * g.m * g.n * g.k)
+    cdef Shared shared
     cdef Py_ssize_t work = (k.product_work(g.n, g.k) + 63) // 64 * 64
-    cdef char *memory = <char *>malloc(shares * work + 64)
+    cdef char *memory = <char *>malloc(threads * work + 64)
     if memory == NULL:
         raise MemoryError()
     g.work = memory + (64 - <size_t>memory % 64) % 64
     if g.m * g.n * g.k < SHORT_PRODUCT:
         k.product(&g)
     else:
+        shared.k, shared.whole, shared.work = k, g, work
         with nogil:
-            if shares == 1:
-                k.product(&g)
-            else:
-                for share in prange(shares, num_threads=shares, schedule="static", chunksize=1):
-                    multiply_rows(k, &g, share, shares, work)
+            nn_pool_pieces(0, threads, multiply_rows, &shared)
     free(memory)
 
 
-cdef void multiply_rows(const nn_kernels *k, const nn_product *whole, int share, int shares, Py_ssize_t work) noexcept nogil:
-    """One of so many shares of the rows of A, C and the bias that runs along them."""
-    cdef nn_product g = whole[0]
-    cdef Py_ssize_t low = whole.m * share // shares
-    g.m = whole.m * (share + 1) // shares - low
-    g.a = <char *>g.a + low * g.a_row * k.itemsize
-    g.c = <char *>g.c + low * g.c_row * k.itemsize
+cdef void multiply_rows(void *arg, int share, int shares, int thread) noexcept nogil:
+    """One share of the rows of A, C and the bias that runs along them."""
+    cdef Shared *shared = <Shared *>arg
+    cdef nn_product g = shared.whole
+    cdef Py_ssize_t size = shared.k.itemsize, low = g.m * share // shares
+    g.m = g.m * (share + 1) // shares - low
+    g.a = <char *>g.a + low * g.a_row * size
+    g.c = <char *>g.c + low * g.c_row * size
     if g.bias != NULL and g.bias_down_rows:
-        g.bias = <char *>g.bias + low * k.itemsize
-    g.work = <char *>g.work + share * work
-    k.product(&g)
+        g.bias = <char *>g.bias + low * size
+    g.work = <char *>g.work + thread * shared.work
+    shared.k.product(&g)
 
 
 def linear_forward(A, W, W0, out=None):

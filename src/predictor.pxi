@@ -21,7 +21,9 @@ cdef class Predictor:
     cdef int type_number, small_width
     cdef bint small
     cdef list stages
-    cdef object program, lock, description
+    cdef object lock, description
+    cdef readonly object _program  # cached for calls with several samples; tests look at it
+    cdef uint64_t process  # nn_pool_forks() of the process that _program and lock belong to
 
     def __cinit__(self, list stages, dtype, inputs, str description):
         cdef Py_ssize_t i, lanes, width, used = 0
@@ -32,7 +34,7 @@ cdef class Predictor:
         self.itemsize = self.k.itemsize
         self.count, self.inputs, self.description = len(stages), inputs, description
         self.stages = stages
-        self.program, self.lock = None, threading.Lock()
+        self._start()
         widths = [inputs, *(linear.W.shape[1] for linear, _ in self.stages if linear)]
         self.outputs, self.widest = widths[len(widths) - 1], max(widths)
         self.small = all(linear for linear, _ in self.stages) and max(widths[1:]) <= SMALL_VECTORS * self.k.lanes
@@ -71,6 +73,12 @@ cdef class Predictor:
     def __dealloc__(self):
         free(self.layers)
         free(self.memory)
+
+    cdef int _start(self) except -1:
+        """Start afresh in this process: after a fork, a thread that exists only in the parent may hold the
+        lock and be in the middle of the program."""
+        self._program, self.lock, self.process = None, threading.Lock(), nn_pool_forks()
+        return 0
 
     def __call__(self, x, out=None):
         cdef cnp.ndarray a, y
@@ -164,19 +172,25 @@ cdef class Predictor:
                 self.k.predict_small[self.small_width](self.layers, self.count,
                                                        <char *>cnp.PyArray_DATA(columns) + j * cnp.PyArray_STRIDE(columns, 1),
                                                        <char *>cnp.PyArray_DATA(P) + j * row)
-        elif self.lock.acquire(False):
-            try:
-                if self.program is None:
-                    self.program = self._new_program()
-                P = self.program.run(X)[0]
-            finally:
-                self.lock.release()
         else:
-            P = self._new_program().run(X)[0]
+            P = self._run(X)
         if out is None:
             return P
         out[...] = P
         return out
+
+    cdef object _run(self, X):
+        """Run the cached program, or a new one if another thread is using it."""
+        if self.process != nn_pool_forks():
+            self._start()
+        if not self.lock.acquire(False):
+            return self._new_program().run(X)[0]
+        try:
+            if self._program is None:
+                self._program = self._new_program()
+            return self._program.run(X)[0]
+        finally:
+            self.lock.release()
 
     def _new_program(self):
         program = Program(self.stages, None, dtype_of(self.type_number), self.inputs)

@@ -17,7 +17,7 @@ cdef Py_ssize_t IN_PLACE_BYTES = 1 << 22
 cdef double FLOAT_LIMIT = 8e37, DOUBLE_LIMIT = 4e307  # below the largest numbers of the types by more than a step's rounding
 cdef double CHUNK_SECONDS = 0.04
 cdef double FIRST_FLOPS = 5e7       # for each lane: a first chunk of some milliseconds, on slow processors of a tenth of a second
-# Where a helper's processor does something else, the end of a parallel region waits milliseconds for it: regions must be worth it.
+# If the OS preempts a helper thread, closing the region can stall for milliseconds, so small regions are not parallelised.
 cdef double FLOPS_A_REGION = 1e8
 LOSSES = {None: NN_NO_LOSS, "nll": NN_NLL, "binary_nll": NN_BINARY_NLL, "squared": NN_SQUARED, "hinge": NN_HINGE}
 ACTIVATIONS = {
@@ -106,6 +106,16 @@ cdef struct Step:
     int shares
 
 
+cdef struct Run:
+    # blocks of samples to predict
+    void *program
+    const Source *x
+    const Source *y        # NULL without losses
+    Py_ssize_t at, samples
+    char *p
+    double *out
+
+
 cdef enum Found:
     # what was not finite
     NOTHING = 0
@@ -163,6 +173,7 @@ cdef class Program:
     cdef int64_t *ordinals          # 0, 1, 2, ...: their places in the block
     cdef Py_ssize_t small_lanes, work_bytes
     cdef int threads, found
+    cdef int helpers                # invited to the open parallel region
     cdef double weight_bound        # of |w| over all weights, where they are trained in the user's memory
     cdef nn_team team
     cdef Step step
@@ -884,18 +895,14 @@ cdef class Program:
     cdef Py_ssize_t _run_chunk(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
                                const double *rates, bint mean, bint look_at_data, double *total) noexcept nogil:
         """_run_batches, led by this thread with the others to help, in one parallel region for all steps."""
-        cdef int thread
-        cdef Py_ssize_t bad = 0
-        cdef Py_ssize_t *result = &bad
+        cdef Py_ssize_t bad
         nn_team_open(&self.team)
-        if self.threads == 1 or 6.0 * self.weights * count < FLOPS_A_REGION:
-            return self._run_batches(x, y, order, count, size, rates, mean, look_at_data, False, total)
-        for thread in prange(self.threads, num_threads=self.threads, schedule="static", chunksize=1):
-            if thread == 0:
-                result[0] = self._run_batches(x, y, order, count, size, rates, mean, look_at_data, False, total)
-                nn_team_close(&self.team)
-            else:
-                self._help(thread)
+        if 6.0 * self.weights * count >= FLOPS_A_REGION:
+            self.helpers = nn_pool_open(self.threads, help_program, <void *>self)
+        bad = self._run_batches(x, y, order, count, size, rates, mean, look_at_data, False, total)
+        nn_team_close(&self.team)
+        nn_pool_close(self.helpers)
+        self.helpers = 0
         return bad
 
     cdef Py_ssize_t _run_batches(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
@@ -919,7 +926,7 @@ cdef class Program:
             step.batch, step.indices, step.eta = batch, order + at, rates[t] / batch.size if mean else rates[t]
             if self.optimizes:
                 set_rule(self, t, rates[t], 1.0 / batch.size if mean else 1.0)
-            step.shares = 1 if self.has_norm else min(self.threads, max(1, batch.size // ROWS_A_THREAD))  # statistics are of the batch
+            step.shares = min(1 + self.helpers, max(1, batch.size // ROWS_A_THREAD))
             step.updates = False
             self.found = NOTHING
             self.ahead = t
@@ -966,7 +973,7 @@ cdef class Program:
             self._run_share(step, 0, 0)
             return
         nn_team_post(&self.team, step.shares)
-        share = nn_team_claim(&self.team)
+        share = nn_team_claim(&self.team) if nn_pool_leader_works(self.helpers) else -1
         while share >= 0:
             self._run_share(step, share, 0)
             nn_team_finish(&self.team)
@@ -979,6 +986,7 @@ cdef class Program:
         while share >= 0:
             self._run_share(&self.step, share, thread)
             nn_team_finish(&self.team)
+            nn_pool_count(1)
             share = nn_team_next(&self.team)
 
     cdef void _run_share(self, const Step *step, int share, int thread) noexcept nogil:
@@ -1200,7 +1208,8 @@ cdef class Program:
         indices = <const int64_t *>cnp.PyArray_DATA(order)
         size = min(size, max(count, 1))
         shared = steps_share(size, self.inputs, self.weights)
-        self._use_threads(threads_for(size, 6.0 * size * self.weights) if shared else 1)
+        # A BatchNorm needs the statistics of the whole batch, so its batches are not shared.
+        self._use_threads(threads_for(size, 6.0 * size * self.weights) if shared and not self.has_norm else 1)
         self._reserve(size)
         # The copies that small weights are trained on also serve to go back to; of large ones they cost too much.
         choose_lists(self, &x, indices, count, size, size)
@@ -1280,7 +1289,7 @@ cdef class Program:
 
     def run(self, X, Y=None):
         """(P, losses): the outputs (n, N), Fortran-ordered, and with Y the loss of every sample from its logits, (N,) float64."""
-        cdef Py_ssize_t n = X.shape[1], at = 0, blocks, i
+        cdef Py_ssize_t n = X.shape[1], at = 0, blocks
         self.sources.clear()
         cdef Source x = self._source("X", X, 0), y
         cdef bint with_loss = Y is not None
@@ -1289,6 +1298,7 @@ cdef class Program:
         cdef char *p = <char *>cnp.PyArray_DATA(P)
         cdef double *out = NULL
         cdef const Source *labels = NULL
+        cdef Run run
         if with_loss:
             y = self._source("Y", Y, 0)
             labels = &y
@@ -1302,13 +1312,10 @@ cdef class Program:
         self.uses_lists = self.sparse and self._weights_finite()
         while at < n:
             blocks = min((n - at + RUN_BLOCK - 1) // RUN_BLOCK, 8 * self.threads)
+            run.program, run.x, run.y, run.at, run.samples = <void *>self, &x, labels, at, n
+            run.p, run.out = p, out
             with nogil:
-                if self.threads == 1:
-                    for i in range(blocks):
-                        self._run_block(&x, labels, at + i * RUN_BLOCK, min(RUN_BLOCK, n - at - i * RUN_BLOCK), 0, p, out)
-                else:
-                    for i in prange(blocks, num_threads=self.threads, schedule="dynamic", chunksize=1):
-                        self._run_block(&x, labels, at + i * RUN_BLOCK, min(RUN_BLOCK, n - at - i * RUN_BLOCK), threadid(), p, out)
+                nn_pool_pieces(blocks, self.threads, run_block, &run)
             at += blocks * RUN_BLOCK
             PyErr_CheckSignals()
         return P, losses
@@ -1349,6 +1356,18 @@ cdef class Program:
 
 
 cdef Py_ssize_t RUN_BLOCK = 128  # samples that go through the layers together in prediction
+
+
+cdef void run_block(void *arg, int block, int blocks, int thread) noexcept nogil:
+    cdef Run *run = <Run *>arg
+    cdef Py_ssize_t at = run.at + block * RUN_BLOCK
+    (<Program>run.program)._run_block(run.x, run.y, at, min(RUN_BLOCK, run.samples - at), thread,
+                                      run.p, run.out)
+
+
+cdef void help_program(void *program, int thread) noexcept nogil:
+    (<Program>program)._help(thread)
+
 
 # A strided column costs a cache miss for each feature; a transposing copy of all N columns costs about as much as reading
 # N / TRANSPOSE_SHARE of them one by one (measured with 784 x 10 000 float64 and float32 arrays).

@@ -1,5 +1,9 @@
 """Fixtures of all tests: instruction-set levels, types, and the seed of NumPy's global generator put back."""
 
+import ctypes
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -45,6 +49,22 @@ def backend(request):
 
     with nncore.use_backend(request.param):
         yield request.param
+
+
+@pytest.fixture
+def compile_c(tmp_path):
+    """A function that compiles C text into a library, compiled.so in tmp_path, and returns it loaded by ctypes."""
+    def compile_and_load(text, *flags):
+        compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+        if compiler is None:
+            pytest.skip("no C compiler")
+        (tmp_path / "compiled.c").write_text(text)
+        command = [*compiler.split(), "-shared", "-fPIC", *flags, "-o", "compiled.so", "compiled.c"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"the compiler cannot do this: {' '.join(command)}")
+        return ctypes.CDLL(str(tmp_path / "compiled.so"))
+    return compile_and_load
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+import nncore
 from nncore import _core
 
 LEVELS = ("generic", "avx2", "avx512")
@@ -138,6 +139,26 @@ def unchanged(*arrays):
     before = [r.tobytes() for r in roots]
     yield
     assert [r.tobytes() for r in roots] == before, "an input was changed"
+
+
+# ------------------------------------------------------------------------------------------------ threads
+
+
+def shared(threads, run):
+    """What run() returns with this number of threads, if it is the same whoever does the work: only the
+    helper threads, which must get some, and with two threads whichever comes first."""
+    before, done = nncore.get_num_threads(), _core.pool()[1]
+    nncore.set_num_threads(threads)
+    _core.only_helpers(True)
+    try:
+        result = run()
+        assert threads == 1 or _core.pool()[1] > done, "no helper thread took part"
+        _core.only_helpers(False)
+        assert threads != 2 or run() == result
+    finally:
+        _core.only_helpers(False)
+        nncore.set_num_threads(before)
+    return result
 
 
 # ------------------------------------------------------------------------------------------------ comparisons

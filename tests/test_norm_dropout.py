@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import LAYOUTS, LEVELS, SIZES, assert_close, pairwise, unchanged
+from support import LAYOUTS, LEVELS, SIZES, assert_close, pairwise, shared, unchanged
 
 import nncore as nn
 from nncore import _chain, _core, callbacks, optimizers, training
@@ -445,21 +445,18 @@ def test_weights_of_megabytes(optimizer):
 
 def test_any_number_of_threads_gives_the_same_bits():
     X, Y = make_data(samples=4096)
-    results, before = [], nn.get_num_threads()
-    try:
-        for threads in (1, 2, 3):
-            nn.set_num_threads(threads)
-            net = make()
-            net.modules = [m for m in net.modules if not isinstance(m, nn.BatchNorm)]
-            net.modules[4].modules.pop()
-            net.modules[0].W, net.modules[0].W0 = np.tile(net.modules[0].W, (1, 20)), np.tile(net.modules[0].W0, (20, 1))
-            net.modules[4].modules[0].W = np.tile(net.modules[4].modules[0].W, (20, 1)) / 20
-            net.fit(X, Y, epochs=2, batch_size=1024, seed=0)
-            results.append(state_of(net))
-    finally:
-        nn.set_num_threads(before)
-    for other in results[1:]:
-        assert all(a.tobytes() == b.tobytes() for a, b in zip(results[0], other, strict=True))
+
+    def run():
+        net = make()
+        net.modules = [m for m in net.modules if not isinstance(m, nn.BatchNorm)]
+        net.modules[4].modules.pop()
+        net.modules[0].W, net.modules[0].W0 = np.tile(net.modules[0].W, (1, 20)), np.tile(net.modules[0].W0, (20, 1))
+        net.modules[4].modules[0].W = np.tile(net.modules[4].modules[0].W, (20, 1)) / 20
+        net.fit(X, Y, epochs=2, batch_size=1024, seed=0)
+        return [w.tobytes() for w in state_of(net)]
+
+    alone = shared(1, run)
+    assert shared(2, run) == alone and shared(3, run) == alone
 
 
 # ---------------------------------------------------------------------------------------------- what goes wrong on the way

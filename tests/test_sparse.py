@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from support import NETS, assert_close, copy_net, forward, gradients, make_data, make_net, make_program, train_step, weights
+from support import NETS, assert_close, copy_net, forward, gradients, make_data, make_net, make_program, shared, train_step, weights
 
 import nncore
 from nncore import optimizers
@@ -117,22 +117,19 @@ def test_layouts_and_types_give_the_same_bits(layout, isa, dtype):
 @pytest.mark.parametrize("inputs", [300, 4400])  # on copies of the weights, and in the user's memory, where rows are not padded
 @pytest.mark.parametrize("rule", [None, "adam"])
 def test_any_number_of_threads_gives_the_same_bits(inputs, rule, isa, dtype):
-    results = []
-    before = nncore.get_num_threads()
-    try:
-        for threads in (1, 2, 3, 5):
-            nncore.set_num_threads(threads)
-            stages, loss, X, Y = make((inputs, [(245, "relu"), (10, "softmax")]), dtype, 300)
-            program = make_program(stages, loss, dtype)
-            if rule:
-                states = [tuple(tuple(np.zeros_like(w) for _ in range(2)) for w in (s.W, s.W0)) for s, _ in stages]
-                program.use(rule, {"beta1": 0.9, "beta2": 0.99, "eps": 1e-6}, states, 0.01)
-            total = program.fit(X, Y, np.resize(np.arange(300), 1000), 140, 0.01, 0, True)
-            assert program.sparse
-            results.append([total, *(w.tobytes() for w in weights(stages))])
-    finally:
-        nncore.set_num_threads(before)
-    assert all(r == results[0] for r in results)
+    def run():
+        stages, loss, X, Y = make((inputs, [(245, "relu"), (10, "softmax")]), dtype, 300)
+        program = make_program(stages, loss, dtype)
+        if rule:
+            states = [tuple(tuple(np.zeros_like(w) for _ in range(2)) for w in (s.W, s.W0)) for s, _ in stages]
+            program.use(rule, {"beta1": 0.9, "beta2": 0.99, "eps": 1e-6}, states, 0.01)
+        program.fit(X, Y, np.resize(np.arange(300), 1000), 140, 0.01, 0, True)
+        assert program.sparse
+        return [program.total, *(w.tobytes() for w in weights(stages))]
+
+    alone = shared(1, run)
+    for threads in (2, 3, 5):
+        assert shared(threads, run) == alone, threads
 
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
