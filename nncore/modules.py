@@ -264,11 +264,14 @@ class BatchNorm(Module):
     """Z = G ⊙ (A − μ) / √(v + eps) + B, where μ and v are mean and variance (1/K) of each of the m rows over the K samples of the batch.
 
     dLdA = G (dLdZ − mean dLdZ − norm ⊙ mean(dLdZ ⊙ norm)) / √(v + eps); dLdG = Σ dLdZ ⊙ norm; dLdB = Σ dLdZ (Ioffe and Szegedy 2015).
-    As in the course, the constructor calls np.random.seed(0); G ~ N(0, 1/m) is (m, 1), B = 0.
+    The constructor draws G ~ N(0, 1/m), (m, 1), by np.random.normal; B = 0.
 
-    statistics: "batch" normalises by the batch given also in prediction, as the course does: the answer for one sample depends on
-    the others beside it, and a sample alone gives B. "running" predicts by running_mean and running_var, which each training forward
-    moves by `momentum` towards the batch's mean and its variance (1/(K − 1); unchanged for K = 1).
+    statistics: "batch" is the course's form. It normalises by the batch given, in prediction too: the output for one sample depends on
+    the rest of the batch, and a sample alone gives B. The constructor calls np.random.seed(0) before it draws, and eps is 1e-20.
+    "running" predicts by running_mean and running_var, which each training forward moves by `momentum` towards the batch's mean and
+    its variance (1/(K − 1); unchanged for K = 1). The constructor seeds nothing, and eps is 1e-5.
+
+    eps: a number of at least 0; None is the default of the form.
 
     >>> import numpy as np
     >>> norm = BatchNorm(1)
@@ -279,11 +282,13 @@ class BatchNorm(Module):
 
     gradients = {"G": "dLdG", "B": "dLdB"}
 
-    def __init__(self, m, *, statistics="batch", momentum=0.1, eps=1e-20, dtype=np.float64):
+    def __init__(self, m, *, statistics="batch", momentum=0.1, eps=None, dtype=np.float64):
         self.m = _checks.count("m", m, 1)
         dtype = _checks.network_dtype(dtype)
-        self._configure(statistics, momentum, eps)
-        np.random.seed(0)
+        default = 1e-5 if isinstance(statistics, str) and statistics == "running" else 1e-20
+        self._configure(statistics, momentum, default if eps is None else eps)
+        if self.statistics == "batch":
+            np.random.seed(0)
         self.B = np.zeros((self.m, 1), dtype)
         self.G = np.random.normal(0, self.m**-0.5, (self.m, 1)).astype(dtype)
         if self.statistics == "running":
