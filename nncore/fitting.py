@@ -112,7 +112,8 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation
     history = {"loss": []}
     if validation is not None:
         history |= {"validation_loss": [], "validation_accuracy": []}
-    with training.alone(net), _shown(progress, epochs) as show, _prepared(updates, rng, _KEPT_BYTES):
+    with (training.alone(net), _begun(callbacks, net, history, optimizer), _shown(progress, epochs) as show,
+          _prepared(updates, rng, _KEPT_BYTES)):
         for epoch in range(epochs):
             if epoch > 0 and (callbacks or validation is not None):
                 updates.renew()
@@ -192,6 +193,17 @@ class _Kept:
 
 _kept = EngineCache()
 _KEPT_BYTES = 1 << 20  # fit, which may have been called for the last time, leaves no more than this behind
+
+
+@contextlib.contextmanager
+def _begun(callbacks, net, history, optimizer):
+    """Tell the callbacks that want to know, the library's own, that a training begins and, however it ends, that it has ended."""
+    with contextlib.ExitStack() as begun:
+        for callback in callbacks:
+            if hasattr(callback, "_begin"):
+                callback._begin(net, history, optimizer, callbacks)
+                begun.callback(callback._end)
+        yield
 
 
 def _checked_callbacks(callbacks):

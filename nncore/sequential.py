@@ -213,7 +213,7 @@ class Sequential:
         are NaN counts as wrong, with a RuntimeWarning.
         """
         total, right, labels, undefined = 0.0, 0, 0, 0
-        class_fun = training.class_fun(self) if getattr(self.loss, "classifies", True) else None
+        class_fun = training.judge(self)
         for P, losses, Ys in training.slices(self, X, Y):
             total += float(np.sum(losses, dtype=np.float64))
             undefined += training.nan_samples(P)

@@ -157,6 +157,11 @@ def alone(net):
         _training.pop(id(net), None)
 
 
+def is_training(net):
+    """Whether a call trains the network now."""
+    return id(net) in _training
+
+
 _training: dict[int, object] = {}
 os.register_at_fork(after_in_child=_training.clear)  # the parent's other threads do not train in the child
 
@@ -482,6 +487,11 @@ def class_fun(net):
     """The function from outputs to classes: the last module's, else the loss's; None where neither has one."""
     last = _chain.modules_of(net)[-1:]
     return getattr(last[0] if last else None, "class_fun", None) or getattr(net.loss, "class_fun", None)
+
+
+def judge(net):
+    """The class_fun by which evaluate counts right answers; None where a network is not judged by classes."""
+    return class_fun(net) if getattr(net.loss, "classifies", True) else None
 
 
 def predictor(net):

@@ -155,7 +155,7 @@ class Scripted:
 
 @pytest.mark.parametrize(("name", "values", "delta", "epochs", "best"), [
     ("validation_loss", [5, 4, 3, 3.5, 3.2, 3.1, 1], 0, 6, 3), ("validation_loss", [5, 4, 3.9, 3.8, 3.7, 1], 0.5, 5, 2),
-    ("validation_accuracy", [0.1, 0.5, 0.4, 0.5, 0.5, 0.9], 0, 5, 2), ("loss", [np.nan, np.nan, np.nan, np.nan, 1], 0, 4, 1),
+    ("validation_accuracy", [0.1, 0.5, 0.4, 0.5, 0.5, 0.9], 0, 5, 2), ("loss", [np.nan, np.nan, 2, np.nan, 3, 2.5, 1], 0, 6, 3),
     ("loss", [3, 2, 1], 0, 3, 3), ("loss", [1, 2, 3], 0, 3, 1)])
 def test_early_stopping_restores_the_best_weights(backend, name, values, delta, epochs, best):
     stop, script = EarlyStopping(name, patience=3, min_delta=delta), Scripted(name, values)
