@@ -168,17 +168,19 @@ def fit_scaling(X, kind="auto"):
     if kind == "grey":
         largest = float(np.abs(X).max())
         return {"shift": 0.0, "factor": 1 / largest if largest else 1.0}
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         mean = X.mean(axis=1, dtype=np.float64)
         deviation = X.std(axis=1, dtype=np.float64)
     if not np.isfinite(deviation).all():
         raise ValueError("X must hold numbers whose squares can be summed, got larger ones")
     # A constant column of large numbers has a deviation of rounding errors, not 0.
     varies = deviation > 1e-12 * np.abs(mean)
-    factor = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
+    with np.errstate(all="ignore"):
+        factor = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
     return {"shift": mean.tolist(), "factor": factor.tolist()}
 
 
+@np.errstate(all="ignore")
 def scale(X, scaling, dtype=np.float64):
     """(X - shift) * factor by feature: X (features, N) to an array of `dtype` with contiguous columns.
 

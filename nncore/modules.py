@@ -180,7 +180,8 @@ class ReLU(_Activation):
         dropped = _checks.share("dropout_pct", dropout_pct)
         if dropped:
             self._scale = 1 / (1 - dropped)
-            A = A * (np.random.binomial(1, 1 - dropped, A.shape) * self._scale).astype(_checks.computing_dtype(A))
+            kept = np.random.binomial(1, 1 - dropped, A.shape) * self._scale
+            A = _times(A, kept.astype(_checks.computing_dtype(A)))
         elif "_scale" in self.__dict__:
             del self._scale
         self.A = A
@@ -192,7 +193,12 @@ class ReLU(_Activation):
 
     def _derive(self, dLdA):
         dLdZ = self._kernels.relu_backward(dLdA, self.A)
-        return dLdZ if self._scale == 1 else dLdZ * dLdZ.dtype.type(self._scale)
+        return dLdZ if self._scale == 1 else _times(dLdZ, dLdZ.dtype.type(self._scale))
+
+
+@_checks.quiet
+def _times(a, b):
+    return a * b
 
 
 @_kinds.register
@@ -315,6 +321,7 @@ class BatchNorm(Module):
             self.follow(self.mus, self.vars, self.K)
         return Z
 
+    @_checks.quiet
     def follow(self, mus, vars, K):
         """Move the running statistics towards those of a batch of K samples."""
         self.running_mean += self.momentum * (mus - self.running_mean)
@@ -356,6 +363,7 @@ class BatchNorm(Module):
         """(G, B) as a step will update them."""
         return tuple(_checks.trainable(name, getattr(self, name), (self.m, 1)) for name in ("G", "B"))
 
+    @_checks.quiet
     def affine(self):
         """(scale, shift), both (m, 1): in prediction by running statistics Z = scale ⊙ A + shift."""
         scale = self.G / np.sqrt(self.running_var + self.eps)

@@ -48,6 +48,7 @@ class Constant(Schedule):
     def __post_init__(self):
         _rate("rate", self.rate)
 
+    @_checks.quiet
     def values(self, t0, count):
         return np.full(count, self.rate, dtype=np.float64)
 
@@ -67,6 +68,7 @@ class InverseTime(Schedule):
         _rate("rate", self.rate)
         _rate("decay", self.decay)
 
+    @_checks.quiet
     def values(self, t0, count):
         return self.rate / (1 + self.decay * (_steps(t0, count) - 1))
 
@@ -87,6 +89,7 @@ class Power(Schedule):
         if not math.isfinite(_checks.number("power", self.power)):
             raise ValueError(f"power must be finite, got {self.power}")
 
+    @_checks.quiet
     def values(self, t0, count):
         return self.rate * _steps(t0, count) ** -self.power
 
@@ -108,6 +111,7 @@ class Step(Schedule):
         _checks.count("every", self.every, 1)
         _rate("factor", self.factor)
 
+    @_checks.quiet
     def values(self, t0, count):
         return self.rate * self.factor ** ((_steps(t0, count) - 1) // self.every)
 
@@ -130,6 +134,7 @@ class Cosine(Schedule):
         _checks.count("steps", self.steps, 1)
         _rate("final", self.final)
 
+    @_checks.quiet
     def values(self, t0, count):
         progress = np.minimum((_steps(t0, count) - 1) / max(self.steps - 1, 1), 1)
         return self.final + (self.rate - self.final) * (1 + np.cos(math.pi * progress)) / 2

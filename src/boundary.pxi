@@ -561,7 +561,7 @@ def sgd_step(W, dLdW, lrate):
     cdef int t = computing_type(W), inner
     if not behaved(W, t) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>W):
         _checks.in_place("W", W)
-        W -= np.asarray(lrate, W.dtype) * _checks.as_real("dLdW", dLdW, W.dtype)  # misaligned or odd strides: NumPy addresses them
+        numpy_step(W, _checks.as_real("dLdW", dLdW, W.dtype), lrate)  # misaligned or odd strides: NumPy addresses them
         return
     cdef cnp.ndarray w = <cnp.ndarray>W, g = real_array("dLdW", dLdW, t)
     if not cnp.PyArray_SAMESHAPE(w, g):
@@ -578,7 +578,7 @@ def sgd_step(W, dLdW, lrate):
             k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), eta)
         return
     if cnp.PyArray_NDIM(w) != 2 or not (along(w, 0) or along(w, 1)):
-        W -= np.asarray(lrate, W.dtype) * g
+        numpy_step(W, g, lrate)
         return
     cdef int across = along(w, 1)  # the axis along which W is contiguous
     cdef Py_ssize_t n = cnp.PyArray_DIM(w, across), rows = cnp.PyArray_DIM(w, 1 - across), row = cnp.PyArray_STRIDE(w, 1 - across)
@@ -590,6 +590,11 @@ def sgd_step(W, dLdW, lrate):
         return
     with nogil:
         subtract_rows(k, w, row, g, rows, n, eta)
+
+
+def numpy_step(W, g, lrate):
+    with np.errstate(all="ignore"):
+        W -= np.asarray(lrate, W.dtype) * g
 
 
 cdef void subtract_rows(const nn_kernels *k, cnp.ndarray w, Py_ssize_t row, cnp.ndarray g, Py_ssize_t rows, Py_ssize_t n,
