@@ -107,7 +107,7 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation
     optimizer = optimizers.as_optimizer(optimizer)
     epochs, updates = _checks.count("epochs", epochs), _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     callbacks = _checked_callbacks(callbacks)
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     samples, validation = _split(net, X, Y, validation, rng)
     updates.check_rate(epochs, len(samples))
     history = {"loss": []}
@@ -196,6 +196,14 @@ _kept = EngineCache()
 _KEPT_BYTES = 1 << 20  # fit, which may have been called for the last time, leaves no more than this behind
 
 
+def _generator(seed):
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)("seed must be None, a whole number of at least 0, or anything else that np.random.default_rng takes, got "
+                          f"{_checks.shown(seed)}") from None
+
+
 @contextlib.contextmanager
 def _begun(callbacks, net, history, optimizer):
     """Tell the callbacks that want to know, the library's own, that a training begins and, however it ends, that it has ended."""
@@ -249,7 +257,7 @@ class _Updates:
         from nncore import optimizers
 
         self.net, self.X, self.Y, self.optimizer = net, X, Y, optimizer
-        self.batch_size = min(_checks.count("batch_size", batch_size, 1), X.shape[1])
+        self.batch_size = min(_checks.count("batch_size", batch_size, 1, most=None), X.shape[1])
         self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
         self.l2 = _checks.number("l2", l2)
         if not 0 <= self.l2 < np.inf:

@@ -388,7 +388,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p, seed=None):
-        self._configure(p, None if seed is None else _checks.count("seed", seed) % 2**64, 0)
+        self._configure(p, None if seed is None else _checks.count("seed", seed, most=None) % 2**64, 0)
 
     def _configure(self, p, key, count):
         """Check the settings and keep them as plain numbers; `load` calls it, too."""

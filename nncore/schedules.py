@@ -32,6 +32,10 @@ class Schedule:
 
 
 def _steps(t0, count):
+    """t0, ..., t0 + count − 1 as float64."""
+    if not math.isfinite(_checks.number("t", t0)):
+        raise ValueError(f"t must be finite, got {t0}")
+    count = _checks.count("count", count)
     return np.arange(t0, t0 + count, dtype=np.float64)
 
 
@@ -50,7 +54,7 @@ class Constant(Schedule):
 
     @_checks.quiet
     def values(self, t0, count):
-        return np.full(count, self.rate, dtype=np.float64)
+        return np.full(_steps(t0, count).shape, self.rate, dtype=np.float64)
 
 
 @dataclasses.dataclass(frozen=True)

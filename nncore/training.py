@@ -39,6 +39,7 @@ def _ours(module):
 
 def check_network(net):
     """Its modules; ValueError for a network that cannot train: no modules, no loss, or a library loss beside the wrong library output."""
+    _chain.check_objects(net.modules, net.loss)
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
     if net.loss is None:

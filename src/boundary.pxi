@@ -557,8 +557,8 @@ def hinge(Ypred, Y, out=None):
 
 def sgd_step(W, dLdW, lrate):
     """W ← W − lrate dLdW in W's own memory, whatever its strides. W float32 or float64, writeable; dLdW of the same shape."""
-    cdef double eta = lrate
-    cdef int t = computing_type(W), inner
+    cdef double eta = lrate if type(lrate) is float else _checks.number("lrate", lrate)
+    cdef int t = computing_type(W)
     if not behaved(W, t) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>W):
         _checks.in_place("W", W)
         numpy_step(W, _checks.as_real("dLdW", dLdW, W.dtype), lrate)  # misaligned or odd strides: NumPy addresses them
@@ -621,12 +621,19 @@ def byte_bounds(cnp.ndarray a):
 def has_nan(x):
     """Whether an array of numbers holds NaN; a contiguous float32 or float64 one that is finite is told in a single quick pass."""
     cdef cnp.ndarray a
+    cdef int t
+    cdef bint finite
     if cnp.PyArray_CheckExact(x):
         a = <cnp.ndarray>x
         t = cnp.PyArray_TYPE(a)
         if (t == cnp.NPY_FLOAT or t == cnp.NPY_DOUBLE) and cnp.PyArray_ISBEHAVED_RO(a) and (
                 cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a)):
-            if kernels_for(t).all_finite(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(a)):
+            if cnp.PyArray_SIZE(a) < SHORT:
+                finite = kernels_for(t).all_finite(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(a))
+            else:
+                with nogil:
+                    finite = kernels_for(t).all_finite(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(a))
+            if finite:
                 return False
     x = np.asarray(x)
     return x.dtype.kind == "f" and bool(np.isnan(x).any())
