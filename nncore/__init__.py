@@ -5,7 +5,7 @@ Samples are columns. `nncore.reference` is the same API on plain NumPy; `nncore.
 """
 
 try:
-    import nncore._core as _core
+    import nncore._core as _core  # noqa: F401
 except ImportError as error:
     from nncore._missing import explained
 

@@ -1,6 +1,7 @@
-"""Callbacks of fit. Any callable serves: it is called with (net, history) after each epoch; returning True ends the training.
+"""Callbacks of fit: any callable, called with (net, history) after each epoch.
 
-One that has a method `finish(net, history)` is also told when the training has come to its end.
+One that returns True ends the training. A method `finish(net, history)`, if any, is called at the
+end.
 """
 
 import math
@@ -13,16 +14,19 @@ __all__ = ["EarlyStopping"]
 
 
 class EarlyStopping:
-    """End the training when `monitor`, a name in the history, has not become better by more than min_delta for `patience` of its values.
+    """End the training when `monitor` has not become better for `patience` of its values.
 
-    Names that end in "accuracy" are better when larger, others when smaller; NaN is never better. `fit` adds one value per epoch. Another
-    callback may add a list of its own to the history: give it before this one. restore_best: when the training ends, by this or by its
-    number of epochs, the weights become those of the best epoch, in their own memory (the optimiser's state stays; after Ctrl-C or
-    divergence nothing is restored). Afterwards `best` and `best_epoch` (from 1; 0 when every value was NaN) tell which. An object can be
-    used again, for one training at a time.
+    monitor: a name in the history. Names that end in "accuracy" are better when larger, others when
+    smaller, by more than min_delta; NaN is never better. `fit` adds one value per epoch. Another
+    callback may add a list of its own to the history: give it before this one.
 
-    ValueError when the training does not compute `monitor`: before the first epoch, or after it when another callback could have added
-    it. Weights, optimiser and Dropouts are then as before the training.
+    restore_best: when the training ends, by this or by its number of epochs, the weights become
+    those of the best epoch, in their own memory. The optimiser's state stays; after Ctrl-C or
+    divergence nothing is restored. Afterwards `best` and `best_epoch` (from 1; 0 when every value
+    was NaN) tell which. An object can be used again, for one training at a time.
+
+    ValueError when the training does not compute `monitor`: before the first epoch, or after it
+    when another callback could have added it. Weights, optimiser and Dropouts are then as before.
 
     >>> stop = EarlyStopping(patience=3)
     >>> stop.monitor, stop.restore_best
@@ -31,9 +35,14 @@ class EarlyStopping:
 
     def __init__(self, monitor="validation_loss", patience=5, min_delta=0.0, restore_best=True):
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor must be the name of a list in the history, got {type(monitor).__name__}")
+            raise TypeError(
+                f"monitor must be the name of a list in the history, got {type(monitor).__name__}"
+            )
         self.monitor, self.patience = monitor, _checks.count("patience", patience, 1)
-        self.min_delta, self.restore_best = _checks.number("min_delta", min_delta), bool(restore_best)
+        self.min_delta, self.restore_best = (
+            _checks.number("min_delta", min_delta),
+            bool(restore_best),
+        )
         if not 0 <= self.min_delta < math.inf:
             raise ValueError(f"min_delta must be finite and at least 0, got {min_delta}")
         self._forget()
@@ -41,7 +50,9 @@ class EarlyStopping:
 
     def _forget(self):
         self.best, self.best_epoch = math.nan, 0
-        self._seen = self._best_at = 0  # values of the monitor, and the place of the best among them, from 1
+        self._seen = self._best_at = (
+            0  # values of the monitor, and the place of the best among them, from 1
+        )
 
     def _drop(self):
         """Let go of the network and of all copies of its weights."""
@@ -50,13 +61,24 @@ class EarlyStopping:
     def _begin(self, net, history, optimizer, callbacks):
         """What fit calls before it changes anything."""
         if self._net is not None and self._net is not net and training.is_training(self._net):
-            raise RuntimeError("EarlyStopping must serve one training at a time, got a second one while the first is running; make an "
-                               "object for each")
-        if self.monitor not in history and all(isinstance(callback, EarlyStopping) for callback in callbacks):
+            raise RuntimeError(
+                "EarlyStopping must serve one training at a time, got a second one while the first "
+                "is running; make an object for each"
+            )
+        if self.monitor not in history and all(
+            isinstance(callback, EarlyStopping) for callback in callbacks
+        ):
             self._refuse(history)
-        if self.monitor == "validation_accuracy" and training.judge(net) is None and not _evaluates_by_itself(net):
-            raise ValueError("monitor must be a number that this training computes, got 'validation_accuracy', which is NaN: "
-                             f"{type(net.loss).__name__} has no classes; monitor='validation_loss' has a value")
+        if (
+            self.monitor == "validation_accuracy"
+            and training.judge(net) is None
+            and not _evaluates_by_itself(net)
+        ):
+            raise ValueError(
+                "monitor must be a number that this training computes, got 'validation_accuracy', "
+                "which is NaN: "
+                f"{type(net.loss).__name__} has no classes; monitor='validation_loss' has a value"
+            )
         self._forget()
         self._drop()
         self._net = net
@@ -64,9 +86,15 @@ class EarlyStopping:
             self._start = _Start(net, optimizer)
 
     def _refuse(self, history):
-        hint = ("; validation data are given as fit(..., validation=)" if self.monitor.startswith("validation_")
-                else "; a callback that adds it must come before this one")
-        raise ValueError(f"monitor must be one of {', '.join(map(repr, history))} in this training, got {self.monitor!r}{hint}")
+        hint = (
+            "; validation data are given as fit(..., validation=)"
+            if self.monitor.startswith("validation_")
+            else "; a callback that adds it must come before this one"
+        )
+        raise ValueError(
+            f"monitor must be one of {', '.join(map(repr, history))} in this training, "
+            f"got {self.monitor!r}{hint}"
+        )
 
     def __call__(self, net, history):
         if self.monitor not in history:
@@ -75,15 +103,25 @@ class EarlyStopping:
             self._refuse(history)
         self._start = None
         values = history[self.monitor]
-        if self._net is None and len(values) == 1:  # called by a loop of the user's own, which begins anew
+        if (
+            self._net is None and len(values) == 1
+        ):  # called by a loop of the user's own, which begins anew
             self._forget()
-        if len(values) == 0 or self._net is not None and len(values) == self._seen:  # not every callback adds a value each epoch
+        if (
+            len(values) == 0 or self._net is not None and len(values) == self._seen
+        ):  # not every callback adds a value each epoch
             return False
         self._seen = len(values)
         value = _checks.number(f"history[{self.monitor!r}]", values[-1])
         sign = -1 if self.monitor.endswith("accuracy") else 1
-        if value == value and (self.best_epoch == 0 or sign * value < sign * self.best - self.min_delta):
-            self.best, self.best_epoch, self._best_at = value, max(self._seen, len(history.get("loss", ()))), self._seen
+        if value == value and (
+            self.best_epoch == 0 or sign * value < sign * self.best - self.min_delta
+        ):
+            self.best, self.best_epoch, self._best_at = (
+                value,
+                max(self._seen, len(history.get("loss", ()))),
+                self._seen,
+            )
             if self.restore_best:
                 self._weights = _copies(net)
         return self._seen - self._best_at >= self.patience
@@ -99,13 +137,17 @@ class EarlyStopping:
 
 
 class _Start:
-    """What a training changes, as it was before: weights, optimiser, and the Dropouts' keys and counts."""
+    """Weights, optimiser, and the Dropouts' keys and counts, as they were before a training."""
 
     def __init__(self, net, optimizer):
         self.net, self.optimizer, self.of_net, self.t = net, optimizer, net.optimizer, optimizer.t
         self.weights = _copies(net)
-        self.state = {key: tuple(array.copy() for array in arrays) for key, arrays in optimizer.state.items()}
-        self.dropouts = [(m, m.key, m.count) for m in _chain.every_module(net) if isinstance(m, modules.Dropout)]
+        self.state = {
+            key: tuple(array.copy() for array in arrays) for key, arrays in optimizer.state.items()
+        }
+        self.dropouts = [
+            (m, m.key, m.count) for m in _chain.every_module(net) if isinstance(m, modules.Dropout)
+        ]
 
     def put_back(self):
         _put_back(self.weights)
@@ -120,13 +162,20 @@ class _Start:
 
 
 def _copies(net):
-    """[(module, name, copy of the array)] of all that training changes: weights named by their gradients and what else a module names as
-    its state; every array of a module that names nothing and has a step of its own."""
+    """[(module, name, copy of the array)] of all that training changes.
+
+    The weights that a module names by their gradients and what else it names as its state; every
+    array of a module that names nothing, as its own step may train any.
+    """
     copies = []
     for module in _chain.every_module(net):
         names = (*getattr(module, "gradients", ()), *getattr(module, "statistics_arrays", ()))
         if not names and not type(module).__module__.startswith("nncore."):
-            names = [name for name, value in getattr(module, "__dict__", {}).items() if isinstance(value, np.ndarray)]
+            names = [
+                name
+                for name, value in getattr(module, "__dict__", {}).items()
+                if isinstance(value, np.ndarray)
+            ]
         copies += ((module, name, np.array(getattr(module, name))) for name in names)
     return copies
 

@@ -1,8 +1,9 @@
 """Other Python threads run while compiled code works on large arrays.
 
-No test measures time. With a switch interval of a thousand seconds the interpreter never takes the lock away from a thread, so another
-one counts during a call only if the call lets go of it. A call is repeated until that is seen, as a busy machine may not run the other
-thread in time; a call that never lets go is never seen.
+No test measures time. With a switch interval of a thousand seconds the interpreter never takes the
+lock away from a thread, so another one counts during a call only if the call lets go of it. A call
+is repeated until that is seen, as a busy machine may not run the other thread in time; a call that
+never lets go is never seen.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ SOURCES = Path(__file__).parent.parent / "src"
 
 @contextlib.contextmanager
 def counting():
-    """A list of one number that another thread counts up whenever it gets the interpreter's lock."""
+    """A list of one number that another thread counts up when it gets the interpreter's lock."""
     counter, ended, interval = [0], threading.Event(), sys.getswitchinterval()
 
     def count():
@@ -104,7 +105,9 @@ def network(order="C"):
 def test_weights_are_read_without_the_lock(order):
     """freeze() does nothing else."""
     net = network(order)
-    program = _core.Program([(net.modules[0], "tanh"), (net.modules[2], "none")], None, np.float64, 700)
+    program = _core.Program(
+        [(net.modules[0], "tanh"), (net.modules[2], "none")], None, np.float64, 700
+    )
     assert lets_go(program.freeze)
 
 
@@ -140,8 +143,20 @@ CALLS = {
     "batchnorm_backward": lambda: compiled.batchnorm_backward(LARGE, FORTRAN, ONES, ONES),
     "dropout": lambda: compiled.dropout(LARGE, 0.5, 1, 1),
     "softmax_forward": lambda: compiled.softmax_forward(LARGE),
-    **{name: lambda name=name: getattr(compiled, name)(LARGE, FORTRAN) for name in (
-        "softmax_nll", "sigmoid_nll", "squared_loss", "hinge_loss", "nll", "binary_nll", "squared", "hinge", "tanh_backward")},
+    **{
+        name: lambda name=name: getattr(compiled, name)(LARGE, FORTRAN)
+        for name in (
+            "softmax_nll",
+            "sigmoid_nll",
+            "squared_loss",
+            "hinge_loss",
+            "nll",
+            "binary_nll",
+            "squared",
+            "hinge",
+            "tanh_backward",
+        )
+    },
 }
 
 
@@ -150,10 +165,13 @@ def test_kernels_of_large_arrays_run_without_the_lock(call):
     assert lets_go(CALLS[call])
 
 
-# ------------------------------------------------------------------------------------------------ every call of compiled code
+# ------------------------------------------------------------------ every call of compiled code
 
-LEAF = re.compile(r"(?<!def )\b(?:(?:self\.)?k\.\w+(?:\[[^\]]+\])?|kernels_for\(\w+\)\.\w+|nn_convert|nn_write_back"
-                  r"|self\._(?:run_batches|run_samples|run_small|weights_finite|largest_weight|look_through)|start_bounds)\(")
+LEAF = re.compile(
+    r"(?<!def )\b(?:(?:self\.)?k\.\w+(?:\[[^\]]+\])?|kernels_for\(\w+\)\.\w+|nn_convert"
+    r"|nn_write_back|start_bounds"
+    r"|self\._(?:run_batches|run_samples|run_small|weights_finite|largest_weight|look_through))\("
+)
 BRIEF = re.compile(r"\b(?:product_work|sparse_blocks)\(")  # a few operations
 
 
@@ -161,14 +179,16 @@ HEAD = re.compile(r"\s*(?:cdef|cpdef|def|with|if|elif|else|for|while|try)\b")
 
 
 def unlocked(lines, at):
-    """Whether line `at` is in a `with nogil` block or a nogil function, or under a condition that the work is short."""
+    """Whether line `at` is nogil, by a block or its function, or under a test that it is short."""
     indent = len(lines[at]) - len(lines[at].lstrip())
     for i in range(at - 1, -1, -1):
         own = len(lines[i]) - len(lines[i].lstrip())
         if not lines[i].strip() or own >= indent or not HEAD.match(lines[i]):
             continue
-        end = next(j for j in range(i, len(lines)) if lines[j].rstrip().endswith(":"))  # a head may go over several lines
-        head, indent = " ".join(lines[i:end + 1]), own
+        end = next(
+            j for j in range(i, len(lines)) if lines[j].rstrip().endswith(":")
+        )  # a head may go over several lines
+        head, indent = " ".join(lines[i : end + 1]), own
         if "nogil" in head or re.match(r"\s*if\b.*(?:SHORT|brief)", head):
             return True
         if re.match(r"\s*(?:cdef|cpdef|def)\b", head):
@@ -179,7 +199,12 @@ def unlocked(lines, at):
 @pytest.mark.parametrize("source", sorted(p.name for p in SOURCES.glob("*.p*x*")))
 def test_compiled_code_is_called_without_the_lock_unless_it_is_short(source):
     lines = (SOURCES / source).read_text().split("\n")
-    held = [f"{source}:{i + 1}: {line.strip()}" for i, line in enumerate(lines)
-            if LEAF.search(line) and not BRIEF.search(line) and not re.match(r'\s*(?:#|"""|void |cdef (?!\w+ \w+ = ))', line)
-            and not unlocked(lines, i)]
+    held = [
+        f"{source}:{i + 1}: {line.strip()}"
+        for i, line in enumerate(lines)
+        if LEAF.search(line)
+        and not BRIEF.search(line)
+        and not re.match(r'\s*(?:#|"""|void |cdef (?!\w+ \w+ = ))', line)
+        and not unlocked(lines, i)
+    ]
     assert not held, "\n".join(held)

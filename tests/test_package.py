@@ -177,7 +177,7 @@ TWICE = "module nncore._core does not support loading in subinterpreters"
      "pip install"),
     (ImportError(CHANGE), f"nncore does not support subinterpreters; use threads or processes ({CHANGE})", "pip install"),
     (ImportError(TWICE), f"nncore does not support subinterpreters; use threads or processes ({TWICE})", "pip install"),
-    (ModuleNotFoundError("No module named 'numpy'", name="numpy"), "needs numpy, which is not installed; install it with `pip install numpy`",
+    (ModuleNotFoundError("No module named 'numpy'", name="numpy"), "needs numpy, which is not installed; install it with `pip install",
      "pip install ."),
     (ImportError("NNCORE_ISA must be one of"), "NNCORE_ISA must be one of", "could not be loaded")])
 def test_the_hint_says_what_is_true(error, wanted, unwanted):
@@ -198,7 +198,8 @@ def test_a_library_that_cannot_be_loaded_is_named_by_the_loaders_own_words(tmp_p
 def test_a_core_for_another_python_is_named(monkeypatch):
     missing = ModuleNotFoundError("No module named 'nncore._core'", name="nncore._core")
     own = f"_core{importlib.machinery.EXTENSION_SUFFIXES[0]}"
-    for files, found in ((["_core.pyi", own], ""), ([own, "_core.cpython-31-x.so", "other.so"], "; found only _core.cpython-31-x.so, which")):
+    for files, found in ((["_core.pyi", own], ""),
+                         ([own, "_core.cpython-31-x.so", "other.so"], "; found only _core.cpython-31-x.so, which")):
         monkeypatch.setattr(_missing, "_files", lambda files=files: files)
         sentence = str(_missing.explained(missing))
         assert found in sentence and ("found only" in sentence) == bool(found) and "build it with `pip install .`" in sentence
