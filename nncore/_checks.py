@@ -1,7 +1,6 @@
 """The only place that refuses arrays: each message names the argument, what was wanted and what was given."""
 
 import numbers
-import os
 
 import numpy as np
 
@@ -184,14 +183,6 @@ def count(name, x, least=0, most=2**63 - 1):
     if most is not None and x > most:
         raise ValueError(f"{name} must be at most {most}, got {x}")
     return int(x)
-
-
-def path(name, x):
-    """x as a file's path, str or bytes; TypeError for anything else, such as a number, which `open` takes for an open file."""
-    try:
-        return os.fspath(x)
-    except TypeError:
-        raise TypeError(f"{name} must be a path (str, bytes or os.PathLike), got {type(x).__name__}") from None
 
 
 def choice(name, x, allowed):
