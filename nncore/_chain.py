@@ -5,6 +5,18 @@ import contextlib
 from nncore import _kinds, modules
 
 
+def check_objects(modules, loss):
+    """TypeError unless modules is a list of objects with a forward, and loss another one or None."""
+    if not isinstance(modules, (list, tuple)):
+        raise TypeError(f"modules must be a list of modules, got {type(modules).__name__}")
+    named = [(f"modules[{i}]", module) for i, module in enumerate(modules)]
+    for name, x in named if loss is None else (*named, ("loss", loss)):
+        if isinstance(x, type):
+            raise TypeError(f"{name} must be an object, got the class {x.__name__}; make one by calling it, as in {x.__name__}(...)")
+        if not hasattr(x, "forward"):
+            raise TypeError(f"{name} must have the methods forward and backward, got {type(x).__name__}")
+
+
 def modules_of(net):
     """The modules of a network in order; a library Sequential inside it is replaced by its modules."""
     flat = []

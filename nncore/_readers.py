@@ -76,9 +76,8 @@ def read(source, label="auto", features=None, option="label"):
 
     label and features, for tables, are those of `datasets.load`; messages call the former `option`.
     """
-    if source == "digits":
-        source = os.path.join(os.path.dirname(__file__), "data", "digits.npz")
-    path = _files.name(source)
+    embedded = isinstance(source, str) and source == "digits"
+    path = source if embedded else _files.name(source)
     with _files.errors_name(path):
         if path.lower().endswith((".csv", ".csv.gz")) and not os.path.isdir(path):
             return read_csv(path, label, features, option)
@@ -86,6 +85,10 @@ def read(source, label="auto", features=None, option="label"):
             *most, last = _columns.LABELS
             raise ValueError(f"{option} must be {', '.join(most)} or {last} for sources without "
                              f"headings, got {label!r}")
+        if embedded:
+            from nncore.data import digits
+
+            return Source("digits", {"all": _checked("digits", *digits.arrays())})
         if os.path.isdir(path):
             return read_idx(path)
         os.stat(path)  # the operating system's own error if it is not there

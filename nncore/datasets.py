@@ -10,7 +10,7 @@ all others the split is fixed: ``np.random.default_rng(0).permutation(N)``, the 
 
 import numpy as np
 
-from nncore import _files, _readers
+from nncore import _checks, _files, _readers
 
 __all__ = ["fit_scaling", "for_softmax", "hard", "load", "load_csv", "load_digits", "load_idx", "load_npz",
            "load_split", "one_hot", "scale", "split_indices", "super_simple_separable",
@@ -118,7 +118,7 @@ def split_indices(count):
     >>> train.size, test.size
     (1437, 360)
     """
-    return _readers.split_indices(count)
+    return _readers.split_indices(_checks.count("count", count))
 
 
 def one_hot(labels, n, dtype=np.float64):
@@ -129,9 +129,13 @@ def one_hot(labels, n, dtype=np.float64):
            [0., 0., 1.],
            [0., 1., 0.]])
     """
-    labels = np.asarray(labels)
+    labels, n = _checks.real("labels", labels), _checks.count("n", n, 1)
     if labels.dtype.kind not in "iub":
         raise TypeError(f"labels must be integers, got dtype {labels.dtype}")
+    try:
+        dtype = np.dtype(dtype)
+    except (TypeError, ValueError):
+        raise TypeError(f"dtype must be a NumPy type, got {dtype!r}") from None
     if labels.ndim != 1:
         raise ValueError(f"labels must have shape (N,), got {labels.shape}")
     if labels.size and not 0 <= labels.min() <= labels.max() < n:
@@ -144,6 +148,7 @@ def one_hot(labels, n, dtype=np.float64):
 
 # ---------------------------------------------------------------- scaling of the inputs
 
+@_checks.quiet
 def fit_scaling(X, kind="auto"):
     """The scaling x -> (x - shift) * factor that suits the training inputs X (features, N), for `scale`.
 
@@ -157,9 +162,11 @@ def fit_scaling(X, kind="auto"):
     >>> fit_scaling(np.array([[1.0, 3.0], [0.5, 0.5]]))
     {'shift': [2.0, 0.5], 'factor': [1.0, 0.0]}
     """
-    if kind not in ("auto", "grey", "standard", "none"):
-        raise ValueError(f"kind must be auto, grey, standard or none, got {kind!r}")
-    X = np.asarray(X)
+    _checks.choice("kind", kind, ("auto", "grey", "standard", "none"))
+    X = _checks.real("X", X)
+    _checks.shape("X", X, ("D", "N"))
+    if not X.size:
+        raise ValueError(f"X must hold at least one number, got shape {X.shape}")
     if kind == "auto":
         grey = X.min() >= 0 and X.max() <= 255 and (X.dtype.kind in "iub" or not np.any(X % 1))
         kind = "grey" if grey else "standard"
@@ -168,9 +175,8 @@ def fit_scaling(X, kind="auto"):
     if kind == "grey":
         largest = float(np.abs(X).max())
         return {"shift": 0.0, "factor": 1 / largest if largest else 1.0}
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = X.mean(axis=1, dtype=np.float64)
-        deviation = X.std(axis=1, dtype=np.float64)
+    mean = X.mean(axis=1, dtype=np.float64)
+    deviation = X.std(axis=1, dtype=np.float64)
     if not np.isfinite(deviation).all():
         raise ValueError("X must hold numbers whose squares can be summed, got larger ones")
     # A constant column of large numbers has a deviation of rounding errors, not 0.
@@ -179,15 +185,20 @@ def fit_scaling(X, kind="auto"):
     return {"shift": mean.tolist(), "factor": factor.tolist()}
 
 
+@_checks.quiet
 def scale(X, scaling, dtype=np.float64):
     """(X - shift) * factor by feature: X (features, N) to an array of `dtype` with contiguous columns.
 
     >>> scale(np.array([[1, 3]]), {"shift": 2.0, "factor": 0.5})
     array([[-0.5,  0.5]])
     """
-    shift, factor = (np.asarray(scaling[key], dtype=np.float64) for key in ("shift", "factor"))
+    if not isinstance(scaling, dict) or not {"shift", "factor"} <= set(scaling):
+        raise TypeError(f"scaling must be a dict with shift and factor, as fit_scaling returns, got {type(scaling).__name__}")
+    shift, factor = (_checks.as_real(f"{key} of scaling", scaling[key], np.float64) for key in ("shift", "factor"))
+    X, dtype = _checks.real("X", X), _checks.network_dtype(dtype)
+    _checks.shape("X", X, ("D", "N"))
     # As rows, in blocks: a whole float64 copy of a large uint8 set would be eight times its size.
-    rows = np.asarray(X).T
+    rows = X.T
     scaled = np.empty(rows.shape, dtype)
     for start in range(0, len(rows), 4096):
         block = slice(start, start + 4096)
@@ -204,7 +215,8 @@ def for_softmax(y):
     array([[1, 0],
            [0, 1]])
     """
-    return np.vstack([1 - np.asarray(y), y])
+    y = _checks.real("y", y)
+    return np.vstack([1 - y, y])
 
 
 def super_simple_separable_through_origin():

@@ -180,7 +180,8 @@ class ReLU(_Activation):
         dropped = _checks.share("dropout_pct", dropout_pct)
         if dropped:
             self._scale = 1 / (1 - dropped)
-            A = A * (np.random.binomial(1, 1 - dropped, A.shape) * self._scale).astype(_checks.computing_dtype(A))
+            kept = np.random.binomial(1, 1 - dropped, A.shape) * self._scale
+            A = _times(A, kept.astype(_checks.computing_dtype(A)))
         elif "_scale" in self.__dict__:
             del self._scale
         self.A = A
@@ -192,7 +193,12 @@ class ReLU(_Activation):
 
     def _derive(self, dLdA):
         dLdZ = self._kernels.relu_backward(dLdA, self.A)
-        return dLdZ if self._scale == 1 else dLdZ * dLdZ.dtype.type(self._scale)
+        return dLdZ if self._scale == 1 else _times(dLdZ, dLdZ.dtype.type(self._scale))
+
+
+@_checks.quiet
+def _times(a, b):
+    return a * b
 
 
 @_kinds.register
@@ -264,11 +270,14 @@ class BatchNorm(Module):
     """Z = G ⊙ (A − μ) / √(v + eps) + B, where μ and v are mean and variance (1/K) of each of the m rows over the K samples of the batch.
 
     dLdA = G (dLdZ − mean dLdZ − norm ⊙ mean(dLdZ ⊙ norm)) / √(v + eps); dLdG = Σ dLdZ ⊙ norm; dLdB = Σ dLdZ (Ioffe and Szegedy 2015).
-    As in the course, the constructor calls np.random.seed(0); G ~ N(0, 1/m) is (m, 1), B = 0.
+    The constructor draws G ~ N(0, 1/m), (m, 1), by np.random.normal; B = 0.
 
-    statistics: "batch" normalises by the batch given also in prediction, as the course does: the answer for one sample depends on
-    the others beside it, and a sample alone gives B. "running" predicts by running_mean and running_var, which each training forward
-    moves by `momentum` towards the batch's mean and its variance (1/(K − 1); unchanged for K = 1).
+    statistics: "batch" is the course's form. It normalises by the batch given, in prediction too: the output for one sample depends on
+    the rest of the batch, and a sample alone gives B. The constructor calls np.random.seed(0) before it draws, and eps is 1e-20.
+    "running" predicts by running_mean and running_var, which each training forward moves by `momentum` towards the batch's mean and
+    its variance (1/(K − 1); unchanged for K = 1). The constructor seeds nothing, and eps is 1e-5.
+
+    eps: a number of at least 0; None is the default of the form.
 
     >>> import numpy as np
     >>> norm = BatchNorm(1)
@@ -279,11 +288,13 @@ class BatchNorm(Module):
 
     gradients = {"G": "dLdG", "B": "dLdB"}
 
-    def __init__(self, m, *, statistics="batch", momentum=0.1, eps=1e-20, dtype=np.float64):
+    def __init__(self, m, *, statistics="batch", momentum=0.1, eps=None, dtype=np.float64):
         self.m = _checks.count("m", m, 1)
         dtype = _checks.network_dtype(dtype)
-        self._configure(statistics, momentum, eps)
-        np.random.seed(0)
+        default = 1e-5 if isinstance(statistics, str) and statistics == "running" else 1e-20
+        self._configure(statistics, momentum, default if eps is None else eps)
+        if self.statistics == "batch":
+            np.random.seed(0)
         self.B = np.zeros((self.m, 1), dtype)
         self.G = np.random.normal(0, self.m**-0.5, (self.m, 1)).astype(dtype)
         if self.statistics == "running":
@@ -310,6 +321,7 @@ class BatchNorm(Module):
             self.follow(self.mus, self.vars, self.K)
         return Z
 
+    @_checks.quiet
     def follow(self, mus, vars, K):
         """Move the running statistics towards those of a batch of K samples."""
         self.running_mean += self.momentum * (mus - self.running_mean)
@@ -351,6 +363,7 @@ class BatchNorm(Module):
         """(G, B) as a step will update them."""
         return tuple(_checks.trainable(name, getattr(self, name), (self.m, 1)) for name in ("G", "B"))
 
+    @_checks.quiet
     def affine(self):
         """(scale, shift), both (m, 1): in prediction by running statistics Z = scale ⊙ A + shift."""
         scale = self.G / np.sqrt(self.running_var + self.eps)
@@ -375,7 +388,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p, seed=None):
-        self._configure(p, None if seed is None else _checks.count("seed", seed) % 2**64, 0)
+        self._configure(p, None if seed is None else _checks.count("seed", seed, most=None) % 2**64, 0)
 
     def _configure(self, p, key, count):
         """Check the settings and keep them as plain numbers; `load` calls it, too."""

@@ -38,6 +38,7 @@ class Sequential:
     optimizer = None  # the one that fit or partial_fit has used last
 
     def __init__(self, modules, loss=None):
+        _chain.check_objects(modules, loss)
         self.modules = modules
         self.loss = loss
 
@@ -213,7 +214,7 @@ class Sequential:
         are NaN counts as wrong, with a RuntimeWarning.
         """
         total, right, labels, undefined = 0.0, 0, 0, 0
-        class_fun = training.class_fun(self) if getattr(self.loss, "classifies", True) else None
+        class_fun = training.judge(self)
         for P, losses, Ys in training.slices(self, X, Y):
             total += float(np.sum(losses, dtype=np.float64))
             undefined += training.nan_samples(P)

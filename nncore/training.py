@@ -39,6 +39,7 @@ def _ours(module):
 
 def check_network(net):
     """Its modules; ValueError for a network that cannot train: no modules, no loss, or a library loss beside the wrong library output."""
+    _chain.check_objects(net.modules, net.loss)
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
     if net.loss is None:
@@ -55,21 +56,21 @@ def check_network(net):
     return modules_
 
 
-def check_inputs(parts, X):
+def check_inputs(parts, X, name="X"):
     """X as an array (D, N) that fits the first Linear of these modules; TypeError or ValueError says what is wrong."""
-    X = _checks.real("X", X)
+    X = _checks.real(name, X)
     first = _end_linear(parts)
-    _checks.shape("X", X, (np.shape(first.W)[0] if first is not None else "D", "N"))
+    _checks.shape(name, X, (np.shape(first.W)[0] if first is not None else "D", "N"))
     if first is not None and first is not parts[0]:
         # an activation comes first: by itself it would compute in the type of X, not in that of the network
-        X = _checks.as_real("X", X, _checks.computing_dtype(first.W))
+        X = _checks.as_real(name, X, _checks.computing_dtype(first.W))
     return X
 
 
-def check_data(net, X, Y):
-    """X (D, N) and Y (n, N) as arrays that fit each other and the network."""
+def check_data(net, X, Y, of=""):
+    """X (D, N) and Y (n, N) as arrays that fit each other and the network. of: what errors say behind X and Y."""
     parts = check_network(net)
-    X, Y = check_inputs(parts, X), _checks.real("Y", Y)
+    X, Y, name = check_inputs(parts, X, f"X{of}"), _checks.real(f"Y{of}", Y), f"Y{of}"
     last = _end_linear(reversed(parts))
     n, N = np.shape(last.W)[1] if last is not None else "n", X.shape[1]
     hint = ""
@@ -79,13 +80,14 @@ def check_data(net, X, Y):
         hint = "; samples are columns: pass the transpose"
     elif Y.size == N:
         hint = f"; classes go in as one-hot columns: nncore.datasets.one_hot(labels, {n})"
-    _checks.shape("Y", Y, (n, N), hint)
+    _checks.shape(name, Y, (n, N), hint)
     if N == 0:
-        raise ValueError("X must hold at least one sample, got 0 columns")
+        raise ValueError(f"X{of} must hold at least one sample, got 0 columns")
     if type(net.loss) is losses.Hinge and not (abs(Y) == 1).all():
-        raise ValueError(f"Y must hold -1 and +1 for Hinge, got {Y[abs(Y) != 1][0]}; labels of 0 and 1 become 2 * Y - 1")
+        raise ValueError(f"{name} must hold -1 and +1 for Hinge, got {Y[abs(Y) != 1][0]}; labels of 0 and 1 become 2 * Y - 1")
     if type(net.loss) is losses.BinaryNLL and ((Y < 0) | (Y > 1)).any():
-        raise ValueError(f"Y must lie between 0 and 1 for BinaryNLL, got {Y[(Y < 0) | (Y > 1)][0]}; labels of -1 and +1 become (Y + 1) / 2")
+        raise ValueError(f"{name} must lie between 0 and 1 for BinaryNLL, got {Y[(Y < 0) | (Y > 1)][0]}; labels of -1 and +1 become "
+                         "(Y + 1) / 2")
     return X, Y
 
 
@@ -157,6 +159,11 @@ def alone(net):
         _training.pop(id(net), None)
 
 
+def is_training(net):
+    """Whether a call trains the network now."""
+    return id(net) in _training
+
+
 _training: dict[int, object] = {}
 os.register_at_fork(after_in_child=_training.clear)  # the parent's other threads do not train in the child
 
@@ -206,6 +213,7 @@ def _compilable(net, trains):
     return stages and (stages, weights)
 
 
+@_checks.quiet
 def _folded(parts):
     """A chain that predicts as `parts` do, with running statistics folded into the Linear before or behind, and without Dropouts."""
     folded = []
@@ -484,6 +492,11 @@ def class_fun(net):
     return getattr(last[0] if last else None, "class_fun", None) or getattr(net.loss, "class_fun", None)
 
 
+def judge(net):
+    """The class_fun by which evaluate counts right answers; None where a network is not judged by classes."""
+    return class_fun(net) if getattr(net.loss, "classifies", True) else None
+
+
 def predictor(net):
     """The frozen copy of a network; see Sequential.predictor."""
     if not net.modules:
@@ -591,6 +604,11 @@ def score(net, X, Y):
     parts = [(P, Ys) for P, _, Ys in slices(net, X, Y)]
     P, Y = (np.concatenate(arrays, axis=1).astype(np.float64) for arrays in zip(*parts, strict=True))
     warn_of_nan(nan_samples(P), P.shape[1])
+    return _r_squared(P, Y)
+
+
+@_checks.quiet
+def _r_squared(P, Y):
     residual = np.sum((Y - P) ** 2, axis=1)
     total = np.sum((Y - Y.mean(axis=1, keepdims=True)) ** 2, axis=1)
     flat = total == 0

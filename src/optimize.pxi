@@ -18,7 +18,7 @@ cdef int use_rule(Program self, str rule, dict parameters, list states, double l
     self.decay = parameters.get("weight_decay", 0)
     self.states = states
     self.state_count = len(states[0][0])
-    nn_give(self.state_memory)
+    give(self.state_memory)
     self.state_memory.memory = NULL
     self.memory_used = 0
     lay_out_states(self, NULL)
@@ -71,9 +71,9 @@ cdef int bind_states(Program self) except -1:
                 s.state[j], s.state0[j] = <char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(a0)
                 continue
             s.state[j], s.state0[j] = s.own_state[j], s.own_state0[j]
-            memset(s.state[j], 0, s.w_rows * s.width * self.itemsize)
+            clear(s.state[j], s.w_rows * s.width * self.itemsize)
             memset(s.state0[j], 0, s.width * self.itemsize)
-            nn_convert(s.state[j], s.width, self.type_number == cnp.NPY_DOUBLE, s.w_rows, s.outputs, <char *>cnp.PyArray_DATA(a),
+            convert(s.state[j], s.width, self.type_number == cnp.NPY_DOUBLE, s.w_rows, s.outputs, <char *>cnp.PyArray_DATA(a),
                        s.outputs * self.itemsize, self.itemsize, NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
             memcpy(s.state0[j], cnp.PyArray_DATA(a0), s.outputs * self.itemsize)
     return 0
@@ -91,7 +91,7 @@ cdef int sync_states(Program self) except -1:
         k += 1
         for j in range(self.state_count if s.w == s.own_w else 0):
             a, a0 = of_w[j], of_w0[j]
-            nn_write_back(<char *>cnp.PyArray_DATA(a), s.outputs * self.itemsize, self.itemsize, self.type_number == cnp.NPY_DOUBLE,
+            write_back(<char *>cnp.PyArray_DATA(a), s.outputs * self.itemsize, self.itemsize, self.type_number == cnp.NPY_DOUBLE,
                           s.w_rows, s.outputs, s.state[j], s.width)
             memcpy(cnp.PyArray_DATA(a0), s.state0[j], s.outputs * self.itemsize)
     return 0

@@ -15,7 +15,7 @@ cdef int optimize_arrays(object W, object dLdW, dict state, const nn_rule *rule)
     g = real_array("dLdW", dLdW, t)
     if not cnp.PyArray_SAMESHAPE(<cnp.ndarray>W, g):
         _checks.shape("dLdW", g, W.shape)
-    g = <cnp.ndarray>np.ascontiguousarray(g)
+    g = ordered(g, False)
     if any([not apart(g, array, t) and np.may_share_memory(g, array) for array in (W, *values)]):
         g = g.copy()
     # what the kernel cannot take as it stands goes through copies

@@ -49,9 +49,9 @@ cdef int bind_statistics(Program self) except -1:
         if s.running:
             mean = self._weights("running_mean", module.running_mean, s.outputs, 1, True)
             var = self._weights("running_var", module.running_var, s.outputs, 1, True)
-            nn_convert(s.running_mean, s.width, type_ == NN_F64, 1, s.outputs, <char *>cnp.PyArray_DATA(mean), 0,
+            convert(s.running_mean, s.width, type_ == NN_F64, 1, s.outputs, <char *>cnp.PyArray_DATA(mean), 0,
                        cnp.PyArray_STRIDE(mean, 0), type_)
-            nn_convert(s.running_var, s.width, type_ == NN_F64, 1, s.outputs, <char *>cnp.PyArray_DATA(var), 0,
+            convert(s.running_var, s.width, type_ == NN_F64, 1, s.outputs, <char *>cnp.PyArray_DATA(var), 0,
                        cnp.PyArray_STRIDE(var, 0), type_)
             self.statistics += [mean, var]
     return 0
@@ -67,8 +67,8 @@ cdef int sync_statistics(Program self) except -1:
         s = &self.stages[<Py_ssize_t>i]
         if s.running:
             mean, var = next(arrays), next(arrays)
-            nn_write_back(<char *>cnp.PyArray_DATA(mean), 0, cnp.PyArray_STRIDE(mean, 0), is_double, 1, s.outputs, s.running_mean, s.width)
-            nn_write_back(<char *>cnp.PyArray_DATA(var), 0, cnp.PyArray_STRIDE(var, 0), is_double, 1, s.outputs, s.running_var, s.width)
+            write_back(<char *>cnp.PyArray_DATA(mean), 0, cnp.PyArray_STRIDE(mean, 0), is_double, 1, s.outputs, s.running_mean, s.width)
+            write_back(<char *>cnp.PyArray_DATA(var), 0, cnp.PyArray_STRIDE(var, 0), is_double, 1, s.outputs, s.running_var, s.width)
     return 0
 
 

@@ -19,7 +19,7 @@ cdef class Predictor:
     cdef char *memory
     cdef Py_ssize_t count, inputs, outputs, itemsize, widest
     cdef int type_number, small_width
-    cdef bint small
+    cdef bint small, brief  # goes through predict_small.h; in less time than to let other Python threads run meanwhile
     cdef list stages
     cdef object lock, description
     cdef readonly object _program  # cached for calls with several samples; tests look at it
@@ -65,10 +65,11 @@ cdef class Predictor:
                 layer.b = <char *>at + (layer.m * width * self.itemsize + 63) // 64 * 64
                 at = <char *>layer.b + (width * self.itemsize + 63) // 64 * 64
                 kind = NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32
-                nn_convert(layer.w, width, kind == NN_F64, layer.m, layer.n, <char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0),
+                convert(layer.w, width, kind == NN_F64, layer.m, layer.n, <char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0),
                            cnp.PyArray_STRIDE(w, 1), kind)
-                nn_convert(layer.b, width, kind == NN_F64, 1, layer.n, <char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), kind)
+                convert(layer.b, width, kind == NN_F64, 1, layer.n, <char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), kind)
             m = layer.n
+        self.brief = self.small and used < SHORT_COPY * self.itemsize
 
     def __dealloc__(self):
         free(self.layers)
@@ -93,14 +94,17 @@ cdef class Predictor:
         if ndim == 2 and cnp.PyArray_DIM(a, 1) != 1:
             return self._several(a, out)
         if not along(a, 0):
-            a = <cnp.ndarray>np.ascontiguousarray(a)
+            a = ordered(a, False)
         if out is None:
             shape[0], shape[1] = self.outputs, 1
             y = <cnp.ndarray>cnp.PyArray_EMPTY(ndim, shape, self.type_number, False)
         else:
             y = self._checked_out(out, ndim)
-        if self.small:
+        if self.brief:
             self.k.predict_small[self.small_width](self.layers, self.count, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
+        elif self.small:
+            with nogil:
+                self.k.predict_small[self.small_width](self.layers, self.count, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
         else:
             self._one(<const char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(y))
         return y
@@ -161,17 +165,18 @@ cdef class Predictor:
 
     cdef object _several(self, cnp.ndarray X, out):
         """Columns X (D, N)."""
-        cdef Py_ssize_t j, N = cnp.PyArray_DIM(X, 1), row = self.outputs * self.itemsize
+        cdef Py_ssize_t N = cnp.PyArray_DIM(X, 1)
         cdef cnp.ndarray P, columns
         if out is not None:
             out = _checks.out("out", out, (self.outputs, N), dtype_of(self.type_number))
         if self.small and N <= FEW:
-            columns = X if along(X, 0) else <cnp.ndarray>np.asfortranarray(X)
+            columns = X if along(X, 0) else ordered(X, True)
             P = new_matrix(self.outputs, N, self.type_number, True)
-            for j in range(N):
-                self.k.predict_small[self.small_width](self.layers, self.count,
-                                                       <char *>cnp.PyArray_DATA(columns) + j * cnp.PyArray_STRIDE(columns, 1),
-                                                       <char *>cnp.PyArray_DATA(P) + j * row)
+            if self.brief:
+                self._small_ones(columns, P, N)
+            else:
+                with nogil:
+                    self._small_ones(columns, P, N)
         else:
             P = self._run(X)
         if out is None:
@@ -191,6 +196,14 @@ cdef class Predictor:
             return self._program.run(X)[0]
         finally:
             self.lock.release()
+
+    cdef void _small_ones(self, cnp.ndarray columns, cnp.ndarray P, Py_ssize_t N) noexcept nogil:
+        """Contiguous columns one by one through a small network, into those of P."""
+        cdef Py_ssize_t j
+        for j in range(N):
+            self.k.predict_small[self.small_width](self.layers, self.count,
+                                                   <char *>cnp.PyArray_DATA(columns) + j * cnp.PyArray_STRIDE(columns, 1),
+                                                   <char *>cnp.PyArray_DATA(P) + j * self.outputs * self.itemsize)
 
     def _new_program(self):
         program = Program(self.stages, None, dtype_of(self.type_number), self.inputs)

@@ -90,8 +90,18 @@ cdef extern from "spare.h":
         size_t bytes
     Py_ssize_t NN_FENCE
     void nn_fence(char *, size_t)
+    size_t SPARE_MOST
     nn_block nn_take(size_t)
     void nn_give(nn_block)
+
+
+cdef void give(nn_block block) noexcept:
+    """nn_give; other Python threads run while a block too large to be kept is freed (400 MB of small pages: 0.1 s)."""
+    if block.bytes <= SPARE_MOST:
+        nn_give(block)
+        return
+    with nogil:
+        free(block.memory)
 
 
 cdef struct Step:
@@ -253,10 +263,10 @@ cdef class Program:
     def __dealloc__(self):
         free(self.stages)
         free(self.small)
-        nn_give(self.small_memory)
-        nn_give(self.weights_memory)
-        nn_give(self.batch_memory)
-        nn_give(self.state_memory)
+        give(self.small_memory)
+        give(self.weights_memory)
+        give(self.batch_memory)
+        give(self.state_memory)
 
     # -------------------------------------------------------------------------------------------- memory
 
@@ -359,7 +369,7 @@ cdef class Program:
         """Room for batches of this size."""
         if batch <= self.capacity:
             return 0
-        nn_give(self.batch_memory)
+        give(self.batch_memory)
         self.batch_memory.memory = NULL
         self.capacity = 0
         self.memory_used = 0
@@ -511,14 +521,14 @@ cdef class Program:
             s.turned = (self.turns and i > 0 and s.linear and s.outputs <= TURNED_VECTORS * self.k.lanes
                         and s.inputs >= 2 * self.k.lanes)
             if s.width != s.outputs:  # an earlier run that was not finite may have left NaN in the padding
-                memset(s.w, 0, s.w_rows * s.width * self.itemsize)
+                clear(s.w, s.w_rows * s.width * self.itemsize)
                 memset(s.w0, 0, s.width * self.itemsize)
             if s.turned:
                 w, s.w_row = w.T, self._turned_row(s)
-            nn_convert(s.w, s.w_row, self.type_number == cnp.NPY_DOUBLE, s.outputs if s.turned else s.w_rows,
+            convert(s.w, s.w_row, self.type_number == cnp.NPY_DOUBLE, s.outputs if s.turned else s.w_rows,
                        s.w_rows if s.turned else s.outputs, <char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1),
                        NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
-            nn_convert(s.w0, s.width, self.type_number == cnp.NPY_DOUBLE, 1, s.outputs, <char *>cnp.PyArray_DATA(w0),
+            convert(s.w0, s.width, self.type_number == cnp.NPY_DOUBLE, 1, s.outputs, <char *>cnp.PyArray_DATA(w0),
                        0, cnp.PyArray_STRIDE(w0, 0), NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32)
         self.arrays = arrays
         if self.has_norm:
@@ -541,9 +551,9 @@ cdef class Program:
                 continue
             if s.turned:
                 w = w.T
-            nn_write_back(<char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1), is_double,
+            write_back(<char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1), is_double,
                           s.outputs if s.turned else s.w_rows, s.w_rows if s.turned else s.outputs, s.w, s.w_row)
-            nn_write_back(<char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), is_double, 1, s.outputs, s.w0, s.width)
+            write_back(<char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), is_double, 1, s.outputs, s.w0, s.width)
         if self.has_norm:
             sync_statistics(self)
         return sync_states(self) if self.optimizes else 0
@@ -574,7 +584,7 @@ cdef class Program:
 
     cdef object _transposed(self, cnp.ndarray x):
         cdef cnp.ndarray copy = new_matrix(cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), self.type_number, True)
-        nn_convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(x, 0), self.type_number == cnp.NPY_DOUBLE, cnp.PyArray_DIM(x, 1),
+        convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(x, 0), self.type_number == cnp.NPY_DOUBLE, cnp.PyArray_DIM(x, 1),
                    cnp.PyArray_DIM(x, 0), <char *>cnp.PyArray_DATA(x), cnp.PyArray_STRIDE(x, 1), cnp.PyArray_STRIDE(x, 0), native_type(x))
         return copy
 
@@ -1110,8 +1120,8 @@ cdef class Program:
             self._bind(True)
             seconds = now()
             if small:
-                self.skips_zeros = self.sparse and self._weights_finite()  # 0 times an infinite weight is NaN, and would be missed
                 with nogil:
+                    self.skips_zeros = self.sparse and self._weights_finite()  # 0 times an infinite weight is NaN, and would be missed
                     small = self._run_small(&x, &y, <int64_t *>cnp.PyArray_DATA(draws), chunk, <double *>cnp.PyArray_DATA(rates))
                 if not small:  # the general path finds the step, from the weights of the chunk's start
                     self._bind(True)
@@ -1154,7 +1164,8 @@ cdef class Program:
             self._advance(-self.steps)
             raise
 
-    cdef void _look_through(self, const Source *x, const Source *y, const int64_t *indices, Py_ssize_t count, Py_ssize_t size) noexcept:
+    cdef void _look_through(self, const Source *x, const Source *y, const int64_t *indices, Py_ssize_t count,
+                            Py_ssize_t size) noexcept nogil:
         """Look at all samples; self.found is DATA where one is not finite."""
         cdef Py_ssize_t at = 0, here
         self.found = NOTHING
@@ -1172,7 +1183,8 @@ cdef class Program:
                           + (state_arrays(self) if self.optimizes else [])]
         cdef Py_ssize_t bad
         self._bind(True)
-        bad = self._run_batches(x, y, indices, size, size, &rate, mean, False, True, total)
+        with nogil:
+            bad = self._run_batches(x, y, indices, size, size, &rate, mean, False, True, total)
         self._sync()
         if bad:
             for array, before in kept:
@@ -1223,7 +1235,8 @@ cdef class Program:
         self.weight_bound = -1
         chunk = self.pace if size == self.paced_size else self._first_chunk(size)
         if look and in_place:
-            self._look_through(&x, &y, indices, count, size)
+            with nogil:
+                self._look_through(&x, &y, indices, count, size)
             if self.found:
                 self._refuse_data(X, Y, [])
             look = False
@@ -1238,12 +1251,12 @@ cdef class Program:
                 self.updates = self.optimizer.t
             self._bind(True)
             chunk_total = total  # one running sum, so that it does not depend on where the clock ends a chunk
-            if in_place and (user_rate or self.weight_bound < 0):
-                start_bounds(self)
-            self.uses_lists = (self.sparse and not self.small_batches
-                               and (isfinite(self.weight_bound) if in_place else self._weights_finite()))
-            seconds = now()
             with nogil:
+                if in_place and (user_rate or self.weight_bound < 0):
+                    start_bounds(self)
+                self.uses_lists = (self.sparse and not self.small_batches
+                                   and (isfinite(self.weight_bound) if in_place else self._weights_finite()))
+                seconds = now()
                 bad = self._run_chunk(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, look, &chunk_total)
                 if bad == 0 and not in_place and not self._weights_finite():
                     bad = steps
@@ -1260,11 +1273,13 @@ cdef class Program:
             elif bad:
                 # the user's arrays still hold the weights of the chunk's start: run again to find the step, then up to it
                 self._bind(True)
-                bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, False, True,
-                                        &chunk_total)
+                with nogil:
+                    bad = self._run_batches(&x, &y, indices + at, here, size, <double *>cnp.PyArray_DATA(rates), averaged, False, True,
+                                            &chunk_total)
                 self._bind(True)
-                self._run_batches(&x, &y, indices + at, (bad - 1) * size, size, <double *>cnp.PyArray_DATA(rates), averaged, False, False,
-                                  &chunk_total)
+                with nogil:
+                    self._run_batches(&x, &y, indices + at, (bad - 1) * size, size, <double *>cnp.PyArray_DATA(rates), averaged, False,
+                                      False, &chunk_total)
                 self._sync()
                 self._advance(bad - 1)
                 raise diverged(t + bad)
@@ -1309,7 +1324,10 @@ cdef class Program:
         if not self.frozen:
             self.in_user_memory = self.weights * self.itemsize >= IN_PLACE_BYTES
             self._bind(False)
-        self.uses_lists = self.sparse and self._weights_finite()
+        self.uses_lists = self.sparse
+        if self.sparse:
+            with nogil:
+                self.uses_lists = self._weights_finite()
         while at < n:
             blocks = min((n - at + RUN_BLOCK - 1) // RUN_BLOCK, 8 * self.threads)
             run.program, run.x, run.y, run.at, run.samples = <void *>self, &x, labels, at, n

@@ -18,6 +18,16 @@ cdef Py_ssize_t SMALL_INPUTS = 32
 
 
 cdef double share_listed(Program self, const Source *x, const int64_t *indices, Py_ssize_t count) noexcept:
+    """listed_of, without holding other Python threads up where it takes long."""
+    cdef double share
+    if min(count, SPARSE_LOOK) * self.inputs < SHORT_COPY:
+        return listed_of(self, x, indices, count)
+    with nogil:
+        share = listed_of(self, x, indices, count)
+    return share
+
+
+cdef double listed_of(Program self, const Source *x, const int64_t *indices, Py_ssize_t count) noexcept nogil:
     """The share of numbers that are not zero in some of `count` samples, those of indices or all from the first."""
     cdef Py_ssize_t looks = min(count, SPARSE_LOOK), i, at, listed = 0
     for i in range(looks):

@@ -402,7 +402,7 @@ def test_scaling_is_that_of_the_training_part():
     assert datasets.scale(constant, datasets.fit_scaling(constant)).tolist() == [[0.0] * 7]
     assert datasets.fit_scaling(X, "none") == {"shift": 0.0, "factor": 1.0}
     assert json.loads(json.dumps(datasets.fit_scaling(X))) == datasets.fit_scaling(X)
-    with pytest.raises(ValueError, match="kind must be auto, grey, standard or none, got 'z'"):
+    with pytest.raises(ValueError, match="kind must be one of .*, got 'z'"):
         datasets.fit_scaling(X, "z")
     with pytest.raises(ValueError, match="X must hold numbers whose squares can be summed"):
         datasets.fit_scaling(np.array([[1e300, -1e300]]))
