@@ -6,6 +6,14 @@
 cdef Py_ssize_t FEW = 16  # samples that a small network takes one by one rather than by matrix products
 
 
+cdef object new_lock():
+    """A lock; Python raises RuntimeError where there is no memory for it."""
+    try:
+        return threading.Lock()
+    except RuntimeError:
+        raise MemoryError("a predictor needs a lock, for which there is no memory") from None
+
+
 cdef class Predictor:
     """A frozen copy of a Sequential of library modules: ``predictor(x, out=None)``. Made by Sequential.predictor().
 
@@ -32,7 +40,7 @@ cdef class Predictor:
         self.itemsize = self.k.itemsize
         self.count, self.inputs, self.description = len(stages), inputs, description
         self.stages = stages
-        self.program, self.lock = None, threading.Lock()
+        self.program, self.lock = None, new_lock()
         widths = [inputs]
         for linear, _ in self.stages:
             if linear:
