@@ -6,6 +6,14 @@
 cdef Py_ssize_t FEW = 16  # samples that a small network takes one by one rather than by matrix products
 
 
+cdef object new_lock():
+    """A lock; Python raises RuntimeError where there is no memory for it."""
+    try:
+        return threading.Lock()
+    except RuntimeError:
+        raise MemoryError("a predictor needs a lock, for which there is no memory") from None
+
+
 cdef class Predictor:
     """A frozen copy of a Sequential of library modules: ``predictor(x, out=None)``. Made by Sequential.predictor().
 
@@ -35,9 +43,15 @@ cdef class Predictor:
         self.count, self.inputs, self.description = len(stages), inputs, description
         self.stages = stages
         self._start()
-        widths = [inputs, *(linear.W.shape[1] for linear, _ in self.stages if linear)]
+        widths = [inputs]
+        for linear, _ in self.stages:
+            if linear:
+                widths.append(linear.W.shape[1])
         self.outputs, self.widest = widths[len(widths) - 1], max(widths)
-        self.small = all(linear for linear, _ in self.stages) and max(widths[1:]) <= SMALL_VECTORS * self.k.lanes
+        self.small = max(widths[1:]) <= SMALL_VECTORS * self.k.lanes
+        for i, (linear, name) in enumerate(self.stages):  # predict_small takes output units in the last layer only
+            if not linear or (i < self.count - 1 and name in ("softmax", "output_sigmoid")):
+                self.small = False
         lanes = self.k.lanes
         if self.small:
             self.small_width, lanes = 0, 16 // self.itemsize
@@ -51,7 +65,7 @@ cdef class Predictor:
                 used += ((linear.W.shape[0] + 1) * width * self.itemsize + 127) // 64 * 64
         self.memory = <char *>calloc(used + 64, 1)
         if self.layers == NULL or self.memory == NULL:
-            raise MemoryError(f"a predictor needs {used} bytes")
+            raise MemoryError(f"a predictor of this network needs {used} bytes, which are not available")
         at = self.memory + (64 - <size_t>self.memory % 64) % 64
         m = inputs
         for i, (linear, name) in enumerate(self.stages):
@@ -78,7 +92,7 @@ cdef class Predictor:
     cdef int _start(self) except -1:
         """Start afresh in this process: after a fork, a thread that exists only in the parent may hold the
         lock and be in the middle of the program."""
-        self._program, self.lock, self.process = None, threading.Lock(), nn_pool_forks()
+        self._program, self.lock, self.process = None, new_lock(), nn_pool_forks()
         return 0
 
     def __call__(self, x, out=None):
@@ -211,7 +225,9 @@ cdef class Predictor:
         return program
 
     def __reduce__(self):
-        stages = [(linear and (linear.W, linear.W0), name) for linear, name in self.stages]
+        stages = []
+        for linear, name in self.stages:
+            stages.append((linear and (linear.W, linear.W0), name))
         return _predictor, (stages, np.dtype(dtype_of(self.type_number)), self.inputs, self.description)
 
     def __repr__(self):
@@ -226,4 +242,7 @@ class Frozen:
 
 
 def _predictor(stages, dtype, inputs, description):
-    return Predictor([(weights and Frozen(*weights), name) for weights, name in stages], dtype, inputs, description)
+    frozen = []
+    for weights, name in stages:
+        frozen.append((weights and Frozen(*weights), name))
+    return Predictor(frozen, dtype, inputs, description)
