@@ -31,8 +31,8 @@ def parse(arguments=None):
 def network(features, hidden, classes, dropout, seed):
     np.random.seed(seed)
     first, last = nn.Linear(features, hidden, init="he"), nn.Linear(hidden, classes)
-    # Made after the Linears: like the course's, it seeds NumPy's generator. Running statistics: one digit is answered as many are.
-    normalise = nn.BatchNorm(hidden, statistics="running", eps=1e-5)
+    # Running statistics: the prediction for one digit does not depend on the others in its batch.
+    normalise = nn.BatchNorm(hidden, statistics="running")
     normalise.G[:] = 1
     return nn.Sequential([first, normalise, nn.ReLU(), nn.Dropout(dropout, seed=seed), last, nn.SoftMax()], nn.NLL())
 

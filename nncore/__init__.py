@@ -5,13 +5,17 @@ Samples are columns. `nncore.reference` is the same API on plain NumPy; `nncore.
 """
 
 try:
-    from nncore import _core as _core
+    import nncore._core as _core  # noqa: F401
 except ImportError as error:
-    if "NNCORE_" in str(error):
-        raise
-    raise ImportError(f"nncore's compiled core could not be imported ({error}); build it with `pip install .`, or in a checkout with "
-                      "`pip install -e .`") from error
+    from nncore._missing import explained
 
+    sentence = explained(error)
+    if sentence is error:
+        raise
+    raise sentence from error
+
+# Named here for tools that freeze programs: they do not see what compiled code imports.
+from nncore import _checks as _checks
 from nncore import _threads, kernels, schedules
 from nncore._backend import get_backend, use_backend
 from nncore._config import show_config
@@ -34,24 +38,37 @@ __all__ = [
 
 
 def __getattr__(name):
-    if name == "check":
-        from nncore.checking import check
-
-        return check
-    if name in ("callbacks", "datasets", "optimizers", "reference"):
-        import importlib
-
-        return importlib.import_module(f"nncore.{name}")
+    # One import statement each: tools that freeze programs do not see a module whose name is in a string.
     if name == "explain":
         from nncore._explain import explain
 
         return explain
-    if name == "plot_history":
-        from nncore._plot import plot_history
-
-        return plot_history
     if name == "accelerate":
         from nncore._accelerate import accelerate
 
         return accelerate
+    if name == "callbacks":
+        import nncore.callbacks
+
+        return nncore.callbacks
+    if name == "check":
+        from nncore.checking import check
+
+        return check
+    if name == "datasets":
+        import nncore.datasets
+
+        return nncore.datasets
+    if name == "optimizers":
+        import nncore.optimizers
+
+        return nncore.optimizers
+    if name == "plot_history":
+        from nncore._plot import plot_history
+
+        return plot_history
+    if name == "reference":
+        import nncore.reference
+
+        return nncore.reference
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

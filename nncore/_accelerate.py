@@ -73,8 +73,11 @@ def accelerate(net):
     Training the result updates your arrays in their own memory, so that your network sees the trained weights; where your own step binds
     W anew, call `accelerate` again after using it. The result's `sgd` is the course's, whatever net's own class does.
 
-    result.report says of every module what was taken, what was not and why. Two things are taken although not all agrees, and said there:
-    a function that overflows on large numbers where the library's does not, and a gradient of W0 that is not summed over the batch.
+    result.report says for each module whether it was taken, and why not. Some differences do not keep a
+    part from being taken; a note says so: a function that overflows on large numbers, when the library's
+    does not; another derivative at a kink (ReLU at 0, Hinge at the margin); a loss that guards a logarithm
+    or a quotient against probabilities near 0, or fails if one is 0; a class_fun that gives other classes,
+    because training does not use it; a gradient of W0 that is not summed over the batch.
 
     TypeError for what is not such a network, ValueError for one without modules.
 
@@ -130,6 +133,7 @@ def _assembled(net):
         entries, chain = _take_modules(net.modules)
         width = _width_after(Sequential(chain), None)
         loss_entry, loss = _take_loss(net, entries, chain, width)
+        _keep_classes(net.modules[-1], entries, chain, loss)
         result = Sequential(chain, loss)
     remarks = []
     if any(e.taken for e in entries) or loss is not net.loss:
@@ -237,6 +241,27 @@ def _take_loss(net, entries, chain, width):
         return alone
     entries[-1] = Entry(type(last).__name__, True, repr(chain[-1]), last_notes)
     return Entry(name, True, repr(loss), notes), loss
+
+
+def _keep_classes(last, entries, chain, loss):
+    """Put back a last module that alone makes the predictions, as a Sigmoid with a class_fun beside
+    a loss of the user's own.
+    """
+    if not entries[-1].taken or chain[-1] is last or not hasattr(last, "class_fun"):
+        return
+    instead = training.class_fun(Sequential(chain, loss))
+    if instead is None:
+        reason = (
+            f"it is {chain[-1]!r}, but its class_fun makes the predictions, and nncore's has none"
+        )
+        entries[-1], chain[-1] = (
+            Entry(type(last).__name__, False, type(last).__name__, [reason]),
+            last,
+        )
+    elif instead == getattr(loss, "class_fun", None):
+        entries[-1].remarks.append(
+            f"predictions of the new network use {type(loss).__name__}.class_fun instead of yours"
+        )
 
 
 def _check_beside(loss, last):

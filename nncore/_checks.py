@@ -5,12 +5,19 @@ import numbers
 import numpy as np
 
 REAL_KINDS = "fiub"
+# A decorator for arithmetic that calls no code of the user's: results do not depend on np.errstate (1 µs).
+quiet = np.errstate(all="ignore")
 COMPUTING = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def describe(x):
     """What was given, in few words: dtype and shape of an array, else the type's name."""
     return f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
+
+
+def shown(x):
+    """What was given, as it is written; dtype and shape of an array."""
+    return describe(x) if isinstance(x, np.ndarray) else repr(x)
 
 
 def computing_dtype(x):
@@ -36,8 +43,12 @@ def as_real(name, x, dtype=None):
     a = real(name, x)
     if dtype is None:
         dtype = a.dtype.newbyteorder("=") if a.dtype.newbyteorder("=") in COMPUTING else COMPUTING[1]
-    with np.errstate(over="ignore", invalid="ignore"):  # a value beyond float32 becomes inf, as in any NumPy conversion
-        return np.require(a, dtype, "A")
+    return _required(a, dtype)
+
+
+@quiet
+def _required(a, dtype):
+    return np.require(a, dtype, "A")  # a value beyond float32 becomes inf or 0
 
 
 def shape(name, x, wanted, hint=""):
@@ -46,7 +57,7 @@ def shape(name, x, wanted, hint=""):
     if given == wanted or _fits(given, wanted):
         return
     text = "(" + ", ".join(str(w) for w in wanted) + ("," if len(wanted) == 1 else "") + ")"
-    samples = wanted[-1] in ("b", "N")
+    samples = wanted[-1:] in (("b",), ("N",))
     if len(wanted) == 2 and len(given) == 1 and samples:
         hint = "; a single sample is a column, as in X[:, j:j+1]"
     elif len(wanted) == 2 and samples and _fits(given[::-1], wanted):
@@ -62,6 +73,13 @@ def _fits(given, wanted):
         if g != w and not isinstance(w, str):
             return False
     return True
+
+
+def not_empty(name, W):
+    """ValueError for weights (m, n) of a layer without inputs or without outputs."""
+    if np.ndim(W) == 2 and 0 in np.shape(W):
+        raise ValueError(f"{name} must have at least one input and one output, "
+                         f"got shape {np.shape(W)}")
 
 
 def out(name, x, wanted, dtype):
@@ -121,7 +139,11 @@ def number(name, x):
         if isinstance(x, np.ndarray) and x.ndim == 0 and x.dtype.kind in "fiu":
             return float(x)
         raise TypeError(f"{name} must be a real number, got {type(x).__name__}")
-    return float(x)
+    try:
+        return float(x)
+    except OverflowError:
+        largest = np.finfo(np.float64).max
+        raise ValueError(f"{name} must be at most {largest:.4g} in size, got more") from None
 
 
 def share(name, x):
@@ -134,9 +156,17 @@ def share(name, x):
 
 def word(name, x):
     """x as an int of 64 bits without a sign."""
-    value = count(name, x)
+    value = count(name, x, most=None)
     if value >= 2**64:
         raise ValueError(f"{name} must be below 2**64, got {x}")
+    return value
+
+
+def counter(name, x):
+    """x as an int that counts steps: from 0 and so far below 2**63 that no training gets there."""
+    value = count(name, x)
+    if value >= 2**62:
+        raise ValueError(f"{name} must be below 2**62, got {x}")
     return value
 
 
@@ -144,26 +174,28 @@ def network_dtype(dtype):
     """dtype as float32 or float64; TypeError for others."""
     try:
         given = np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError):
         raise TypeError(f"dtype must be float32 or float64, got {dtype!r}") from None
     if given not in COMPUTING:
         raise TypeError(f"dtype must be float32 or float64, got {given}")
     return given
 
 
-def count(name, x, least=0):
-    """x as an int that is at least `least`; TypeError for what is not a whole number."""
+def count(name, x, least=0, most=2**63 - 1):
+    """x as an int from `least` to `most` (None: any); TypeError for what is not a whole number."""
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Integral):
         raise TypeError(f"{name} must be a whole number, got {type(x).__name__}")
     if x < least:
         raise ValueError(f"{name} must be at least {least}, got {x}")
+    if most is not None and x > most:
+        raise ValueError(f"{name} must be at most {most}, got {x}")
     return int(x)
 
 
 def choice(name, x, allowed):
-    """x when it is one of the allowed values."""
-    if x not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {x!r}")
+    """x when it is one of the allowed values, all of them str."""
+    if not isinstance(x, str) or x not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(x)}")
     return x
 
 

@@ -7,21 +7,21 @@ from nncore import _chain, _checks, losses, modules
 CLASSES = "whole numbers from 0 to"
 
 
-def columns(net, Y):
+def columns(net, Y, of=""):
     """Y itself unless it is one-dimensional: then one-hot columns for a last SoftMax, a single row for a network of one output.
 
     ValueError for labels that do not fit: out of range, not whole, not of the loss's kind. What is wrong in other ways is left to
-    the checks of shapes.
+    the checks of shapes. of: what errors say behind Y.
     """
-    Y = _checks.real("Y", Y)
+    Y = _checks.real(f"Y{of}", Y)
     last = next((m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None)
     if Y.ndim != 1 or last is None or np.ndim(last.W) != 2:
         return Y
     n = np.shape(last.W)[1]
     if isinstance(net.loss, losses.NLL):
-        return _one_hot(_classes(Y, n), n, _checks.computing_dtype(last.W))
+        return _one_hot(_classes(Y, n, of), n, _checks.computing_dtype(last.W))
     if n == 1 and isinstance(net.loss, losses.BinaryNLL):
-        return _classes(Y, 2)[None, :]
+        return _classes(Y, 2, of)[None, :]
     if n == 1 and isinstance(net.loss, (losses.Hinge, losses.Squared)):
         return Y[None, :]  # that those of Hinge are -1 and +1 is looked at where all of its labels are
     return Y
@@ -34,12 +34,12 @@ def not_negative(net, X, Y):
     return X, Y
 
 
-def _classes(Y, n):
+def _classes(Y, n, of=""):
     """Y as int64, all of them classes below n."""
     wrong = (Y != np.floor(Y)) | (Y < 0) | (Y >= n) | (Y != Y)
     if wrong.any():
         at = int(np.argmax(wrong))
-        raise ValueError(f"Y must hold {CLASSES} {n - 1}, the classes of the network, or one column a sample, got {Y[at]} at {at}")
+        raise ValueError(f"Y{of} must hold {CLASSES} {n - 1}, the classes of the network, or one column a sample, got {Y[at]} at {at}")
     return Y.astype(np.int64)
 
 

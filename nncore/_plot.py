@@ -14,6 +14,10 @@ def plot_history(history, ax=None):
         ...
     ValueError: history must hold at least one epoch, got none
     """
+    if not isinstance(history, dict):
+        raise TypeError(f"history must be the dict that fit returns, got {type(history).__name__}")
+    if ax is not None and not hasattr(ax, "plot"):
+        raise TypeError(f"ax must be a matplotlib Axes, got {type(ax).__name__}")
     curves = {name: list(values) for name, values in history.items() if len(values)}
     if not curves:
         raise ValueError("history must hold at least one epoch, got none")

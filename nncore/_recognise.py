@@ -1,9 +1,10 @@
 """Tell by its behaviour which module of the library a foreign one is.
 
 It is run beside a candidate of the library on the same random inputs: one sample and several, small and large numbers,
-forward, backward and two steps. It is recognised where all agree to rounding. In two cases more is taken than that, and said so:
-where the foreign one is not finite on large numbers and the library's is, and where a bias gradient is not summed over the batch, so
-that it trains on single samples only.
+forward, backward and two steps. It is recognised if all agree to rounding. Differences that do not
+matter in training are noted, and the module is taken: it overflows on large numbers, its derivative at a
+kink is another one, its class_fun gives other classes, or its bias gradient is not summed over the
+batch, so that it trains on single samples only.
 """
 
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ BACKWARD = {modules.Tanh: "dLdA ⊙ (1 − A²)", modules.ReLU: "dLdA where A > 
             modules.SoftMax: "its argument, dL/dZ, which the loss computes", modules.Linear: "W dLdZ",
             modules.OutputSigmoid: "its argument, dL/dZ, which the loss computes",
             modules.BatchNorm: "its gradient, on which μ and v of the batch depend, too"}
+KINKS = {
+    modules.ReLU: lambda Z: Z == 0
+}  # where a function has no derivative, and each takes one of its own
 CLASSES = {modules.SoftMax: "the place of the largest entry of each column", modules.OutputSigmoid: "1 above 1/2, else 0"}
 ACTIVATIONS = (modules.Tanh, modules.ReLU, modules.Sigmoid, modules.SoftMax, modules.OutputSigmoid)
 
@@ -104,8 +108,8 @@ def check_forward(kind, theirs, ours, scale, large, tolerance):
     return columns
 
 
-def check_backward(kind, theirs, ours, scale, columns, large, tolerance):
-    """The columns that can be compared further, or Refused."""
+def check_backward(kind, theirs, ours, scale, columns, large, tolerance, but=None):
+    """The columns that can be compared further, or Refused. but: entries that are not compared."""
     if theirs.failed == "backward":
         check_calls(theirs, kind)
     if not _is_real(theirs.gradient, ours.gradient.shape):
@@ -113,11 +117,12 @@ def check_backward(kind, theirs, ours, scale, columns, large, tolerance):
                                         f"of an array of shape {ours.gradient.shape}")
     if large:
         columns = columns & finite_columns(theirs.gradient, ours.gradient)
-    error = _probe.disagreement(np.asarray(theirs.gradient)[:, columns], ours.gradient[:, columns], scale)
+    gradient = theirs.gradient if but is None else np.where(but, ours.gradient, theirs.gradient)
+    error = _probe.disagreement(np.asarray(gradient)[:, columns], ours.gradient[:, columns], scale)
     if error > tolerance:
         where = " for large numbers" if large else ""
         raise Refused(Refused.BACKWARD, f"its forward is {kind.__name__}'s, but its backward is not {BACKWARD[kind]}{where} "
-                                        f"({off_by(error)} of the largest entry)")
+                                        f"({off_by(error)})")
     return columns
 
 
@@ -131,7 +136,12 @@ def finite_columns(theirs, ours):
 
 
 def off_by(error):
-    return "another shape" if not np.isfinite(error) else f"off by {error:.2g}"
+    """How far off a number of the right shape is."""
+    return (
+        f"off by {error:.2g} of the largest entry"
+        if np.isfinite(error)
+        else "nan or infinity in its place"
+    )
 
 
 def described(x):
@@ -179,33 +189,54 @@ def activation(foreign, width):
 
 def _compare_activation(kind, all_theirs, all_ours, runs):
     tolerance = TOLERANCE[np.dtype(np.float64)]
-    finite = True
+    finite, notes = True, []
     for theirs, ours, passes, (_, large) in zip(all_theirs, all_ours, runs, RUNS, strict=True):
-        for a, b, (_, d, _) in zip(theirs, ours, passes, strict=False):  # strict: theirs may have ended early, with an error
+        for a, b, (A, d, _) in zip(
+            theirs, ours, passes, strict=False
+        ):  # strict: theirs may have ended early, with an error
             columns = check_forward(kind, a, b, None, large, tolerance)
-            columns = check_backward(kind, a, b, d, columns, large, tolerance)
+            kinks = KINKS[kind](A) if kind in KINKS else None
+            columns = check_backward(kind, a, b, d, columns, large, tolerance, kinks)
+            notes += note_on_kinks(a.gradient, b.gradient, kinks, d, "0")
             check_calls(a, kind)
             finite = finite and not (large and not columns.all())
     everything = [t for traces in all_theirs for t in traces]
     refuse_counting(kind, everything)
-    return ([] if finite else [NOT_FINITE]) + notes_on(everything)
+    return ([] if finite else [NOT_FINITE]) + [*dict.fromkeys(notes)] + notes_on(everything)
+
+
+def note_on_kinks(theirs, ours, kinks, unit, place):
+    """[A note] where derivatives at a kink differ; unit: by what a derivative is multiplied; place:
+    where the kink is.
+    """
+    if kinks is None or not np.any(differ := kinks & (np.asarray(theirs) != ours)):
+        return []
+    slopes = [float(x[differ][0] / unit[differ][0]) + 0.0 for x in (np.asarray(theirs), ours)]
+    return [f"your derivative at exactly {place} is {slopes[0]:.3g}, nncore's {slopes[1]:.3g}"]
 
 
 def class_fun_notes(foreign, twin, width):
-    """Notes on class_fun, where the library's module has one; Refused where they find different classes."""
+    """Notes on class_fun, where the library's module has one: whether it finds the same classes.
+    Training does not use it.
+    """
     if not hasattr(twin, "class_fun"):
         return []
     if not hasattr(foreign, "class_fun"):
         return ["yours has no class_fun, nncore's has"]
-    P = np.random.default_rng(1).random((width, 50))
-    ours = twin.class_fun(P)
+    rng = np.random.default_rng(1)
+    P = rng.random((width, 50))
+    ours, instead = (
+        twin.class_fun(P),
+        f"predictions of the new network use nncore's, {CLASSES[type(twin)]}",
+    )
     try:
         with _probe.untouched(foreign):
-            theirs = np.array(foreign.class_fun(P))
+            foreign.forward(rng.normal(size=P.shape))  # it may look at what forward has kept
+            theirs = np.array(foreign.class_fun(P.copy()))
     except Exception as error:
-        raise Refused(Refused.REST, f"it is {type(twin).__name__}, but its class_fun raises {type(error).__name__}: {error}") from None
+        return [f"your class_fun raises {type(error).__name__}: {error}; {instead}"]
     if theirs.size != ours.size or not np.array_equal(theirs.ravel(), ours.ravel()):
-        raise Refused(Refused.REST, f"it is {type(twin).__name__}, but its class_fun gives other classes than {CLASSES[type(twin)]}")
+        return [f"your class_fun gives other classes; {instead}"]
     return [f"your class_fun gives shape {theirs.shape}, nncore's {ours.shape}"] if theirs.shape != ours.shape else []
 
 

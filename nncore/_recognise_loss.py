@@ -15,6 +15,7 @@ from nncore._recognise import (
     described,
     finite_columns,
     first_taken,
+    note_on_kinks,
     notes_on,
     numbers,
     off_by,
@@ -22,6 +23,8 @@ from nncore._recognise import (
 
 ADDED = (*(10.0**-k for k in range(5, 17)), *(float(np.finfo(t).eps) for t in (np.float32, np.float64)))  # to a logarithm's argument
 BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
+OF_PROBABILITIES = (losses.NLL, losses.BinaryNLL)
+UNDERFLOW = 1e-300  # of a probability below which what is divided by it need not be finite
 
 
 # Inputs of a loss, and (Ypred, Y) made of them for each loss. Likely labels have a finite value also where probabilities vanish, and are
@@ -76,20 +79,113 @@ def _compare_loss(kind, foreign, data, width):
     rng = np.random.default_rng(4)
     runs = [([data(_logits(rng, (width, samples), large, likely), rng, large, likely) for likely in (False, True)], large)
             for samples, large in RUNS]
-    notes, everything = [], []
+    notes, everything, gradients = [], [], []
     for pairs, large in runs:
         theirs, ours = _probe.run_loss(foreign, *pairs), _probe.run_loss(kind(), *pairs)
+        if len(theirs) < len(pairs):  # the first has raised; the second one by itself
+            theirs += _probe.run_loss(foreign, *pairs[len(theirs):])
         everything += theirs
         for a, b, (P, Y), likely in zip(theirs, ours, pairs, (False, True), strict=False):
+            if (
+                a.error is not None
+                and kind in OF_PROBABILITIES
+                and (_least(kind, P) < UNDERFLOW).any()
+            ):
+                notes.append(
+                    f"yours raises {type(a.error).__name__} where a probability is 0, nncore's "
+                    "goes on"
+                )
+                continue
             notes += _compare_value(kind, a, b.output, P, Y, large or likely)
-            if a.failed == "backward":
-                check_calls(a, kind)
-            error = _probe.disagreement(a.gradient, b.gradient, np.maximum(abs(P), abs(Y)))
-            if error > TOLERANCE[np.dtype(np.float64)]:
-                raise Refused(Refused.BACKWARD, f"its value is {kind.__name__}'s, but its backward is not dL/dZ as nncore's "
-                                                f"({off_by(error)} of the largest entry)")
             check_calls(a, kind)
+            gradients.append((P, Y, a.gradient, b.gradient))
+    tolerance = TOLERANCE[np.dtype(np.float64)]
+    notes += _compare_gradients(
+        kind,
+        gradients,
+        tolerance,
+        f"its value is {kind.__name__}'s, but its backward is not dL/dZ as nncore's",
+    )
     return [*dict.fromkeys(notes + notes_on(everything))]
+
+
+def _least(kind, P):
+    """The least probability that each sample's loss may divide by: a row (1, b); of each label by
+    itself for BinaryNLL, (n, b).
+    """
+    return np.min(P, axis=0, keepdims=True) if kind is losses.NLL else np.minimum(P, 1 - P)
+
+
+# What dL/dZ is where a loss guards itself against dividing by 0: p is the probability of the label,
+# a the small number.
+GUARDED = (
+    (
+        lambda P, Y, p, a: (P - Y) * (p / (p + a)),
+        "yours keeps what it divides by away from 0, by {:.2g}",
+    ),
+    (
+        lambda P, Y, p, a: (P - Y) * (p / np.maximum(p, a)),
+        "yours keeps what it divides by away from 0, by {:.2g}",
+    ),
+    (
+        lambda P, Y, p, a: np.clip(P, a, 1 - a) - Y,
+        "your dL/dZ takes no probability nearer to 0 or 1 than {:.2g}",
+    ),
+    (lambda P, Y, p, a: np.maximum(P, a) - Y, "your dL/dZ takes no probability below {:.2g}"),
+    (lambda P, Y, p, a: P + a - Y, "your dL/dZ adds {:.2g} to a probability"),
+)
+
+
+def _compare_gradients(kind, gradients, tolerance, wrong):
+    """Notes on (P, Y, their dL/dZ, ours) of all runs; Refused, with the sentence `wrong`, where
+    they are not those of the loss.
+    """
+    notes, worst = [], 0.0
+    for P, Y, theirs, ours in gradients:
+        if np.shape(theirs) != np.shape(ours):
+            raise Refused(
+                Refused.BACKWARD, f"{wrong} ({described(theirs)} instead of shape {ours.shape})"
+            )
+        if kind is losses.Hinge:
+            kinks = P * Y == 1
+            notes += note_on_kinks(theirs, ours, kinks, -Y, "the margin y a = 1")
+            theirs = np.where(kinks, ours, theirs)
+        worst = max(worst, _probe.disagreement(theirs, ours, np.maximum(abs(P), abs(Y))))
+    if worst <= tolerance:
+        return notes
+    if kind in OF_PROBABILITIES:
+        for formula, words, a in (
+            (None, NOT_FINITE, 0.0),
+            *(
+                (f, f"{words.format(a)}, nncore's does not", a)
+                for f, words in GUARDED
+                for a in ADDED
+            ),
+        ):
+            if all(
+                _is_guarded(kind, P, Y, theirs, ours, formula, a, tolerance)
+                for P, Y, theirs, ours in gradients
+            ):
+                return [*notes, words]
+    raise Refused(Refused.BACKWARD, f"{wrong} ({off_by(worst)})")
+
+
+def _is_guarded(kind, P, Y, theirs, ours, formula, a, tolerance):
+    """True if theirs is what the formula gives (None: ours); where a probability underflows it need
+    not be finite.
+    """
+    p = np.sum(P * Y, axis=0, keepdims=True) if kind is losses.NLL else np.where(Y > 0, P, 1 - P)
+    with np.errstate(all="ignore"):
+        wanted = ours if formula is None else formula(P, Y, p, a)
+        left_out = (_least(kind, P) < UNDERFLOW) & ~np.isfinite(np.asarray(theirs, np.float64))
+        return (
+            _probe.disagreement(
+                np.where(left_out, 0, theirs),
+                np.where(left_out, 0, wanted),
+                np.maximum(abs(P), abs(Y)),
+            )
+            <= tolerance
+        )
 
 
 def _compare_value(kind, trace, wanted, P, Y, extreme):
@@ -103,11 +199,15 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
     total = float(value.sum())
     if _probe.disagreement(total, wanted, max(abs(wanted), 1)) <= TOLERANCE[np.dtype(np.float64)]:
         return ["yours gives one value a sample, nncore's their sum"] if value.size > 1 else []
-    if kind in (losses.NLL, losses.BinaryNLL) and (added := _added(kind, total, P, Y)):
+    if kind in OF_PROBABILITIES and (added := _added(kind, total, P, Y)):
         return [f"yours adds {added:.2g} to a probability before its logarithm, nncore's does not"]
     if extreme and not np.isfinite(total):
         return [NOT_FINITE] if np.isfinite(wanted) else []
-    if extreme and kind in (losses.NLL, losses.BinaryNLL) and (_vanishes(P, Y) or abs(total - wanted) < BOUND * Y.size):
+    if (
+        extreme
+        and kind in OF_PROBABILITIES
+        and (_vanishes(P, Y) or abs(total - wanted) < BOUND * Y.size)
+    ):
         return ["yours bounds the logarithm of a probability near 0 or 1, nncore's does not"]
     samples = P.shape[1]
     if np.isfinite(wanted) and samples > 1 and _probe.disagreement(total * samples, wanted) < 1e-9:
@@ -154,7 +254,7 @@ def _compare_pair(last, foreign, output, kind, data, width):
     """Notes on a last module and a loss that together are output and loss of the library; or Refused."""
     rng = np.random.default_rng(5)
     tolerance = 100 * TOLERANCE[np.dtype(np.float64)]  # dividing by a probability and multiplying by it again costs digits
-    notes = []
+    notes, gradients = [], []
     for samples, large in RUNS:
         for likely in (False, True):
             Z = _logits(rng, (width, samples), large, likely)
@@ -165,8 +265,10 @@ def _compare_pair(last, foreign, output, kind, data, width):
             if _probe.disagreement(P[:, columns], ours[:, columns], 1) > tolerance:
                 raise Refused(Refused.FORWARD, f"the output is not {output.__name__}")
             notes += _compare_value(kind, _probe.Trace(value), kind().forward(ours, Y), ours, Y, large or likely)
-            if _probe.disagreement(gradient[:, columns], (ours - Y)[:, columns], 1) > tolerance:
-                raise Refused(Refused.BACKWARD, "the gradient of the logits is not Ypred − Y")
+            gradients.append(tuple(x[:, columns] for x in (ours, Y, gradient, ours - Y)))
+    notes += _compare_gradients(
+        kind, gradients, tolerance, "the gradient of the logits is not Ypred − Y"
+    )
     return [*dict.fromkeys(notes)]
 
 

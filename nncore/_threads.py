@@ -1,4 +1,4 @@
-"""How many threads to use by default (the environment's wish, else the usable processor cores), and limits set by threadpoolctl."""
+"""Default number of threads (the environment's wish, else the usable cores), and threadpoolctl."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ def wanted():
 
 
 def usable_cores():
-    """Cores among the processors this process may run on, at most the whole part of its control groups' quota, at least 1."""
+    """Return the number of cores this process may use: its affinity, at most its CPU quota, at least 1."""
     if hasattr(os, "sched_getaffinity"):
         processors = os.sched_getaffinity(0)
     else:
@@ -34,26 +34,28 @@ def _read(path):
 
 
 def _quota(root=""):
-    """Processors that the smallest quota of this process's control groups allows, rounded down; sys.maxsize without one.
+    """Return the smallest quota of this process's control groups in whole processors, or sys.maxsize.
 
-    A quota of a group holds for all groups in it, so each group counts with its ancestors. root: where to look for /proc and /sys.
+    A quota limits all groups below its own, so the ancestors of each group count as well. `root` is
+    prefixed to all paths.
     """
     least = sys.maxsize
     try:
         folders = list(_control_groups(root))
-    except ValueError:  # not written as Linux writes it
+    except ValueError:  # not the format of Linux
         return least
     for folder in folders:
         words = (_read(f"{root}{folder}/cpu.max") or "").split()
         if not words:
-            words = [_read(f"{root}{folder}/cpu.cfs_{what}_us") or "" for what in ("quota", "period")]
+            parts = (f"{root}{folder}/cpu.cfs_{what}_us" for what in ("quota", "period"))
+            words = [_read(part) or "" for part in parts]
         if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]) > 0:
             least = min(least, max(1, int(words[0]) // int(words[1])))
     return least
 
 
 def _control_groups(root):
-    """Folders of this process's control groups for processors, version 1 and 2, each followed by its ancestors."""
+    """Yield the folders of this process's CPU control groups (version 1 and 2) and their ancestors."""
     groups = {}
     for line in (_read(f"{root}/proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -73,26 +75,29 @@ def _control_groups(root):
 
 
 def _below(group, top, point):
-    """Folder of a group, where `top` of its hierarchy is mounted at `point`; in a container the group may lie outside `top`."""
+    """Return a group's folder, given that `top` of its hierarchy is mounted at `point`.
+
+    In a container, the group may lie outside `top`; then only `point` itself is visible.
+    """
     top = top.rstrip("/")
     inside = f"{group}/".startswith(f"{top}/") and ".." not in group.split("/")
     return f"{point.rstrip('/')}/{group[len(top):].strip('/')}".rstrip("/") if inside else point
 
 
 def _unescaped(field):
-    """A path as /proc/self/mountinfo writes it, with spaces, tabs, line ends and backslashes as octal numbers."""
+    """Decode the octal escapes of /proc/self/mountinfo (space, tab, newline, backslash)."""
     for code in ("040", "011", "012", "134"):
         field = field.replace(f"\\{code}", chr(int(code, 8)))
     return field
 
 
-# ------------------------------------------------------------------------------------------------ threadpoolctl
+# ------------------------------------------------------------------ threadpoolctl
 
 
 def follow_threadpoolctl():
-    """Let threadpoolctl report and limit nncore's threads, whether it is imported before nncore or after.
+    """Make threadpoolctl report and limit nncore's threads, whether it is imported before or after.
 
-    It knows libraries by their file names and symbols, and only those that are registered with it.
+    It handles only libraries that are registered with it, found by file name and symbol.
     """
     if "threadpoolctl" in sys.modules:
         _register(sys.modules["threadpoolctl"])
@@ -101,7 +106,7 @@ def follow_threadpoolctl():
 
 
 def _register(threadpoolctl):
-    if not hasattr(threadpoolctl, "register"):  # too old, or a module of the user's
+    if not hasattr(threadpoolctl, "register"):  # older than 3.2, or another module of that name
         return
     from nncore import _core
 
@@ -125,13 +130,13 @@ def _register(threadpoolctl):
 
 
 class _Watch:
-    """An import finder that registers nncore once threadpoolctl has been loaded; importing it ourselves would take 1.6 ms."""
+    """Import hook that registers nncore once threadpoolctl is loaded. Importing it here takes 1.6 ms."""
 
     def find_spec(self, name, path=None, target=None):
         if name != "threadpoolctl":
             return None
-        found = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
-        spec = next(filter(None, found), None)
+        others = [f for f in sys.meta_path if f is not self and hasattr(f, "find_spec")]
+        spec = next(filter(None, (f.find_spec(name, path, target) for f in others)), None)
         if spec is not None and hasattr(spec.loader, "exec_module"):
             load = spec.loader.exec_module
 

@@ -1,23 +1,32 @@
-"""Callbacks of fit. Any callable serves: it is called with (net, history) after each epoch; returning True ends the training.
+"""Callbacks of fit: any callable, called with (net, history) after each epoch.
 
-One that has a method `finish(net, history)` is also told when the training has come to its end.
+One that returns True ends the training. A method `finish(net, history)`, if any, is called at the
+end.
 """
 
 import math
 
 import numpy as np
 
-from nncore import _chain, _checks
+from nncore import _chain, _checks, modules, training
 
 __all__ = ["EarlyStopping"]
 
 
 class EarlyStopping:
-    """End the training when `monitor`, a name in the history, has not become better by more than min_delta in `patience` epochs.
+    """End the training when `monitor` has not become better for `patience` of its values.
 
-    Names that end in "accuracy" are better when larger, others when smaller. restore_best: when the training ends, by this or by its
-    number of epochs, the weights become those of the best epoch, in their own memory (the optimiser's state stays; after Ctrl-C or
-    divergence nothing is restored). Afterwards `best` and `best_epoch` (from 1) tell which. An object can be used again.
+    monitor: a name in the history. Names that end in "accuracy" are better when larger, others when
+    smaller, by more than min_delta; NaN is never better. `fit` adds one value per epoch. Another
+    callback may add a list of its own to the history: give it before this one.
+
+    restore_best: when the training ends, by this or by its number of epochs, the weights become
+    those of the best epoch, in their own memory. The optimiser's state stays; after Ctrl-C or
+    divergence nothing is restored. Afterwards `best` and `best_epoch` (from 1; 0 when every value
+    was NaN) tell which. An object can be used again, for one training at a time.
+
+    ValueError when the training does not compute `monitor`: before the first epoch, or after it
+    when another callback could have added it. Weights, optimiser and Dropouts are then as before.
 
     >>> stop = EarlyStopping(patience=3)
     >>> stop.monitor, stop.restore_best
@@ -26,41 +35,162 @@ class EarlyStopping:
 
     def __init__(self, monitor="validation_loss", patience=5, min_delta=0.0, restore_best=True):
         if not isinstance(monitor, str):
-            raise TypeError(f"monitor must be the name of a list in the history, got {type(monitor).__name__}")
+            raise TypeError(
+                f"monitor must be the name of a list in the history, got {type(monitor).__name__}"
+            )
         self.monitor, self.patience = monitor, _checks.count("patience", patience, 1)
-        self.min_delta, self.restore_best = _checks.number("min_delta", min_delta), bool(restore_best)
+        self.min_delta, self.restore_best = (
+            _checks.number("min_delta", min_delta),
+            bool(restore_best),
+        )
         if not 0 <= self.min_delta < math.inf:
             raise ValueError(f"min_delta must be finite and at least 0, got {min_delta}")
         self._forget()
+        self._drop()
 
     def _forget(self):
-        self.best, self.best_epoch, self._weights = math.nan, 0, None
+        self.best, self.best_epoch = math.nan, 0
+        self._seen = self._best_at = (
+            0  # values of the monitor, and the place of the best among them, from 1
+        )
+
+    def _drop(self):
+        """Let go of the network and of all copies of its weights."""
+        self._net = self._weights = self._start = None
+
+    def _begin(self, net, history, optimizer, callbacks):
+        """What fit calls before it changes anything."""
+        if self._net is not None and self._net is not net and training.is_training(self._net):
+            raise RuntimeError(
+                "EarlyStopping must serve one training at a time, got a second one while the first "
+                "is running; make an object for each"
+            )
+        if self.monitor not in history and all(
+            isinstance(callback, EarlyStopping) for callback in callbacks
+        ):
+            self._refuse(history)
+        if (
+            self.monitor == "validation_accuracy"
+            and training.judge(net) is None
+            and not _evaluates_by_itself(net)
+        ):
+            raise ValueError(
+                "monitor must be a number that this training computes, got 'validation_accuracy', "
+                "which is NaN: "
+                f"{type(net.loss).__name__} has no classes; monitor='validation_loss' has a value"
+            )
+        self._forget()
+        self._drop()
+        self._net = net
+        if self.monitor not in history:
+            self._start = _Start(net, optimizer)
+
+    def _refuse(self, history):
+        hint = (
+            "; validation data are given as fit(..., validation=)"
+            if self.monitor.startswith("validation_")
+            else "; a callback that adds it must come before this one"
+        )
+        raise ValueError(
+            f"monitor must be one of {', '.join(map(repr, history))} in this training, "
+            f"got {self.monitor!r}{hint}"
+        )
 
     def __call__(self, net, history):
         if self.monitor not in history:
-            raise ValueError(f"monitor must be one of {', '.join(map(repr, history))} in this training, got {self.monitor!r}; validation "
-                             "data are given as fit(..., validation=)")
+            if self._start is not None:
+                self._start.put_back()
+            self._refuse(history)
+        self._start = None
         values = history[self.monitor]
-        epoch = len(values)
-        if epoch == 1:
+        if (
+            self._net is None and len(values) == 1
+        ):  # called by a loop of the user's own, which begins anew
             self._forget()
+        if (
+            len(values) == 0 or self._net is not None and len(values) == self._seen
+        ):  # not every callback adds a value each epoch
+            return False
+        self._seen = len(values)
+        value = _checks.number(f"history[{self.monitor!r}]", values[-1])
         sign = -1 if self.monitor.endswith("accuracy") else 1
-        if self.best_epoch == 0 or sign * values[-1] < sign * self.best - self.min_delta:
-            self.best, self.best_epoch = values[-1], epoch
+        if value == value and (
+            self.best_epoch == 0 or sign * value < sign * self.best - self.min_delta
+        ):
+            self.best, self.best_epoch, self._best_at = (
+                value,
+                max(self._seen, len(history.get("loss", ()))),
+                self._seen,
+            )
             if self.restore_best:
-                self._weights = [array.copy() for array in _weights(net)]
-        return epoch - self.best_epoch >= self.patience
+                self._weights = _copies(net)
+        return self._seen - self._best_at >= self.patience
 
     def finish(self, net, history):
         """Restore the best epoch's weights."""
-        if self._weights is not None:
-            for array, best in zip(_weights(net), self._weights, strict=True):
-                np.copyto(array, best)
-            self._weights = None
+        _put_back(self._weights or ())
+        self._weights = None
+
+    def _end(self):
+        """What fit calls when it ends, also by an error."""
+        self._drop()
 
 
-def _weights(net):
-    """Every array that training changes: weights named by their gradients, and what else a module names as its state."""
+class _Start:
+    """Weights, optimiser, and the Dropouts' keys and counts, as they were before a training."""
+
+    def __init__(self, net, optimizer):
+        self.net, self.optimizer, self.of_net, self.t = net, optimizer, net.optimizer, optimizer.t
+        self.weights = _copies(net)
+        self.state = {
+            key: tuple(array.copy() for array in arrays) for key, arrays in optimizer.state.items()
+        }
+        self.dropouts = [
+            (m, m.key, m.count) for m in _chain.every_module(net) if isinstance(m, modules.Dropout)
+        ]
+
+    def put_back(self):
+        _put_back(self.weights)
+        self.net.optimizer, self.optimizer.t = self.of_net, self.t
+        for key in set(self.optimizer.state) - set(self.state):
+            del self.optimizer.state[key]
+        for key, arrays in self.state.items():
+            for array, before in zip(self.optimizer.state[key], arrays, strict=True):
+                array[...] = before
+        for module, key, count in self.dropouts:
+            module.key, module.count = key, count
+
+
+def _copies(net):
+    """[(module, name, copy of the array)] of all that training changes.
+
+    The weights that a module names by their gradients and what else it names as its state; every
+    array of a module that names nothing, as its own step may train any.
+    """
+    copies = []
     for module in _chain.every_module(net):
-        for name in (*getattr(module, "gradients", ()), *getattr(module, "statistics_arrays", ())):
-            yield getattr(module, name)
+        names = (*getattr(module, "gradients", ()), *getattr(module, "statistics_arrays", ()))
+        if not names and not type(module).__module__.startswith("nncore."):
+            names = [
+                name
+                for name, value in getattr(module, "__dict__", {}).items()
+                if isinstance(value, np.ndarray)
+            ]
+        copies += ((module, name, np.array(getattr(module, name))) for name in names)
+    return copies
+
+
+def _put_back(copies):
+    for module, name, before in copies:
+        array = getattr(module, name)
+        if isinstance(array, np.ndarray) and array.shape == before.shape:
+            np.copyto(array, before, casting="unsafe")
+        else:
+            setattr(module, name, before)
+
+
+def _evaluates_by_itself(net):
+    """Whether the network's evaluate is not the library's."""
+    from nncore import sequential
+
+    return getattr(net.evaluate, "__func__", None) is not sequential.Sequential.evaluate

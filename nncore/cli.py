@@ -14,7 +14,7 @@ import warnings
 import numpy as np
 
 import nncore
-from nncore import _check_file, datasets, schedules, serialization
+from nncore import _chain, _check_file, _checks, _files, _readers, datasets, schedules, serialization
 
 ACTIVATIONS = {"relu": nncore.ReLU, "tanh": nncore.Tanh, "sigmoid": nncore.Sigmoid}
 BACKENDS = ("compiled", "numpy")
@@ -37,7 +37,7 @@ Train a classifier on DATA: hidden layers, softmax, negative log-likelihood, sto
 DATA is one of
   digits          the UCI handwritten digits, which come with the package (the default)
   file.npz        arrays X (samples first) and y, or x_train, y_train, x_test, y_test
-  file.csv[.gz]   one sample a line; see --label-column
+  file.csv[.gz]   one sample a line, perhaps with headings; see --label-column
   folder          MNIST-format idx files, such as train-images-idx3-ubyte.gz, with their labels
 Labels are integers. Data without a test part of their own are split once and for all, whatever the seed: four fifths
 to train on, the rest to test. No setting is chosen by looking at the test part.
@@ -80,6 +80,9 @@ def main(arguments=None):
     >>> main(["predict", "none.npz", "digits"])
     2
     """
+    if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
+        # The terminal's encoding need not have the characters of a file's name.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
         with warnings.catch_warnings():
@@ -120,7 +123,8 @@ def train(options):
         if not options.plot.lower().endswith(PLOTS):
             raise ValueError(f"--plot must end in {', '.join(PLOTS[:-1])} or {PLOTS[-1]}, got {options.plot}")
         _check_matplotlib()
-    X, labels, X_test, labels_test = datasets.load_split(options.data, options.label_column)
+    source = _readers.read(options.data, options.label_column, option="--label-column")
+    X, labels, X_test, labels_test = source.split()
     classes = np.unique(np.concatenate([labels, labels_test]))
     scaling = datasets.fit_scaling(X, options.scaling)
     X, X_test = (datasets.scale(part, scaling, options.dtype) for part in (X, X_test))
@@ -135,6 +139,9 @@ def train(options):
         validation = f"{held[0].shape[1]} to validate, " if held else ""
         say(f"data      {options.data}: {X.shape[1]} samples to train on, {validation}{X_test.shape[1]} to test, "
             f"{X.shape[0]} features, {classes.size} classes")
+        if source.taken:
+            say(f"table     {source.taken}")
+        _tell_doubts(source)
         say(f"network   {'-'.join(map(str, [X.shape[0], *options.layers, classes.size]))}, {options.activation}, "
             f"{options.dtype}")
         say(f"training  {options.epochs} epochs, {_algorithm(options)}, rate {rate:.4g} {options.schedule}, "
@@ -147,7 +154,9 @@ def train(options):
         serialization.save(net, output, metadata={"classes": classes.tolist(), "scaling": scaling})
         say(f"saved     {output}")
     if options.plot:
-        nncore.plot_history(history).figure.savefig(options.plot, dpi=150)
+        figure = nncore.plot_history(history).figure
+        ending = os.path.splitext(options.plot)[1]
+        _files.write(options.plot, lambda file: figure.savefig(file, format=ending[1:], dpi=150))
         say(f"plotted   {options.plot}")
     if not (options.quiet or options.no_compare):
         say(f"speed     {_comparison(X, Y, rate, options)}")
@@ -282,33 +291,39 @@ def _check_matplotlib():
 
 def _check_output(path, data, option="--output"):
     """Refuse before training what could not be saved after it, and what would replace the data."""
-    folder = os.path.dirname(path) or "."
-    if os.path.isdir(path):
-        raise ValueError(f"{option} must be a file, got the folder {path}")
-    if not os.path.isdir(folder):
-        raise ValueError(f"{option} must stand in a folder that exists, got {path}")
-    if not os.access(folder, os.W_OK | os.X_OK) or (os.path.exists(path) and not os.access(path, os.W_OK)):
-        raise ValueError(f"{option} must be a file that may be written, got {path}")
+    try:
+        _files.check(_files.name(path))
+    except OSError as error:
+        raise ValueError(f"{option} must be a file that can be written, got {path} "
+                         f"({error.strerror})") from None
     if os.path.exists(path) and os.path.exists(data) and os.path.samefile(path, data):
         raise ValueError(f"{option} must be another file than DATA, got {path}")
+
+
+def _tell_doubts(source):
+    for doubt in source.doubts:
+        print(f"nncore: note: {source.name}: {doubt}", file=sys.stderr)
 
 
 # ---------------------------------------------------------------- nncore predict
 
 def predict(options):
     """`nncore predict`: one label a line on standard output; accuracy, where labels are known, on standard error."""
-    net, metadata = serialization.load(options.model), serialization.load_metadata(options.model)
+    net, metadata = serialization.read(options.model)
     features, classes, scaling = _recipe(net, metadata, options.model)
-    X, labels = datasets.load(options.data, options.part, options.label_column, features)
+    source = _readers.read(options.data, options.label_column, features, option="--label-column")
+    X, labels = source.select(options.part)
     if X.shape[0] != features:
         raise ValueError(f"{options.data} must have {features} features a sample, as {options.model} has, "
                          f"got {X.shape[0]}")
-    predicted = classes[net.predict(datasets.scale(X, scaling, net.modules[0].W.dtype))]
+    dtype = _checks.computing_dtype(net.modules[0].W)
+    predicted = classes[net.predict(datasets.scale(X, scaling, dtype))]
     sys.stdout.writelines(f"{label}\n" for label in predicted)
     sys.stdout.flush()
     if labels is not None:
         correct = int((predicted == labels).sum())
         print(f"accuracy: {correct / labels.size:.4f} ({correct}/{labels.size})", file=sys.stderr)
+    _tell_doubts(source)
 
 
 def _recipe(net, metadata, path):
@@ -316,12 +331,14 @@ def _recipe(net, metadata, path):
     first = net.modules[0] if net.modules else None
     if not isinstance(first, nncore.Linear) or not isinstance(net.modules[-1], nncore.SoftMax):
         raise ValueError(f"{path} must hold a classifier from a first Linear to a last SoftMax, got another network")
-    outputs = [module.n for module in net.modules if isinstance(module, nncore.Linear)][-1]
+    outputs = [m.n for m in _chain.modules_of(net) if isinstance(m, nncore.Linear)][-1]
     try:
-        classes = np.array(metadata.get("classes", range(outputs)), dtype=np.int64)
+        labels = metadata.get("classes", list(range(outputs)))
+        classes = np.array([_checks.count("class", label, -2**63) for label in labels], np.int64)
         scaling = metadata.get("scaling", {"shift": 0.0, "factor": 1.0})
-        shapes = {np.array(scaling[key], dtype=np.float64).shape for key in ("shift", "factor")}
-        fits = classes.shape == (outputs,) and shapes <= {(), (first.m,)}
+        numbers = [np.array(scaling[key], dtype=np.float64) for key in ("shift", "factor")]
+        fits = classes.shape == (outputs,) and all(
+            a.shape in ((), (first.m,)) and np.isfinite(a).all() for a in numbers)
     except (TypeError, ValueError, KeyError, OverflowError):
         fits = False
     if not fits:
@@ -414,8 +431,9 @@ def _predict_options(parser):
 
 
 def _add_label_column(parser):
-    parser.add_argument("--label-column", choices=("auto", "first", "last", "none"), default="auto",
-                        help="of a .csv; auto (default): the one headed label, class, target or y, else the last")
+    parser.add_argument("--label-column", metavar="COLUMN", default="auto",
+                        help="of a .csv: first, last, none, a heading, or auto (default): the one "
+                             "headed label, class or target, else the one headed y, else the last")
 
 
 def _layers(text):

@@ -1,6 +1,7 @@
 """Training in batches: mini_gd as the course defines it; fit and partial_fit for ordinary use."""
 
 import contextlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -106,13 +107,14 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation
     optimizer = optimizers.as_optimizer(optimizer)
     epochs, updates = _checks.count("epochs", epochs), _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     callbacks = _checked_callbacks(callbacks)
-    rng = np.random.default_rng(seed)
+    rng = _generator(seed)
     samples, validation = _split(net, X, Y, validation, rng)
     updates.check_rate(epochs, len(samples))
     history = {"loss": []}
     if validation is not None:
         history |= {"validation_loss": [], "validation_accuracy": []}
-    with training.alone(net), _shown(progress, epochs) as show, _prepared(updates, rng, _KEPT_BYTES):
+    with (training.alone(net), _begun(callbacks, net, history, optimizer), _shown(progress, epochs) as show,
+          _prepared(updates, rng, _KEPT_BYTES)):
         for epoch in range(epochs):
             if epoch > 0 and (callbacks or validation is not None):
                 updates.renew()
@@ -194,12 +196,38 @@ _kept = EngineCache()
 _KEPT_BYTES = 1 << 20  # fit, which may have been called for the last time, leaves no more than this behind
 
 
+def _generator(seed):
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)("seed must be None, a whole number of at least 0, or anything else that np.random.default_rng takes, got "
+                          f"{_checks.shown(seed)}") from None
+
+
+@contextlib.contextmanager
+def _begun(callbacks, net, history, optimizer):
+    """Tell the callbacks that want to know, the library's own, that a training begins and, however it ends, that it has ended."""
+    with contextlib.ExitStack() as begun:
+        for callback in callbacks:
+            if hasattr(callback, "_begin"):
+                callback._begin(net, history, optimizer, callbacks)
+                begun.callback(callback._end)
+        yield
+
+
 def _checked_callbacks(callbacks):
+    if callbacks is None:
+        return ()
+    if not callable(callbacks) and not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks must hold functions of (net, history), got {type(callbacks).__name__}")
     callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
     for callback in callbacks:
         if not callable(callback):
             raise TypeError(f"callbacks must hold functions of (net, history), got {type(callback).__name__}")
     return callbacks
+
+
+OF_VALIDATION = " of validation"  # behind X and Y in errors
 
 
 def _split(net, X, Y, validation, rng):
@@ -210,11 +238,12 @@ def _split(net, X, Y, validation, rng):
     if isinstance(validation, (tuple, list)):
         if len(validation) != 2:
             raise ValueError(f"validation must be a pair (X, Y) or a fraction of the samples, got {len(validation)} values")
-        pair = training.check_data(net, validation[0], _labels.columns(net, validation[1]))
+        pair = training.check_data(net, validation[0], _labels.columns(net, validation[1], OF_VALIDATION), OF_VALIDATION)
         for name, x in zip(("X", "Y"), pair, strict=True):
-            _checks.finite(f"{name} of validation", x)
+            _checks.finite(name + OF_VALIDATION, x)
         return np.arange(n), pair
-    held = round(_checks.number("validation", validation) * n)
+    share = _checks.number("validation", validation)
+    held = round(share * n) if 0 < share < 1 else 0
     if not 0 < held < n:
         raise ValueError(f"validation must be a fraction that leaves samples to train and to validate on, got {validation} of {n} samples")
     order = rng.permutation(n)
@@ -228,7 +257,7 @@ class _Updates:
         from nncore import optimizers
 
         self.net, self.X, self.Y, self.optimizer = net, X, Y, optimizer
-        self.batch_size = _checks.count("batch_size", batch_size, 1)
+        self.batch_size = min(_checks.count("batch_size", batch_size, 1, most=None), X.shape[1])
         self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
         self.l2 = _checks.number("l2", l2)
         if not 0 <= self.l2 < np.inf:
@@ -347,30 +376,25 @@ class _Updates:
 
         net, optimizer, t, count = self.net, self.optimizer, self.t + 1, self.optimizer.t
         weights = self._weights()  # looked at each time: Python code has run
-        parts = _chain.modules_of(net)
-        own = [module for module in parts if isinstance(module, modules.Linear) and optimizers.has_own_step(module)]
-        statistics = [getattr(module, name) for module in parts for name in getattr(module, "statistics_arrays", ())]
-        changed = [*weights.values(), *statistics, *(a for arrays in optimizer.state.values() for a in arrays)]
-        counts = [(module, module.count) for module in parts if isinstance(module, modules.Dropout)]
-        before = [a.copy() for a in changed]
-        before_own = [(module.W.copy(), module.W0.copy()) for module in own]
-        loss, gradient = training.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
-        if np.isfinite(loss):
-            net.backward(gradient / len(batch) if self.mean else gradient)
-            loss += self._penalty(weights) * (len(batch) if self.mean else 1)
-            optimizer.t = count + 1
-            self._update(weights, eta)
-        if not np.isfinite(loss) or not all(np.isfinite(a).all() for a in (*changed, *(w for m in own for w in (m.W, m.W0)))):
+        own = [w for module in _chain.modules_of(net) if isinstance(module, modules.Linear) and optimizers.has_own_step(module)
+               for w in (module.W, module.W0)]
+        changed = [*weights.values(), *own, *(a for arrays in optimizer.state.values() for a in arrays)]
+        before = training.Moved(net, changed)
+        try:
+            loss, gradient = training.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
+            if np.isfinite(loss):
+                net.backward(_scaled(gradient, len(batch)) if self.mean else gradient)
+                loss += self._penalty(weights) * (len(batch) if self.mean else 1)
+                optimizer.t = count + 1
+                self._update(weights, eta)
+            if not np.isfinite(loss) or not all(np.isfinite(a).all() for a in before.arrays):
+                raise FloatingPointError(f"training diverged at step {t}: the loss or a weight is no longer finite; the weights are "
+                                         f"those after step {t - 1}; a smaller lrate may help")
+            self.t = t
+        except BaseException:
             optimizer.t = count
-            for a, old in zip(changed, before, strict=True):
-                a[...] = old
-            for module, (W, W0) in zip(own, before_own, strict=True):
-                module.W[...], module.W0[...] = W, W0
-            for module, forwards in counts:
-                module.count = forwards
-            raise FloatingPointError(f"training diverged at step {t}: the loss or a weight is no longer finite; the weights are "
-                                     f"those after step {t - 1}; a smaller lrate may help")
-        self.t = t
+            before.put_back()
+            raise
         return loss
 
     def _update(self, weights, eta):
@@ -382,14 +406,25 @@ class _Updates:
             module = parts[i]
             gradient = getattr(module, module.gradients[name])
             if self.l2 and name == "W":
-                gradient = gradient + np.asarray(self.l2, W.dtype) * W
+                gradient = _penalised(gradient, self.l2, W)
             self.optimizer.step(getattr(module, "_kernels", training.live_kernels()), (i, name), W, gradient, eta)
 
+    @_checks.quiet
     def _penalty(self, weights):
         """l2 / 2 times the sum of the squares of every W."""
         if not self.l2:
             return 0.0
         return self.l2 / 2 * sum(float(np.sum(np.square(W), dtype=np.float64)) for (_, name), W in weights.items() if name == "W")
+
+
+@_checks.quiet
+def _scaled(gradient, count):
+    return gradient / count
+
+
+@_checks.quiet
+def _penalised(gradient, l2, W):
+    return gradient + np.asarray(l2, W.dtype) * W
 
 
 # ---------------------------------------------------------------------------------------------- progress

@@ -5,7 +5,7 @@ Samples are columns: arrays are (features, b). Arithmetic is that of the live ke
 
 import numpy as np
 
-from nncore import _backend, _checks, _kinds, initializers
+from nncore import _backend, _checks, _core, _kinds, initializers
 
 __all__ = ["BatchNorm", "Dropout", "Linear", "Module", "OutputSigmoid", "ReLU", "Sigmoid", "SoftMax", "Tanh"]
 
@@ -51,7 +51,12 @@ class Module:
             del self._stepping
 
     def _update(self, lrate):
-        """A module without weights has nothing to update."""
+        """The library's own update of the module's weights, in the arrays' own memory."""
+        _core.take_steps(self._step_terms(lrate))
+
+    def _step_terms(self, lrate):
+        """What take_steps needs for this module's step; no weight has changed yet. A module without weights has none."""
+        return []
 
     def __repr__(self):
         return f"{type(self).__name__}()"
@@ -95,7 +100,7 @@ class Linear(Module):
         dLdA, self.dLdW, self.dLdW0 = self._kernels.linear_backward(dLdZ, self.A, self.W)
         return dLdA
 
-    def _update(self, lrate):
+    def _step_terms(self, lrate):
         """W ← W − lrate dLdW, W0 ← W0 − lrate dLdW0, in the arrays' own memory.
 
         Integer, bool, float16, longdouble and byte-swapped weights are first replaced by a float64 copy. Read-only weights,
@@ -107,8 +112,8 @@ class Linear(Module):
         _checks.shape("dLdW", self.dLdW, W.shape)
         _checks.shape("dLdW0", self.dLdW0, W0.shape)
         self.W, self.W0 = W, W0
-        self._kernels.sgd_step(W, self.dLdW, lrate)
-        self._kernels.sgd_step(W0, self.dLdW0, lrate)
+        terms = self._kernels.step_terms
+        return [terms(W, self.dLdW, lrate), terms(W0, self.dLdW0, lrate)]
 
     def checked_weights(self):
         """(W, W0) as a step will update them: the attributes themselves, or float64 copies of what cannot be updated."""
@@ -181,7 +186,8 @@ class ReLU(_Activation):
         dropped = _checks.share("dropout_pct", dropout_pct)
         if dropped:
             self._scale = 1 / (1 - dropped)
-            A = A * (np.random.binomial(1, 1 - dropped, A.shape) * self._scale).astype(_checks.computing_dtype(A))
+            kept = np.random.binomial(1, 1 - dropped, A.shape) * self._scale
+            A = _times(A, kept.astype(_checks.computing_dtype(A)))
         elif "_scale" in self.__dict__:
             del self._scale
         self.A = A
@@ -193,7 +199,12 @@ class ReLU(_Activation):
 
     def _derive(self, dLdA):
         dLdZ = self._kernels.relu_backward(dLdA, self.A)
-        return dLdZ if self._scale == 1 else dLdZ * dLdZ.dtype.type(self._scale)
+        return dLdZ if self._scale == 1 else _times(dLdZ, dLdZ.dtype.type(self._scale))
+
+
+@_checks.quiet
+def _times(a, b):
+    return a * b
 
 
 @_kinds.register
@@ -265,11 +276,14 @@ class BatchNorm(Module):
     """Z = G ⊙ (A − μ) / √(v + eps) + B, where μ and v are mean and variance (1/K) of each of the m rows over the K samples of the batch.
 
     dLdA = G (dLdZ − mean dLdZ − norm ⊙ mean(dLdZ ⊙ norm)) / √(v + eps); dLdG = Σ dLdZ ⊙ norm; dLdB = Σ dLdZ (Ioffe and Szegedy 2015).
-    As in the course, the constructor calls np.random.seed(0); G ~ N(0, 1/m) is (m, 1), B = 0.
+    The constructor draws G ~ N(0, 1/m), (m, 1), by np.random.normal; B = 0.
 
-    statistics: "batch" normalises by the batch given also in prediction, as the course does: the answer for one sample depends on
-    the others beside it, and a sample alone gives B. "running" predicts by running_mean and running_var, which each training forward
-    moves by `momentum` towards the batch's mean and its variance (1/(K − 1); unchanged for K = 1).
+    statistics: "batch" is the course's form. It normalises by the batch given, in prediction too: the output for one sample depends on
+    the rest of the batch, and a sample alone gives B. The constructor calls np.random.seed(0) before it draws, and eps is 1e-20.
+    "running" predicts by running_mean and running_var, which each training forward moves by `momentum` towards the batch's mean and
+    its variance (1/(K − 1); unchanged for K = 1). The constructor seeds nothing, and eps is 1e-5.
+
+    eps: a number of at least 0; None is the default of the form.
 
     >>> import numpy as np
     >>> norm = BatchNorm(1)
@@ -280,21 +294,28 @@ class BatchNorm(Module):
 
     gradients = {"G": "dLdG", "B": "dLdB"}
 
-    def __init__(self, m, *, statistics="batch", momentum=0.1, eps=1e-20, dtype=np.float64):
+    def __init__(self, m, *, statistics="batch", momentum=0.1, eps=None, dtype=np.float64):
         self.m = _checks.count("m", m, 1)
         dtype = _checks.network_dtype(dtype)
-        self.statistics = _checks.choice("statistics", statistics, ("batch", "running"))
-        self.momentum = _checks.number("momentum", momentum)
-        if not 0 < self.momentum <= 1:
-            raise ValueError(f"momentum must be above 0 and at most 1, got {momentum}")
-        self.eps = _checks.number("eps", eps)
-        if not self.eps >= 0:
-            raise ValueError(f"eps must be at least 0, got {eps}")
-        np.random.seed(0)
+        default = 1e-5 if isinstance(statistics, str) and statistics == "running" else 1e-20
+        self._configure(statistics, momentum, default if eps is None else eps)
+        if self.statistics == "batch":
+            np.random.seed(0)
         self.B = np.zeros((self.m, 1), dtype)
         self.G = np.random.normal(0, self.m**-0.5, (self.m, 1)).astype(dtype)
         if self.statistics == "running":
             self.running_mean, self.running_var = np.zeros((self.m, 1), dtype), np.ones((self.m, 1), dtype)
+
+    def _configure(self, statistics, momentum, eps):
+        """Check all settings, then keep them as plain numbers; `load` calls it, too."""
+        _checks.choice("statistics", statistics, ("batch", "running"))
+        share, least = _checks.number("momentum", momentum), _checks.number("eps", eps)
+        if not 0 < share <= 1:
+            raise ValueError(f"momentum must be above 0 and at most 1, got {momentum}")
+        if not 0 <= least < np.inf:
+            finite = " and finite" if least == np.inf else ""
+            raise ValueError(f"eps must be at least 0{finite}, got {eps}")
+        self.statistics, self.momentum, self.eps = statistics, share, least
 
     def forward(self, A):
         """Z (m, K) from A (m, K); in training mode keeps .A, .K, .mus, .vars (m, 1) and .norm (m, K)."""
@@ -306,6 +327,7 @@ class BatchNorm(Module):
             self.follow(self.mus, self.vars, self.K)
         return Z
 
+    @_checks.quiet
     def follow(self, mus, vars, K):
         """Move the running statistics towards those of a batch of K samples."""
         self.running_mean += self.momentum * (mus - self.running_mean)
@@ -325,13 +347,13 @@ class BatchNorm(Module):
         dLdA, self.dLdG, self.dLdB = self._kernels.batchnorm_backward(dLdZ, self.norm, self.vars, self.G, self.eps)
         return dLdA
 
-    def _update(self, lrate):
+    def _step_terms(self, lrate):
         """G ← G − lrate dLdG, B ← B − lrate dLdB, in the arrays' own memory."""
         if not hasattr(self, "dLdG"):
             raise RuntimeError("BatchNorm.step must follow BatchNorm.backward, got no gradient yet")
         self.G, self.B = self.checked_weights()
-        self._kernels.sgd_step(self.G, self.dLdG, lrate)
-        self._kernels.sgd_step(self.B, self.dLdB, lrate)
+        terms = self._kernels.step_terms
+        return [terms(self.G, self.dLdG, lrate), terms(self.B, self.dLdB, lrate)]
 
     @property
     def parameters(self):
@@ -347,6 +369,7 @@ class BatchNorm(Module):
         """(G, B) as a step will update them."""
         return tuple(_checks.trainable(name, getattr(self, name), (self.m, 1)) for name in ("G", "B"))
 
+    @_checks.quiet
     def affine(self):
         """(scale, shift), both (m, 1): in prediction by running statistics Z = scale ⊙ A + shift."""
         scale = self.G / np.sqrt(self.running_var + self.eps)
@@ -371,9 +394,13 @@ class Dropout(Module):
     """
 
     def __init__(self, p, seed=None):
+        self._configure(p, None if seed is None else _checks.count("seed", seed, most=None) % 2**64, 0)
+
+    def _configure(self, p, key, count):
+        """Check the settings and keep them as plain numbers; `load` calls it, too."""
         self.p = _checks.share("p", p)
-        self.key = None if seed is None else _checks.count("seed", seed) % 2**64
-        self.count = 0
+        self.key = None if key is None else _checks.word("key", key)
+        self.count = _checks.counter("count", count)
 
     def forward(self, A):
         """A ⊙ mask / (1 − p) in training mode, A itself in prediction mode."""

@@ -51,7 +51,8 @@ class Optimizer:
     @property
     def parameters(self):
         """The numbers it was made with, by name."""
-        return {field.name: float(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: _checks.number(name, getattr(self, name)) for name in names}
 
     def begin(self, net):
         """ValueError for settings that no step can use, and for a state that belongs to the weights of another network."""

@@ -32,6 +32,10 @@ class Schedule:
 
 
 def _steps(t0, count):
+    """t0, ..., t0 + count − 1 as float64."""
+    if not math.isfinite(_checks.number("t", t0)):
+        raise ValueError(f"t must be finite, got {t0}")
+    count = _checks.count("count", count)
     return np.arange(t0, t0 + count, dtype=np.float64)
 
 
@@ -48,8 +52,9 @@ class Constant(Schedule):
     def __post_init__(self):
         _rate("rate", self.rate)
 
+    @_checks.quiet
     def values(self, t0, count):
-        return np.full(count, self.rate, dtype=np.float64)
+        return np.full(_steps(t0, count).shape, self.rate, dtype=np.float64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +72,7 @@ class InverseTime(Schedule):
         _rate("rate", self.rate)
         _rate("decay", self.decay)
 
+    @_checks.quiet
     def values(self, t0, count):
         return self.rate / (1 + self.decay * (_steps(t0, count) - 1))
 
@@ -87,6 +93,7 @@ class Power(Schedule):
         if not math.isfinite(_checks.number("power", self.power)):
             raise ValueError(f"power must be finite, got {self.power}")
 
+    @_checks.quiet
     def values(self, t0, count):
         return self.rate * _steps(t0, count) ** -self.power
 
@@ -108,6 +115,7 @@ class Step(Schedule):
         _checks.count("every", self.every, 1)
         _rate("factor", self.factor)
 
+    @_checks.quiet
     def values(self, t0, count):
         return self.rate * self.factor ** ((_steps(t0, count) - 1) // self.every)
 
@@ -130,6 +138,7 @@ class Cosine(Schedule):
         _checks.count("steps", self.steps, 1)
         _rate("final", self.final)
 
+    @_checks.quiet
     def values(self, t0, count):
         progress = np.minimum((_steps(t0, count) - 1) / max(self.steps - 1, 1), 1)
         return self.final + (self.rate - self.final) * (1 + np.cos(math.pi * progress)) / 2

@@ -38,6 +38,7 @@ class Sequential:
     optimizer = None  # the one that fit or partial_fit has used last
 
     def __init__(self, modules, loss=None):
+        _chain.check_objects(modules, loss)
         self.modules = modules
         self.loss = loss
 
@@ -60,9 +61,16 @@ class Sequential:
 
     def sgd_step(self, lrate):
         """One step of every module, by whichever of the names sgd_step and step it has."""
-        for module in self.modules:
+        terms = []  # of the library's modules in a row, which all step or none
+        for module in _chain.modules_of(self):
+            if _chain.steps_by_library(module):
+                terms += module._step_terms(lrate)
+                continue
+            _core.take_steps(terms)
+            terms = []
             step = getattr(module, "sgd_step", None) or module.step
             step(lrate)
+        _core.take_steps(terms)
 
     def step(self, lrate):
         """The same as sgd_step."""
@@ -213,7 +221,7 @@ class Sequential:
         are NaN counts as wrong, with a RuntimeWarning.
         """
         total, right, labels, undefined = 0.0, 0, 0, 0
-        class_fun = training.class_fun(self) if getattr(self.loss, "classifies", True) else None
+        class_fun = training.judge(self)
         for P, losses, Ys in training.slices(self, X, Y):
             total += float(np.sum(losses, dtype=np.float64))
             undefined += training.nan_samples(P)

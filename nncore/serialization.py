@@ -3,18 +3,25 @@
 Entries: `model` (JSON: format, version, modules in order with a list for an inner Sequential, settings of modules by index, loss, metadata,
 and optimizer: name, parameters, t), `i.W`, `i.W0` for the Linear at index i (`i.G`, `i.B` and running statistics for a BatchNorm), and
 `i.W.k`, `i.W0.k` for array k of the optimiser's state for these. An index counts the modules of inner Sequentials one by one.
-"""
 
-import os
+Whatever a file holds, `load` returns a network or raises one ValueError that names the file. It
+reads only the entries that the description calls for, and its memory is bounded by the file's size.
+"""
 
 import numpy as np
 
-from nncore import _chain, _checks
+from nncore import _chain, _checks, _files, _npz
 
 __all__ = ["load", "load_metadata", "save"]
 
 FORMAT, VERSION = "nncore", 1
 SETTINGS = {"BatchNorm": ("statistics", "momentum", "eps"), "Dropout": ("p", "key", "count")}
+# Bounds for networks that are loaded, and so for those that are saved: far beyond any of use, far
+# below the end of the stack and of the memory.
+DEEPEST, MOST_MODULES = 100, 100_000
+# `save` does not compress. A file that another tool has compressed may inflate to INFLATED times
+# its size, or to SMALL bytes.
+INFLATED, SMALL = 8, 2**23
 
 
 def _library():
@@ -26,15 +33,19 @@ def _library():
             {c.__name__: c for c in (losses.NLL, losses.BinaryNLL, losses.Squared, losses.Hinge)})
 
 
+# ---------------------------------------------------------------- saving
+
+
 def save(net, path, metadata=None):
-    """Write net to path, exactly as named, together with metadata (a dict that JSON can hold).
+    """Write net to path (str, bytes or os.PathLike), exactly as named.
 
-    The file is written beside its place and then renamed, so that path holds the old model or the new one, never half of one.
-    TypeError for modules that are not the library's own; OSError when the place cannot be written.
+    metadata: a dict that JSON can hold; NumPy scalars are saved as plain numbers. A regular file
+    is replaced atomically: path holds the old model or the new one, never a part. It keeps its
+    mode, and its owner if the process may set it. Devices and FIFOs are written into.
+
+    TypeError for modules that are not the library's own, ValueError for settings that `load` would
+    refuse, OSError if the file cannot be written.
     """
-    import json
-    import secrets
-
     module_types, loss_types = _library()
     arrays, settings = {}, {}
     for i, module in enumerate(_chain.modules_of(net)):
@@ -42,64 +53,32 @@ def save(net, path, metadata=None):
         for name in (*module.gradients, *getattr(module, "statistics_arrays", ())):
             arrays[f"{i}.{name}"] = _checks.real(f"{name} of modules[{i}]", getattr(module, name))
         if kind in SETTINGS:
-            settings[i] = {name: getattr(module, name) for name in SETTINGS[kind]}
+            settings[i] = _plain_settings(module, module_types[kind], SETTINGS[kind], i)
     loss = None if net.loss is None else _name_of(net.loss, loss_types, "loss")
-    model = {"format": FORMAT, "version": VERSION, "modules": _kinds(net, module_types), "settings": settings, "loss": loss,
-             "metadata": metadata or {}}
+    kinds = _kinds(net, module_types)
+    _flat(kinds)
+    model = {"format": FORMAT, "version": VERSION, "modules": kinds, "settings": settings,
+             "loss": loss, "metadata": metadata or {}}
     if net.optimizer is not None:
         model["optimizer"] = _describe_optimizer(net.optimizer, arrays)
-    arrays["model"] = np.array(json.dumps(model))
-    path = os.path.realpath(os.fspath(path))
-    beside = f"{path}.{secrets.token_hex(4)}.tmp"
+    arrays["model"] = np.array(_json(model))
+    _files.write(path, lambda file: np.savez(file, **arrays))
+
+
+def _plain_settings(module, cls, names, i):
+    """Return a module's settings as plain numbers; refuse those that its constructor would."""
+    twin = cls.__new__(cls)
     try:
-        with open(beside, "xb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except BaseException as error:
-        if os.path.exists(beside):
-            os.unlink(beside)
-        if isinstance(error, OSError) and error.filename == beside:
-            raise type(error)(error.errno, error.strerror, path) from None
-        raise
+        twin._configure(**{name: getattr(module, name) for name in names})
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"modules[{i}] must have settings that can be loaded: {error}") from None
+    return {name: getattr(twin, name) for name in names}
 
 
 def _kinds(net, module_types):
     """Names of the modules, those of an inner Sequential in a list."""
     return [_kinds(module, module_types) if hasattr(module, "modules") else _name_of(module, module_types, "modules")
             for module in net.modules]
-
-
-def _describe_optimizer(optimizer, arrays):
-    """What JSON can hold of an optimiser; its state goes into arrays."""
-    from nncore import optimizers
-
-    if type(optimizer) not in optimizers.NAMES.values():
-        raise TypeError(f"optimizer must be one of nncore.optimizers to be saved, got {type(optimizer).__name__}")
-    for (i, name), state in optimizer.state.items():
-        arrays.update({f"{i}.{name}.{k}": array for k, array in enumerate(state)})
-    return {"name": type(optimizer).__name__.lower(), "parameters": optimizer.parameters, "t": optimizer.t}
-
-
-def _load_optimizer(path, described, chain, arrays):
-    """The optimiser that was saved with the modules of chain, with its state."""
-    from nncore import optimizers
-
-    try:
-        optimizer = optimizers.NAMES[described["name"]](**described["parameters"])
-        optimizer.t = _checks.count("t", described["t"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise _refuse(path, f"the description of the optimizer cannot be read ({error})") from None
-    for i, module in enumerate(chain):
-        for name in getattr(module, "gradients", ()):
-            state = tuple(arrays[key] for key in (f"{i}.{name}.{k}" for k in range(len(optimizer.STATE))) if key in arrays)
-            W = getattr(module, name)
-            if state and (len(state) != len(optimizer.STATE) or any(a.shape != W.shape or a.dtype != W.dtype for a in state)):
-                raise _refuse(path, f"the optimizer's state for {name} of module {i} is not of its shape and type")
-            if state:
-                optimizer.state[i, name] = tuple(np.array(a, order="C") for a in state)
-    return optimizer
 
 
 def _name_of(thing, types, where):
@@ -109,8 +88,51 @@ def _name_of(thing, types, where):
     raise TypeError(f"{where} must be one of the library's own to be saved, got {type(thing).__name__}")
 
 
+def _describe_optimizer(optimizer, arrays):
+    """What JSON can hold of an optimiser; its state goes into arrays."""
+    from nncore import optimizers
+
+    if type(optimizer) not in optimizers.NAMES.values():
+        raise TypeError(f"optimizer must be one of nncore.optimizers to be saved, got {type(optimizer).__name__}")
+    name = type(optimizer).__name__.lower()
+    made = _make_optimizer(name, optimizer.parameters, optimizer.t)
+    for (i, weight), state in optimizer.state.items():
+        arrays.update({f"{i}.{weight}.{k}": array for k, array in enumerate(state)})
+    return {"name": name, "parameters": made.parameters, "t": made.t}
+
+
+def _make_optimizer(name, parameters, t):
+    from nncore import optimizers
+
+    _checks.choice("name", name, tuple(optimizers.NAMES))
+    optimizer = optimizers.NAMES[name](**parameters)
+    optimizer.t = _checks.counter("t", t)
+    return optimizer
+
+
+def _json(model):
+    import json
+
+    def plain(x):
+        if isinstance(x, np.generic):
+            return x.item()
+        raise TypeError(f"got {type(x).__name__}")
+
+    if not isinstance(model["metadata"], dict):
+        raise TypeError(f"metadata must be a dict, got {type(model['metadata']).__name__}")
+    try:
+        return json.dumps(model, default=plain)
+    except (TypeError, ValueError, RecursionError) as error:  # the rest of the model is plain
+        raise TypeError(f"metadata must be what JSON can hold ({error})") from None
+
+
+# ---------------------------------------------------------------- loading
+
+
 def load(path):
-    """The network saved at path.
+    """Return the network saved at path (str, bytes or os.PathLike).
+
+    ValueError if the file is no such model, OSError if it cannot be opened.
 
     >>> import os, tempfile
     >>> import nncore as nn
@@ -121,41 +143,109 @@ def load(path):
     >>> (again.modules[0].W == net.modules[0].W).all().item()
     True
     """
+    return read(path)[0]
+
+
+def load_metadata(path):
+    """Return the metadata dict saved with the model at path."""
+    return _read(path, lambda archive, model: model["metadata"])
+
+
+def read(path):
+    """Return (network, metadata), both from one file even if another process replaces it."""
+    return _read(path, lambda archive, model: (_network(archive, model), model["metadata"]))
+
+
+def _read(path, build):
+    """Return build(archive, description) for the model at path; one ValueError for all faults."""
+    path = _files.name(path)
+    refusal = f"{path} is not an nncore model file (expected an .npz written by `save`)"
+    try:
+        with _files.errors_name(path), _files.open_regular(path) as file:
+            size = file.seek(0, 2)
+            try:
+                archive = _npz.Archive(file, most=max(SMALL, INFLATED * size))
+            except ValueError:
+                raise ValueError(refusal) from None
+            return build(archive, _description(archive))
+    except ValueError as error:
+        text = str(error)
+        reason = "" if text == refusal else f": {_npz.one_line(text)}"
+        raise ValueError(refusal + reason) from None
+
+
+def _description(archive):
+    """Return the JSON text as a dict; all fields that `load` uses are there and of their types."""
+    import json
+
+    try:
+        model = json.loads(archive.text("model"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"there is no description of a model ({error})") from None
+    if not isinstance(model, dict) or model.get("format") != FORMAT:
+        raise ValueError("there is no description of a model")
+    if model.get("version") != VERSION:
+        raise ValueError(f"the format has version {model.get('version')!r}; "
+                         f"this nncore reads version {VERSION}")
+    optional = {"settings": {}, "loss": None, "optimizer": None}
+    fields = {"modules": list, "metadata": dict, "settings": dict, "loss": str | None,
+              "optimizer": dict | None}
+    for field, kind in fields.items():
+        given = model.setdefault(field, optional.get(field))
+        if not isinstance(given, kind):
+            raise ValueError("the description is incomplete: "
+                             f"{field} is of type {type(given).__name__}")
+    return model
+
+
+def _network(archive, model):
     from nncore.sequential import Sequential
 
     module_types, loss_types = _library()
-    model, arrays = _read(path)
     chain = []
     width = None
     for i, name in enumerate(_flat(model["modules"])):
         if name not in module_types:
-            raise _refuse(path, f"module {i} is of an unknown type {name!r}")
+            raise ValueError(f"module {i} is of an unknown type {name!r}")
         module = module_types[name].__new__(module_types[name])
         inputs = outputs = width
+        if name in SETTINGS:
+            _configure(module, model["settings"].get(str(i)), SETTINGS[name], i)
         if name == "Linear":
-            inputs, outputs = _load_linear(path, module, i, arrays)
+            inputs, outputs = _load_linear(archive, module, i)
         elif name == "BatchNorm":
-            inputs = outputs = _load_norm(path, module, i, _settings(path, model, i, name), arrays)
-        elif name == "Dropout":
-            _load_dropout(path, module, i, _settings(path, model, i, name))
+            inputs = outputs = _load_norm(archive, module, i)
         if width not in (None, inputs):
-            raise _refuse(path, f"module {i} takes {inputs} inputs after {width} outputs")
+            raise ValueError(f"module {i} takes {inputs} inputs after {width} outputs")
         width = outputs
         chain.append(module)
     if model["loss"] is not None and model["loss"] not in loss_types:
-        raise _refuse(path, f"the loss is of an unknown type {model['loss']!r}")
+        raise ValueError(f"the loss is of an unknown type {model['loss']!r}")
     net = Sequential(_nested(model["modules"], iter(chain)), None if model["loss"] is None else loss_types[model["loss"]]())
-    if model.get("optimizer") is not None:
-        net.optimizer = _load_optimizer(path, model["optimizer"], chain, arrays)
+    if model["optimizer"] is not None:
+        net.optimizer = _load_optimizer(archive, model["optimizer"], chain)
     return net
 
 
 def _flat(kinds):
-    for kind in kinds:
-        if isinstance(kind, list):
-            yield from _flat(kind)
+    """Return the names in nested lists in order; ValueError for other content or too much of it."""
+    names, seen, unfinished = [], 0, [iter(kinds)]
+    while unfinished:
+        for kind in unfinished[-1]:
+            seen += 1
+            if isinstance(kind, list):
+                unfinished.append(iter(kind))
+                break
+            if not isinstance(kind, str):
+                raise ValueError("the description is incomplete: "
+                                 f"the name of a module is of type {type(kind).__name__}")
+            names.append(kind)
         else:
-            yield kind
+            unfinished.pop()
+        if len(unfinished) > DEEPEST or seen > MOST_MODULES:
+            raise ValueError(f"a network must have at most {MOST_MODULES} modules, "
+                             f"nested at most {DEEPEST} deep, to be saved")
+    return names
 
 
 def _nested(kinds, chain):
@@ -165,85 +255,84 @@ def _nested(kinds, chain):
     return [Sequential(_nested(kind, chain)) if isinstance(kind, list) else next(chain) for kind in kinds]
 
 
-def _real_arrays(path, i, arrays, names, shape):
-    """Arrays of module i by name, all real and of one shape; shape None: of that of the first, (m, 1)."""
-    found = [arrays.get(f"{i}.{name}") for name in names]
-    if shape is None and found[0] is not None:
-        shape = (found[0].size, 1)
-    if any(a is None or a.shape != shape or a.dtype.kind not in _checks.REAL_KINDS for a in found):
-        raise _refuse(path, f"the weights of module {i} are missing or of the wrong shape")
+def _configure(module, settings, names, i):
+    """Give a module its settings through the checks of its constructor."""
+    if not isinstance(settings, dict) or not all(name in settings for name in names):
+        raise ValueError(f"the settings of module {i} are missing")
+    try:
+        module._configure(**{name: settings[name] for name in names})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the settings of module {i} cannot be read ({error})") from None
+
+
+def _weight(archive, i, name):
+    """Return an array of module i; ValueError unless it is there and of a real type."""
+    if f"{i}.{name}" not in archive:
+        raise ValueError(f"the weights of module {i} are missing: {name}")
+    a = archive.array(f"{i}.{name}")
+    if a.dtype.kind not in _checks.REAL_KINDS:
+        raise ValueError(f"the weights of module {i} are of the wrong type: "
+                         f"{name} is {_checks.describe(a)}")
+    return a
+
+
+def _columns(archive, i, names, m):
+    """Return arrays of module i, all of shape (m, 1); m None: the first one decides."""
+    found = []
+    for name in names:
+        a = _weight(archive, i, name)
+        m = a.size if m is None else m
+        if a.shape != (m, 1):
+            raise ValueError(f"the weights of module {i} are of the wrong shape: "
+                             f"{name} is {a.shape}, not {(m, 1)}")
+        found.append(a)
     return found
 
 
-def _load_linear(path, module, i, arrays):
-    """(inputs, outputs)"""
-    W = arrays.get(f"{i}.W")
-    if W is None or W.ndim != 2 or W.dtype.kind not in _checks.REAL_KINDS:
-        raise _refuse(path, f"the weights of module {i} are missing or of the wrong shape")
-    module.m, module.n = W.shape
-    module.W, module.W0 = W, _real_arrays(path, i, arrays, ["W0"], (W.shape[1], 1))[0]
+def _load_linear(archive, module, i):
+    """Set W, W0 and their sizes; return (inputs, outputs)."""
+    W = _weight(archive, i, "W")
+    if W.ndim != 2:
+        raise ValueError(f"the weights of module {i} are of the wrong shape: W is {W.shape}")
+    module.m, module.n = _sizes(i, W, m=W.shape[0], n=W.shape[1])
+    module.W, module.W0 = W, _columns(archive, i, ["W0"], module.n)[0]
     return W.shape
 
 
-def _load_norm(path, module, i, settings, arrays):
-    """Its size m."""
-    try:
-        module.statistics = _checks.choice("statistics", settings["statistics"], ("batch", "running"))
-        module.momentum, module.eps = _checks.number("momentum", settings["momentum"]), _checks.number("eps", settings["eps"])
-    except (TypeError, ValueError) as error:
-        raise _refuse(path, f"the settings of module {i} cannot be read ({error})") from None
+def _load_norm(archive, module, i):
+    """Set G, B and the running statistics; return their size m."""
     names = (*module.gradients, *module.statistics_arrays)
-    for name, array in zip(names, _real_arrays(path, i, arrays, names, None), strict=True):
+    for name, array in zip(names, _columns(archive, i, names, None), strict=True):
         setattr(module, name, array)
-    module.m = module.G.size
+    module.m, = _sizes(i, module.G, m=module.G.size)
     return module.m
 
 
-def _load_dropout(path, module, i, settings):
+def _sizes(i, W, **sizes):
+    """Return the sizes of module i, whose weights are W; refuse those its constructor would."""
     try:
-        module.p, module.count = _checks.share("p", settings["p"]), _checks.count("count", settings["count"])
-        module.key = None if settings["key"] is None else _checks.word("key", settings["key"])
+        return [_checks.count(name, size, 1) for name, size in sizes.items()]
+    except ValueError as error:
+        raise ValueError(f"the weights of module {i} have shape {W.shape}: {error}") from None
+
+
+def _load_optimizer(archive, described, chain):
+    """Return the optimiser that was saved with the modules of chain, with its state."""
+    if not isinstance(parameters := described.get("parameters"), dict):
+        raise ValueError("the description of the optimizer has no parameters")
+    try:
+        optimizer = _make_optimizer(described.get("name"), parameters, described.get("t"))
     except (TypeError, ValueError) as error:
-        raise _refuse(path, f"the settings of module {i} cannot be read ({error})") from None
-
-
-def _settings(path, model, i, kind):
-    settings = model.get("settings", {}).get(str(i), {})
-    if not all(name in settings for name in SETTINGS[kind]):
-        raise _refuse(path, f"the settings of module {i} are missing")
-    return settings
-
-
-def load_metadata(path):
-    """The metadata dict saved with the model at path."""
-    return _read(path)[0]["metadata"]
-
-
-def _refuse(path, reason):
-    return ValueError(f"{os.fspath(path)} must be a model saved by nncore, got a file in which {reason}")
-
-
-def _read(path):
-    import json
-
-    with open(path, "rb") as opened:
-        try:
-            with np.load(opened, allow_pickle=False) as file:
-                arrays = {name: np.asarray(file[name]) for name in file.files}
-        except MemoryError:
-            raise
-        except Exception as error:  # NumPy and zipfile meet damaged bytes with any of a dozen types
-            raise _refuse(path, f"no model can be read ({error})") from None
-    try:
-        model = json.loads(str(arrays["model"][()]))
-        complete = (model["format"] == FORMAT and isinstance(model["modules"], list) and isinstance(model["metadata"], dict)
-                    and all(isinstance(name, str) for name in (*_flat(model["modules"]), model["loss"] or ""))
-                    and isinstance(model.get("settings", {}), dict))
-        version = model["version"]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        raise _refuse(path, "there is no description of a model") from None
-    if not complete:
-        raise _refuse(path, "the description of the model is incomplete")
-    if version != VERSION:
-        raise _refuse(path, f"the format has version {version}; this nncore reads version {VERSION}")
-    return model, arrays
+        raise ValueError(f"the description of the optimizer cannot be read ({error})") from None
+    for i, module in enumerate(chain):
+        for name in getattr(module, "gradients", ()):
+            keys = [f"{i}.{name}.{k}" for k in range(len(optimizer.STATE))]
+            if not any(key in archive for key in keys):
+                continue  # not trained yet
+            W = getattr(module, name)
+            state = tuple(archive.array(key) for key in keys)
+            if any(a.shape != W.shape or a.dtype != W.dtype for a in state):
+                raise ValueError(f"the optimizer's state for {name} of module {i} "
+                                 "is not of its shape and type")
+            optimizer.state[i, name] = tuple(map(np.ascontiguousarray, state))
+    return optimizer

@@ -4,7 +4,7 @@ The program runs for library types and subclasses that override nothing of the c
 of one dtype that share no memory with each other or with the data. `as_program` is the one place that decides.
 """
 
-import contextlib
+import _signal  # type: ignore[import-not-found, unused-ignore]
 import itertools
 import os
 import signal
@@ -39,6 +39,7 @@ def _ours(module):
 
 def check_network(net):
     """Its modules; ValueError for a network that cannot train: no modules, no loss, or a library loss beside the wrong library output."""
+    _chain.check_objects(net.modules, net.loss)
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
     if net.loss is None:
@@ -55,21 +56,22 @@ def check_network(net):
     return modules_
 
 
-def check_inputs(parts, X):
+def check_inputs(parts, X, name="X"):
     """X as an array (D, N) that fits the first Linear of these modules; TypeError or ValueError says what is wrong."""
-    X = _checks.real("X", X)
+    _check_sizes(parts)
+    X = _checks.real(name, X)
     first = _end_linear(parts)
-    _checks.shape("X", X, (np.shape(first.W)[0] if first is not None else "D", "N"))
+    _checks.shape(name, X, (np.shape(first.W)[0] if first is not None else "D", "N"))
     if first is not None and first is not parts[0]:
         # an activation comes first: by itself it would compute in the type of X, not in that of the network
-        X = _checks.as_real("X", X, _checks.computing_dtype(first.W))
+        X = _checks.as_real(name, X, _checks.computing_dtype(first.W))
     return X
 
 
-def check_data(net, X, Y):
-    """X (D, N) and Y (n, N) as arrays that fit each other and the network."""
+def check_data(net, X, Y, of=""):
+    """X (D, N) and Y (n, N) as arrays that fit each other and the network. of: what errors say behind X and Y."""
     parts = check_network(net)
-    X, Y = check_inputs(parts, X), _checks.real("Y", Y)
+    X, Y, name = check_inputs(parts, X, f"X{of}"), _checks.real(f"Y{of}", Y), f"Y{of}"
     last = _end_linear(reversed(parts))
     n, N = np.shape(last.W)[1] if last is not None else "n", X.shape[1]
     hint = ""
@@ -79,14 +81,22 @@ def check_data(net, X, Y):
         hint = "; samples are columns: pass the transpose"
     elif Y.size == N:
         hint = f"; classes go in as one-hot columns: nncore.datasets.one_hot(labels, {n})"
-    _checks.shape("Y", Y, (n, N), hint)
+    _checks.shape(name, Y, (n, N), hint)
     if N == 0:
-        raise ValueError("X must hold at least one sample, got 0 columns")
+        raise ValueError(f"X{of} must hold at least one sample, got 0 columns")
     if type(net.loss) is losses.Hinge and not (abs(Y) == 1).all():
-        raise ValueError(f"Y must hold -1 and +1 for Hinge, got {Y[abs(Y) != 1][0]}; labels of 0 and 1 become 2 * Y - 1")
+        raise ValueError(f"{name} must hold -1 and +1 for Hinge, got {Y[abs(Y) != 1][0]}; labels of 0 and 1 become 2 * Y - 1")
     if type(net.loss) is losses.BinaryNLL and ((Y < 0) | (Y > 1)).any():
-        raise ValueError(f"Y must lie between 0 and 1 for BinaryNLL, got {Y[(Y < 0) | (Y > 1)][0]}; labels of -1 and +1 become (Y + 1) / 2")
+        raise ValueError(f"{name} must lie between 0 and 1 for BinaryNLL, got {Y[(Y < 0) | (Y > 1)][0]}; labels of -1 and +1 become "
+                         "(Y + 1) / 2")
     return X, Y
+
+
+def _check_sizes(parts):
+    """Refuse layers of no inputs or no outputs: the compiled loops assume sizes of at least 1."""
+    for i, module in enumerate(parts):
+        if isinstance(module, modules.Linear) and type(module).forward is modules.Linear.forward:
+            _checks.not_empty(f"W of modules[{i}]", module.W)
 
 
 def _end_linear(chain):
@@ -110,7 +120,7 @@ def prepare_weights(net, rng=None):
             raise TypeError(f"modules[{i}] must have sgd_step(lrate) or step(lrate), which may do nothing where nothing is to be trained, "
                             f"got {type(module).__name__} with neither")
         if isinstance(module, (modules.Linear, modules.BatchNorm)):
-            if _updated_by_library(module):
+            if _chain.steps_by_library(module):
                 ready += zip(itertools.repeat(module), names, module.checked_weights())
         else:
             ready += ((module, name, _checks.trainable(name, getattr(module, name), np.shape(getattr(module, name)))) for name in names)
@@ -139,25 +149,38 @@ def _check_widths(parts):
             width = module.m
 
 
-def _updated_by_library(module):
-    """False for a subclass with a step of its own, whose weights may be of any kind."""
-    return type(module).step is modules.Module.step and type(module).sgd_step is modules.Module.sgd_step
+class alone:
+    """Train in training mode; refuse a network that is training already, in another thread or further up the stack.
+
+    A class, because its exit must allocate nothing: when memory has run out, the network would stay locked.
+    """
+
+    def __init__(self, net):
+        self.net, self.key = net, id(net)
+
+    def __enter__(self):
+        if _training.setdefault(self.key, self) is not self:
+            raise RuntimeError("the network must not be trained by two calls at once, got a second one while the first is running")
+        try:
+            self.mode = _chain.in_training_mode(self.net)
+            self.mode.__enter__()
+        except BaseException:
+            del _training[self.key]
+            raise
+
+    def __exit__(self, *exc_info):
+        try:
+            self.mode.__exit__()
+        finally:
+            _training.pop(self.key, None)
 
 
-@contextlib.contextmanager
-def alone(net):
-    """Train in training mode; refuse a network that is training already, in another thread or further up the stack."""
-    token = object()
-    if _training.setdefault(id(net), token) is not token:
-        raise RuntimeError("the network must not be trained by two calls at once, got a second one while the first is running")
-    try:
-        with _chain.in_training_mode(net):
-            yield
-    finally:
-        _training.pop(id(net), None)
+def is_training(net):
+    """Whether a call trains the network now."""
+    return id(net) in _training
 
 
-_training: dict[int, object] = {}
+_training: dict[int, alone] = {}
 os.register_at_fork(after_in_child=_training.clear)  # the parent's other threads do not train in the child
 
 # ---------------------------------------------------------------------------------------------- which way it runs
@@ -221,6 +244,7 @@ def _weights(parts):
             for name in (*m.gradients, *m.statistics_arrays)]
 
 
+@_checks.quiet
 def _folded(parts):
     """A chain that predicts as `parts` do, with running statistics folded into the Linear before or behind, and without Dropouts."""
     folded = []
@@ -284,27 +308,33 @@ def _shared(arrays, written):
     return False
 
 
-@contextlib.contextmanager
-def whole_steps():
-    """Hold Ctrl-C back until `between_steps()` is called, so that it never leaves a half-updated network."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield lambda: None
-        return
-    pending = []
-    signal.signal(signal.SIGINT, lambda *args: pending.append(args))
+class whole_steps:
+    """Hold Ctrl-C back until `between_steps()` is called, so that it never leaves a half-updated network.
 
-    def between_steps():
-        if pending:
-            args = pending.pop()
-            pending.clear()
-            before(*args)
+    A class, and on `_signal`, because its exit must allocate nothing: when memory has run out, Ctrl-C would stay without effect.
+    """
 
-    try:
-        yield between_steps
-    finally:
-        signal.signal(signal.SIGINT, before)
-        between_steps()  # also where a step has failed: a Ctrl-C is never lost
+    def __enter__(self):
+        self.pending, self.before = [], _signal.getsignal(signal.SIGINT)
+        self.holds = threading.current_thread() is threading.main_thread() and callable(self.before)
+        between_steps = self._between_steps
+        if self.holds:
+            _signal.signal(signal.SIGINT, self._hold)
+        return between_steps
+
+    def __exit__(self, *exc_info):
+        if self.holds:
+            _signal.signal(signal.SIGINT, self.before)
+            self._between_steps()  # also when a step has failed: a Ctrl-C is never lost
+
+    def _hold(self, *args):
+        self.pending.append(args)
+
+    def _between_steps(self):
+        if self.pending:
+            args = self.pending.pop()
+            self.pending.clear()
+            self.before(*args)
 
 
 # ---------------------------------------------------------------------------------------------- sgd
@@ -413,12 +443,17 @@ def course_step(net, X, Y, eta):
 
     The loop does nothing with the loss, which may therefore be anything; what is not a number counts as finite.
     """
-    loss = net.loss.forward(net.forward(X), Y)
-    gradient = net.loss.backward()
-    # from logits the loss is finite where a probability has underflowed to 0: there the gradient tells
-    finite = _is_finite(loss) or (_has_output_unit(net) and _logits_kernel(net) is not None and np.isfinite(gradient).all())
-    net.backward(gradient)
-    net.sgd_step(eta)
+    moved = Moved(net)
+    try:
+        loss = net.loss.forward(net.forward(X), Y)
+        gradient = net.loss.backward()
+        # from logits the loss is finite where a probability has underflowed to 0: there the gradient tells
+        finite = _is_finite(loss) or (_has_output_unit(net) and _logits_kernel(net) is not None and np.isfinite(gradient).all())
+        net.backward(gradient)
+        net.sgd_step(eta)
+    except BaseException:
+        moved.put_back()
+        raise
     return loss, finite
 
 
@@ -427,6 +462,26 @@ def _is_finite(loss):
         return bool(np.isfinite(loss).all())
     except TypeError:
         return True
+
+
+class Moved:
+    """What a training forward changes before the step: running statistics and the Dropouts' counts, to put back if it fails."""
+
+    def __init__(self, net, arrays=()):
+        parts = _chain.modules_of(net)
+        statistics = [getattr(module, name) for module in parts for name in getattr(module, "statistics_arrays", ())]
+        self.counts = [(module, module.count) for module in parts if isinstance(module, modules.Dropout)]
+        self.arrays = [*statistics, *arrays]
+        self.copies = _core.Copies(self.arrays)
+
+    def put_back(self):
+        """Allocates nothing: it also works when memory has run out."""
+        self.copies.put_back()
+        at = len(self.counts)
+        while at:  # `for` would allocate an iterator
+            at -= 1
+            module, count = self.counts[at]
+            module.count = count
 
 
 def warn_not_finite(t, stacklevel):
@@ -499,6 +554,11 @@ def class_fun(net):
     return getattr(last[0] if last else None, "class_fun", None) or getattr(net.loss, "class_fun", None)
 
 
+def judge(net):
+    """The class_fun by which evaluate counts right answers; None where a network is not judged by classes."""
+    return class_fun(net) if getattr(net.loss, "classifies", True) else None
+
+
 def predictor(net):
     """The frozen copy of a network; see Sequential.predictor."""
     if not net.modules:
@@ -513,6 +573,7 @@ def predictor(net):
     linears = [m for m in parts if isinstance(m, modules.Linear)]
     if not linears:
         raise TypeError("modules must hold at least one Linear to make a predictor, got none")
+    _check_sizes(parts)
     width = None
     for linear in linears:
         W = _checks.real("W", linear.W)
@@ -539,12 +600,14 @@ def _one_sample(net, X):
     for module in net.modules:
         what = kind(module)
         if what is modules.Linear:
+            if not X.size:  # refused by the general path
+                return None
             X = module._kernels.linear_forward(X, module.W, module.W0)
         elif what in FORWARD:
             X = getattr(module._kernels, FORWARD[what])(X)
         elif what is not modules.Dropout:
             return None
-    return X
+    return X if X.size else None
 
 
 def takes_one_sample(net, X):
@@ -615,6 +678,11 @@ def score(net, X, Y):
     parts = [(P, Ys) for P, _, Ys in slices(net, X, Y)]
     P, Y = (np.concatenate(arrays, axis=1).astype(np.float64) for arrays in zip(*parts, strict=True))
     warn_of_nan(nan_samples(P), P.shape[1])
+    return _r_squared(P, Y)
+
+
+@_checks.quiet
+def _r_squared(P, Y):
     residual = np.sum((Y - P) ** 2, axis=1)
     total = np.sum((Y - Y.mean(axis=1, keepdims=True)) ** 2, axis=1)
     flat = total == 0

@@ -54,7 +54,7 @@ cdef cnp.ndarray real_matrix(str name, object x, int type_number, Py_ssize_t row
     return a
 
 
-cdef inline Py_ssize_t step(cnp.ndarray a, int axis) noexcept:
+cdef inline Py_ssize_t step(cnp.ndarray a, int axis) noexcept nogil:
     """Stride in elements."""
     return cnp.PyArray_STRIDE(a, axis) // cnp.PyArray_ITEMSIZE(a)
 
@@ -79,13 +79,55 @@ cdef object checked_out(str name, object out, tuple shape, int type_number, tupl
 
 
 
+cdef void convert(void *to, Py_ssize_t to_row, bint to_double, Py_ssize_t rows, Py_ssize_t columns, const char *x, Py_ssize_t down,
+                  Py_ssize_t across, int kind) noexcept:
+    """nn_convert; other Python threads run meanwhile unless it is short."""
+    if rows * columns < GIL_COPY:
+        nn_convert(to, to_row, to_double, rows, columns, x, down, across, kind)
+        return
+    with nogil:
+        nn_convert(to, to_row, to_double, rows, columns, x, down, across, kind)
+
+
+cdef void write_back(char *to, Py_ssize_t down, Py_ssize_t across, bint is_double, Py_ssize_t rows, Py_ssize_t columns, const void *x,
+                     Py_ssize_t row) noexcept:
+    """nn_write_back, likewise."""
+    if rows * columns < GIL_COPY:
+        nn_write_back(to, down, across, is_double, rows, columns, x, row)
+        return
+    with nogil:
+        nn_write_back(to, down, across, is_double, rows, columns, x, row)
+
+
+cdef void clear(void *at, Py_ssize_t bytes_) noexcept:
+    """Zeros, likewise."""
+    if bytes_ < 8 * GIL_COPY:
+        memset(at, 0, bytes_)
+        return
+    with nogil:
+        memset(at, 0, bytes_)
+
+
+cdef cnp.ndarray ordered(cnp.ndarray a, bint fortran):
+    """A behaved float array in C or in Fortran order: itself, or a copy."""
+    cdef cnp.ndarray copy
+    cdef int t = cnp.PyArray_TYPE(a), down = fortran, across = not fortran
+    if cnp.PyArray_IS_F_CONTIGUOUS(a) if fortran else cnp.PyArray_IS_C_CONTIGUOUS(a):
+        return a
+    if cnp.PyArray_NDIM(a) != 2:
+        return <cnp.ndarray>(np.asfortranarray(a) if fortran else np.ascontiguousarray(a))
+    copy = new_matrix(cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1), t, fortran)
+    convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(a, across), t == cnp.NPY_DOUBLE, cnp.PyArray_DIM(a, down), cnp.PyArray_DIM(a, across),
+            <const char *>cnp.PyArray_DATA(a), cnp.PyArray_STRIDE(a, down), cnp.PyArray_STRIDE(a, across), native_type(a))
+    return copy
+
+
 # ------------------------------------------------------------------------------------------------ Linear
 
 cdef struct Shared:
-    # a matrix product in shares of the rows of A
+    # a matrix product whose rows are shared among threads
     const nn_kernels *k
     nn_product whole
-    int shares
     Py_ssize_t work        # bytes of packing room per thread
 
 
@@ -102,31 +144,28 @@ cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.nd
     g.epilogue, g.activation = NN_STORE, NN_NONE
     g.bias, g.bias_down_rows = bias, bias_down_rows
     g.d, g.d_row, g.eta = NULL, 0, 0
-    cdef int shares = threads_for(g.m, 2.0 * g.m * g.n * g.k)
+    cdef int threads = threads_for(g.m, 2.0 * g.m * g.n * g.k)
     cdef Shared shared
     cdef Py_ssize_t work = (k.product_work(g.n, g.k) + 63) // 64 * 64
-    cdef char *memory = <char *>malloc(shares * work + 64)
+    cdef char *memory = <char *>malloc(threads * work + 64)
     if memory == NULL:
         raise MemoryError()
     g.work = memory + (64 - <size_t>memory % 64) % 64
     if g.m * g.n * g.k < GIL_PRODUCT:
         k.product(&g)
     else:
+        shared.k, shared.whole, shared.work = k, g, work
         with nogil:
-            if shares == 1:
-                k.product(&g)
-            else:
-                shared.k, shared.whole, shared.shares, shared.work = k, g, shares, work
-                nn_pool_pieces(shares, shares, multiply_rows, &shared)
+            nn_pool_pieces(0, threads, multiply_rows, &shared)
     free(memory)
 
 
-cdef void multiply_rows(void *arg, int share, int thread) noexcept nogil:
+cdef void multiply_rows(void *arg, int share, int shares, int thread) noexcept nogil:
     """One share of the rows of A, C and the bias that runs along them."""
     cdef Shared *shared = <Shared *>arg
     cdef nn_product g = shared.whole
-    cdef Py_ssize_t size = shared.k.itemsize, low = g.m * share // shared.shares
-    g.m = g.m * (share + 1) // shared.shares - low
+    cdef Py_ssize_t size = shared.k.itemsize, low = g.m * share // shares
+    g.m = g.m * (share + 1) // shares - low
     g.a = <char *>g.a + low * g.a_row * size
     g.c = <char *>g.c + low * g.c_row * size
     if g.bias != NULL and g.bias_down_rows:
@@ -151,12 +190,12 @@ cdef cnp.ndarray linear_output(object A, object W, object W0, object out):
     cdef bint fortran  # samples are the rows of the product, and Z is Fortran-ordered
     b = cnp.PyArray_DIM(a, 1)
     if not along(bias, 0):
-        bias = np.ascontiguousarray(bias)
+        bias = ordered(bias, False)
     if out is not None:
         z = checked_out("out", out, (n, b), t, (a, w, bias))
         fortran = along(z, 0)
         if not fortran and not along(a, 1):
-            a = np.ascontiguousarray(a)
+            a = ordered(a, False)
     else:
         fortran = b == 1 or not along(a, 1)
         z = new_matrix(n, b, t, fortran)
@@ -164,13 +203,42 @@ cdef cnp.ndarray linear_output(object A, object W, object W0, object out):
         multiply(k, w, True, a, False, z, False, cnp.PyArray_DATA(bias), True)
         return z
     if not along(w, 1):
-        w = np.ascontiguousarray(w)
+        w = ordered(w, False)
     if b == 1 and along(a, 0):
-        k.row_forward(m, n, cnp.PyArray_DATA(a), NULL, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(bias), cnp.PyArray_DATA(z),
-                      NN_NONE)
+        one_row_forward(k, a, w, bias, z)
     else:
         multiply(k, a, True, w, False, z, True, cnp.PyArray_DATA(bias), False)
     return z
+
+
+cdef void one_row_forward(const nn_kernels *k, cnp.ndarray a, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray z) noexcept:
+    cdef Py_ssize_t m = cnp.PyArray_DIM(w, 0), n = cnp.PyArray_DIM(w, 1)
+    if m * n < GIL_PRODUCT:
+        k.row_forward(m, n, cnp.PyArray_DATA(a), NULL, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(bias), cnp.PyArray_DATA(z),
+                      NN_NONE)
+        return
+    with nogil:
+        k.row_forward(m, n, cnp.PyArray_DATA(a), NULL, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(bias), cnp.PyArray_DATA(z),
+                      NN_NONE)
+
+
+cdef void one_row_back(const nn_kernels *k, cnp.ndarray w, cnp.ndarray dz, cnp.ndarray da) noexcept:
+    cdef Py_ssize_t m = cnp.PyArray_DIM(w, 0), n = cnp.PyArray_DIM(w, 1)
+    if m * n < GIL_PRODUCT:
+        k.row_products(m, n, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(dz), cnp.PyArray_DATA(da))
+        return
+    with nogil:
+        k.row_products(m, n, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(dz), cnp.PyArray_DATA(da))
+
+
+cdef void sum_of_samples(const nn_kernels *k, cnp.ndarray rows, cnp.ndarray sums) noexcept:
+    """Sums over the columns of `rows` (n, b), whose columns are contiguous."""
+    cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), b = cnp.PyArray_DIM(rows, 1)
+    if n * b < GIL_PRODUCT:
+        k.sum_rows(b, n, cnp.PyArray_DATA(rows), step(rows, 1), cnp.PyArray_DATA(sums))
+        return
+    with nogil:
+        k.sum_rows(b, n, cnp.PyArray_DATA(rows), step(rows, 1), cnp.PyArray_DATA(sums))
 
 
 def linear_backward(dLdZ, A, W, out=None):
@@ -186,7 +254,7 @@ def linear_backward(dLdZ, A, W, out=None):
     cdef const nn_kernels *k = kernels_for(t)
     cdef bint fortran
     if not along(dz, 0) and not along(dz, 1):
-        dz = np.ascontiguousarray(dz)
+        dz = ordered(dz, False)
     if out is not None:
         if not isinstance(out, tuple) or len(out) != 3:
             raise TypeError(f"out must be a tuple of three arrays (dLdA, dLdW, dLdW0), got {type(out).__name__}")
@@ -201,18 +269,18 @@ def linear_backward(dLdZ, A, W, out=None):
         dw = new_matrix(m, n, t, False)
         dw0 = new_matrix(n, 1, t, False)
     # dLdW and the sums want dLdZ with the outputs side by side; the other order is made where it is needed
-    rows = dz if along(dz, 0) else np.asfortranarray(dz)
+    rows = dz if along(dz, 0) else ordered(dz, True)
     if along(dw, 1):
         multiply(k, a, False, rows, True, dw, False, NULL, False)
     else:
-        multiply(k, dz, False, a if along(a, 0) else np.asfortranarray(a), True, dw, True, NULL, False)
-    k.sum_rows(b, n, cnp.PyArray_DATA(rows), step(rows, 1), cnp.PyArray_DATA(dw0))
+        multiply(k, dz, False, a if along(a, 0) else ordered(a, True), True, dw, True, NULL, False)
+    sum_of_samples(k, rows, dw0)
     if not fortran:
-        multiply(k, w, False, dz if along(dz, 1) else np.ascontiguousarray(dz), False, da, False, NULL, False)
+        multiply(k, w, False, dz if along(dz, 1) else ordered(dz, False), False, da, False, NULL, False)
     elif b == 1 and along(w, 1) and along(dz, 0):
-        k.row_products(m, n, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(dz), cnp.PyArray_DATA(da))
+        one_row_back(k, w, dz, da)
     else:
-        multiply(k, dz, True, w if along(w, 0) else np.asfortranarray(w), True, da, True, NULL, False)
+        multiply(k, dz, True, w if along(w, 0) else ordered(w, True), True, da, True, NULL, False)
     return da, dw, dw0
 
 
@@ -222,14 +290,12 @@ cdef cnp.ndarray flat(cnp.ndarray a):
     """a, contiguous in C or Fortran order."""
     if cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a):
         return a
-    return <cnp.ndarray>np.ascontiguousarray(a)
+    return ordered(a, False)
 
 
 cdef cnp.ndarray in_order_of(cnp.ndarray model, cnp.ndarray a):
     """a with its elements in memory in the order of the contiguous array model, of the same shape."""
-    if cnp.PyArray_IS_C_CONTIGUOUS(model):
-        return a if cnp.PyArray_IS_C_CONTIGUOUS(a) else <cnp.ndarray>np.ascontiguousarray(a)
-    return a if cnp.PyArray_IS_F_CONTIGUOUS(a) else <cnp.ndarray>np.asfortranarray(a)
+    return ordered(a, not cnp.PyArray_IS_C_CONTIGUOUS(model))
 
 
 cdef bint apart(cnp.ndarray a, object out, int t):
@@ -252,7 +318,10 @@ cdef cnp.ndarray result_like(cnp.ndarray model, object out, int t, tuple others)
     if out is None:
         return <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(model), cnp.PyArray_DIMS(model), t,
                                               not cnp.PyArray_IS_C_CONTIGUOUS(model))
-    if apart(model, out, t) and all([apart(other, out, t) for other in others]):
+    cdef bint fits = apart(model, out, t)
+    for other in others:
+        fits = fits and apart(<cnp.ndarray>other, out, t)
+    if fits:
         return <cnp.ndarray>out
     shape = (<object>model).shape
     out = _checks.out("out", out, shape, dtype_of(t))
@@ -454,7 +523,11 @@ cdef object losses_of_samples(object Ypred, object Y, object out, int kind):
     cdef cnp.ndarray terms = result_like(p, None, t, ())
     if out is not None:
         checked_out("out", out, (cnp.PyArray_DIM(p, 1),), t, (p, y))
-    kernels_for(t).loss_terms(cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), kind)
+    if cnp.PyArray_SIZE(p) < GIL_ELEMENTS:
+        kernels_for(t).loss_terms(cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), kind)
+    else:
+        with nogil:
+            kernels_for(t).loss_terms(cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), kind)
     return terms.sum(axis=0, out=out)
 
 
@@ -482,11 +555,11 @@ def hinge(Ypred, Y, out=None):
 
 def sgd_step(W, dLdW, lrate):
     """W ← W − lrate dLdW in W's own memory, whatever its strides. W float32 or float64, writeable; dLdW of the same shape."""
-    cdef double eta = lrate
-    cdef int t = computing_type(W), inner
+    cdef double eta = lrate if type(lrate) is float else _checks.number("lrate", lrate)
+    cdef int t = computing_type(W)
     if not behaved(W, t) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>W):
         _checks.in_place("W", W)
-        W -= np.asarray(lrate, W.dtype) * _checks.as_real("dLdW", dLdW, W.dtype)  # misaligned or odd strides: NumPy addresses them
+        numpy_step(W, _checks.as_real("dLdW", dLdW, W.dtype), lrate)  # misaligned or odd strides: NumPy addresses them
         return
     cdef cnp.ndarray w = <cnp.ndarray>W, g = real_array("dLdW", dLdW, t)
     if not cnp.PyArray_SAMESHAPE(w, g):
@@ -496,19 +569,96 @@ def sgd_step(W, dLdW, lrate):
     cdef const nn_kernels *k = kernels_for(t)
     if ((cnp.PyArray_IS_C_CONTIGUOUS(w) and cnp.PyArray_IS_C_CONTIGUOUS(g))
             or (cnp.PyArray_IS_F_CONTIGUOUS(w) and cnp.PyArray_IS_F_CONTIGUOUS(g))):
-        if cnp.PyArray_SIZE(w) < GIL_ELEMENTS:
-            k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), eta)
-            return
-        with nogil:
-            k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), eta)
+        subtract(k, w, g, eta)
         return
-    cdef cnp.ndarray line, gradient
-    lines = (w, g) if w.ndim == 2 and along(w, 1) else (w.T, g.T) if w.ndim == 2 and along(w, 0) else None
-    if lines is None:
+    if cnp.PyArray_NDIM(w) != 2 or not (along(w, 0) or along(w, 1)):
+        numpy_step(W, g, lrate)
+        return
+    cdef int across = along(w, 1)  # the axis along which W is contiguous
+    cdef Py_ssize_t n = cnp.PyArray_DIM(w, across), rows = cnp.PyArray_DIM(w, 1 - across), row = cnp.PyArray_STRIDE(w, 1 - across)
+    g = ordered(g, not across)
+    if rows > 1 and row == n * k.itemsize:
+        n, rows = n * rows, 1
+    if n * rows < GIL_ELEMENTS:
+        subtract_rows(k, w, row, g, rows, n, eta)
+        return
+    with nogil:
+        subtract_rows(k, w, row, g, rows, n, eta)
+
+
+def numpy_step(W, g, lrate):
+    with np.errstate(all="ignore"):
         W -= np.asarray(lrate, W.dtype) * g
+
+
+cdef void subtract_rows(const nn_kernels *k, cnp.ndarray w, Py_ssize_t row, cnp.ndarray g, Py_ssize_t rows, Py_ssize_t n,
+                        double eta) noexcept nogil:
+    """Rows of w, so many bytes apart, less eta times those of g, which are close together."""
+    cdef Py_ssize_t i
+    for i in range(rows):
+        k.subtract_scaled(n, <char *>cnp.PyArray_DATA(w) + i * row, <char *>cnp.PyArray_DATA(g) + i * n * k.itemsize, eta)
+
+
+def step_terms(W, dLdW, lrate):
+    """sgd_step(W, dLdW, lrate), prepared for take_steps: (W, G, factor), all (m, n), for W ← W − factor G."""
+    cdef int t = computing_type(W)
+    cdef cnp.ndarray w, g
+    if not behaved(W, t) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>W):
+        _checks.in_place("W", W)
+        return W, np.asarray(lrate, W.dtype) * _checks.as_real("dLdW", dLdW, W.dtype), 1.0
+    w, g = <cnp.ndarray>W, real_array("dLdW", dLdW, t)
+    if not cnp.PyArray_SAMESHAPE(w, g):
+        _checks.shape("dLdW", g, W.shape)
+    if np.may_share_memory(w, g):
+        g = g.copy()
+    if cnp.PyArray_IS_C_CONTIGUOUS(w) or cnp.PyArray_IS_F_CONTIGUOUS(w):
+        return W, in_order_of(w, g), float(lrate)
+    return W, np.asarray(lrate, W.dtype) * g, 1.0
+
+
+def take_steps(list terms):
+    """Take the steps that step_terms has prepared. Allocates nothing, so that a network never keeps half a step."""
+    cdef cnp.ndarray w, g
+    cdef double factor
+    for w, g, factor in terms:
+        if (cnp.PyArray_ISBEHAVED(w) and cnp.PyArray_ISBEHAVED(g)
+                and (cnp.PyArray_IS_C_CONTIGUOUS(w) and cnp.PyArray_IS_C_CONTIGUOUS(g)
+                     or cnp.PyArray_IS_F_CONTIGUOUS(w) and cnp.PyArray_IS_F_CONTIGUOUS(g))):
+            subtract(kernels_for(cnp.PyArray_TYPE(w)), w, g, factor)
+        else:
+            subtract_anywhere(w, g, factor)
+
+
+cdef void subtract_anywhere(cnp.ndarray w, cnp.ndarray g, double factor) noexcept:
+    """w <- w - factor g for matrices of any strides, also odd ones."""
+    cdef Py_ssize_t i, j
+    cdef char *to
+    cdef char *of
+    cdef float a, b
+    cdef double c, d
+    for i in range(cnp.PyArray_DIM(w, 0)):
+        for j in range(cnp.PyArray_DIM(w, 1)):
+            to = <char *>cnp.PyArray_DATA(w) + i * cnp.PyArray_STRIDE(w, 0) + j * cnp.PyArray_STRIDE(w, 1)
+            of = <char *>cnp.PyArray_DATA(g) + i * cnp.PyArray_STRIDE(g, 0) + j * cnp.PyArray_STRIDE(g, 1)
+            if cnp.PyArray_TYPE(w) == cnp.NPY_FLOAT:
+                memcpy(&a, to, sizeof(a))
+                memcpy(&b, of, sizeof(b))
+                a -= <float>factor * b
+                memcpy(to, &a, sizeof(a))
+            else:
+                memcpy(&c, to, sizeof(c))
+                memcpy(&d, of, sizeof(d))
+                c -= factor * d
+                memcpy(to, &c, sizeof(c))
+
+
+cdef void subtract(const nn_kernels *k, cnp.ndarray w, cnp.ndarray g, double factor) noexcept:
+    """w <- w - factor g, two contiguous arrays in the same order."""
+    if cnp.PyArray_SIZE(w) < GIL_ELEMENTS:
+        k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), factor)
         return
-    for line, gradient in zip(lines[0], np.ascontiguousarray(lines[1])):
-        k.subtract_scaled(cnp.PyArray_SIZE(line), cnp.PyArray_DATA(line), cnp.PyArray_DATA(gradient), eta)
+    with nogil:
+        k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), factor)
 
 
 def byte_bounds(cnp.ndarray a):
@@ -527,12 +677,19 @@ def byte_bounds(cnp.ndarray a):
 def has_nan(x):
     """Whether an array of numbers holds NaN; a contiguous float32 or float64 one that is finite is told in a single quick pass."""
     cdef cnp.ndarray a
+    cdef int t
+    cdef bint finite
     if cnp.PyArray_CheckExact(x):
         a = <cnp.ndarray>x
         t = cnp.PyArray_TYPE(a)
         if (t == cnp.NPY_FLOAT or t == cnp.NPY_DOUBLE) and cnp.PyArray_ISBEHAVED_RO(a) and (
                 cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a)):
-            if kernels_for(t).all_finite(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(a)):
+            if cnp.PyArray_SIZE(a) < GIL_ELEMENTS:
+                finite = kernels_for(t).all_finite(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(a))
+            else:
+                with nogil:
+                    finite = kernels_for(t).all_finite(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(a))
+            if finite:
                 return False
     x = np.asarray(x)
     return x.dtype.kind == "f" and bool(np.isnan(x).any())
@@ -542,6 +699,7 @@ def apply(str function, X):
     """exp, log or log1p of every element by the vector functions inside the kernels; for tests of their accuracy."""
     cdef int t = computing_type(X)
     cdef cnp.ndarray x = flat(real_array("X", X, t)), y = result_like(x, None, t, ())
-    kernels_for(t).apply(cnp.PyArray_SIZE(x), cnp.PyArray_DATA(x), cnp.PyArray_DATA(y),
-                         {"exp": NN_EXP, "log": NN_LOG, "log1p": NN_LOG1P}[function])
+    cdef int kind = {"exp": NN_EXP, "log": NN_LOG, "log1p": NN_LOG1P}[function]
+    with nogil:
+        kernels_for(t).apply(cnp.PyArray_SIZE(x), cnp.PyArray_DATA(x), cnp.PyArray_DATA(y), kind)
     return y

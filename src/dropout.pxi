@@ -17,7 +17,7 @@ def dropout(A, p, key, count):
     cdef int t = computing_type(A)
     cdef double dropped = _checks.share("p", p)
     cdef uint64_t word = dropout_word(_checks.word("key", key), _checks.word("count", count))
-    cdef cnp.ndarray a = <cnp.ndarray>np.asfortranarray(real_matrix("A", A, t, -1, -1, "nb"))
+    cdef cnp.ndarray a = ordered(real_matrix("A", A, t, -1, -1, "nb"), True)
     cdef cnp.ndarray y = new_matrix(cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1), t, True)
     with nogil:
         kernels_for(t).dropout(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(a), cnp.PyArray_DATA(y), word, 0, dropout_threshold(dropped),

@@ -3,11 +3,11 @@
 
 cdef cnp.ndarray vector(str name, object x, int t, Py_ssize_t n):
     """A contiguous (n, 1) array."""
-    return <cnp.ndarray>np.ascontiguousarray(real_matrix(name, x, t, n, 1, "n1"))
+    return ordered(real_matrix(name, x, t, n, 1, "n1"), False)
 
 
 cdef cnp.ndarray samples_as_rows(str name, object x, int t, Py_ssize_t n, Py_ssize_t b):
-    return <cnp.ndarray>np.asfortranarray(real_matrix(name, x, t, n, b, "nb"))
+    return ordered(real_matrix(name, x, t, n, b, "nb"), True)
 
 
 cdef cnp.ndarray normalized(const nn_kernels *k, int t, cnp.ndarray a, cnp.ndarray g, cnp.ndarray shift, cnp.ndarray mean, cnp.ndarray var,

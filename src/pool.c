@@ -8,11 +8,11 @@
 #include "pool.h"
 #include "team.h"
 
-/* Kernels need some 100 KiB (product.h and sparse.h keep tiles there); sanitizers several times as much. */
+/* Kernels use up to 100 KiB (tiles in product.h and sparse.h), sanitizers several times as much. */
 enum { NN_STACK = 1 << 20 };
 static const double RETRY_SECONDS = 1; /* after the system has refused a thread */
 
-/* ------------------------------------------------------------------------------------------------ threads of the system */
+/* ------------------------------------------------------------------ threads of the system */
 
 #if defined(_WIN32)
 
@@ -23,7 +23,9 @@ typedef CONDITION_VARIABLE nn_condition;
 
 static void nn_lock(nn_mutex *mutex) { AcquireSRWLockExclusive(mutex); }
 static void nn_unlock(nn_mutex *mutex) { ReleaseSRWLockExclusive(mutex); }
-static void nn_condition_wait(nn_condition *condition, nn_mutex *mutex) { SleepConditionVariableSRW(condition, mutex, INFINITE, 0); }
+static void nn_condition_wait(nn_condition *condition, nn_mutex *mutex) {
+    SleepConditionVariableSRW(condition, mutex, INFINITE, 0);
+}
 static void nn_condition_signal(nn_condition *condition) { WakeConditionVariable(condition); }
 static double nn_seconds(void) { return GetTickCount64() / 1000.0; }
 
@@ -35,7 +37,8 @@ static DWORD WINAPI run_thread(LPVOID unused) {
 }
 
 static int nn_thread_create(void) {
-    HANDLE thread = CreateThread(NULL, NN_STACK, run_thread, NULL, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    DWORD reserved = STACK_SIZE_PARAM_IS_A_RESERVATION;
+    HANDLE thread = CreateThread(NULL, NN_STACK, run_thread, NULL, reserved, NULL);
     if (thread) CloseHandle(thread);
     return thread != NULL;
 }
@@ -49,7 +52,9 @@ typedef pthread_cond_t nn_condition;
 
 static void nn_lock(nn_mutex *mutex) { pthread_mutex_lock(mutex); }
 static void nn_unlock(nn_mutex *mutex) { pthread_mutex_unlock(mutex); }
-static void nn_condition_wait(nn_condition *condition, nn_mutex *mutex) { pthread_cond_wait(condition, mutex); }
+static void nn_condition_wait(nn_condition *condition, nn_mutex *mutex) {
+    pthread_cond_wait(condition, mutex);
+}
 static void nn_condition_signal(nn_condition *condition) { pthread_cond_signal(condition); }
 
 static double nn_seconds(void) {
@@ -65,8 +70,9 @@ static void *run_thread(void *unused) {
     return NULL;
 }
 
-/* A detached thread with a stack of our size, whatever ulimit and OMP_STACKSIZE say. It blocks the signals that a process is sent, so
- * that Python's handlers run in Python's threads; not those of its own faults, which a blocked handler could not report. */
+/* A detached thread with a stack of our own size, whatever ulimit and OMP_STACKSIZE say. It blocks all
+ * signals so that Python's handlers run in Python's threads, except those raised by its own faults,
+ * which faulthandler and sanitizers must be able to report. */
 static int nn_thread_create(void) {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
     pthread_t thread;
@@ -86,8 +92,8 @@ static int nn_thread_create(void) {
 
 #endif
 
-/* Rounding and the treatment of subnormal numbers, which a thread may set for itself: helpers take the leader's, as the bits depend on
- * them. */
+/* The rounding mode and the flushing of subnormals are settings of each thread, and the bits depend on
+ * them: helpers use the leader's. */
 #if defined(__x86_64__)
 typedef uint32_t float_mode;
 static float_mode get_float_mode(void) { return __builtin_ia32_stmxcsr(); }
@@ -106,33 +112,34 @@ static float_mode get_float_mode(void) { return 0; }
 static void set_float_mode(float_mode mode) { (void)mode; }
 #endif
 
-/* ------------------------------------------------------------------------------------------------ the pool */
+/* ------------------------------------------------------------------ the pool */
 
 static struct {
-    /* gate: helpers invited << 16 | helpers entered; 0 while no region is open. Helpers touch the rest of a region only between
-     * entering, which closing counts, and adding themselves to `left`. */
+    /* Helpers invited << 16 | helpers entered; 0 while no region is open. A helper reads work, arg and
+     * mode only between entering here and adding itself to `left`. */
     uint32_t gate;
     char apart[60];
     uint32_t left;
-    int busy;              /* a region is open or being opened or closed; whoever sets it owns what follows */
+    int busy;       /* held by the leader from before opening to after closing; guards what follows */
     nn_pool_work work;
     void *arg;
     float_mode mode;
-    int helpers;           /* threads created */
-    double retry;          /* no thread is asked for before this time */
-    nn_mutex mutex;        /* with wake, for helpers that are parked */
+    int helpers;    /* threads created */
+    double retry;   /* create no thread before this time */
+    nn_mutex mutex; /* of wake, on which parked helpers wait */
     nn_condition wake;
     int parked;
 } pool = {.mutex = NN_MUTEX, .wake = NN_CONDITION};
 
 static uint64_t forks, counted;
-static int awaits;
+static int only_helpers;
 
-/* Enter the open region: the thread's number in it, or 0 if there is no region or no place left. */
+/* Enter the open region. Return the thread's number in it, or 0 if no region is open or it is full. */
 static int enter(void) {
     uint32_t gate = __atomic_load_n(&pool.gate, __ATOMIC_ACQUIRE);
     while ((gate & 0xffff) < gate >> 16)
-        if (__atomic_compare_exchange_n(&pool.gate, &gate, gate + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        if (__atomic_compare_exchange_n(&pool.gate, &gate, gate + 1, 0, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE))
             return (int)(gate & 0xffff) + 1;
     return 0;
 }
@@ -142,7 +149,8 @@ static int has_place(void) {
     return (gate & 0xffff) < gate >> 16;
 }
 
-/* Either the leader sees this thread as parked and wakes it, or this thread sees the gate open: both write before they read. */
+/* No wake-up is lost: the leader opens the gate and then reads `parked`, the helper counts itself as
+ * parked and then reads the gate, so at least one of them sees the other. */
 static void park(void) {
     nn_lock(&pool.mutex);
     __atomic_fetch_add(&pool.parked, 1, __ATOMIC_SEQ_CST);
@@ -169,7 +177,7 @@ static void serve(void) {
     }
 }
 
-/* So many helpers, or as many as the system gives. */
+/* Create helpers up to `wanted`. Return how many of them there are. */
 static int hire(int wanted) {
     while (pool.helpers < wanted && nn_seconds() >= pool.retry) {
         if (!nn_thread_create()) {
@@ -194,11 +202,11 @@ int nn_pool_open(int threads, nn_pool_work work, void *arg) {
     __atomic_store_n(&pool.gate, (uint32_t)helpers << 16, __ATOMIC_SEQ_CST);
     int parked = __atomic_load_n(&pool.parked, __ATOMIC_SEQ_CST);
     if (parked) {
-        nn_lock(&pool.mutex); /* a thread that has counted itself is waiting by now */
+        nn_lock(&pool.mutex); /* once we have it, every helper that counted itself waits for `wake` */
         nn_unlock(&pool.mutex);
         for (int i = 0; i < helpers && i < parked; i++) nn_condition_signal(&pool.wake);
     }
-    while (awaits && has_place()) nn_wait(&spins);
+    while (only_helpers && has_place()) nn_wait(&spins);
     return helpers;
 }
 
@@ -211,29 +219,34 @@ void nn_pool_close(int helpers) {
 
 typedef struct {
     nn_team team;
+    int count;
     nn_pool_piece work;
     void *arg;
 } pieces;
 
-static void do_pieces(void *arg, int thread) {
+static void help_with_pieces(void *arg, int thread) {
     pieces *p = arg;
-    uint64_t done = 0;
-    for (int piece; (piece = nn_team_claim(&p->team)) >= 0; done++) p->work(p->arg, piece, thread);
-    if (thread) nn_pool_count(done);
+    for (int piece; (piece = nn_team_next(&p->team)) >= 0; nn_pool_count(1))
+        p->work(p->arg, piece, p->count, thread);
 }
 
 void nn_pool_pieces(int count, int threads, nn_pool_piece work, void *arg) {
     pieces p = {.work = work, .arg = arg};
-    nn_team_post(&p.team, count);
-    int helpers = nn_pool_open(threads, do_pieces, &p);
-    do_pieces(&p, 0);
+    nn_team_open(&p.team);
+    int helpers = nn_pool_open(threads, help_with_pieces, &p);
+    p.count = count ? count : helpers + 1;
+    nn_team_post(&p.team, p.count);
+    for (int piece; nn_pool_leader_works(helpers) && (piece = nn_team_claim(&p.team)) >= 0;)
+        work(arg, piece, p.count, 0);
+    nn_team_close(&p.team);
     nn_pool_close(helpers);
 }
 
-/* ------------------------------------------------------------------------------------------------ forks and tests */
+/* ------------------------------------------------------------------ forks and tests */
 
 #if !defined(_WIN32)
-/* The child has only the thread that forked, which led no region: whoever did, and every helper, is gone. */
+/* The child has only the thread that forked, which is in no region. The helpers, and the thread that may
+ * have led a region, do not exist there. */
 static void after_fork(void) {
     pthread_mutex_init(&pool.mutex, NULL);
     pthread_cond_init(&pool.wake, NULL);
@@ -252,4 +265,5 @@ uint64_t nn_pool_forks(void) { return forks; }
 int nncore_pool_helpers(void) { return __atomic_load_n(&pool.helpers, __ATOMIC_RELAXED); }
 void nn_pool_count(uint64_t done) { __atomic_fetch_add(&counted, done, __ATOMIC_RELAXED); }
 uint64_t nn_pool_counted(void) { return __atomic_load_n(&counted, __ATOMIC_RELAXED); }
-void nn_pool_await(int on) { awaits = on; }
+void nn_pool_only_helpers(int on) { only_helpers = on; }
+int nn_pool_leader_works(int helpers) { return !only_helpers || helpers == 0; }

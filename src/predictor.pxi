@@ -3,6 +3,14 @@
 # One sample goes through predict_small.h where the network is small, else layer by layer with scratch of its own, so that any number of
 # threads may call at once. Several samples go through a Program, one caller at a time; a second caller makes itself another.
 
+cdef object new_lock():
+    """A lock; Python raises RuntimeError where there is no memory for it."""
+    try:
+        return threading.Lock()
+    except RuntimeError:
+        raise MemoryError("a predictor needs a lock, for which there is no memory") from None
+
+
 cdef class Predictor:
     """A frozen copy of a Sequential of library modules: ``predictor(x, out=None)``. Made by Sequential.predictor().
 
@@ -16,11 +24,11 @@ cdef class Predictor:
     cdef char *memory
     cdef Py_ssize_t count, inputs, outputs, itemsize, widest
     cdef int type_number, small_width
-    cdef bint small
+    cdef bint small, brief  # goes through predict_small.h; in less time than to let other Python threads run meanwhile
     cdef list stages
     cdef object lock, description
-    cdef readonly object program  # kept for calls with several samples; for tests
-    cdef uint64_t process  # the number of forks up to the process that program and lock belong to
+    cdef readonly object _program  # cached for calls with several samples; tests look at it
+    cdef uint64_t process  # nn_pool_forks() of the process that _program and lock belong to
 
     def __cinit__(self, list stages, dtype, inputs, str description):
         cdef Py_ssize_t i, lanes, width, used = 0
@@ -32,9 +40,15 @@ cdef class Predictor:
         self.count, self.inputs, self.description = len(stages), inputs, description
         self.stages = stages
         self._start()
-        widths = [inputs, *(linear.W.shape[1] for linear, _ in self.stages if linear)]
+        widths = [inputs]
+        for linear, _ in self.stages:
+            if linear:
+                widths.append(linear.W.shape[1])
         self.outputs, self.widest = widths[len(widths) - 1], max(widths)
-        self.small = all(linear for linear, _ in self.stages) and max(widths[1:]) <= FUSED_VECTORS * self.k.lanes
+        self.small = max(widths[1:]) <= FUSED_VECTORS * self.k.lanes
+        for i, (linear, name) in enumerate(self.stages):  # predict_small takes output units in the last layer only
+            if not linear or (i < self.count - 1 and name in ("softmax", "output_sigmoid")):
+                self.small = False
         lanes = self.k.lanes
         if self.small:
             self.small_width, lanes = 0, 16 // self.itemsize
@@ -48,7 +62,7 @@ cdef class Predictor:
                 used += ((linear.W.shape[0] + 1) * width * self.itemsize + 127) // 64 * 64
         self.memory = <char *>calloc(used + 64, 1)
         if self.layers == NULL or self.memory == NULL:
-            raise MemoryError(f"a predictor needs {used} bytes")
+            raise MemoryError(f"a predictor of this network needs {used} bytes, which are not available")
         at = self.memory + (64 - <size_t>self.memory % 64) % 64
         m = inputs
         for i, (linear, name) in enumerate(self.stages):
@@ -62,18 +76,20 @@ cdef class Predictor:
                 layer.b = <char *>at + (layer.m * width * self.itemsize + 63) // 64 * 64
                 at = <char *>layer.b + (width * self.itemsize + 63) // 64 * 64
                 kind = NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32
-                nn_convert(layer.w, width, kind == NN_F64, layer.m, layer.n, <char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0),
+                convert(layer.w, width, kind == NN_F64, layer.m, layer.n, <char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0),
                            cnp.PyArray_STRIDE(w, 1), kind)
-                nn_convert(layer.b, width, kind == NN_F64, 1, layer.n, <char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), kind)
+                convert(layer.b, width, kind == NN_F64, 1, layer.n, <char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), kind)
             m = layer.n
+        self.brief = self.small and used < GIL_COPY * self.itemsize
 
     def __dealloc__(self):
         free(self.layers)
         free(self.memory)
 
     cdef int _start(self) except -1:
-        """Begin in this process: after a fork, the lock may be held and the program in use by a thread that exists in the parent only."""
-        self.program, self.lock, self.process = None, threading.Lock(), nn_pool_forks()
+        """Start afresh in this process: after a fork, a thread that exists only in the parent may hold the
+        lock and be in the middle of the program."""
+        self._program, self.lock, self.process = None, new_lock(), nn_pool_forks()
         return 0
 
     def __call__(self, x, out=None):
@@ -89,14 +105,17 @@ cdef class Predictor:
         if ndim == 2 and cnp.PyArray_DIM(a, 1) != 1:
             return self._several(a, out)
         if not along(a, 0):
-            a = <cnp.ndarray>np.ascontiguousarray(a)
+            a = ordered(a, False)
         if out is None:
             shape[0], shape[1] = self.outputs, 1
             y = <cnp.ndarray>cnp.PyArray_EMPTY(ndim, shape, self.type_number, False)
         else:
             y = self._checked_out(out, ndim)
-        if self.small:
+        if self.brief:
             self.k.predict_small[self.small_width](self.layers, self.count, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
+        elif self.small:
+            with nogil:
+                self.k.predict_small[self.small_width](self.layers, self.count, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
         else:
             self._one(<const char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(y))
         return y
@@ -157,17 +176,18 @@ cdef class Predictor:
 
     cdef object _several(self, cnp.ndarray X, out):
         """Columns X (D, N)."""
-        cdef Py_ssize_t j, N = cnp.PyArray_DIM(X, 1), row = self.outputs * self.itemsize
+        cdef Py_ssize_t N = cnp.PyArray_DIM(X, 1)
         cdef cnp.ndarray P, columns
         if out is not None:
             out = _checks.out("out", out, (self.outputs, N), dtype_of(self.type_number))
         if self.small and N <= PREDICT_SINGLES:
-            columns = X if along(X, 0) else <cnp.ndarray>np.asfortranarray(X)
+            columns = X if along(X, 0) else ordered(X, True)
             P = new_matrix(self.outputs, N, self.type_number, True)
-            for j in range(N):
-                self.k.predict_small[self.small_width](self.layers, self.count,
-                                                       <char *>cnp.PyArray_DATA(columns) + j * cnp.PyArray_STRIDE(columns, 1),
-                                                       <char *>cnp.PyArray_DATA(P) + j * row)
+            if self.brief:
+                self._small_ones(columns, P, N)
+            else:
+                with nogil:
+                    self._small_ones(columns, P, N)
         else:
             P = self._run(X)
         if out is None:
@@ -176,17 +196,25 @@ cdef class Predictor:
         return out
 
     cdef object _run(self, X):
-        """Through the program that is kept, or through another one while a call in another thread uses it."""
+        """Run the cached program, or a new one if another thread is using it."""
         if self.process != nn_pool_forks():
             self._start()
         if not self.lock.acquire(False):
             return self._new_program().run(X)[0]
         try:
-            if self.program is None:
-                self.program = self._new_program()
-            return self.program.run(X)[0]
+            if self._program is None:
+                self._program = self._new_program()
+            return self._program.run(X)[0]
         finally:
             self.lock.release()
+
+    cdef void _small_ones(self, cnp.ndarray columns, cnp.ndarray P, Py_ssize_t N) noexcept nogil:
+        """Contiguous columns one by one through a small network, into those of P."""
+        cdef Py_ssize_t j
+        for j in range(N):
+            self.k.predict_small[self.small_width](self.layers, self.count,
+                                                   <char *>cnp.PyArray_DATA(columns) + j * cnp.PyArray_STRIDE(columns, 1),
+                                                   <char *>cnp.PyArray_DATA(P) + j * self.outputs * self.itemsize)
 
     def _new_program(self):
         program = Program(self.stages, None, dtype_of(self.type_number), self.inputs)
@@ -194,7 +222,9 @@ cdef class Predictor:
         return program
 
     def __reduce__(self):
-        stages = [(linear and (linear.W, linear.W0), name) for linear, name in self.stages]
+        stages = []
+        for linear, name in self.stages:
+            stages.append((linear and (linear.W, linear.W0), name))
         return _predictor, (stages, np.dtype(dtype_of(self.type_number)), self.inputs, self.description)
 
     def __repr__(self):
@@ -209,4 +239,7 @@ class Frozen:
 
 
 def _predictor(stages, dtype, inputs, description):
-    return Predictor([(weights and Frozen(*weights), name) for weights, name in stages], dtype, inputs, description)
+    frozen = []
+    for weights, name in stages:
+        frozen.append((weights and Frozen(*weights), name))
+    return Predictor(frozen, dtype, inputs, description)

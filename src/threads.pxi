@@ -1,14 +1,15 @@
 # How many threads a piece of work gets; pool.h runs them.
 #
-# - The most: set_num_threads, else NNCORE_THREADS, else OMP_NUM_THREADS, else the processor cores this process may use (affinity,
-#   control group quota; hyperthreads of one core count once, as they share the multiply-add units). threadpoolctl sets it as well.
+# - The most: set_num_threads (threadpoolctl calls it too), else NNCORE_THREADS, else OMP_NUM_THREADS, else
+#   the processor cores this process may use (affinity, control group quota; hyperthreads of one core count
+#   once, as they share the multiply-add units).
 # - Each thread must get ROWS_PER_THREAD rows and FLOPS_PER_THREAD, else the work runs on fewer: small networks are never split.
 # - Training in mini-batches also moves weights and samples from core to core, at every step: see SPLIT_BATCH.
 
 cdef extern from "pool.h":
     int NN_POOL_MOST
     ctypedef void (*nn_pool_work)(void *, int) noexcept nogil
-    ctypedef void (*nn_pool_piece)(void *, int, int) noexcept nogil
+    ctypedef void (*nn_pool_piece)(void *, int, int, int) noexcept nogil
     void nn_pool_setup() nogil
     int nn_pool_open(int, nn_pool_work, void *) nogil
     void nn_pool_close(int) nogil
@@ -16,7 +17,8 @@ cdef extern from "pool.h":
     int nncore_pool_helpers() nogil
     void nn_pool_count(uint64_t) nogil
     uint64_t nn_pool_counted() nogil
-    void nn_pool_await(int) nogil
+    void nn_pool_only_helpers(int) nogil
+    bint nn_pool_leader_works(int) nogil
     uint64_t nn_pool_forks() nogil
 
 cdef int most_threads = 0  # 0: not determined yet
@@ -37,8 +39,8 @@ def set_num_threads(n):
 def get_num_threads():
     """The most threads that work is shared among: as set, else NNCORE_THREADS, OMP_NUM_THREADS, or the cores this process may use.
 
-    Small networks and batches are not shared: each thread must have enough to do. Where the system refuses threads, the work runs on
-    those there are.
+    Small networks and batches are not shared: each thread must have enough to do. If the system refuses
+    a thread, the work runs on fewer.
 
     >>> import nncore
     >>> nncore.get_num_threads() >= 1
@@ -58,13 +60,13 @@ cdef int threads_for(Py_ssize_t rows, double flops) except -1:
 
 
 def pool():
-    """(helper threads alive, pieces of work that helpers have done so far); for tests."""
+    """Return (live helper threads, pieces of work done by helpers so far); for tests."""
     return nncore_pool_helpers(), nn_pool_counted()
 
 
-def await_helpers(bint on):
-    """Whether shared work begins only when every helper invited has come; for tests, which must see the helpers work."""
-    nn_pool_await(on)
+def only_helpers(bint on):
+    """Set whether all shared work is left to the helpers; for tests, which must not depend on who comes first."""
+    nn_pool_only_helpers(on)
 
 
 def _read_environment():

@@ -12,6 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the importlib mode of pytest leaves the tests' shared module unfindable
 
+from programs import program  # noqa: E402, F401
 from support import DTYPES, LEVELS  # noqa: E402
 
 from nncore import _core  # noqa: E402

@@ -917,7 +917,7 @@ class SequentialNoChain(Sequential):
         return Xt
 
 
-@wrong("backward or sgd_step", "from the last to the first")
+@wrong("backward", "delta = m.backward(delta)", "from the last to the first")
 class SequentialForwards(Sequential):
     def backward(self, delta):
         for m in self.modules[::-1]:

@@ -1,6 +1,7 @@
 """What several test files share: awkward sizes and layouts, comparisons that can fail, and networks as chains of kernels."""
 
 import contextlib
+import json
 import tempfile
 from types import SimpleNamespace
 
@@ -144,21 +145,20 @@ def unchanged(*arrays):
 
 
 def shared(threads, run):
-    """What run() returns with this number of threads. Several must share its work: run is repeated until helper threads have done some,
-    as the caller's thread does what no helper comes for."""
-    before = nncore.get_num_threads()
+    """What run() returns with this number of threads, if it is the same whoever does the work: only the
+    helper threads, which must get some, and with two threads whichever comes first."""
+    before, done = nncore.get_num_threads(), _core.pool()[1]
     nncore.set_num_threads(threads)
-    _core.await_helpers(True)
+    _core.only_helpers(True)
     try:
-        for _ in range(100):
-            done = _core.pool()[1]
-            result = run()
-            if threads == 1 or _core.pool()[1] > done:
-                return result
-        raise AssertionError("no helper thread took part")
+        result = run()
+        assert threads == 1 or _core.pool()[1] > done, "no helper thread took part"
+        _core.only_helpers(False)
+        assert threads != 2 or run() == result
     finally:
-        _core.await_helpers(False)
+        _core.only_helpers(False)
         nncore.set_num_threads(before)
+    return result
 
 
 # ------------------------------------------------------------------------------------------------ comparisons
@@ -298,3 +298,18 @@ def train_step(kernels, stages, loss, X, Y, rate):
         kernels.sgd_step(linear.W, dLdW, rate)
         kernels.sgd_step(linear.W0, dLdW0, rate)
     return value
+
+
+# ------------------------------------------------------------------------------------------------ model files
+
+
+def damaged(path, change):
+    """Save the model at path anew after change(description, arrays)."""
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    model = json.loads(str(arrays["model"]))
+    change(model, arrays)
+    if "model" in arrays:
+        arrays["model"] = np.array(json.dumps(model))
+    with open(path, "wb") as out:
+        np.savez(out, **arrays)

@@ -445,8 +445,9 @@ ACTIVATIONS_REFUSED = {
     "leaky": (changed("forward", lambda self, Z: np.where(Z > 0, Z, 0.01 * Z), MyReLU), "none of the library's functions"),
     "bounded": (changed("forward", lambda self, Z: np.minimum(MyReLU.forward(self, Z), 500), MyReLU),
                 "its forward is not max(0, Z) for large numbers"),
-    "derivative at 0": (changed("backward", lambda self, d: d * (self.Z >= 0), MyReLU),
-                        "its forward is ReLU's, but its backward is not dLdA where A > 0"),
+    "derivative everywhere": (changed("backward", lambda self, d: d * (np.maximum(0, self.Z) >= 0), MyReLU),
+                              "its forward is ReLU's, but its backward is not dLdA where A > 0, else 0 (off by"),
+    "nan": (changed("backward", lambda self, d: d * np.log(self.Z), MyReLU), "else 0 (nan or infinity in its place)"),
     "1 - A": (changed("backward", lambda self, d: d * (1 - self.A), MyTanh),
               "its forward is Tanh's, but its backward is not dLdA ⊙ (1 − A²)"),
     "shape": (changed("backward", lambda self, d: d.T, MyTanh), "its backward gives shape"),
@@ -458,14 +459,6 @@ def test_activations_refused(cls, why):
     fast = nn.accelerate(MyNetwork([InPlace(2, 3), cls(), InPlace(3, 2), Stable()], MyNLL()))
     assert [e.taken for e in fast.report.modules] == [True, False, True, True]
     assert why in fast.report.modules[1].remarks[0]
-
-
-@pytest.mark.parametrize("body, why", [
-    (lambda self, Ypred: np.zeros(Ypred.shape[1], int), "its class_fun gives other classes"),
-    (lambda self: 0, "its class_fun raises TypeError")])
-def test_outputs_refused_for_their_classes(body, why):
-    fast = nn.accelerate(network(InPlace, Output=changed("class_fun", body, Stable)))
-    assert not fast.report.modules[-1].taken and why in fast.report.modules[-1].remarks[0]
 
 
 def _bounded(low, high):
@@ -484,7 +477,11 @@ LOSSES_REFUSED = {
     "bounded early": (_bounded(0, 0.99), "its value is not NLL's for large numbers or probabilities near 0 or 1"),
     "bounded": (_bounded(1e-15, 1 - 1e-5), "its value is not NLL's for large numbers or probabilities near 0 or 1"),
     "raises": (changed("forward", lambda self, P, Y: P["loss"], MyNLL), "its forward raises IndexError"),
-    "no gradient": (changed("backward", lambda self: None, MyNLL), "its backward is not dL/dZ as nncore's (another shape"),
+    "no gradient": (changed("backward", lambda self: None, MyNLL), "its backward is not dL/dZ as nncore's (NoneType instead of shape"),
+    "averaged gradient": (changed("backward", lambda self: (self.Ypred - self.Y) / self.Y.shape[1], MyNLL), "its backward is not dL/dZ"),
+    "a little wrong": (changed("backward", lambda self: (self.Ypred - self.Y) * (1 + 1e-9), MyNLL), "its backward is not dL/dZ"),
+    "bounded gradient": (changed("backward", lambda self: np.clip(self.Ypred, 1e-3, 1) - self.Y, MyNLL), "its backward is not dL/dZ"),
+
 }
 
 
@@ -519,6 +516,159 @@ def test_a_small_number_in_the_logarithm_is_taken(added):
                                                                                    loss=binary())).report.loss.remarks[0]
     other = changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(Y * np.log(P + 1e-3)))[1], MyNLL)
     assert not nn.accelerate(network(InPlace, Loss=other)).report.loss.taken
+
+
+# What is right for training is taken: the entry of that place has the note, and the network trains compiled.
+
+
+def _heaviside(self, d):
+    return d * np.heaviside(self.Z, 0.5)
+
+
+def _zero_one(self, d):
+    d = np.array(d)
+    d[self.Z < 0] = 0
+    return d
+
+
+@pytest.mark.parametrize("backward, slope", [(lambda self, d: d * (self.Z >= 0), "1"), (_zero_one, "1"), (_heaviside, "0.5")])
+def test_a_relu_with_another_derivative_at_0_is_taken(backward, slope):
+    fast = nn.accelerate(network(InPlace, Output=Stable, hidden=(changed("backward", backward, MyReLU),)))
+    assert fast.report.compiled
+    assert fast.report.modules[1].remarks == [f"your derivative at exactly 0 is {slope}, nncore's 0"]
+
+
+@pytest.mark.parametrize("margin", [np.less_equal, lambda a, b: ~(a > b)])
+def test_a_hinge_with_another_derivative_at_the_margin_is_taken(margin):
+    class MyHinge:
+        def forward(self, Ypred, Y):
+            self.Ypred, self.Y = Ypred, Y
+            return float(np.sum(np.maximum(0, 1 - Y * Ypred)))
+
+        def backward(self):
+            return np.where(margin(self.Y * self.Ypred, 1), -self.Y, 0)
+
+    fast = nn.accelerate(MyNetwork([InPlace(2, 3), MyTanh(), InPlace(3, 1)], MyHinge()))
+    assert fast.report.compiled
+    assert fast.report.loss.remarks == ["your derivative at exactly the margin y a = 1 is 1, nncore's 0"]
+
+
+@pytest.mark.parametrize("body, why", [
+    (lambda self, Ypred: np.argmax(Ypred, axis=1), "your class_fun gives other classes"),
+    (lambda self, Ypred: np.max(Ypred, axis=0), "your class_fun gives other classes"),
+    (lambda self, Ypred: np.zeros(Ypred.shape[1], int), "your class_fun gives other classes"),
+    (lambda self, Ypred: None, "your class_fun gives other classes"),
+    (lambda self: 0, "your class_fun raises TypeError: ")])
+def test_an_output_with_a_wrong_class_fun_is_taken(body, why):
+    net = network(InPlace, Output=changed("class_fun", body, Stable))
+    before = everything(net)
+    fast = nn.accelerate(net)
+    assert everything(net) == before
+    assert fast.report.compiled and type(fast.modules[-1]) is nn.SoftMax
+    note, = fast.report.modules[-1].remarks
+    assert note.startswith(why)
+    assert note.endswith("predictions of the new network use nncore's, the place of the largest entry of each column")
+    X = data()[0]
+    np.testing.assert_array_equal(fast.predict(X), np.argmax(fast.predict_proba(X), axis=0))
+
+
+def _argmax(self, Ypred):
+    return np.argmax(Ypred, axis=0)
+
+
+class Quotients(MyBinaryNLL):
+    """Hands back dL/dYpred, for a sigmoid that multiplies by its derivative."""
+
+    def backward(self):
+        return (1 - self.Y) / (1 - self.Ypred) - self.Y / self.Ypred
+
+
+@pytest.mark.parametrize("Output, Loss", [(MyOutputSigmoid, MyBinaryNLL), (MySigmoid, Quotients)])
+def test_a_last_sigmoid_whose_classes_are_the_largest_outputs_is_taken(Output, Loss):
+    net = network(InPlace, (2, 5, 3), changed("class_fun", _argmax, Output), Loss)
+    fast = nn.accelerate(net)
+    assert fast.report.compiled and type(fast.modules[-1]) is nn.OutputSigmoid
+    assert fast.report.modules[-1].remarks[-1] == (
+        "your class_fun gives other classes; predictions of the new network use nncore's, 1 above 1/2, else 0")
+    X, Y = data()
+    own = pickle.loads(pickle.dumps(weights(net)))
+    np.random.seed(3)
+    net.sgd(X, Y, 40, 0.05)
+    wanted = weights(net)
+    for m, W, W0 in zip(net.modules[::2], own[::2], own[1::2], strict=True):
+        m.W[...], m.W0[...] = W, W0
+    np.random.seed(3)
+    fast.sgd(X, Y, 40, 0.05)
+    for a, b in zip(weights(net), wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
+
+
+def test_a_last_module_that_alone_makes_the_predictions_stays():
+    class Distance:
+        def forward(self, Ypred, Y):
+            self.difference = Ypred - Y
+            return float(np.sum(self.difference**2))
+
+        def backward(self):
+            return 2 * self.difference
+
+    net = network(InPlace, (2, 5, 3), changed("class_fun", _argmax, MySigmoid), Distance)
+    fast = nn.accelerate(net)
+    assert fast.modules[-1] is net.modules[-1] and type(fast.modules[1]) is nn.ReLU
+    assert fast.report.modules[-1].remarks == ["it is Sigmoid(), but its class_fun makes the predictions, and nncore's has none"]
+    assert fast.predict(data()[0]).shape == (30,)
+    net = MyNetwork([InPlace(2, 3), MyTanh(), changed("class_fun", _argmax, InPlace)(3, 2)], Distance())
+    fast = nn.accelerate(net)
+    assert fast.report.compiled
+    assert fast.report.modules[-1].remarks == [
+        "predictions of the new network use Squared.class_fun instead of yours"]
+
+
+def _guard(kind, small):
+    """Losses right until a probability underflows, in several spellings; alone or, with True, beside a softmax with its derivative."""
+    def through_the_derivative(self):
+        g = -self.Y / {"": self.Ypred, "added": self.Ypred + small, "bounded": np.maximum(self.Ypred, small)}[kind]
+        return self.Ypred * (g - np.sum(self.Ypred * g, axis=0))
+
+    def kept(self, P, Y):
+        return MyNLL.forward(self, np.clip(P, small, 1), Y)
+
+    def strict(self, P, Y):
+        assert (P > 0).all(), "a logarithm of 0"
+        return MyNLL.forward(self, P, Y)
+
+    def quotient(self):
+        return -self.Y / (self.Ypred + small)
+
+    return {"kept": changed("forward", kept, MyNLL), "strict": changed("forward", strict, MyNLL),
+            "quotient": changed("backward", quotient, MyNLL)}.get(kind, changed("backward", through_the_derivative, MyNLL))
+
+
+class Derivative(Stable):
+    def forward(self, Z):
+        self.A = super().forward(Z)
+        return self.A
+
+    def backward(self, dLdA):
+        return self.A * (dLdA - np.sum(dLdA * self.A, axis=0))
+
+
+@pytest.mark.parametrize("kind, small, Output, note", [
+    ("", 0, Stable, "yours gives nan or infinity for large numbers, where nncore's stays finite"),
+    ("added", 1e-12, Stable, "yours keeps what it divides by away from 0, by 1e-12, nncore's does not"),
+    ("added", 1e-8, Stable, "yours keeps what it divides by away from 0, by 1e-08, nncore's does not"),
+    ("bounded", 1e-7, Stable, "yours keeps what it divides by away from 0, by 1e-07, nncore's does not"),
+    ("kept", 1e-7, Stable, "your dL/dZ takes no probability below 1e-07, nncore's does not"),
+    ("strict", 0, Stable, "yours raises AssertionError where a probability is 0, nncore's goes on"),
+    ("quotient", 1e-12, Derivative, "taken together with the last module")])
+def test_a_loss_that_is_right_until_a_probability_underflows_is_taken(kind, small, Output, note):
+    net = network(InPlace, Output=Output, Loss=_guard(kind, small))
+    before = everything(net)
+    fast = nn.accelerate(net)
+    assert everything(net) == before
+    assert fast.report.compiled, fast.report
+    assert note in "; ".join(fast.report.loss.remarks)
+    assert ("taken together" in str(fast.report.modules[-1])) == (Output is Derivative)
 
 
 def _lowering(self, lrate):

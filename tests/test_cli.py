@@ -3,9 +3,11 @@
 import os
 import re
 import signal
+import stat
 import statistics
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -198,7 +200,8 @@ BAD_TRAIN = [
     ("--validation 1", "--validation: must be a number of at least 0 and below 1, got '1'"),
     ("--validation 0.0001", "--validation must leave samples to train and to validate on, got 0.0001 of 1437 samples"),
     ("--plot curve.xls", "--plot must end in .png, .pdf or .svg, got curve.xls"),
-    ("--plot none/curve.png", "--plot must stand in a folder that exists, got none/curve.png"),
+    ("--plot none/curve.png", "--plot must be a file that can be written, got none/curve.png "
+                              "(the folder does not exist)"),
     ("--epochs 0", "--epochs: must be a whole number"),
     ("--epochs 1.5", "--epochs"),
     ("--batch-size 0", "--batch-size"),
@@ -208,9 +211,10 @@ BAD_TRAIN = [
     ("--schedule x", "--schedule"),
     ("--backend gpu", "--backend"),
     ("--label-column 3", "--label-column"),
-    ("--output folder", "--output must be a file"),
+    ("--output folder", "--output must be a file that can be written, got folder (is a folder)"),
     ("ragged.csv --output ragged.csv", "--output must be another file than DATA"),
-    ("--output nowhere/m.npz", "--output must stand in a folder that exists"),
+    ("--output nowhere/m.npz", "--output must be a file that can be written, got nowhere/m.npz "
+                               "(the folder does not exist)"),
 ]
 BAD_PREDICT = [
     ("none.npz digits", "none.npz"),
@@ -251,11 +255,85 @@ def test_bad_prediction_is_refused(run, table, tmp_path):
 
 
 @pytest.mark.parametrize("metadata", [{"scaling": 3}, {"scaling": {"shift": 0.0}}, {"classes": [1, 2, 3]},
-                                      {"classes": ["a", "b"]}, {"scaling": {"shift": [0.0], "factor": 1.0}}])
+                                      {"classes": ["a", "b"]}, {"classes": [0.5, 1]},
+                                      {"classes": [0, 2**63]}, {"classes": 2},
+                                      {"scaling": {"shift": 0.0, "factor": float("nan")}},
+                                      {"scaling": {"shift": [0.0], "factor": 1.0}}])
 def test_a_model_whose_metadata_do_not_fit_is_refused(run, tmp_path, metadata):
     net = nncore.Sequential([nncore.Linear(64, 2), nncore.SoftMax()], nncore.NLL())
     serialization.save(net, tmp_path / "model.npz", metadata=metadata)
     assert_refused(run("predict", "model.npz", "digits"), "model.npz must hold labels and scaling that fit its network")
+
+
+@pytest.mark.parametrize("content", [b"1,2,0\n", b"", b"PK\3\4", "nested", "fifo"])
+def test_files_that_are_no_models_are_refused(run, tmp_path, content):
+    path = tmp_path / "model.npz"
+    if content == "fifo":
+        os.mkfifo(path)
+    elif content == "nested":
+        start = '{"format": "nncore", "version": 1, "metadata": {}, "modules": '
+        np.savez(path, model=np.array(start + "[" * 500 + "]" * 500 + "}"))
+    else:
+        path.write_bytes(content)
+    assert_refused(run("predict", "model.npz", "digits"),
+                   "model.npz is not an nncore model file (expected an .npz written by `save`)")
+
+
+def test_output_keeps_the_mode_and_is_never_put_in_the_place_of_a_fifo(run, tmp_path):
+    (tmp_path / "m.npz").write_text("old")
+    os.chmod(tmp_path / "m.npz", 0o600)
+    os.mkfifo(tmp_path / "fifo")
+    got = []
+    reader = threading.Thread(target=lambda: got.append((tmp_path / "fifo").read_bytes()),
+                              daemon=True)
+    reader.start()
+    for name in ("m.npz", "fifo"):
+        done = run("train", *QUICK, "--output", name)
+        assert done.returncode == 0 and f"saved     {name}" in done.stdout, done.stderr
+    reader.join(60)
+    assert stat.S_IMODE((tmp_path / "m.npz").stat().st_mode) == 0o600
+    assert (tmp_path / "fifo").is_fifo()
+    assert got == [(tmp_path / "m.npz").read_bytes()]
+
+
+def test_what_was_taken_for_what(run, table, tmp_path):
+    """A line for a table; doubts are notes on standard error, where prediction keeps them from its labels."""
+    lines = run("train", table, *QUICK, "--no-save").stdout.splitlines()
+    assert lines[1] == "table     labels in column 3, 2 columns of features; no headings"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    (tmp_path / "lxy.csv").write_text("label,x,y\n" + "".join(f"{label},{x},{y}\n" for x, y, label in rows))
+    done = run("train", "lxy.csv", "--epochs", 5, "--quiet", "--output", "m.npz")
+    note = ("nncore: note: lxy.csv: column 3 'y' is taken for a feature, "
+            "because column 1 'label' holds the labels\n")
+    assert re.fullmatch(r"test accuracy: (0\.9|1\.0)\d+ \(\d+/40\)\n", done.stdout)
+    assert done.stderr == note
+    done = run("predict", "m.npz", "lxy.csv")
+    assert len(done.stdout.split()) == 200 and re.fullmatch(rf"accuracy: .*\n{note}", done.stderr)
+    (tmp_path / "clx.csv").write_text("class,label,x\n" + table.read_text())
+    assert_refused(run("train", "clx.csv", "--output", ""),
+                   "column 1 'class' and column 2 'label'; say by --label-column which one")
+    assert_refused(run("train", table, "--label-column", "x"),
+                   "--label-column must be auto, first, last, none or a heading of")
+
+
+def test_an_index_is_left_out(run, table, tmp_path):
+    rows = table.read_text().splitlines()
+    numbered = [f"{i},{row}" for i, row in enumerate(rows)]
+    (tmp_path / "i.csv").write_text("\n".join([",a,b,class", *numbered]))
+    done = run("train", "i.csv", *QUICK, "--output", "m.npz")
+    assert ("table     labels in column 4 'class', 2 columns of features, "
+            "column 1 '' left out as an index; headings in line 1") in done.stdout
+    (tmp_path / "few.csv").write_text("\n".join([",a,b", *(row.rpartition(",")[0] for row in numbered[:7])]))
+    done = run("predict", "m.npz", "few.csv")
+    assert len(done.stdout.split()) == 7 and done.stderr == ""
+
+
+def test_names_of_files_that_are_no_text(run, table, tmp_path, environment):
+    os.rename(table, os.path.join(os.fsencode(tmp_path), b"\xff.csv"))
+    environment["PYTHONIOENCODING"] = "ascii:strict"
+    command = nncore_command("train", *QUICK, "--output", "\u00e9.npz", os.fsdecode(b"\xff.csv"))
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0 and done.stderr == b"" and b"saved " in done.stdout
 
 
 def test_a_model_saved_without_metadata_predicts_its_own_classes(run, tmp_path):
@@ -273,7 +351,7 @@ def test_no_or_an_unknown_command_is_refused(run):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_unwritable_output_is_refused_before_training(run, tmp_path):
     (tmp_path / "folder").mkdir(mode=0o555)
-    assert_refused(run("train", "--output", "folder/m.npz"), "--output must be a file that may be written")
+    assert_refused(run("train", "--output", "folder/m.npz"), "--output must be a file that can be written")
 
 
 @pytest.mark.parametrize("options", [[], ["--backend", "numpy"], ["--batch-size", "32"]])

@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nncore import datasets
+from nncore import _readers, datasets
 
 COURSE = ["super_simple_separable", "super_simple_separable_through_origin", "xor", "xor_more", "hard"]
 
@@ -73,6 +75,13 @@ def test_idx_folder(tmp_path, images, labels, names):
     assert datasets.load_idx(tmp_path, part="test")[0].shape == (6, 2)
 
 
+def test_a_folder_may_have_the_name_of_a_file(tmp_path, images):
+    for name in ("data.csv", "data.npz"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "t10k-images-idx3-ubyte").write_bytes(idx(images))
+        assert datasets.load(tmp_path / name)[0].shape == (6, 10)
+
+
 def test_idx_folder_with_both_parts_keeps_them(tmp_path, images, labels):
     for part, count in (("train", 7), ("t10k", 3)):
         (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(images[:count]))
@@ -115,6 +124,34 @@ def test_folder_without_idx_files(tmp_path):
         datasets.load(tmp_path)
 
 
+def test_idx_folders_with_more_than_the_files(tmp_path, images, labels):
+    """A plain file goes before its gzipped copy, folders do not count, and two test parts are refused."""
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(idx(images))
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(b"damaged")
+    (tmp_path / "t10k-labels.idx1-ubyte").write_bytes(idx(labels))
+    (tmp_path / "t10k-labels-idx1-ubyte").mkdir()
+    assert np.array_equal(datasets.load(tmp_path)[1], labels)
+    (tmp_path / "test-labels-idx1-ubyte").write_bytes(idx(labels[::-1]))
+    two = "one file of test labels, got test-labels-idx1-ubyte and t10k-labels.idx1-ubyte"
+    with pytest.raises(ValueError, match=two):
+        datasets.load(tmp_path)
+
+
+def test_no_more_of_an_idx_file_is_inflated_than_its_header_says(tmp_path, images):
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(images) + bytes(2**25)))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="must hold 60 bytes of data .* got 61 or more"):
+        datasets.load(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**22
+    huge = bytes([0, 0, 8, 3]) + b"\xff" * 12
+    for content in (huge, gzip.compress(huge)):
+        (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(content)
+        with pytest.raises(ValueError, match="must hold 79228162458924105385300197375 bytes"):
+            datasets.load(tmp_path)
+
+
 # ---------------------------------------------------------------- npz
 
 def test_npz(tmp_path, images, labels):
@@ -141,7 +178,7 @@ def test_npz(tmp_path, images, labels):
     ({"X": np.ones((2, 2)), "y": [0, np.inf]}, "must hold integers as labels, got inf for sample 2"),
     ({"X": np.ones((2, 2)), "y": ["a", "b"]}, "must hold integers as labels, got dtype <U1"),
     ({"X": np.ones((2, 2), complex), "y": [0, 1]}, "must hold real numbers as samples, got dtype complex128"),
-    ({"X": np.array([[{}, {}]]), "y": [0]}, "must be an .npz file of plain arrays, got Object arrays"),
+    ({"X": np.array([[{}, {}]]), "y": [0]}, "must be an .npz file of plain arrays, got a file in which X.npy .*it holds Python objects"),
     ({"x_train": np.ones((2, 2)), "x_test": np.ones((2, 3))}, "same features in both parts, got 2 to train and 3"),
 ])
 def test_unusable_npz(tmp_path, arrays, message):
@@ -164,6 +201,52 @@ def test_damaged_npz(tmp_path, content):
         datasets.load_npz(path)
 
 
+def of_shape(n):
+    """The start of an array that claims to have n numbers."""
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({n},), }}"
+    return b"\x93NUMPY\1\0\x80\0" + header.ljust(128).encode()
+
+
+@pytest.mark.parametrize(("name", "content", "message"), [
+    ("X", b"\x93NUMPY", "must hold arrays X and y, or x_train and y_train, got none"),  # no .npy
+    ("x.npy", b"", "two arrays have one name, X and x"),
+    ("y.npy", b"\x93NUMPY\1\0\x28\x23" + b"(" * 9000, "y.npy cannot be read"),  # TokenError
+    ("y.npy", of_shape(2**70), "not 9444732965739290427530 as its header says"),
+    ("y.npy", of_shape(10**13), "not 80000000000138 as its header says"),
+    ("y.npy", of_shape(-1), "its shape"),
+])
+def test_damaged_members_of_an_npz(tmp_path, name, content, message):
+    path = tmp_path / "data.npz"
+    if name != "X":
+        np.savez(path, X=np.ones((2, 2)))
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr(name, content)
+    with pytest.raises(ValueError, match=message) as refused:
+        datasets.load(path)
+    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_labels_beyond_int64(tmp_path):
+    path = tmp_path / "data.npz"
+    np.savez(path, X=np.ones((3, 2)), y=np.array([1, 2**63 - 1, 0], np.uint64))
+    assert datasets.load(path)[1].tolist() == [1, 2**63 - 1, 0]
+    np.savez(path, X=np.ones((3, 2)), y=np.array([1, 2**63, 0], np.uint64))
+    with pytest.raises(ValueError, match=r"below 2\*\*63, got 9223372036854775808 for sample 2"):
+        datasets.load(path)
+
+
+def test_a_fault_of_the_disk_is_the_operating_systems(tmp_path, monkeypatch):
+    np.savez(tmp_path / "data.npz", X=np.ones((3, 2)))
+
+    def fail(*_, **__):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(np.lib.format, "read_array", fail)
+    with pytest.raises(OSError, match="Input/output error") as caught:
+        datasets.load(tmp_path / "data.npz")
+    assert caught.value.filename == str(tmp_path / "data.npz")
+
+
 def test_single_array_is_no_npz(tmp_path):
     path = tmp_path / "data.npz"
     with open(path, "wb") as file:
@@ -183,6 +266,15 @@ def test_single_array_is_no_npz(tmp_path):
     ("label,b,c\n1,2.5,0\n3,4,1\n", {"label": "last"}),
     ("\ufeff1\t2.5\t0\n3\t4\t1\n", {}),
     ('"1","2.5","0"\n"3","4","1"\n', {"features": 2}),
+    ("x,label,y\n1,0,2.5\n3,1,4\n", {}),  # y is a coordinate beside a column of labels
+    ("label,target,y\n1,0,2.5\n3,1,4\n", {"label": "target"}),
+    ("x, Target ,class\n1,0,2.5\n3,1,4\n", {"label": "TARGET"}),
+    (",x,y,class\n7,1,2.5,0\n9,3,4,1\n", {}),  # pandas with its index
+    (",class,x,y\n7,0,1,2.5\n9,1,3,4\n", {"label": "first"}),
+    (",0,1,2\n0,1,2.5,0\n1,3,4,1\n", {}),
+    ("0,1,label\n1,2.5,0\n3,4,1\n", {}),
+    ('"","x","z","y"\n"1",1,2.5,0\n"2",3,4,1\n', {"features": 2}),  # R with its row names
+    ("Unnamed: 0,x,y,z\n0,1,2.5,0\n1,3,4,1\n", {"label": "last"}),
 ])
 def test_csv(tmp_path, text, options):
     for name, content in (("data.csv", text.encode()), ("data.csv.gz", gzip.compress(text.encode()))):
@@ -190,6 +282,53 @@ def test_csv(tmp_path, text, options):
         path.write_bytes(content)
         X, labels = datasets.load_csv(path, **options)
         assert X.tolist() == [[1, 3], [2.5, 4]] and X.flags.f_contiguous and labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("text, label, message", [
+    ("label,class,x\n0,1,2\n1,0,2\n", "auto",
+     "one column of labels, got column 1 'label' and column 2 'class'; say by label which"),
+    ("x,Label,target,y\n0,1,2,0\n1,0,2,0\n", "auto",
+     "got column 2 'Label' and column 3 'target'"),
+    ("y,x,y\n0,1,2\n1,0,2\n", "auto", "got column 1 'y' and column 3 'y'"),
+    ("x,x,label\n0,1,2\n1,0,2\n", "x", "got column 1 'x' and column 2 'x'"),
+    ("x,z,label\n0,1,2\n1,0,2\n", "y",
+     "label must be auto, first, last, none or a heading of .*, got 'y'"),
+    ("0,1,2\n1,0,2\n", "x", "label must be auto, first, last, none or a heading of .*, got 'x'"),
+    ("9" * 200_000 + ",x,1\n1,2,3\n", "auto",
+     "must hold lines of numbers, got line 1 that cannot be read"),
+])
+def test_columns_that_are_not_clear(tmp_path, text, label, message):
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message) as refused:
+        datasets.load(path, label=label)
+    assert str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text, features, taken, doubts", [
+    ("1,2,0\n3,4,1\n", None, "labels in column 3, 2 columns of features; no headings", []),
+    ("\n,a,label\n0,3,1\n1,4,0\n", None, "labels in column 3 'label', 1 column of features, "
+     "column 1 '' left out as an index; headings in line 2", []),
+    ("label,x,y\n0,3,1\n1,4,0\n", None,
+     "labels in column 1 'label', 2 columns of features; headings in line 1",
+     ["column 3 'y' is taken for a feature, because column 1 'label' holds the labels"]),
+    ("label,x,y\n0,3,1\n1,4,0\n", 3, "no labels, 3 columns of features; headings in line 1",
+     ["column 1 'label' is taken for a feature, because the model has 3 of them"]),
+    ("0,1,2\n3,1,0\n5,2,1\n", None, "labels in column 3, 2 columns of features; no headings",
+     ["line 1, 0,1,2..., is taken for a sample; headings must not be numbers"]),
+    ("id,a,class\n1,5,1\n2,4,0\n3,4,0\n", None,
+     "labels in column 3 'class', 2 columns of features; headings in line 1",
+     ["column 1 'id' counts the samples and is taken for a feature, not for an index"]),
+    ("label,a\n0,5\n1,4\n2,4\n", None,
+     "labels in column 1 'label', 1 column of features; headings in line 1", []),
+    (",a,label\n0,5,1\n1,4,0\n2,4,0\n", None, "labels in column 3 'label', 1 column of features, "
+     "column 1 '' left out as an index; headings in line 1", []),
+])
+def test_what_was_taken_for_what_can_be_told(tmp_path, text, features, taken, doubts):
+    path = tmp_path / "data.csv"
+    path.write_text(text)
+    source = _readers.read(path, features=features)
+    assert source.taken == taken and list(source.doubts) == doubts
 
 
 def test_csv_without_labels(tmp_path):
@@ -238,6 +377,13 @@ def test_sources_that_are_none(tmp_path):
     (tmp_path / "data.xlsx").write_bytes(b"PK")
     with pytest.raises(ValueError, match="must be a folder of idx files or end in .npz, .csv or .csv.gz"):
         datasets.load(tmp_path / "data.xlsx")
+    with pytest.raises(ValueError, match="label must be auto, first, last or none for .*, got 'y'"):
+        datasets.load("digits", label="y")
+    for load in (datasets.load, datasets.load_csv, datasets.load_npz, datasets.load_idx):
+        with pytest.raises(TypeError, match="path must be a str, bytes or os.PathLike, got int"):
+            load(3)
+    (tmp_path / "data.csv").write_text("1,2,0\n")
+    assert datasets.load(bytes(tmp_path / "data.csv"))[0].shape == (2, 1)
 
 
 # ---------------------------------------------------------------- scaling, one-hot, the course's sets
@@ -256,7 +402,7 @@ def test_scaling_is_that_of_the_training_part():
     assert datasets.scale(constant, datasets.fit_scaling(constant)).tolist() == [[0.0] * 7]
     assert datasets.fit_scaling(X, "none") == {"shift": 0.0, "factor": 1.0}
     assert json.loads(json.dumps(datasets.fit_scaling(X))) == datasets.fit_scaling(X)
-    with pytest.raises(ValueError, match="kind must be auto, grey, standard or none, got 'z'"):
+    with pytest.raises(ValueError, match="kind must be one of .*, got 'z'"):
         datasets.fit_scaling(X, "z")
     with pytest.raises(ValueError, match="X must hold numbers whose squares can be summed"):
         datasets.fit_scaling(np.array([[1e300, -1e300]]))

@@ -496,7 +496,7 @@ def test_fit_refuses_what_is_not_finite_in_any_feature(features, value, isa, dty
     np.testing.assert_array_equal(net.modules[0].W, before)
 
 
-@pytest.mark.parametrize("huge", [np.inf, 1e30, 1e300], ids=str)
+@pytest.mark.parametrize("huge", [1.7e308, 1e30, 1e300], ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_fit_stops_at_the_last_whole_finite_step(batch, huge, isa, dtype):
     """A rate that explodes at the fifth update; the NumPy kernels tell at which step something is not finite any more."""

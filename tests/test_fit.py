@@ -1,5 +1,6 @@
 """fit beyond its arithmetic: labels, validation, callbacks, early stopping, progress, partial_fit, score, the learning curve."""
 
+import re
 import sys
 import weakref
 
@@ -53,7 +54,7 @@ def test_labels_that_do_not_fit(backend, case):
     for call in (net.fit, net.partial_fit, net.evaluate):
         with pytest.raises(ValueError, match=message):
             call(X, labels)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=re.sub("^Y ", "Y of validation ", message)):
         net.fit(X, Y, validation=(X, labels))
     assert all(map(np.array_equal, weights(net), before)) and net.optimizer is None
 
@@ -101,7 +102,8 @@ def test_a_fraction_is_taken_out_by_the_seed(backend, chain):
 @pytest.mark.parametrize(("validation", "error", "message"), [
     (0.0, ValueError, "leaves samples to train and to validate on, got 0.0 of 23"), (0.99, ValueError, "leaves samples"),
     (-1, ValueError, "leaves samples"), ("some", TypeError, "validation must be a real number"), ((X,), ValueError, "a pair .X, Y."),
-    ((X[:4], Y), ValueError, "X must have shape"), ((X, Y[:2]), ValueError, "Y must have shape")])
+    ((X[:4], Y), ValueError, "X of validation must have shape"),
+    ((X, Y[:2]), ValueError, "Y of validation must have shape")])
 def test_validation_is_refused(backend, validation, error, message):
     net = make()
     before = weights(net)
@@ -155,7 +157,7 @@ class Scripted:
 
 @pytest.mark.parametrize(("name", "values", "delta", "epochs", "best"), [
     ("validation_loss", [5, 4, 3, 3.5, 3.2, 3.1, 1], 0, 6, 3), ("validation_loss", [5, 4, 3.9, 3.8, 3.7, 1], 0.5, 5, 2),
-    ("validation_accuracy", [0.1, 0.5, 0.4, 0.5, 0.5, 0.9], 0, 5, 2), ("loss", [np.nan, np.nan, np.nan, np.nan, 1], 0, 4, 1),
+    ("validation_accuracy", [0.1, 0.5, 0.4, 0.5, 0.5, 0.9], 0, 5, 2), ("loss", [np.nan, np.nan, 2, np.nan, 3, 2.5, 1], 0, 6, 3),
     ("loss", [3, 2, 1], 0, 3, 3), ("loss", [1, 2, 3], 0, 3, 1)])
 def test_early_stopping_restores_the_best_weights(backend, name, values, delta, epochs, best):
     stop, script = EarlyStopping(name, patience=3, min_delta=delta), Scripted(name, values)

@@ -167,6 +167,42 @@ def test_batchnorm_is_made_as_the_course_makes_it(backend):
         "BatchNorm(2, statistics='running', dtype=float32)")
 
 
+def test_only_the_courses_batchnorm_seeds_and_has_the_courses_eps(backend, dtype, tmp_path):
+    def network(seed, statistics):
+        np.random.seed(seed)
+        return nn.Sequential([nn.Linear(3, 4, dtype=dtype), nn.BatchNorm(4, statistics=statistics, dtype=dtype), nn.Tanh(),
+                              nn.Linear(4, 2, dtype=dtype), nn.SoftMax()], nn.NLL())
+
+    for statistics, eps, same in (("batch", 1e-20, True), ("running", 1e-5, False)):
+        first, second = network(1, statistics), network(2, statistics)
+        assert first.modules[1].eps == eps and nn.BatchNorm(4, statistics=statistics, eps=0.25).eps == 0.25
+        assert np.array_equal(first.modules[1].G, second.modules[1].G) is same
+        assert np.array_equal(first.modules[3].W, second.modules[3].W) is same
+        np.random.seed(1)
+        np.random.normal(size=(3, 4))
+        if statistics == "running":  # one draw, from the generator as it is
+            assert np.array_equal(first.modules[1].G, np.random.normal(0, 0.5, (4, 1)).astype(dtype))
+        first.modules[1].eps = 1e-20  # as a model that was saved before the default changed
+        first.save(tmp_path / "model.npz")
+        assert nn.load(tmp_path / "model.npz").modules[1].eps == 1e-20
+
+
+def test_a_feature_constant_in_training_does_not_blow_up_in_prediction(backend, dtype):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(4, 200)).astype(dtype), np.arange(200) % 2
+    X[0] += 4 * y
+    X[2] = 0.5
+    np.random.seed(0)
+    net = nn.Sequential([nn.BatchNorm(4, statistics="running", dtype=dtype), nn.Linear(4, 5, dtype=dtype), nn.Tanh(),
+                         nn.Linear(5, 2, dtype=dtype), nn.SoftMax()], nn.NLL())
+    net.fit(X, y, epochs=100, seed=0)
+    assert net.modules[0].running_var[2] < 1e-3
+    before = net.evaluate(X, y)[0]
+    X[2] += np.asarray(1e-3, dtype)  # invisible next to the eps of this form; 1e7 standard deviations with the course's
+    after = net.evaluate(X, y)[0]
+    assert before < 0.2 and abs(after - before) < 0.5
+
+
 def test_batchnorm_follows_the_statistics(backend, dtype):
     rng = np.random.default_rng(0)
     norm = nn.BatchNorm(2, statistics="running", momentum=0.25, dtype=dtype)
@@ -185,7 +221,7 @@ def test_batchnorm_follows_the_statistics(backend, dtype):
     norm.training = False
     x = np.array([[1.0], [2.0]], dtype)
     Z = norm.forward(x)
-    wanted = norm.G * (x - mean) / np.sqrt(var) + norm.B
+    wanted = norm.G * (x - mean) / np.sqrt(var + 1e-5) + norm.B
     assert_close(Z, wanted.astype(dtype), tolerance=1e-5 if dtype == np.float32 else 1e-13)
     assert (norm.predict_forward(x) == Z).all()
     assert all(np.array_equal(vars(norm)[name], value) for name, value in before.items() if name != "training")
@@ -219,6 +255,7 @@ def test_modules_refuse(backend):
         (ValueError, "statistics must be one of", lambda: nn.BatchNorm(2, statistics="moving")),
         (ValueError, "momentum must be above 0 and at most 1, got 0", lambda: nn.BatchNorm(2, momentum=0)),
         (ValueError, "eps must be at least 0, got -1", lambda: nn.BatchNorm(2, eps=-1)),
+        (ValueError, "eps must be at least 0, got nan", lambda: nn.BatchNorm(2, statistics="running", eps=float("nan"))),
         (TypeError, "dtype must be float32 or float64, got int64", lambda: nn.BatchNorm(2, dtype=np.int64)),
         (RuntimeError, "BatchNorm.backward must follow BatchNorm.forward", lambda: nn.BatchNorm(2).backward(np.ones((2, 1)))),
         (RuntimeError, "BatchNorm.step must follow BatchNorm.backward", lambda: nn.BatchNorm(2).step(0.1)),

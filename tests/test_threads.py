@@ -120,15 +120,15 @@ unsigned flush(unsigned on) { unsigned before = _mm_getcsr(); _mm_setcsr(on ? be
     A, W = np.full((200, 200), 1e-30, np.float32), np.full((200, 200), 1e-10, np.float32)
 
     def forward():
-        return compiled.linear_forward(A, W, np.zeros((200, 1), np.float32))
+        return np.count_nonzero(compiled.linear_forward(A, W, np.zeros((200, 1), np.float32)))
 
-    assert shared(2, forward).all()
+    assert shared(2, forward) == 200 * 200
     library.flush(1)
     try:
-        assert not shared(2, forward).any()
+        assert shared(2, forward) == 0
     finally:
         library.flush(0)
-    assert shared(2, forward).all()
+    assert shared(2, forward) == 200 * 200
 
 
 def test_threads_are_created_for_the_first_work_that_wants_them():
@@ -335,7 +335,7 @@ print(_core.pool()[0])
 @pytest.mark.parametrize("variables", [{"OMP_STACKSIZE": "16k", "GOMP_STACKSIZE": "16"}, {"OMP_THREAD_LIMIT": "1"}])
 def test_variables_of_openmp_beside_the_number_of_threads_mean_nothing(variables):
     answer = started_with(PRODUCT + """
-_core.await_helpers(True)
+_core.only_helpers(True)
 print(len({product() for _ in range(50)}), _core.pool()[0], _core.pool()[1] > 0)
 """, **variables)
     assert answer.stdout.split() == ["1", "3", "True"], answer.stderr
@@ -397,7 +397,7 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 @needs_fork
 def test_a_forked_child_trains_at_once_with_threads_of_its_own():
     answer = started_with(NET + """
-_core.await_helpers(True)
+_core.only_helpers(True)
 expected = train()
 def act():
     before = _core.pool()
@@ -459,7 +459,7 @@ def test_a_predictor_whose_lock_was_held_at_a_fork_is_open_in_the_child():
 net = nncore.Sequential([nncore.Linear(64, 200), nncore.ReLU(), nncore.Linear(200, 8), nncore.SoftMax()], nncore.NLL())
 predictor = net.predictor()
 expected = predictor(X).tobytes()
-before = predictor.program
+before = predictor._program
 end = False
 def work():
     many = np.tile(X, 20)
@@ -468,13 +468,13 @@ thread = threading.Thread(target=work)
 thread.start()
 def act():
     same = predictor(X).tobytes() == expected
-    kept = predictor.program
-    return same and kept is not None and kept is not before and predictor(X[:, :2]).shape == (8, 2) and predictor.program is kept
+    kept = predictor._program
+    return same and kept is not None and kept is not before and predictor(X[:, :2]).shape == (8, 2) and predictor._program is kept
 try:
     for _ in range(20): in_child(act)
 finally:
     end = True
 thread.join()
-assert predictor.program is before
+assert predictor._program is before
 """)
     assert answer.returncode == 0, answer.stderr

@@ -9,6 +9,7 @@ from nncore.checking.trials import location
 
 __all__ = ["Fault", "Report", "Result", "judge", "raised"]
 
+RETURNED = ("forward", "backward", "dLdA", "class_fun")  # all else is kept in an attribute
 TOLD = 3  # faults of one part that the report tells; what comes after follows from them as a rule
 
 
@@ -99,7 +100,10 @@ class Report:
         for r in self.results:
             state = "not checked" if r.unchecked else "ok" if r.ok else "WRONG"
             lines.append("  ".join(filter(None, [r.place.ljust(places), r.title.ljust(titles), state])))
-            key = (r.name, tuple((f.what, f.cause, f.where) for f in r.faults))
+            key = (
+                all(f.where for f in r.faults) or r.name,
+                tuple((f.what, f.cause, f.where) for f in r.faults),
+            )
             if r.faults and key in told:
                 lines.append(f"    as {told[key]}")
             else:
@@ -118,14 +122,16 @@ class Report:
             f" Begin there; {wrong - 1} more below." if wrong > 1 else "")
 
 
-def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE):
+def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE, own=None, follows=False):
     """The Fault of what a method gave on each of the probes, or None.
 
     key: into WANTED and TABLES. wanted: an array for each probe, or (flat indices, values, shape) for what is known of it; None where
     only the kind of what was given can be judged. The cause is looked for on all probes together, and one at a time is told.
+    own: the same by the module's own forward, if that is wrong. Values that agree with it, or that no
+    known mistake explains, follow from it; with `follows`, all values of the right shape do.
     """
     common = {"formula": WANTED.get(key, ""), "where": location(method)}
-    returned = what not in ("dLdW", "dLdW0") and not what.startswith("dLd") or what == "dLdA"
+    returned = what in RETURNED
     for g in given:
         if g is None:
             return Fault(what, "gives None" if what == getattr(method, "__name__", what) else "is None",
@@ -139,6 +145,15 @@ def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE):
         if same(g, w, tolerance):
             continue
         cause = likely_cause(key, probes, [g for g, _ in pairs], [w for _, w in pairs], tolerance)
+        if own is not None and (
+            (follows or not cause)
+            and g.shape == w.shape
+            or all(
+                same(*_comparable(np.asarray(x), o), max(tolerance, TOLERANCE))
+                for x, o in zip(given, own, strict=True)
+            )
+        ):
+            return None
         if g.shape != w.shape:
             text = f"gives shape {g.shape}, must give" if returned else f"has shape {g.shape}, must be"
             return Fault(what, f"{text} {w.shape} for a batch of {p.b}", cause, shape=g.shape, wanted_shape=w.shape,
@@ -163,14 +178,40 @@ def _comparable(g, w):
 SETTER = {"backward": "forward", "sgd_step": "backward", "step": "backward"}
 TAKES = {"forward": "(self, A)", "backward": "(self, dLdZ)", "sgd_step": "(self, lrate)", "step": "(self, lrate)",
          "class_fun": "(self, Ypred)"}
-LINEAR = {"forward": "wrong transpose, or a missing one: W.T @ A is (n, m) times (m, b), and W0 is (n, 1)",
-          "backward": "wrong transpose, or a missing one: dLdA = W @ dLdZ is (m, n) times (n, b); dLdW = A @ dLdZ.T is (m, b) times (b, n)",
-          "sgd_step": "a gradient does not have the shape of its weight", "step": "a gradient does not have the shape of its weight"}
+_SHAPES = "a gradient does not have the shape of its weight"
+SHAPES = {  # why shapes do not fit, by the table and the method
+    "Linear.forward": "wrong transpose, or a missing one: W.T @ A is (n, m) times (m, b), and W0 is "
+                      "(n, 1)",
+    "Linear.backward": "wrong transpose, or a missing one: dLdA = W @ dLdZ is (m, n) times (n, b); "
+                       "dLdW = A @ dLdZ.T is (m, b) times (b, n)",
+    "Linear.sgd_step": _SHAPES,
+    "Linear.step": _SHAPES,
+    "LinearOutputsFirst.forward": "wrong transpose: W has the outputs first, so that W @ A is (n, m) "
+                                  "times (m, b); W0 is (n, 1)",
+    "LinearOutputsFirst.backward": "wrong transpose, or a missing one: W has the outputs first, so that dLdA = W.T @ dLdZ is (m, n) times "
+    "(n, b); dLdW = dLdZ @ A.T is (n, b) times (b, m)",
+    "LinearOutputsFirst.sgd_step": _SHAPES,
+    "LinearOutputsFirst.step": _SHAPES,
+    "BatchNorm.sgd_step": _SHAPES,
+    "BatchNorm.step": _SHAPES,
+    "BatchNorm.forward": "mean and variance must stay columns (m, 1), as G and B are: axis=1 with "
+                         "keepdims=True",
+    "BatchNorm.backward": "sums and means over the batch must stay columns (m, 1): axis=1 with "
+                          "keepdims=True",
+}
 
 
 def raised(thing, method, failure, role=None, only=""):
-    """The Fault of a method that raised an exception; only: on what it did, where not always."""
-    return Fault(method, f"raised {failure}{only}", _why(thing, method, failure, role), WANTED.get(f"{role}.{method}", ""), failure.line)
+    """The Fault of a method that raised an exception; role: its table; only: on what it did, where
+    not always.
+    """
+    return Fault(
+        method,
+        f"raised {failure}{only}",
+        _why(thing, method, failure, role),
+        WANTED.get(f"{role}.{method}", ""),
+        failure.line or location(getattr(thing, method, None)),
+    )
 
 
 def _why(thing, method, failure, role):
@@ -187,8 +228,8 @@ def _why(thing, method, failure, role):
         return f"{method} must take {TAKES.get(method, '')}"
     if isinstance(error, ValueError) and "truth value" in str(error):
         return "max, if, and, or take one number, not an array; entry by entry work np.maximum and np.where"
-    if isinstance(error, ValueError) and role == "Linear":
-        return LINEAR.get(method, "")
+    if isinstance(error, ValueError) and f"{role}.{method}" in SHAPES:
+        return SHAPES[f"{role}.{method}"]
     if isinstance(error, ValueError) and method == "backward" and role is not None:
         return "a matrix product in place of the product entry by entry? dLdA and the derivative have one shape (n, b): multiply them by *"
     return ""

@@ -6,12 +6,15 @@ import numpy as np
 
 from nncore import reference
 from nncore._probe import untouched
+from nncore.checking import roles
 from nncore.checking.findings import Fault, Result, judge, raised
 from nncore.checking.mistakes import EITHER, same
-from nncore.checking.modules import BATCH, role_by_name
+from nncore.checking.roles import BATCH
 from nncore.checking.trials import call, copied, differences, location, seeded
 
-__all__ = ["check"]
+__all__ = ["check", "takes_labels_first", "turned_round"]
+
+LABELS_FIRST = "its arguments are swapped"
 
 
 def check(loss, place="", output=None, outputs=None, hands="through"):
@@ -20,7 +23,7 @@ def check(loss, place="", output=None, outputs=None, hands="through"):
     In a network: output, the role of its last module ("" for none that is known); outputs, how many it has; hands, whether its backward
     hands dL/dZ "through" or multiplies by its own "derivative", and so wants dL/dYpred.
     """
-    result, role = Result(place, type(loss).__name__), role_by_name(loss)
+    result, role = Result(place, type(loss).__name__), roles.name_of(loss)
     if role == "NLL" and output in ("Sigmoid", "OutputSigmoid"):
         role = "BinaryNLL"
     fits = output is None or {"NLL": ("SoftMax",), "BinaryNLL": ("Sigmoid", "OutputSigmoid")}.get(role, ())
@@ -37,7 +40,26 @@ def _known_loss(result, loss, role, n, hands):
     trial = _run(loss, probes)
     if trial.failure:
         result.faults.append(raised(loss, trial.method, trial.failure, role))
-        return
+    else:
+        _judge_known(result, loss, role, trial, probes, hands)
+    if (
+        not result.ok
+        and result.faults[0].what == "forward"
+        and (trial.failure or not result.faults[0].cause)
+    ):
+        _turn_round(result, loss, role, probes, hands)
+    if result.ok:
+        with untouched(loss):
+            value, failure = call(loss.forward, np.array([[1.0], [0.0]]), np.array([[1.0], [0.0]]))
+        if failure or not np.all(np.isfinite(value)):
+            result.remarks.append(
+                "where a probability is exactly 0 the loss is NaN (0 * log 0), though the gradient "
+                "is right"
+            )
+
+
+def _judge_known(result, loss, role, trial, probes, hands):
+    """Judge the values and gradients of a loss that the library has."""
     twin = getattr(reference, role)()
     _value(result, loss, role, trial, probes, [twin.forward(p.Ypred, p.Y) for p in probes])
     if not result.ok and result.faults[-1].error < 1e-3 and not result.faults[-1].cause:
@@ -51,11 +73,52 @@ def _known_loss(result, loss, role, n, hands):
         if hands == "derivative":
             fault.formula = "dL/dYpred, because the output unit's backward multiplies by its own derivative"
         result.faults.append(fault)
-    if result.ok:
-        with untouched(loss):
-            value, failure = call(loss.forward, np.array([[1.0], [0.0]]), np.array([[1.0], [0.0]]))
-        if failure or not np.all(np.isfinite(value)):
-            result.remarks.append("where a probability is exactly 0 the loss is NaN (0 * log 0), though the gradient is right")
+
+
+def _turn_round(result, loss, role, probes, hands):
+    """Where a loss is right, or makes a known mistake, with the labels given first, that it takes
+    them first is its fault.
+    """
+    trial = _run(loss, probes, turned=True)
+    other = Result("", "")
+    if trial.failure:
+        return
+    _judge_known(other, loss, role, trial, probes, hands)
+    of_forward = [f for f in other.faults if f.what == "forward"]
+    if any(not f.cause for f in of_forward):
+        return
+    swapped = result.faults[0]
+    if any(f.what == "backward" for f in other.faults) and not any(
+        f.what == "backward" for f in result.faults
+    ):
+        swapped.cause = (
+            "Ypred and Y are swapped: it is Y that multiplies, and the logarithm is of Ypred"
+        )
+        return
+    swapped.cause, swapped.where = (
+        f"{LABELS_FIRST}: it is forward(self, Ypred, Y), the prediction first",
+        location(loss.forward),
+    )
+    result.faults[1:] = other.faults
+
+
+def takes_labels_first(result):
+    """True for the Result of a loss whose arguments are swapped, and that has no other fault."""
+    return len(result.faults) == 1 and result.faults[0].cause.startswith(LABELS_FIRST)
+
+
+def turned_round(loss):
+    """A loss of the same name that takes the prediction first, around one that takes the labels
+    first.
+    """
+    return type(
+        type(loss).__name__,
+        (),
+        {
+            "forward": lambda self, Ypred, Y: loss.forward(Y, Ypred),
+            "backward": lambda self: loss.backward(),
+        },
+    )()
 
 
 def _own_loss(result, loss, role, output, n, hands):
@@ -126,15 +189,17 @@ def _unit(kind):
     return {"NLL": reference.SoftMax().forward, "BinaryNLL": reference.OutputSigmoid().forward}.get(kind, np.copy)
 
 
-def _run(loss, probes):
-    """Values and gradients on the probes; the method that failed and how."""
+def _run(loss, probes, turned=False):
+    """Values and gradients on the probes; the method that failed and how. turned: with the labels
+    first.
+    """
     trial = SimpleNamespace(out=[], back=[], failure=None, method="", wrote=False)
     with untouched(loss):
         for p in probes:
             seeded()
             P, Y = p.Ypred.copy(), p.Y.copy()
             trial.method = "forward"
-            value, trial.failure = call(loss.forward, P, Y)
+            value, trial.failure = call(loss.forward, *((Y, P) if turned else (P, Y)))
             if trial.failure is None:
                 trial.out.append(copied(value))
                 trial.method = "backward"

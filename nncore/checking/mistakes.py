@@ -7,7 +7,7 @@ agrees with what a module gave on every probe, so that a cause is named only whe
 
 import numpy as np
 
-__all__ = ["EITHER", "TABLES", "TOLERANCE", "WANTED", "likely_cause", "same"]
+__all__ = ["BIAS_IN_DLDA", "EITHER", "TABLES", "TOLERANCE", "WANTED", "likely_cause", "same"]
 
 EITHER = "it is not the derivative of what forward computes: one of the two is wrong"
 
@@ -30,6 +30,16 @@ WANTED = {
     "Linear.dLdA": "dLdA = W @ dLdZ",
     "Linear.dLdW": "dLdW = A @ dLdZ.T",
     "Linear.dLdW0": "dLdW0 = np.sum(dLdZ, axis=1, keepdims=True)",
+    "LinearOutputsFirst.forward": "Z = W @ A + W0",
+    "LinearOutputsFirst.dLdA": "dLdA = W.T @ dLdZ",
+    "LinearOutputsFirst.dLdW": "dLdW = dLdZ @ A.T",
+    "LinearOutputsFirst.dLdW0": "dLdW0 = np.sum(dLdZ, axis=1, keepdims=True)",
+    "BatchNorm.forward": "Z = G * (A - mu) / np.sqrt(var + eps) + B, where mu and var are np.mean "
+                         "and np.var of A, axis=1, keepdims=True",
+    "BatchNorm.backward": "dLdA = (d - mean(d) - norm * mean(d * norm)) / np.sqrt(var + eps), "
+                          "where d = G * dLdZ and mean is over the batch",
+    "BatchNorm.dLdG": "dLdG = np.sum(dLdZ * norm, axis=1, keepdims=True)",
+    "BatchNorm.dLdB": "dLdB = np.sum(dLdZ, axis=1, keepdims=True)",
     "Tanh.forward": "A = np.tanh(Z)",
     "Tanh.backward": "dLdZ = dLdA * (1 - A**2)",
     "ReLU.forward": "A = np.maximum(0, Z)",
@@ -67,6 +77,59 @@ _LOSS_BACKWARD = [
     (lambda p: np.sum(p.Ypred - p.Y), "summed to one number: every entry keeps its own derivative here, (n, b)"),
 ]
 
+BIAS_IN_DLDA = "the bias W0 is in it: it moves Z whatever A is, so it takes no part in dLdA"
+
+
+def _sums(of, name, words):
+    """Mistakes of a gradient that is the sum of `of` over the batch."""
+    return [
+        (of, f"not summed over the batch: sum {words} over axis=1 with keepdims=True, which gives (n, 1)"),
+        (lambda p: np.sum(of(p), axis=1),
+         "the sum has lost an axis: keepdims=True keeps it as a column (n, 1)"),
+        (lambda p: np.sum(of(p), axis=0), "summed over the wrong axis: the batch is axis=1"),
+        (lambda p: np.sum(of(p), axis=0, keepdims=True),
+         "summed over the wrong axis: the batch is axis=1"),
+        (lambda p: np.mean(of(p), axis=1),
+         "averaged, not summed, over the batch; and without keepdims=True"),
+        (lambda p: np.sum(of(p)),
+         "summed over everything: the batch is axis=1 only, with keepdims=True"),
+        (lambda p: of(p)[:, :1], "only the first sample of the batch is used"),
+        (lambda p: of(p)[:, -1:], "only the last sample of the batch is used"),
+        (lambda p: getattr(p, name) * _sum(of(p)), f"multiplied by {name}"),
+    ]
+
+
+def _dLdA(W):
+    """Mistakes of dLdA in which W (m, n), inputs first, stands whichever way it is kept."""
+    return [
+        (lambda p: _sum(p.dLdZ), "backward returns dLdW0; it must return dLdA"),
+        (lambda p: p.dLdZ, "dLdZ is handed on without W"),
+        (lambda p: W(p) @ p.dLdZ * (1 - p.A ** 2),
+         "this multiplies by tanh's derivative too, which is the Tanh module's own work"),
+        (lambda p: W(p) @ p.dLdZ * (p.A > 0),
+         "this multiplies by ReLU's derivative too, which is the ReLU module's own work"),
+        (lambda p: W(p) @ p.dLdZ + p.W0, BIAS_IN_DLDA),
+        (lambda p: W(p) @ (p.dLdZ + p.W0), BIAS_IN_DLDA),
+        (lambda p: (W(p) + p.W0.T) @ p.dLdZ, BIAS_IN_DLDA),
+        (lambda p: W(p) @ p.dLdZ + np.sum(p.W0), BIAS_IN_DLDA),
+        (lambda p: W(p) @ p.dLdZ + p.W0.T @ p.dLdZ, BIAS_IN_DLDA),
+        (lambda p: np.vstack([W(p), p.W0.T]) @ p.dLdZ, BIAS_IN_DLDA + ": leave out its row, the last one"),
+        (lambda p: np.vstack([p.W0.T, W(p)]) @ p.dLdZ, BIAS_IN_DLDA + ": leave out its row, the first one"),
+    ]
+
+
+def _normalised(p, axis=1, mean=1, ddof=0):
+    """A normalised over other axes than the batch; axis: of the variance."""
+    return p.G * (p.A - np.mean(p.A, axis=mean, keepdims=True)) / np.std(p.A, axis=axis, keepdims=True, ddof=ddof) + p.B
+
+
+def _of_batchnorm(p, mean, var):
+    """dLdA of a BatchNorm with its terms for the mean and the variance of the batch so many times.
+    """
+    d = p.G * p.dLdZ
+    return (d - mean * np.mean(d, axis=1, keepdims=True) - var * p.norm * np.mean(d * p.norm, axis=1, keepdims=True)) / np.sqrt(p.var)
+
+
 TABLES = {
     "Linear.forward": [
         (lambda p: p.W.T @ p.A, "the bias W0 is missing"),
@@ -75,12 +138,24 @@ TABLES = {
         (lambda p: p.W @ p.A, "W is not transposed, and the bias W0 is missing"),
         (lambda p: p.A, "A is returned as it came"),
     ],
+    "LinearOutputsFirst.forward": [
+        (lambda p: p.W @ p.A, "the bias W0 is missing"),
+        (lambda p: p.W @ p.A - p.W0, "the bias W0 is subtracted, not added"),
+        (lambda p: p.W.T @ p.A + p.W0, "W is transposed, but it has the outputs first"),
+        (lambda p: p.W.T @ p.A,
+         "W is transposed, but it has the outputs first; and the bias W0 is missing"),
+        (lambda p: p.A, "A is returned as it came"),
+    ],
     "Linear.dLdA": [
         (lambda p: p.W.T @ p.dLdZ, "wrong transpose: W is not transposed in backward"),
         (lambda p: p.A @ p.dLdZ.T, "backward returns dLdW; it must return dLdA"),
-        (lambda p: _sum(p.dLdZ), "backward returns dLdW0; it must return dLdA"),
-        (lambda p: p.dLdZ, "dLdZ is handed on without W"),
-        (lambda p: (p.W @ p.dLdZ) * (1 - p.A ** 2), "this multiplies by tanh's derivative too, which is the Tanh module's own work"),
+        *_dLdA(lambda p: p.W),
+    ],
+    "LinearOutputsFirst.dLdA": [
+        (lambda p: p.W @ p.dLdZ,
+         "wrong transpose: W has the outputs first, so that backward must transpose it"),
+        (lambda p: p.dLdZ @ p.A.T, "backward returns dLdW; it must return dLdA"),
+        *_dLdA(lambda p: p.W.T),
     ],
     "Linear.dLdW": [
         (lambda p: p.dLdZ @ p.A.T, "wrong transpose: it is A @ dLdZ.T, not dLdZ @ A.T"),
@@ -89,16 +164,91 @@ TABLES = {
         (lambda p: p.Z @ p.dLdZ.T, "the output Z is used in place of the input A"),
         (lambda p: p.A @ p.dLdZ.T + p.W, "W is added"),
     ],
-    "Linear.dLdW0": [
-        (lambda p: p.dLdZ, "not summed over the batch: sum dLdZ over axis=1 with keepdims=True, which gives (n, 1)"),
-        (lambda p: np.sum(p.dLdZ, axis=1), "the sum has lost an axis: keepdims=True keeps it as a column (n, 1)"),
-        (lambda p: np.sum(p.dLdZ, axis=0), "summed over the wrong axis: the batch is axis=1"),
-        (lambda p: np.sum(p.dLdZ, axis=0, keepdims=True), "summed over the wrong axis: the batch is axis=1"),
-        (lambda p: np.mean(p.dLdZ, axis=1), "averaged, not summed, over the batch; and without keepdims=True"),
-        (lambda p: np.sum(p.dLdZ), "summed over everything: the batch is axis=1 only, with keepdims=True"),
-        (lambda p: p.dLdZ[:, :1], "only the first sample of the batch is used"),
-        (lambda p: p.dLdZ[:, -1:], "only the last sample of the batch is used"),
-        (lambda p: p.W0 * _sum(p.dLdZ), "multiplied by W0"),
+    "LinearOutputsFirst.dLdW": [
+        (lambda p: p.A @ p.dLdZ.T,
+         "wrong transpose: W has the outputs first, so that it is dLdZ @ A.T, not A @ dLdZ.T"),
+        (lambda p: p.dLdZ[:, :1] @ p.A[:, :1].T, "only the first sample of the batch is used"),
+        (lambda p: p.dLdZ[:, -1:] @ p.A[:, -1:].T, "only the last sample of the batch is used"),
+        (lambda p: p.dLdZ @ p.Z.T, "the output Z is used in place of the input A"),
+        (lambda p: p.dLdZ @ p.A.T + p.W, "W is added"),
+    ],
+    "Linear.dLdW0": _sums(lambda p: p.dLdZ, "W0", "dLdZ"),
+    "LinearOutputsFirst.dLdW0": _sums(lambda p: p.dLdZ, "W0", "dLdZ"),
+    "BatchNorm.forward": [
+        (lambda p: p.G * p.norm, "the shift B is missing"),
+        (lambda p: p.norm + p.B, "the scale G is missing"),
+        (lambda p: p.norm, "the scale G and the shift B are missing"),
+        (lambda p: p.G * p.norm - p.B, "the shift B is subtracted, not added"),
+        (lambda p: p.B * p.norm + p.G, "G and B are swapped: G multiplies, B is added"),
+        (lambda p: p.G * (p.norm + p.B), "the shift B is multiplied by G, too"),
+        (lambda p: p.G * p.A / np.sqrt(p.var) + p.B, "the mean is not subtracted"),
+        (lambda p: p.G * (p.A - p.mu) + p.B, "not divided by the standard deviation"),
+        (lambda p: p.G * (p.A - p.mu) / p.var + p.B,
+         "divided by the variance, not by its square root: np.sqrt is missing"),
+        (lambda p: p.G * (p.A - p.mu) / p.var**0.25 + p.B,
+         "divided by the root of the standard deviation: np.std in place of np.var, or np.sqrt "
+         "twice"),
+        (lambda p: p.G * (p.A - p.mu) * np.sqrt(p.var) + p.B,
+         "multiplied by the standard deviation; it must be divided by it"),
+        (lambda p: _normalised(p, 0, 0),
+         "normalised over the wrong axis: mean and variance are of each row, over the batch, "
+         "axis=1"),
+        (lambda p: _normalised(p, None, None), "mean and variance are of all entries together; they must be of each row, over the batch, "
+                                               "axis=1"),
+        (lambda p: _normalised(p, 1, 0),
+         "the mean is over the wrong axis: it is of each row, over the batch, axis=1"),
+        (lambda p: _normalised(p, 0, 1),
+         "the variance is over the wrong axis: it is of each row, over the batch, axis=1"),
+        (lambda p: _normalised(p, 1, None),
+         "the mean is of all entries together; it must be of each row, over the batch, axis=1"),
+        (lambda p: _normalised(p, None, 1),
+         "the variance is of all entries together; it must be of each row, over the batch, axis=1"),
+        (lambda p: _normalised(p, ddof=1),
+         "the variance is divided by K - 1 (ddof=1); here it is the mean of the squares, over K "
+         "samples"),
+        (lambda p: p.G * (p.A - p.mu) / np.sqrt(np.mean(p.A**2, axis=1, keepdims=True)) + p.B,
+         "the variance is that of A itself; it is the mean of (A - mean)**2"),
+        (lambda p: p.G * (p.A - p.mu) / np.sqrt(p.var * p.b) + p.B,
+         "the variance is summed over the batch; it must be averaged"),
+        (lambda p: p.A, "A is returned as it came"),
+    ],
+    "BatchNorm.backward": [
+        (lambda p: _of_batchnorm(p, 0, 0),
+         "mean and variance of the batch are taken for constants: they depend on A, too"),
+        (lambda p: _of_batchnorm(p, 1, 0),
+         "the term of the variance is missing: the variance of the batch depends on A, too"),
+        (lambda p: _of_batchnorm(p, 0, 1),
+         "the term of the mean is missing: the mean of the batch depends on A, too"),
+        (lambda p: _of_batchnorm(p, p.b, p.b),
+         "the terms of mean and variance are summed over the batch: 1/K is missing"),
+        (lambda p: _of_batchnorm(p, p.b, 1),
+         "the term of the mean is summed over the batch: 1/K is missing"),
+        (lambda p: _of_batchnorm(p, 1, p.b),
+         "the term of the variance is summed over the batch: 1/K is missing"),
+        (lambda p: _of_batchnorm(p, -1, 1), "the term of the mean has the wrong sign"),
+        (lambda p: _of_batchnorm(p, 1, -1), "the term of the variance has the wrong sign"),
+        (lambda p: _of_batchnorm(p, -1, -1), "the terms of mean and variance have the wrong sign"),
+        (lambda p: _of_batchnorm(p, 1, 0.5),
+         "the term of the variance is half of what it must be: the 2 of the derivative of a "
+         "square?"),
+        (lambda p: _of_batchnorm(p, 1, 2),
+         "the term of the variance is twice what it must be: the 1/2 of the derivative of a root?"),
+        (lambda p: _of_batchnorm(p, 1, 1) / p.G, "the scale G is missing"),
+        (lambda p: _of_batchnorm(p, 1, 1) * np.sqrt(p.var),
+         "not divided by the standard deviation"),
+        (lambda p: p.dLdZ, "dLdZ is handed on as it came"),
+        (lambda p: p.G * p.dLdZ,
+         "the derivative of the normalisation is missing: this is dLdZ times G"),
+    ],
+    "BatchNorm.dLdG": [
+        *_sums(lambda p: p.dLdZ * p.norm, "G", "dLdZ * norm"),
+        (lambda p: _sum(p.dLdZ * p.A), "A is used in place of the normalised norm"),
+        (lambda p: _sum(p.dLdZ), "this is dLdB: norm is forgotten"),
+    ],
+    "BatchNorm.dLdB": [
+        *_sums(lambda p: p.dLdZ, "B", "dLdZ"),
+        (lambda p: _sum(p.dLdZ * p.norm), "this is dLdG: B is added, so that dLdZ alone counts"),
+        (lambda p: _sum(p.dLdZ * p.G), "multiplied by G"),
     ],
     "Tanh.forward": [
         (lambda p: 1 / (1 + np.exp(-p.Z)), "this is the sigmoid"),

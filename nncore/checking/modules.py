@@ -1,43 +1,26 @@
 """One module: its forward, what its backward returns, and (steps.py) its gradients and step."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
 
 from nncore import reference
 from nncore._probe import arrays, untouched
-from nncore.checking import steps
+from nncore.checking import roles, steps
 from nncore.checking.findings import Fault, Result, judge, raised
-from nncore.checking.mistakes import EITHER, TOLERANCE, WANTED, same
+from nncore.checking.mistakes import BIAS_IN_DLDA, EITHER, TOLERANCE, WANTED, same
+from nncore.checking.roles import ACTIVATIONS, BATCH, OUTPUTS
 from nncore.checking.trials import attributes, call, copied, differences, location, reseeder, seeded, set_weights
 
-__all__ = ["check", "features_of", "has_methods", "make", "role_by_name"]
+__all__ = ["check", "has_methods", "make"]
 
-BATCH = 3  # samples in a batch of several; more where a layer has as many inputs or outputs, so that the shapes differ
-ACTIVATIONS = ("Tanh", "ReLU", "Sigmoid")
-OUTPUTS = ("SoftMax", "OutputSigmoid")
-
-# What a class's name, without "my", "layer" and the like, says that it is for.
-NAMES = {"linear": "Linear", "dense": "Linear", "affine": "Linear", "fullyconnected": "Linear", "fc": "Linear", "tanh": "Tanh",
-         "relu": "ReLU", "sigmoid": "Sigmoid", "logistic": "Sigmoid", "softmax": "SoftMax", "outputsigmoid": "OutputSigmoid",
-         "sigmoidoutput": "OutputSigmoid", "nll": "NLL", "nllm": "NLL", "negativeloglikelihood": "NLL", "crossentropy": "NLL",
-         "binarynll": "BinaryNLL", "bce": "BinaryNLL", "binarycrossentropy": "BinaryNLL", "hinge": "Hinge"}
 SHARES = ("rate", "p", "pct", "dropout", "prob", "keep")  # parameters that are a share of one, not a size
 
 
 def has_methods(thing):
     """True for anything with forward and backward."""
     return callable(getattr(thing, "forward", None)) and callable(getattr(thing, "backward", None))
-
-
-def role_by_name(thing):
-    """The library's class that does the job that the class's name tells of, or None."""
-    name = "".join(c for c in type(thing).__name__.lower() if c.isalnum()).rstrip("0123456789")
-    for start in ("my", "custom"):
-        name = name.removeprefix(start)
-    for end in ("layer", "module", "activation", "unit", "loss", "function"):
-        name = name.removesuffix(end)
-    return NAMES.get(name)
 
 
 def make(cls, parameters, sizes):
@@ -58,117 +41,62 @@ def check(module, place="", inputs=None, is_output=False, in_network=False, made
     whether its backward hands dL/dZ "through" or multiplies by its "derivative".
     """
     result = Result(place, type(module).__name__)
-    known = SimpleNamespace(role=role_by_name(module), outputs=None, keeps=False, hands="derivative")
-    features = inputs or features_of(module)
-    role, known.role = known.role, _role(module, result, features)
+    known = SimpleNamespace(role=None, outputs=None, keeps=False, hands="derivative")
+    features = inputs or roles.features_of(module)
+    role = roles.find(module, result, features)
+    known.role = role.name
     if result.faults:
         return result, known  # its weights do not fit each other, and everything else follows from that
-    weights = _weights(module, known.role, features)
-    probes = _probes(module, weights, features)
-    trial = _run(module, weights, probes)
+    weights = roles.weights_of(module, role, features)
+    probes = _probes(module, role, weights, features)
+    trial = _run(module, role, weights, probes)
     known.keeps = trial.keeps
     if "forward" in trial.failures:
         result.faults.append(_failed(module, "forward", trial, probes, role))
         return result, known
-    if known.role is None and role is None:
-        known.role = _by_behaviour(probes, trial, is_output)
+    if role.name is None and roles.name_of(module) is None:
+        role.name = known.role = _by_behaviour(probes, trial, is_output)
     if np.ndim(trial.out[0]) == 2:
         known.outputs = len(trial.out[0])
         result.size = f"{features} -> {known.outputs}" if weights else ""
-    twin = _twin(known.role, weights, probes)
-    _forward(result, module, known.role, trial, probes, twin)
-    wanted = twin or _numeric(module, weights, probes, trial) if all(p.g is not None for p in probes) else None
-    _backward(result, module, known, trial, probes, wanted, is_output)
-    if not trial.failures and wanted is not None:
-        steps.check(result, module, known.role, weights, trial, probes, wanted, in_network)
-    if twin and known.role not in OUTPUTS and known.hands == "derivative" and result.ok:
-        _by_differences(result, module, weights, trial, probes[:1])
-    if known.role == "SoftMax":
+    _numbers(result, module, role, known, weights, trial, probes, is_output, in_network)
+    if role.name == "SoftMax":
         _softmax_extras(result, module)
-    if known.role == "ReLU" and result.ok:
+    if role.name == "ReLU" and result.ok:
         _relu_at_zero(result, module)
-    if made and known.role == "Linear" and result.ok:
-        _initial_weights(result, module)
+    if made and role.name == "Linear" and result.ok:
+        _initial_weights(result, module, role)
+    for fault in result.faults:
+        fault.cause, fault.formula = role.worded(fault.cause), role.worded(fault.formula)
     return result, known
 
 
-# ---------------------------------------------------------------------------------------------- what it is
+def _numbers(result, module, role, known, weights, trial, probes, is_output, in_network):
+    """Judge forward, what backward returned, the gradients and the step."""
+    twin = _twin(role, weights, probes)
+    _forward(result, module, role, trial, probes, twin)
+    if (
+        any(p.g is None for p in probes)
+        or twin
+        and any(np.shape(Z) != W.shape for Z, W in zip(trial.out, twin.out, strict=True))
+    ):
+        if "backward" in trial.failures:
+            result.faults.append(_failed(module, "backward", trial, probes, role))
+        return  # with an output of another shape, what follows from it cannot be told from the rest
+    wanted = twin or _numeric(module, role, weights, probes, trial)
+    wanted.own = (
+        _numeric(module, role, weights, probes, trial)
+        if twin and result.faults and not trial.failures
+        else None
+    )
+    _backward(result, module, role, known, trial, probes, wanted, is_output)
+    if not trial.failures:
+        steps.check(result, module, role, weights, trial, probes, wanted, in_network)
+    if twin and role.name not in OUTPUTS and known.hands == "derivative" and result.ok:
+        _by_differences(result, module, role, weights, trial, probes[:1])
 
 
-def features_of(module):
-    """The number of inputs that a module takes, by its weights and by trying."""
-    matrices = [v for v in arrays(module).values() if v.ndim == 2]
-    W = getattr(module, "W", None)
-    likely = list(np.shape(W)) if np.ndim(W) == 2 else []
-    likely += [m for m in (getattr(module, "m", None),) if isinstance(m, int)] + [len(v) for v in matrices] + [4]
-    for m in likely:
-        with untouched(module):
-            if m > 0 and call(module.forward, np.ones((m, BATCH)))[1] is None:
-                return m
-    return likely[0] or 4
-
-
-def _role(module, result, features):
-    """The role that the name tells and the weights allow; notes what is wrong with the weights of a Linear."""
-    role, W, W0 = role_by_name(module), getattr(module, "W", None), getattr(module, "W0", None)
-    is_matrix = isinstance(W, np.ndarray) and W.ndim == 2
-    if role is None and is_matrix and W.shape[0] == features and np.shape(W0) == (W.shape[1], 1):
-        with untouched(module):
-            bare, failure = call(module.forward, np.ones((features, BATCH)))
-        return "Linear" if failure is None and same(bare, W.T @ np.ones((features, BATCH)) + W0) else None
-    if role != "Linear":
-        return role
-    where = location(getattr(module, "__init__", None))
-    if not is_matrix:
-        return None
-    if W.shape[0] != features:
-        if W.shape[1] == features:
-            result.remarks.append(f"W has shape {W.shape}, outputs first; the course's has the inputs first, (m, n)")
-        return None
-    if not isinstance(W0, np.ndarray):
-        if not any(isinstance(v, np.ndarray) and v.size == W.shape[1] for k, v in attributes(module).items() if k != "W"):
-            result.faults.append(Fault("W0", "is not there", "the bias is missing: keep W0 of shape (n, 1), which forward adds",
-                                       WANTED["Linear.forward"], where, wanted_shape=(W.shape[1], 1)))
-        return None
-    if W0.shape != (W.shape[1], 1):
-        result.faults.append(Fault("W0", f"has shape {W0.shape}, must be ({W.shape[1]}, 1)",
-                                   "the bias must be a column, so that it is added to every sample of (n, b)", "W0 = np.zeros((n, 1))",
-                                   where, shape=W0.shape, wanted_shape=(W.shape[1], 1)))
-        return None
-    return role
-
-
-def _weights(module, role, features):
-    """{name: random values} of the weights: arrays that forward depends on, and that have a gradient or are changed by a step."""
-    rng = np.random.default_rng(1)
-    if role == "Linear":
-        return {k: rng.normal(size=getattr(module, k).shape) for k in ("W", "W0")}
-    # arrays of lists and dictionaries are probed in their own memory, which must hold what is written there
-    held = {k: v.copy() for k, v in arrays(module).items() if v.size and v.dtype.kind in "fiu" and (k.isidentifier() or v.dtype == float)}
-    if not held:
-        return {}
-    x = rng.normal(size=(features, BATCH + 1))
-    with untouched(module):
-        seeded()
-        Z, failure = call(module.forward, x.copy())
-        if failure or not isinstance(Z, np.ndarray):
-            return {}
-        call(module.backward, rng.normal(size=Z.shape))
-        learns = {k for k in held if isinstance(getattr(module, "dLd" + k, None), np.ndarray)}
-        for name in steps.NAMES:
-            call(getattr(module, name, len), 0.1)
-        after = arrays(module)
-        learns |= {k for k, v in held.items() if not same(after.get(k), v, 0)}
-    weights = {}
-    for k in sorted(learns, key=list(held).index):
-        moved = held[k] + 0.2 * rng.normal(size=held[k].shape)  # near what they are: some must stay positive
-        with untouched(module):
-            set_weights(module, {k: moved})
-            seeded()
-            other, failure = call(module.forward, x.copy())
-        if failure is None and not same(other, Z):
-            weights[k] = moved
-    return weights
+# --------------------------------------------------------------------------------------- what it is
 
 
 def _by_behaviour(probes, trial, is_output):
@@ -183,14 +111,16 @@ def _by_behaviour(probes, trial, is_output):
 # ---------------------------------------------------------------------------------------------- what it does
 
 
-def _probes(module, weights, features):
+def _probes(module, role, weights, features):
     """Inputs away from kinks: two batches of several, so that what is left over from the first shows, then single samples."""
     rng = np.random.default_rng(2)
     sizes = {features, *(s for w in weights.values() for s in w.shape)}
     b = next(b for b in range(BATCH, BATCH + 9) if b not in sizes)
+    if role.name == "BatchNorm":
+        return [SimpleNamespace(x=roles.spread(rng, features, b), b=b, g=None) for _ in range(2)]
     probes = [SimpleNamespace(x=rng.uniform(0.2, 1.6, (features, batch)) * rng.choice([-1, 1], (features, batch)), b=batch, g=None)
               for batch in (b, b, 1, 1)]
-    if role_by_name(module) is not None:
+    if role.name is not None or roles.name_of(module) not in (None, "BatchNorm"):
         return probes
     with untouched(module):
         set_weights(module, weights)
@@ -210,7 +140,7 @@ def upstream(shape, seed):
     return rng.uniform(0.3, 1.5, shape) * rng.choice([-1, 1], shape)
 
 
-def _run(module, weights, probes):
+def _run(module, role, weights, probes):
     """Forward and backward on one probe after the other, without a step: what came back and was set, what was changed, what failed."""
     trial = SimpleNamespace(out=[], back=[], gradients=[], wrote=set(), failures={}, at=None, keeps=False)
     with untouched(module):
@@ -238,36 +168,61 @@ def _run(module, weights, probes):
             if not same(g, p.g, 0):
                 trial.wrote.add("backward")
             trial.back.append(copied(back))
-            trial.gradients.append({k: copied(getattr(module, "dLd" + k)) for k in weights if hasattr(module, "dLd" + k)})
+            role.look_for_gradients(module, weights)
+            trial.gradients.append(
+                {
+                    k: copied(getattr(module, role.gradient(k)))
+                    for k in weights
+                    if hasattr(module, role.gradient(k))
+                }
+            )
     return trial
 
 
 def _twin(role, weights, probes):
-    """What the library's module of that role gives on the probes; None where there is none. Names the probes' arrays on the way."""
-    if role not in (*ACTIVATIONS, *OUTPUTS, "Linear"):
+    """What the library's module of that role gives on the probes; None if it has none. Names the
+    probes' arrays on the way.
+    """
+    if role.name not in (*ACTIVATIONS, *OUTPUTS, "Linear", "BatchNorm"):
         return None
-    twin = reference.Linear(*weights["W"].shape) if role == "Linear" else getattr(reference, role)()
-    set_weights(twin, weights)
+    values = {
+        role.weights[k]: role.to_library(k, w) for k, w in weights.items() if k in role.weights
+    }
+    twin = getattr(reference, role.name)(
+        *(values["W"].shape if "W" in values else values["G"].shape[:1] if "G" in values else ())
+    )
+    set_weights(twin, values)
     wanted = SimpleNamespace(out=[], back=[], gradients=[], tolerance=TOLERANCE)
     for p in probes:
         Z = twin.forward(p.x)
         g = p.g if np.shape(p.g) == Z.shape else upstream(Z.shape, 0)
         wanted.out.append(Z)
         wanted.back.append(np.array(twin.backward(g)))
-        wanted.gradients.append({k: np.array(getattr(twin, "dLd" + k)) for k in weights})
+        wanted.gradients.append(
+            {
+                k: role.to_own(k, np.array(getattr(twin, "dLd" + role.weights[k])))
+                for k in role.weights
+            }
+        )
         # the names that the course gives them, in which the mistakes are written
-        if role == "Linear":
-            p.A, p.Z, p.dLdZ, p.W, p.W0 = p.x, Z, g, weights["W"], weights["W0"]
+        vars(p).update(values)
+        if role.outputs_first:
+            p.W = p.W.T
+        if values:
+            p.A, p.Z, p.dLdZ = p.x, Z, g
         else:
             p.Z, p.A, p.dLdA, p.dLdZ = p.x, Z, g, g
+        if role.name == "BatchNorm":
+            vars(p).update(roles.statistics(p.A))
     return wanted
 
 
-def _numeric(module, weights, probes, trial):
+def _numeric(module, role, weights, probes, trial):
     """Finite differences of sum(g * forward(x)), in the place of a twin."""
     single = any(Z.dtype == np.float32 for Z in trial.out)
+    far = roles.SPREAD if role.name == "BatchNorm" else 1
     step, tolerance = (1e-2, 2e-2) if single else (1e-5, 1e-6)
-    wanted = SimpleNamespace(out=None, back=[], gradients=[], tolerance=tolerance)
+    wanted = SimpleNamespace(out=None, back=[], gradients=[], tolerance=tolerance, own=None)
     with untouched(module) as snapshot:
         for p in probes:
             x, moved = p.x.copy(), {k: w.copy() for k, w in weights.items()}
@@ -279,7 +234,7 @@ def _numeric(module, weights, probes, trial):
                 Z, failure = call(module.forward, x.copy())
                 return np.nan if failure else float(np.sum(p.g * Z, dtype=np.float64))
 
-            wanted.back.append(differences(value, x, step))
+            wanted.back.append(differences(value, x, step * far))
             wanted.gradients.append({k: differences(value, w, step) for k, w in moved.items()})
     return wanted
 
@@ -290,15 +245,29 @@ def _numeric(module, weights, probes, trial):
 def _failed(module, method, trial, probes, role):
     only = " for a batch of several" if trial.at.b > 1 and probes[-1].b == 1 and _works_alone(module, method, probes[-1]) else ""
     only = only or (f" for one sample, though not for {probes[0].b}" if trial.at.b == 1 else "")
-    fault = raised(module, method, trial.failures[method], role, only)
+    fault = raised(
+        module, method, trial.failures[method], role.table or roles.name_of(module), only
+    )
     if only and trial.at.b > 1:
         fault.cause = "it works for one sample only, and must take a batch (n, b)"
+    elif role.name == "Linear" and method == "backward" and _names_the_bias(role, fault.where):
+        fault.cause = BIAS_IN_DLDA
+        fault.formula = WANTED[f"{role.table}.dLdA"]
     elif method == "forward":
         with untouched(module):
             Z, failure = call(module.forward, trial.at.x.T.copy())
         if failure is None and np.shape(Z)[:1] == (trial.at.b,) and np.shape(Z) != (trial.at.b,):
             fault.cause = "it takes samples as rows; the course's samples are columns: A is (m, b), Z is (n, b)"
     return fault
+
+
+def _names_the_bias(role, line):
+    """True if a line of backward reads the bias itself, of which no gradient depends."""
+    return any(
+        re.search(rf"\bself\.{re.escape(k)}(?!\w)", line)
+        for k, theirs in role.weights.items()
+        if theirs == "W0"
+    )
 
 
 def _works_alone(module, method, probe):
@@ -312,7 +281,9 @@ def _works_alone(module, method, probe):
 
 def _forward(result, module, role, trial, probes, twin):
     """Judge what forward gave."""
-    fault = judge("forward", f"{role}.forward", trial.out, twin and twin.out, probes, module.forward)
+    fault = judge(
+        "forward", f"{role.table}.forward", trial.out, twin and twin.out, probes, module.forward
+    )
     if fault:
         result.faults.append(fault)
     if "forward" in trial.wrote:
@@ -321,29 +292,40 @@ def _forward(result, module, role, trial, probes, twin):
                                    where=location(module.forward)))
 
 
-def _backward(result, module, known, trial, probes, wanted, is_output):
+def _backward(result, module, role, known, trial, probes, wanted, is_output):
     """Judge what backward returned."""
     if "backward" in trial.failures:
-        result.faults.append(_failed(module, "backward", trial, probes, known.role))
+        result.faults.append(_failed(module, "backward", trial, probes, role))
         return
-    if wanted is None:
-        return
-    what = "dLdA" if known.role == "Linear" else "backward"
-    through = known.role in (*OUTPUTS, "Sigmoid") and all(same(g, p.g) for g, p in zip(trial.back, probes, strict=True))
+    what = "dLdA" if role.name == "Linear" else "backward"
+    through = role.name in (*OUTPUTS, "Sigmoid") and all(
+        same(g, p.g) for g, p in zip(trial.back, probes, strict=True)
+    )
     if through:
         known.hands = "through"
-    fault = judge(what, f"{known.role}.{what}", trial.back, wanted.back, probes, module.backward, wanted.tolerance)
-    if fault and known.role in OUTPUTS and _is_derivative(known.role, trial, probes):
+    own = wanted.own and wanted.own.back
+    fault = judge(
+        what,
+        f"{role.table}.{what}",
+        trial.back,
+        wanted.back,
+        probes,
+        module.backward,
+        wanted.tolerance,
+        own,
+        role.keeps_outputs,
+    )
+    if fault and role.name in OUTPUTS and _is_derivative(role.name, trial, probes):
         if not is_output:
             result.remarks.append("backward multiplies by its own derivative, which is right beside a loss whose backward gives dL/dYpred; "
                                   "the course's hands dLdZ through, because its NLL gives dL/dZ")
         fault = None
-    elif fault and known.role == "Sigmoid" and through:
+    elif fault and role.name == "Sigmoid" and through:
         if is_output:
             fault = None
         else:
             fault.cause += " (only an output unit may hand it through, when the loss gives dL/dZ: call it OutputSigmoid)"
-    elif fault and known.role in OUTPUTS:
+    elif fault and role.name in OUTPUTS:
         known.hands = "through"  # as it should: the loss is judged by that
     if fault:
         if wanted.out is None:  # nobody knows what forward should be
@@ -353,11 +335,15 @@ def _backward(result, module, known, trial, probes, wanted, is_output):
         result.remarks.append("backward changes the array that it is given; it should make a new one")
 
 
-def _by_differences(result, module, weights, trial, probes):
+def _by_differences(result, module, role, weights, trial, probes):
     """What agrees with the library must agree with the module's own forward too, unless that does something else at every call."""
-    wanted = _numeric(module, weights, probes, trial)
+    wanted = _numeric(module, role, weights, probes, trial)
     given = [("backward", trial.back[:1], wanted.back)]
-    given += [("dLd" + k, [g], [wanted.gradients[0][k]]) for k, g in trial.gradients[0].items() if np.shape(g) == weights[k].shape]
+    given += [
+        (role.gradient(k), [g], [wanted.gradients[0][k]])
+        for k, g in trial.gradients[0].items()
+        if np.shape(g) == weights[k].shape
+    ]
     for what, g, w in given:
         fault = judge(what, "", g, w, probes, module.backward, wanted.tolerance)
         if fault:
@@ -421,8 +407,16 @@ def _relu_at_zero(result, module):
         result.remarks.append("its derivative at exactly 0 is not 0, as the course's is")
 
 
-def _initial_weights(result, module):
-    W = module.W
+def _initial_weights(result, module, role):
+    name = next(k for k, theirs in role.weights.items() if theirs == "W")
+    W = arrays(module)[name]
     if not np.any(W) or np.ptp(W) == 0:
-        result.faults.append(Fault("__init__", "makes all entries of W equal", "all units of the layer then stay equal for ever; W must be "
-                                   "random", "W = np.random.normal(0, m**-.5, (m, n))", location(module.__init__)))
+        result.faults.append(
+            Fault(
+                "__init__",
+                f"makes all entries of {name} equal",
+                "all units of the layer then stay equal for ever; W must be random",
+                "W = np.random.normal(0, m**-.5, (m, n))",
+                location(module.__init__),
+            )
+        )

@@ -4,7 +4,7 @@ import numpy as np
 
 from nncore._probe import arrays, untouched
 from nncore.checking.findings import Fault, judge, raised
-from nncore.checking.mistakes import same
+from nncore.checking.mistakes import WANTED, likely_cause, same
 from nncore.checking.trials import attributes, call, copied, location, reseeder, set_weights
 
 __all__ = ["NAMES", "RATE", "check", "run"]
@@ -16,34 +16,65 @@ ALIKE = ("step", "sgd", "sdg", "stp", "update", "train", "descen")  # parts of n
 
 def check(result, module, role, weights, trial, probes, wanted, in_network):
     """Judge gradients and update of the weights; adds to the result."""
+    if wanted.own:  # forward is wrong: weights that it does not use are no faults of the rest
+        weights = {
+            k: w for k, w in weights.items() if any(np.any(g[k][1]) for g in wanted.own.gradients)
+        }
     names = [name for name in NAMES if callable(getattr(module, name, None))]
-    runs = {name: run(module, name, weights, probes) for name in names}
+    runs = {name: run(module, name, role, weights, probes[1::-1]) for name in names}
     if not weights:
         result.faults += [raised(module, name, r[2]) for name, r in runs.items() if r[2]]
         return
-    faults = {k: judge("dLd" + k, f"{role}.dLd{k}", [g[k] for g in trial.gradients], [g[k] for g in wanted.gradients], probes,
-                       module.backward, wanted.tolerance) for k in weights if all(k in g for g in trial.gradients)}
+    faults = {
+        k: judge(
+            role.gradient(k),
+            role.key(k),
+            [g[k] for g in trial.gradients],
+            [g[k] for g in wanted.gradients],
+            probes,
+            module.backward,
+            wanted.tolerance,
+            wanted.own and [g[k] for g in wanted.own.gradients],
+            role.keeps_outputs,
+        )
+        for k in weights
+        if all(k in g for g in trial.gradients)
+    }
     working = [name for name, (after, _, failure) in runs.items() if failure or any(not same(after[k], w, 0) for k, w in weights.items())]
     if not working or runs[working[0]][2]:
-        result.faults += [fault for fault in faults.values() if fault]
+        for fault in filter(None, faults.values()):
+            _add_gradient(result, fault)
         if not working:
-            result.faults.append(_never(module, names, weights, runs))
-        elif not any(fault and fault.shape != fault.wanted_shape for fault in faults.values()):  # of which the failure would follow
-            result.faults.append(raised(module, working[0], runs[working[0]][2], role))
+            result.faults.append(_never(module, role, names, weights, runs))
+        elif not any(
+            fault and (fault.shape is None or fault.shape != fault.wanted_shape)
+            for fault in faults.values()
+        ):
+            # if a gradient has the wrong shape or is none, the failure follows from that
+            result.faults.append(raised(module, working[0], runs[working[0]][2], role.table))
         return
     name = working[0]
     after, own, _ = runs[name]
     for k, w in weights.items():
         fault, right = faults.get(k), _right_gradient(wanted, k)
         if fault and right is not None and same(after[k], w - RATE * right):
-            result.remarks.append(f"dLd{k} {fault.message} ({fault.cause}), but {name} makes up for it" if fault.cause else
-                                  f"dLd{k} {fault.message}, but {name} makes up for it")
+            result.remarks.append(
+                f"{role.gradient(k)} {fault.message} ({fault.cause}), but {name} makes up for it"
+                if fault.cause
+                else f"{role.gradient(k)} {fault.message}, but {name} makes up for it"
+            )
             continue
         if fault:
-            result.faults.append(fault)
-        gradient = own[k] if isinstance(own[k], np.ndarray) else right
-        if gradient is not None and gradient.shape == w.shape:
-            _add(result, _update(module, name, k, weights, after[k], gradient, probes, result))
+            _add_gradient(result, fault)
+        known = isinstance(own[k], np.ndarray) and own[k].shape == w.shape
+        gradient = own[k] if known else None if fault else right
+        if gradient is not None:
+            faults_of_step = _update(
+                module, name, role, k, weights, after[k], gradient, probes, result
+            )
+            if not known:
+                _explain(faults_of_step, module, name, role, k, weights, probes, wanted)
+            _add(result, faults_of_step)
     idle = [name for name in names if name not in working]
     if idle and not in_network and not _owner(module, idle[0]).__module__.startswith("nncore."):
         result.faults.append(Fault(idle[0], "changes nothing: a network that calls it never trains this module",
@@ -61,23 +92,92 @@ def _add(result, faults):
             first.message = first.message.replace(" wrongly", f" and {fault.message.split()[1]} wrongly")
 
 
-def run(module, name, weights, probes, rate=RATE):
-    """(attributes afterwards, the module's gradients before, Failure or None) of a step after a pass of probes[0].
+def _add_gradient(result, fault):
+    """Add the fault of a gradient; the same mistake in the gradient of another weight is one fault.
+    """
+    first = next(
+        (
+            f
+            for f in result.faults
+            if (f.cause, f.where) == (fault.cause, fault.where) and f.cause and f.what != fault.what
+        ),
+        None,
+    )
+    if first is None:
+        result.faults.append(fault)
+    else:
+        first.message += f", {fault.what} likewise"
 
-    Another pass goes before it, so that what is left over from there shows.
+
+def _explain(faults, module, name, role, k, weights, probes, wanted):
+    """Where an update is wrong without a known mistake, and keeps its gradient under a name of its
+    own: look for a mistake of that.
+    """
+    right = [g[k] for g in wanted.gradients]
+    if not faults or faults[0].cause or any(isinstance(g, tuple) for g in right):
+        return
+    gradients = []
+    for i in range(len(probes)):
+        after, _, failure = run(module, name, role, weights, probes[:i + 1])
+        if failure or not isinstance(after.get(k), np.ndarray):
+            return
+        with np.errstate(all="ignore"):
+            try:
+                gradients.append((weights[k] - after[k]) / RATE)
+            except ValueError:
+                return
+    cause = likely_cause(role.key(k), probes, gradients, right)
+    if cause:
+        faults[0].cause, faults[0].formula = (
+            f"its gradient: {cause}",
+            WANTED.get(role.key(k), faults[0].formula),
+        )
+        faults[0].where = location(module.backward)
+
+
+def run(module, name, role, weights, passes, rate=RATE):
+    """Make a step after a pass of each of these probes; what is left over from a pass shows in the next.
+
+    Returns (attributes afterwards, the module's gradients before the step, Failure or None).
     """
     with untouched(module):
         set_weights(module, weights)
-        reset = reseeder(module)
-        for probe in probes[1::-1]:
-            reset()
-            call(module.forward, probe.x.copy())
-            call(module.backward, probe.g.copy())
-        own = {k: copied(getattr(module, "dLd" + k, None)) for k in weights}
+        _passes(module, passes)
+        own = {k: copied(getattr(module, role.gradient(k), None)) for k in weights}
         _, failure = call(getattr(module, name), rate)
         after = {k: v.copy() for k, v in arrays(module).items()}
         after.update({k: copied(getattr(module, k, None)) for k in weights if k.isidentifier()})
     return after, own, failure
+
+
+def _from_rest(module, name, role, k, weights, probes):
+    """The change of a weight by a step that finds zeros in what steps keep for each other, such as
+    a velocity; None if they keep nothing.
+    """
+    with untouched(module):
+        set_weights(module, weights)
+        _passes(module, probes[1::-1])
+        before = {n: v.copy() for n, v in arrays(module).items()}
+        call(getattr(module, name), RATE)
+        after = arrays(module)
+    kept = [n for n, v in before.items() if n not in weights and v.dtype.kind == "f" and not same(after.get(n), v, 0)]
+    if not kept:
+        return None
+    with untouched(module):
+        set_weights(module, {**weights, **{n: np.zeros_like(before[n]) for n in kept}})
+        _passes(module, probes[1::-1])
+        call(getattr(module, name), RATE)
+        after = arrays(module).get(k)
+    return after - weights[k] if np.shape(after) == weights[k].shape else None
+
+
+def _passes(module, probes):
+    """Forward and backward on one probe after the other."""
+    reset = reseeder(module)
+    for probe in probes:
+        reset()
+        call(module.forward, probe.x.copy())
+        call(module.backward, probe.g.copy())
 
 
 def _right_gradient(wanted, k):
@@ -94,7 +194,7 @@ def _owner(module, name):
     return next((c for c in type(module).__mro__ if name in vars(c)), type(module))
 
 
-def _never(module, names, weights, runs):
+def _never(module, role, names, weights, runs):
     """The fault of a module whose weights no step changes."""
     name = next((n for n in names if _owner(module, n) is type(module) or n in attributes(module)), None)
     message = "never changes the weights: the module never trains"
@@ -121,15 +221,21 @@ def _never(module, names, weights, runs):
     else:
         if code is not None and not code.co_names:
             cause = "it does nothing yet"
-    return Fault(name, message, cause, f"self.{first} = self.{first} - lrate * self.dLd{first}", location(method))
+    return Fault(
+        name,
+        message,
+        cause,
+        f"self.{first} = self.{first} - lrate * self.{role.gradient(first)}",
+        location(method),
+    )
 
 
-def _update(module, name, k, weights, after, g, probes, result):
+def _update(module, name, role, k, weights, after, g, probes, result):
     """[Fault] of the update of one weight, given the gradient g that the module has; [] for W - lrate g, and for another way downhill."""
     w, b = weights[k], probes[0].b
     if same(after, w - RATE * g):
         return []
-    gradient = f"self.dLd{k}" if k.isidentifier() else "its gradient"
+    gradient = f"self.{role.gradient(k)}" if k.isidentifier() else "its gradient"
     common = {"formula": f"self.{k} = self.{k} - lrate * {gradient}", "where": location(getattr(module, name)), "wanted_shape": w.shape,
               "shape": np.shape(after)}
     if not isinstance(after, np.ndarray) or after.shape != w.shape:
@@ -143,17 +249,31 @@ def _update(module, name, k, weights, after, g, probes, result):
             (-RATE * g / b, "divided by the batch: the course steps along the gradient summed over the batch, not averaged"),
             (-RATE * RATE * g, "lrate is multiplied twice"),
             (-g / RATE, "divided by lrate, not multiplied"),
-            (-RATE * g - w, f"the old {k} is lost: the new one is {k} - lrate * dLd{k}"),
-            (RATE * g - w - w, f"the difference is the wrong way round: it is {k} - lrate * dLd{k}"),
-            (-RATE * w, f"lrate multiplies {k}; it must multiply dLd{k}")):
+            (-RATE * g - w, "the old weight is lost: the step must be subtracted from it"),
+            (RATE * g - w - w, "the difference is the wrong way round"),
+            (g - RATE * w - w, "the weight and its gradient are swapped"),
+            (-RATE * w, "lrate multiplies the weight; it must multiply the gradient")):
         if same(moved, change, 1e-7):
             return [Fault(name, f"changes {k} wrongly" if np.any(change) else f"never changes {k}", words, error=error, **common)]
-    faster = run(module, name, weights, probes, 2 * RATE)[0]
+    faster = run(module, name, role, weights, probes[1::-1], 2 * RATE)[0]
     if same(faster.get(k), after):
         return [Fault(name, f"changes {k} wrongly", "lrate is ignored: the step must be lrate times the gradient", error=error, **common)]
-    if np.all(moved * g <= 1e-12):
+    decay = -np.vdot(w, moved + RATE * g) / np.vdot(w, w)
+    if 0 < decay < 0.5 and same(moved + RATE * g, -decay * w, 1e-7):
+        remark = f"{name} shrinks the weights too, as a weight decay or an l2 penalty does"
+        result.remarks += [remark] if remark not in result.remarks else []
+        return []
+    rested = _from_rest(module, name, role, k, weights, probes)
+    if np.all((moved if rested is None else rested) * g <= 1e-12):
         remark = f"{name} goes downhill, but not by lrate times the gradient: another optimiser, such as momentum?"
         result.remarks += [remark] if remark not in result.remarks else []
         return []
-    return [Fault(name, f"changes {k} by up to {np.max(np.abs(moved)):.3g}, where lrate * dLd{k} goes up to {np.max(np.abs(RATE * g)):.3g}",
-                  error=error, **common)]
+    return [
+        Fault(
+            name,
+            f"changes {k} by up to {np.max(np.abs(moved)):.3g}, where lrate * {role.gradient(k)} "
+            f"goes up to {np.max(np.abs(RATE * g)):.3g}",
+            error=error,
+            **common,
+        )
+    ]

@@ -5,27 +5,51 @@ import inspect
 import linecache
 import os
 import random
+import sysconfig
 import traceback
 
 import numpy as np
 
 from nncore._probe import arrays, quiet
 
-__all__ = ["Failure", "attributes", "call", "copied", "differences", "location", "required", "reseeder", "seeded", "set_weights"]
+__all__ = [
+    "Failure",
+    "attributes",
+    "call",
+    "copied",
+    "differences",
+    "is_users",
+    "location",
+    "required",
+    "reseeder",
+    "seeded",
+    "set_weights",
+]
 
 FEW = 200  # entries of which all are differentiated; of larger arrays SAMPLE
 SAMPLE = 60
 OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # where nncore itself is
-NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
+LIBRARIES = (
+    OWN,
+    os.path.dirname(os.path.abspath(np.__file__)) + os.sep,
+    "<frozen",
+    *{
+        path + os.sep
+        for path in map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))
+    },
+)
 
 
 class Failure:
-    """An exception of a user's code: kind, message, and the last line of the user's own that it passed through."""
+    """An exception of a user's code: kind, message, and the last line of the user's code.
+
+    Libraries and compiled code are left out: their files are not the user's to look at.
+    """
 
     def __init__(self, error):
         self.error = error
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((OWN, NUMPY, "<frozen"))]
-        self.frame = frames[-1] if frames else None
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if is_users(f.filename)]
+        self.frame = next((f for f in reversed(frames) if f.line), None)
         self.outside = not frames  # it happened in the call itself
         self.missing = self._missing()  # now, as the object will be put back
 
@@ -46,7 +70,11 @@ class Failure:
         if not isinstance(self.error, AttributeError) or not self.error.name:
             return None
         there = [name for name in dir(self.error.obj) if not name.startswith("__")]
-        close = [name for name in there if name.lower() == self.error.name.lower()]
+        close = [
+            name
+            for name in there
+            if name.lower().replace("_", "") == self.error.name.lower().replace("_", "")
+        ]
         close += difflib.get_close_matches(self.error.name, there, 1, 0.75)
         return self.error.name, close[0] if close else ""
 
@@ -117,10 +145,23 @@ def required(function):
     return [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
 
+def is_users(filename):
+    """True for a file of the user's own Python code, False for one of a library or of compiled
+    code.
+    """
+    return not filename.startswith(LIBRARIES) and not filename.endswith((".pyx", ".pxi", ".pxd"))
+
+
 def location(function):
-    """Where a function or method is written, as "forward, student.py:12", or "" where it has no file or is the library's own."""
+    """Return where a function or method is defined, as "forward, student.py:12"; "" if it has no
+    file or is a library's own.
+    """
     code = getattr(getattr(function, "__func__", function), "__code__", None)
-    if code is None or code.co_filename.startswith(OWN) or not linecache.getline(code.co_filename, code.co_firstlineno):
+    if (
+        code is None
+        or not is_users(code.co_filename)
+        or not linecache.getline(code.co_filename, code.co_firstlineno)
+    ):
         return ""
     return f"{code.co_name}, {os.path.basename(code.co_filename)}:{code.co_firstlineno}"
 

@@ -100,3 +100,25 @@ cdef void store_statistics(Engine *e, Py_ssize_t i, View mean, View var) noexcep
     cdef Layer *layer = &e.net.layers[i]
     copy_out(&e.net, mean, 1, layer.outputs, layer.norm.running_mean, layer.width)
     copy_out(&e.net, var, 1, layer.outputs, layer.norm.running_var, layer.width)
+
+
+cdef void transfer(Engine *e, Py_ssize_t i, int j, bint loads, View w, View w0) noexcept:
+    """Load or store layer i's weights, j = -1, or array j of their state; other Python threads run meanwhile unless it is short."""
+    cdef Layer *layer = &e.net.layers[i]
+    if layer.params.rows * layer.outputs < GIL_COPY:
+        transfer_now(e, i, j, loads, w, w0)
+        return
+    with nogil:
+        transfer_now(e, i, j, loads, w, w0)
+
+
+cdef void transfer_now(Engine *e, Py_ssize_t i, int j, bint loads, View w, View w0) noexcept nogil:
+    if j < 0:
+        if loads:
+            load_params(e, i, w, w0)
+        else:
+            store_params(e, i, w, w0)
+    elif loads:
+        load_state(e, i, j, w, w0)
+    else:
+        store_state(e, i, j, w, w0)

@@ -92,7 +92,8 @@ cdef int plan_call(Engine *e) except -1:
         plan_csr(e, call, call.n_samples, e.ws.capacity)
         plan.in_place = bytes_ >= IN_PLACE_BYTES
     plan.stepper = -1
-    plan_stepper(e, call)
+    with nogil:
+        plan_stepper(e, call)
     return 0
 
 
@@ -108,10 +109,12 @@ cdef int plan_threads(Engine *e, const Call *call) except -1:
 cdef int plan_csr(Engine *e, const Call *call, Py_ssize_t batch, Py_ssize_t room) except -1:
     """Decide on CSR rows by the density of the call's samples, and make memory for `room` of them."""
     cdef Layer *first = &e.net.layers[0]
+    cdef double density
     if first.kind != LINEAR or batch < CSR_BATCH or room > CSR_CAPACITY // max(e.net.inputs, 1):
         return 0
-    e.plan.csr = (input_density(e, &e.x, call.indices, call.n_samples)
-                  < CSR_DENSITY * min(1.0, first.outputs / (8.0 * e.net.k.lanes)))
+    with nogil:
+        density = input_density(e, &e.x, call.indices, call.n_samples)
+    e.plan.csr = density < CSR_DENSITY * min(1.0, first.outputs / (8.0 * e.net.k.lanes))
     if e.plan.csr and e.sparse.capacity < room:
         e.sparse.wanted, e.ws.capacity = True, 0
         reserve(e, room, e.plan.n_threads)

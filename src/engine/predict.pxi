@@ -9,7 +9,7 @@ cdef struct Prediction:
     double *losses
 
 
-cdef void predict_block(void *prediction, int block, int thread) noexcept nogil:
+cdef void predict_block(void *prediction, int block, int blocks, int thread) noexcept nogil:
     """One block of samples, in the workspace's rows of this thread."""
     cdef Prediction *p = <Prediction *>prediction
     cdef Engine *e = p.e

@@ -80,7 +80,7 @@ cdef void begin_step(Engine *e, Run *run, Py_ssize_t at, Py_ssize_t t) noexcept 
     batch.x, batch.x_stride, batch.y, batch.y_stride = e.ws.x_rows, e.net.x_stride, e.ws.y_rows, e.net.outputs
     step.run, step.indices, step.updates = run, run.indices + at, False
     step.eta = run.rates[t] / batch.size if run.mean else run.rates[t]
-    step.n_partitions = min(e.ws.n_threads, max(1, <int>(batch.size // ROWS_PER_THREAD)))
+    step.n_partitions = min(1 + e.helpers, max(1, <int>(batch.size // ROWS_PER_THREAD)))
     run.status, run.offset = FINITE, t
 
 
@@ -105,14 +105,14 @@ cdef Py_ssize_t run_fused_minibatch(Engine *e, Run *run) noexcept nogil:
 
 cdef Py_ssize_t run_minibatch(Engine *e, Run *run) noexcept nogil:
     """Steps of up to run.batch_size samples, led by this thread with the others to help in one parallel region for all steps."""
-    cdef int helpers = 0
     cdef Py_ssize_t bad
     nn_team_open(&e.team)
     if not run.checks_weights and 6.0 * e.net.n_weights * run.n_samples >= FLOPS_PER_REGION:
-        helpers = nn_pool_open(e.ws.n_threads, help_steps, <void *>e)
+        e.helpers = nn_pool_open(e.ws.n_threads, help_steps, <void *>e)
     bad = minibatch_steps(e, run)
     nn_team_close(&e.team)
-    nn_pool_close(helpers)
+    nn_pool_close(e.helpers)
+    e.helpers = 0
     return bad
 
 
@@ -169,7 +169,7 @@ cdef void run_partitions(Engine *e) noexcept nogil:
         run_partition(e, 0, 0)
         return
     nn_team_post(&e.team, step.n_partitions)
-    partition = nn_team_claim(&e.team)
+    partition = nn_team_claim(&e.team) if nn_pool_leader_works(e.helpers) else -1
     while partition >= 0:
         run_partition(e, partition, 0)
         nn_team_finish(&e.team)

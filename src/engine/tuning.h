@@ -94,5 +94,8 @@ enum { MAX_REASONS = 8 };
 
 /* Work below these sizes takes less time than releasing the interpreter lock: elements, and multiplications of a product. */
 enum { GIL_ELEMENTS = 1024, GIL_PRODUCT = 1 << 14 };
+/* Elements whose copy takes less than a millisecond in any layout. Next to a thread that computes in Python, each release of the lock
+ * costs up to 5 ms, so what a training copies at every chunk is kept under the lock when it is short. */
+enum { GIL_COPY = 1 << 16 };
 
 #endif

@@ -25,6 +25,7 @@ cdef extern from "engine/tuning.h":
         MAX_REASONS
         GIL_ELEMENTS
         GIL_PRODUCT
+        GIL_COPY
     double FLOAT_LIMIT
     double DOUBLE_LIMIT
     double CHUNK_SECONDS

@@ -11,6 +11,7 @@ cdef extern from "engine/buffer_pool.h":
     void nn_redzone(char *, size_t)
     nn_buffer nn_buffer_acquire(size_t)
     void nn_buffer_release(nn_buffer)
+    size_t POOLED_MOST
 
 
 cdef extern from "team.h":
@@ -260,6 +261,7 @@ cdef struct Engine:
     Run run
     Step step
     nn_team team
+    int helpers            # threads invited to the open parallel region
     double weight_bound    # of |w| over all weights trained in place, negative if it must be computed
 
 

@@ -53,10 +53,10 @@ cdef class Program:
     def __dealloc__(self):
         free(self.e.net.layers)
         free(self.e.fused.layers)
-        nn_buffer_release(self.e.fused.buffer)
-        nn_buffer_release(self.e.ws.weights_buffer)
-        nn_buffer_release(self.e.ws.batch_buffer)
-        nn_buffer_release(self.e.ws.state_buffer)
+        buffer_release(self.e.fused.buffer)
+        buffer_release(self.e.ws.weights_buffer)
+        buffer_release(self.e.ws.batch_buffer)
+        buffer_release(self.e.ws.state_buffer)
 
     cdef int _fused_refusal(self, list stages) except -1:
         """Why the fused kernels cannot train this network, or ACCEPTED; their vector width is chosen then."""
@@ -138,29 +138,22 @@ cdef class Program:
         cdef Engine *e = &self.e
         cdef Py_ssize_t k, i
         cdef int j
-        cdef cnp.ndarray w, w0, s, s0
         cdef tuple owner, pair
+        cdef bint is_norm
         for k in range(len(self.owners)):
             owner, pair = self.owners[k], self.arrays[k]
-            i, w, w0 = owner[0], pair[0], pair[1]
-            if loads:
-                load_params(e, i, matrix_view(w, e.net.layers[i].kind == BATCHNORM), matrix_view(w0, True))
-            else:
-                store_params(e, i, matrix_view(w, e.net.layers[i].kind == BATCHNORM), matrix_view(w0, True))
+            i = owner[0]
+            is_norm = e.net.layers[i].kind == BATCHNORM
+            transfer(e, i, -1, loads, matrix_view(pair[0], is_norm), matrix_view(pair[1], True))
             for j in range(e.opt.n_states if e.opt.active else 0):
                 pair = self.states[k]
-                s, s0 = (<tuple>pair[0])[j], (<tuple>pair[1])[j]
-                if loads:
-                    load_state(e, i, j, matrix_view(s, e.net.layers[i].kind == BATCHNORM), matrix_view(s0, True))
-                else:
-                    store_state(e, i, j, matrix_view(s, e.net.layers[i].kind == BATCHNORM), matrix_view(s0, True))
+                transfer(e, i, j, loads, matrix_view((<tuple>pair[0])[j], is_norm), matrix_view((<tuple>pair[1])[j], True))
         for k in range(len(self.norms)):
             owner, pair = self.norms[k], self.statistics[k]
-            i, w, w0 = owner[0], pair[0], pair[1]
             if loads:
-                load_statistics(e, i, matrix_view(w, True), matrix_view(w0, True))
+                load_statistics(e, owner[0], matrix_view(pair[0], True), matrix_view(pair[1], True))
             else:
-                store_statistics(e, i, matrix_view(w, True), matrix_view(w0, True))
+                store_statistics(e, owner[0], matrix_view(pair[0], True), matrix_view(pair[1], True))
         return 0
 
     cdef cnp.ndarray _array(self, str name, object x, Py_ssize_t rows, Py_ssize_t columns, bint written):
@@ -218,9 +211,8 @@ cdef class Program:
     cdef cnp.ndarray _transposed(self, cnp.ndarray x):
         cdef cnp.ndarray copy = new_matrix(cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), self.e.net.type_number, True)
         cdef int kind = native_type(x)
-        with nogil:
-            nn_convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(x, 0), self.e.net.type_number == cnp.NPY_DOUBLE, cnp.PyArray_DIM(x, 1),
-                       cnp.PyArray_DIM(x, 0), <char *>cnp.PyArray_DATA(x), cnp.PyArray_STRIDE(x, 1), cnp.PyArray_STRIDE(x, 0), kind)
+        convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(x, 0), self.e.net.type_number == cnp.NPY_DOUBLE, cnp.PyArray_DIM(x, 1),
+                cnp.PyArray_DIM(x, 0), <char *>cnp.PyArray_DATA(x), cnp.PyArray_STRIDE(x, 1), cnp.PyArray_STRIDE(x, 0), kind)
         return copy
 
     # -------------------------------------------------------------------------------------------- training
@@ -362,9 +354,10 @@ cdef class Program:
         run.n_samples, run.batch_size, run.rates = n_samples, batch_size, <const double *>cnp.PyArray_DATA(rates)
         run.checks_data, run.steps_before, run.offset, run.status = checks, self.steps, 0, FINITE
         cdef bint bounded = e.plan.in_place and e.plan.call == CALL_FIT
-        if bounded and (e.call.python_rate or e.weight_bound < 0):
-            start_bounds(e)
-        e.sparse.skips_zeros = skips_zeros(e, bounded)
+        with nogil:
+            if bounded and (e.call.python_rate or e.weight_bound < 0):
+                start_bounds(e)
+            e.sparse.skips_zeros = skips_zeros(e, bounded)
         return 0
 
     cdef Py_ssize_t _run(self) noexcept:
@@ -479,7 +472,8 @@ cdef class Program:
             p.y, p.losses = &e.y, <double *>cnp.PyArray_DATA(losses)
         if not self.frozen:
             self._load(False)
-        e.sparse.skips_zeros = skips_zeros(e, False)
+        with nogil:
+            e.sparse.skips_zeros = skips_zeros(e, False)
         while p.first < n:
             blocks = min((n - p.first + PREDICT_BLOCK - 1) // PREDICT_BLOCK, 8 * e.plan.n_threads)
             with nogil:
@@ -546,9 +540,10 @@ cdef Source source_of(cnp.ndarray x, int type_number) noexcept:
     return source
 
 
-cdef View matrix_view(cnp.ndarray a, bint transposed) noexcept:
+cdef View matrix_view(object array, bint transposed) noexcept:
     """A matrix, or its transpose: that of a vector (n, 1) is one row."""
     cdef View view
+    cdef cnp.ndarray a = <cnp.ndarray>array
     view.data = <char *>cnp.PyArray_DATA(a)
     view.row_bytes, view.column_bytes = cnp.PyArray_STRIDE(a, transposed), cnp.PyArray_STRIDE(a, not transposed)
     return view
