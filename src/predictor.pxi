@@ -37,7 +37,10 @@ cdef class Predictor:
         self._start()
         widths = [inputs, *(linear.W.shape[1] for linear, _ in self.stages if linear)]
         self.outputs, self.widest = widths[len(widths) - 1], max(widths)
-        self.small = all(linear for linear, _ in self.stages) and max(widths[1:]) <= SMALL_VECTORS * self.k.lanes
+        self.small = max(widths[1:]) <= SMALL_VECTORS * self.k.lanes
+        for i, (linear, name) in enumerate(self.stages):  # predict_small takes output units in the last layer only
+            if not linear or (i < self.count - 1 and name in ("softmax", "output_sigmoid")):
+                self.small = False
         lanes = self.k.lanes
         if self.small:
             self.small_width, lanes = 0, 16 // self.itemsize

@@ -67,7 +67,7 @@ cdef struct Batch:
     Py_ssize_t x_row
     const char *y          # (size, y_row)
     Py_ssize_t y_row
-    char *outputs          # where a softmax puts what it gives, samples as rows close together, or NULL: in place of the logits
+    char *outputs          # rows that a softmax in the last stage writes to, packed, or NULL: in place of its logits
     bint lists             # the samples stand as lists in by_sample instead (sparse.pxi)
 
 
@@ -720,7 +720,7 @@ cdef class Program:
         f.batch, f.classes, f.classes_contiguous = batch.size, s.outputs, 1
         f.z, f.z_sample, f.z_class = s.a + first * s.row, s.row, 1
         f.p, f.p_sample, f.p_class = (s.a if keeps_outputs else s.grad) + first * s.row, s.row, 1
-        if keeps_outputs and batch.outputs != NULL:
+        if keeps_outputs and batch.outputs != NULL and s == &self.stages[self.count - 1]:
             f.p, f.p_sample = batch.outputs, s.outputs
         f.y, f.y_sample, f.y_class = y, batch.y_row, 1
         f.grad, f.grad_sample, f.grad_class = s.grad + first * s.row, s.row, 1
