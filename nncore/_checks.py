@@ -64,6 +64,13 @@ def _fits(given, wanted):
     return True
 
 
+def not_empty(name, W):
+    """ValueError for weights (m, n) of a layer without inputs or without outputs."""
+    if np.ndim(W) == 2 and 0 in np.shape(W):
+        raise ValueError(f"{name} must have at least one input and one output, "
+                         f"got shape {np.shape(W)}")
+
+
 def out(name, x, wanted, dtype):
     """x if it can be written as it stands: dtype, shape, contiguous, aligned, native, writeable."""
     if not isinstance(x, np.ndarray) or x.dtype != dtype or not x.dtype.isnative:

@@ -57,6 +57,7 @@ def check_network(net):
 
 def check_inputs(parts, X):
     """X as an array (D, N) that fits the first Linear of these modules; TypeError or ValueError says what is wrong."""
+    _check_sizes(parts)
     X = _checks.real("X", X)
     first = _end_linear(parts)
     _checks.shape("X", X, (np.shape(first.W)[0] if first is not None else "D", "N"))
@@ -87,6 +88,13 @@ def check_data(net, X, Y):
     if type(net.loss) is losses.BinaryNLL and ((Y < 0) | (Y > 1)).any():
         raise ValueError(f"Y must lie between 0 and 1 for BinaryNLL, got {Y[(Y < 0) | (Y > 1)][0]}; labels of -1 and +1 become (Y + 1) / 2")
     return X, Y
+
+
+def _check_sizes(parts):
+    """Refuse layers of no inputs or no outputs: the compiled loops assume sizes of at least 1."""
+    for i, module in enumerate(parts):
+        if isinstance(module, modules.Linear) and type(module).forward is modules.Linear.forward:
+            _checks.not_empty(f"W of modules[{i}]", module.W)
 
 
 def _end_linear(chain):
@@ -498,6 +506,7 @@ def predictor(net):
     linears = [m for m in parts if isinstance(m, modules.Linear)]
     if not linears:
         raise TypeError("modules must hold at least one Linear to make a predictor, got none")
+    _check_sizes(parts)
     width = None
     for linear in linears:
         W = _checks.real("W", linear.W)
@@ -524,12 +533,14 @@ def _one_sample(net, X):
     for module in net.modules:
         what = kind(module)
         if what is modules.Linear:
+            if not X.size:  # refused by the general path
+                return None
             X = module._kernels.linear_forward(X, module.W, module.W0)
         elif what in FORWARD:
             X = getattr(module._kernels, FORWARD[what])(X)
         elif what is not modules.Dropout:
             return None
-    return X
+    return X if X.size else None
 
 
 def outputs(net, X):
