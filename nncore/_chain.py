@@ -1,7 +1,5 @@
 """The modules of a network, through the Sequentials inside it, and their modes."""
 
-import contextlib
-
 from nncore import _kinds, modules
 
 
@@ -14,6 +12,17 @@ def modules_of(net):
         else:
             flat.append(module)
     return flat
+
+
+def steps_by_library(module):
+    """Whether a module's step is the library's own."""
+    cls = type(module)
+    return (isinstance(module, modules.Module) and cls.step is modules.Module.step
+            and cls.sgd_step is modules.Module.sgd_step and cls._either is modules.Module._either
+            and cls._update is modules.Module._update and _STEP.isdisjoint(module.__dict__))
+
+
+_STEP = {"step", "sgd_step"}
 
 
 def every_module(net):
@@ -29,17 +38,21 @@ def depends_on_batch(net):
     return any(isinstance(module, modules.BatchNorm) and module.statistics == "batch" for module in every_module(net))
 
 
-@contextlib.contextmanager
-def in_training_mode(net):
+class in_training_mode:
     """All modules in training mode; afterwards as they were."""
-    predicting = [module for module in (net, *every_module(net)) if not getattr(module, "training", True)]
-    for module in predicting:
-        module.training = True
-    try:
-        yield
-    finally:
-        for module in predicting:
-            module.training = False
+
+    def __init__(self, net):
+        self.predicting = [module for module in (net, *every_module(net)) if not getattr(module, "training", True)]
+
+    def __enter__(self):
+        for module in self.predicting:
+            module.training = True
+
+    def __exit__(self, *exc_info):
+        at = len(self.predicting)
+        while at:  # `for` would allocate an iterator
+            at -= 1
+            self.predicting[at].training = False
 
 
 def predicted(parts, X):

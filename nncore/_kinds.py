@@ -5,7 +5,7 @@ Compiled code may run in place of an object's methods only where `kind` names a 
 
 COMPUTATION = frozenset({
     "forward", "backward", "predict_forward", "step", "sgd_step", "per_sample", "gradients", "statistics_arrays", "checked_weights",
-    "follow", "affine", "draw_key", "_either", "_update", "_derive", "_gradient", "_hand_back",
+    "follow", "affine", "draw_key", "_either", "_update", "_step_terms", "_derive", "_gradient", "_hand_back",
     "__getattribute__", "__setattr__", "__delattr__"})
 STATE = frozenset({  # attributes that compiled code reads or leaves: a property in their place computes, too
     "modules", "loss", "W", "W0", "A", "dLdW", "dLdW0", "G", "B", "dLdG", "dLdB", "K", "mus", "vars", "norm", "eps", "momentum",

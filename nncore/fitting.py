@@ -347,30 +347,25 @@ class _Updates:
 
         net, optimizer, t, count = self.net, self.optimizer, self.t + 1, self.optimizer.t
         weights = self._weights()  # looked at each time: Python code has run
-        parts = _chain.modules_of(net)
-        own = [module for module in parts if isinstance(module, modules.Linear) and optimizers.has_own_step(module)]
-        statistics = [getattr(module, name) for module in parts for name in getattr(module, "statistics_arrays", ())]
-        changed = [*weights.values(), *statistics, *(a for arrays in optimizer.state.values() for a in arrays)]
-        counts = [(module, module.count) for module in parts if isinstance(module, modules.Dropout)]
-        before = [a.copy() for a in changed]
-        before_own = [(module.W.copy(), module.W0.copy()) for module in own]
-        loss, gradient = training.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
-        if np.isfinite(loss):
-            net.backward(gradient / len(batch) if self.mean else gradient)
-            loss += self._penalty(weights) * (len(batch) if self.mean else 1)
-            optimizer.t = count + 1
-            self._update(weights, eta)
-        if not np.isfinite(loss) or not all(np.isfinite(a).all() for a in (*changed, *(w for m in own for w in (m.W, m.W0)))):
+        own = [w for module in _chain.modules_of(net) if isinstance(module, modules.Linear) and optimizers.has_own_step(module)
+               for w in (module.W, module.W0)]
+        changed = [*weights.values(), *own, *(a for arrays in optimizer.state.values() for a in arrays)]
+        before = training.Moved(net, changed)
+        try:
+            loss, gradient = training.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
+            if np.isfinite(loss):
+                net.backward(gradient / len(batch) if self.mean else gradient)
+                loss += self._penalty(weights) * (len(batch) if self.mean else 1)
+                optimizer.t = count + 1
+                self._update(weights, eta)
+            if not np.isfinite(loss) or not all(np.isfinite(a).all() for a in before.arrays):
+                raise FloatingPointError(f"training diverged at step {t}: the loss or a weight is no longer finite; the weights are "
+                                         f"those after step {t - 1}; a smaller lrate may help")
+            self.t = t
+        except BaseException:
             optimizer.t = count
-            for a, old in zip(changed, before, strict=True):
-                a[...] = old
-            for module, (W, W0) in zip(own, before_own, strict=True):
-                module.W[...], module.W0[...] = W, W0
-            for module, forwards in counts:
-                module.count = forwards
-            raise FloatingPointError(f"training diverged at step {t}: the loss or a weight is no longer finite; the weights are "
-                                     f"those after step {t - 1}; a smaller lrate may help")
-        self.t = t
+            before.put_back()
+            raise
         return loss
 
     def _update(self, weights, eta):

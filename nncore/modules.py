@@ -5,7 +5,7 @@ Samples are columns: arrays are (features, b). Arithmetic is that of the live ke
 
 import numpy as np
 
-from nncore import _backend, _checks, _kinds, initializers
+from nncore import _backend, _checks, _core, _kinds, initializers
 
 __all__ = ["BatchNorm", "Dropout", "Linear", "Module", "OutputSigmoid", "ReLU", "Sigmoid", "SoftMax", "Tanh"]
 
@@ -51,7 +51,12 @@ class Module:
             del self._stepping
 
     def _update(self, lrate):
-        """A module without weights has nothing to update."""
+        """The library's own update of the module's weights, in the arrays' own memory."""
+        _core.take_steps(self._step_terms(lrate))
+
+    def _step_terms(self, lrate):
+        """What take_steps needs for this module's step; no weight has changed yet. A module without weights has none."""
+        return []
 
     def __repr__(self):
         return f"{type(self).__name__}()"
@@ -94,7 +99,7 @@ class Linear(Module):
         dLdA, self.dLdW, self.dLdW0 = self._kernels.linear_backward(dLdZ, self.A, self.W)
         return dLdA
 
-    def _update(self, lrate):
+    def _step_terms(self, lrate):
         """W ← W − lrate dLdW, W0 ← W0 − lrate dLdW0, in the arrays' own memory.
 
         Integer, bool, float16, longdouble and byte-swapped weights are first replaced by a float64 copy. Read-only weights,
@@ -106,8 +111,8 @@ class Linear(Module):
         _checks.shape("dLdW", self.dLdW, W.shape)
         _checks.shape("dLdW0", self.dLdW0, W0.shape)
         self.W, self.W0 = W, W0
-        self._kernels.sgd_step(W, self.dLdW, lrate)
-        self._kernels.sgd_step(W0, self.dLdW0, lrate)
+        terms = self._kernels.step_terms
+        return [terms(W, self.dLdW, lrate), terms(W0, self.dLdW0, lrate)]
 
     def checked_weights(self):
         """(W, W0) as a step will update them: the attributes themselves, or float64 copies of what cannot be updated."""
@@ -329,13 +334,13 @@ class BatchNorm(Module):
         dLdA, self.dLdG, self.dLdB = self._kernels.batchnorm_backward(dLdZ, self.norm, self.vars, self.G, self.eps)
         return dLdA
 
-    def _update(self, lrate):
+    def _step_terms(self, lrate):
         """G ← G − lrate dLdG, B ← B − lrate dLdB, in the arrays' own memory."""
         if not hasattr(self, "dLdG"):
             raise RuntimeError("BatchNorm.step must follow BatchNorm.backward, got no gradient yet")
         self.G, self.B = self.checked_weights()
-        self._kernels.sgd_step(self.G, self.dLdG, lrate)
-        self._kernels.sgd_step(self.B, self.dLdB, lrate)
+        terms = self._kernels.step_terms
+        return [terms(self.G, self.dLdG, lrate), terms(self.B, self.dLdB, lrate)]
 
     @property
     def parameters(self):

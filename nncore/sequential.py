@@ -60,9 +60,16 @@ class Sequential:
 
     def sgd_step(self, lrate):
         """One step of every module, by whichever of the names sgd_step and step it has."""
-        for module in self.modules:
+        terms = []  # of the library's modules in a row, which all step or none
+        for module in _chain.modules_of(self):
+            if _chain.steps_by_library(module):
+                terms += module._step_terms(lrate)
+                continue
+            _core.take_steps(terms)
+            terms = []
             step = getattr(module, "sgd_step", None) or module.step
             step(lrate)
+        _core.take_steps(terms)
 
     def step(self, lrate):
         """The same as sgd_step."""

@@ -4,7 +4,6 @@ The program runs for library types and subclasses that override nothing of the c
 of one dtype that share no memory with each other or with the data. `as_program` is the one place that decides.
 """
 
-import contextlib
 import itertools
 import os
 import signal
@@ -12,6 +11,7 @@ import threading
 import warnings
 from typing import NamedTuple
 
+import _signal  # type: ignore[import-not-found, unused-ignore]
 import numpy as np
 
 from nncore import _backend, _chain, _checks, _core, _labels, losses, modules, schedules
@@ -118,7 +118,7 @@ def prepare_weights(net, rng=None):
             raise TypeError(f"modules[{i}] must have sgd_step(lrate) or step(lrate), which may do nothing where nothing is to be trained, "
                             f"got {type(module).__name__} with neither")
         if isinstance(module, (modules.Linear, modules.BatchNorm)):
-            if _updated_by_library(module):
+            if _chain.steps_by_library(module):
                 ready += zip(itertools.repeat(module), names, module.checked_weights())
         else:
             ready += ((module, name, _checks.trainable(name, getattr(module, name), np.shape(getattr(module, name)))) for name in names)
@@ -147,25 +147,33 @@ def _check_widths(parts):
             width = module.m
 
 
-def _updated_by_library(module):
-    """False for a subclass with a step of its own, whose weights may be of any kind."""
-    return type(module).step is modules.Module.step and type(module).sgd_step is modules.Module.sgd_step
+class alone:
+    """Train in training mode; refuse a network that is training already, in another thread or further up the stack.
+
+    A class, because its exit must allocate nothing: when memory has run out, the network would stay locked.
+    """
+
+    def __init__(self, net):
+        self.net, self.key = net, id(net)
+
+    def __enter__(self):
+        if _training.setdefault(self.key, self) is not self:
+            raise RuntimeError("the network must not be trained by two calls at once, got a second one while the first is running")
+        try:
+            self.mode = _chain.in_training_mode(self.net)
+            self.mode.__enter__()
+        except BaseException:
+            del _training[self.key]
+            raise
+
+    def __exit__(self, *exc_info):
+        try:
+            self.mode.__exit__()
+        finally:
+            _training.pop(self.key, None)
 
 
-@contextlib.contextmanager
-def alone(net):
-    """Train in training mode; refuse a network that is training already, in another thread or further up the stack."""
-    token = object()
-    if _training.setdefault(id(net), token) is not token:
-        raise RuntimeError("the network must not be trained by two calls at once, got a second one while the first is running")
-    try:
-        with _chain.in_training_mode(net):
-            yield
-    finally:
-        _training.pop(id(net), None)
-
-
-_training: dict[int, object] = {}
+_training: dict[int, alone] = {}
 os.register_at_fork(after_in_child=_training.clear)  # the parent's other threads do not train in the child
 
 # ---------------------------------------------------------------------------------------------- which way it runs
@@ -277,27 +285,33 @@ def _shared(arrays, written):
     return False
 
 
-@contextlib.contextmanager
-def whole_steps():
-    """Hold Ctrl-C back until `between_steps()` is called, so that it never leaves a half-updated network."""
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield lambda: None
-        return
-    pending = []
-    signal.signal(signal.SIGINT, lambda *args: pending.append(args))
+class whole_steps:
+    """Hold Ctrl-C back until `between_steps()` is called, so that it never leaves a half-updated network.
 
-    def between_steps():
-        if pending:
-            args = pending.pop()
-            pending.clear()
-            before(*args)
+    A class, and on `_signal`, because its exit must allocate nothing: when memory has run out, Ctrl-C would stay without effect.
+    """
 
-    try:
-        yield between_steps
-    finally:
-        signal.signal(signal.SIGINT, before)
-        between_steps()  # also where a step has failed: a Ctrl-C is never lost
+    def __enter__(self):
+        self.pending, self.before = [], _signal.getsignal(signal.SIGINT)
+        self.holds = threading.current_thread() is threading.main_thread() and callable(self.before)
+        between_steps = self._between_steps
+        if self.holds:
+            _signal.signal(signal.SIGINT, self._hold)
+        return between_steps
+
+    def __exit__(self, *exc_info):
+        if self.holds:
+            _signal.signal(signal.SIGINT, self.before)
+            self._between_steps()  # also when a step has failed: a Ctrl-C is never lost
+
+    def _hold(self, *args):
+        self.pending.append(args)
+
+    def _between_steps(self):
+        if self.pending:
+            args = self.pending.pop()
+            self.pending.clear()
+            self.before(*args)
 
 
 # ---------------------------------------------------------------------------------------------- sgd
@@ -406,12 +420,17 @@ def course_step(net, X, Y, eta):
 
     The loop does nothing with the loss, which may therefore be anything; what is not a number counts as finite.
     """
-    loss = net.loss.forward(net.forward(X), Y)
-    gradient = net.loss.backward()
-    # from logits the loss is finite where a probability has underflowed to 0: there the gradient tells
-    finite = _is_finite(loss) or (_has_output_unit(net) and _logits_kernel(net) is not None and np.isfinite(gradient).all())
-    net.backward(gradient)
-    net.sgd_step(eta)
+    moved = Moved(net)
+    try:
+        loss = net.loss.forward(net.forward(X), Y)
+        gradient = net.loss.backward()
+        # from logits the loss is finite where a probability has underflowed to 0: there the gradient tells
+        finite = _is_finite(loss) or (_has_output_unit(net) and _logits_kernel(net) is not None and np.isfinite(gradient).all())
+        net.backward(gradient)
+        net.sgd_step(eta)
+    except BaseException:
+        moved.put_back()
+        raise
     return loss, finite
 
 
@@ -420,6 +439,26 @@ def _is_finite(loss):
         return bool(np.isfinite(loss).all())
     except TypeError:
         return True
+
+
+class Moved:
+    """What a training forward changes before the step: running statistics and the Dropouts' counts, to put back if it fails."""
+
+    def __init__(self, net, arrays=()):
+        parts = _chain.modules_of(net)
+        statistics = [getattr(module, name) for module in parts for name in getattr(module, "statistics_arrays", ())]
+        self.counts = [(module, module.count) for module in parts if isinstance(module, modules.Dropout)]
+        self.arrays = [*statistics, *arrays]
+        self.copies = _core.Copies(self.arrays)
+
+    def put_back(self):
+        """Allocates nothing: it also works when memory has run out."""
+        self.copies.put_back()
+        at = len(self.counts)
+        while at:  # `for` would allocate an iterator
+            at -= 1
+            module, count = self.counts[at]
+            module.count = count
 
 
 def warn_not_finite(t, stacklevel):

@@ -1,5 +1,9 @@
 """The compiled core: kernels of arrays (boundary.pxi) and the network program (program.pxi) over the leaf kernels of kernels.h."""
 
+# No comprehensions in the compiled core's lists and tuples: the code that Cython 3.3 generates for them releases the
+# item twice when the list cannot grow (__Pyx_ListComp_AppendAndDecref). list.append and any(), all() of a generator
+# are right.
+
 import os
 import threading
 import numpy as np
@@ -31,7 +35,11 @@ cdef int use_level(int level) except -1:
 
 def isa_levels():
     """Names of the instruction-set levels this processor runs, lowest first."""
-    return tuple(nn_level_name(i).decode() for i in range(NN_LEVELS) if nn_level_usable(i))
+    names = []
+    for i in range(NN_LEVELS):
+        if nn_level_usable(i):
+            names.append(nn_level_name(i).decode())
+    return tuple(names)
 
 
 def get_isa():
@@ -89,6 +97,7 @@ cdef int choose_level() except -1:
 choose_level()
 
 include "threads.pxi"
+include "copies.pxi"
 include "boundary.pxi"
 include "chain.pxi"
 include "optimizers.pxi"

@@ -250,7 +250,10 @@ cdef cnp.ndarray result_like(cnp.ndarray model, object out, int t, tuple others)
     if out is None:
         return <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(model), cnp.PyArray_DIMS(model), t,
                                               not cnp.PyArray_IS_C_CONTIGUOUS(model))
-    if apart(model, out, t) and all([apart(other, out, t) for other in others]):
+    cdef bint fits = apart(model, out, t)
+    for other in others:
+        fits = fits and apart(<cnp.ndarray>other, out, t)
+    if fits:
         return <cnp.ndarray>out
     shape = (<object>model).shape
     out = _checks.out("out", out, shape, dtype_of(t))
@@ -494,11 +497,7 @@ def sgd_step(W, dLdW, lrate):
     cdef const nn_kernels *k = kernels_for(t)
     if ((cnp.PyArray_IS_C_CONTIGUOUS(w) and cnp.PyArray_IS_C_CONTIGUOUS(g))
             or (cnp.PyArray_IS_F_CONTIGUOUS(w) and cnp.PyArray_IS_F_CONTIGUOUS(g))):
-        if cnp.PyArray_SIZE(w) < SHORT:
-            k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), eta)
-            return
-        with nogil:
-            k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), eta)
+        subtract(k, w, g, eta)
         return
     cdef cnp.ndarray line, gradient
     lines = (w, g) if w.ndim == 2 and along(w, 1) else (w.T, g.T) if w.ndim == 2 and along(w, 0) else None
@@ -507,6 +506,68 @@ def sgd_step(W, dLdW, lrate):
         return
     for line, gradient in zip(lines[0], np.ascontiguousarray(lines[1])):
         k.subtract_scaled(cnp.PyArray_SIZE(line), cnp.PyArray_DATA(line), cnp.PyArray_DATA(gradient), eta)
+
+
+def step_terms(W, dLdW, lrate):
+    """sgd_step(W, dLdW, lrate), prepared for take_steps: (W, G, factor), all (m, n), for W ← W − factor G."""
+    cdef int t = computing_type(W)
+    cdef cnp.ndarray w, g
+    if not behaved(W, t) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>W):
+        _checks.in_place("W", W)
+        return W, np.asarray(lrate, W.dtype) * _checks.as_real("dLdW", dLdW, W.dtype), 1.0
+    w, g = <cnp.ndarray>W, real_array("dLdW", dLdW, t)
+    if not cnp.PyArray_SAMESHAPE(w, g):
+        _checks.shape("dLdW", g, W.shape)
+    if np.may_share_memory(w, g):
+        g = g.copy()
+    if cnp.PyArray_IS_C_CONTIGUOUS(w) or cnp.PyArray_IS_F_CONTIGUOUS(w):
+        return W, in_order_of(w, g), float(lrate)
+    return W, np.asarray(lrate, W.dtype) * g, 1.0
+
+
+def take_steps(list terms):
+    """Take the steps that step_terms has prepared. Allocates nothing, so that a network never keeps half a step."""
+    cdef cnp.ndarray w, g
+    cdef double factor
+    for w, g, factor in terms:
+        if (cnp.PyArray_ISBEHAVED(w) and cnp.PyArray_ISBEHAVED(g)
+                and (cnp.PyArray_IS_C_CONTIGUOUS(w) and cnp.PyArray_IS_C_CONTIGUOUS(g)
+                     or cnp.PyArray_IS_F_CONTIGUOUS(w) and cnp.PyArray_IS_F_CONTIGUOUS(g))):
+            subtract(kernels_for(cnp.PyArray_TYPE(w)), w, g, factor)
+        else:
+            subtract_anywhere(w, g, factor)
+
+
+cdef void subtract_anywhere(cnp.ndarray w, cnp.ndarray g, double factor) noexcept:
+    """w <- w - factor g for matrices of any strides, also odd ones."""
+    cdef Py_ssize_t i, j
+    cdef char *to
+    cdef char *of
+    cdef float a, b
+    cdef double c, d
+    for i in range(cnp.PyArray_DIM(w, 0)):
+        for j in range(cnp.PyArray_DIM(w, 1)):
+            to = <char *>cnp.PyArray_DATA(w) + i * cnp.PyArray_STRIDE(w, 0) + j * cnp.PyArray_STRIDE(w, 1)
+            of = <char *>cnp.PyArray_DATA(g) + i * cnp.PyArray_STRIDE(g, 0) + j * cnp.PyArray_STRIDE(g, 1)
+            if cnp.PyArray_TYPE(w) == cnp.NPY_FLOAT:
+                memcpy(&a, to, sizeof(a))
+                memcpy(&b, of, sizeof(b))
+                a -= <float>factor * b
+                memcpy(to, &a, sizeof(a))
+            else:
+                memcpy(&c, to, sizeof(c))
+                memcpy(&d, of, sizeof(d))
+                c -= factor * d
+                memcpy(to, &c, sizeof(c))
+
+
+cdef void subtract(const nn_kernels *k, cnp.ndarray w, cnp.ndarray g, double factor) noexcept:
+    """w <- w - factor g, two contiguous arrays in the same order."""
+    if cnp.PyArray_SIZE(w) < SHORT:
+        k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), factor)
+        return
+    with nogil:
+        k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), factor)
 
 
 def byte_bounds(cnp.ndarray a):

@@ -98,7 +98,11 @@ cdef int sync_states(Program self) except -1:
 
 
 cdef list state_arrays(Program self):
-    return [array for pair in self.states for of_one in pair for array in of_one]
+    arrays = []
+    for of_w, of_w0 in self.states:
+        arrays.extend(of_w)
+        arrays.extend(of_w0)
+    return arrays
 
 
 cdef void set_rule(Program self, Py_ssize_t step, double eta, double scale) noexcept nogil:

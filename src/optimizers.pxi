@@ -16,11 +16,16 @@ cdef int optimize_arrays(object W, object dLdW, dict state, const nn_rule *rule)
     if not cnp.PyArray_SAMESHAPE(<cnp.ndarray>W, g):
         _checks.shape("dLdW", g, W.shape)
     g = <cnp.ndarray>np.ascontiguousarray(g)
-    if any([not apart(g, array, t) and np.may_share_memory(g, array) for array in (W, *values)]):
-        g = g.copy()
+    for array in (W, *values):
+        if not apart(g, array, t) and np.may_share_memory(g, array):
+            g = g.copy()
     # what the kernel cannot take as it stands goes through copies
     w = <cnp.ndarray>(W if fits else np.array(W, dtype_of(t), order="C"))
-    states = values if fits else [np.array(array, dtype_of(t), order="C") for array in values]
+    states = values
+    if not fits:
+        states = []
+        for array in values:
+            states.append(np.array(array, dtype_of(t), order="C"))
     if len(states) > 0:
         s1 = <cnp.ndarray>states[0]
     if len(states) > 1:

@@ -58,15 +58,16 @@ cdef int bind_statistics(Program self) except -1:
 
 
 cdef int sync_statistics(Program self) except -1:
-    """Write the running statistics back to the arrays they were read from."""
+    """Write the running statistics back to the arrays they were read from. Allocates nothing, as _sync."""
     cdef Stage *s
     cdef cnp.ndarray mean, var
     cdef bint is_double = self.type_number == cnp.NPY_DOUBLE
-    arrays = iter(self.statistics)
+    cdef Py_ssize_t k = 0
     for i, _ in self.own_modules:
         s = &self.stages[<Py_ssize_t>i]
         if s.running:
-            mean, var = next(arrays), next(arrays)
+            mean, var = self.statistics[k], self.statistics[k + 1]
+            k += 2
             nn_write_back(<char *>cnp.PyArray_DATA(mean), 0, cnp.PyArray_STRIDE(mean, 0), is_double, 1, s.outputs, s.running_mean, s.width)
             nn_write_back(<char *>cnp.PyArray_DATA(var), 0, cnp.PyArray_STRIDE(var, 0), is_double, 1, s.outputs, s.running_var, s.width)
     return 0
@@ -74,11 +75,17 @@ cdef int sync_statistics(Program self) except -1:
 
 cdef list user_arrays(Program self):
     """Every array of the user's that training changes."""
-    arrays = [getattr(owner, name) for owner, of_w, of_w0 in self.owners for name in (of_w, of_w0)]
+    arrays = []
+    for owner, of_w, of_w0 in self.owners:
+        arrays.append(getattr(owner, of_w))
+        arrays.append(getattr(owner, of_w0))
     for i, module in self.own_modules:
         if self.stages[<Py_ssize_t>i].running:
-            arrays += [module.running_mean, module.running_var]
-    return arrays + (state_arrays(self) if self.optimizes else [])
+            arrays.append(module.running_mean)
+            arrays.append(module.running_var)
+    if self.optimizes:
+        arrays.extend(state_arrays(self))
+    return arrays
 
 
 cdef int start_counting(Program self) except -1:

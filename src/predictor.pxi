@@ -35,7 +35,10 @@ cdef class Predictor:
         self.count, self.inputs, self.description = len(stages), inputs, description
         self.stages = stages
         self._start()
-        widths = [inputs, *(linear.W.shape[1] for linear, _ in self.stages if linear)]
+        widths = [inputs]
+        for linear, _ in self.stages:
+            if linear:
+                widths.append(linear.W.shape[1])
         self.outputs, self.widest = widths[len(widths) - 1], max(widths)
         self.small = max(widths[1:]) <= SMALL_VECTORS * self.k.lanes
         for i, (linear, name) in enumerate(self.stages):  # predict_small takes output units in the last layer only
@@ -54,7 +57,7 @@ cdef class Predictor:
                 used += ((linear.W.shape[0] + 1) * width * self.itemsize + 127) // 64 * 64
         self.memory = <char *>calloc(used + 64, 1)
         if self.layers == NULL or self.memory == NULL:
-            raise MemoryError(f"a predictor needs {used} bytes")
+            raise MemoryError(f"a predictor of this network needs {used} bytes, which are not available")
         at = self.memory + (64 - <size_t>self.memory % 64) % 64
         m = inputs
         for i, (linear, name) in enumerate(self.stages):
@@ -201,7 +204,9 @@ cdef class Predictor:
         return program
 
     def __reduce__(self):
-        stages = [(linear and (linear.W, linear.W0), name) for linear, name in self.stages]
+        stages = []
+        for linear, name in self.stages:
+            stages.append((linear and (linear.W, linear.W0), name))
         return _predictor, (stages, np.dtype(dtype_of(self.type_number)), self.inputs, self.description)
 
     def __repr__(self):
@@ -216,4 +221,7 @@ class Frozen:
 
 
 def _predictor(stages, dtype, inputs, description):
-    return Predictor([(weights and Frozen(*weights), name) for weights, name in stages], dtype, inputs, description)
+    frozen = []
+    for weights, name in stages:
+        frozen.append((weights and Frozen(*weights), name))
+    return Predictor(frozen, dtype, inputs, description)

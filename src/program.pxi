@@ -243,7 +243,8 @@ cdef class Program:
             s.row = self._row(s.width)
         self.outputs = width
         self.x_row = self._row(inputs)
-        self.widest = max([self.stages[i].width for i in range(self.count)], default=0)
+        for i in range(self.count):
+            self.widest = max(self.widest, self.stages[i].width)
         self.threads = 1
         self.block_at = -1
         self._allocate_weights()
@@ -278,7 +279,7 @@ cdef class Program:
         """Zeroed memory for what _carve has counted, on a cache line's boundary; counting starts anew."""
         block[0] = nn_take(self.memory_used + 64)
         if block.memory == NULL:
-            raise MemoryError(f"the network program needs {self.memory_used} bytes")
+            raise MemoryError(f"to run this network takes {self.memory_used} bytes, which are not available")
         self.memory_used = 0
         return block.memory + (64 - <size_t>block.memory % 64) % 64
 
@@ -374,8 +375,12 @@ cdef class Program:
         """Lanes to pad rows to: those of the narrowest vector that holds a layer, where every layer fits SMALL_VECTORS of the widest."""
         cdef Py_ssize_t widest = 0, lanes
         self.small_lanes = 0
-        outputs = [a for _, a in stages if a in ("softmax", "output_sigmoid")]
-        if loss != "nll" or len(outputs) != 1 or any(linear is None or a in OWN for linear, a in stages):
+        cdef int outputs = 0
+        for linear, a in stages:
+            if linear is None or a in OWN:
+                return self.k.lanes
+            outputs += a in ("softmax", "output_sigmoid")
+        if loss != "nll" or outputs != 1:
             return self.k.lanes
         for linear, _ in stages:
             widest = max(widest, linear.W.shape[1])
@@ -526,7 +531,7 @@ cdef class Program:
         return bind_states(self) if self.optimizes else 0
 
     cdef int _sync(self) except -1:
-        """Write the weights back to the arrays they were read from."""
+        """Write the weights back to the arrays they were read from. Allocates nothing: a write-back is never left half done."""
         cdef Py_ssize_t i, j = 0
         cdef Stage *s
         cdef cnp.ndarray w, w0
@@ -539,9 +544,7 @@ cdef class Program:
             j += 1
             if s.w != s.own_w:
                 continue
-            if s.turned:
-                w = w.T
-            nn_write_back(<char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0), cnp.PyArray_STRIDE(w, 1), is_double,
+            nn_write_back(<char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, s.turned), cnp.PyArray_STRIDE(w, 1 - s.turned), is_double,
                           s.outputs if s.turned else s.w_rows, s.w_rows if s.turned else s.outputs, s.w, s.w_row)
             nn_write_back(<char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), is_double, 1, s.outputs, s.w0, s.width)
         if self.has_norm:
@@ -1140,7 +1143,7 @@ cdef class Program:
         """Let go of the data; for a program that is kept from one call of the layer API to the next."""
         self.sources.clear()
 
-    def _refuse_data(self, X, Y, list start):
+    def _refuse_data(self, X, Y, Copies start):
         """ValueError where X or Y is not finite, with the weights as they were at the start."""
         try:
             _checks.finite("X", X)
@@ -1148,9 +1151,9 @@ cdef class Program:
             if self.found & DATA:
                 number = np.dtype(dtype_of(self.type_number))
                 raise ValueError(f"X and Y must be finite in the network's type {number}, got a number beyond its range")
-        except ValueError:
-            for array, before in start:
-                array[...] = before
+        except BaseException:
+            if start is not None:
+                start.put_back()
             self._advance(-self.steps)
             raise
 
@@ -1168,15 +1171,13 @@ cdef class Program:
     cdef bint _sure_step(self, const Source *x, const Source *y, const int64_t *indices, Py_ssize_t size, double rate, bint mean,
                          double *total) except -1:
         """A step in the user's memory that is undone where it leaves a weight that is not finite. False: it was."""
-        cdef list kept = [(a, a.copy()) for a in [w for pair in self.arrays for w in pair] + self.statistics
-                          + (state_arrays(self) if self.optimizes else [])]
+        cdef Copies kept = Copies(user_arrays(self))
         cdef Py_ssize_t bad
         self._bind(True)
         bad = self._run_batches(x, y, indices, size, size, &rate, mean, False, True, total)
         self._sync()
         if bad:
-            for array, before in kept:
-                array[...] = before
+            kept.put_back()
         self.weight_bound = -1
         return bad == 0
 
@@ -1225,9 +1226,9 @@ cdef class Program:
         if look and in_place:
             self._look_through(&x, &y, indices, count, size)
             if self.found:
-                self._refuse_data(X, Y, [])
+                self._refuse_data(X, Y, None)
             look = False
-        start = [(array, array.copy()) for array in user_arrays(self)] if look else []
+        start = Copies(user_arrays(self)) if look else None
         while at < count:
             steps = min(1 if user_rate else chunk, (count - at + size - 1) // size)
             here = min(steps * size, count - at)

@@ -33,7 +33,8 @@ static nn_block nn_take(size_t bytes) {
             memset(block.memory, 0, bytes);
             return block;
         }
-    return (nn_block){calloc(bytes, 1), bytes};
+    char *memory = calloc(bytes, 1);
+    return (nn_block){memory, memory ? bytes : 0};
 }
 
 /* Give a block back, or one whose memory is NULL. It takes an empty place, or that of a smaller one. */

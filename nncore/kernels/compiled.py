@@ -25,6 +25,7 @@ from nncore._core import (
     softmax_nll,
     squared,
     squared_loss,
+    step_terms,  # noqa: F401  (for nncore.modules)
     tanh_backward,
     tanh_forward,
 )

@@ -481,11 +481,23 @@ def sgd_step(W, dLdW, lrate):
     >>> W.tolist()
     [[0.5, 0.0]]
     """
+    step = _scaled(W, dLdW, lrate)
+    with _quiet():
+        W -= step
+
+
+def _scaled(W, dLdW, lrate):
+    """lrate dLdW in W's type."""
     _checks.in_place("W", W)
     lrate = _checks.number("lrate", lrate)
     gradient = _matrices("dLdW", dLdW, W.dtype, W.shape)
     with _quiet():
-        W -= W.dtype.type(lrate) * gradient
+        return W.dtype.type(lrate) * gradient
+
+
+def step_terms(W, dLdW, lrate):
+    """sgd_step(W, dLdW, lrate), prepared for nncore._core.take_steps."""
+    return W, _scaled(W, dLdW, lrate), 1.0
 
 
 def _optimizer_step(formula, W, dLdW, state, *numbers):
