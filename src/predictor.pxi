@@ -6,6 +6,14 @@
 cdef Py_ssize_t FEW = 16  # samples that a small network takes one by one rather than by matrix products
 
 
+cdef object new_lock():
+    """A lock; Python raises RuntimeError where there is no memory for it."""
+    try:
+        return threading.Lock()
+    except RuntimeError:
+        raise MemoryError("a predictor needs a lock, for which there is no memory") from None
+
+
 cdef class Predictor:
     """A frozen copy of a Sequential of library modules: ``predictor(x, out=None)``. Made by Sequential.predictor().
 
@@ -83,7 +91,7 @@ cdef class Predictor:
     cdef int _start(self) except -1:
         """Start afresh in this process: after a fork, a thread that exists only in the parent may hold the
         lock and be in the middle of the program."""
-        self._program, self.lock, self.process = None, threading.Lock(), nn_pool_forks()
+        self._program, self.lock, self.process = None, new_lock(), nn_pool_forks()
         return 0
 
     def __call__(self, x, out=None):
