@@ -4,6 +4,7 @@ The program runs for library types and subclasses that override nothing of the c
 of one dtype that share no memory with each other or with the data. `as_program` is the one place that decides.
 """
 
+import _signal  # type: ignore[import-not-found, unused-ignore]
 import itertools
 import os
 import signal
@@ -11,7 +12,6 @@ import threading
 import warnings
 from typing import NamedTuple
 
-import _signal  # type: ignore[import-not-found, unused-ignore]
 import numpy as np
 
 from nncore import _backend, _chain, _checks, _core, _labels, losses, modules, schedules
