@@ -251,11 +251,14 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
         if (with_y) FN(stage_labels)(nv, part, z_last + (i), last_top, y + (i), &labels, &lost);                        \
         FN(stage_out)(nv, part, with_y, p_last + (i), scale, with_y ? y + (i) : NULL, grad + (i));               \
     } while (0)
-#define EDGES(STAGE, piece)                                                     \
-    do {                                                                        \
-        nn_index i = together;                                                  \
-        for (; i + LANES <= piece.n; i += LANES) STAGE(1, i, LANES);            \
-        if (i < piece.n) STAGE(0, i, piece.n - i);                              \
+/* What the longer pieces have left, in groups as before: no sum depends on the other pieces' lengths. */
+#define EDGES(STAGE, piece)                                                                   \
+    do {                                                                                      \
+        nn_index i = together;                                                                \
+        for (; i + STAGE_VECTORS * LANES <= piece.n; i += STAGE_VECTORS * LANES)              \
+            STAGE(STAGE_VECTORS, i, LANES);                                                   \
+        for (; i + LANES <= piece.n; i += LANES) STAGE(1, i, LANES);                          \
+        if (i < piece.n) STAGE(0, i, piece.n - i);                                            \
     } while (0)
     nn_index together = PTRDIFF_MAX;
     if (first && next.n < together) together = next.n;
