@@ -58,6 +58,15 @@ static void FN(apply)(nn_index n, const void *x_, void *y_, int function) {
     }
 }
 
+static int FN(all_finite)(nn_index n, const void *x_) {
+    const real *x = x_;
+    V bad = {0};
+    nn_index i = 0;
+    for (; i + LANES <= n; i += LANES) bad += FN(load)(x + i) * 0; /* NaN for NaN and +-inf, and it stays */
+    if (i < n) bad += FN(load_part)(x + i, n - i) * 0;
+    return FN(sum_all)(bad)[0] == 0;
+}
+
 static double FN(largest)(nn_index n, const void *x_) {
     const real *x = x_;
     const I sign = (I)FN(set)((real)-0.0);
@@ -446,7 +455,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
     .loss_and_gradient = FN(loss_and_gradient), .loss_terms = FN(loss_terms), .apply = FN(apply),
     .sum_rows = FN(sum_rows), .sum_columns = FN(sum_columns),
-    .transpose = FN(transpose), .copy_finite = FN(copy_finite), .largest = FN(largest),
+    .transpose = FN(transpose), .all_finite = FN(all_finite), .copy_finite = FN(copy_finite), .largest = FN(largest),
     .optimize = FN(optimize), .squares = FN(squares), .normalize = FN(normalize), .normalize_back = FN(normalize_back),
     .follow = FN(follow),
     .dropout = FN(dropout),

@@ -231,6 +231,8 @@ typedef struct {
     void (*follow)(nn_index n, void *running, const void *of_batch, double factor, double momentum);
     /* y (n) <- scale x where a random word made of `word` and place, place + 1, ... is at least threshold, else 0; see dropout.h */
     void (*dropout)(nn_index n, const void *x, void *y, uint64_t word, uint32_t place, uint32_t threshold, double scale);
+    /* 1 when all are finite */
+    int (*all_finite)(nn_index n, const void *x);
     /* max |x|, infinity where one is not finite */
     double (*largest)(nn_index n, const void *x);
     /* out <- x, which it may be; 1 when all are finite */

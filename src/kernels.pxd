@@ -169,6 +169,7 @@ cdef extern from "kernels.h" nogil:
         void (*normalize_back)(const nn_norm *) noexcept nogil
         void (*follow)(nn_index, void *, const void *, double, double) noexcept nogil
         void (*dropout)(nn_index, const void *, void *, uint64_t, uint32_t, uint32_t, double) noexcept nogil
+        int (*all_finite)(nn_index, const void *) noexcept nogil
         double (*largest)(nn_index, const void *) noexcept nogil
         int (*copy_finite)(nn_index, const void *, void *) noexcept nogil
 

@@ -747,8 +747,7 @@ cdef class Program:
         if self.loss == NN_NLL:
             self._softmax(s, batch, batch.y, keeps_outputs)
             if not with_losses:
-                return (isfinite(self.k.largest(batch.size, self.gap + first))
-                        and isfinite(self.k.largest(batch.size, self.rest + first)))
+                return self.k.all_finite(batch.size, self.gap + first) and self.k.all_finite(batch.size, self.rest + first)
             self.k.softmax_losses(batch.size, self.gap + first, self.weight + first, self.rest + first, losses)
         else:
             for r in range(batch.size):

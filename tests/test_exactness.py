@@ -564,6 +564,22 @@ def test_fit_refuses_what_is_not_finite_in_any_feature(features, value, isa, dty
     np.testing.assert_array_equal(net.modules[0].W, before)
 
 
+@pytest.mark.parametrize("what", ["X", "Y"])
+def test_what_is_not_finite_is_found_before_large_weights_change(what, isa, dtype):
+    """They are trained where they are, so all samples are looked at first: at any place of a sample, the last ones too."""
+    spec = (1037, [(1100, "relu"), (9, "softmax")])
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 5, dtype)
+    start = [w.copy() for w in weights(stages)]
+    rows = (0, 1023, *range(1024, 1037)) if what == "X" else range(9)
+    for row in rows:
+        wrong = {"X": np.asfortranarray(X), "Y": np.asfortranarray(Y)}
+        wrong[what][row, 3] = np.nan if row % 2 else -np.inf
+        with pytest.raises(ValueError, match=f"{what} must be finite, got NaN or infinity in column 3"):
+            make_program(stages, loss, dtype).fit(wrong["X"], wrong["Y"], np.arange(5), 2, 0.1, 0, True, True)
+    assert all(w.tobytes() == before.tobytes() for w, before in zip(weights(stages), start, strict=True))
+
+
 @pytest.mark.parametrize("huge", [1.7e308, 1e30, 1e300], ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_fit_stops_at_the_last_whole_finite_step(batch, huge, isa, dtype):
