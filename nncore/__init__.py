@@ -37,6 +37,11 @@ __all__ = [
 ]
 
 
+def _named_for_tools():
+    """Never called: compiled code of NumPy's random module imports this, unseen by tools that freeze programs."""
+    import secrets  # noqa: F401
+
+
 def __getattr__(name):
     # One import statement each: tools that freeze programs do not see a module whose name is in a string.
     if name == "explain":

@@ -8,20 +8,39 @@ import gc
 import json
 import os
 import sys
-import tempfile
 
 import numpy as np
 
 import nncore as nn
 from nncore import _core
 
-SHIM = ctypes.CDLL(os.environ["LD_PRELOAD"])
-SHIM.fail_from.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-SHIM.stop_failing.restype = SHIM.allocations.restype = ctypes.c_long
-# any function of the compiled core, and Python's evaluation loop
-IN_CORE = ctypes.cast(ctypes.CDLL(_core.__file__).PyInit__core, ctypes.c_void_p).value
-IN_LOOP = ctypes.cast(ctypes.pythonapi._PyEval_EvalFrameDefault, ctypes.c_void_p).value
 NEVER = 1 << 40
+
+
+class Shim:
+    """failing_malloc.c, as preloaded."""
+
+    def __init__(self):
+        self.library = ctypes.CDLL(os.environ["LD_PRELOAD"])
+        self.library.fail_from.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+        self.allocations, self.stop = self.library.allocations, self.library.stop_failing
+        self.allocations.restype = self.stop.restype = ctypes.c_long
+        # any function of the compiled core, and Python's evaluation loop
+        functions = ctypes.CDLL(_core.__file__).PyInit__core, ctypes.pythonapi._PyEval_EvalFrameDefault
+        self.inside = [ctypes.cast(function, ctypes.c_void_p).value for function in functions]
+
+    def attempt(self, call, net, k, in_a_row):
+        """What call(net) raises when the k-th allocation fails, and whether one did."""
+        error = None
+        gc.disable()
+        self.library.fail_from(k, in_a_row, *self.inside)
+        try:
+            call(net)
+        except BaseException as raised:
+            error = raised
+        failed = self.stop()
+        gc.enable()
+        return error, failed
 
 
 def network(sizes, dtype=np.float64, extra=False):
@@ -44,25 +63,11 @@ def same(a, b):
     return all(np.allclose(x, y, rtol=1e-9, atol=1e-12) for x, y in zip(a, b, strict=True))
 
 
-def attempt(call, net, k, in_a_row):
-    """What call(net) raises when the k-th allocation fails, and whether one did."""
-    error = None
-    gc.disable()
-    SHIM.fail_from(k, in_a_row, IN_CORE, IN_LOOP)
-    try:
-        call(net)
-    except BaseException as raised:
-        error = raised
-    failed = SHIM.stop_failing()
-    gc.enable()
-    return error, failed
-
-
-def problems(make, call, steps, in_a_row, most):
+def problems(make, call, steps, shim, in_a_row, most):
     """(allocations, what went wrong) of a call; steps: the same call with fewer steps, whose weights are whole, too."""
     call(make())
-    attempt(call, make(), NEVER, 1)
-    allocations = SHIM.allocations()
+    shim.attempt(call, make(), NEVER, 1)
+    allocations = shim.allocations()
     whole = [weights(make())]
     for j in range(1, steps[1] + 1) if steps else [None]:
         net = make()
@@ -71,7 +76,7 @@ def problems(make, call, steps, in_a_row, most):
     found = []
     for k in sorted({round(k) for k in np.linspace(1, allocations, min(most, allocations))}):
         net = make()
-        error, failed = attempt(call, net, k, in_a_row)
+        error, failed = shim.attempt(call, net, k, in_a_row)
         if not failed:  # the path differs by an allocation or two from call to call
             break
         # Python 3.11 loses an exception when it finds no memory for the frames of its traceback, either
@@ -106,7 +111,6 @@ def training(sizes, call, zeros=0.0, steps=0, extra=False, samples=64):
 
 
 SMALL, TURNED, WIDE = (6, 8, 3), (24, 70, 4), (40, 150, 4)
-FOLDER = tempfile.mkdtemp()
 CASES = {
     "sgd small": training(SMALL, lambda net, X, Y, n: net.sgd(X, Y, n, 0.01), steps=7),
     "sgd turned": training(TURNED, lambda net, X, Y, n: net.sgd(X, Y, n, 0.01), steps=9),
@@ -125,10 +129,11 @@ CASES = {
     "one sample": training(SMALL, lambda net, X, Y: net.predict_proba(X[:, :1])),
     "evaluate": training(TURNED, lambda net, X, Y: net.evaluate(X, Y), samples=300, extra=True),
     "predictor": training(WIDE, lambda net, X, Y: [net.predictor()(x) for x in (X, X[:, :3], X[:, 0])], samples=300),
-    "save": training(SMALL, lambda net, X, Y: net.save(os.path.join(FOLDER, "model.npz"))),
+    "save": training(SMALL, lambda net, X, Y: net.save("model.npz")),
     "by hand": training(SMALL, lambda net, X, Y: (net.loss.forward(net.forward(X), Y), net.backward(net.loss.backward()),
                                                   net.sgd_step(0.01))),
 }
 
 if __name__ == "__main__":
-    print(json.dumps({name: problems(*case, *map(int, sys.argv[1:])) for name, case in CASES.items()}))
+    shim = Shim()
+    print(json.dumps({name: problems(*case, shim, *map(int, sys.argv[1:])) for name, case in CASES.items()}))

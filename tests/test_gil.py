@@ -112,14 +112,14 @@ def test_weights_are_read_without_the_lock(order):
 
 
 def test_memory_that_is_too_large_to_be_kept_is_freed_without_the_lock():
-    net, programs = nn.Sequential([nn.Linear(1500, 2000)]), []
+    net, programs = nn.Sequential([nn.Linear(2000, 2500)]), []  # beyond 32 MB malloc keeps nothing
 
     def free():
         programs.clear()
 
     with counting() as counter:
         for _ in range(ATTEMPTS):
-            programs.append(_core.Program([(net.modules[0], "none")], None, np.float64, 1500))
+            programs.append(_core.Program([(net.modules[0], "none")], None, np.float64, 2000))
             programs[0].freeze()  # writes all of it
             time.sleep(0.0005)
             before = counter[0]

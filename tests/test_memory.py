@@ -36,11 +36,11 @@ def failing_malloc(tmp_path_factory):
 
 @pytest.mark.parametrize(("in_a_row", "places"), [
     (1, 40), (5, 15), *(pytest.param(n, 1000, marks=pytest.mark.slow) for n in (1, 2, 5, 20))])
-def test_failing_allocations_of_the_core(failing_malloc, in_a_row, places):
+def test_failing_allocations_of_the_core(failing_malloc, in_a_row, places, tmp_path):
     environment = {**os.environ, "LD_PRELOAD": str(failing_malloc), "PYTHONMALLOC": "malloc", "NNCORE_THREADS": "1",
-                   "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+                   "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     done = subprocess.run([sys.executable, HERE / "failing_memory.py", str(in_a_row), str(places)], env=environment,
-                          capture_output=True, text=True, timeout=600)
+                          cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads(done.stdout)
     assert {name: found for name, (_, found) in results.items() if found} == {}

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from functools import partial
 
 import numpy as np
@@ -230,7 +229,8 @@ def test_affinity():
     assert started_with(code).stdout.strip() == "1"
 
 
-V1 = "30 23 0:26 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n31 23 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory"
+V1 = ("30 23 0:26 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n"
+      "31 23 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory")
 V2 = "24 23 0:25 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
 
 
@@ -345,6 +345,7 @@ print(len({product() for _ in range(50)}), _core.pool()[0], _core.pool()[1] > 0)
 def test_helpers_leave_signals_to_python_s_threads():
     answer = started_with(PRODUCT + """
 before = set(os.listdir("/proc/self/task"))
+_core.only_helpers(True)  # they have started; before that, the C library blocks everything
 product()
 for task in set(os.listdir("/proc/self/task")) - before:
     print(next(line.split()[1] for line in open(f"/proc/self/task/{task}/status") if line.startswith("SigBlk")))

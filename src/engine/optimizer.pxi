@@ -65,13 +65,13 @@ cdef int optimizer_update(Engine *e, const Batch *batch, int partition, int n_pa
             if i % n_partitions == partition:
                 net.k.sum_rows(batch.size, p.width, layer.grad, layer.row_stride, bias_grad)
                 finite = net.k.optimize(p.width, p.w0, bias_grad, state_row(e, p.state0, 0, 0), state_row(e, p.state0, 1, 0),
-                                        &bias_rule, NULL) and finite
+                                        &bias_rule) and finite
             rows_before += layer.inputs
         elif layer.kind == BATCHNORM and partition == 0:
             finite = net.k.optimize(p.width, p.w, layer.norm.g_grad, state_row(e, p.state, 0, 0), state_row(e, p.state, 1, 0),
-                                    &bias_rule, NULL) and finite
+                                    &bias_rule) and finite
             finite = net.k.optimize(p.width, p.w0, layer.norm.b_grad, state_row(e, p.state0, 0, 0), state_row(e, p.state0, 1, 0),
-                                    &bias_rule, NULL) and finite
+                                    &bias_rule) and finite
             update_running_statistics(net, layer, batch.size)
         x, x_stride = layer.a, layer.row_stride
     return FINITE if finite else BAD_WEIGHTS
@@ -117,23 +117,24 @@ cdef bint optimizer_step_rows(Engine *e, const Params *p, Py_ssize_t at, Py_ssiz
     cdef char *w = p.w + at * p.row_stride * size
     cdef bint finite = True
     if e.opt.rule.l2 == 0 and p.row_stride == n:
-        return e.net.k.optimize(rows * n, w, gradient, state_row(e, p.state, 0, at * n), state_row(e, p.state, 1, at * n), &e.opt.rule,
-                                NULL)
+        return e.net.k.optimize(rows * n, w, gradient, state_row(e, p.state, 0, at * n), state_row(e, p.state, 1, at * n), &e.opt.rule)
     for r in range(rows):
+        if e.opt.rule.l2 != 0:
+            squares[r] = e.net.k.squares(n, w + r * p.row_stride * size)
         finite = e.net.k.optimize(n, w + r * p.row_stride * size, gradient + r * n * size, state_row(e, p.state, 0, (at + r) * n),
-                                  state_row(e, p.state, 1, (at + r) * n), &e.opt.rule, squares + r) and finite
+                                  state_row(e, p.state, 1, (at + r) * n), &e.opt.rule) and finite
     return finite
 
 
 cdef double penalty(const Engine *e) noexcept nogil:
     """l2 / 2 times the sum of the squares of all W before the step just taken."""
     cdef Py_ssize_t i, r, rows_before = 0
-    cdef double total = 0
+    cdef nn_total total = nn_total(0, 0)
     if e.opt.rule.l2 == 0:
         return 0
     for i in range(e.net.n_layers):
         if e.net.layers[i].kind == LINEAR:
             for r in range(e.net.layers[i].inputs):
-                total += e.opt.squares[rows_before + r]
+                nn_add(&total, e.opt.squares[rows_before + r])
             rows_before += e.net.layers[i].inputs
-    return e.opt.rule.l2 / 2 * total
+    return e.opt.rule.l2 / 2 * nn_value(&total)

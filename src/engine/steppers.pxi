@@ -145,7 +145,7 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
         if e.opt.active:
             if run.status != FINITE:
                 return t
-            run.total += penalty(e) * (step.batch.size if run.mean else 1)
+            nn_add(&run.total, penalty(e) * (step.batch.size if run.mean else 1))
         at += step.batch.size
         if run.checks_weights and not weights_finite(&e.net):
             run.status = BAD_WEIGHTS
@@ -156,7 +156,7 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
 cdef void add_losses(Engine *e, Run *run) noexcept nogil:
     cdef Py_ssize_t r
     for r in range(e.step.batch.size):
-        run.total += e.ws.terms.losses[r]
+        nn_add(&run.total, e.ws.terms.losses[r])
 
 
 # ------------------------------------------------------------------------------------------------ partitions of a step

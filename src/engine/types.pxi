@@ -207,7 +207,7 @@ cdef struct Run:
     bint mean              # divide the gradient by the batch's size
     bint checks_data       # report samples that are not finite
     bint checks_weights    # report weights that are not finite after each step
-    double total           # the loss summed over the samples so far
+    nn_total total         # the loss summed over the samples so far
     int status
     Py_ssize_t offset      # steps of this chunk before the one being done
     Py_ssize_t steps_before  # of the call, before this chunk

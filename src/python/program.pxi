@@ -289,7 +289,7 @@ cdef class Program:
             else:
                 self._store()
                 self._advance(steps)
-            self.total = self.e.run.total
+            self.total = nn_value(&self.e.run.total)
             at += min(steps * size, count - at)
             t += steps
             PyErr_CheckSignals()
@@ -302,7 +302,7 @@ cdef class Program:
         self.steps, self.total = 0, 0
         self._plan_training(kind, X, Y, order, n_samples, batch_size, rate)
         e.opt.updates = 0 if self.optimizer is None else self.optimizer.t
-        e.run.total, e.run.mean, e.run.checks_weights, e.weight_bound = 0, False, False, -1
+        e.run.total, e.run.mean, e.run.checks_weights, e.weight_bound = nn_total(0, 0), False, False, -1
         e.plan.chunk = self.pace if kind == CALL_FIT and batch_size == self.paced_batch else first_chunk(e)
         return self._begin_dropouts()
 
