@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nncore import _chain, _checks, _labels, modules, schedules, training
+from nncore import _chain, _checks, _labels, _sums, modules, schedules, training
 from nncore._engine_cache import Changed, EngineCache, Fingerprint, OptimizerFingerprint, runs_python, watched
 from nncore._kinds import kind
 
@@ -328,15 +328,16 @@ class _Updates:
 
     def run(self, order):
         """One pass over the samples at `order`; returns the loss summed over them, each batch's before its update."""
-        at, total, eta = 0, 0.0, None
+        at, losses, eta = 0, [], None
         while at < len(order):
             if self.program is not None and eta is None:
                 done, part, eta = self._compiled(order[at:])
             else:
                 done, part = self._by_modules(order[at:], eta)
                 eta = None
-            at, total = at + done * self.batch_size, total + part
-        return total
+            at += done * self.batch_size
+            losses.append(part)
+        return float(_sums.pairwise(losses))
 
     def _compiled(self, order):
         """(steps done, the loss summed over them, the next step's rate where it is known already)."""
@@ -357,18 +358,18 @@ class _Updates:
 
         (steps done, the loss summed over them)
         """
-        done, total = 0, 0.0
+        losses = []
         with training.whole_steps() as between_steps:
             for at in range(0, len(order), self.batch_size):
                 eta = schedules.at(self.rate, self.t + 1) if eta is None else schedules.checked(eta, self.t + 1)
                 if runs_python(self.rate):
                     self.renew()
-                total += self._step(order[at:at + self.batch_size], eta)
-                eta, done = None, done + 1
+                losses.append(self._step(order[at:at + self.batch_size], eta))
+                eta = None
                 between_steps()
                 if self.program is not None:
                     break
-        return done, total
+        return len(losses), float(_sums.pairwise(losses))
 
     def _step(self, batch, eta):
         """One update, undone where something is no longer finite; returns what the batch adds to the summed loss."""
@@ -414,7 +415,8 @@ class _Updates:
         """l2 / 2 times the sum of the squares of every W."""
         if not self.l2:
             return 0.0
-        return self.l2 / 2 * sum(float(np.sum(np.square(W), dtype=np.float64)) for (_, name), W in weights.items() if name == "W")
+        squares = (np.square(W, dtype=np.float64).ravel() for (_, name), W in weights.items() if name == "W")
+        return self.l2 / 2 * float(sum(map(_sums.pairwise, squares)))
 
 
 @_checks.quiet

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _backend, _checks, _kinds, modules
+from nncore import _backend, _checks, _kinds, _sums, modules
 
 __all__ = ["BinaryNLL", "Hinge", "Loss", "NLL", "Squared"]
 
@@ -20,7 +20,7 @@ class Loss:
     def forward(self, Ypred, Y):
         """The loss summed over the batch, a Python float; keeps .Ypred and .Y. Ypred, Y (n, b)."""
         self.Ypred, self.Y = Ypred, Y
-        return float(np.sum(self.per_sample(Ypred, Y), dtype=np.float64))
+        return float(_sums.pairwise(self.per_sample(Ypred, Y)))
 
     def backward(self):
         """dL/dZ (n, b) of the last Linear, through the output unit; for the losses of probabilities Ypred − Y."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _backend, _chain, _core, _kinds, fitting, modules, serialization, training
+from nncore import _backend, _chain, _core, _kinds, _sums, fitting, modules, serialization, training
 
 __all__ = ["Sequential"]
 
@@ -220,20 +220,20 @@ class Sequential:
         The loss is computed from the logits; the accuracy is NaN with Squared and where nothing has a class_fun. A sample whose outputs
         are NaN counts as wrong, with a RuntimeWarning.
         """
-        total, right, labels, undefined = 0.0, 0, 0, 0
+        sums, right, labels, undefined = [], 0, 0, 0
         class_fun = training.judge(self)
         for P, losses, Ys in training.slices(self, X, Y):
-            total += float(np.sum(losses, dtype=np.float64))
+            sums.append(float(_sums.pairwise(np.ravel(losses))))
             undefined += training.nan_samples(P)
             if class_fun is not None:
                 agree = training.agreement(class_fun, P, Ys)
                 right, labels = right + int(np.sum(agree)), labels + np.size(agree)
         training.warn_of_nan(undefined, np.shape(X)[1])
-        return total / np.shape(X)[1], right / labels if labels else float("nan")
+        return float(_sums.pairwise(sums)) / np.shape(X)[1], right / labels if labels else float("nan")
 
     def log_likelihood(self, X, Y):
         """log Π P(correct label) over the data = −whole-data-set NLL, in nats."""
-        return -sum(float(np.sum(losses, dtype=np.float64)) for _, losses, _ in training.slices(self, X, Y))
+        return -float(_sums.pairwise([_sums.pairwise(np.ravel(losses)) for _, losses, _ in training.slices(self, X, Y)]))
 
     def save(self, path):
         """Write the network to a `.npz` file without pickle, atomically: the old file or the new one, never half of one."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nncore import _backend, _chain, _checks, _core, _labels, losses, modules, schedules
+from nncore import _backend, _chain, _checks, _core, _labels, _sums, losses, modules, schedules
 from nncore._engine_cache import Changed, Fingerprint, runs_python, watched
 from nncore._kinds import kind
 from nncore.kernels import compiled
@@ -659,7 +659,7 @@ def score(net, X, Y):
 
 @_checks.quiet
 def _r_squared(P, Y):
-    residual = np.sum((Y - P) ** 2, axis=1)
-    total = np.sum((Y - Y.mean(axis=1, keepdims=True)) ** 2, axis=1)
+    residual = _sums.pairwise((Y - P) ** 2, axis=1)
+    total = _sums.pairwise((Y - _sums.pairwise(Y, axis=1, keepdims=True) / Y.shape[1]) ** 2, axis=1)
     flat = total == 0
     return float(np.mean(np.where(flat, residual == 0, 1 - residual / np.where(flat, 1, total))))

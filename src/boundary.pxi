@@ -426,12 +426,9 @@ cdef inline void describe(cnp.ndarray a, void **data, nn_index *sample, nn_index
 
 
 cdef void run_softmax(const nn_kernels *k, const nn_softmax *s, double *losses, double *loss) noexcept nogil:
-    cdef nn_index j
     k.softmax(s)
     if s.y != NULL:
-        k.softmax_losses(s.batch, s.gap, s.weight, s.rest, losses)
-        for j in range(s.batch):
-            loss[0] += losses[j]
+        loss[0] = k.softmax_losses(s.batch, s.gap, s.weight, s.rest, losses)
 
 
 cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, double *loss):
@@ -521,19 +518,33 @@ def hinge_loss(Z, Y, out=None):
     return loss_and_gradient(Z, Y, out, NN_HINGE)
 
 
+cdef void sum_losses(const nn_kernels *k, cnp.ndarray p, cnp.ndarray y, cnp.ndarray terms, cnp.ndarray losses, int kind) noexcept nogil:
+    """losses (b,) <- the sums of the terms of each column, which have one order for every layout."""
+    cdef Py_ssize_t n = cnp.PyArray_DIM(p, 0), b = cnp.PyArray_DIM(p, 1)
+    k.loss_terms(n * b, cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), kind)
+    if cnp.PyArray_IS_C_CONTIGUOUS(terms):
+        k.sum_rows(n, b, cnp.PyArray_DATA(terms), b, cnp.PyArray_DATA(losses))
+    else:
+        k.sum_columns(n, b, cnp.PyArray_DATA(terms), n, cnp.PyArray_DATA(losses))
+
+
 cdef object losses_of_samples(object Ypred, object Y, object out, int kind):
     cdef int t = computing_type(Ypred)
     cdef cnp.ndarray p = flat(real_matrix("Ypred", Ypred, t, -1, -1, "nb"))
     cdef cnp.ndarray y = in_order_of(p, real_matrix("Y", Y, t, cnp.PyArray_DIM(p, 0), cnp.PyArray_DIM(p, 1), "nb"))
-    cdef cnp.ndarray terms = result_like(p, None, t, ())
+    cdef cnp.ndarray terms = result_like(p, None, t, ()), losses
+    losses = np.empty(cnp.PyArray_DIM(p, 1), terms.dtype)
     if out is not None:
         checked_out("out", out, (cnp.PyArray_DIM(p, 1),), t, (p, y))
     if cnp.PyArray_SIZE(p) < SHORT:
-        kernels_for(t).loss_terms(cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), kind)
+        sum_losses(kernels_for(t), p, y, terms, losses, kind)
     else:
         with nogil:
-            kernels_for(t).loss_terms(cnp.PyArray_SIZE(p), cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), kind)
-    return terms.sum(axis=0, out=out)
+            sum_losses(kernels_for(t), p, y, terms, losses, kind)
+    if out is None:
+        return losses
+    out[...] = losses
+    return out
 
 
 def nll(Ypred, Y, out=None):

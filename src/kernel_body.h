@@ -15,11 +15,12 @@ static void FN(activate)(nn_index n, const void *z_, void *a_, int kind) {
     case NN_TANH: ACTIVATE(NN_TANH)
     case NN_RELU: ACTIVATE(NN_RELU)
     case NN_SIGMOID: case NN_OUTPUT_SIGMOID: ACTIVATE(NN_SIGMOID)
-    default: if (a != z) memmove(a, z, (size_t)n * sizeof(real));
+    default: memmove(a, z, (size_t)n * sizeof(real));
     }
 }
 
 #include "product.h"
+#include "sums.h"
 
 #define DERIVE(KIND)                                                                                                       \
     for (; i + LANES <= n; i += LANES) FN(store)(dz + i, FN(derivative)(FN(load)(da + i), FN(load)(a + i), KIND));         \
@@ -34,7 +35,7 @@ static void FN(derive)(nn_index n, const void *da_, const void *a_, void *dz_, i
     case NN_TANH: DERIVE(NN_TANH)
     case NN_RELU: DERIVE(NN_RELU)
     case NN_SIGMOID: DERIVE(NN_SIGMOID)
-    default: if (dz != da) memmove(dz, da, (size_t)n * sizeof(real));
+    default: memmove(dz, da, (size_t)n * sizeof(real));
     }
 }
 
@@ -127,12 +128,14 @@ static INLINE V FN(output_loss)(V z, V y, const int loss, V *gradient) {
 static double FN(loss_and_gradient)(nn_index n, const void *z_, const void *y_, void *grad_, int loss) {
     const real *z = z_, *y = y_;
     real *grad = grad_;
-    double total = 0;
+    double few = 0; /* in order, where one vector holds them all */
+    FN(wide_total) many = {0};
 #define EACH(loss)                                                                                                    \
     for (nn_index i = 0; i < n; i += LANES) {                                                                         \
         nn_index part = n - i < LANES ? n - i : LANES;                                                                \
         V gradient, terms = FN(output_loss)(FN(load_part)(z + i, part), FN(load_part)(y + i, part), loss, &gradient); \
-        for (int l = 0; l < part; l++) total += terms[l]; /* in double, in order */                                   \
+        if (n > LANES) FN(add_vector)(&many, (V)((I)terms & FN(first)(part)), 0);                                       \
+        else for (int l = 0; l < part; l++) few += terms[l];                                                          \
         FN(store_part)(grad + i, gradient, part);                                                                     \
     }
     switch (loss) {
@@ -141,7 +144,7 @@ static double FN(loss_and_gradient)(nn_index n, const void *z_, const void *y_, 
     default: EACH(NN_HINGE)
     }
 #undef EACH
-    return total;
+    return n > LANES ? FN(wide_value)(&many) : few;
 }
 
 /* -y log p, and for two classes -(1 - y) log(1 - p) with it; 0 log 0 = 0 */
@@ -438,20 +441,6 @@ static nn_index FN(nonzeros)(nn_index m, const void *x_, int32_t *rows) {
 #include "normalize.h"
 #include "dropout.h"
 
-/* ------------------------------------------------------------------------------------------------ sums */
-
-static void FN(sum_rows)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_) {
-    const real *x = x_;
-    real *out = out_;
-    for (nn_index j = 0; j < n; j += LANES) {
-        nn_index part = n - j < LANES ? n - j : LANES;
-        V s = {0};
-        if (part == LANES) for (nn_index i = 0; i < m; i++) s += FN(load)(x + i * x_row + j);
-        else for (nn_index i = 0; i < m; i++) s += FN(load_part)(x + i * x_row + j, part);
-        FN(store_part)(out + j, s, part);
-    }
-}
-
 #define TABLE_(level, type) nn_table_##level##_##type
 #define TABLE(level, type) TABLE_(level, type)
 const nn_kernels TABLE(LEVEL, real) = {
@@ -464,9 +453,11 @@ const nn_kernels TABLE(LEVEL, real) = {
     .scaled = FN(scaled),
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
-    .loss_and_gradient = FN(loss_and_gradient), .loss_terms = FN(loss_terms), .apply = FN(apply), .sum_rows = FN(sum_rows),
+    .loss_and_gradient = FN(loss_and_gradient), .loss_terms = FN(loss_terms), .apply = FN(apply),
+    .sum_rows = FN(sum_rows), .sum_columns = FN(sum_columns),
     .transpose = FN(transpose), .all_finite = FN(all_finite), .copy_finite = FN(copy_finite), .largest = FN(largest),
-    .optimize = FN(optimize), .normalize = FN(normalize), .normalize_back = FN(normalize_back), .follow = FN(follow),
+    .optimize = FN(optimize), .squares = FN(squares), .normalize = FN(normalize), .normalize_back = FN(normalize_back),
+    .follow = FN(follow),
     .dropout = FN(dropout),
 #if WIDTH == 16
 #define ALL_WIDTHS(name) {FN(name)}
@@ -482,5 +473,7 @@ const nn_kernels TABLE(LEVEL, real) = {
 
 #undef ACTIVATE
 #undef DERIVE
+#undef SUM_OVER_ROWS
+#undef WIDE
 #undef TABLE_
 #undef TABLE

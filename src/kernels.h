@@ -11,6 +11,22 @@
 
 typedef ptrdiff_t nn_index;
 
+/* sum += term; lost += what the rounding of that addition has lost (Knuth's two-sum). Of T, double or a vector. */
+#define NN_TWO_SUM(T, sum, lost, term)                                  \
+    do {                                                                \
+        const T term_ = (term), next_ = (sum) + term_, part_ = next_ - (sum); \
+        (lost) += ((sum) - (next_ - part_)) + (term_ - part_);          \
+        (sum) = next_;                                                  \
+    } while (0)
+
+/* A sum of many numbers to the last digit, in the order in which they are added. */
+typedef struct { double sum, lost; } nn_total;
+static inline void nn_add(nn_total *total, double term) { NN_TWO_SUM(double, total->sum, total->lost, term); }
+/* lost is NaN where sum is not finite. */
+static inline double nn_value(const nn_total *total) {
+    return total->lost == total->lost ? total->sum + total->lost : total->sum;
+}
+
 enum { NN_BLOCK_STEPS = 8 }; /* steps that share a pass over W in sgd_block.h: more save less memory traffic than they cost in products */
 
 enum nn_activation { NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID };
@@ -24,7 +40,7 @@ enum nn_epilogue {
     NN_UPDATE      /* C <- C - eta A B */
 };
 
-/* C (m, n) <- epilogue of A (m, k) B (k, n). A and B have any strides; rows of C and D are contiguous. */
+/* C (m, n) <- epilogue of A (m, k) B (k, n). A has any strides; rows or columns of B are contiguous, and rows of C and D. */
 typedef struct {
     nn_index m, n, k;
     const void *a;
@@ -184,15 +200,17 @@ typedef struct {
     /* dz <- da * f'(z) with f' written in terms of a = f(z) */
     void (*derive)(nn_index n, const void *da, const void *a, void *dz, int activation);
     void (*softmax)(const nn_softmax *);
-    /* losses <- gap + weight log(1 + rest) */
-    void (*softmax_losses)(nn_index n, const void *gap, const void *weight, const void *rest, double *losses);
+    /* losses <- gap + weight log(1 + rest); returns their sum */
+    double (*softmax_losses)(nn_index n, const void *gap, const void *weight, const void *rest, double *losses);
     /* element by element from the last Linear's outputs, for NN_BINARY_NLL, NN_SQUARED, NN_HINGE: grad <- dL/dz; returns the summed loss */
     double (*loss_and_gradient)(nn_index n, const void *z, const void *y, void *grad, int loss);
     /* element by element from the network's outputs: terms <- what each adds to its sample's loss; 0 log 0 = 0 */
     void (*loss_terms)(nn_index n, const void *p, const void *y, void *terms, int loss);
     void (*apply)(nn_index n, const void *x, void *y, int function); /* NN_EXP, NN_LOG, NN_LOG1P: for tests */
-    /* out (n) <- sums over the rows of x (m, n) */
+    /* out (n) <- sums over the rows of x (m, n); see sums.h */
     void (*sum_rows)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out);
+    /* the same of x whose columns are contiguous, x_column apart */
+    void (*sum_columns)(nn_index m, nn_index n, const void *x, nn_index x_column, void *out);
     /* out (n, m) <- transpose of x (m, n) */
     void (*transpose)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out, nn_index out_row);
     /* By vectors of 16, 32, 64 bytes, NULL where the level has none so wide. Returns 0 when a logit was not finite. */
@@ -203,9 +221,10 @@ typedef struct {
     void (*small_update[3])(const nn_small_batch *);
     /* out (n of the last layer) <- the network at the sample x, by the same widths; see predict_small.h */
     void (*predict_small[3])(const nn_small_layer *layers, nn_index count, const void *x, void *out);
-    /* w (n) and its state s1, s2 (NULL where the rule has none) <- one step along g; where squares is not NULL it gets the sum of w^2
-     * before the step. Returns 1 when all that was written is finite. */
-    int (*optimize)(nn_index n, void *w, const void *g, void *s1, void *s2, const nn_rule *rule, double *squares);
+    /* w (n) and its state s1, s2 (NULL where the rule has none) <- one step along g. Returns 1 when all that was written is finite. */
+    int (*optimize)(nn_index n, void *w, const void *g, void *s1, void *s2, const nn_rule *rule);
+    /* the sum of x^2, squared and summed in double */
+    double (*squares)(nn_index n, const void *x);
     void (*normalize)(const nn_norm *);
     void (*normalize_back)(const nn_norm *);
     /* running (n) <- running + momentum (factor of_batch - running) */

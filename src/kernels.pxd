@@ -94,6 +94,11 @@ cdef extern from "kernels.h" nogil:
 
     enum: NN_BLOCK_STEPS
 
+    ctypedef struct nn_total:
+        double sum, lost
+    void nn_add(nn_total *, double) noexcept nogil
+    double nn_value(const nn_total *) noexcept nogil
+
     enum:
         NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM
 
@@ -147,17 +152,19 @@ cdef extern from "kernels.h" nogil:
         void (*activate)(nn_index, const void *, void *, int) noexcept nogil
         void (*derive)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*softmax)(const nn_softmax *) noexcept nogil
-        void (*softmax_losses)(nn_index, const void *, const void *, const void *, double *) noexcept nogil
+        double (*softmax_losses)(nn_index, const void *, const void *, const void *, double *) noexcept nogil
         double (*loss_and_gradient)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*loss_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*apply)(nn_index, const void *, void *, int) noexcept nogil
         void (*sum_rows)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
+        void (*sum_columns)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
         void (*transpose)(nn_index, nn_index, const void *, nn_index, void *, nn_index) noexcept nogil
         int (*sgd_small[3])(const nn_small *) noexcept nogil
         void (*small_forward[3])(const nn_small_batch *) noexcept nogil
         void (*small_update[3])(const nn_small_batch *) noexcept nogil
         void (*predict_small[3])(const nn_small_layer *, nn_index, const void *, void *) noexcept nogil
-        int (*optimize)(nn_index, void *, const void *, void *, void *, const nn_rule *, double *) noexcept nogil
+        int (*optimize)(nn_index, void *, const void *, void *, void *, const nn_rule *) noexcept nogil
+        double (*squares)(nn_index, const void *) noexcept nogil
         void (*normalize)(const nn_norm *) noexcept nogil
         void (*normalize_back)(const nn_norm *) noexcept nogil
         void (*follow)(nn_index, void *, const void *, double, double) noexcept nogil

@@ -1,18 +1,5 @@
 /* Batch normalisation of samples as rows, in vectors along the features. Formulas and source: nncore/kernels/numpy_kernels.py. */
 
-enum { FN(GROUP) = 16 }; /* rows summed together; the sums of groups are added with compensation, so that rounding does not grow */
-
-/* total <- sum of `term` over the rows r */
-#define SUM_OVER_ROWS(total, term)                                               \
-    V total = {0}, lost_##total = {0};                                           \
-    for (nn_index low = 0; low < s->batch; low += FN(GROUP)) {                   \
-        nn_index high = low + FN(GROUP) < s->batch ? low + FN(GROUP) : s->batch; \
-        V group = {0};                                                           \
-        for (nn_index r = low; r < high; r++) group += (term);                   \
-        V more = group - lost_##total, sum = total + more;                       \
-        lost_##total = (sum - total) - more;                                     \
-        total = sum;                                                             \
-    }
 #define LOAD(p) (part == LANES ? FN(load)(p) : FN(load_part)(p, part))
 #define STORE(p, x) do { if (part == LANES) FN(store)(p, x); else FN(store_part)(p, x, part); } while (0)
 
@@ -25,9 +12,9 @@ static INLINE void FN(normalize_strip)(const nn_norm *s, const nn_index j, const
         mean = LOAD((const real *)s->mean + j);
         var = LOAD((const real *)s->var + j);
     } else {
-        SUM_OVER_ROWS(total, LOAD(x + r * s->x_row))
+        SUM_OVER_ROWS(total, s->batch, LOAD(x + r * s->x_row))
         mean = total / (real)s->batch;
-        SUM_OVER_ROWS(squares, (LOAD(x + r * s->x_row) - mean) * (LOAD(x + r * s->x_row) - mean))
+        SUM_OVER_ROWS(squares, s->batch, (LOAD(x + r * s->x_row) - mean) * (LOAD(x + r * s->x_row) - mean))
         var = squares / (real)s->batch;
         STORE((real *)s->mean + j, mean);
         STORE((real *)s->var + j, var);
@@ -49,8 +36,8 @@ static void FN(normalize)(const nn_norm *s) {
 static INLINE void FN(normalize_back_strip)(const nn_norm *s, const nn_index j, const nn_index part) {
     const real *dz = (const real *)s->dz + j, *norm = (const real *)s->norm + j;
     real *dx = (real *)s->dx + j;
-    SUM_OVER_ROWS(dg, LOAD(dz + r * s->row) * LOAD(norm + r * s->row))
-    SUM_OVER_ROWS(dshift, LOAD(dz + r * s->row))
+    SUM_OVER_ROWS(dg, s->batch, LOAD(dz + r * s->row) * LOAD(norm + r * s->row))
+    SUM_OVER_ROWS(dshift, s->batch, LOAD(dz + r * s->row))
     STORE((real *)s->dg + j, dg);
     STORE((real *)s->dshift + j, dshift);
     const V root = FN(sqrt)(LOAD((const real *)s->var + j) + (real)s->eps), g = LOAD((const real *)s->g + j);
@@ -71,6 +58,5 @@ static void FN(follow)(nn_index n, void *running_, const void *of_batch_, double
     for (nn_index i = 0; i < n; i++) running[i] += (real)momentum * (of_batch[i] * (real)factor - running[i]);
 }
 
-#undef SUM_OVER_ROWS
 #undef LOAD
 #undef STORE

@@ -149,7 +149,7 @@ cdef int optimize_share(Program self, const Batch *batch, Py_ssize_t share, Py_s
                 self.k.sum_rows(batch.size, s.w_width, s.grad, s.row, bias_grad)
                 s1 = s.state0[0] if self.state_count > 0 else NULL
                 s2 = s.state0[1] if self.state_count > 1 else NULL
-                finite = self.k.optimize(s.w_width, s.w0, bias_grad, s1, s2, &of_bias, NULL) and finite
+                finite = self.k.optimize(s.w_width, s.w0, bias_grad, s1, s2, &of_bias) and finite
             first += s.inputs
         elif s.own == OWN_NORM and share == 0:
             finite = optimize_norm(self, s, batch.size, &of_bias) and finite
@@ -166,25 +166,27 @@ cdef bint optimize_rows(Program self, const Stage *s, Py_ssize_t at, Py_ssize_t 
     cdef char *s2 = s.state[1] + at * n * size if self.state_count > 1 else NULL
     cdef bint finite = True
     if self.rule.l2 == 0 and s.w_row == n:
-        return self.k.optimize(rows * n, w, gradient, s1, s2, &self.rule, NULL)
+        return self.k.optimize(rows * n, w, gradient, s1, s2, &self.rule)
     for r in range(rows):
+        if self.rule.l2 != 0:
+            squares[r] = self.k.squares(n, w + r * s.w_row * size)
         finite = self.k.optimize(n, w + r * s.w_row * size, gradient + r * n * size, s1 + r * n * size if s1 != NULL else NULL,
-                                 s2 + r * n * size if s2 != NULL else NULL, &self.rule, squares + r) and finite
+                                 s2 + r * n * size if s2 != NULL else NULL, &self.rule) and finite
     return finite
 
 
 cdef double penalty(Program self) noexcept nogil:
     """l2 / 2 times the sum of the squares of all W before the step just taken."""
     cdef Py_ssize_t i, r, first = 0
-    cdef double total = 0
+    cdef nn_total total = nn_total(0, 0)
     if self.rule.l2 == 0:
         return 0
     for i in range(self.count):
         if self.stages[i].linear:
             for r in range(self.stages[i].inputs):
-                total += self.squares[first + r]
+                nn_add(&total, self.squares[first + r])
             first += self.stages[i].inputs
-    return self.rule.l2 / 2 * total
+    return self.rule.l2 / 2 * nn_value(&total)
 
 
 # Where weights are trained in the user's memory there is nothing to go back to, so bounds are kept of what weights and state may

@@ -35,14 +35,13 @@ static INLINE void FN(optimize_one)(const int kind, const FN(rule) *r, V *w, V g
 }
 
 static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n, real *w, const real *g, real *s1, real *s2,
-                                   const FN(rule) *rule, double *squares) {
-    V bad = {0}, sum = {0};
+                                   const FN(rule) *rule) {
+    V bad = {0};
     nn_index i = 0;
     for (; i + LANES <= n; i += LANES) {
         V wi = FN(load)(w + i), a = {0}, b = {0};
         if (states > 0) a = FN(load)(s1 + i);
         if (states > 1) b = FN(load)(s2 + i);
-        if (squares) sum += wi * wi;
         FN(optimize_one)(kind, rule, &wi, FN(load)(g + i), &a, &b);
         FN(store)(w + i, wi);
         if (states > 0) FN(store)(s1 + i, a);
@@ -54,7 +53,6 @@ static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n,
         V wi = FN(load_part)(w + i, part), a = {0}, b = {0};
         if (states > 0) a = FN(load_part)(s1 + i, part);
         if (states > 1) b = FN(load_part)(s2 + i, part);
-        if (squares) sum += wi * wi;
         FN(optimize_one)(kind, rule, &wi, FN(load_part)(g + i, part), &a, &b);
         FN(store_part)(w + i, wi, part);
         if (states > 0) FN(store_part)(s1 + i, a, part);
@@ -62,20 +60,19 @@ static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n,
         V over = wi * 0 + (a * 0 + b * 0); /* of the lanes beyond the part only eps = 0 makes anything but 0 */
         bad += (V)((I)over & FN(first)(part));
     }
-    if (squares) *squares = (double)FN(sum_all)(sum)[0];
     return FN(sum_all)(bad)[0] == 0;
 }
 
-static int FN(optimize)(nn_index n, void *w, const void *g, void *s1, void *s2, const nn_rule *rule, double *squares) {
+static int FN(optimize)(nn_index n, void *w, const void *g, void *s1, void *s2, const nn_rule *rule) {
     const FN(rule) r = {FN(set)((real)rule->eta), FN(set)((real)rule->scale), FN(set)((real)rule->l2), FN(set)((real)rule->keep),
                         FN(set)((real)rule->beta1), FN(set)((real)(1 - rule->beta1)), FN(set)((real)rule->beta2),
                         FN(set)((real)(1 - rule->beta2)), FN(set)((real)rule->root), FN(set)((real)rule->eps), rule->l2 != 0};
     switch (rule->kind) {
-    case NN_SGD: return FN(optimize_all)(NN_SGD, 0, n, w, g, NULL, NULL, &r, squares);
-    case NN_MOMENTUM: return FN(optimize_all)(NN_MOMENTUM, 1, n, w, g, s1, NULL, &r, squares);
-    case NN_NESTEROV: return FN(optimize_all)(NN_NESTEROV, 1, n, w, g, s1, NULL, &r, squares);
-    case NN_ADAGRAD: return FN(optimize_all)(NN_ADAGRAD, 1, n, w, g, s1, NULL, &r, squares);
-    case NN_RMSPROP: return FN(optimize_all)(NN_RMSPROP, 1, n, w, g, s1, NULL, &r, squares);
-    default: return FN(optimize_all)(NN_ADAM, 2, n, w, g, s1, s2, &r, squares);
+    case NN_SGD: return FN(optimize_all)(NN_SGD, 0, n, w, g, NULL, NULL, &r);
+    case NN_MOMENTUM: return FN(optimize_all)(NN_MOMENTUM, 1, n, w, g, s1, NULL, &r);
+    case NN_NESTEROV: return FN(optimize_all)(NN_NESTEROV, 1, n, w, g, s1, NULL, &r);
+    case NN_ADAGRAD: return FN(optimize_all)(NN_ADAGRAD, 1, n, w, g, s1, NULL, &r);
+    case NN_RMSPROP: return FN(optimize_all)(NN_RMSPROP, 1, n, w, g, s1, NULL, &r);
+    default: return FN(optimize_all)(NN_ADAM, 2, n, w, g, s1, s2, &r);
     }
 }

@@ -33,10 +33,10 @@ cdef int optimize_arrays(object W, object dLdW, dict state, const nn_rule *rule)
     cdef void *data1 = cnp.PyArray_DATA(s1) if s1 is not None else NULL
     cdef void *data2 = cnp.PyArray_DATA(s2) if s2 is not None else NULL
     if cnp.PyArray_SIZE(w) < SHORT:
-        kernels_for(t).optimize(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), data1, data2, rule, NULL)
+        kernels_for(t).optimize(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), data1, data2, rule)
     else:
         with nogil:
-            kernels_for(t).optimize(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), data1, data2, rule, NULL)
+            kernels_for(t).optimize(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), data1, data2, rule)
     if not fits:
         for array, copy in zip((W, *values), (w, *states)):
             array[...] = copy

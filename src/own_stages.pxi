@@ -155,10 +155,10 @@ cdef bint optimize_norm(Program self, Stage *s, Py_ssize_t batch, const nn_rule 
     """The step by another rule. False where something is not finite."""
     cdef void *s1 = s.state[0] if self.state_count > 0 else NULL
     cdef void *s2 = s.state[1] if self.state_count > 1 else NULL
-    cdef bint finite = self.k.optimize(s.w_width, s.w, s.g_grad, s1, s2, rule, NULL)
+    cdef bint finite = self.k.optimize(s.w_width, s.w, s.g_grad, s1, s2, rule)
     s1 = s.state0[0] if self.state_count > 0 else NULL
     s2 = s.state0[1] if self.state_count > 1 else NULL
-    finite = self.k.optimize(s.w_width, s.w0, s.b_grad, s1, s2, rule, NULL) and finite
+    finite = self.k.optimize(s.w_width, s.w0, s.b_grad, s1, s2, rule) and finite
     follow_batch(self, s, batch)
     return finite
 

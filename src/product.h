@@ -227,11 +227,7 @@ static void FN(pack_b)(nn_index depth, nn_index columns, const real *b, nn_index
     }
     for (nn_index j = 0; j < columns; j += PANEL, out += depth * PANEL) {
         const nn_index width = columns - j < PANEL ? columns - j : PANEL;
-        const real *from = b + j * b_col;
-        if (b_row == 1) FN(transpose)(width, depth, from, b_col, out, PANEL);
-        else
-            for (nn_index k = 0; k < depth; k++)
-                for (nn_index v = 0; v < width; v++) out[k * PANEL + v] = from[k * b_row + v * b_col];
+        FN(transpose)(width, depth, b + j * b_col, b_col, out, PANEL);
     }
 }
 

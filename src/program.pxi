@@ -906,7 +906,7 @@ cdef class Program:
         return finite
 
     cdef Py_ssize_t _run_chunk(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
-                               const double *rates, bint mean, bint look_at_data, double *total) noexcept nogil:
+                               const double *rates, bint mean, bint look_at_data, nn_total *total) noexcept nogil:
         """_run_batches, led by this thread with the others to help, in one parallel region for all steps."""
         cdef Py_ssize_t bad
         nn_team_open(&self.team)
@@ -919,7 +919,7 @@ cdef class Program:
         return bad
 
     cdef Py_ssize_t _run_batches(self, const Source *x, const Source *y, const int64_t *order, Py_ssize_t count, Py_ssize_t size,
-                                 const double *rates, bint mean, bint look_at_data, bint look_at_weights, double *total) noexcept nogil:
+                                 const double *rates, bint mean, bint look_at_data, bint look_at_weights, nn_total *total) noexcept nogil:
         """Steps of up to `size` samples each. Returns the first step (from 1) at which something is not finite, after undoing nothing,
         else 0: the loss, with look_at_data the samples, with look_at_weights the updated weights; self.found tells which. In the user's
         memory without look_at_weights, a step that might leave a weight that is not finite is not taken."""
@@ -961,7 +961,7 @@ cdef class Program:
                     self.found = UNSURE
                     return t
             for r in range(batch.size):
-                total[0] += self.losses[r]
+                nn_add(total, self.losses[r])
             if self.small_batches:
                 self.k.small_update[self.small_width](&small)
             elif batch.size == 1 and not self.optimizes:
@@ -972,7 +972,7 @@ cdef class Program:
             if self.optimizes:
                 if self.found != NOTHING:
                     return t
-                total[0] += penalty(self) * (batch.size if mean else 1)
+                nn_add(total, penalty(self) * (batch.size if mean else 1))
             at += batch.size
             if look_at_weights and not self._weights_finite():
                 self.found = WEIGHTS
@@ -1180,7 +1180,7 @@ cdef class Program:
             at += here
 
     cdef bint _sure_step(self, const Source *x, const Source *y, const int64_t *indices, Py_ssize_t size, double rate, bint mean,
-                         double *total) except -1:
+                         nn_total *total) except -1:
         """A step in the user's memory that is undone where it leaves a weight that is not finite. False: it was."""
         cdef Copies kept = Copies(user_arrays(self))
         cdef Py_ssize_t bad
@@ -1212,7 +1212,8 @@ cdef class Program:
         cdef Py_ssize_t count = cnp.PyArray_SIZE(order), size = batch_size, at = 0, t = t0, chunk = 1, steps, here, bad
         cdef Source x = self._source("X", X, count), y = self._source("Y", Y, count)
         cdef cnp.ndarray rates
-        cdef double total = 0, chunk_total, seconds
+        cdef nn_total total = nn_total(0, 0), chunk_total
+        cdef double seconds
         cdef const int64_t *indices
         cdef bint user_rate = callable(rate) and not hasattr(rate, "values"), averaged = mean, look = look_at_data
         cdef bint in_place, shared
@@ -1286,7 +1287,8 @@ cdef class Program:
                 raise diverged(t + bad)
             self._sync()
             self._advance(steps)
-            self.total = total = chunk_total
+            total = chunk_total
+            self.total = nn_value(&total)
             at += here
             t += steps
             PyErr_CheckSignals()

@@ -13,20 +13,21 @@ static INLINE I FN(iota)(void) { I v; for (int i = 0; i < LANES; i++) v[i] = i; 
 static INLINE I FN(first)(nn_index n) { return FN(iota)() < FN(seti)((FN(int))n); }
 
 /* load_part, store_part: the first n lanes, 0 <= n <= LANES; memory beyond them is not touched, lanes beyond them are 0.
- * max(a, b) is a > b ? a : b, so that a NaN in b passes; scale(x, n) is x 2^n for whole n in [-2098, 2098]. */
+ * max(a, b) is a > b ? a : b, so that a NaN in b passes; scale(x, n + SHIFT) is x 2^n for whole n in [-2044, 2046],
+ * of float in [-252, 254]. */
 #if WIDTH == 64 && !DOUBLE
 #define PART ((__mmask16)_bzhi_u32(0xffff, (unsigned)n))
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm512_maskz_loadu_ps(PART, p); }
 static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm512_mask_storeu_ps(p, PART, (__m512)v); }
 static INLINE V FN(max)(V a, V b) { return (V)_mm512_max_ps((__m512)a, (__m512)b); }
-static INLINE V FN(scale)(V x, V n) { return (V)_mm512_scalef_ps((__m512)x, (__m512)n); }
+static INLINE V FN(scale)(V x, V shifted) { return (V)_mm512_scalef_ps((__m512)x, (__m512)(shifted - SHIFT)); }
 #undef PART
 #elif WIDTH == 64 && DOUBLE
 #define PART ((__mmask8)_bzhi_u32(0xff, (unsigned)n))
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm512_maskz_loadu_pd(PART, p); }
 static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm512_mask_storeu_pd(p, PART, (__m512d)v); }
 static INLINE V FN(max)(V a, V b) { return (V)_mm512_max_pd((__m512d)a, (__m512d)b); }
-static INLINE V FN(scale)(V x, V n) { return (V)_mm512_scalef_pd((__m512d)x, (__m512d)n); }
+static INLINE V FN(scale)(V x, V shifted) { return (V)_mm512_scalef_pd((__m512d)x, (__m512d)(shifted - SHIFT)); }
 #undef PART
 #elif LEVEL_BYTES == 64
 #define PART ((__mmask8)_bzhi_u32(0xff, (unsigned)n))
@@ -34,22 +35,22 @@ static INLINE V FN(scale)(V x, V n) { return (V)_mm512_scalef_pd((__m512d)x, (__
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskz_loadu_ps(PART, p); }
 static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_mask_storeu_ps(p, PART, (__m256)v); }
 static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_ps((__m256)a, (__m256)b); }
-static INLINE V FN(scale)(V x, V n) { return (V)_mm256_scalef_ps((__m256)x, (__m256)n); }
+static INLINE V FN(scale)(V x, V shifted) { return (V)_mm256_scalef_ps((__m256)x, (__m256)(shifted - SHIFT)); }
 #elif WIDTH == 32
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskz_loadu_pd(PART, p); }
 static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_mask_storeu_pd(p, PART, (__m256d)v); }
 static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_pd((__m256d)a, (__m256d)b); }
-static INLINE V FN(scale)(V x, V n) { return (V)_mm256_scalef_pd((__m256d)x, (__m256d)n); }
+static INLINE V FN(scale)(V x, V shifted) { return (V)_mm256_scalef_pd((__m256d)x, (__m256d)(shifted - SHIFT)); }
 #elif !DOUBLE
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm_maskz_loadu_ps(PART, p); }
 static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm_mask_storeu_ps(p, PART, (__m128)v); }
 static INLINE V FN(max)(V a, V b) { return (V)_mm_max_ps((__m128)a, (__m128)b); }
-static INLINE V FN(scale)(V x, V n) { return (V)_mm_scalef_ps((__m128)x, (__m128)n); }
+static INLINE V FN(scale)(V x, V shifted) { return (V)_mm_scalef_ps((__m128)x, (__m128)(shifted - SHIFT)); }
 #else
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm_maskz_loadu_pd(PART, p); }
 static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm_mask_storeu_pd(p, PART, (__m128d)v); }
 static INLINE V FN(max)(V a, V b) { return (V)_mm_max_pd((__m128d)a, (__m128d)b); }
-static INLINE V FN(scale)(V x, V n) { return (V)_mm_scalef_pd((__m128d)x, (__m128d)n); }
+static INLINE V FN(scale)(V x, V shifted) { return (V)_mm_scalef_pd((__m128d)x, (__m128d)(shifted - SHIFT)); }
 #endif
 #undef PART
 #else
@@ -72,10 +73,12 @@ static INLINE void FN(store_part)(real *p, V v, nn_index n) {
 }
 static INLINE V FN(max)(V a, V b) { return FN(select)(a > b, a, b); }
 #endif
-/* 2^n as a product of two normal powers: exact, and one rounding where the result is subnormal. n may be NaN. */
-static INLINE V FN(scale)(V x, V n) {
-    I whole = __builtin_convertvector(n, I), half = whole >> 1;
-    V low = (V)((half + EXPONENT_BIAS) << MANTISSA_BITS), high = (V)((whole - half + EXPONENT_BIAS) << MANTISSA_BITS);
+/* x times 2^n as two normal powers: exact, with one rounding where the result is subnormal. n may
+ * be NaN. Half of n is taken of a positive number: SSE2 and AVX2 do not shift 64-bit signed ones. */
+static INLINE V FN(scale)(V x, V shifted) {
+    const U n = (U)shifted - (U)FN(set)(SHIFT), half = (n + 4 * EXPONENT_BIAS) >> 1;
+    V low = (V)((half - EXPONENT_BIAS) << MANTISSA_BITS);
+    V high = (V)((n - half + 3 * EXPONENT_BIAS) << MANTISSA_BITS);
     return x * low * high;
 }
 #endif

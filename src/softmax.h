@@ -5,14 +5,25 @@
  * for infinite ones) and the others, and of y (top - z) and y. */
 typedef struct { V others, ties, gap, weight; } FN(softmax_sums);
 
+/* What the sums of the labels have lost by rounding, where many labels may count (see sums.h); else NULL is passed. */
+typedef struct { V gap, weight; } FN(softmax_lost);
+
 /* What labels add to the sums: y (top - z), where 0 silences an infinite gap, and y. */
-static INLINE void FN(add_labels)(V z, V top, V y, FN(softmax_sums) *sums) {
-    sums->gap += FN(select)(y == 0, (V){0}, y * (top - z));
+static INLINE V FN(gap_of)(V z, V top, V y) { return FN(select)(y == 0, (V){0}, y * (top - z)); }
+
+static INLINE void FN(add_labels)(V gap, V y, FN(softmax_sums) *sums, FN(softmax_lost) *lost) {
+    if (lost) {
+        NN_TWO_SUM(V, sums->gap, lost->gap, gap);
+        NN_TWO_SUM(V, sums->weight, lost->weight, y);
+        return;
+    }
+    sums->gap += gap;
     sums->weight += y;
 }
 
 /* Where there are many classes, few are maximal or have a y that is not 0: vectors without any of these only add to the others. */
-static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int many, FN(softmax_sums) *sums) {
+static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int many, FN(softmax_sums) *sums,
+                                FN(softmax_lost) *lost) {
     V e = FN(exp_negative)(z - top);
     if (many && !FN(any_equal)(z, top) && !(with_y && FN(any)((I)y))) {
         sums->others += e;
@@ -21,7 +32,7 @@ static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int man
     I equal = z == top;
     sums->others += (V)((I)e & ~equal);
     sums->ties += (V)((I)e & equal);
-    if (with_y) FN(add_labels)(z, top, y, sums);
+    if (with_y) FN(add_labels)(FN(gap_of)(z, top, y), y, sums, lost);
     return e;
 }
 
@@ -38,23 +49,31 @@ static INLINE void FN(stage_top)(const int nv, nn_index part, const real *z, V *
 }
 
 /* (what the labels add; of one-hot labels, few are not 0) */
-static INLINE void FN(stage_labels)(const int nv, nn_index part, const real *z, V top, const real *y, FN(softmax_sums) *sums) {
+static INLINE void FN(stage_labels)(const int nv, nn_index part, const real *z, V top, const real *y, FN(softmax_sums) *sums,
+                                    FN(softmax_lost) *lost) {
     if (nv == 0) {
-        FN(add_labels)(FN(select)(FN(first)(part), FN(load_part)(z, part), top), top, FN(load_part)(y, part), sums);
+        const V yi = FN(load_part)(y, part);
+        FN(add_labels)(FN(gap_of)(FN(select)(FN(first)(part), FN(load_part)(z, part), top), top, yi), yi, sums, lost);
         return;
     }
     I labels = (I)FN(load)(y);
     UNROLLED
     for (int v = 1; v < nv; v++) labels |= (I)FN(load)(y + v * LANES);
-    if (FN(any)(labels))
+    if (FN(any)(labels)) {
+        V gap = {0}, weight = {0};
         UNROLLED
-        for (int v = 0; v < nv; v++) FN(add_labels)(FN(load)(z + v * LANES), top, FN(load)(y + v * LANES), sums);
+        for (int v = 0; v < nv; v++) {
+            gap += FN(gap_of)(FN(load)(z + v * LANES), top, FN(load)(y + v * LANES));
+            weight += FN(load)(y + v * LANES);
+        }
+        FN(add_labels)(gap, weight, sums, lost);
+    }
 }
 
 /* p <- e^(z - top), summed up, and what the labels add, */
 static INLINE void FN(stage_exp)(const int nv, nn_index part, const int with_y, const real *z, V top, const real *y, real *p, V *sum,
-                                 FN(softmax_sums) *sums) {
-    if (with_y) FN(stage_labels)(nv, part, z, top, y, sums);
+                                 FN(softmax_sums) *sums, FN(softmax_lost) *lost) {
+    if (with_y) FN(stage_labels)(nv, part, z, top, y, sums, nv > 1 ? lost : NULL);
     if (nv == 0) {
         I used = FN(first)(part);
         V e = FN(exp_negative)(FN(select)(used, FN(load_part)(z, part), top) - top);
@@ -86,11 +105,11 @@ static INLINE void FN(stage_out)(const int nv, nn_index part, const int with_y, 
 }
 
 /* Exponentials p (n), summed apart where they are 1 and where less. */
-static INLINE void FN(sum_apart)(nn_index n, const real *p, V *others, V *ties) {
+static INLINE void FN(sum_apart)(nn_index n, const real *p, FN(total) *others, V *ties) {
     for (nn_index i = 0; i < n; i += LANES) {
         V e = n - i < LANES ? FN(load_part)(p + i, n - i) : FN(load)(p + i);
         I equal = e == 1;
-        *others += (V)((I)e & ~equal);
+        FN(add)(others, (V)((I)e & ~equal));
         *ties += (V)((I)e & equal);
     }
 }
@@ -98,10 +117,11 @@ static INLINE void FN(sum_apart)(nn_index n, const real *p, V *others, V *ties) 
 /* The sum of a sample's exponentials p (n) without one largest, from the sum of all. Only where it is less than one, so that taking away
  * the largest, 1, loses its digits, they are summed once more. */
 static INLINE V FN(softmax_rest)(nn_index n, const real *p, V all) {
-    V others = {0}, ties = {0};
+    FN(total) others = {{0}, {0}};
+    V ties = {0};
     if (!(all[0] - 1 < 1)) return all - 1; /* also NaN */
     FN(sum_apart)(n, p, &others, &ties);
-    return FN(sum_all)(others) + (FN(sum_all)(ties) - 1);
+    return FN(sum_all)(FN(value)(others)) + (FN(sum_all)(ties) - 1);
 }
 
 /* Elements from x to the next address that a vector may have without reaching into two cache lines. */
@@ -122,15 +142,16 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
     const nn_index skip_next = length ? FN(to_boundary)(z_next) : 0, skip = length ? FN(to_boundary)(p) : 0;
     const nn_index skip_last = length ? FN(to_boundary)(grad) : 0;
     const V before = *top, factor = *scale;
-    V tops[STAGE_VECTORS], sum[STAGE_VECTORS];
-    FN(softmax_sums) sums = {{0}, {0}, {0}, {0}};
+    V tops[STAGE_VECTORS], sum[STAGE_VECTORS], of_thirds = {0}; /* shorter chains round less */
+    FN(softmax_sums) sums = {0};
+    FN(softmax_lost) lost = {0};
     UNROLLED
     for (int u = 0; u < STAGE_VECTORS; u++) {
         tops[u] = FN(set)(-(real)INFINITY);
         sum[u] = (V){0};
     }
 #define TOP(nv, i, part) FN(stage_top)(nv, part, z_next + (i), tops)
-#define EXP(nv, i, part) FN(stage_exp)(nv, part, with_y, z + (i), before, with_y ? y + (i) : NULL, p + (i), sum, &sums)
+#define EXP(nv, i, part) FN(stage_exp)(nv, part, with_y, z + (i), before, with_y ? y + (i) : NULL, p + (i), sum, &sums, &lost)
 #define OUT(nv, i, part) FN(stage_out)(nv, part, with_y, p_last + (i), factor, with_y ? y_last + (i) : NULL, grad + (i))
 #define EDGES(STAGE, skip)                                          \
     do {                                                            \
@@ -157,17 +178,21 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
             if (second) EXP(STAGE_VECTORS, at + i, LANES);
             if (third) OUT(STAGE_VECTORS, at_last + i, LANES);
         }
+        if (length == 0) break;
+        of_thirds += (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        UNROLLED
+        for (int u = 0; u < STAGE_VECTORS; u++) sum[u] = (V){0};
     }
 #undef TOP
 #undef EXP
 #undef OUT
 #undef EDGES
     if (second) {
-        const V rest = FN(softmax_rest)(n, p, FN(sum_all)((sum[0] + sum[1]) + (sum[2] + sum[3])));
+        const V rest = FN(softmax_rest)(n, p, FN(sum_all)(of_thirds + ((sum[0] + sum[1]) + (sum[2] + sum[3]))));
         *scale = 1 / (rest + 1);
         if (with_y) {
-            ((real *)s->gap)[now] = FN(sum_all)(sums.gap)[0];
-            ((real *)s->weight)[now] = FN(sum_all)(sums.weight)[0];
+            ((real *)s->gap)[now] = FN(value_all)((FN(total)){sums.gap, lost.gap});
+            ((real *)s->weight)[now] = FN(value_all)((FN(total)){sums.weight, lost.weight});
             ((real *)s->rest)[now] = rest[0];
         }
     }
@@ -193,6 +218,7 @@ typedef struct {
     V top;       /* the largest logit of the block before it */
     V last_top, scale; /* of the block behind it: its row's largest logit; what makes its exponentials probabilities */
     FN(softmax_sums) labels; /* what they add, in the third stage */
+    FN(softmax_lost) lost;
 } FN(softmax_state);
 
 /* A stage's block: row, its first element, how many elements; row -1: none. */
@@ -211,6 +237,7 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
     real *grad = with_y ? (real *)s->grad + (third ? last.row * s->grad_sample + last.from : 0) : p_last;
     const V base = state->base, last_top = state->last_top, scale = state->scale;
     FN(softmax_sums) labels = state->labels;
+    FN(softmax_lost) lost = state->lost;
     V tops[STAGE_VECTORS], sum[STAGE_VECTORS];
     UNROLLED
     for (int u = 0; u < STAGE_VECTORS; u++) {
@@ -218,17 +245,20 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
         sum[u] = (V){0};
     }
 #define TOP(nv, i, part) FN(stage_top)(nv, part, z_next + (i), tops)
-#define EXP(nv, i, part) FN(stage_exp)(nv, part, 0, z + (i), base, NULL, p + (i), sum, NULL)
+#define EXP(nv, i, part) FN(stage_exp)(nv, part, 0, z + (i), base, NULL, p + (i), sum, NULL, NULL)
 #define OUT(nv, i, part)                                                                                         \
     do {                                                                                                         \
-        if (with_y) FN(stage_labels)(nv, part, z_last + (i), last_top, y + (i), &labels);                        \
+        if (with_y) FN(stage_labels)(nv, part, z_last + (i), last_top, y + (i), &labels, &lost);                        \
         FN(stage_out)(nv, part, with_y, p_last + (i), scale, with_y ? y + (i) : NULL, grad + (i));               \
     } while (0)
-#define EDGES(STAGE, piece)                                                     \
-    do {                                                                        \
-        nn_index i = together;                                                  \
-        for (; i + LANES <= piece.n; i += LANES) STAGE(1, i, LANES);            \
-        if (i < piece.n) STAGE(0, i, piece.n - i);                              \
+/* What the longer pieces have left, in groups as before: no sum depends on the other pieces' lengths. */
+#define EDGES(STAGE, piece)                                                                   \
+    do {                                                                                      \
+        nn_index i = together;                                                                \
+        for (; i + STAGE_VECTORS * LANES <= piece.n; i += STAGE_VECTORS * LANES)              \
+            STAGE(STAGE_VECTORS, i, LANES);                                                   \
+        for (; i + LANES <= piece.n; i += LANES) STAGE(1, i, LANES);                          \
+        if (i < piece.n) STAGE(0, i, piece.n - i);                                            \
     } while (0)
     nn_index together = PTRDIFF_MAX;
     if (first && next.n < together) together = next.n;
@@ -256,6 +286,7 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
 #undef OUT
 #undef EDGES
     state->labels = labels;
+    state->lost = lost;
     state->sum = FN(sum_all)((sum[0] + sum[1]) + (sum[2] + sum[3]));
     state->top = FN(max_all)(FN(max)(FN(max)(tops[0], tops[1]), FN(max)(tops[2], tops[3])));
 }
@@ -275,7 +306,7 @@ static INLINE void FN(softmax_blocks)(const int with_y, const nn_softmax *s) {
     const V lowest = FN(set)(C(-FLT_MAX, -DBL_MAX)); /* e^(-infinity - lowest) = 0, where a block has nothing else */
     real base[MOST], sum[MOST], factor[MOST] = {0};
     FN(softmax_piece) next = FN(block_of)(s, length, blocks, 0, 0), now;
-    FN(softmax_state) state = {.labels = {{0}, {0}, {0}, {0}}};
+    FN(softmax_state) state = {0};
     V top = {0};
     FN(softmax_block)(with_y, s, next, none, none, &state);
     for (nn_index j = 0; j <= s->batch; j++) {
@@ -289,26 +320,29 @@ static INLINE void FN(softmax_blocks)(const int with_y, const nn_softmax *s) {
             base[b] = state.base[0], sum[b] = state.sum[0];
         }
         if (with_y && j > 0) {
-            ((real *)s->gap)[j - 1] = FN(sum_all)(state.labels.gap)[0];
-            ((real *)s->weight)[j - 1] = FN(sum_all)(state.labels.weight)[0];
+            ((real *)s->gap)[j - 1] = FN(value_all)((FN(total)){state.labels.gap, state.lost.gap});
+            ((real *)s->weight)[j - 1] = FN(value_all)((FN(total)){state.labels.weight, state.lost.weight});
         }
         if (j == s->batch) return;
-        state.labels = (FN(softmax_sums)){{0}, {0}, {0}, {0}};
+        state.labels = (FN(softmax_sums)){0};
+        state.lost = (FN(softmax_lost)){0};
         state.last_top = top;
-        V all = {0}, rest;
+        FN(total) all = {{0}, {0}};
+        V rest;
         for (int b = 0; b < blocks; b++) {
             factor[b] = FN(exp_negative)(FN(set)(base[b]) - top)[0];
-            all += factor[b] * sum[b];
+            FN(add)(&all, FN(set)(factor[b] * sum[b]));
         }
-        rest = all - 1;
+        rest = FN(value)(all) - 1;
         if (rest[0] < 1) { /* as in softmax_rest */
-            V others = {0}, ties = {0};
+            FN(total) others = {{0}, {0}};
+            V ties = {0};
             for (int b = 0; b < blocks; b++) {
                 now = FN(block_of)(s, length, blocks, j, b);
                 if (base[b] == top[0]) FN(sum_apart)(now.n, (const real *)s->p + j * s->p_sample + now.from, &others, &ties);
-                else others[0] += factor[b] * sum[b];
+                else FN(add)(&others, (V){factor[b] * sum[b]});
             }
-            rest = FN(sum_all)(others) + (FN(sum_all)(ties) - 1);
+            rest = FN(sum_all)(FN(value)(others)) + (FN(sum_all)(ties) - 1);
         }
         for (int b = 0; b < blocks; b++) factor[b] /= rest[0] + 1;
         if (with_y) ((real *)s->rest)[j] = rest[0];
@@ -349,9 +383,12 @@ enum { FN(SIDE) = 64 };
 static INLINE void FN(softmax_strip)(const int with_y, const nn_softmax *s, nn_index j, nn_index samples) {
     const real *z = (const real *)s->z + j, *y = with_y ? (const real *)s->y + j : NULL;
     real *p = (real *)s->p + j, *grad = with_y ? (real *)s->grad + j : NULL;
-    const int vectors = (int)((samples + LANES - 1) / LANES);
+    enum { FEW = 32 }; /* classes that are summed without compensation */
+    const int vectors = (int)((samples + LANES - 1) / LANES), many = s->classes > FEW;
     V top[FN(SIDE)], scale[FN(SIDE)];
     FN(softmax_sums) sums[FN(SIDE)];
+    FN(softmax_lost) lost[FN(SIDE)];
+    FN(total) others[FN(SIDE)];
 #define EACH for (int v = 0; v < vectors; v++)
 #define PART (samples - v * LANES < LANES ? samples - v * LANES : LANES)
 #define LOAD(at, class) (PART == LANES ? FN(load)((at) + i * s->class + v * LANES) : FN(load_part)((at) + i * s->class + v * LANES, PART))
@@ -361,17 +398,29 @@ static INLINE void FN(softmax_strip)(const int with_y, const nn_softmax *s, nn_i
     } while (0)
     EACH {
         top[v] = FN(set)(-(real)INFINITY);
-        sums[v] = (FN(softmax_sums)){{0}, {0}, {0}, {0}};
+        sums[v] = (FN(softmax_sums)){0};
+        lost[v] = (FN(softmax_lost)){0};
+        others[v] = (FN(total)){{0}, {0}};
     }
     for (nn_index i = 0; i < s->classes; i++) EACH top[v] = FN(max)(top[v], LOAD(z, z_class));
-    for (nn_index i = 0; i < s->classes; i++)
-        EACH STORE(p, p_class, FN(softmax_add)(LOAD(z, z_class), top[v], with_y ? LOAD(y, y_class) : top[v], with_y, 1, &sums[v]));
+    for (nn_index low = 0; low < s->classes; low += FEW) {
+        const nn_index high = s->classes - low < FEW ? s->classes : low + FEW;
+        for (nn_index i = low; i < high; i++)
+            EACH {
+                const V zi = LOAD(z, z_class), yi = with_y ? LOAD(y, y_class) : top[v];
+                STORE(p, p_class, FN(softmax_add)(zi, top[v], yi, with_y, 1, &sums[v], many ? &lost[v] : NULL));
+            }
+        EACH {
+            FN(add)(&others[v], sums[v].others);
+            sums[v].others = (V){0};
+        }
+    }
     EACH {
-        V rest = sums[v].others + (sums[v].ties - 1);
+        V rest = FN(value)(others[v]) + (sums[v].ties - 1);
         scale[v] = 1 / (rest + 1);
         if (with_y) {
-            FN(store_part)((real *)s->gap + j + v * LANES, sums[v].gap, PART);
-            FN(store_part)((real *)s->weight + j + v * LANES, sums[v].weight, PART);
+            FN(store_part)((real *)s->gap + j + v * LANES, FN(value)((FN(total)){sums[v].gap, lost[v].gap}), PART);
+            FN(store_part)((real *)s->weight + j + v * LANES, FN(value)((FN(total)){sums[v].weight, lost[v].weight}), PART);
             FN(store_part)((real *)s->rest + j + v * LANES, rest, PART);
         }
     }
@@ -404,13 +453,13 @@ static INLINE void FN(softmax_few)(const int with_y, const nn_softmax *s) {
     for (nn_index j = 0; j < s->batch; j += LANES) {
         const nn_index samples = s->batch - j < LANES ? s->batch - j : LANES;
         V p[LANES], y[LANES], top = FN(set)(-(real)INFINITY);
-        FN(softmax_sums) sums = {{0}, {0}, {0}, {0}};
+        FN(softmax_sums) sums = {0};
         UNROLLED
         for (int c = 0; c < LANES; c++) p[c] = y[c] = (V){0};
         FETCH(p, (const real *)s->z, s->z_class);
         if (with_y) FETCH(y, (const real *)s->y, s->y_class);
         EACH top = FN(max)(top, p[c]);
-        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, 0, &sums);
+        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, 0, &sums, NULL);
         V rest = sums.others + (sums.ties - 1), scale = 1 / (rest + 1);
         EACH p[c] *= scale;
         if (with_y) {
@@ -445,7 +494,7 @@ static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
         const nn_index samples = s->batch - j < SAMPLES ? s->batch - j : SAMPLES;
         V p[SAMPLES], y[SAMPLES], top = lowest;
         ROWS y[r] = (V){0};
-        FN(softmax_sums) sums = {{0}, {0}, {0}, {0}};
+        FN(softmax_sums) sums = {0};
         FETCH(p, (const real *)s->z, s->z_sample);
         FN(interleave)(SAMPLES, SAMPLES, p);
         if (with_y) {
@@ -456,7 +505,7 @@ static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
             EACH if (c == pairs - 1) p[c] = FN(select)(FN(first)(SAMPLES), p[c], lowest);
         EACH top = FN(max)(top, p[c]);
         top = FN(max)(top, FN(other_half)(top));
-        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, 0, &sums);
+        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, 0, &sums, NULL);
         V others = sums.others + FN(other_half)(sums.others), ties = sums.ties + FN(other_half)(sums.ties);
         V rest = others + (ties - 1), scale = 1 / (rest + 1);
         EACH p[c] *= scale;
@@ -490,11 +539,22 @@ static void FN(softmax)(const nn_softmax *s) {
     FN(softmax_rows)(s);
 }
 
-static void FN(softmax_losses)(nn_index n, const void *gap_, const void *weight_, const void *rest_, double *losses) {
+static double FN(softmax_losses)(nn_index n, const void *gap_, const void *weight_, const void *rest_, double *losses) {
     const real *gap = gap_, *weight = weight_, *rest = rest_;
+    FN(wide_total) total = {0};
     for (nn_index i = 0; i < n; i += LANES) {
-        nn_index part = n - i < LANES ? n - i : LANES;
-        V y = FN(log1p)(FN(load_part)(rest + i, part));
-        for (int l = 0; l < part; l++) losses[i + l] = (double)gap[i + l] + (double)weight[i + l] * (double)y[l];
+        const nn_index part = n - i < LANES ? n - i : LANES;
+        FN(wide) gaps[WIDE], weights[WIDE], logs[WIDE];
+        FN(widen)(FN(load_part)(gap + i, part), gaps);
+        FN(widen)(FN(load_part)(weight + i, part), weights);
+        FN(widen)(FN(log1p)(FN(load_part)(rest + i, part)), logs);
+        UNROLLED
+        for (int w = 0; w < WIDE; w++) {
+            gaps[w] += weights[w] * logs[w];
+            FN(add_wide)(&total, w, gaps[w]);
+        }
+        if (part == LANES) __builtin_memcpy(losses + i, gaps, sizeof gaps);
+        else memcpy(losses + i, gaps, (size_t)part * sizeof(double));
     }
+    return FN(wide_value)(&total);
 }

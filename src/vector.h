@@ -27,27 +27,47 @@ typedef FN(unsigned) FN(uvector) __attribute__((vector_size(WIDTH), may_alias));
 #define I FN(ivector)
 #define U FN(uvector)
 
+/* x + SHIFT rounds x, far below SHIFT, to a whole number n, which the lowest bits of the sum hold. */
+#define SHIFT C(12582912.0f, 6755399441055744.0)
+
 #include "simd.h"
 
 /* ------------------------------------------------------------------------------------------------ vector functions */
 
-/* (e^r - 1 - r) / r^2 for |r| <= 1.002 ln2 / 2: near-minimax (Chebyshev) coefficients, lowest power first, in Estrin's order, whose
- * chain is half as long as Horner's. r2 = r^2. */
-static INLINE V FN(exp_tail)(V r, V r2) {
+/* e^r = 1 + r + r^2 / 2 + c[0] r^3 + c[1] r^4 + ... for |r| <= 1.002 ln2 / 2, near-minimax: the error
+ * relative to e^r is 6e-18 (float: 3.7e-9). */
+static const real FN(exp_c)[] = {
 #if DOUBLE
-    V r4 = r2 * r2;
-    V q0 = r * 0.166666666666666675 + 0.500000000000000104, q2 = r * 0.00833333333333001176 + 0.0416666666666234768;
-    V q4 = r * 0.000198412698632033232 + 0.00138888889175382958, q6 = r * 2.75572680728900983e-6 + 0.0000248015207925726928;
-    V q8 = r * 2.51005692758136826e-8 + 2.76203274282682382e-7;
+    0.1666666666666643, 0.041666666666602986, 0.008333333333502614, 0.0013888888927236758, 0.00019841269461886386,
+    2.480150807475989e-05, 2.7557643331285453e-06, 2.7625448736907674e-07, 2.4978101398654087e-08
+#else
+    0.166665330529212952f, 0.0416672416031360626f, 0.00836761109530925751f, 0.0013863688800483942f
+#endif
+};
+
+/* (e^r - 1 - r) / r^2, r2 = r^2, in Estrin's order, which has half the latency of Horner's. */
+static INLINE V FN(exp_tail)(V r, V r2) {
+    const real *c = FN(exp_c);
+    V q0 = r * c[0] + (real)0.5, q2 = r * c[2] + c[1];
+#if DOUBLE
+    V r4 = r2 * r2, q4 = r * c[4] + c[3], q6 = r * c[6] + c[5], q8 = r * c[8] + c[7];
     return ((q6 * r2 + q4) + q8 * r4) * r4 + (q2 * r2 + q0);
 #else
-    V q0 = r * 0.166665763055606383f + 0.5f, q2 = r * 0.00836329275303060231f + 0.0416665537625676384f;
-    return (r2 * 0.00139263256181334621f + q2) * r2 + q0;
+    return (r2 * c[3] + q2) * r2 + q0;
 #endif
 }
 
-/* Added to a number far below it, it rounds to whole numbers, which are left in the lowest bits of the sum. */
-#define SHIFT C(12582912.0f, 6755399441055744.0)
+/* (e^r - 1 - r - r^2 / 2) / r^3 */
+static INLINE V FN(exp_rest)(V r, V r2) {
+    const real *c = FN(exp_c);
+    V q0 = r * c[1] + c[0], q2 = r * c[3] + c[2];
+#if DOUBLE
+    V r4 = r2 * r2, q4 = r * c[5] + c[4], q6 = r * c[7] + c[6];
+    return ((q6 * r2 + q4) + r4 * c[8]) * r4 + (q2 * r2 + q0);
+#else
+    return q2 * r2 + q0;
+#endif
+}
 
 /* x = n ln2 + r with n whole, |r| <= ln2 / 2, ln2 in two parts of which n times the first is exact (Cody and Waite). Returns r; shifted:
  * n + SHIFT. */
@@ -56,6 +76,25 @@ static INLINE V FN(exp_reduce)(V x, V *shifted) {
     V n = *shifted - SHIFT;
     return (x - n * C(0.693115234375f, 0.6931471805592082)) - n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
 }
+
+/* e^(high - low) - 1, where low is tiny and r = high - low rounded. Adding low to the small terms
+ * instead of to r leaves one rounding that matters, that of the last sum. */
+static INLINE V FN(exp_less_one)(V high, V low, V r) {
+    V r2 = r * r;
+    return ((r2 * r) * FN(exp_rest)(r, r2) + (r2 * (real)0.5 - low)) + high;
+}
+
+/* e^x = 2^n (1 + e). Returns e, |e| < 0.42; *shifted is n + SHIFT. x = n ln2 + (high - low), with
+ * ln2 in two parts, of which n times the first is exact (Cody and Waite), and so is high. */
+static INLINE V FN(exp_parts)(V x, V *shifted) {
+    *shifted = x * (real)1.44269504088896340736 + SHIFT;
+    V n = *shifted - SHIFT, low = n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
+    V high = x - n * C(0.693115234375f, 0.6931471805592082);
+    return FN(exp_less_one)(high, low, high - low);
+}
+
+/* 2^n, a normal number, from n + SHIFT. */
+static INLINE V FN(power_of)(V shifted) { return (V)((U)FN(set)(1) + ((U)shifted << MANTISSA_BITS)); }
 
 /* e^x where neither it nor what leads to it overflows or underflows, for x that are not NaN: n is added to the exponent. 1 + r is rounded
  * beside the polynomial, which shortens the chain of operations that wait for each other. */
@@ -84,7 +123,7 @@ static INLINE V FN(exp_negative)(V x) {
     V shifted, r = FN(exp_reduce)(FN(max)(FN(set)(C(-105.0f, -750.0)), x), &shifted), r2 = r * r;
     V y = 1 + (r2 * FN(exp_tail)(r, r2) + r);
 #if LEVEL_BYTES == 64
-    return FN(scale)(y, shifted - SHIFT);
+    return FN(scale)(y, shifted);
 #else /* in two powers as scale does, of which one is always the same */
     const V power = (V)(((U)shifted + (EXPONENT_BIAS + C(64, 512))) << MANTISSA_BITS);
     return y * power * C(0x1p-64f, 0x1p-512);
@@ -92,29 +131,36 @@ static INLINE V FN(exp_negative)(V x) {
 }
 #endif
 
+/* At most 0.88 ulp where the result is a normal number. */
 static INLINE V FN(exp)(V x) {
     x = -FN(max)(FN(set)(C(-90.0f, -711.0)), -FN(max)(FN(set)(C(-105.0f, -750.0)), x));
-    V shifted, r = FN(exp_reduce)(x, &shifted), r2 = r * r, y = 1 + (r2 * FN(exp_tail)(r, r2) + r);
-    return FN(scale)(y, shifted - SHIFT);
+    V shifted, e = FN(exp_parts)(x, &shifted);
+    return FN(scale)(1 + e, shifted);
 }
 
-/* tanh x = -t / (t + 2), t = e^(-2|x|) - 1 = 2^n (e^r - 1) + (2^n - 1), where both parts are accurate where the result is small. One
- * constant does for ln2: its error in r counts 2^n n times, and n <= 0. The sign is copied back, so tanh(-0) = -0. (Shorter chains, with
- * r or 2^n r + (2^n - 1) rounded beside the polynomial, cost the monotony.) */
+/* tanh |x| = -t / (t + 2), t = e^(-2|x|) - 1 = 2^n e + (2^n - 1), where both terms are accurate where
+ * the result is small. ln2 is its rounded value, of which n times is exact for the n whose 2^n counts,
+ * plus a correction. The sign is copied back, so tanh(-0) = -0. At most 1.99 ulp. */
 static INLINE V FN(tanh)(V x) {
     I sign = (I)FN(set)((real)-0.0), bits = (I)x & sign;
     V m = FN(max)(FN(set)(C(-10.0f, -20.0)), (V)((I)x | sign));
-    V n = (m * (real)(2 * 1.44269504088896340736) + SHIFT) - SHIFT, power = FN(scale)(FN(set)(1), n);
-    V r = (m + m) - n * (real)0.693147180559945309417, r2 = r * r;
-    V e = r2 * FN(exp_tail)(r, r2) + r, y = -(power * e + (power - 1)) / (power * e + (power + 1));
-    return (V)(((I)y & ~sign) | bits);
+    V shifted = m * (real)(2 * 1.44269504088896340736) + SHIFT, n = shifted - SHIFT, power = FN(power_of)(shifted);
+    V r = (m + m) - n * (real)0.693147180559945309417, e = FN(exp_less_one)(r, n * C(-1.90465433e-9f, 2.3190468138462996e-17), r);
+    V y = ((1 - power) - power * e) / (power * e + (power + 1));
+    return (V)((I)y | bits);
 }
 
-/* 1 / (1 + e^-x), every operation of which is monotone; below -C, where 1 + e^x rounds to 1, e^x itself, which does not overflow. */
+/* 1 / (1 + e^-x), e^-x = 2^n (1 + e): 2^n e + (2^n + 1) rounds once, as 2^n + 1 is exact. For the
+ * lower x, where it is not and e^-x may overflow, q - q^2 with q = e^x. At most 1.67 ulp. */
 static INLINE V FN(sigmoid)(V x) {
-    I low = x < C(-18.0f, -38.0);
-    V e = FN(exp)(FN(select)(low, x, -x));
-    return FN(select)(low, e, 1 / (e + 1));
+    const I low = x < C(-16.0f, -36.0);
+    V shifted, e = FN(exp_parts)(FN(max)(FN(set)(C(-20.0f, -40.0)), -x), &shifted), power = FN(power_of)(shifted);
+    V y = 1 / (power * e + (power + 1));
+    if (__builtin_expect(FN(any)(low), 0)) {
+        V q = FN(exp)(x);
+        y = FN(select)(low, q - q * q, y);
+    }
+    return y;
 }
 
 /* log x = k ln2 + log(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 P(s^2)), s = f / (2 + f),

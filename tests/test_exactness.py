@@ -113,6 +113,35 @@ def test_prediction_and_losses(spec, samples, isa, dtype):
 # ------------------------------------------------------------------------------------------------ draws
 
 
+@pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31, 33, 47])
+def test_small_networks_of_every_width(width, isa, dtype):
+    """Layers that fit one vector, of any of a level's widths, or a few: one sample a step, batches, and single predictions."""
+    spec = (width + 6, [(width, "tanh"), (max(1, width - 1), "relu"), (width, "softmax")])
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 15, dtype)
+    one, batches, plain, in_batches = (copy_net(stages) for _ in range(4))
+    np.random.seed(4)
+    make_program(one, loss, dtype).sgd(np.asfortranarray(X), Y, 40, 0.1, silent)
+    np.random.seed(4)
+    for i in np.random.randint(15, size=40):
+        train_step(numpy_kernels, plain, loss, X[:, i:i + 1], Y[:, i:i + 1], dtype(0.1))
+    make_program(batches, loss, dtype).fit(X, Y, np.arange(15), 4, 0.1, 0, True)
+    for at in range(0, 15, 4):
+        here = slice(at, at + 4)
+        train_step(numpy_kernels, in_batches, loss, X[:, here], Y[:, here], dtype(0.1 / len(X[0, here])))
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    for mine, theirs in ((one, plain), (batches, in_batches)):
+        for i, (a, e, b) in enumerate(zip(weights(mine), weights(theirs), weights(stages), strict=True)):
+            assert_close(a, e, f"weights {i}", np.maximum(np.abs(e).max(), np.abs(b).max()), tolerance)
+    modules = [m for linear, activation in stages for m in (
+        nncore.Linear(*linear.W.shape, dtype=dtype), {"tanh": nncore.Tanh, "relu": nncore.ReLU, "softmax": nncore.SoftMax}[activation]())]
+    for module, w in zip(modules[::2], [s for s, _ in stages], strict=True):
+        module.W, module.W0 = w.W, w.W0
+    p = nncore.Sequential(modules).predictor()
+    expected = numpy_kernels.softmax_forward(forward(numpy_kernels, stages, X)[0])
+    assert_close(np.stack([p(np.ascontiguousarray(X[:, i])) for i in range(15)], 1), expected, scale=1.0)
+
+
 @pytest.mark.parametrize("samples", [1, 2, 3, 7, 64, 1000, 2**31 + 5, 2**33 + 1])
 def test_draws_and_the_generators_state(samples):
     """The weights after few steps tell which samples were drawn; the state tells how many."""
@@ -481,6 +510,45 @@ def test_sgd_tells_once_and_goes_on(isa, dtype):
     assert [np.random.randint(6) for _ in range(50)] == draws
 
 
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64])
+def test_whole_numbers_at_the_ends_of_their_types(kind, dtype):
+    """Unsigned numbers of 2**63 and more stay positive, in X and in Y."""
+    ends = np.array([np.iinfo(kind).min, np.iinfo(kind).max, np.iinfo(kind).max // 2 + 1, 1], kind)
+    stages, loss = make_net((4, [(3, "none")]), dtype)
+    X, Y = np.stack([np.roll(ends, i) for i in range(4)], 1), np.stack([np.roll(ends, i) for i in range(3)])
+    given = make_program(stages, loss, dtype).run(X, Y)
+    plain = make_program(stages, loss, dtype).run(X.astype(dtype), Y.astype(dtype))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(given, plain, strict=True))
+    assert (X.astype(dtype) >= 0).all() == (np.iinfo(kind).min == 0)
+    if dtype == np.float32 and np.iinfo(kind).bits == 64:
+        return  # the gradient is beyond its range
+    results = []
+    for data in ((X, Y), (X.astype(dtype), Y.astype(dtype))):
+        net = copy_net(stages)
+        make_program(net, loss, dtype).fit(*data, np.arange(4), 2, 1e-45, 0, True)
+        results.append(weights(net))
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("what", ["X", "Y"])
+def test_a_sample_that_is_not_finite_and_comes_late_undoes_the_whole_pass(size, what, isa, dtype):
+    """Many chunks of steps have been written back by then."""
+    spec = (400, [(10, "none")])
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 20, dtype)
+    (X if what == "X" else Y)[3, 19] = np.nan
+    order = np.append(np.resize(np.arange(19), 60000), 19)
+    start = [w.copy() for w in weights(stages)]
+    program = make_program(stages, loss, dtype)
+    with pytest.raises(ValueError, match=f"{what} must be finite, got NaN or infinity in column 19"):
+        program.fit(X, Y, order, size, 1e-5, 0, True, True)
+    assert program.steps == 0
+    assert all(w.tobytes() == before.tobytes() for w, before in zip(weights(stages), start, strict=True))
+    program.fit(X[:, :19], Y[:, :19], order[:-1] % 19, size, 1e-5, 0, True, True)
+    assert program.steps == -(-60000 // size) and not np.array_equal(weights(stages)[0], start[0])
+
+
 @pytest.mark.parametrize("features", [1, 2, 15, 17, 33, 70])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_fit_refuses_what_is_not_finite_in_any_feature(features, value, isa, dtype):
@@ -494,6 +562,22 @@ def test_fit_refuses_what_is_not_finite_in_any_feature(features, value, isa, dty
             with pytest.raises(ValueError, match="X must be finite, got NaN or infinity in column 13"):
                 net.fit(wrong, Y, batch_size=7, shuffle=False)
     np.testing.assert_array_equal(net.modules[0].W, before)
+
+
+@pytest.mark.parametrize("what", ["X", "Y"])
+def test_what_is_not_finite_is_found_before_large_weights_change(what, isa, dtype):
+    """They are trained where they are, so all samples are looked at first: at any place of a sample, the last ones too."""
+    spec = (1037, [(1100, "relu"), (9, "softmax")])
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 5, dtype)
+    start = [w.copy() for w in weights(stages)]
+    rows = (0, 1023, *range(1024, 1037)) if what == "X" else range(9)
+    for row in rows:
+        wrong = {"X": np.asfortranarray(X), "Y": np.asfortranarray(Y)}
+        wrong[what][row, 3] = np.nan if row % 2 else -np.inf
+        with pytest.raises(ValueError, match=f"{what} must be finite, got NaN or infinity in column 3"):
+            make_program(stages, loss, dtype).fit(wrong["X"], wrong["Y"], np.arange(5), 2, 0.1, 0, True, True)
+    assert all(w.tobytes() == before.tobytes() for w, before in zip(weights(stages), start, strict=True))
 
 
 @pytest.mark.parametrize("huge", [1.7e308, 1e30, 1e300], ids=str)

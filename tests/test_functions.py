@@ -111,6 +111,9 @@ def float64_sample(name):
     x = np.concatenate([
         rng.uniform(-708, 709, 400), rng.normal(0, 1, 600), rng.normal(0, 1, 300) * 2.0**rng.integers(-300, 8, 300),
         np.ravel([np.nextafter(v, d) for v in (0.34657359, 0.5, 2**-0.5, 1.0, 2**0.5, 2.0, 19.06, 20.0, 36.7) for d in (-9, 99)]),
+        [-160.44843513757488, -29.441527142355, 126.55079638693442, 25.344460480541969],  # the worst of 3 million for exp,
+        [-0.51244209998775503, -0.54109756780868379, -0.52009546171069232],  # for tanh
+        [-36.747338518012064, -36.3, -35.99, -37.2, -1.1022100411273739, -1.1093170312932528],  # and for sigmoid
     ])
     if name in LEAST:
         x = np.concatenate([np.abs(x), 1 + rng.normal(0, 1e-3, 200), 1 + rng.normal(0, 1e-9, 100), 2.0**rng.uniform(-1070, 1020, 200)])
@@ -128,6 +131,42 @@ def test_float64_sampled(name, isa):
         if abs(true) >= np.finfo(np.float64).smallest_normal:
             worst = max(worst, (float(abs(mpmath.mpf(value) - true) / float(np.spacing(abs(float(true))))), given))
     assert worst[0] <= ALLOWED[np.float64][name], f"{worst[0]} ulp at {worst[1]!r}"
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant < 60, reason="needs a longdouble of more digits than float64")
+@pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid"])
+def test_float64_densely(name, isa):
+    """Against longdouble, whose own error is about 0.001 ulp of float64."""
+    rng = np.random.default_rng(6)
+    x = np.concatenate([rng.uniform(-708, 709, 40000), rng.uniform(-40, 40, 150000), rng.uniform(-1.2, 1.2, 150000)])
+    e = np.exp(-np.abs(x.astype(np.longdouble)))
+    exact = np.where(x < 0, e, 1) / (1 + e) if name == "sigmoid" else getattr(np, name)(x.astype(np.longdouble))
+    error = np.abs(FUNCTIONS[name](x) - exact) / np.spacing(np.abs(exact.astype(np.float64)))
+    at = int(np.argmax(error))
+    assert error[at] <= ALLOWED[np.float64][name], f"{error[at]} ulp at {x[at]!r}"
+
+
+@pytest.mark.parametrize("name", ["exp", "sigmoid"])
+def test_results_below_the_least_normal_number(name, isa, dtype):
+    """At most one unit of the subnormal numbers off."""
+    info = np.finfo(dtype)
+    x = np.linspace(np.log(float(info.smallest_normal)), np.log(float(info.smallest_subnormal)) + 0.1, 300).astype(dtype)
+    y, unit = FUNCTIONS[name](x), float(info.smallest_subnormal)
+    assert (y > 0).all()
+    for given, value in zip(x.tolist(), y.tolist(), strict=True):
+        assert abs(value / unit - float(mpmath.exp(given) / mpmath.mpf(unit))) <= 1
+
+
+@pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid"])
+def test_float64_is_monotone_among_neighbours(name, isa):
+    """Where the whole part n of x / log 2 changes, where the formulas do, and anywhere."""
+    steps = np.arange(-500, 501)
+    whole = np.concatenate([np.arange(-60, 60), np.arange(-1074, 1023, 50)])
+    points = [(whole + 0.5) * np.log(2), (whole[:120] + 0.5) * np.log(2) / 2, np.random.default_rng(7).normal(0, 2, 100)]
+    for x in np.concatenate([*points, [-36.0, -40.0, -20.0, 19.06, 20.0, 36.0, 40.0, 709.7, 1e-3, -1e-3]]):
+        neighbours = (np.float64(x).view(np.int64) + (steps if x > 0 else steps[::-1])).view(np.float64)
+        assert (np.diff(neighbours) > 0).all()
+        assert_monotone(name, neighbours, FUNCTIONS[name](neighbours))
 
 
 def test_special_values(isa, dtype):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support import LAYOUTS, SIZES, TOLERANCE, TYPES, assert_close, guarded, guards_whole, pairwise, unchanged
 
+from nncore import _core
 from nncore.kernels import compiled, numpy_kernels
 
 # name: ((argument, shape in letters) ...), shapes of the results, index of the argument whose type computes: the weights, what an
@@ -472,3 +473,15 @@ def test_softmax_of_a_row_with_what_is_not_finite(classes, bad, at, isa, dtype):
     others = [0, 1, 3, 4]
     assert_close(gradient[:, others], good[:, others], "the others", 1.0)
     assert np.isnan(compiled.softmax_nll(np.full((classes, 3), -np.inf, dtype), Y[:3].T)[1]).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 15, 16, 17, 33, 1100])
+def test_nan_is_found_anywhere(n, isa, dtype):
+    """Infinity is none, though it is not finite either."""
+    x = np.ones(n, dtype)
+    assert not _core.has_nan(x)
+    for place in {0, n // 2, *range(max(0, n - 17), n)}:
+        for value in (np.nan, np.inf):
+            x[place] = value
+            assert _core.has_nan(x) == np.isnan(value)
+        x[place] = 1

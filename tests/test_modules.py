@@ -35,9 +35,9 @@ def test_initialisations_draw_as_they_say():
     assert np.array_equal(module.W, np.random.normal(0, 4**-0.5, (4, 3)))
     assert np.array_equal(module.W0, np.random.normal(0, 1, (3, 1)))
     np.random.seed(5)
-    module = nn.Linear(2, 2, init="he")
+    module = nn.Linear(8, 3, init="he")
     np.random.seed(5)
-    assert np.array_equal(module.W, np.random.normal(0, 1, (2, 2))) and not module.W0.any()
+    assert np.array_equal(module.W, np.random.normal(0, 0.5, (8, 3))) and not module.W0.any()
     assert nn.Linear(2, 2, init=lambda m, n: (np.ones((m, n)), np.ones((n, 1)))).W0.all()
     assert nn.Linear(2, 3, dtype=np.float32).W.dtype == nn.Linear(2, 3, dtype="float32").W0.dtype == np.float32
 
@@ -269,3 +269,10 @@ def test_reference_modules_run_on_numpy_whatever_is_live(monkeypatch):
     net.sgd(X, Y, 3, 0.1)
     net.fit(X, Y, epochs=1)
     assert net.evaluate(X, Y)[0] > 0
+
+
+def test_an_output_at_the_boundary_belongs_to_the_class_that_is_documented():
+    """Hinge: 0 or more is +1; OutputSigmoid: more than 1/2 is 1; SoftMax: the first of equal ones."""
+    assert nn.Hinge().class_fun([[0.0, -0.0, 1e-300, -1e-300]]).tolist() == [1, 1, 1, -1]
+    assert nn.OutputSigmoid().class_fun([[0.5, np.nextafter(0.5, 1)]]).tolist() == [0, 1]
+    assert nn.SoftMax().class_fun([[0.3, 0.4], [0.4, 0.3], [0.4, 0.4]]).tolist() == [1, 0]

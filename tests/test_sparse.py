@@ -206,6 +206,33 @@ def test_a_small_network_whose_unused_weights_are_infinite(isa):
     assert told == [1]
 
 
+@pytest.mark.parametrize("inputs", [256, 257, 263, 271])
+def test_nan_is_not_taken_for_zero(inputs, isa, dtype):
+    """At any place of a sample, beyond its last whole vector too; each sample has its NaN at another one."""
+    spec = (inputs, [(40, "relu"), (3, "softmax")])
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, inputs, dtype)
+    X = mostly_zeros(X)
+    np.fill_diagonal(X, np.nan)
+    program = make_program(stages, loss, dtype)
+    P, losses = program.run(X, Y)
+    assert program.sparse and np.isnan(P).all() and np.isnan(losses).all()
+
+
+@pytest.mark.parametrize("spec", [(130, [(8, "relu"), (3, "softmax")]), (135, [(140, "relu"), (3, "softmax")])], ids=["small", "wide"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_step_shows_any_entry_that_is_not_finite(spec, value, isa, dtype):
+    """One sample a step, of which only what is not zero is visited."""
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 12, dtype)
+    for place in (0, 1, 63, 64, 127, *range(128, spec[0])):
+        wrong, told = mostly_zeros(X), []
+        wrong[place] = value  # in every sample
+        with np.errstate(all="ignore"):
+            make_program(copy_net(stages), loss, dtype).sgd(wrong, Y, 20, 0.1, told.append)
+        assert told == [1], place
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_samples_that_are_not_finite_are_refused(value, isa, dtype):
     stages, loss, X, Y = make(SPECS["wide"], dtype, 200)

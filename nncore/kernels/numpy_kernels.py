@@ -12,6 +12,7 @@ import functools
 import numpy as np
 
 from nncore import _checks
+from nncore._sums import pairwise
 
 # ---------------------------------------------------------------------------------------------- the formulas
 
@@ -23,7 +24,7 @@ def _linear_forward(A, W, W0):
 def _linear_backward(dLdZ, A, W):
     dLdA = W @ dLdZ
     dLdW = A @ dLdZ.T
-    dLdW0 = dLdZ.sum(axis=1, keepdims=True)
+    dLdW0 = pairwise(dLdZ, axis=1, keepdims=True)
     return dLdA, dLdW, dLdW0
 
 
@@ -54,7 +55,7 @@ def _sigmoid_backward(dLdA, A):
 
 def _softmax_forward(Z):
     e = np.exp(Z - Z.max(axis=0, keepdims=True))  # the largest exponent is 0: no overflow for finite logits
-    return e / e.sum(axis=0, keepdims=True)
+    return e / pairwise(e, keepdims=True).astype(e.dtype)
 
 
 def _softmax_nll(Z, Y):
@@ -64,8 +65,8 @@ def _softmax_nll(Z, Y):
     below = Z[top, columns] - Z
     others = np.exp(-below)
     others[top, columns] = np.where(np.isnan(below[top, columns]), np.nan, 0)
-    log_sum = np.log1p(others.sum(axis=0))
-    losses = _weighted(Y, below).sum(axis=0) + Y.sum(axis=0) * log_sum
+    log_sum = np.log1p(pairwise(others))
+    losses = pairwise(_weighted(Y, below)) + pairwise(Y) * log_sum
     return losses, _softmax_forward(Z) - Y
 
 
@@ -73,7 +74,7 @@ def _sigmoid_nll(Z, Y):
     """y softplus(-z) + (1 - y) softplus(z), softplus(z) = log(1 + e^z) = max(z, 0) + log1p(e^-|z|)."""
     tail = np.log1p(np.exp(-np.abs(Z)))
     losses = _weighted(Y, np.maximum(-Z, 0) + tail) + _weighted(1 - Y, np.maximum(Z, 0) + tail)
-    return losses.sum(axis=0), _sigmoid_forward(Z) - Y
+    return pairwise(losses), _sigmoid_forward(Z) - Y
 
 
 def _batchnorm_apply(A, G, B, mus, vars, eps):
@@ -81,16 +82,21 @@ def _batchnorm_apply(A, G, B, mus, vars, eps):
 
 
 def _batchnorm_forward(A, G, B, eps):
-    mus, vars = A.mean(axis=1, keepdims=True), A.var(axis=1, keepdims=True)
+    mus = _mean(A)
+    vars = _mean((A - mus) ** 2)
     norm = (A - mus) / np.sqrt(vars + eps)
     return G * norm + B, norm, mus, vars
 
 
 def _batchnorm_backward(dLdZ, norm, vars, G, eps):
-    dLdG, dLdB = (dLdZ * norm).sum(axis=1, keepdims=True), dLdZ.sum(axis=1, keepdims=True)
-    K = dLdZ.shape[1]
-    dLdA = G * (dLdZ - dLdB / K - norm * (dLdG / K)) / np.sqrt(vars + eps)
+    dLdG, dLdB = pairwise(dLdZ * norm, axis=1, keepdims=True), pairwise(dLdZ, axis=1, keepdims=True)
+    dLdA = G * (dLdZ - _mean(dLdZ) - norm * _mean(dLdZ * norm)) / np.sqrt(vars + eps)
     return dLdA, dLdG, dLdB
+
+
+def _mean(A):
+    """Of each row, over the batch."""
+    return (pairwise(A, axis=1, keepdims=True) / A.shape[1]).astype(A.dtype)
 
 
 def _mix(word):
@@ -120,20 +126,20 @@ def _dropout(A, p, key, count):
 
 
 def _squared_loss(Z, Y):
-    return ((Z - Y) ** 2).sum(axis=0), 2 * (Z - Y)
+    return pairwise((Z - Y) ** 2), 2 * (Z - Y)
 
 
 def _hinge_loss(Z, Y):
     margin = Y * Z
-    return np.where(margin >= 1, 0, 1 - margin).sum(axis=0), np.where(margin < 1, -Y, 0)
+    return pairwise(np.where(margin >= 1, 0, 1 - margin)), np.where(margin < 1, -Y, 0)
 
 
 def _nll(Ypred, Y):
-    return _weighted(Y, -np.log(Ypred)).sum(axis=0)
+    return pairwise(_weighted(Y, -np.log(Ypred)))
 
 
 def _binary_nll(Ypred, Y):
-    return (_weighted(Y, -np.log(Ypred)) + _weighted(1 - Y, -np.log1p(-Ypred))).sum(axis=0)
+    return pairwise(_weighted(Y, -np.log(Ypred)) + _weighted(1 - Y, -np.log1p(-Ypred)))
 
 
 def _squared(Ypred, Y):
@@ -318,7 +324,7 @@ def _loss_and_gradient(formula, Z, Y, out):
     Y_ = _matrices("Y", Y, dtype, Z_.shape)
     with _quiet():
         losses, gradient = formula(Z_, Y_) if Z_.size else (np.zeros(Z_.shape[1]), Z_)
-        return float(losses.sum(dtype=np.float64)), _deliver(gradient, dtype, out, Z, Y)
+        return float(pairwise(losses)), _deliver(gradient, dtype, out, Z, Y)
 
 
 def softmax_nll(Z, Y, out=None):
