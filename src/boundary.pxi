@@ -437,8 +437,10 @@ cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, dou
     cdef const nn_kernels *k = kernels_for(t)
     cdef nn_index b = cnp.PyArray_DIM(z, 1)
     cdef void *data
-    cdef void *work = NULL
+    cdef char *work
     cdef double *losses = NULL
+    cdef double small[256]  # room without malloc, for few samples
+    cdef size_t room
     memset(&s, 0, sizeof(s))
     s.batch, s.classes = b, cnp.PyArray_DIM(z, 0)
     s.classes_contiguous = along(p, 0) and along(z, 0)
@@ -449,13 +451,18 @@ cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, dou
         describe(y, &data, &s.y_sample, &s.y_class)
         s.y = data
         s.grad, s.grad_sample, s.grad_class = s.p, s.p_sample, s.p_class
-        work = malloc((4 * b + 1) * sizeof(double))
+    room = 0 if s.classes_contiguous else k.softmax_work(b, s.classes)
+    work = NULL
+    s.work = small
+    if room or 4 * b > 256:
+        work = <char *>malloc(room + 4 * b * sizeof(double) + 64)
         if work == NULL:
             raise MemoryError()
-        s.gap = work
-        s.weight = <char *>work + b * sizeof(double)
-        s.rest = <char *>work + 2 * b * sizeof(double)
-        losses = <double *>work + 3 * b
+        s.work = work + (64 - <size_t>work % 64) % 64
+    s.gap = <char *>s.work + room
+    s.weight = <char *>s.gap + b * sizeof(double)
+    s.rest = <char *>s.weight + b * sizeof(double)
+    losses = <double *>s.rest + b
     if loss != NULL:
         loss[0] = 0
     if s.classes == 0:
@@ -484,6 +491,8 @@ def softmax_nll(Z, Y, out=None):
     cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1), "nb")
     cdef cnp.ndarray p = result_like(z, out, t, (y,))
     cdef double loss = 0
+    if cnp.PyArray_DATA(p) == cnp.PyArray_DATA(z) and cnp.PyArray_DIM(z, 0) * cnp.PyArray_ITEMSIZE(z) >= NN_SOFTMAX_LONG:
+        z = z.copy(order="K")  # many classes need their logits to the end
     softmax_call(in_order_of(p, z), in_order_of(p, y), p, t, &loss)
     return loss, p
 

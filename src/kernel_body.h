@@ -453,6 +453,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .scaled = FN(scaled),
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
+    .softmax_work = FN(softmax_work),
     .loss_and_gradient = FN(loss_and_gradient), .loss_terms = FN(loss_terms), .apply = FN(apply),
     .sum_rows = FN(sum_rows), .sum_columns = FN(sum_columns),
     .transpose = FN(transpose), .all_finite = FN(all_finite), .copy_finite = FN(copy_finite), .largest = FN(largest),
