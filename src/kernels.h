@@ -211,6 +211,8 @@ typedef struct {
     double (*loss_and_gradient)(nn_index n, const void *z, const void *y, void *grad, int loss);
     /* element by element from the network's outputs: terms <- what each adds to its sample's loss; 0 log 0 = 0 */
     void (*loss_terms)(nn_index n, const void *p, const void *y, void *terms, int loss);
+    /* grad <- weight p - y of labels.h, sample after sample; grad may be p */
+    void (*nll_backward)(nn_index batch, nn_index classes, const void *p, const void *y, void *grad);
     void (*apply)(nn_index n, const void *x, void *y, int function); /* NN_EXP, NN_LOG, NN_LOG1P: for tests */
     /* out (n) <- sums over the rows of x (m, n); see sums.h */
     void (*sum_rows)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out);

@@ -159,6 +159,7 @@ cdef extern from "kernels.h" nogil:
         double (*softmax_losses)(nn_index, const void *, const void *, const void *, double *) noexcept nogil
         double (*loss_and_gradient)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*loss_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
+        void (*nll_backward)(nn_index, nn_index, const void *, const void *, void *) noexcept nogil
         void (*apply)(nn_index, const void *, void *, int) noexcept nogil
         void (*sum_rows)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
         void (*sum_columns)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil

@@ -27,6 +27,7 @@ KERNELS = {
     "hinge_loss": ((("Z", "nb"), ("Y", "nb")), ("nb",), 0),
     "squared": ((("Ypred", "nb"), ("Y", "nb")), ("b",), 0),
     "hinge": ((("Ypred", "nb"), ("Y", "nb")), ("b",), 0),
+    "nll_backward": ((("Ypred", "nb"), ("Y", "nb")), ("nb",), 0),
     "nll": ((("Ypred", "nb"), ("Y", "nb")), ("b",), 0),
     "binary_nll": ((("Ypred", "nb"), ("Y", "nb")), ("b",), 0),
 }
@@ -69,8 +70,12 @@ def scales(kernel, args, expected):
         return [numpy_kernels.linear_forward(*map(np.abs, args))]
     if kernel == "linear_backward":
         return list(numpy_kernels.linear_backward(*map(np.abs, args)))
+    if kernel == "nll_backward":
+        return [np.maximum(1, np.sum(args[1], axis=0)) * np.ones_like(expected[0])]
     if kernel.endswith("_backward"):
         return [args[0]]
+    if kernel == "softmax_nll":
+        return [expected[0], np.maximum(1, np.sum(args[1], axis=0)) * np.ones_like(expected[1])]
     return [expected[0], np.ones_like(expected[1])] if kernel in LOSSES else expected
 
 
