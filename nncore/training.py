@@ -199,7 +199,7 @@ def as_program(net, data, trains):
     stages, weights = found
     if trains and _shared([*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)):
         return None
-    return _core.Program(stages, LOSSES.get(kind(net.loss)), weights[0].dtype, data[0].shape[0])
+    return _core.Program(stages, LOSSES.get(kind(net.loss)), weights[0].dtype, data[0].shape[0], _is_plain(net.loss))
 
 
 def would_compile(net):
@@ -514,8 +514,18 @@ def loss_and_gradient(net, X, Y):
     """(loss summed over the batch, dL/dZ), module by module."""
     kernel = _logits_kernel(net)
     if kernel is not None:
-        return kernel(_logits(net, X), Y)
+        Z = _logits(net, X)
+        loss, gradient = kernel(Z, Y)
+        if _is_plain(net.loss):
+            P = net.loss._kernels.softmax_forward(Z)
+            gradient = np.subtract(P, Y, dtype=P.dtype)
+        return loss, gradient
     return _one_number(net.loss.forward(net.forward(X), Y)), net.loss.backward()
+
+
+def _is_plain(loss):
+    """Whether an NLL's gradient is Ypred − Y whatever the labels of a sample sum to."""
+    return getattr(loss, "_plain", False)
 
 
 def _one_number(loss):

@@ -151,6 +151,7 @@ cdef class Program:
     cdef Py_ssize_t count, itemsize, capacity, inputs, x_row, outputs, widest, weights, memory_used
     cdef int type_number, loss
     cdef bint trains, in_user_memory, frozen
+    cdef bint plain                 # whether NLL's gradient is a - y whatever the labels of a sample sum to
     cdef nn_block weights_memory
     cdef nn_block batch_memory
     cdef char *x_rows
@@ -218,7 +219,7 @@ cdef class Program:
     cdef list statistics  # the user's running means and variances as last bound
     cdef dict sources     # prepared data of this program's lifetime (one call of the layer API)
 
-    def __cinit__(self, list stages, loss, dtype, inputs):
+    def __cinit__(self, list stages, loss, dtype, inputs, plain=False):
         cdef Py_ssize_t i, width, lanes
         cdef Stage *s
         self.type_number = cnp.NPY_FLOAT if np.dtype(dtype) == np.float32 else cnp.NPY_DOUBLE
@@ -228,6 +229,7 @@ cdef class Program:
         self.count = len(stages)
         self.loss = LOSSES[loss]
         self.trains = loss is not None
+        self.plain = plain
         self.stages = <Stage *>calloc(max(self.count, 1), sizeof(Stage))
         if self.stages == NULL:
             raise MemoryError()
@@ -441,6 +443,7 @@ cdef class Program:
         cdef Py_ssize_t at = 0
         self._turn_small()
         call.count, call.layers, call.places = self.count, self.small, self.small_places if self.skips_zeros else NULL
+        call.plain = self.plain
         while at < steps:
             call.steps = min(steps - at, SMALL_BLOCK)
             call.rates = rates + at
@@ -735,7 +738,7 @@ cdef class Program:
         f.p, f.p_sample, f.p_class = (s.a if keeps_outputs else s.grad) + first * s.row, s.row, 1
         if keeps_outputs and batch.outputs != NULL and s == &self.stages[self.count - 1]:
             f.p, f.p_sample = batch.outputs, s.outputs
-        f.y, f.y_sample, f.y_class = y, batch.y_row, 1
+        f.y, f.y_sample, f.y_class, f.plain = y, batch.y_row, 1, self.plain
         f.grad, f.grad_sample, f.grad_class = s.grad + first * s.row, s.row, 1
         f.gap, f.weight, f.rest = self.gap + first, self.weight + first, self.rest + first
         self.k.softmax(&f)
