@@ -39,7 +39,7 @@ def _ours(module):
 
 def check_network(net):
     """Its modules; ValueError for a network that cannot train: no modules, no loss, or a library loss beside the wrong library output."""
-    _chain.check_objects(net.modules, net.loss)
+    _chain.check_methods(net.modules, net.loss)
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
     if net.loss is None:
@@ -611,6 +611,7 @@ def outputs(net, X):
         P = _one_sample(net, X)
         if P is not None:
             return P
+    _chain.check_methods(net.modules, None)
     X = check_inputs(_chain.modules_of(net), X)
     program = as_program(net, (X,), False)
     return program.run(X)[0] if program is not None else _chain.predicted([net], X)
