@@ -3,16 +3,27 @@
 from nncore import _kinds, modules
 
 
-def check_objects(modules, loss):
-    """TypeError unless modules is a list of objects with a forward, and loss another one or None."""
+def check_list(modules, loss):
+    """TypeError unless modules is a list and its elements, and loss, are objects, not their classes."""
     if not isinstance(modules, (list, tuple)):
         raise TypeError(f"modules must be a list of modules, got {type(modules).__name__}")
-    named = [(f"modules[{i}]", module) for i, module in enumerate(modules)]
-    for name, x in named if loss is None else (*named, ("loss", loss)):
+    for i, x in enumerate((*modules, loss)):
         if isinstance(x, type):
-            raise TypeError(f"{name} must be an object, got the class {x.__name__}; make one by calling it, as in {x.__name__}(...)")
+            raise TypeError(f"{_place(i, modules)} must be an object, got the class {x.__name__}; "
+                            f"make one by calling it, as in {x.__name__}(...)")
+
+
+def check_methods(modules, loss):
+    """TypeError unless modules and loss, if there is one, have a forward."""
+    check_list(modules, loss)
+    for i, x in enumerate(modules if loss is None else (*modules, loss)):
         if not hasattr(x, "forward"):
-            raise TypeError(f"{name} must have the methods forward and backward, got {type(x).__name__}")
+            raise TypeError(f"{_place(i, modules)} must have the methods forward and backward, "
+                            f"got {type(x).__name__}")
+
+
+def _place(i, modules):
+    return f"modules[{i}]" if i < len(modules) else "loss"
 
 
 def modules_of(net):

@@ -66,7 +66,8 @@ def loss(foreign, width):
 
     def compared(name):
         kind = getattr(losses, name)
-        return kind(), _compare_loss(kind, foreign, DATA[name], width)
+        notes = _compare_loss(kind, foreign, DATA[name], width)
+        return _with_weights(kind(), notes, width, partial(_loss_gradient, foreign))
     try:
         return first_taken([partial(compared, name) for name in DATA if name != "NLL" or width > 1])  # of one class, NLL is always 0
     except Refused as refused:
@@ -107,6 +108,44 @@ def _compare_loss(kind, foreign, data, width):
         f"its value is {kind.__name__}'s, but its backward is not dL/dZ as nncore's",
     )
     return [*dict.fromkeys(notes + notes_on(everything))]
+
+
+def _with_weights(loss, notes, width, gradient):
+    """(loss, notes); for labels that do not sum to 1, an NLL computes what the foreign one does.
+
+    gradient(Z, P, Y): the foreign dL/dZ. Programs of the course hand back Ypred − Y for any labels,
+    those that differentiate the loss (Σ y) Ypred − Y.
+    """
+    if not isinstance(loss, losses.NLL):
+        return loss, notes
+    rng = np.random.default_rng(7)
+    Z, Y = rng.normal(size=(width, 4)), rng.integers(1, 4, size=(width, 4)) * 1.0
+    P = modules.SoftMax().forward(Z)
+    try:
+        theirs = gradient(Z, P, Y)
+    except Refused:
+        return loss, notes  # nobody trains it on such labels
+    tolerance = 100 * TOLERANCE[np.dtype(np.float64)]
+    if _probe.disagreement(theirs, Y.sum(axis=0) * P - Y, Y) <= tolerance:
+        return loss, notes
+    loss._plain = True
+    if _probe.disagreement(theirs, P - Y, Y) <= tolerance:
+        return loss, notes
+    return loss, [
+        *notes,
+        "where the labels of a sample do not sum to 1, dL/dZ is Ypred − Y here, yours is not",
+    ]
+
+
+def _loss_gradient(foreign, Z, P, Y):
+    trace = _probe.run_loss(foreign, (P, Y))[0]
+    if trace.error is not None or np.shape(trace.gradient) != P.shape:
+        raise Refused(Refused.RAISES, "it takes no such labels")
+    return trace.gradient
+
+
+def _pair_gradient(last, foreign, Z, P, Y):
+    return _run_pair(last, foreign, Z, Y)[2]
 
 
 def _least(kind, P):
@@ -243,8 +282,10 @@ def output_and_loss(last, foreign, width):
     def compared(output, kind, data):
         notes = _compare_pair(last, foreign, output, kind, data, width)
         together = f"taken together with the loss: its backward alone is not {output.__name__}'s, but the two give the same dL/dZ"
+        gradient = partial(_pair_gradient, last, foreign)
+        of_loss = ["taken together with the last module, which makes dL/dZ of its backward"]
         return ((output(), [together, *notes, *class_fun_notes(last, output(), width)]),
-                (kind(), ["taken together with the last module, which makes dL/dZ of its backward"]))
+                _with_weights(kind(), of_loss, width, gradient))
     return first_taken([partial(compared, *pair) for pair in ((modules.SoftMax, losses.NLL, _nll_data),
                                                               (modules.OutputSigmoid, losses.BinaryNLL, _binary_data))],
                        "they are no pair of the library's")

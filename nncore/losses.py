@@ -23,7 +23,7 @@ class Loss:
         return float(_sums.pairwise(self.per_sample(Ypred, Y)))
 
     def backward(self):
-        """dL/dZ (n, b) of the last Linear, through the output unit; for the losses of probabilities Ypred − Y."""
+        """dL/dZ (n, b) of the last Linear, through the output unit: Ypred − Y for BinaryNLL, and for NLL where the labels of a sample sum to 1."""
         if not hasattr(self, "Ypred"):
             raise RuntimeError(f"{type(self).__name__}.backward must follow {type(self).__name__}.forward, got no prediction yet")
         return self._gradient()
@@ -44,15 +44,21 @@ class Loss:
 class NLL(Loss):
     """−Σ_i y_i log a_i a sample, with a last SoftMax and y one-hot (or any weights of the classes); 0 log 0 = 0.
 
+    dL/dZ = (Σ_i y_i) a − y, which is a − y for labels that sum to 1. A column of zeros is an unlabelled sample: loss and gradient 0.
+
     >>> NLL().forward([[0.5], [0.5]], [[1], [0]])
     0.6931471805599453
     """
 
     output = modules.SoftMax
+    _plain = False  # True: a − y whatever the labels sum to, in the place of a user's loss that computes this (_accelerate.py)
 
     def per_sample(self, Ypred, Y):
         """−Σ_i y_i log a_i of every sample, (b,)."""
         return self._kernels.nll(Ypred, Y)
+
+    def _gradient(self):
+        return super()._gradient() if self._plain else self._kernels.nll_backward(self.Ypred, self.Y)
 
 
 @_kinds.register

@@ -38,7 +38,7 @@ class Sequential:
     optimizer = None  # the one that fit or partial_fit has used last
 
     def __init__(self, modules, loss=None):
-        _chain.check_objects(modules, loss)
+        _chain.check_list(modules, loss)
         self.modules = modules
         self.loss = loss
 

@@ -39,7 +39,7 @@ def _ours(module):
 
 def check_network(net):
     """Its modules; ValueError for a network that cannot train: no modules, no loss, or a library loss beside the wrong library output."""
-    _chain.check_objects(net.modules, net.loss)
+    _chain.check_methods(net.modules, net.loss)
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
     if net.loss is None:
@@ -197,7 +197,7 @@ def as_program(net, data, trains):
         return None
     parts = _chain.modules_of(net)
     stages = _stages(parts if trains else _folded(parts))
-    return _core.Program(stages, LOSSES.get(kind(net.loss)), _weights(parts)[0].dtype, data[0].shape[0])
+    return _core.Program(stages, LOSSES.get(kind(net.loss)), _weights(parts)[0].dtype, data[0].shape[0], _is_plain(net.loss))
 
 
 def would_compile(net):
@@ -529,8 +529,18 @@ def loss_and_gradient(net, X, Y):
     """(loss summed over the batch, dL/dZ), module by module."""
     kernel = _logits_kernel(net)
     if kernel is not None:
-        return kernel(_logits(net, X), Y)
+        Z = _logits(net, X)
+        loss, gradient = kernel(Z, Y)
+        if _is_plain(net.loss):
+            P = net.loss._kernels.softmax_forward(Z)
+            gradient = np.subtract(P, Y, dtype=P.dtype)
+        return loss, gradient
     return _one_number(net.loss.forward(net.forward(X), Y)), net.loss.backward()
+
+
+def _is_plain(loss):
+    """Whether an NLL's gradient is Ypred − Y whatever the labels of a sample sum to."""
+    return getattr(loss, "_plain", False)
 
 
 def _one_number(loss):
@@ -625,6 +635,7 @@ def outputs(net, X):
         P = _one_sample(net, X)
         if P is not None:
             return P
+    _chain.check_methods(net.modules, None)
     X = check_inputs(_chain.modules_of(net), X)
     program = as_program(net, (X,), False)
     return program.run(X)[0] if program is not None else _chain.predicted([net], X)

@@ -2,7 +2,9 @@
 #
 # The arrays are the user's: any strides, any real type. What the leaf kernels cannot take as it stands is copied here; what
 # nobody can take is refused by nncore._checks. Each function decides which of its operands runs along vectors from the
-# layouts it is given, so that neither C- nor Fortran-ordered arrays are transposed without need.
+# layouts it is given, so that neither C- nor Fortran-ordered arrays are transposed without need. What is computed does not
+# depend on that: every sum has an order that follows from the shapes alone, so that equal numbers give equal bits wherever
+# and however they lie in memory.
 
 cdef inline bint behaved(object x, int type_number):
     """True for a matrix or array that kernels can address: of the type, aligned, native, strides in whole elements."""
@@ -204,8 +206,8 @@ cdef cnp.ndarray linear_output(object A, object W, object W0, object out):
         return z
     if not along(w, 1):
         w = ordered(w, False)
-    if b == 1 and along(a, 0):
-        one_row_forward(k, a, w, bias, z)
+    if b == 1:
+        one_row_forward(k, a if along(a, 0) else ordered(a, True), w, bias, z)
     else:
         multiply(k, a, True, w, False, z, True, cnp.PyArray_DATA(bias), False)
     return z
@@ -277,8 +279,8 @@ def linear_backward(dLdZ, A, W, out=None):
     sum_of_samples(k, rows, dw0)
     if not fortran:
         multiply(k, w, False, dz if along(dz, 1) else ordered(dz, False), False, da, False, NULL, False)
-    elif b == 1 and along(w, 1) and along(dz, 0):
-        one_row_back(k, w, dz, da)
+    elif b == 1:
+        one_row_back(k, w if along(w, 1) else ordered(w, False), rows, da)
     else:
         multiply(k, dz, True, w if along(w, 0) else ordered(w, True), True, da, True, NULL, False)
     return da, dw, dw0
@@ -432,8 +434,10 @@ cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, dou
     cdef const nn_kernels *k = kernels_for(t)
     cdef nn_index b = cnp.PyArray_DIM(z, 1)
     cdef void *data
-    cdef void *work = NULL
+    cdef char *work
     cdef double *losses = NULL
+    cdef double small[256]  # room without malloc, for few samples
+    cdef size_t room
     memset(&s, 0, sizeof(s))
     s.batch, s.classes = b, cnp.PyArray_DIM(z, 0)
     s.classes_contiguous = along(p, 0) and along(z, 0)
@@ -444,13 +448,18 @@ cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, dou
         describe(y, &data, &s.y_sample, &s.y_class)
         s.y = data
         s.grad, s.grad_sample, s.grad_class = s.p, s.p_sample, s.p_class
-        work = malloc((4 * b + 1) * sizeof(double))
+    room = 0 if s.classes_contiguous else k.softmax_work(b, s.classes)
+    work = NULL
+    s.work = small
+    if room or 4 * b > 256:
+        work = <char *>malloc(room + 4 * b * sizeof(double) + 64)
         if work == NULL:
             raise MemoryError()
-        s.gap = work
-        s.weight = <char *>work + b * sizeof(double)
-        s.rest = <char *>work + 2 * b * sizeof(double)
-        losses = <double *>work + 3 * b
+        s.work = work + (64 - <size_t>work % 64) % 64
+    s.gap = <char *>s.work + room
+    s.weight = <char *>s.gap + b * sizeof(double)
+    s.rest = <char *>s.weight + b * sizeof(double)
+    losses = <double *>s.rest + b
     if loss != NULL:
         loss[0] = 0
     if s.classes == 0:
@@ -473,12 +482,14 @@ def softmax_forward(Z, out=None):
 
 
 def softmax_nll(Z, Y, out=None):
-    """(loss summed over the batch in nats, dLdZ = softmax(Z) − Y) from logits, in one pass. Z, Y, out (n, b)."""
+    """(loss summed over the batch in nats, dLdZ = (Σ y) softmax(Z) − Y) from logits, in one pass. Z, Y, out (n, b)."""
     cdef int t = computing_type(Z)
     cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1, "nb"))
     cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1), "nb")
     cdef cnp.ndarray p = result_like(z, out, t, (y,))
     cdef double loss = 0
+    if cnp.PyArray_DATA(p) == cnp.PyArray_DATA(z) and cnp.PyArray_DIM(z, 0) * cnp.PyArray_ITEMSIZE(z) >= NN_SOFTMAX_LONG:
+        z = z.copy(order="K")  # many classes need their logits to the end
     softmax_call(in_order_of(p, z), in_order_of(p, y), p, t, &loss)
     return loss, p
 
@@ -545,6 +556,26 @@ cdef object losses_of_samples(object Ypred, object Y, object out, int kind):
 def nll(Ypred, Y, out=None):
     """−sum of Y log Ypred over each column: the loss of every sample in nats, (b,); 0 log 0 = 0. Ypred, Y (n, b)."""
     return losses_of_samples(Ypred, Y, out, NN_NLL)
+
+
+def nll_backward(Ypred, Y, out=None):
+    """dLdZ = (Σ y) Ypred − Y through a softmax whose outputs are Ypred, where Σ y is the sum of a column. Ypred, Y, out (n, b)."""
+    cdef int t = computing_type(Ypred)
+    cdef cnp.ndarray p = flat(real_matrix("Ypred", Ypred, t, -1, -1, "nb"))
+    cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(p, 0), cnp.PyArray_DIM(p, 1), "nb")
+    cdef cnp.ndarray grad = result_like(p, out, t, (y,)), samples = grad
+    cdef Py_ssize_t n = cnp.PyArray_DIM(p, 0), b = cnp.PyArray_DIM(p, 1)
+    if not along(grad, 0):
+        samples = new_matrix(n, b, t, True)
+    p, y = <cnp.ndarray>np.asfortranarray(p), <cnp.ndarray>np.asfortranarray(y)
+    if n * b < GIL_ELEMENTS:
+        kernels_for(t).nll_backward(b, n, cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(samples))
+    else:
+        with nogil:
+            kernels_for(t).nll_backward(b, n, cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(samples))
+    if samples is not grad:
+        grad[...] = samples
+    return grad
 
 
 def binary_nll(Ypred, Y, out=None):

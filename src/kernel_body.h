@@ -172,6 +172,20 @@ static void FN(loss_terms)(nn_index n, const void *p_, const void *y_, void *ter
 
 #include "softmax.h"
 
+static void FN(nll_backward)(nn_index batch, nn_index classes, const void *p_, const void *y_, void *grad_) {
+    const real *p = p_, *y = y_;
+    real *grad = grad_;
+    for (nn_index j = 0; j < batch; j++, p += classes, y += classes, grad += classes) {
+        V labels = {0};
+        for (nn_index i = 0; i < classes; i += LANES) labels += FN(load_part)(y + i, classes - i < LANES ? classes - i : LANES);
+        const V weight = FN(set)(FN(gradient_weight)(0, FN(sum_all)(labels)[0], classes, y, 1));
+        for (nn_index i = 0; i < classes; i += LANES) {
+            const nn_index part = classes - i < LANES ? classes - i : LANES;
+            FN(store_part)(grad + i, FN(gradient_of)(FN(load_part)(p + i, part), weight, FN(load_part)(y + i, part)), part);
+        }
+    }
+}
+
 /* -------------------------------------------------------------------------------------------- one sample at a time */
 
 /* z <- x W + bias for nv vectors of outputs; nv * ku chains of sums hide the latency of the multiply-add. With `listed` the m
@@ -453,7 +467,9 @@ const nn_kernels TABLE(LEVEL, real) = {
     .scaled = FN(scaled),
     .row_products = FN(row_products), .softmax_losses = FN(softmax_losses),
     .subtract_scaled = FN(subtract_scaled), .activate = FN(activate), .derive = FN(derive), .softmax = FN(softmax),
-    .loss_and_gradient = FN(loss_and_gradient), .loss_terms = FN(loss_terms), .apply = FN(apply),
+    .softmax_work = FN(softmax_work),
+    .loss_and_gradient = FN(loss_and_gradient), .loss_terms = FN(loss_terms), .nll_backward = FN(nll_backward),
+    .apply = FN(apply),
     .sum_rows = FN(sum_rows), .sum_columns = FN(sum_columns),
     .transpose = FN(transpose), .all_finite = FN(all_finite), .copy_finite = FN(copy_finite), .largest = FN(largest),
     .optimize = FN(optimize), .squares = FN(squares), .normalize = FN(normalize), .normalize_back = FN(normalize_back),

@@ -2,6 +2,7 @@
 #if LEVEL_BYTES > 16
 #define WIDTH 16
 #include "vector.h"
+#include "labels.h"
 #include "sgd_small.h"
 #include "batch_small.h"
 #include "predict_small.h"
@@ -11,6 +12,7 @@
 #if LEVEL_BYTES > 32
 #define WIDTH 32
 #include "vector.h"
+#include "labels.h"
 #include "sgd_small.h"
 #include "batch_small.h"
 #include "predict_small.h"
@@ -19,6 +21,7 @@
 #endif
 #define WIDTH LEVEL_BYTES
 #include "vector.h"
+#include "labels.h"
 #include "sgd_small.h"
 #include "batch_small.h"
 #include "predict_small.h"

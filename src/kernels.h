@@ -28,6 +28,8 @@ static inline double nn_value(const nn_total *total) {
     return total->lost == total->lost ? total->sum + total->lost : total->sum;
 }
 
+enum { NN_SOFTMAX_LONG = 6144 }; /* bytes of logits from which on softmax goes by blocks */
+
 enum nn_activation { NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID };
 
 /* of a network: from the outputs of its last Linear */
@@ -90,10 +92,12 @@ typedef struct {
     const void *z; nn_index z_sample, z_class;
     const void *y; nn_index y_sample, y_class;
     void *p;       nn_index p_sample, p_class;       /* probabilities; may be z, never NULL */
-    void *grad;    nn_index grad_sample, grad_class; /* p - y; may be p */
+    void *grad;    nn_index grad_sample, grad_class; /* weight p - y; may be p; see labels.h */
+    int plain;                                       /* p - y, whatever the labels sum to */
     /* The loss of sample j is gap[j] + weight[j] log(1 + rest[j]) nats: weight the sum of y, gap = sum y (max - z), rest the sum
      * of e^(z - max) over all entries but one maximal one. NULL unless y is given. */
     void *gap, *weight, *rest;
+    void *work; /* softmax_work(batch, classes) bytes on a cache line's boundary, unless the classes are contiguous */
 } nn_softmax;
 
 /* A network of a few vectors a layer, and `steps` steps of one sample each on it; see sgd_small.h. Rows of w, wt, and all
@@ -114,6 +118,7 @@ typedef struct {
     const int64_t *draws;
     const double *rates;
     int32_t *places;                /* where samples are mostly zeros, room for 2 (m + 16) of the first layer's m; else NULL */
+    int plain;                      /* as in nn_softmax */
 } nn_small;
 
 /* A mini-batch on such a network: its samples are the rows draws[0], draws[1], ... of x, or 0, 1, ... where draws is NULL. */
@@ -199,12 +204,15 @@ typedef struct {
     /* dz <- da * f'(z) with f' written in terms of a = f(z) */
     void (*derive)(nn_index n, const void *da, const void *a, void *dz, int activation);
     void (*softmax)(const nn_softmax *);
+    nn_index (*softmax_work)(nn_index batch, nn_index classes);
     /* losses <- gap + weight log(1 + rest); returns their sum */
     double (*softmax_losses)(nn_index n, const void *gap, const void *weight, const void *rest, double *losses);
     /* element by element from the last Linear's outputs, for NN_BINARY_NLL, NN_SQUARED, NN_HINGE: grad <- dL/dz; returns the summed loss */
     double (*loss_and_gradient)(nn_index n, const void *z, const void *y, void *grad, int loss);
     /* element by element from the network's outputs: terms <- what each adds to its sample's loss; 0 log 0 = 0 */
     void (*loss_terms)(nn_index n, const void *p, const void *y, void *terms, int loss);
+    /* grad <- weight p - y of labels.h, sample after sample; grad may be p */
+    void (*nll_backward)(nn_index batch, nn_index classes, const void *p, const void *y, void *grad);
     void (*apply)(nn_index n, const void *x, void *y, int function); /* NN_EXP, NN_LOG, NN_LOG1P: for tests */
     /* out (n) <- sums over the rows of x (m, n); see sums.h */
     void (*sum_rows)(nn_index m, nn_index n, const void *x, nn_index x_row, void *out);

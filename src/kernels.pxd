@@ -57,9 +57,11 @@ cdef extern from "kernels.h" nogil:
         nn_index p_sample, p_class
         void *grad
         nn_index grad_sample, grad_class
+        int plain
         void *gap
         void *weight
         void *rest
+        void *work
 
     ctypedef struct nn_small_layer:
         nn_index m, n, vectors
@@ -83,6 +85,7 @@ cdef extern from "kernels.h" nogil:
         const int64_t *draws
         const double *rates
         int32_t *places
+        int plain
 
     ctypedef struct nn_small_batch:
         nn_index count, batch
@@ -91,6 +94,8 @@ cdef extern from "kernels.h" nogil:
         nn_index x_row
         const int64_t *draws
         double eta
+
+    enum: NN_SOFTMAX_LONG
 
     ctypedef struct nn_total:
         double sum, lost
@@ -150,9 +155,11 @@ cdef extern from "kernels.h" nogil:
         void (*activate)(nn_index, const void *, void *, int) noexcept nogil
         void (*derive)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*softmax)(const nn_softmax *) noexcept nogil
+        nn_index (*softmax_work)(nn_index batch, nn_index classes) noexcept nogil
         double (*softmax_losses)(nn_index, const void *, const void *, const void *, double *) noexcept nogil
         double (*loss_and_gradient)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*loss_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
+        void (*nll_backward)(nn_index, nn_index, const void *, const void *, void *) noexcept nogil
         void (*apply)(nn_index, const void *, void *, int) noexcept nogil
         void (*sum_rows)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
         void (*sum_columns)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil

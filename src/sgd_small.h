@@ -180,10 +180,10 @@ static INLINE real FN(gram)(nn_index m, const real *x, const real *next) {
     return FN(sum_all)(sum)[0] + 1;
 }
 
-/* dz <- softmax(z) - y over nv vectors, 0 beyond the n classes. */
-static INLINE void FN(small_softmax)(const int nv, nn_index n, const V *z, const real *y, V *dz) {
+/* dz <- weight softmax(z) - y over nv vectors, 0 beyond the n classes. */
+static INLINE void FN(small_softmax)(const int nv, nn_index n, int plain, const V *z, const real *y, V *dz) {
     const real limit = C(40.0f, 340.0);
-    V top, sum = {0};
+    V top, sum = {0}, labels[FUSED_VECTORS], label_sum = {0};
     I large = {0}, used[FUSED_VECTORS];
     for (int v = 0; v < nv; v++) {
         used[v] = FN(first)(n - v * LANES < LANES ? n - v * LANES : LANES);
@@ -199,9 +199,17 @@ static INLINE void FN(small_softmax)(const int nv, nn_index n, const V *z, const
     for (int v = 0; v < nv; v++) sum += dz[v] = (V)((I)dz[v] & used[v]);
     const V total = FN(sum_all)(sum), scale = 1 / total;
     for (int v = 0; v < nv; v++) {
-        V p = nv == 1 ? dz[v] / total : dz[v] * scale;
-        dz[v] = p - FN(load_part)(y + v * LANES, n - v * LANES < LANES ? n - v * LANES : LANES);
+        labels[v] = FN(load_part)(y + v * LANES, n - v * LANES < LANES ? n - v * LANES : LANES);
+        label_sum += labels[v];
     }
+    const real weight = FN(gradient_weight)(plain, FN(sum_all)(label_sum)[0], n, y, 1);
+    if (__builtin_expect(weight == 1, 1)) {
+        for (int v = 0; v < nv; v++) {
+            V p = nv == 1 ? dz[v] / total : dz[v] * scale;
+            dz[v] = p - labels[v];
+        }
+    } else
+        for (int v = 0; v < nv; v++) dz[v] = dz[v] / total * weight - labels[v];
 }
 
 #define BY_VECTORS(nv, CALL) \
@@ -252,7 +260,7 @@ static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only, const
             const nn_small_layer *layer = &s->layers[last];
             const int nv = only ? 1 : (int)layer->vectors;
             real *b = layer->b;
-            FN(small_softmax)(nv, layer->n, z, y, dz);
+            FN(small_softmax)(nv, layer->n, s->plain, z, y, dz);
             for (int v = 0; v < nv; v++) {
                 finite += z[v] * 0;
                 step[v] = dz[v] * eta;

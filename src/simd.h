@@ -9,6 +9,18 @@ static INLINE I FN(seti)(FN(int) x) { I zero = {0}; return x - zero; }
 static INLINE V FN(load)(const real *p) { V v; __builtin_memcpy(&v, p, sizeof v); return v; }
 static INLINE void FN(store)(real *p, V v) { __builtin_memcpy(p, &v, sizeof v); }
 static INLINE V FN(select)(I mask, V yes, V no) { return (V)(((I)yes & mask) | ((I)no & ~mask)); }
+/* v, rounded: where the compiler may round a product together with the sum it is for (-ffp-contract=fast), and does or does not from one
+ * use of an expression to the next, results that must have the same bits take this. */
+static INLINE V FN(rounded)(V v) {
+#if LEVEL_BYTES == 64
+    __asm__("" : "+v"(v));
+#elif defined(__x86_64__)
+    __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#endif
+    return v;
+}
 static INLINE I FN(iota)(void) { I v; for (int i = 0; i < LANES; i++) v[i] = i; return v; }
 static INLINE I FN(first)(nn_index n) { return FN(iota)() < FN(seti)((FN(int))n); }
 

@@ -1,5 +1,13 @@
-/* Softmax of the samples of a batch and, with labels, the gradient of its NLL and what the losses are made from. Few classes go by vectors
- * along the samples, which are turned where the classes are contiguous; many by vectors along what is contiguous, rows in three stages. */
+/* Softmax of the samples of a batch and, with labels, the gradient of its NLL and what the losses are made from.
+ *
+ * Few classes go by vectors along the samples, which are transposed where the classes are contiguous. Many go by
+ * vectors along what is contiguous: rows here, in three stages; columns in softmax_columns.h.
+ *
+ * The order of every sum follows from the number of classes alone, so that results have the same bits at every
+ * address and in both layouts. The exponentials of many classes are summed in STAGE_VECTORS chains of LANES lanes: vector
+ * after vector of a group adds to another chain, what is left behind the groups to the first one; then the chains, then
+ * their lanes by halves. What the labels add is one chain, to which groups are added whole. Loads and stores may start at
+ * a cache line only where no sum is taken. */
 
 /* The sums behind softmax and loss of a vector of logits: e = e^(z - top), summed apart for the maximal logits (ties; e^0 = 1, or NaN
  * for infinite ones) and the others, and of y (top - z) and y. */
@@ -38,7 +46,9 @@ static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int man
 
 #undef STAGE_VECTORS
 #undef IN_MEMORY
-#define STAGE_VECTORS 4 /* vectors that a stage takes at once */
+#define STAGE_VECTORS 4 /* vectors that a stage takes at once, a group */
+#undef STAGE_GROUP
+#define STAGE_GROUP (STAGE_VECTORS * LANES)
 #define IN_MEMORY(s) ((s)->batch * (s)->classes * (nn_index)sizeof(real) > 4 * FAR_BYTES) /* logits */
 
 /* The three stages of a sample in softmax_rows, for nv vectors or, with nv 0, for a part of one: the largest logit, */
@@ -92,17 +102,23 @@ static INLINE void FN(stage_exp)(const int nv, nn_index part, const int with_y, 
 /* p <- p scale, grad <- p - y. */
 static INLINE void FN(stage_out)(const int nv, nn_index part, const int with_y, real *p, V scale, const real *y, real *grad) {
     if (nv == 0) {
-        V pi = FN(load_part)(p, part) * scale;
+        V pi = FN(rounded)(FN(load_part)(p, part) * scale);
         if (!with_y || grad != p) FN(store_part)(p, pi, part);
         if (with_y) FN(store_part)(grad, pi - FN(load_part)(y, part), part);
     }
     UNROLLED
     for (int v = 0; v < nv; v++) {
-        V pi = FN(load)(p + v * LANES) * scale;
+        V pi = FN(rounded)(FN(load)(p + v * LANES) * scale);
         if (!with_y || grad != p) FN(store)(p + v * LANES, pi);
         if (with_y) FN(store)(grad + v * LANES, pi - FN(load)(y + v * LANES));
     }
 }
+
+/* dL/dz of a class: weight p - y */
+static INLINE V FN(gradient_of)(V p, V weight, V y) { return FN(rounded)(p * weight) - y; }
+
+/* The sum of the chains. */
+static INLINE V FN(chains)(const V *sum) { return (sum[0] + sum[1]) + (sum[2] + sum[3]); }
 
 /* Exponentials p (n), summed apart where they are 1 and where less. */
 static INLINE void FN(sum_apart)(nn_index n, const real *p, FN(total) *others, V *ties) {
@@ -124,14 +140,36 @@ static INLINE V FN(softmax_rest)(nn_index n, const real *p, V all) {
     return FN(sum_all)(FN(value)(others)) + (FN(sum_all)(ties) - 1);
 }
 
+/* What multiplies the probabilities in the gradient of up to `period` samples from j on, lane by lane, again from lane
+ * `period` on; sums: of their labels. */
+static NOINLINE V FN(weights_of_labels)(const nn_softmax *s, nn_index j, nn_index samples, int period, V sums) {
+    V weights = FN(set)(1);
+    for (int l = 0; l < LANES; l++)
+        if (l % period < samples)
+            weights[l] = FN(gradient_weight)(s->plain, sums[l], s->classes, (const real *)s->y + (j + l % period) * s->y_sample, s->y_class);
+    return weights;
+}
+
+static INLINE V FN(gradient_weights)(const nn_softmax *s, nn_index j, nn_index samples, int period, V sums) {
+    const V off = (V)((I)(sums - 1) & ~(I)FN(set)((real)-0.0));
+    if (!FN(any)(~(off <= (real)s->classes * C(0x1p-24f, 0x1p-24)) & FN(first)(samples))) return FN(set)(1);
+    return FN(weights_of_labels)(s, j, samples, period, sums);
+}
+
 /* Elements from x to the next address that a vector may have without reaching into two cache lines. */
 static INLINE nn_index FN(to_boundary)(const real *x) { return (nn_index)(-(uintptr_t)x % WIDTH / sizeof(real)); }
 
+/* A third of the classes that go by groups, of a row that is taken whole; what is left goes first. */
+static INLINE nn_index FN(third_of)(nn_index n) { return n < 8 * STAGE_GROUP ? 0 : (n - LANES) / (3 * STAGE_GROUP) * STAGE_GROUP; }
+
 /* The first stage of sample `next`, the second of `now`, the third of `last`, of which each may be -1, side by side, since the first and
  * the last wait for memory and the second for the multiply-add units; each in another third of its row, as the processor compares only
- * the lowest bits of addresses to tell whether a load needs what was just stored. *top, *scale: what the stages leave to those behind. */
-static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_index next, nn_index now, nn_index last, V *top, V *scale) {
-    const nn_index n = s->classes, group = STAGE_VECTORS * LANES, length = n < 8 * group ? 0 : (n - LANES) / (3 * group) * group;
+ * the lowest bits of addresses to tell whether a load needs what was just stored. *state: what the stages leave to those behind. */
+typedef struct { V top, scale; real weight; } FN(row_state);
+
+static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_index next, nn_index now, nn_index last,
+                                      FN(row_state) *state) {
+    const nn_index n = s->classes, length = FN(third_of)(n);
     const int first = next >= 0, second = now >= 0, third = last >= 0;
     const int fetches = IN_MEMORY(s) && n <= 8192; /* what the next rows need */
     const real *z_next = (const real *)s->z + (first ? next : 0) * s->z_sample, *z = (const real *)s->z + (second ? now : 0) * s->z_sample;
@@ -139,9 +177,8 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
     const real *y_last = with_y ? (const real *)s->y + (third ? last : 0) * s->y_sample : NULL;
     real *p = (real *)s->p + (second ? now : 0) * s->p_sample, *p_last = (real *)s->p + (third ? last : 0) * s->p_sample;
     real *grad = with_y ? (real *)s->grad + (third ? last : 0) * s->grad_sample : p_last;
-    const nn_index skip_next = length ? FN(to_boundary)(z_next) : 0, skip = length ? FN(to_boundary)(p) : 0;
-    const nn_index skip_last = length ? FN(to_boundary)(grad) : 0;
-    const V before = *top, factor = *scale;
+    const nn_index skip_next = length ? FN(to_boundary)(z_next) : 0, skip_last = length ? FN(to_boundary)(grad) : 0;
+    const V before = state->top, scale = state->scale;
     V tops[STAGE_VECTORS], sum[STAGE_VECTORS], of_thirds = {0}; /* shorter chains round less */
     FN(softmax_sums) sums = {0};
     FN(softmax_lost) lost = {0};
@@ -152,7 +189,7 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
     }
 #define TOP(nv, i, part) FN(stage_top)(nv, part, z_next + (i), tops)
 #define EXP(nv, i, part) FN(stage_exp)(nv, part, with_y, z + (i), before, with_y ? y + (i) : NULL, p + (i), sum, &sums, &lost)
-#define OUT(nv, i, part) FN(stage_out)(nv, part, with_y, p_last + (i), factor, with_y ? y_last + (i) : NULL, grad + (i))
+#define OUT(nv, i, part) FN(stage_out)(nv, part, with_y, p_last + (i), scale, with_y ? y_last + (i) : NULL, grad + (i))
 #define EDGES(STAGE, skip)                                          \
     do {                                                            \
         nn_index i = (skip) + 3 * length;                           \
@@ -161,12 +198,12 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
         if (i < n) STAGE(0, i, n - i);                              \
     } while (0)
     if (third) EDGES(OUT, skip_last);
-    if (second) EDGES(EXP, skip);
+    if (second) EDGES(EXP, 0);
     if (first) EDGES(TOP, skip_next);
     for (int third_of_row = 0; third_of_row < 3; third_of_row++) {
-        const nn_index at_next = skip_next + (third_of_row + 1) % 3 * length, at = skip + third_of_row * length;
+        const nn_index at_next = skip_next + (third_of_row + 1) % 3 * length, at = third_of_row * length;
         const nn_index at_last = skip_last + (third_of_row + 2) % 3 * length;
-        for (nn_index i = 0; i < length; i += STAGE_VECTORS * LANES) {
+        for (nn_index i = 0; i < length; i += STAGE_GROUP) {
             if (fetches)
                 UNROLLED
                 for (int u = 0; u < STAGE_VECTORS; u++) {
@@ -179,7 +216,7 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
             if (third) OUT(STAGE_VECTORS, at_last + i, LANES);
         }
         if (length == 0) break;
-        of_thirds += (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        of_thirds += FN(chains)(sum);
         UNROLLED
         for (int u = 0; u < STAGE_VECTORS; u++) sum[u] = (V){0};
     }
@@ -188,30 +225,70 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
 #undef OUT
 #undef EDGES
     if (second) {
-        const V rest = FN(softmax_rest)(n, p, FN(sum_all)(of_thirds + ((sum[0] + sum[1]) + (sum[2] + sum[3]))));
-        *scale = 1 / (rest + 1);
+        const V rest = FN(softmax_rest)(n, p, FN(sum_all)(of_thirds + FN(chains)(sum)));
+        state->scale = 1 / (rest + 1);
         if (with_y) {
+            const real labels = FN(value_all)((FN(total)){sums.weight, lost.weight});
             ((real *)s->gap)[now] = FN(value_all)((FN(total)){sums.gap, lost.gap});
-            ((real *)s->weight)[now] = FN(value_all)((FN(total)){sums.weight, lost.weight});
+            ((real *)s->weight)[now] = labels;
             ((real *)s->rest)[now] = rest[0];
+            state->weight = FN(gradient_weight)(s->plain, labels, n, y, 1);
         }
     }
-    if (first) *top = FN(max_all)(FN(max)(FN(max)(tops[0], tops[1]), FN(max)(tops[2], tops[3])));
+    if (first) state->top = FN(max_all)(FN(max)(FN(max)(tops[0], tops[1]), FN(max)(tops[2], tops[3])));
 }
 
-typedef void FN(softmax_step)(const nn_softmax *s, nn_index next, nn_index now, nn_index last, V *top, V *scale);
-static NOINLINE void FN(softmax_alone)(const nn_softmax *s, nn_index next, nn_index now, nn_index last, V *top, V *scale) {
-    FN(softmax_stages)(0, s, next, now, last, top, scale);
+typedef void FN(softmax_step)(const nn_softmax *s, nn_index next, nn_index now, nn_index last, FN(row_state) *state);
+static NOINLINE void FN(softmax_alone)(const nn_softmax *s, nn_index next, nn_index now, nn_index last, FN(row_state) *state) {
+    FN(softmax_stages)(0, s, next, now, last, state);
 }
-static NOINLINE void FN(softmax_labelled)(const nn_softmax *s, nn_index next, nn_index now, nn_index last, V *top, V *scale) {
-    FN(softmax_stages)(1, s, next, now, last, top, scale);
+static NOINLINE void FN(softmax_labelled)(const nn_softmax *s, nn_index next, nn_index now, nn_index last, FN(row_state) *state) {
+    FN(softmax_stages)(1, s, next, now, last, state);
+}
+
+/* The third stage of a row alone, also where its labels do not sum to 1. */
+static NOINLINE void FN(row_out)(FN(softmax_step) *stages, const nn_softmax *s, nn_index j, FN(row_state) *state) {
+    if (state->weight == 1) {
+        stages(s, -1, -1, j, state);
+        return;
+    }
+    const nn_index n = s->classes;
+    const real *y = (const real *)s->y + j * s->y_sample;
+    real *p = (real *)s->p + j * s->p_sample, *grad = (real *)s->grad + j * s->grad_sample;
+    for (nn_index i = 0; i < n; i += LANES) {
+        const nn_index part = n - i < LANES ? n - i : LANES;
+        V pi = FN(rounded)(FN(load_part)(p + i, part) * state->scale);
+        FN(store_part)(p + i, pi, part);
+        FN(store_part)(grad + i, FN(gradient_of)(pi, FN(set)(state->weight), FN(load_part)(y + i, part)), part);
+    }
 }
 
 /* Rows of many classes by blocks, which stay in the L1 cache from the first stage to the second: each has the largest logit so far in the
  * place of the row's, which the third stage makes up for. All rows' blocks are one sequence: the first stage is a block ahead of the
  * second, the third a row behind, and what lies in memory is fetched a page ahead: the processor does not look as far by itself. */
 #undef SOFTMAX_BLOCK
-#define SOFTMAX_BLOCK (3072 / (nn_index)sizeof(real)) /* elements, at least: a whole number of groups of vectors */
+#define SOFTMAX_BLOCK (NN_SOFTMAX_LONG / 2 / (nn_index)sizeof(real)) /* elements, at least: a whole number of groups */
+enum { FN(MOST_BLOCKS) = 128 }; /* of a row */
+
+static INLINE int FN(is_long)(nn_index n) { return n * (nn_index)sizeof(real) >= NN_SOFTMAX_LONG; }
+static INLINE nn_index FN(block_length)(nn_index n) { return (n / (FN(MOST_BLOCKS) * SOFTMAX_BLOCK) + 1) * SOFTMAX_BLOCK; }
+static INLINE int FN(block_count)(nn_index n) { return FN(is_long)(n) ? (int)((n - LANES) / FN(block_length)(n)) : 1; }
+
+/* e^(-infinity - lowest) = 0, where a block has nothing else */
+static INLINE V FN(block_base)(V top) { return FN(max)(top, FN(set)(C(-FLT_MAX, -DBL_MAX))); }
+
+/* From the blocks' bases and the sums of their exponentials, `apart` vectors from block to block, and the largest logit: sum <- its part of
+ * the row's sum, base <- what makes the block's exponentials those of the row, 1 where the base is the largest logit. Returns the row's
+ * sum. Not inlined, so that products and sums are rounded in one way for rows and columns. */
+static NOINLINE V FN(join_blocks)(int blocks, V *base, V *sum, nn_index apart, V top) {
+    FN(total) all = {{0}, {0}};
+    for (int b = 0; b < blocks; b++, base += apart, sum += apart) {
+        *base = FN(exp_negative)(*base - top);
+        *sum *= *base;
+        FN(add)(&all, *sum);
+    }
+    return FN(value)(all);
+}
 
 typedef struct {
     V base, sum; /* of the block whose exponentials are summed: what to subtract from its logits; their sum */
@@ -248,24 +325,23 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
 #define EXP(nv, i, part) FN(stage_exp)(nv, part, 0, z + (i), base, NULL, p + (i), sum, NULL, NULL)
 #define OUT(nv, i, part)                                                                                         \
     do {                                                                                                         \
-        if (with_y) FN(stage_labels)(nv, part, z_last + (i), last_top, y + (i), &labels, &lost);                        \
+        if (with_y) FN(stage_labels)(nv, part, z_last + (i), last_top, y + (i), &labels, &lost);                 \
         FN(stage_out)(nv, part, with_y, p_last + (i), scale, with_y ? y + (i) : NULL, grad + (i));               \
     } while (0)
 /* What the longer pieces have left, in groups as before: no sum depends on the other pieces' lengths. */
-#define EDGES(STAGE, piece)                                                                   \
-    do {                                                                                      \
-        nn_index i = together;                                                                \
-        for (; i + STAGE_VECTORS * LANES <= piece.n; i += STAGE_VECTORS * LANES)              \
-            STAGE(STAGE_VECTORS, i, LANES);                                                   \
-        for (; i + LANES <= piece.n; i += LANES) STAGE(1, i, LANES);                          \
-        if (i < piece.n) STAGE(0, i, piece.n - i);                                            \
+#define EDGES(STAGE, piece)                                                            \
+    do {                                                                               \
+        nn_index i = together;                                                         \
+        for (; i + STAGE_GROUP <= piece.n; i += STAGE_GROUP) STAGE(STAGE_VECTORS, i, LANES);       \
+        for (; i + LANES <= piece.n; i += LANES) STAGE(1, i, LANES);                   \
+        if (i < piece.n) STAGE(0, i, piece.n - i);                                     \
     } while (0)
     nn_index together = PTRDIFF_MAX;
     if (first && next.n < together) together = next.n;
     if (second && now.n < together) together = now.n;
     if (third && last.n < together) together = last.n;
-    together -= together % (STAGE_VECTORS * LANES);
-    for (nn_index i = 0; i < together; i += STAGE_VECTORS * LANES) {
+    together -= together % STAGE_GROUP;
+    for (nn_index i = 0; i < together; i += STAGE_GROUP) {
         if (fetches)
             UNROLLED
             for (int u = 0; u < STAGE_VECTORS; u++) {
@@ -287,64 +363,77 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
 #undef EDGES
     state->labels = labels;
     state->lost = lost;
-    state->sum = FN(sum_all)((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    state->sum = FN(sum_all)(FN(chains)(sum));
     state->top = FN(max_all)(FN(max)(FN(max)(tops[0], tops[1]), FN(max)(tops[2], tops[3])));
 }
 
-/* Block b of a row that the batch has; blocks begin where p can be stored on a cache line, and the last takes what is left. */
+/* Block b of a row that the batch has; the last takes what is left. */
 static INLINE FN(softmax_piece) FN(block_of)(const nn_softmax *s, nn_index length, int blocks, nn_index row, int b) {
     if (row < 0 || row >= s->batch) return (FN(softmax_piece)){-1, 0, 0};
-    const nn_index skip = FN(to_boundary)((const real *)s->p + row * s->p_sample), from = b > 0 ? skip + b * length : 0;
-    return (FN(softmax_piece)){row, from, (b < blocks - 1 ? skip + (b + 1) * length : s->classes) - from};
+    return (FN(softmax_piece)){row, b * length, (b < blocks - 1 ? (b + 1) * length : s->classes) - b * length};
+}
+
+/* The gradient of row j once more, where its labels, which were added up on the way, do not sum to 1. base: of its blocks; scale: as they
+ * were taken to probabilities. */
+static NOINLINE void FN(weigh_row)(const nn_softmax *s, nn_index j, int blocks, const V *base, const V *scale) {
+    const nn_index n = s->classes, length = FN(block_length)(n);
+    const real *z = (const real *)s->z + j * s->z_sample, *y = (const real *)s->y + j * s->y_sample;
+    real *grad = (real *)s->grad + j * s->grad_sample;
+    const V weight = FN(set)(FN(gradient_weight)(s->plain, ((const real *)s->weight)[j], n, y, 1));
+    if (weight[0] == 1) return;
+    for (int b = 0; b < blocks; b++) {
+        const FN(softmax_piece) piece = FN(block_of)(s, length, blocks, j, b);
+        for (nn_index i = piece.from; i < piece.from + piece.n; i += LANES) {
+            const nn_index left = piece.from + piece.n - i, part = left < LANES ? left : LANES;
+            V pi = FN(rounded)(FN(exp_negative)(FN(load_part)(z + i, part) - base[b]) * scale[b]);
+            FN(store_part)(grad + i, FN(gradient_of)(pi, weight, FN(load_part)(y + i, part)), part);
+        }
+    }
 }
 
 static INLINE void FN(softmax_blocks)(const int with_y, const nn_softmax *s) {
-    enum { MOST = 128 }; /* blocks a row */
-    const nn_index n = s->classes, length = (n / (MOST * SOFTMAX_BLOCK) + 1) * SOFTMAX_BLOCK;
-    const int blocks = (int)((n - LANES) / length);
+    const nn_index n = s->classes, length = FN(block_length)(n);
+    const int blocks = FN(block_count)(n);
     const FN(softmax_piece) none = {-1, 0, 0};
-    const V lowest = FN(set)(C(-FLT_MAX, -DBL_MAX)); /* e^(-infinity - lowest) = 0, where a block has nothing else */
-    real base[MOST], sum[MOST], factor[MOST] = {0};
+    V base[2][FN(MOST_BLOCKS)], sum[FN(MOST_BLOCKS)], scale[FN(MOST_BLOCKS)]; /* bases of this row and of the one before */
     FN(softmax_piece) next = FN(block_of)(s, length, blocks, 0, 0), now;
     FN(softmax_state) state = {0};
     V top = {0};
+    for (int b = 0; b < blocks; b++) scale[b] = (V){0};
     FN(softmax_block)(with_y, s, next, none, none, &state);
     for (nn_index j = 0; j <= s->batch; j++) {
+        V *const bases = base[j & 1];
         for (int b = 0; b < blocks; b++) {
             now = next;
             next = b < blocks - 1 ? FN(block_of)(s, length, blocks, j, b + 1) : FN(block_of)(s, length, blocks, j + 1, 0);
             top = b > 0 ? FN(max)(top, state.top) : state.top;
-            state.base = FN(max)(top, lowest);
-            state.scale = FN(set)(factor[b]);
+            state.base = FN(block_base)(top);
+            state.scale = scale[b];
             FN(softmax_block)(with_y, s, next, now, FN(block_of)(s, length, blocks, j - 1, b), &state);
-            base[b] = state.base[0], sum[b] = state.sum[0];
+            bases[b] = state.base, sum[b] = state.sum;
         }
         if (with_y && j > 0) {
             ((real *)s->gap)[j - 1] = FN(value_all)((FN(total)){state.labels.gap, state.lost.gap});
             ((real *)s->weight)[j - 1] = FN(value_all)((FN(total)){state.labels.weight, state.lost.weight});
+            FN(weigh_row)(s, j - 1, blocks, base[(j - 1) & 1], scale);
         }
         if (j == s->batch) return;
         state.labels = (FN(softmax_sums)){0};
         state.lost = (FN(softmax_lost)){0};
         state.last_top = top;
-        FN(total) all = {{0}, {0}};
-        V rest;
-        for (int b = 0; b < blocks; b++) {
-            factor[b] = FN(exp_negative)(FN(set)(base[b]) - top)[0];
-            FN(add)(&all, FN(set)(factor[b] * sum[b]));
-        }
-        rest = FN(value)(all) - 1;
+        for (int b = 0; b < blocks; b++) scale[b] = bases[b];
+        V rest = FN(join_blocks)(blocks, scale, sum, 1, top) - 1;
         if (rest[0] < 1) { /* as in softmax_rest */
             FN(total) others = {{0}, {0}};
             V ties = {0};
             for (int b = 0; b < blocks; b++) {
                 now = FN(block_of)(s, length, blocks, j, b);
-                if (base[b] == top[0]) FN(sum_apart)(now.n, (const real *)s->p + j * s->p_sample + now.from, &others, &ties);
-                else FN(add)(&others, (V){factor[b] * sum[b]});
+                if (bases[b][0] == top[0]) FN(sum_apart)(now.n, (const real *)s->p + j * s->p_sample + now.from, &others, &ties);
+                else FN(add)(&others, (V){sum[b][0]});
             }
             rest = FN(sum_all)(FN(value)(others)) + (FN(sum_all)(ties) - 1);
         }
-        for (int b = 0; b < blocks; b++) factor[b] /= rest[0] + 1;
+        for (int b = 0; b < blocks; b++) scale[b] /= rest + 1;
         if (with_y) ((real *)s->rest)[j] = rest[0];
     }
 }
@@ -352,131 +441,31 @@ static NOINLINE void FN(softmax_blocks_alone)(const nn_softmax *s) { FN(softmax_
 static NOINLINE void FN(softmax_blocks_labelled)(const nn_softmax *s) { FN(softmax_blocks)(1, s); }
 
 /* Classes contiguous, in vectors along the classes. Long rows go by blocks, unless labels would not find their logits any more when the
- * probabilities are there; else three rows are in work at a time, or two, where six exceed the L2 cache. */
+ * probabilities are there (boundary.pxi and the program see to it); else three rows are in work at a time, or two, where six exceed the L2
+ * cache. */
 static void FN(softmax_rows)(const nn_softmax *s) {
     FN(softmax_step) *stages = s->y ? FN(softmax_labelled) : FN(softmax_alone);
     const nn_index last = s->batch - 1;
-    V top = {0}, scale = {0};
+    FN(row_state) state = {{0}, {0}, 1};
     if (s->batch <= 0) return;
-    if (s->classes >= 2 * SOFTMAX_BLOCK && (!s->y || s->p != s->z)) { /* whatever the batch, of which this may be a share */
+    if (FN(is_long)(s->classes) && (!s->y || s->p != s->z)) { /* whatever the batch, of which this may be a share */
         if (s->y) FN(softmax_blocks_labelled)(s);
         else FN(softmax_blocks_alone)(s);
         return;
     }
-    stages(s, 0, -1, -1, &top, &scale);
-    if (s->classes * (nn_index)sizeof(real) > FAR_BYTES / 8) {
-        for (nn_index j = 0; j <= last; j++) {
-            stages(s, j < last ? j + 1 : -1, j, -1, &top, &scale);
-            stages(s, -1, -1, j, &top, &scale);
-        }
-        return;
+    const int two = s->classes * (nn_index)sizeof(real) > FAR_BYTES / 8;
+    stages(s, 0, -1, -1, &state);
+    for (nn_index j = 0; j <= last; j++) {
+        const int behind = !two && j > 0, together = behind && state.weight == 1;
+        if (behind && !together) FN(row_out)(stages, s, j - 1, &state);
+        stages(s, j < last ? j + 1 : -1, j, together ? j - 1 : -1, &state);
+        if (two) FN(row_out)(stages, s, j, &state);
     }
-    for (nn_index j = 0; j <= last; j++) stages(s, j < last ? j + 1 : -1, j, j - 1, &top, &scale);
-    stages(s, -1, -1, last, &top, &scale);
+    if (!two) FN(row_out)(stages, s, last, &state);
 }
-#undef SOFTMAX_BLOCK
+#include "softmax_columns.h"
 
-/* Samples side by side, samples contiguous: the same arithmetic in vectors along the samples, a few at a time, so that each class is read
- * from neighbouring cache lines. */
-enum { FN(SIDE) = 64 };
-
-static INLINE void FN(softmax_strip)(const int with_y, const nn_softmax *s, nn_index j, nn_index samples) {
-    const real *z = (const real *)s->z + j, *y = with_y ? (const real *)s->y + j : NULL;
-    real *p = (real *)s->p + j, *grad = with_y ? (real *)s->grad + j : NULL;
-    enum { FEW = 32 }; /* classes that are summed without compensation */
-    const int vectors = (int)((samples + LANES - 1) / LANES), many = s->classes > FEW;
-    V top[FN(SIDE)], scale[FN(SIDE)];
-    FN(softmax_sums) sums[FN(SIDE)];
-    FN(softmax_lost) lost[FN(SIDE)];
-    FN(total) others[FN(SIDE)];
-#define EACH for (int v = 0; v < vectors; v++)
-#define PART (samples - v * LANES < LANES ? samples - v * LANES : LANES)
-#define LOAD(at, class) (PART == LANES ? FN(load)((at) + i * s->class + v * LANES) : FN(load_part)((at) + i * s->class + v * LANES, PART))
-#define STORE(at, class, x) do {                                                                 \
-        if (PART == LANES) FN(store)((at) + i * s->class + v * LANES, (x));                      \
-        else FN(store_part)((at) + i * s->class + v * LANES, (x), PART);                         \
-    } while (0)
-    EACH {
-        top[v] = FN(set)(-(real)INFINITY);
-        sums[v] = (FN(softmax_sums)){0};
-        lost[v] = (FN(softmax_lost)){0};
-        others[v] = (FN(total)){{0}, {0}};
-    }
-    for (nn_index i = 0; i < s->classes; i++) EACH top[v] = FN(max)(top[v], LOAD(z, z_class));
-    for (nn_index low = 0; low < s->classes; low += FEW) {
-        const nn_index high = s->classes - low < FEW ? s->classes : low + FEW;
-        for (nn_index i = low; i < high; i++)
-            EACH {
-                const V zi = LOAD(z, z_class), yi = with_y ? LOAD(y, y_class) : top[v];
-                STORE(p, p_class, FN(softmax_add)(zi, top[v], yi, with_y, 1, &sums[v], many ? &lost[v] : NULL));
-            }
-        EACH {
-            FN(add)(&others[v], sums[v].others);
-            sums[v].others = (V){0};
-        }
-    }
-    EACH {
-        V rest = FN(value)(others[v]) + (sums[v].ties - 1);
-        scale[v] = 1 / (rest + 1);
-        if (with_y) {
-            FN(store_part)((real *)s->gap + j + v * LANES, FN(value)((FN(total)){sums[v].gap, lost[v].gap}), PART);
-            FN(store_part)((real *)s->weight + j + v * LANES, FN(value)((FN(total)){sums[v].weight, lost[v].weight}), PART);
-            FN(store_part)((real *)s->rest + j + v * LANES, rest, PART);
-        }
-    }
-    for (nn_index i = 0; i < s->classes; i++)
-        EACH {
-            V pi = LOAD(p, p_class) * scale[v];
-            if (!with_y || grad != p) STORE(p, p_class, pi);
-            if (with_y) STORE(grad, grad_class, pi - LOAD(y, y_class));
-        }
-#undef EACH
-#undef PART
-#undef LOAD
-#undef STORE
-}
-
-static void FN(softmax_strips)(const nn_softmax *s) {
-    for (nn_index j = 0; j < s->batch; j += FN(SIDE) * LANES) {
-        const nn_index samples = s->batch - j < FN(SIDE) * LANES ? s->batch - j : FN(SIDE) * LANES;
-        if (s->y) FN(softmax_strip)(1, s, j, samples);
-        else FN(softmax_strip)(0, s, j, samples);
-    }
-}
-
-/* Few classes, samples contiguous: LANES samples at a time stay in registers. The arithmetic and its order are those of the strips. */
-static INLINE void FN(softmax_few)(const int with_y, const nn_softmax *s) {
-    const int classes = (int)s->classes;
-#define EACH UNROLLED for (int c = 0; c < LANES; c++) if (c < classes)
-#define FETCH(v, at, class) EACH v[c] = samples == LANES ? FN(load)((at) + c * (class) + j) : FN(load_part)((at) + c * (class) + j, samples)
-#define PUT(v, at, class) EACH FN(store_part)((at) + c * (class) + j, v[c], samples)
-    for (nn_index j = 0; j < s->batch; j += LANES) {
-        const nn_index samples = s->batch - j < LANES ? s->batch - j : LANES;
-        V p[LANES], y[LANES], top = FN(set)(-(real)INFINITY);
-        FN(softmax_sums) sums = {0};
-        UNROLLED
-        for (int c = 0; c < LANES; c++) p[c] = y[c] = (V){0};
-        FETCH(p, (const real *)s->z, s->z_class);
-        if (with_y) FETCH(y, (const real *)s->y, s->y_class);
-        EACH top = FN(max)(top, p[c]);
-        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, 0, &sums, NULL);
-        V rest = sums.others + (sums.ties - 1), scale = 1 / (rest + 1);
-        EACH p[c] *= scale;
-        if (with_y) {
-            FN(store_part)((real *)s->gap + j, sums.gap, samples);
-            FN(store_part)((real *)s->weight + j, sums.weight, samples);
-            FN(store_part)((real *)s->rest + j, rest, samples);
-            EACH y[c] = p[c] - y[c];
-        }
-        if (!with_y || s->grad != s->p) PUT(p, (real *)s->p, s->p_class);
-        if (with_y) PUT(y, (real *)s->grad, s->grad_class);
-    }
-#undef EACH
-#undef FETCH
-#undef PUT
-}
-
-/* The same with the classes contiguous: LANES / 2 samples at a time, turned so that each vector holds two classes of all of them. */
+/* Few classes, contiguous, with the arithmetic of softmax_few: LANES / 2 samples at a time, turned so that each vector holds two classes of all of them. */
 static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
     enum { SAMPLES = LANES / 2 };
     const nn_index classes = s->classes;
@@ -513,7 +502,8 @@ static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
             FN(store_part)((real *)s->gap + j, sums.gap + FN(other_half)(sums.gap), samples);
             FN(store_part)((real *)s->weight + j, sums.weight + FN(other_half)(sums.weight), samples);
             FN(store_part)((real *)s->rest + j, rest, samples);
-            EACH y[c] = p[c] - y[c];
+            const V weights = FN(gradient_weights)(s, j, samples, SAMPLES, sums.weight + FN(other_half)(sums.weight));
+            EACH y[c] = FN(gradient_of)(p[c], weights, y[c]);
         }
         if (!with_y || s->grad != s->p) PUT(p, (real *)s->p, s->p_sample);
         if (with_y) PUT(y, (real *)s->grad, s->grad_sample);
@@ -526,12 +516,14 @@ static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
 
 static void FN(softmax)(const nn_softmax *s) {
     if (!s->classes_contiguous) {
-        if (s->classes > LANES) FN(softmax_strips)(s);
+        if (s->classes > 2 * LANES) FN(softmax_columns)(s);
+        else if (s->classes > LANES && s->y) FN(softmax_several)(1, s);
+        else if (s->classes > LANES) FN(softmax_several)(0, s);
         else if (s->y) FN(softmax_few)(1, s);
         else FN(softmax_few)(0, s);
         return;
     }
-    if (s->classes <= LANES && s->batch > LANES / 8) {
+    if (s->classes <= LANES && s->batch > (LANES > 4)) {
         if (s->y) FN(softmax_pairs)(1, s);
         else FN(softmax_pairs)(0, s);
         return;

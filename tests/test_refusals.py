@@ -138,9 +138,14 @@ REFUSED = {
         "modules must be a list of modules, got generator",
     ),
     "module": (
-        lambda: nn.Sequential([nn.Tanh(), None]),
+        lambda: nn.Sequential([nn.Tanh(), None], nn.NLL()).fit(X, LABELS),
         TypeError,
         r"modules\[1\] must have the methods forward and backward, got NoneType",
+    ),
+    "module in predict": (
+        lambda: nn.Sequential([nn.Linear(5, 3), 3, nn.SoftMax()]).predict(X),
+        TypeError,
+        r"modules\[1\] must have the methods forward and backward, got int",
     ),
     "class for a module": (
         lambda: nn.Sequential([nn.Tanh]),
@@ -148,7 +153,7 @@ REFUSED = {
         r"modules\[0\] must be an object, got the class Tanh; .* Tanh\(...\)",
     ),
     "loss": (
-        lambda: nn.Sequential([nn.Tanh()], "nll"),
+        lambda: nn.Sequential([nn.Tanh()], "nll").fit(X, Y),
         TypeError,
         "loss must have the methods forward and backward, got str",
     ),

@@ -67,7 +67,19 @@ def _softmax_nll(Z, Y):
     others[top, columns] = np.where(np.isnan(below[top, columns]), np.nan, 0)
     log_sum = np.log1p(pairwise(others))
     losses = pairwise(_weighted(Y, below)) + pairwise(Y) * log_sum
-    return losses, _softmax_forward(Z) - Y
+    return losses, _nll_backward(_softmax_forward(Z), Y)
+
+
+def _nll_backward(Ypred, Y):
+    """(sum_i y_i) a - y, the derivative of -sum_i y_i log softmax(z)_i."""
+    return _label_weights(Y) * Ypred - Y
+
+
+def _label_weights(Y):
+    """The sum of each column, exactly 1 if it is 1 to rounding or not finite. n labels normalised in float32 sum to 1 within n 2^-23."""
+    sums = pairwise(Y)
+    off = np.abs(sums - 1)
+    return np.where((off > Y.shape[0] * 2.0**-23) & (off < np.inf), sums, 1).astype(Y.dtype)
 
 
 def _sigmoid_nll(Z, Y):
@@ -328,7 +340,9 @@ def _loss_and_gradient(formula, Z, Y, out):
 
 
 def softmax_nll(Z, Y, out=None):
-    """(loss summed over the batch in nats, dLdZ = softmax(Z) − Y), from logits. Z, Y, out (n, b).
+    """(loss summed over the batch in nats, dLdZ), from logits, in one pass. Z, Y, out (n, b).
+
+    dLdZ = softmax(Z) − Y for columns of Y that sum to 1, in general (Σ y) softmax(Z) − Y; see nll_backward.
 
     >>> loss, dLdZ = softmax_nll([[0.0], [0.0]], [[1.0], [0.0]])
     >>> round(loss, 6), dLdZ.ravel().tolist()
@@ -450,6 +464,22 @@ def nll(Ypred, Y, out=None):
     [0.0, inf]
     """
     return _losses(_nll, Ypred, Y, out)
+
+
+def nll_backward(Ypred, Y, out=None):
+    """dLdZ = (Σ y) Ypred − Y through a softmax whose outputs are Ypred, where Σ y is the sum of a column. Ypred, Y, out (n, b).
+
+    A column counts as summing to 1, which gives Ypred − Y to the last bit, if |Σ y − 1| ≤ n 2⁻²³. Normalising n labels in
+    float32 stays within that. The sum is taken in float64, of Y converted to the computing type.
+
+    >>> nll_backward([[0.5, 0.5], [0.5, 0.5]], [[1.0, 0.0], [0.0, 3.0]]).tolist()
+    [[-0.5, 1.5], [0.5, -1.5]]
+    """
+    dtype = _checks.computing_dtype(Ypred)
+    P = _matrices("Ypred", Ypred, dtype, ("n", "b"))
+    Y_ = _matrices("Y", Y, dtype, P.shape)
+    with _quiet():
+        return _deliver(_nll_backward(P, Y_), dtype, out, Ypred, Y)
 
 
 def binary_nll(Ypred, Y, out=None):

@@ -64,6 +64,7 @@ cdef Py_ssize_t run_fused_sgd(Engine *e, Run *run) noexcept nogil:
     cdef nn_small call
     cdef Py_ssize_t at = 0
     transpose_fused_weights(e)
+    call.plain = e.net.plain_nll
     call.count, call.layers, call.places = e.net.n_layers, f.layers, f.nonzero_index if e.sparse.skips_zeros else NULL
     while at < run.n_samples:
         call.steps = min(run.n_samples - at, <Py_ssize_t>FUSED_BLOCK)

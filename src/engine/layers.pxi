@@ -95,7 +95,7 @@ cdef void softmax(Engine *e, Py_ssize_t i, const Batch *batch, const char *y, bi
     f.p, f.p_sample, f.p_class = (layer.a if keeps_outputs else layer.grad) + first * layer.row_stride, layer.row_stride, 1
     if keeps_outputs and batch.outputs != NULL and i == net.n_layers - 1:
         f.p, f.p_sample = batch.outputs, layer.outputs
-    f.y, f.y_sample, f.y_class = y, batch.y_stride, 1
+    f.y, f.y_sample, f.y_class, f.plain = y, batch.y_stride, 1, net.plain_nll
     f.grad, f.grad_sample, f.grad_class = layer.grad + first * layer.row_stride, layer.row_stride, 1
     f.gap, f.weight, f.rest = terms.label_gap + first, terms.label_sum + first, terms.exp_rest + first
     net.k.softmax(&f)

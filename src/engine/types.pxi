@@ -107,6 +107,7 @@ cdef struct Network:
     Py_ssize_t widest      # of the layers' widths
     int type_number, loss
     bint trains
+    bint plain_nll         # NLL's gradient is a − y whatever a sample's labels sum to, as a user's own loss has it
     bint has_special       # a BatchNorm or a Dropout
     bint has_norm
 

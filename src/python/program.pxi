@@ -14,7 +14,7 @@ cdef class Program:
     """A Sequential of library modules, compiled. Made by nncore.training, which has checked what it is given.
 
     stages: [(Linear or None, activation's name)], or (BatchNorm, "batchnorm"), (Dropout, "dropout"); loss: a name or None, for
-    prediction alone.
+    prediction alone; plain: whether NLL's gradient is a − y whatever a sample's labels sum to.
     """
 
     cdef Engine e
@@ -31,12 +31,12 @@ cdef class Program:
     cdef readonly Py_ssize_t steps  # whole steps that the last sgd or fit has done, also if it ended in an error
     cdef readonly double total      # the loss summed over the samples of these steps, of fit
 
-    def __cinit__(self, list stages, loss, dtype, inputs):
+    def __cinit__(self, list stages, loss, dtype, inputs, plain=False):
         cdef Engine *e = &self.e
         e.net.type_number = cnp.NPY_FLOAT if np.dtype(dtype) == np.float32 else cnp.NPY_DOUBLE
         e.net.k = kernels_for(e.net.type_number)
         e.net.itemsize, e.net.inputs = e.net.k.itemsize, inputs
-        e.net.loss, e.net.trains = LOSSES[loss], loss is not None
+        e.net.loss, e.net.trains, e.net.plain_nll = LOSSES[loss], loss is not None, plain
         e.net.layers = <Layer *>calloc(max(len(stages), 1), sizeof(Layer))
         if e.net.layers == NULL:
             raise MemoryError(f"to run this network takes {len(stages) * sizeof(Layer)} bytes, which are not available")

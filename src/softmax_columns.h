@@ -1,0 +1,364 @@
+/* Softmax where the samples are contiguous: vectors along the samples, each a sample a lane. The sums are those of
+ * softmax.h, in the same order: what a vector there has in its lanes stands here in a list of LANES vectors. */
+
+/* The sum over a list's entries, by halves, as sum_all takes those of a vector; they are overwritten. */
+static INLINE V FN(halves)(V *list) {
+    UNROLLED
+    for (int half = LANES / 2; half > 0; half /= 2)
+        UNROLLED
+        for (int l = 0; l < half; l++) list[l] += list[l + half];
+    return list[0];
+}
+
+/* Few classes: LANES samples at a time stay in registers. Even and odd classes are summed apart, as softmax_pairs does. */
+static INLINE void FN(softmax_few)(const int with_y, const nn_softmax *s) {
+    const int classes = (int)s->classes;
+#define EACH UNROLLED for (int c = 0; c < LANES; c++) if (c < classes)
+#define FETCH(v, at, class) EACH v[c] = samples == LANES ? FN(load)((at) + c * (class) + j) : FN(load_part)((at) + c * (class) + j, samples)
+#define PUT(v, at, class) EACH FN(store_part)((at) + c * (class) + j, v[c], samples)
+    for (nn_index j = 0; j < s->batch; j += LANES) {
+        const nn_index samples = s->batch - j < LANES ? s->batch - j : LANES;
+        V p[LANES], y[LANES], top = FN(set)(-(real)INFINITY);
+        FN(softmax_sums) sums[2] = {0};
+        UNROLLED
+        for (int c = 0; c < LANES; c++) p[c] = y[c] = (V){0};
+        FETCH(p, (const real *)s->z, s->z_class);
+        if (with_y) FETCH(y, (const real *)s->y, s->y_class);
+        EACH top = FN(max)(top, p[c]);
+        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, 0, &sums[c % 2], NULL);
+        const V others = sums[0].others + sums[1].others, ties = sums[0].ties + sums[1].ties;
+        V rest = others + (ties - 1), scale = 1 / (rest + 1);
+        EACH p[c] *= scale;
+        if (with_y) {
+            const V labels = sums[0].weight + sums[1].weight;
+            FN(store_part)((real *)s->gap + j, sums[0].gap + sums[1].gap, samples);
+            FN(store_part)((real *)s->weight + j, labels, samples);
+            FN(store_part)((real *)s->rest + j, rest, samples);
+            const V weights = FN(gradient_weights)(s, j, samples, LANES, labels);
+            EACH y[c] = FN(gradient_of)(p[c], weights, y[c]);
+        }
+        if (!with_y || s->grad != s->p) PUT(p, (real *)s->p, s->p_class);
+        if (with_y) PUT(y, (real *)s->grad, s->grad_class);
+    }
+#undef EACH
+#undef FETCH
+#undef PUT
+}
+
+/* More than LANES classes, up to twice as many: likewise, with the sums of softmax_rows. */
+static INLINE void FN(softmax_several)(const int with_y, const nn_softmax *s) {
+    const int classes = (int)s->classes;
+#define EACH UNROLLED for (int c = 0; c < 2 * LANES; c++) if (c < classes)
+#define LANE UNROLLED for (int l = 0; l < LANES; l++)
+#define LOAD(at, class) (samples == LANES ? FN(load)((at) + c * (class) + j) : FN(load_part)((at) + c * (class) + j, samples))
+    for (nn_index j = 0; j < s->batch; j += LANES) {
+        const nn_index samples = s->batch - j < LANES ? s->batch - j : LANES;
+        V p[2 * LANES], list[LANES], other[LANES], weights = FN(set)(1), top = FN(set)(-(real)INFINITY);
+        EACH p[c] = LOAD((const real *)s->z, s->z_class);
+        EACH top = FN(max)(top, p[c]);
+        if (with_y) {
+            LANE list[l] = other[l] = (V){0};
+            EACH {
+                const V yi = LOAD((const real *)s->y, s->y_class);
+                list[c % LANES] += FN(gap_of)(p[c], top, yi);
+                other[c % LANES] += yi;
+            }
+            const V gap = FN(halves)(list), labels = FN(halves)(other);
+            FN(store_part)((real *)s->gap + j, gap, samples);
+            FN(store_part)((real *)s->weight + j, labels, samples);
+            weights = FN(gradient_weights)(s, j, samples, LANES, labels);
+        }
+        LANE list[l] = (V){0};
+        EACH list[c % LANES] += p[c] = FN(exp_negative)(p[c] - top);
+        V rest = FN(halves)(list) - 1;
+        const I small = rest < 1;
+        if (FN(any)(small & FN(first)(samples))) { /* as in softmax_rest */
+            LANE list[l] = other[l] = (V){0};
+            EACH {
+                const I equal = p[c] == 1;
+                list[c % LANES] += (V)((I)p[c] & ~equal);
+                other[c % LANES] += (V)((I)p[c] & equal);
+            }
+            const V others = FN(halves)(list);
+            rest = FN(select)(small, others + (FN(halves)(other) - 1), rest);
+        }
+        const V scale = 1 / (rest + 1);
+        if (with_y) FN(store_part)((real *)s->rest + j, rest, samples);
+        EACH {
+            V pi = FN(rounded)(p[c] * scale);
+            if (!with_y || s->grad != s->p) FN(store_part)((real *)s->p + c * s->p_class + j, pi, samples);
+            if (with_y) {
+                V grad = FN(gradient_of)(pi, weights, LOAD((const real *)s->y, s->y_class));
+                FN(store_part)((real *)s->grad + c * s->grad_class + j, grad, samples);
+            }
+        }
+    }
+#undef EACH
+#undef LANE
+#undef LOAD
+}
+
+/* Many classes: up to SIDE_VECTORS vectors of samples side by side, so that each class is read from neighbouring cache
+ * lines. Lists hold `vectors` vectors for each entry. */
+enum { FN(SIDE_VECTORS) = 64 };
+
+typedef struct {
+    const nn_softmax *s;
+    nn_index j, part; /* the first sample; how many the last vector has */
+    int vectors;
+    V *base, *sum, *scale;         /* of every block */
+    V *chain[STAGE_VECTORS], *sums;         /* lists of LANES entries: chains and their sums; */
+    V *gap, *weight, *lost_gap, *lost_weight; /* what labels add, and what that has lost */
+    V *top, *rest, *weights;       /* single ones */
+} FN(side);
+
+#define EACH for (int v = 0; v < c->vectors; v++)
+#define LOAD(at, i, class) \
+    (whole ? FN(load)((at) + (i) * (class) + v * LANES) : FN(load_part)((at) + (i) * (class), c->part))
+#define STORE(at, i, class, x)                                       \
+    do {                                                             \
+        if (whole) FN(store)((at) + (i) * (class) + v * LANES, (x)); \
+        else FN(store_part)((at) + (i) * (class), (x), c->part);     \
+    } while (0)
+
+static nn_index FN(softmax_work)(nn_index batch, nn_index classes) {
+    nn_index vectors = (batch + LANES - 1) / LANES;
+    if (vectors > FN(SIDE_VECTORS)) vectors = FN(SIDE_VECTORS);
+    return classes <= LANES ? 0 : vectors * (3 * FN(block_count)(classes) + (STAGE_VECTORS + 5) * LANES + 3) * WIDTH;
+}
+
+static INLINE void FN(clear_list)(const FN(side) *c, V *list) {
+    for (int i = 0; i < LANES * c->vectors; i++) list[i] = (V){0};
+}
+
+/* list[v] <- the sum of a list over its LANES entries, which are overwritten. */
+static INLINE void FN(list_sum)(const FN(side) *c, V *list) {
+    for (int half = LANES / 2 * c->vectors; half >= c->vectors; half /= 2)
+        for (int i = 0; i < half; i++) list[i] += list[half + i];
+}
+
+/* What the labels of the classes i, i + LANES, ... (`count`) add to gap and weight; few are not 0. */
+static INLINE void FN(side_label)(const int count, const int whole, const FN(side) *c, nn_index i, const int compensated) {
+    const nn_softmax *s = c->s;
+    const real *z = (const real *)s->z + c->j, *y = (const real *)s->y + c->j;
+    EACH {
+        V yi[STAGE_VECTORS], gap = {0}, weight = {0};
+        I labels = {0};
+        UNROLLED
+        for (int u = 0; u < count; u++) labels |= (I)(yi[u] = LOAD(y, i + u * LANES, s->y_class));
+        if (!FN(any)(labels)) continue;
+        UNROLLED
+        for (int u = 0; u < count; u++) {
+            gap += FN(gap_of)(LOAD(z, i + u * LANES, s->z_class), c->top[v], yi[u]);
+            weight += yi[u];
+        }
+        const nn_index at = i % LANES * c->vectors + v;
+        FN(softmax_sums) sums = {.gap = c->gap[at], .weight = c->weight[at]};
+        FN(softmax_lost) lost = {c->lost_gap[at], c->lost_weight[at]};
+        FN(add_labels)(gap, weight, &sums, compensated ? &lost : NULL);
+        c->gap[at] = sums.gap;
+        c->weight[at] = sums.weight;
+        c->lost_gap[at] = lost.gap;
+        c->lost_weight[at] = lost.weight;
+    }
+}
+
+/* Of the classes first .. last - 1, by groups before `grouped`. */
+static INLINE void FN(side_labels)(const int whole, const FN(side) *c, nn_index first, nn_index grouped, nn_index last,
+                                   const int compensated) {
+    for (nn_index i = first; i < grouped; i += STAGE_GROUP)
+        for (int l = 0; l < LANES; l++) FN(side_label)(STAGE_VECTORS, whole, c, i + l, 1);
+    for (nn_index i = grouped; i < last; i++) FN(side_label)(1, whole, c, i, compensated);
+}
+
+/* A sum over the lanes of lists, as value_all takes it; what is left in the lists is of no use. */
+static INLINE void FN(list_value)(const FN(side) *c, V *sum, V *lost) {
+    for (int i = 0; i < LANES * c->vectors; i++) lost[i] += sum[i];
+    FN(list_sum)(c, lost);
+    FN(list_sum)(c, sum);
+    EACH sum[v] = FN(select)((I)(lost[v] == lost[v]), lost[v], sum[v]);
+}
+
+/* gap and weight of the samples when all has been added, and what multiplies their probabilities. */
+static INLINE void FN(side_weights)(const int whole, const FN(side) *c) {
+    const nn_softmax *s = c->s;
+    FN(list_value)(c, c->gap, c->lost_gap);
+    FN(list_value)(c, c->weight, c->lost_weight);
+    EACH {
+        const nn_index at = c->j + v * LANES, samples = whole ? LANES : c->part;
+        FN(store_part)((real *)s->gap + at, c->gap[v], samples);
+        FN(store_part)((real *)s->weight + at, c->weight[v], samples);
+        c->weights[v] = FN(gradient_weights)(s, at, samples, LANES, c->weight[v]);
+    }
+}
+
+/* p <- e^(z - base) for the classes first .. last - 1, which add to the chain at list in turn. */
+static INLINE void FN(side_exp)(const int whole, const FN(side) *c, nn_index first, nn_index last, const V *base, V *list) {
+    const nn_softmax *s = c->s;
+    const real *z = (const real *)s->z + c->j + first * s->z_class;
+    real *p = (real *)s->p + c->j + first * s->p_class;
+    int lane = 0;
+    for (nn_index i = first; i < last; i++, z += s->z_class, p += s->p_class) {
+        EACH {
+            V e = FN(exp_negative)(LOAD(z, 0, 0) - base[v]);
+            STORE(p, 0, 0, e);
+            list[v] += e;
+        }
+        list += c->vectors;
+        if (++lane == LANES) {
+            lane = 0;
+            list -= LANES * c->vectors;
+        }
+    }
+}
+
+/* A third of a row, or a block: the groups of its classes before `grouped` add to four chains; sums += those. */
+static INLINE void FN(side_groups)(const int whole, const FN(side) *c, nn_index first, nn_index grouped, const V *base) {
+    V *const *chain = c->chain;
+    for (nn_index i = first; i < grouped; i += STAGE_GROUP)
+        for (int u = 0; u < STAGE_VECTORS; u++) FN(side_exp)(whole, c, i + u * LANES, i + (u + 1) * LANES, base, chain[u]);
+}
+
+static INLINE void FN(add_chains)(const FN(side) *c, int chains) {
+    V *const *chain = c->chain;
+    for (int i = 0; i < LANES * c->vectors; i++) {
+        c->sums[i] += chains > 1 ? (V)((chain[0][i] + chain[1][i]) + (chain[2][i] + chain[3][i])) : (V)chain[0][i];
+        for (int u = 0; u < chains; u++) chain[u][i] = (V){0};
+    }
+}
+
+/* sums[v] <- the sum of the exponentials of a whole row: first what is left behind the thirds, then these. */
+static INLINE void FN(side_row)(const int with_y, const int whole, const FN(side) *c, const V *base) {
+    const nn_index n = c->s->classes, third = FN(third_of)(n);
+    for (int u = 0; u < (third ? STAGE_VECTORS : 1); u++) FN(clear_list)(c, c->chain[u]);
+    FN(clear_list)(c, c->sums);
+    if (with_y) FN(side_labels)(whole, c, 3 * third, 3 * third, n, 0); /* before the probabilities, which may take the logits' place */
+    FN(side_exp)(whole, c, 3 * third, n, base, c->chain[0]);
+    if (third == 0) FN(add_chains)(c, 1);
+    for (nn_index i = 0; i < 3 * third; i += third) {
+        if (with_y) FN(side_labels)(whole, c, i, i + third, i + third, 0);
+        FN(side_groups)(whole, c, i, i + third, base);
+        FN(add_chains)(c, STAGE_VECTORS);
+    }
+    FN(list_sum)(c, c->sums);
+}
+
+/* sums[v] <- the sum of the exponentials of a block. */
+static INLINE void FN(side_block)(const int whole, const FN(side) *c, nn_index first, nn_index grouped, nn_index last, const V *base) {
+    for (int u = 0; u < STAGE_VECTORS; u++) FN(clear_list)(c, c->chain[u]);
+    FN(clear_list)(c, c->sums);
+    FN(side_groups)(whole, c, first, grouped, base);
+    FN(side_exp)(whole, c, grouped, last, base, c->chain[0]);
+    FN(add_chains)(c, STAGE_VECTORS);
+    FN(list_sum)(c, c->sums);
+}
+
+/* sum_apart for the classes first .. last - 1, vector v of the samples, of which those in `of` */
+static INLINE void FN(side_apart)(const int whole, const FN(side) *c, nn_index first, nn_index last, int v, I of, V *others, V *lost,
+                                  V *ties) {
+    const nn_softmax *s = c->s;
+    const real *p = (const real *)s->p + c->j;
+    for (nn_index i = first; i < last; i++) {
+        const nn_index at = (i - first) % LANES * c->vectors + v;
+        V e = LOAD(p, i, s->p_class);
+        I equal = e == 1;
+        NN_TWO_SUM(V, others[at], lost[at], (V)((I)e & ~equal & of));
+        ties[at] += (V)((I)e & equal & of);
+    }
+}
+
+static INLINE void FN(softmax_side)(const int with_y, const int whole, const FN(side) *c) {
+    const nn_softmax *s = c->s;
+    const nn_index n = s->classes, length = FN(block_length)(n);
+    const int blocks = FN(block_count)(n), by_blocks = FN(is_long)(n), vectors = c->vectors;
+    const real *z = (const real *)s->z + c->j, *y = with_y ? (const real *)s->y + c->j : NULL;
+    real *p = (real *)s->p + c->j, *grad = with_y ? (real *)s->grad + c->j : p;
+    V *const base = c->base, *const sum = c->sum, *const scale = c->scale, *const top = c->top, *const rest = c->rest;
+    V *const others = c->chain[0], *const lost = c->chain[1], *const ties = c->chain[2];
+#define BLOCK_END(b) ((b) < blocks - 1 ? ((b) + 1) * length : n)
+#define GROUPED(b) (BLOCK_END(b) - (BLOCK_END(b) - (b) * length) % STAGE_GROUP)
+    EACH top[v] = FN(set)(-(real)INFINITY);
+    if (with_y) {
+        FN(clear_list)(c, c->gap);
+        FN(clear_list)(c, c->weight);
+        FN(clear_list)(c, c->lost_gap);
+        FN(clear_list)(c, c->lost_weight);
+    }
+    for (int b = 0; b < blocks; b++) {
+        const nn_index first = b * length, last = BLOCK_END(b);
+        for (nn_index i = first; i < last; i++) EACH top[v] = FN(max)(top[v], LOAD(z, i, s->z_class));
+        EACH base[b * vectors + v] = by_blocks ? FN(block_base)(top[v]) : top[v];
+        if (by_blocks) FN(side_block)(whole, c, first, GROUPED(b), last, base + b * vectors);
+        else FN(side_row)(with_y, whole, c, base);
+        EACH sum[b * vectors + v] = c->sums[v];
+    }
+    if (with_y) {
+        for (int b = 0; by_blocks && b < blocks; b++) FN(side_labels)(whole, c, b * length, GROUPED(b), BLOCK_END(b), 1);
+        FN(side_weights)(whole, c);
+    }
+    for (int i = 0; i < blocks * vectors; i++) scale[i] = base[i];
+    EACH {
+        rest[v] = (by_blocks ? FN(join_blocks)(blocks, scale + v, sum + v, vectors, top[v]) : sum[v]) - 1;
+        I small = rest[v] < 1;
+        if (!by_blocks) scale[v] = FN(set)(1);
+        if (!FN(any)(small & FN(first)(whole ? LANES : c->part))) continue;
+        FN(clear_list)(c, others);
+        FN(clear_list)(c, lost);
+        FN(clear_list)(c, ties);
+        for (int b = 0; b < blocks; b++) {
+            I highest = by_blocks ? (I)(base[b * vectors + v] == top[v]) : small;
+            if (FN(any)(highest & small)) FN(side_apart)(whole, c, b * length, BLOCK_END(b), v, highest, others, lost, ties);
+            NN_TWO_SUM(V, others[v], lost[v], (V)((I)sum[b * vectors + v] & ~highest));
+        }
+        for (int l = 0; l < LANES * vectors; l++) others[l] = FN(value)((FN(total)){others[l], lost[l]});
+        FN(list_sum)(c, others);
+        FN(list_sum)(c, ties);
+        rest[v] = FN(select)(small, others[v] + (ties[v] - 1), rest[v]);
+    }
+    for (int b = 0; b < blocks; b++) {
+        EACH scale[b * vectors + v] /= rest[v] + 1;
+        for (nn_index i = b * length; i < BLOCK_END(b); i++) EACH {
+            V pi = FN(rounded)(LOAD(p, i, s->p_class) * scale[b * vectors + v]);
+            if (!with_y || grad != p) STORE(p, i, s->p_class, pi);
+            if (with_y) STORE(grad, i, s->grad_class, FN(gradient_of)(pi, c->weights[v], LOAD(y, i, s->y_class)));
+        }
+    }
+    if (with_y) EACH FN(store_part)((real *)s->rest + c->j + v * LANES, rest[v], whole ? LANES : c->part);
+#undef BLOCK_END
+#undef GROUPED
+}
+#undef EACH
+#undef LOAD
+#undef STORE
+
+static NOINLINE void FN(side_alone)(const FN(side) *c) { FN(softmax_side)(0, 1, c); }
+static NOINLINE void FN(side_labelled)(const FN(side) *c) { FN(softmax_side)(1, 1, c); }
+static NOINLINE void FN(part_alone)(const FN(side) *c) { FN(softmax_side)(0, 0, c); }
+static NOINLINE void FN(part_labelled)(const FN(side) *c) { FN(softmax_side)(1, 0, c); }
+
+static void FN(softmax_columns)(const nn_softmax *s) {
+    const int blocks = FN(block_count)(s->classes);
+    FN(side) c = {.s = s, .j = 0};
+    while (c.j < s->batch) {
+        const nn_index left = s->batch - c.j, vectors = left / LANES < FN(SIDE_VECTORS) ? left / LANES : FN(SIDE_VECTORS);
+        c.part = left;
+        c.vectors = vectors > 0 ? (int)vectors : 1;
+        c.base = s->work;
+        c.sum = c.base + blocks * c.vectors;
+        c.scale = c.sum + blocks * c.vectors;
+        for (int u = 0; u < STAGE_VECTORS; u++) c.chain[u] = c.scale + (blocks + u * LANES) * c.vectors;
+        c.sums = c.chain[0] + STAGE_VECTORS * LANES * c.vectors;
+        c.gap = c.sums + LANES * c.vectors;
+        c.weight = c.gap + LANES * c.vectors;
+        c.lost_gap = c.weight + LANES * c.vectors;
+        c.lost_weight = c.lost_gap + LANES * c.vectors;
+        c.top = c.lost_weight + LANES * c.vectors;
+        c.rest = c.top + c.vectors;
+        c.weights = c.rest + c.vectors;
+        if (vectors > 0 && s->y) FN(side_labelled)(&c);
+        else if (vectors > 0) FN(side_alone)(&c);
+        else if (s->y) FN(part_labelled)(&c);
+        else FN(part_alone)(&c);
+        c.j += vectors > 0 ? vectors * LANES : left;
+    }
+}
