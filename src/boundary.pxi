@@ -430,7 +430,7 @@ cdef inline void describe(cnp.ndarray a, void **data, nn_index *sample, nn_index
 cdef void run_softmax(const nn_kernels *k, const nn_softmax *s, double *losses, double *loss) noexcept nogil:
     k.softmax(s)
     if s.y != NULL:
-        loss[0] = k.softmax_losses(s.batch, s.gap, s.weight, s.rest, losses)
+        loss[0] = k.softmax_losses(s.batch, s.gap, s.weight, s.rest, losses, True)
 
 
 cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, double *loss):

@@ -754,7 +754,7 @@ cdef class Program:
             self._softmax(s, batch, batch.y, keeps_outputs)
             if not with_losses:
                 return self.k.all_finite(batch.size, self.gap + first) and self.k.all_finite(batch.size, self.rest + first)
-            self.k.softmax_losses(batch.size, self.gap + first, self.weight + first, self.rest + first, losses)
+            self.k.softmax_losses(batch.size, self.gap + first, self.weight + first, self.rest + first, losses, False)
         else:
             for r in range(batch.size):
                 losses[r] = self.k.loss_and_gradient(s.outputs, s.a + first * s.row + r * s.row * size, batch.y + r * batch.y_row * size,
