@@ -425,7 +425,7 @@ cdef inline void describe(cnp.ndarray a, void **data, nn_index *sample, nn_index
 cdef void run_softmax(const nn_kernels *k, const nn_softmax *s, double *losses, double *loss) noexcept nogil:
     k.softmax(s)
     if s.y != NULL:
-        loss[0] = k.softmax_losses(s.batch, s.gap, s.weight, s.rest, losses)
+        loss[0] = k.softmax_losses(s.batch, s.gap, s.weight, s.rest, losses, True)
 
 
 cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, double *loss):
@@ -500,6 +500,10 @@ cdef object loss_and_gradient(object Z, object Y, object out, int kind):
     cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1), "nb")
     cdef cnp.ndarray grad = result_like(z, out, t, (y,))
     cdef double loss
+    if cnp.PyArray_SIZE(z) <= kernels_for(t).lanes and not cnp.PyArray_IS_F_CONTIGUOUS(grad):  # so few are summed as they come
+        loss, turned = loss_and_gradient(ordered(z, True), ordered(y, True), None, kind)
+        grad[...] = turned
+        return loss, grad
     z, y = in_order_of(grad, z), in_order_of(grad, y)
     if cnp.PyArray_SIZE(z) < GIL_ELEMENTS:
         loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind)
@@ -601,7 +605,7 @@ def sgd_step(W, dLdW, lrate):
     cdef int t = computing_type(W)
     if not behaved(W, t) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>W):
         _checks.in_place("W", W)
-        numpy_step(W, _checks.as_real("dLdW", dLdW, W.dtype), lrate)  # misaligned or odd strides: NumPy addresses them
+        copied_step(W, dLdW, lrate)
         return
     cdef cnp.ndarray w = <cnp.ndarray>W, g = real_array("dLdW", dLdW, t)
     if not cnp.PyArray_SAMESHAPE(w, g):
@@ -614,7 +618,7 @@ def sgd_step(W, dLdW, lrate):
         subtract(k, w, g, eta)
         return
     if cnp.PyArray_NDIM(w) != 2 or not (along(w, 0) or along(w, 1)):
-        numpy_step(W, g, lrate)
+        copied_step(W, g, lrate)
         return
     cdef int across = along(w, 1)  # the axis along which W is contiguous
     cdef Py_ssize_t n = cnp.PyArray_DIM(w, across), rows = cnp.PyArray_DIM(w, 1 - across), row = cnp.PyArray_STRIDE(w, 1 - across)
@@ -628,9 +632,11 @@ def sgd_step(W, dLdW, lrate):
         subtract_rows(k, w, row, g, rows, n, eta)
 
 
-def numpy_step(W, g, lrate):
-    with np.errstate(all="ignore"):
-        W -= np.asarray(lrate, W.dtype) * g
+def copied_step(W, g, lrate):
+    """W that kernels cannot walk, as misaligned or with odd strides, steps as a copy."""
+    copy = np.array(W, order="C", subok=False)
+    sgd_step(copy, g, lrate)
+    W[...] = copy
 
 
 cdef void subtract_rows(const nn_kernels *k, cnp.ndarray w, Py_ssize_t row, cnp.ndarray g, Py_ssize_t rows, Py_ssize_t n,

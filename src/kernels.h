@@ -205,8 +205,8 @@ typedef struct {
     void (*derive)(nn_index n, const void *da, const void *a, void *dz, int activation);
     void (*softmax)(const nn_softmax *);
     nn_index (*softmax_work)(nn_index batch, nn_index classes);
-    /* losses <- gap + weight log(1 + rest); returns their sum */
-    double (*softmax_losses)(nn_index n, const void *gap, const void *weight, const void *rest, double *losses);
+    /* losses <- gap + weight log(1 + rest); returns their sum where `adds` */
+    double (*softmax_losses)(nn_index n, const void *gap, const void *weight, const void *rest, double *losses, int adds);
     /* element by element from the last Linear's outputs, for NN_BINARY_NLL, NN_SQUARED, NN_HINGE: grad <- dL/dz; returns the summed loss */
     double (*loss_and_gradient)(nn_index n, const void *z, const void *y, void *grad, int loss);
     /* element by element from the network's outputs: terms <- what each adds to its sample's loss; 0 log 0 = 0 */

@@ -156,7 +156,7 @@ cdef extern from "kernels.h" nogil:
         void (*derive)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*softmax)(const nn_softmax *) noexcept nogil
         nn_index (*softmax_work)(nn_index batch, nn_index classes) noexcept nogil
-        double (*softmax_losses)(nn_index, const void *, const void *, const void *, double *) noexcept nogil
+        double (*softmax_losses)(nn_index, const void *, const void *, const void *, double *, int) noexcept nogil
         double (*loss_and_gradient)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*loss_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*nll_backward)(nn_index, nn_index, const void *, const void *, void *) noexcept nogil

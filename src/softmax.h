@@ -531,7 +531,7 @@ static void FN(softmax)(const nn_softmax *s) {
     FN(softmax_rows)(s);
 }
 
-static double FN(softmax_losses)(nn_index n, const void *gap_, const void *weight_, const void *rest_, double *losses) {
+static double FN(softmax_losses)(nn_index n, const void *gap_, const void *weight_, const void *rest_, double *losses, int adds) {
     const real *gap = gap_, *weight = weight_, *rest = rest_;
     FN(wide_total) total = {0};
     for (nn_index i = 0; i < n; i += LANES) {
@@ -543,10 +543,10 @@ static double FN(softmax_losses)(nn_index n, const void *gap_, const void *weigh
         UNROLLED
         for (int w = 0; w < WIDE; w++) {
             gaps[w] += weights[w] * logs[w];
-            FN(add_wide)(&total, w, gaps[w]);
+            if (adds) FN(add_wide)(&total, w, gaps[w]);
         }
         if (part == LANES) __builtin_memcpy(losses + i, gaps, sizeof gaps);
         else memcpy(losses + i, gaps, (size_t)part * sizeof(double));
     }
-    return FN(wide_value)(&total);
+    return adds ? FN(wide_value)(&total) : 0;
 }

@@ -67,26 +67,21 @@ static INLINE void FN(add_vector)(FN(wide_total) *total, V v, const int squared)
     }
 }
 
-static INLINE double FN(sum_wide)(FN(wide) v) {
-    double lanes[WIDTH / sizeof(double)];
-    __builtin_memcpy(lanes, &v, sizeof lanes);
-    UNROLLED
-    for (int half = (int)(WIDTH / sizeof(double)) / 2; half > 0; half /= 2)
-        UNROLLED
-        for (int l = 0; l < half; l++) lanes[l] += lanes[l + half];
-    return lanes[0];
-}
-
-/* Over all lanes; lost is NaN where sum is not finite. */
+/* Over all lanes, with what these additions lose, so that it does not show which term was in which lane. lost is NaN where sum is not
+ * finite. */
 static INLINE double FN(wide_value)(const FN(wide_total) *total) {
-    FN(wide) sum = total->sum[0], lost = total->lost[0];
+    enum { WIDE_LANES = WIDTH / sizeof(double) };
+    double sum[WIDE * WIDE_LANES], lost[WIDE * WIDE_LANES];
+    __builtin_memcpy(sum, total->sum, sizeof sum);
+    __builtin_memcpy(lost, total->lost, sizeof lost);
     UNROLLED
-    for (int i = 1; i < WIDE; i++) {
-        sum += total->sum[i];
-        lost += total->lost[i];
-    }
-    const double value = FN(sum_wide)(sum + lost);
-    return value == value ? value : FN(sum_wide)(sum);
+    for (int half = WIDE * WIDE_LANES / 2; half > 0; half /= 2)
+        UNROLLED
+        for (int l = 0; l < half; l++) {
+            lost[l] += lost[l + half];
+            NN_TWO_SUM(double, sum[l], lost[l], sum[l + half]);
+        }
+    return lost[0] == lost[0] ? sum[0] + lost[0] : sum[0];
 }
 
 static double FN(squares)(nn_index n, const void *x_) {

@@ -118,7 +118,7 @@ cdef bint loss_gradient(Engine *e, const Batch *batch, bint with_losses, bint ke
         softmax(e, net.n_layers - 1, batch, batch.y, keeps_outputs)
         if not with_losses:
             return net.k.all_finite(batch.size, terms.label_gap + first) and net.k.all_finite(batch.size, terms.exp_rest + first)
-        net.k.softmax_losses(batch.size, terms.label_gap + first, terms.label_sum + first, terms.exp_rest + first, losses)
+        net.k.softmax_losses(batch.size, terms.label_gap + first, terms.label_sum + first, terms.exp_rest + first, losses, False)
     else:
         for r in range(batch.size):
             losses[r] = net.k.loss_and_gradient(last.outputs, last.a + first * last.row_stride + r * row,
