@@ -172,7 +172,7 @@ LEAF = re.compile(
     r"|nn_write_back|start_bounds"
     r"|self\._(?:run_batches|run_samples|run_small|weights_finite|largest_weight|look_through))\("
 )
-BRIEF = re.compile(r"\b(?:product_work|sparse_blocks)\(")  # a few operations
+BRIEF = re.compile(r"\b(?:product_work|softmax_work|sparse_blocks)\(")  # a few operations
 
 
 HEAD = re.compile(r"\s*(?:cdef|cpdef|def|with|if|elif|else|for|while|try)\b")
