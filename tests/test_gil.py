@@ -169,8 +169,8 @@ def test_kernels_of_large_arrays_run_without_the_lock(call):
 
 LEAF = re.compile(
     r"(?<!def )\b(?:(?:self\.)?k\.\w+(?:\[[^\]]+\])?|kernels_for\(\w+\)\.\w+|nn_convert"
-    r"|nn_write_back|start_bounds"
-    r"|self\._(?:run_batches|run_samples|run_small|weights_finite|largest_weight|look_through))\("
+    r"|nn_write_back|start_bounds|skips_zeros|input_density|weights_finite|all_samples_finite|transfer_now"
+    r"|(?:load|store)_(?:params|state)|STEPPERS\[[^\]]+\]\.run)\("
 )
 BRIEF = re.compile(r"\b(?:product_work|softmax_work|sparse_blocks)\(")  # a few operations
 
@@ -189,14 +189,14 @@ def unlocked(lines, at):
             j for j in range(i, len(lines)) if lines[j].rstrip().endswith(":")
         )  # a head may go over several lines
         head, indent = " ".join(lines[i : end + 1]), own
-        if "nogil" in head or re.match(r"\s*if\b.*(?:SHORT|brief)", head):
+        if "nogil" in head or re.match(r"\s*if\b.*(?:GIL_|SHORT|brief)", head):
             return True
         if re.match(r"\s*(?:cdef|cpdef|def)\b", head):
             return False
     return False
 
 
-@pytest.mark.parametrize("source", sorted(p.name for p in SOURCES.glob("*.p*x*")))
+@pytest.mark.parametrize("source", sorted(str(p.relative_to(SOURCES)) for p in SOURCES.rglob("*.p*x*")))
 def test_compiled_code_is_called_without_the_lock_unless_it_is_short(source):
     lines = (SOURCES / source).read_text().split("\n")
     held = [
