@@ -23,7 +23,7 @@ class Loss:
         return float(_sums.pairwise(self.per_sample(Ypred, Y)))
 
     def backward(self):
-        """dL/dZ (n, b) of the last Linear, through the output unit: Ypred − Y for BinaryNLL, and for NLL where the labels of a sample sum to 1."""
+        """dL/dZ (n, b) of the last Linear, through the output unit; for the losses of probabilities Ypred − Y, if labels sum to 1."""
         if not hasattr(self, "Ypred"):
             raise RuntimeError(f"{type(self).__name__}.backward must follow {type(self).__name__}.forward, got no prediction yet")
         return self._gradient()

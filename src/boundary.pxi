@@ -632,11 +632,12 @@ def sgd_step(W, dLdW, lrate):
         subtract_rows(k, w, row, g, rows, n, eta)
 
 
-def copied_step(W, g, lrate):
+cdef int copied_step(object W, object g, object lrate) except -1:
     """W that kernels cannot walk, as misaligned or with odd strides, steps as a copy."""
     copy = np.array(W, order="C", subok=False)
     sgd_step(copy, g, lrate)
     W[...] = copy
+    return 0
 
 
 cdef void subtract_rows(const nn_kernels *k, cnp.ndarray w, Py_ssize_t row, cnp.ndarray g, Py_ssize_t rows, Py_ssize_t n,

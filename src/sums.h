@@ -67,8 +67,8 @@ static INLINE void FN(add_vector)(FN(wide_total) *total, V v, const int squared)
     }
 }
 
-/* Over all lanes, with what these additions lose, so that it does not show which term was in which lane. lost is NaN where sum is not
- * finite. */
+/* Over all lanes, with what these additions lose, too: which term was in which lane does not show.
+ * lost is NaN where sum is not finite. */
 static INLINE double FN(wide_value)(const FN(wide_total) *total) {
     enum { WIDE_LANES = WIDTH / sizeof(double) };
     double sum[WIDE * WIDE_LANES], lost[WIDE * WIDE_LANES];

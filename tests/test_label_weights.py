@@ -37,10 +37,14 @@ def partial_fit(net, X, Y, steps):
 
 
 LOOPS = {
-    "sgd": sgd, "mini_gd": lambda net, X, Y, steps: net.mini_gd(X, Y, steps, 0.005, K=100),
+    "sgd": sgd,
+    "mini_gd": lambda net, X, Y, steps: net.mini_gd(X, Y, steps, 0.005, K=100),
     "fit": lambda net, X, Y, steps: net.fit(X, Y, epochs=steps, batch_size=100, lrate=0.5, seed=0),
-    "adam": lambda net, X, Y, steps: net.fit(X, Y, epochs=steps, batch_size=100, optimizer="adam", lrate=0.01, seed=0),
-    "partial_fit": partial_fit, "by modules": by_modules,
+    "adam": lambda net, X, Y, steps: net.fit(
+        X, Y, epochs=steps, batch_size=100, optimizer="adam", lrate=0.01, seed=0
+    ),
+    "partial_fit": partial_fit,
+    "by modules": by_modules,
 }
 
 
@@ -55,7 +59,9 @@ def test_weights_of_classes_give_the_weighted_shares(loop, of, backend, dtype):
     np.random.seed(0)
     net = lib.Sequential([lib.Linear(1, 2, dtype=dtype), lib.SoftMax()], lib.NLL())
     LOOPS[loop](net, X, Y, 600)
-    assert net.predict_proba(X[:, :1]).ravel() == pytest.approx([2 / 3, 1 / 3], abs=0.02 if loop == "sgd" else 1e-3)
+    assert net.predict_proba(X[:, :1]).ravel() == pytest.approx(
+        [2 / 3, 1 / 3], abs=0.02 if loop == "sgd" else 1e-3
+    )
 
 
 def labels(kind, n, count, rng):
@@ -100,8 +106,20 @@ def test_steps_follow_the_formula(kind, n, isa, dtype):
     rows = [list(range(at, min(at + 5, count))) for at in range(0, count, 5)]
     runs = [(lambda net: net.sgd(X, Y, steps, eta), draws, lambda b: 1)]
     if kind != "negative":
-        runs.append((lambda net: net.fit(X, Y, batch_size=5, shuffle=False, lrate=eta), rows, lambda b: 1 / b))
-        runs.append((lambda net: net.partial_fit(X, Y, batch_size=1, lrate=eta), [[j] for j in range(count)], lambda b: 1))
+        runs.append(
+            (
+                lambda net: net.fit(X, Y, batch_size=5, shuffle=False, lrate=eta),
+                rows,
+                lambda b: 1 / b,
+            )
+        )
+        runs.append(
+            (
+                lambda net: net.partial_fit(X, Y, batch_size=1, lrate=eta),
+                [[j] for j in range(count)],
+                lambda b: 1,
+            )
+        )
     for run, batches, scale in runs:
         net = copy.deepcopy(start)
         np.random.seed(3)
@@ -116,11 +134,20 @@ def test_steps_follow_the_formula(kind, n, isa, dtype):
 def test_losses_of_weighted_and_unlabelled_samples(sizes, backend, dtype):
     rng = np.random.default_rng(0)
     np.random.seed(0)
-    parts = [part for m, n in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(m, n, dtype=dtype), nn.Tanh())][:-1]
+    parts = [
+        part
+        for m, n in zip(sizes, sizes[1:], strict=False)
+        for part in (nn.Linear(m, n, dtype=dtype), nn.Tanh())
+    ][:-1]
     net = nn.Sequential([*parts, nn.SoftMax()], nn.NLL())
-    X, Y = rng.normal(size=(sizes[0], 30)).astype(dtype), labels("weights", sizes[-1], 30, rng).astype(dtype)
+    X, Y = (
+        rng.normal(size=(sizes[0], 30)).astype(dtype),
+        labels("weights", sizes[-1], 30, rng).astype(dtype),
+    )
     terms = -np.sum(Y * np.log(net.predict_proba(X).astype(np.float64)), axis=0)
-    assert net.evaluate(X, Y)[0] == pytest.approx(terms.mean(), rel=1e-5 if dtype == np.float32 else 1e-12)
+    assert net.evaluate(X, Y)[0] == pytest.approx(
+        terms.mean(), rel=1e-5 if dtype == np.float32 else 1e-12
+    )
     assert net.log_likelihood(X[:, 1::4], Y[:, 1::4]) == 0 and not Y[:, 1::4].any()
     before = [part.W.copy() for part in parts if isinstance(part, nn.Linear)]
     net.fit(X, np.zeros_like(Y), epochs=2, batch_size=4, lrate=0.5)
@@ -134,13 +161,20 @@ def test_the_loss_of_a_column_is_that_of_its_weights(shape, kernels, isa, dtype)
     wide = Z.astype(np.longdouble)
     logs = wide - wide.max(axis=0) - np.log(np.exp(wide - wide.max(axis=0)).sum(axis=0))
     loss, gradient = kernels.softmax_nll(Z, Y)
-    assert loss == pytest.approx(float(-(Y * logs).sum()), rel=1e-6 if dtype == np.float32 else 1e-14)
-    assert_close(gradient, (Y.sum(axis=0, dtype=np.longdouble) * np.exp(logs) - Y).astype(dtype), scale=np.ones(1) + Y.sum(axis=0))
+    assert loss == pytest.approx(
+        float(-(Y * logs).sum()), rel=1e-6 if dtype == np.float32 else 1e-14
+    )
+    assert_close(
+        gradient,
+        (Y.sum(axis=0, dtype=np.longdouble) * np.exp(logs) - Y).astype(dtype),
+        scale=np.ones(1) + Y.sum(axis=0),
+    )
     nothing = kernels.softmax_nll(Z, np.zeros_like(Y))
     assert nothing[0] == 0 and not nothing[1].any()
 
 
 # ------------------------------------------------------------------------------------------------ to rounding
+
 
 def one_hot(n, t):
     Y = np.zeros((n, 3), t)
@@ -152,9 +186,13 @@ MADE = {  # soft labels of n classes as programs make them
     "one hot": one_hot,
     "smoothed": lambda n, t: one_hot(n, t) * t(0.9) + t(0.1) / t(n),
     "equal": lambda n, t: np.full((n, 3), t(1) / t(n)),
-    "normalised": lambda n, t: (lambda Y: Y / Y.sum(axis=0))(np.random.default_rng(n).random((n, 3)).astype(t)),
+    "normalised": lambda n, t: (lambda Y: Y / Y.sum(axis=0))(
+        np.random.default_rng(n).random((n, 3)).astype(t)
+    ),
     "normalised tenths": lambda n, t: (lambda Y: Y / Y.sum(axis=0))(np.full((n, 3), t(0.1))),
-    "softmax": lambda n, t: numpy_kernels.softmax_forward(np.random.default_rng(n).normal(0, 3, (n, 3)).astype(t)),
+    "softmax": lambda n, t: numpy_kernels.softmax_forward(
+        np.random.default_rng(n).normal(0, 3, (n, 3)).astype(t)
+    ),
 }
 
 
@@ -177,7 +215,13 @@ def test_one_tolerance_in_every_path(n, isa, dtype):
     """|Σ y − 1| ≤ n 2⁻²³ counts as 1, more does not: kernels of one sample and of many, in both orders, and both backends."""
     tolerance = n * 2.0**-23
     P = np.full((n, 5), 1 / n, dtype)
-    for excess, counts in ((0, True), (tolerance, True), (-tolerance, True), (tolerance * 1.5, False), (-tolerance * 1.5, False)):
+    for excess, counts in (
+        (0, True),
+        (tolerance, True),
+        (-tolerance, True),
+        (tolerance * 1.5, False),
+        (-tolerance * 1.5, False),
+    ):
         Y = np.zeros((n, 5), dtype)
         Y[0], Y[-1] = 0.5, 0.5
         Y[-1] += dtype(excess)
@@ -189,19 +233,34 @@ def test_one_tolerance_in_every_path(n, isa, dtype):
             for columns in (1, 5):
                 what = f"{k.__name__} {excess / tolerance} {columns}"
                 given = P[:, :columns], Y[:, :columns]
-                assert_close(k.nll_backward(*given), expected[:, :columns], what, tolerance=2 * np.finfo(dtype).eps)
+                assert_close(
+                    k.nll_backward(*given),
+                    expected[:, :columns],
+                    what,
+                    tolerance=2 * np.finfo(dtype).eps,
+                )
                 for order in "CF":
-                    got = k.softmax_nll(np.zeros((n, columns), dtype, order), np.array(given[1], order=order))[1]
+                    got = k.softmax_nll(
+                        np.zeros((n, columns), dtype, order), np.array(given[1], order=order)
+                    )[1]
                     exact = (weight * softmax - Y)[:, :columns]
                     assert_close(got, exact, f"{what} {order}", tolerance=2 * np.finfo(dtype).eps)
         net = linear(1, n, dtype)
         net.modules[0].W[:] = 0
-        net.sgd(np.ones((1, 5), dtype), Y, 2, 1.0)  # one compiled step would not leave W0 where the formula does, if it weighed otherwise
+        net.sgd(
+            np.ones((1, 5), dtype), Y, 2, 1.0
+        )  # one compiled step would not leave W0 where the formula does, if it weighed otherwise
         twin = copy.deepcopy(net)
         with nn.use_backend("numpy"):
             twin.modules[0].W[:] = twin.modules[0].W0[:] = 0
             twin.sgd(np.ones((1, 5), dtype), Y, 2, 1.0)
-        assert_close(net.modules[0].W0, twin.modules[0].W0, f"sgd {excess / tolerance}", np.ones(1), 4 * np.finfo(dtype).eps)
+        assert_close(
+            net.modules[0].W0,
+            twin.modules[0].W0,
+            f"sgd {excess / tolerance}",
+            np.ones(1),
+            4 * np.finfo(dtype).eps,
+        )
 
 
 # ------------------------------------------------------------------------------------------------ users' own losses
@@ -239,10 +298,15 @@ class Jacobian(nn.SoftMax):
         return self.A * (dLdA - np.sum(self.A * dLdA, axis=0))
 
 
-@pytest.mark.parametrize("loss, softmax", [(CourseNLL, nn.SoftMax), (ExactNLL, nn.SoftMax), (Ratio, Jacobian)],
-                         ids=lambda c: c.__name__)
+@pytest.mark.parametrize(
+    "loss, softmax",
+    [(CourseNLL, nn.SoftMax), (ExactNLL, nn.SoftMax), (Ratio, Jacobian)],
+    ids=lambda c: c.__name__,
+)
 @pytest.mark.parametrize("n", [3, 40])
-def test_an_accelerated_network_keeps_what_its_own_loss_does_with_weights(loss, softmax, n, backend):
+def test_an_accelerated_network_keeps_what_its_own_loss_does_with_weights(
+    loss, softmax, n, backend
+):
     rng = np.random.default_rng(2)
     X, Y = rng.normal(size=(4, 30)), labels("weights", n, 30, rng)
     np.random.seed(0)
@@ -250,8 +314,11 @@ def test_an_accelerated_network_keeps_what_its_own_loss_does_with_weights(loss, 
     theirs = copy.deepcopy(mine)
     fast = nn.accelerate(theirs)
     assert isinstance(fast.loss, nn.NLL) and fast.report.loss.taken
-    for train in (lambda net: net.sgd(X, Y, 50, 0.01), lambda net: net.mini_gd(X, Y, 8, 0.01, K=7),
-                  lambda net: net.fit(X, Y, epochs=2, lrate=0.01, seed=0)):
+    for train in (
+        lambda net: net.sgd(X, Y, 50, 0.01),
+        lambda net: net.mini_gd(X, Y, 8, 0.01, K=7),
+        lambda net: net.fit(X, Y, epochs=2, lrate=0.01, seed=0),
+    ):
         np.random.seed(5)
         train(mine)
         np.random.seed(5)

@@ -14,28 +14,50 @@ from nncore.kernels import compiled
 
 def _at(order, offset):
     """A contiguous array `offset` elements behind a boundary of 64 bytes."""
+
     def make(a):
         room = np.zeros(a.nbytes + 64 + offset * a.itemsize, np.uint8)
         start = -room.ctypes.data % 64 + offset * a.itemsize
-        b = room[start:start + a.nbytes].view(a.dtype).reshape(a.shape, order=order)
+        b = room[start : start + a.nbytes].view(a.dtype).reshape(a.shape, order=order)
         b[...] = a
         return b
+
     return make
 
 
 PLACES = {**LAYOUTS, **{f"{order} at {k}": _at(order, k) for order in "CF" for k in range(17)}}
 OUTS = {name: place for name, place in PLACES.items() if " at " in name}
-SIZES = ((3, 2, 1), (5, 4, 2), (20, 10, 1), (20, 10, 3), (100, 17, 1), (33, 40, 9), (7, 100, 3), (64, 65, 130),
-         (3, 300, 2), (2, 600, 5), (2, 1030, 3), (1, 1540, 2), (2, 2600, 3))
+SIZES = (
+    (3, 2, 1),
+    (5, 4, 2),
+    (20, 10, 1),
+    (20, 10, 3),
+    (100, 17, 1),
+    (33, 40, 9),
+    (7, 100, 3),
+    (64, 65, 130),
+    (3, 300, 2),
+    (2, 600, 5),
+    (2, 1030, 3),
+    (1, 1540, 2),
+    (2, 2600, 3),
+)
 STATEFUL = {
-    "sgd_step": (2, (0.1,)), "momentum_step": (3, (0.1, 0.9)), "adagrad_step": (3, (0.1, 1e-3)),
-    "rmsprop_step": (3, (0.1, 0.9, 1e-3)), "adam_step": (4, (3, 0.1, 0.9, 0.99, 1e-3, 0.01)),
+    "sgd_step": (2, (0.1,)),
+    "momentum_step": (3, (0.1, 0.9)),
+    "adagrad_step": (3, (0.1, 1e-3)),
+    "rmsprop_step": (3, (0.1, 0.9, 1e-3)),
+    "adam_step": (4, (3, 0.1, 0.9, 0.99, 1e-3, 0.01)),
 }
 
 
 def bits(*values):
     """The bytes of arrays and numbers, whatever the arrays' layout."""
-    return [np.asarray(v).tobytes() for value in values for v in (value if isinstance(value, (tuple, list)) else (value,))]
+    return [
+        np.asarray(v).tobytes()
+        for value in values
+        for v in (value if isinstance(value, (tuple, list)) else (value,))
+    ]
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -52,12 +74,25 @@ def test_kernels(kernel, isa, dtype):
             assert bits(function(*given)) == expected, f"{kernel} {(m, n, b)} {places}"
             if trial % 3 == 0:
                 chosen = list(rng.choice(list(OUTS), len(results)))
-                outs = tuple(OUTS[p](np.zeros(shape_of(s, m, n, b), dtype)) for p, s in zip(chosen, results, strict=True))
+                outs = tuple(
+                    OUTS[p](np.zeros(shape_of(s, m, n, b), dtype))
+                    for p, s in zip(chosen, results, strict=True)
+                )
                 value = function(*given, out=outs if len(outs) > 1 else outs[0])
                 assert bits(value) == expected, f"{kernel} {(m, n, b)} {places} into {chosen}"
 
 
-@pytest.mark.parametrize("kernel", ["tanh_forward", "sigmoid_backward", "softmax_forward", "softmax_nll", "squared_loss", "nll_backward"])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        "tanh_forward",
+        "sigmoid_backward",
+        "softmax_forward",
+        "softmax_nll",
+        "squared_loss",
+        "nll_backward",
+    ],
+)
 def test_kernels_in_place(kernel, isa, dtype):
     for m, n, b in SIZES:
         plain = arguments(kernel, m, n, b, dtype)
@@ -84,38 +119,70 @@ def test_steps(kernel, isa, dtype):
             assert bits(*given) == bits(*expected), f"{kernel} {(m, n)} {places}"
 
 
-@pytest.mark.parametrize("kernel", ["batchnorm_forward", "batchnorm_backward", "batchnorm_apply", "dropout"])
+@pytest.mark.parametrize(
+    "kernel", ["batchnorm_forward", "batchnorm_backward", "batchnorm_apply", "dropout"]
+)
 def test_batchnorm_and_dropout(kernel, isa, dtype):
     rng = np.random.default_rng(0)
     for n, b in ((1, 5), (7, 1), (33, 17), (65, 130)):
-        A, D, (G, B, v) = *rng.normal(size=(2, n, b)).astype(dtype), np.abs(rng.normal(size=(3, n, 1))).astype(dtype)
-        plain = {"batchnorm_forward": (A, G, B), "batchnorm_backward": (D, A, v, G), "batchnorm_apply": (A, G, B, v, v),
-                 "dropout": (A,)}[kernel]
+        A, D, (G, B, v) = (
+            *rng.normal(size=(2, n, b)).astype(dtype),
+            np.abs(rng.normal(size=(3, n, 1))).astype(dtype),
+        )
+        plain = {
+            "batchnorm_forward": (A, G, B),
+            "batchnorm_backward": (D, A, v, G),
+            "batchnorm_apply": (A, G, B, v, v),
+            "dropout": (A,),
+        }[kernel]
         numbers = (0.3, 5, 7) if kernel == "dropout" else (1e-5,)
         expected = bits(getattr(compiled, kernel)(*plain, *numbers))
         for name in PLACES:
-            given = [PLACES[name](plain[0]), *(PLACES[p](a) for p, a in zip(rng.choice(list(PLACES), len(plain) - 1), plain[1:],
-                                                                            strict=True))]
-            assert bits(getattr(compiled, kernel)(*given, *numbers)) == expected, f"{kernel} {(n, b)} {name}"
+            given = [
+                PLACES[name](plain[0]),
+                *(
+                    PLACES[p](a)
+                    for p, a in zip(
+                        rng.choice(list(PLACES), len(plain) - 1), plain[1:], strict=True
+                    )
+                ),
+            ]
+            assert bits(getattr(compiled, kernel)(*given, *numbers)) == expected, (
+                f"{kernel} {(n, b)} {name}"
+            )
 
 
 # ------------------------------------------------------------------------------------------------ networks
 
 NETWORKS = {  # sizes, activation, loss
-    "small": ((5, 4, 3), nn.Tanh, nn.NLL), "one class of labels": ((6, 2), nn.ReLU, nn.NLL), "wide": ((70, 90, 30), nn.ReLU, nn.NLL),
-    "many classes": ((4, 700), nn.Tanh, nn.NLL), "very many classes": ((3, 1700), nn.Tanh, nn.NLL),
-    "numbers": ((6, 20, 9), nn.Sigmoid, nn.Squared), "many numbers": ((6, 70), nn.Tanh, nn.Squared),
-    "labels": ((6, 33, 5), nn.ReLU, nn.BinaryNLL), "margin": ((40, 5, 1), nn.Tanh, nn.Hinge),
+    "small": ((5, 4, 3), nn.Tanh, nn.NLL),
+    "one class of labels": ((6, 2), nn.ReLU, nn.NLL),
+    "wide": ((70, 90, 30), nn.ReLU, nn.NLL),
+    "many classes": ((4, 700), nn.Tanh, nn.NLL),
+    "very many classes": ((3, 1700), nn.Tanh, nn.NLL),
+    "numbers": ((6, 20, 9), nn.Sigmoid, nn.Squared),
+    "many numbers": ((6, 70), nn.Tanh, nn.Squared),
+    "labels": ((6, 33, 5), nn.ReLU, nn.BinaryNLL),
+    "margin": ((40, 5, 1), nn.Tanh, nn.Hinge),
 }
 
 
 def network(name, dtype, extra=False):
     sizes, activation, loss = NETWORKS[name]
     np.random.seed(1)
-    parts = [part for m, n in zip(sizes, sizes[1:], strict=False) for part in (nn.Linear(m, n, dtype=dtype), activation())][:-1]
+    parts = [
+        part
+        for m, n in zip(sizes, sizes[1:], strict=False)
+        for part in (nn.Linear(m, n, dtype=dtype), activation())
+    ][:-1]
     if extra:
-        parts[1:1] = [nn.BatchNorm(sizes[1], statistics="running", dtype=dtype), nn.Dropout(0.2, seed=3)]
-    return nn.Sequential([*parts, *([loss.output()] if loss.output is not nn.Linear else [])], loss())
+        parts[1:1] = [
+            nn.BatchNorm(sizes[1], statistics="running", dtype=dtype),
+            nn.Dropout(0.2, seed=3),
+        ]
+    return nn.Sequential(
+        [*parts, *([loss.output()] if loss.output is not nn.Linear else [])], loss()
+    )
 
 
 def data(name, dtype, count):
@@ -128,13 +195,20 @@ def data(name, dtype, count):
         Y[:, ::3] = np.eye(sizes[-1])[:, rng.integers(sizes[-1], size=len(range(0, count, 3)))]
         Y[:, ::7] *= 2
     else:
-        Y = {nn.Squared: rng.normal(size=(sizes[-1], count)), nn.BinaryNLL: rng.integers(2, size=(sizes[-1], count)) * 1.0,
-             nn.Hinge: rng.choice([-1.0, 1.0], size=(sizes[-1], count))}[loss]
+        Y = {
+            nn.Squared: rng.normal(size=(sizes[-1], count)),
+            nn.BinaryNLL: rng.integers(2, size=(sizes[-1], count)) * 1.0,
+            nn.Hinge: rng.choice([-1.0, 1.0], size=(sizes[-1], count)),
+        }[loss]
     return X.astype(dtype), Y.astype(dtype)
 
 
 def trained(net):
-    return [getattr(part, name) for part in net.modules for name in (*part.gradients, *getattr(part, "statistics_arrays", ()))]
+    return [
+        getattr(part, name)
+        for part in net.modules
+        for name in (*part.gradients, *getattr(part, "statistics_arrays", ()))
+    ]
 
 
 def sgd(net, X, Y):
@@ -155,7 +229,7 @@ def adam(net, X, Y):
 
 
 def partial_fit(net, X, Y):
-    return [net.partial_fit(X[:, at:at + 1], Y[:, at:at + 1], lrate=0.01) for at in range(5)]
+    return [net.partial_fit(X[:, at : at + 1], Y[:, at : at + 1], lrate=0.01) for at in range(5)]
 
 
 def predict_proba(net, X, Y):
@@ -191,7 +265,10 @@ def test_networks(name, isa, dtype):
             rng = np.random.default_rng(len(call.__name__))
             expected = None
             for place in ("C", "F", *rng.choice(list(PLACES), 5)):
-                net, of_y = copy.deepcopy(start), "C" if expected is None else rng.choice(list(PLACES))
+                net, of_y = (
+                    copy.deepcopy(start),
+                    "C" if expected is None else rng.choice(list(PLACES)),
+                )
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", RuntimeWarning)
                     given = call(net, PLACES[place](X), PLACES[of_y](Y))

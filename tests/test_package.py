@@ -154,11 +154,13 @@ print(*sorted(m for m in sys.modules if m.startswith("nncore.")))
     assert not {"nncore.datasets", "nncore.cli", "nncore.reference"} & set(ours.split())
 
 
-def test_import_takes_little_time_over_numpy():
-    """The fastest of several, in processor time, with a wide margin over the 10 ms aimed at: this catches a heavy import, not a busy
-    machine."""
+def test_import_takes_little_time_over_numpy(tmp_path, monkeypatch):
+    """The fastest of several, in processor time and from compiled bytecode, with a wide margin over the 10 ms aimed at: this catches a
+    heavy import, not a busy machine."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
     code = "import time, numpy; t = time.process_time(); import nncore; print(time.process_time() - t)"
-    assert min(float(python(code).stdout) for _ in range(5)) < 0.05
+    assert min(float(python(code).stdout) for _ in range(6)) < 0.05
 
 
 def test_a_missing_core_is_one_clear_import_error():

@@ -7,7 +7,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from support import DTYPES, LEVELS, ulps
+from support import LEVELS, ulps
 
 import nncore as nn
 from nncore import _core, _sums
