@@ -1,8 +1,9 @@
-/* Pieces of work claimed by whichever thread comes first.
+/* Pieces of work in a parallel region (pool.h), claimed by whichever thread comes first.
  *
- * A leader posts jobs of a few pieces each to helpers that wait in one parallel region for many jobs, and takes part itself. It waits
- * for pieces that were claimed, never for a helper that has not come: where the system runs something else on a helper's processor,
- * the leader does the work alone, instead of losing a time slice at every barrier. */
+ * The leader posts jobs of a few pieces each and takes part itself; helpers wait in the region for many
+ * jobs. The leader waits for pieces that were claimed, never for a helper that has not come: if the
+ * system runs something else on a helper's processor, the leader does the work alone instead of losing
+ * a time slice at every barrier. */
 #ifndef NNCORE_TEAM_H
 #define NNCORE_TEAM_H
 
@@ -69,9 +70,10 @@ static inline void nn_team_close(nn_team *team) { __atomic_store_n(&team->closed
 static inline int nn_team_next(nn_team *team) {
     int spins = 0;
     for (;;) {
+        int closed = __atomic_load_n(&team->closed, __ATOMIC_ACQUIRE); /* before: a last job may just have been posted */
         int piece = nn_team_claim(team);
         if (piece >= 0) return piece;
-        if (__atomic_load_n(&team->closed, __ATOMIC_ACQUIRE)) return -1;
+        if (closed) return -1;
         nn_wait(&spins);
     }
 }

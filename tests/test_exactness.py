@@ -76,6 +76,18 @@ def test_one_batch(spec, batch, mean, isa, dtype):
     assert_same_weights(compiled_net, plain, stages)
 
 
+@pytest.mark.parametrize("spec", [(7, [(19, "tanh"), (1100, "sigmoid"), (3, "softmax")]), (5, [(1100, "relu"), (1100, "softmax")])],
+                         ids=["wide", "wide twice"])
+def test_one_batch_of_wide_layers(spec, isa, dtype):
+    """The way back sums over more outputs than one block of a product takes."""
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 9, dtype)
+    plain, start = copy_net(stages), copy_net(stages)
+    make_program(stages, loss, dtype).fit(X, Y, np.arange(9), 9, 0.1, 0, False)
+    train_step(numpy_kernels, plain, loss, X, Y, dtype(0.1))
+    assert_same_weights(stages, plain, start)
+
+
 @pytest.mark.parametrize("batch, count", [(1, 3), (2, 5), (7, 16), (32, 41), (100, 41), (5, 0)])
 def test_a_pass_in_batches_with_a_smaller_last_one(batch, count, isa, dtype):
     spec = NETS["odd"]

@@ -489,7 +489,7 @@ def test_any_number_of_threads_gives_the_same_bits():
         net.modules[4].modules.pop()
         net.modules[0].W, net.modules[0].W0 = np.tile(net.modules[0].W, (1, 20)), np.tile(net.modules[0].W0, (20, 1))
         net.modules[4].modules[0].W = np.tile(net.modules[4].modules[0].W, (20, 1)) / 20
-        net.fit(X, Y, epochs=2, batch_size=1024, seed=0)
+        net.fit(X, Y, epochs=2, batch_size=4096, seed=0)
         return [w.tobytes() for w in state_of(net)]
 
     alone = shared(1, run)

@@ -175,6 +175,19 @@ def test_infinite_terms_stay_infinite(name, kernels, dtype):
     assert np.isnan(result[0] if isinstance(result, tuple) else result[1])
 
 
+@pytest.mark.parametrize("n", [3, 20, 200, 700, 5000])
+def test_an_infinite_loss_of_a_softmax(n, kernels, dtype):
+    """A labelled logit of −∞; where its weight is 0 it does not count."""
+    z, y = np.zeros((n, 3), dtype), np.zeros((n, 3), dtype)
+    z[n - 2], y[0] = -np.inf, 1
+    for order in "CF":
+        finite = kernels.softmax_nll(np.array(z, order=order), np.array(y, order=order))[0]
+        assert finite == pytest.approx(3 * np.log(n - 1), rel=8 * float(np.finfo(dtype).eps))
+        y[n - 2, 1] = 0.5
+        assert kernels.softmax_nll(np.array(z, order=order), np.array(y, order=order))[0] == np.inf
+        y[n - 2, 1] = 0
+
+
 # ---------------------------------------------------------------------------------------------- over the batch
 
 
@@ -244,12 +257,12 @@ def test_a_penalty_beyond_the_range_of_float32(backend):
     assert history["loss"] == [pytest.approx(2e38, rel=1e-7)]
 
 
-@pytest.mark.parametrize("shape", [(1, 3000), (3000, 1), (700, 701)])
+@pytest.mark.parametrize("shape", [(1, 3000), (3000, 1), (700, 701), (1101, 1037)])  # the last in the user's memory
 def test_penalties_of_many_weights(shape, backend, dtype):
     net = nn.Sequential([nn.Linear(*shape, dtype=dtype)], nn.Squared())
     net.modules[0].W[...] = 0.1
     w = mpmath.mpf(float(dtype(0.1)))
-    history = net.fit(np.zeros((shape[0], 1)), np.zeros((shape[1], 1)), 1, 1, lrate=0.0, l2=0.3)
+    history = net.fit(np.zeros((shape[0], 2)), np.zeros((shape[1], 2)), 1, 2, lrate=0.0, l2=0.3)
     assert ulps(history["loss"][0], mpmath.mpf(0.15) * w * w * shape[0] * shape[1], np.float64) <= ALLOWED
 
 
