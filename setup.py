@@ -46,7 +46,7 @@ def extensions():
     return cythonize(
         [Extension("nncore._core", ["src/_core.pyx", *SOURCES],
                    include_dirs=["src", numpy.get_include()],
-                   depends=sorted(glob.glob("src/**/*.h", recursive=True) + glob.glob("src/**/*.pxi", recursive=True) + glob.glob("src/*.pxd")),
+                   depends=sorted(path for kind in ("h", "pxi", "pxd") for path in glob.glob(f"src/**/*.{kind}", recursive=True)),
                    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
                                   ("NNCORE_NUMPY", f'"{numpy.__version__}"'), ("NNCORE_CYTHON", f'"{Cython.__version__}"')],
                    # Setuptools puts the environment's flags before these; repeated here, they win, as in other builds.

@@ -32,8 +32,8 @@ _threads.follow_threadpoolctl()
 __all__ = [
     "NLL", "BatchNorm", "BinaryNLL", "Dropout", "Hinge", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax",
     "Squared", "Tanh",
-    "accelerate", "callbacks", "check", "datasets", "explain", "get_backend", "get_num_threads", "kernels", "load", "optimizers", "plot_history",
-    "reference", "schedules", "set_num_threads", "show_config", "use_backend",
+    "accelerate", "callbacks", "check", "datasets", "explain", "get_backend", "get_num_threads", "kernels", "load", "optimizers",
+    "plot_history", "reference", "schedules", "set_num_threads", "show_config", "use_backend",
 ]
 
 

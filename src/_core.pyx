@@ -1,4 +1,4 @@
-"""The compiled core: kernels of arrays (boundary.pxi) the engine (engine/) and its Python face (python/program.pxi) over the leaf kernels of kernels.h."""
+"""The compiled core: kernels of arrays (boundary.pxi) and the engine (engine/), with its Python face (python/program.pxi)."""
 
 # No comprehensions in the compiled core's lists and tuples: the code that Cython 3.3 generates for them releases the
 # item twice when the list cannot grow (__Pyx_ListComp_AppendAndDecref). list.append and any(), all() of a generator

@@ -79,8 +79,6 @@ cdef object checked_out(str name, object out, tuple shape, int type_number, tupl
     return out
 
 
-
-
 cdef void convert(void *to, Py_ssize_t to_row, bint to_double, Py_ssize_t rows, Py_ssize_t columns, const char *x, Py_ssize_t down,
                   Py_ssize_t across, int kind) noexcept:
     """nn_convert; other Python threads run meanwhile unless it is short."""

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from support import make_net, make_program
 
 import nncore as nn
 from nncore import _core, training
-from support import make_net, make_program
 
 N = 200
 

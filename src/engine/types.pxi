@@ -163,11 +163,11 @@ cdef struct Lookahead:
 cdef struct Fused:
     # what the fused kernels of small networks need
     int refusal            # why they cannot train the network, or ACCEPTED
-    nn_small_layer *layers # NULL unless they can
+    nn_small_layer *layers  # NULL unless they can
     nn_buffer buffer
     char *x                # FUSED_BLOCK samples, if the data cannot be read in place
     char *y
-    int32_t *nonzero_index # of a sample and the next one
+    int32_t *nonzero_index  # of a sample and the next one
     int64_t *ordinals      # 0, 1, 2, ...: the samples' places in the block
     Py_ssize_t lanes
     int width_index        # among vectors of 16, 32 and 64 bytes
@@ -175,7 +175,7 @@ cdef struct Fused:
 
 cdef struct Sparse:
     # inputs that are mostly zeros
-    int32_t *nonzero_index # single-sample SGD: where the sample is not zero,
+    int32_t *nonzero_index  # single-sample SGD: where the sample is not zero,
     Py_ssize_t n_nonzero   # the length of that index, 0 if the sample is dense,
     bint skips_zeros       # and whether zeros may be skipped in this chunk
     bint wanted            # batches: whether there must be memory for CSR rows
@@ -202,7 +202,7 @@ cdef struct Run:
     # one chunk of steps
     const Source *x
     const Source *y
-    const int64_t *indices # of the samples, in order
+    const int64_t *indices  # of the samples, in order
     Py_ssize_t n_samples, batch_size
     const double *rates    # one per step
     bint mean              # divide the gradient by the batch's size
@@ -231,7 +231,7 @@ cdef struct Call:
     Py_ssize_t n_columns   # of X
     Py_ssize_t batch_size
     bint python_rate       # a Python function gives the rate of each step
-    const int64_t *indices # of the samples, or NULL for all in order
+    const int64_t *indices  # of the samples, or NULL for all in order
 
 
 cdef struct Plan:
