@@ -4,7 +4,7 @@
  * where they are, and W is kept twice, as (m, n) and as its transpose, so that the way back is a product of the same kind. Both are
  * updated by the same sums in the same order and stay equal to the last bit.
  *
- * Deleting this file, its lines in kernels.h and kernel_type.h and the use of `small_forward` and `small_update` in program.pxi leaves
+ * Deleting this file, its lines in kernels.h and kernel_type.h and the use of `small_forward` and `small_update` in engine/fused.pxi leaves
  * the general path, with the same results to rounding. */
 
 #undef SMALL_SUMS

@@ -7,7 +7,7 @@
  * Gram matrix) need no W, and the s_j follow one after the other: the algorithm is the sequential one, with other rounding. The
  * block's updates W <- W - x_k s_k wait for the next block's pass, so W is read and written once a block.
  *
- * Deleting this file, its lines in kernels.h and kernel_body.h and the methods of program.pxi that call it leaves the general
+ * Deleting this file, its lines in kernels.h and kernel_body.h and engine/lookahead.pxi with its row of STEPPERS leaves the general
  * path, with the same results to rounding. */
 
 #define BLOCK_VECTORS 2

@@ -11,7 +11,7 @@
  * - Softmax subtracts the largest logit only where one is so large that an exponential could overflow, or a probability become
  *   subnormal, which costs a hundred cycles.
  *
- * Deleting this file, its lines in kernels.h and kernel_type.h and `_run_small` of program.pxi leaves the general path, with the
+ * Deleting this file, its lines in kernels.h and kernel_type.h and engine/fused.pxi with its rows of STEPPERS leaves the general path, with the
  * same results. */
 
 /* sum += x[0] row 0 of w + x[1] row 1 + ... for m rows of one vector, x in lanes; two or four chains hide latency */
