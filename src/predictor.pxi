@@ -77,7 +77,7 @@ cdef class Predictor:
                 at = <char *>layer.b + (width * self.itemsize + 63) // 64 * 64
                 kind = NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32
                 convert(layer.w, width, kind == NN_F64, layer.m, layer.n, <char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0),
-                           cnp.PyArray_STRIDE(w, 1), kind)
+                        cnp.PyArray_STRIDE(w, 1), kind)
                 convert(layer.b, width, kind == NN_F64, 1, layer.n, <char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), kind)
             m = layer.n
         self.brief = self.small and used < GIL_COPY * self.itemsize
