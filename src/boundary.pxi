@@ -682,13 +682,22 @@ cdef void subtract_anywhere(const nn_kernels *k, char *to, const char *of, cnp.n
         return
     while at < n:
         together = min(64, n - at)
-        for i in range(together):
-            memcpy(<char *>some + i * size, to + (at + i) * w_step, size)
-            memcpy(<char *>steps + i * size, of + (at + i) * g_step, size)
+        move(together, size, <char *>some, size, to + at * w_step, w_step)
+        move(together, size, <char *>steps, size, of + at * g_step, g_step)
         k.subtract_scaled(together, some, steps, eta)
-        for i in range(together):
-            memcpy(to + (at + i) * w_step, <char *>some + i * size, size)
+        move(together, size, to + at * w_step, w_step, <char *>some, size)
         at += together
+
+
+cdef inline void move(Py_ssize_t n, Py_ssize_t size, char *to, Py_ssize_t to_step, const char *of, Py_ssize_t of_step) noexcept nogil:
+    """Copy n elements of 4 or 8 bytes, so many bytes apart, to or from places that need not be aligned."""
+    cdef Py_ssize_t i
+    if size == 8:
+        for i in range(n):
+            memcpy(to + i * to_step, of + i * of_step, 8)
+    else:
+        for i in range(n):
+            memcpy(to + i * to_step, of + i * of_step, 4)
 
 
 def byte_bounds(cnp.ndarray a):
