@@ -8,7 +8,7 @@ project = "nncore"
 author = "the nncore developers"
 release = version = nncore.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 html_theme = "furo"
 html_title = "nncore"
 html_show_sphinx = False
@@ -36,4 +36,4 @@ def as_rest(app, what, name, obj, options, lines):
 
 
 def setup(app):
-    app.connect("autodoc-process-docstring", as_rest)
+    app.connect("autodoc-process-docstring", as_rest, priority=400)  # before napoleon

@@ -599,43 +599,56 @@ def hinge(Ypred, Y, out=None):
 
 def sgd_step(W, dLdW, lrate):
     """W ← W − lrate dLdW in W's own memory, whatever its strides. W float32 or float64, writeable; dLdW of the same shape."""
+    _, g, eta = step_terms(W, dLdW, lrate)
+    subtract(<cnp.ndarray>W, <cnp.ndarray>g, eta)
+
+
+def step_terms(W, dLdW, lrate):
+    """sgd_step(W, dLdW, lrate), prepared for take_steps: (W, G, eta) for W ← W − eta G."""
     cdef double eta = lrate if type(lrate) is float else _checks.number("lrate", lrate)
     cdef int t = computing_type(W)
     if not behaved(W, t) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>W):
-        _checks.in_place("W", W)
-        copied_step(W, dLdW, lrate)
-        return
+        _checks.in_place("W", W)  # what is left are misaligned arrays and odd strides
     cdef cnp.ndarray w = <cnp.ndarray>W, g = real_array("dLdW", dLdW, t)
     if not cnp.PyArray_SAMESHAPE(w, g):
         _checks.shape("dLdW", g, W.shape)
     if np.may_share_memory(w, g):
         g = g.copy()
-    cdef const nn_kernels *k = kernels_for(t)
-    if ((cnp.PyArray_IS_C_CONTIGUOUS(w) and cnp.PyArray_IS_C_CONTIGUOUS(g))
-            or (cnp.PyArray_IS_F_CONTIGUOUS(w) and cnp.PyArray_IS_F_CONTIGUOUS(g))):
-        subtract(k, w, g, eta)
+    if cnp.PyArray_IS_C_CONTIGUOUS(w) or cnp.PyArray_IS_F_CONTIGUOUS(w):
+        g = in_order_of(w, g)
+    elif cnp.PyArray_NDIM(w) == 2:
+        g = ordered(g, not along(w, 1))
+    return W, g, eta
+
+
+def take_steps(list terms):
+    """Take the steps that step_terms has prepared. Allocates nothing, so that a network never keeps half a step."""
+    cdef cnp.ndarray w, g
+    for w, g, eta in terms:
+        subtract(w, g, eta)
+
+
+cdef void subtract(cnp.ndarray w, cnp.ndarray g, double eta) noexcept:
+    """w <- w - eta g, with the same bits whatever the strides; quick where both run along memory in the same order."""
+    cdef const nn_kernels *k = kernels_for(cnp.PyArray_TYPE(w))
+    cdef bint aligned = cnp.PyArray_ISALIGNED(w) and cnp.PyArray_ISALIGNED(g)
+    cdef bint c_order = cnp.PyArray_IS_C_CONTIGUOUS(g), fortran = cnp.PyArray_IS_F_CONTIGUOUS(g)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(w), rows = 1, row = 0
+    cdef int across
+    if aligned and ((c_order and cnp.PyArray_IS_C_CONTIGUOUS(w)) or (fortran and cnp.PyArray_IS_F_CONTIGUOUS(w))):
+        pass
+    elif aligned and cnp.PyArray_NDIM(w) == 2 and ((c_order and along(w, 1)) or (fortran and along(w, 0))):
+        across = c_order and along(w, 1)  # the axis along which both are contiguous
+        n, rows, row = cnp.PyArray_DIM(w, across), cnp.PyArray_DIM(w, 1 - across), cnp.PyArray_STRIDE(w, 1 - across)
+    else:
+        with nogil:
+            subtract_anywhere(k, <char *>cnp.PyArray_DATA(w), <const char *>cnp.PyArray_DATA(g), w, g, eta, 0)
         return
-    if cnp.PyArray_NDIM(w) != 2 or not (along(w, 0) or along(w, 1)):
-        copied_step(W, g, lrate)
-        return
-    cdef int across = along(w, 1)  # the axis along which W is contiguous
-    cdef Py_ssize_t n = cnp.PyArray_DIM(w, across), rows = cnp.PyArray_DIM(w, 1 - across), row = cnp.PyArray_STRIDE(w, 1 - across)
-    g = ordered(g, not across)
-    if rows > 1 and row == n * k.itemsize:
-        n, rows = n * rows, 1
     if n * rows < GIL_ELEMENTS:
         subtract_rows(k, w, row, g, rows, n, eta)
         return
     with nogil:
         subtract_rows(k, w, row, g, rows, n, eta)
-
-
-cdef int copied_step(object W, object g, object lrate) except -1:
-    """W that kernels cannot walk, as misaligned or with odd strides, steps as a copy."""
-    copy = np.array(W, order="C", subok=False)
-    sgd_step(copy, g, lrate)
-    W[...] = copy
-    return 0
 
 
 cdef void subtract_rows(const nn_kernels *k, cnp.ndarray w, Py_ssize_t row, cnp.ndarray g, Py_ssize_t rows, Py_ssize_t n,
@@ -646,66 +659,38 @@ cdef void subtract_rows(const nn_kernels *k, cnp.ndarray w, Py_ssize_t row, cnp.
         k.subtract_scaled(n, <char *>cnp.PyArray_DATA(w) + i * row, <char *>cnp.PyArray_DATA(g) + i * n * k.itemsize, eta)
 
 
-def step_terms(W, dLdW, lrate):
-    """sgd_step(W, dLdW, lrate), prepared for take_steps: (W, G, factor), all (m, n), for W ← W − factor G."""
-    cdef int t = computing_type(W)
-    cdef cnp.ndarray w, g
-    if not behaved(W, t) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>W):
-        _checks.in_place("W", W)
-        return W, np.asarray(lrate, W.dtype) * _checks.as_real("dLdW", dLdW, W.dtype), 1.0
-    w, g = <cnp.ndarray>W, real_array("dLdW", dLdW, t)
-    if not cnp.PyArray_SAMESHAPE(w, g):
-        _checks.shape("dLdW", g, W.shape)
-    if np.may_share_memory(w, g):
-        g = g.copy()
-    if cnp.PyArray_IS_C_CONTIGUOUS(w) or cnp.PyArray_IS_F_CONTIGUOUS(w):
-        return W, in_order_of(w, g), float(lrate)
-    return W, np.asarray(lrate, W.dtype) * g, 1.0
-
-
-def take_steps(list terms):
-    """Take the steps that step_terms has prepared. Allocates nothing, so that a network never keeps half a step."""
-    cdef cnp.ndarray w, g
-    cdef double factor
-    for w, g, factor in terms:
-        if (cnp.PyArray_ISBEHAVED(w) and cnp.PyArray_ISBEHAVED(g)
-                and (cnp.PyArray_IS_C_CONTIGUOUS(w) and cnp.PyArray_IS_C_CONTIGUOUS(g)
-                     or cnp.PyArray_IS_F_CONTIGUOUS(w) and cnp.PyArray_IS_F_CONTIGUOUS(g))):
-            subtract(kernels_for(cnp.PyArray_TYPE(w)), w, g, factor)
-        else:
-            subtract_anywhere(w, g, factor)
-
-
-cdef void subtract_anywhere(cnp.ndarray w, cnp.ndarray g, double factor) noexcept:
-    """w <- w - factor g for matrices of any strides, also odd ones."""
-    cdef Py_ssize_t i, j
-    cdef char *to
-    cdef char *of
-    cdef float a, b
-    cdef double c, d
-    for i in range(cnp.PyArray_DIM(w, 0)):
-        for j in range(cnp.PyArray_DIM(w, 1)):
-            to = <char *>cnp.PyArray_DATA(w) + i * cnp.PyArray_STRIDE(w, 0) + j * cnp.PyArray_STRIDE(w, 1)
-            of = <char *>cnp.PyArray_DATA(g) + i * cnp.PyArray_STRIDE(g, 0) + j * cnp.PyArray_STRIDE(g, 1)
-            if cnp.PyArray_TYPE(w) == cnp.NPY_FLOAT:
-                memcpy(&a, to, sizeof(a))
-                memcpy(&b, of, sizeof(b))
-                a -= <float>factor * b
-                memcpy(to, &a, sizeof(a))
-            else:
-                memcpy(&c, to, sizeof(c))
-                memcpy(&d, of, sizeof(d))
-                c -= factor * d
-                memcpy(to, &c, sizeof(c))
-
-
-cdef void subtract(const nn_kernels *k, cnp.ndarray w, cnp.ndarray g, double factor) noexcept:
-    """w <- w - factor g, two contiguous arrays in the same order."""
-    if cnp.PyArray_SIZE(w) < GIL_ELEMENTS:
-        k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), factor)
+cdef void subtract_anywhere(const nn_kernels *k, char *to, const char *of, cnp.ndarray w, cnp.ndarray g, double eta,
+                            int axis) noexcept nogil:
+    """The same for arrays of any strides, also of places that are not aligned: what lies along this axis and those after it."""
+    cdef double[64] some
+    cdef double[64] steps
+    cdef int last = cnp.PyArray_NDIM(w) - 1
+    cdef Py_ssize_t i, at = 0, together, size = k.itemsize
+    cdef Py_ssize_t n = cnp.PyArray_DIM(w, axis) if axis <= last else 1
+    cdef Py_ssize_t w_step = cnp.PyArray_STRIDE(w, axis) if axis <= last else 0
+    cdef Py_ssize_t g_step = cnp.PyArray_STRIDE(g, axis) if axis <= last else 0
+    if axis < last:
+        for i in range(n):
+            subtract_anywhere(k, to + i * w_step, of + i * g_step, w, g, eta, axis + 1)
         return
-    with nogil:
-        k.subtract_scaled(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), factor)
+    while at < n:
+        together = min(64, n - at)
+        move(together, size, <char *>some, size, to + at * w_step, w_step)
+        move(together, size, <char *>steps, size, of + at * g_step, g_step)
+        k.subtract_scaled(together, some, steps, eta)
+        move(together, size, to + at * w_step, w_step, <char *>some, size)
+        at += together
+
+
+cdef inline void move(Py_ssize_t n, Py_ssize_t size, char *to, Py_ssize_t to_step, const char *of, Py_ssize_t of_step) noexcept nogil:
+    """Copy n elements of 4 or 8 bytes, so many bytes apart, to or from places that need not be aligned."""
+    cdef Py_ssize_t i
+    if size == 8:
+        for i in range(n):
+            memcpy(to + i * to_step, of + i * of_step, 8)
+    else:
+        for i in range(n):
+            memcpy(to + i * to_step, of + i * of_step, 4)
 
 
 def byte_bounds(cnp.ndarray a):
