@@ -592,6 +592,21 @@ def test_what_is_not_finite_is_found_before_large_weights_change(what, isa, dtyp
     assert all(w.tobytes() == before.tobytes() for w, before in zip(weights(stages), start, strict=True))
 
 
+@pytest.mark.parametrize("rule", [None, "momentum"])
+@pytest.mark.parametrize("share", [1.0, 0.0])
+def test_a_bias_that_leaves_the_range_is_found_at_its_step(rule, share, isa):
+    """Also where large weights, which are trained where they are, do not change, as all inputs are 0."""
+    stages, loss = make_net((700, [(800, "none")]), np.float64)
+    X, Y = share * 1e-160 * np.ones((700, 4)), np.full((800, 4), 1e150)
+    start = [w.copy() for w in weights(stages)]
+    program = make_program(stages, loss, np.float64)
+    if rule:
+        program.use(rule, {"beta1": 0.5}, [tuple((np.zeros_like(w),) for w in (s.W, s.W0)) for s, _ in stages], 0.0)
+    with pytest.raises(FloatingPointError, match="diverged at step 1:"):
+        program.fit(X, Y, np.arange(4), 2, 1e160, 0, True)
+    assert all(w.tobytes() == before.tobytes() for w, before in zip(weights(stages), start, strict=True))
+
+
 @pytest.mark.parametrize("huge", [1.7e308, 1e30, 1e300], ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_fit_stops_at_the_last_whole_finite_step(batch, huge, isa, dtype):
