@@ -592,6 +592,27 @@ def test_what_is_not_finite_is_found_before_large_weights_change(what, isa, dtyp
     assert all(w.tobytes() == before.tobytes() for w, before in zip(weights(stages), start, strict=True))
 
 
+@pytest.mark.parametrize("spec", [(6, [(5, "relu"), (3, "softmax")]), (6, [(40, "relu"), (40, "none")])], ids=["small", "general"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_last_step_is_looked_at_too(spec, batch, isa, dtype):
+    """No loss comes after it to show a weight that has left the range."""
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 9, dtype)
+    X *= 100
+    if loss == "nll":  # the least likely class is the label, so that no gradient vanishes
+        Y = np.eye(3, dtype=dtype)[:, forward(numpy_kernels, stages, X)[0].argmin(axis=0)]
+    steps = -(-9 // batch)
+
+    class AtLast(schedules.Schedule):
+        def values(self, t0, count):
+            return np.where(np.arange(t0, t0 + count) == steps, 1.7e308, 0.0)
+
+    start = [w.copy() for w in weights(stages)]
+    with pytest.raises(FloatingPointError, match=f"diverged at step {steps}:"):
+        make_program(stages, loss, dtype).fit(X, Y, np.arange(9), batch, AtLast(), 0, False)
+    assert all(w.tobytes() == before.tobytes() for w, before in zip(weights(stages), start, strict=True))
+
+
 @pytest.mark.parametrize("rule", [None, "momentum"])
 @pytest.mark.parametrize("share", [1.0, 0.0])
 def test_a_bias_that_leaves_the_range_is_found_at_its_step(rule, share, isa):
