@@ -507,6 +507,19 @@ def test_weights_of_every_layout_are_updated_in_their_own_memory(how, method, is
 # ------------------------------------------------------------------------------------------------ not finite
 
 
+@pytest.mark.parametrize("spec", [(4, [(3, "softmax")]), (4, [(150, "softmax")]), (4, [(70, "relu"), (150, "softmax")])], ids=str)
+def test_an_infinite_loss_is_told_where_the_other_classes_are_finite(spec, isa, dtype):
+    """The labelled class is impossible, which no sum over the other classes shows."""
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 6, dtype)
+    stages[-1][0].W0[1] = -np.inf
+    Y[:] = 0
+    Y[1] = 1
+    told = []
+    make_program(stages, loss, dtype).sgd(X, Y, 5, 0.0, told.append)
+    assert told == [1]
+
+
 def test_sgd_tells_once_and_goes_on(isa, dtype):
     stages, loss = make_net(NETS["2-3-3-2"], dtype)
     X, Y = make_data(NETS["2-3-3-2"], loss, 6, dtype)
