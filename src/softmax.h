@@ -120,14 +120,27 @@ static INLINE V FN(gradient_of)(V p, V weight, V y) { return FN(rounded)(p * wei
 /* The sum of the chains. */
 static INLINE V FN(chains)(const V *sum) { return (sum[0] + sum[1]) + (sum[2] + sum[3]); }
 
-/* Exponentials p (n), summed apart where they are 1 and where less. */
+/* Exponentials p (n), summed apart where they are 1 and where less, these in groups (see sums.h). */
 static INLINE void FN(sum_apart)(nn_index n, const real *p, FN(total) *others, V *ties) {
-    for (nn_index i = 0; i < n; i += LANES) {
-        V e = n - i < LANES ? FN(load_part)(p + i, n - i) : FN(load)(p + i);
-        I equal = e == 1;
-        FN(add)(others, (V)((I)e & ~equal));
-        *ties += (V)((I)e & equal);
+    V group = {0};
+    nn_index i = 0;
+#define APART(load)                                \
+    do {                                           \
+        const V e = (load);                        \
+        const I equal = e == 1;                    \
+        group += (V)((I)e & ~equal);               \
+        *ties += (V)((I)e & equal);                \
+    } while (0)
+    for (; i + FN(GROUP) * LANES <= n; i += FN(GROUP) * LANES) {
+        UNROLLED
+        for (int v = 0; v < FN(GROUP); v++) APART(FN(load)(p + i + v * LANES));
+        FN(add)(others, group);
+        group = (V){0};
     }
+    for (; i + LANES <= n; i += LANES) APART(FN(load)(p + i));
+    if (i < n) APART(FN(load_part)(p + i, n - i));
+#undef APART
+    FN(add)(others, group);
 }
 
 /* The sum of a sample's exponentials p (n) without one largest, from the sum of all. Only where it is less than one, so that taking away

@@ -261,12 +261,17 @@ static INLINE void FN(side_apart)(const int whole, const FN(side) *c, nn_index f
                                   int v, I of, V *others, V *lost, V *ties) {
     const nn_softmax *s = c->s;
     const real *p = (const real *)s->p + c->j;
-    for (nn_index i = first; i < last; i++) {
-        const nn_index at = (i - first) % LANES * c->vectors + v;
-        V e = LOAD(p, i, s->p_class);
-        I equal = e == 1;
-        NN_TWO_SUM(V, others[at], lost[at], (V)((I)e & ~equal & of));
-        ties[at] += (V)((I)e & equal & of);
+    for (nn_index low = first; low < last; low += FN(GROUP) * LANES) {
+        const nn_index high = last - low < FN(GROUP) * LANES ? last : low + FN(GROUP) * LANES;
+        V group[LANES];
+        for (int l = 0; l < LANES; l++) group[l] = (V){0};
+        for (nn_index i = low; i < high; i++) {
+            V e = LOAD(p, i, s->p_class);
+            I equal = e == 1;
+            group[(i - low) % LANES] += (V)((I)e & ~equal & of);
+            ties[(i - low) % LANES * c->vectors + v] += (V)((I)e & equal & of);
+        }
+        for (int l = 0; l < LANES; l++) NN_TWO_SUM(V, others[l * c->vectors + v], lost[l * c->vectors + v], group[l]);
     }
 }
 

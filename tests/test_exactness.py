@@ -507,6 +507,19 @@ def test_weights_of_every_layout_are_updated_in_their_own_memory(how, method, is
 # ------------------------------------------------------------------------------------------------ not finite
 
 
+@pytest.mark.parametrize("spec", [(4, [(3, "softmax")]), (4, [(150, "softmax")]), (4, [(70, "relu"), (150, "softmax")])], ids=str)
+def test_an_infinite_loss_is_told_where_the_other_classes_are_finite(spec, isa, dtype):
+    """The labelled class is impossible, which no sum over the other classes shows."""
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 6, dtype)
+    stages[-1][0].W0[1] = -np.inf
+    Y[:] = 0
+    Y[1] = 1
+    told = []
+    make_program(stages, loss, dtype).sgd(X, Y, 5, 0.0, told.append)
+    assert told == [1]
+
+
 def test_sgd_tells_once_and_goes_on(isa, dtype):
     stages, loss = make_net(NETS["2-3-3-2"], dtype)
     X, Y = make_data(NETS["2-3-3-2"], loss, 6, dtype)
@@ -589,6 +602,42 @@ def test_what_is_not_finite_is_found_before_large_weights_change(what, isa, dtyp
         wrong[what][row, 3] = np.nan if row % 2 else -np.inf
         with pytest.raises(ValueError, match=f"{what} must be finite, got NaN or infinity in column 3"):
             make_program(stages, loss, dtype).fit(wrong["X"], wrong["Y"], np.arange(5), 2, 0.1, 0, True, True)
+    assert all(w.tobytes() == before.tobytes() for w, before in zip(weights(stages), start, strict=True))
+
+
+@pytest.mark.parametrize("spec", [(6, [(5, "relu"), (3, "softmax")]), (6, [(40, "relu"), (40, "none")])], ids=["small", "general"])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_last_step_is_looked_at_too(spec, batch, isa, dtype):
+    """No loss comes after it to show a weight that has left the range."""
+    stages, loss = make_net(spec, dtype)
+    X, Y = make_data(spec, loss, 9, dtype)
+    X *= 100
+    if loss == "nll":  # the least likely class is the label, so that no gradient vanishes
+        Y = np.eye(3, dtype=dtype)[:, forward(numpy_kernels, stages, X)[0].argmin(axis=0)]
+    steps = -(-9 // batch)
+
+    class AtLast(schedules.Schedule):
+        def values(self, t0, count):
+            return np.where(np.arange(t0, t0 + count) == steps, 1.7e308, 0.0)
+
+    start = [w.copy() for w in weights(stages)]
+    with pytest.raises(FloatingPointError, match=f"diverged at step {steps}:"):
+        make_program(stages, loss, dtype).fit(X, Y, np.arange(9), batch, AtLast(), 0, False)
+    assert all(w.tobytes() == before.tobytes() for w, before in zip(weights(stages), start, strict=True))
+
+
+@pytest.mark.parametrize("rule", [None, "momentum"])
+@pytest.mark.parametrize("share", [1.0, 0.0])
+def test_a_bias_that_leaves_the_range_is_found_at_its_step(rule, share, isa):
+    """Also where large weights, which are trained where they are, do not change, as all inputs are 0."""
+    stages, loss = make_net((700, [(800, "none")]), np.float64)
+    X, Y = share * 1e-160 * np.ones((700, 4)), np.full((800, 4), 1e150)
+    start = [w.copy() for w in weights(stages)]
+    program = make_program(stages, loss, np.float64)
+    if rule:
+        program.use(rule, {"beta1": 0.5}, [tuple((np.zeros_like(w),) for w in (s.W, s.W0)) for s, _ in stages], 0.0)
+    with pytest.raises(FloatingPointError, match="diverged at step 1:"):
+        program.fit(X, Y, np.arange(4), 2, 1e160, 0, True)
     assert all(w.tobytes() == before.tobytes() for w, before in zip(weights(stages), start, strict=True))
 
 

@@ -276,3 +276,12 @@ def test_an_output_at_the_boundary_belongs_to_the_class_that_is_documented():
     assert nn.Hinge().class_fun([[0.0, -0.0, 1e-300, -1e-300]]).tolist() == [1, 1, 1, -1]
     assert nn.OutputSigmoid().class_fun([[0.5, np.nextafter(0.5, 1)]]).tolist() == [0, 1]
     assert nn.SoftMax().class_fun([[0.3, 0.4], [0.4, 0.3], [0.4, 0.4]]).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.bool_, np.int64])
+@pytest.mark.parametrize("loss", [nn.NLL, nn.BinaryNLL])
+def test_gradients_of_whole_numbers_have_signs(loss, kind):
+    """Outputs and labels of 0 and 1 in types without negative numbers: their difference is one of float64."""
+    loss = loss()
+    loss.forward(np.array([[1, 0], [0, 1]], kind), np.array([[0, 0], [1, 1]], kind))
+    assert loss.backward().tolist() == [[1, 0], [-1, 0]] and loss.backward().dtype == np.float64

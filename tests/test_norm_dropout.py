@@ -131,6 +131,18 @@ def test_dropout_drops_the_share_everywhere_and_independently(p):
     assert abs(compiled.dropout(np.ones((n, n)), p, 5, 1).mean() - 1) < 5 * np.sqrt(p / (1 - p)) / n
 
 
+def test_dropout_keeps_an_entry_whose_word_is_the_threshold_itself(kernels, isa):
+    """p 2^32 is compared with the entry's random word: the entry is kept up to equality."""
+    key, count = 7, 3
+    word = numpy_kernels._mix((key + count * 0x9E3779B97F4A7C15) % 2**64)
+    places = np.arange(37, dtype=np.uint32)
+    words = numpy_kernels._scramble(numpy_kernels._scramble(places ^ np.uint32(word % 2**32)) ^ np.uint32(word >> 32))
+    for place in range(37):
+        for more, kept in ((0, True), (1, False)):
+            p = (int(words[place]) + more) / 2**32
+            assert (kernels.dropout(np.ones((1, 37)), p, key, count)[0, place] > 0) == kept
+
+
 def test_dropout_of_special_values_and_refusals(kernels, isa):
     A = np.array([[np.nan, np.inf, -np.inf, 1.0] * 8])
     Z = kernels.dropout(A, 0.5, 0, 1)

@@ -73,6 +73,17 @@ def test_kernels_follow_the_definitions(name, kernels, isa, dtype):
             assert error <= 5 * TOLERANCE[np.dtype(dtype)], f"n={n}: {error:.3g}"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_an_infinite_weight_stays_infinite(name, kernels, isa, dtype):
+    """What is not penalised adds no 0 times infinity to its gradient."""
+    for n in (1, 5, 64):
+        o = copy.copy(OBJECTS[name])
+        W = np.ones((1, n), dtype)
+        W[0, -1] = -np.inf
+        apply(kernels, o, W, np.ones((1, n)), tuple(np.zeros((1, n), dtype) for _ in o.STATE), 1, 0.1)
+        assert W[0, -1] == -np.inf and np.isfinite(W[0, :-1]).all()
+
+
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_kernels_take_any_layout(name, isa, dtype):
     rng = np.random.default_rng(1)

@@ -175,6 +175,28 @@ def test_infinite_terms_stay_infinite(name, kernels, dtype):
     assert np.isnan(result[0] if isinstance(result, tuple) else result[1])
 
 
+@pytest.mark.parametrize("rest", [1e-9, 3e-3, 0.1, 0.7, 0.99, 1.1])
+@pytest.mark.parametrize("n", [5, 40, 300, 700, 2500])
+def test_the_loss_of_a_confident_softmax(n, rest, kernels, dtype):
+    """log(1 + the other entries' e^(z − max)) keeps the digits of that sum, however small it is beside 1. From 1 on, it is that of all
+    less 1, with the rounding of their block."""
+    allowed = 2 * ALLOWED if rest < 1 else 6 * ALLOWED
+    z = np.full((n, 2), np.log(rest / (n - 1)), dtype)
+    z[n // 3], z[n // 2, 1] = 0, z[0, 0] - 1
+    y = np.zeros((n, 2), dtype)
+    y[n // 3] = 1
+    with mpmath.workdps(40):
+        low = mpmath.mpf(float(z[0, 0]))
+        sums = [(n - 1) * mpmath.exp(low), (n - 2) * mpmath.exp(low) + mpmath.exp(mpmath.mpf(float(z[n // 2, 1])))]
+        exact = [mpmath.log1p(s) for s in sums]
+    for order in "CF":
+        for j in range(2):
+            loss, _ = kernels.softmax_nll(np.array(z[:, j:j + 1], order=order), np.array(y[:, j:j + 1], order=order))
+            assert ulps(loss, exact[j], dtype) <= allowed, order
+        loss, _ = kernels.softmax_nll(np.array(z, order=order), np.array(y, order=order))
+        assert ulps(loss, sum(exact), dtype) <= allowed, order
+
+
 @pytest.mark.parametrize("n", [3, 20, 200, 700, 5000])
 def test_an_infinite_loss_of_a_softmax(n, kernels, dtype):
     """A labelled logit of −∞; where its weight is 0 it does not count."""

@@ -407,6 +407,7 @@ def test_binary_labels(backend):
         net.sgd(X, Y, 3000, 0.2)
         history = net.fit(X, Y, epochs=50, batch_size=7, lrate=0.5, seed=0)
         assert history["loss"][-1] < first / 2 and net.evaluate(X, Y)[1] > 0.9
+        assert net.evaluate(X, Y)[1] == np.mean(net.predict(X) == (Y[0] if labels == 1 else Y))  # the share of labels
 
 
 def test_networks_copy_pickle_and_show_themselves(backend):

@@ -186,7 +186,7 @@ def _adam_step(W, g, M, V, t, lrate, beta1, beta2, eps, weight_decay):
     M = beta1 * M + (1 - beta1) * g
     V = beta2 * V + (1 - beta2) * g**2
     mean, mean_square = M / (1 - beta1**t), V / (1 - beta2**t)  # without the zeros they started from
-    return W - lrate * weight_decay * W - lrate * mean / (np.sqrt(mean_square) + eps), M, V
+    return (1 - lrate * weight_decay) * W - lrate * mean / (np.sqrt(mean_square) + eps), M, V
 
 
 def _weighted(weight, value):
