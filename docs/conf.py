@@ -8,7 +8,7 @@ project = "nncore"
 author = "the nncore developers"
 release = version = nncore.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc"]
 html_theme = "furo"
 html_title = "nncore"
 html_show_sphinx = False
@@ -16,6 +16,7 @@ html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["wide.css"]
 toc_object_entries_show_parents = "hide"
+numpydoc_show_class_members = False
 smartquotes = False  # quotation marks in formulas and dictionaries stay what they are
 default_role = "literal"  # docstrings mark names by single backticks
 nitpicky = True
@@ -36,4 +37,4 @@ def as_rest(app, what, name, obj, options, lines):
 
 
 def setup(app):
-    app.connect("autodoc-process-docstring", as_rest, priority=400)  # before napoleon
+    app.connect("autodoc-process-docstring", as_rest, priority=400)  # before numpydoc

@@ -164,12 +164,14 @@ static INLINE void FN(side_label)(const int count, const int whole, const FN(sid
         }
         const nn_index at = i % LANES * c->vectors + v;
         FN(softmax_sums) sums = {.gap = c->gap[at], .weight = c->weight[at]};
-        FN(softmax_lost) lost = {c->lost_gap[at], c->lost_weight[at]};
-        FN(add_labels)(gap, weight, &sums, compensated ? &lost : NULL);
+        if (compensated) {
+            FN(softmax_lost) lost = {c->lost_gap[at], c->lost_weight[at]};
+            FN(add_labels)(gap, weight, &sums, &lost);
+            c->lost_gap[at] = lost.gap;
+            c->lost_weight[at] = lost.weight;
+        } else FN(add_labels)(gap, weight, &sums, NULL);
         c->gap[at] = sums.gap;
         c->weight[at] = sums.weight;
-        c->lost_gap[at] = lost.gap;
-        c->lost_weight[at] = lost.weight;
     }
 }
 
