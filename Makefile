@@ -94,7 +94,7 @@ docs: $(VENV)/.extra-docs ## build the documentation's site into build/docs; eve
 
 lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, cython-lint and mypy
 	@$(PY) -m ruff check .
-	@PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint --max-line-length=140 src
+	@PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint --max-line-length=100 src
 	@$(PY) -m mypy
 
 clean: ## remove the environment, the compiled core and whatever else these targets made (models stay)

@@ -13,19 +13,36 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# ISO contraction would let the compiler fuse across statements differently per level; "fast" is per expression tree
-# in gcc and within a statement in clang, and the kernels are written so that both give the same products and sums. They unroll and
-# vectorise by themselves: -O3 is no faster (measured, gcc 12) and makes the module half as large again.
-COMPILE = ["-O2", "-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
-           "-fvisibility=hidden", "-Wno-unused-function", "-Wno-psabi"]
+# ISO contraction would let the compiler fuse across statements differently per level; "fast" is per
+# expression tree in gcc and within a statement in clang, and the kernels are written so that both
+# give the same products and sums. They unroll and vectorise by themselves: -O3 is no faster
+# (measured, gcc 12) and makes the module half as large again.
+COMPILE = [
+    "-O2",
+    "-std=gnu11",
+    "-ffp-contract=fast",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fvisibility=hidden",
+    "-Wno-unused-function",
+    "-Wno-psabi",
+]
 THREADS = [] if sys.platform == "win32" else ["-pthread"]
-SOURCES = ["src/kernels_generic.c", "src/kernels_avx2.c", "src/kernels_avx512.c", "src/dispatch.c", "src/convert.c", "src/pool.c"]
+SOURCES = [
+    "src/kernels_generic.c",
+    "src/kernels_avx2.c",
+    "src/kernels_avx512.c",
+    "src/dispatch.c",
+    "src/convert.c",
+    "src/pool.c",
+]
 
 
 class BuildExt(build_ext):
     """Build, strip debug information, and leave the module beside its Python package as well.
 
-    Without the copy, ``import nncore`` from the checkout's root finds the package without its compiled module.
+    Without the copy, ``import nncore`` from the checkout's root finds the package without its
+    compiled module.
     """
 
     def run(self):
@@ -44,18 +61,41 @@ class BuildExt(build_ext):
 def extensions():
     debug = ["-g", "-fno-omit-frame-pointer"] if os.environ.get("NNCORE_DEBUG") else ["-g0"]
     return cythonize(
-        [Extension("nncore._core", ["src/_core.pyx", *SOURCES],
-                   include_dirs=["src", numpy.get_include()],
-                   depends=sorted(path for kind in ("h", "pxi", "pxd") for path in glob.glob(f"src/**/*.{kind}", recursive=True)),
-                   define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
-                                  ("NNCORE_NUMPY", f'"{numpy.__version__}"'), ("NNCORE_CYTHON", f'"{Cython.__version__}"')],
-                   # Setuptools puts the environment's flags before these; repeated here, they win, as in other builds.
-                   extra_compile_args=[*COMPILE, *THREADS, *debug, *shlex.split(os.environ.get("CFLAGS", ""))],
-                   extra_link_args=THREADS,
-                   libraries=["m"])],
+        [
+            Extension(
+                "nncore._core",
+                ["src/_core.pyx", *SOURCES],
+                include_dirs=["src", numpy.get_include()],
+                depends=sorted(
+                    path
+                    for kind in ("h", "pxi", "pxd")
+                    for path in glob.glob(f"src/**/*.{kind}", recursive=True)
+                ),
+                define_macros=[
+                    ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+                    ("NNCORE_NUMPY", f'"{numpy.__version__}"'),
+                    ("NNCORE_CYTHON", f'"{Cython.__version__}"'),
+                ],
+                # Setuptools puts the environment's flags before these; repeated here, they win, as
+                # in other builds.
+                extra_compile_args=[
+                    *COMPILE,
+                    *THREADS,
+                    *debug,
+                    *shlex.split(os.environ.get("CFLAGS", "")),
+                ],
+                extra_link_args=THREADS,
+                libraries=["m"],
+            )
+        ],
         build_dir="build/cython",
-        compiler_directives={"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
-                             "initializedcheck": False},
+        compiler_directives={
+            "language_level": "3",
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "initializedcheck": False,
+        },
     )
 
 

@@ -1,8 +1,10 @@
-"""Everybody who does the work of a `Workload`: nncore, the course loop, and the peers in their best ordinary form.
+"""Everybody who does the work of a `Workload`: nncore, the course loop, and the peers in their best
+ordinary form.
 
-A contestant is a function of (workload, threads) that returns a `Contest`. Libraries are imported inside, so that one
-which is not installed is missed only by its own contestants. Peers take rows as samples, labels as integers and a fixed
-sample order; nncore takes the transposed view of the same memory, one-hot labels, and draws its own order.
+A contestant is a function of (workload, threads) that returns a `Contest`. Libraries are imported
+inside, so that one which is not installed is missed only by its own contestants. Peers take rows as
+samples, labels as integers and a fixed sample order; nncore takes the transposed view of the same
+memory, one-hot labels, and draws its own order.
 """
 
 import ctypes
@@ -19,10 +21,12 @@ import workloads as w
 
 
 class Contest(NamedTuple):
-    """answer: what `workloads.check` compares, computed before any timing. run(): does `units` units of work.
+    """answer: what `workloads.check` compares, computed before any timing. run(): does `units`
+    units of work.
 
-    A unit is a step ("sgd"), a sample ("batch", and "predict" of a batch), or a call (the rest). self_timed: `run` returns
-    the seconds that count, as not all that it does is to be timed. note(): what a reader of the result should know, after a run.
+    A unit is a step ("sgd"), a sample ("batch", and "predict" of a batch), or a call (the rest).
+    self_timed: `run` returns the seconds that count, as not all that it does is to be timed.
+    note(): what a reader of the result should know, after a run.
 
     >>> Contest(None, int, 1).units
     1
@@ -65,7 +69,8 @@ def _trained(net):
 
 
 def _columns(workload, count):
-    """X (D, count) and one-hot Y (n, count): the transposed views of the rows, which cost nothing."""
+    """X (D, count) and one-hot Y (n, count): the transposed views of the rows, which cost
+    nothing."""
     X, y = w.samples(workload, count)
     return X.T, w.one_hot(y, workload.sizes[-1], workload.dtype).T
 
@@ -102,11 +107,16 @@ def nncore(workload, threads=1):
     options = {"batch_size": workload.batch, "lrate": w.BATCH_RATE, "seed": w.SEED}
     net.fit(X, Y, epochs=1, shuffle=False, **options)
     answer = _trained(net)
-    return Contest(answer, lambda: net.fit(X, Y, epochs=workload.epochs, shuffle=True, **options), _timed_rows(workload))
+    return Contest(
+        answer,
+        lambda: net.fit(X, Y, epochs=workload.epochs, shuffle=True, **options),
+        _timed_rows(workload),
+    )
 
 
 def nncore_one_thread(workload, threads=1):
-    """The same with one thread, wherever the others use more: more threads should never be slower."""
+    """The same with one thread, wherever the others use more: more threads should never be
+    slower."""
     return nncore(workload, 1)
 
 
@@ -131,7 +141,8 @@ def nncore_predictor(workload, threads=1):
 
 
 def course(workload, threads=1):
-    """The course's own classes in plain NumPy, in the workload's dtype, X in C order as students hold it."""
+    """The course's own classes in plain NumPy, in the workload's dtype, X in C order as students
+    hold it."""
     if workload.kind == "loss":
         Z, Y = (np.ascontiguousarray(array) for array in _loss_columns(workload))
         softmax, nll = course_loop.SoftMax(), course_loop.NLL()
@@ -225,7 +236,8 @@ def numpy_batch(workload, threads=1):
 
 
 def _batches(workload, step, trained, convert=lambda array: array):
-    """A Contest from a function of one batch, `step(x, y)`; `convert` makes the peer's arrays of NumPy's."""
+    """A Contest from a function of one batch, `step(x, y)`; `convert` makes the peer's arrays of
+    NumPy's."""
     X, y = (convert(array) for array in w.samples(workload, workload.rows))
     for start in range(0, workload.rows, workload.batch):
         step(X[start : start + workload.batch], y[start : start + workload.batch])
@@ -495,7 +507,8 @@ def _jax_step(workload, rate):
 
 
 def _jax_training(workload, rate, count, checked, timed, units):
-    """A Contest from a jitted scan over `count` samples: `checked` and `timed` are the two runs' orders."""
+    """A Contest from a jitted scan over `count` samples: `checked` and `timed` are the two runs'
+    orders."""
     jax, jnp, train = _jax_step(workload, rate)
     params = [(jnp.array(W), jnp.array(b)) for W, b in w.weights(workload)]
     X, y = map(jnp.array, w.samples(workload, count))
@@ -517,7 +530,9 @@ def jax_sgd(workload, threads=1):
 def jax_batch(workload, threads=1):
     in_turn = np.arange(workload.rows).reshape(-1, workload.batch)
     order = w.shuffled_order(workload)
-    return _jax_training(workload, w.BATCH_RATE, workload.rows, in_turn, order, _timed_rows(workload))
+    return _jax_training(
+        workload, w.BATCH_RATE, workload.rows, in_turn, order, _timed_rows(workload)
+    )
 
 
 def jax_loss(workload, threads=1):
@@ -527,7 +542,9 @@ def jax_loss(workload, threads=1):
     Z, y = map(jnp.array, w.logits(workload))
 
     def loss(z, y):
-        return jnp.sum(jax.nn.logsumexp(z, axis=1) - jnp.take_along_axis(z, y[:, None], axis=1)[:, 0])
+        return jnp.sum(
+            jax.nn.logsumexp(z, axis=1) - jnp.take_along_axis(z, y[:, None], axis=1)[:, 0]
+        )
 
     function = jax.jit(jax.value_and_grad(loss))
 
@@ -564,7 +581,10 @@ def _torch_network(workload, params, rate):
 
 
 def _torch_trained(net):
-    return [(layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()) for layer in net[::2]]
+    return [
+        (layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy())
+        for layer in net[::2]
+    ]
 
 
 def torch_batch(workload, threads=1):
@@ -609,11 +629,14 @@ def onnxruntime_predict(workload, threads=1):
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, workload.sizes[-1]])],
         initializers,
     )
-    # The newest onnx writes versions that the runtime may not read yet; these two are old enough for both.
+    # The newest onnx writes versions that the runtime may not read yet; these two are old enough
+    # for both.
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     return _prediction(workload, lambda x: session.run(None, {"x": x})[0], columns=False)
 
 
@@ -640,7 +663,16 @@ def _nncore_trainer(workload, threads):
 
         def fit(done):
             stop = [lambda net, history: done()]
-            net.fit(columns, Y, accuracy.MAX_EPOCHS, batch, shuffle=seed is not None, lrate=rate, callbacks=stop, seed=rng)
+            net.fit(
+                columns,
+                Y,
+                accuracy.MAX_EPOCHS,
+                batch,
+                shuffle=seed is not None,
+                lrate=rate,
+                callbacks=stop,
+                seed=rng,
+            )
 
         # One sample a step is the course's own algorithm, which draws with replacement.
         sgd = _until_done(lambda: net.sgd(columns, Y, len(y), rate))
@@ -652,7 +684,10 @@ def _nncore_trainer(workload, threads):
 def _course_trainer(workload, threads):
     def trainer(X, y, params, batch, rate, seed):
         net = w.course_network(workload, params)
-        columns, Y = (np.ascontiguousarray(rows.T) for rows in (X, w.one_hot(y, workload.sizes[-1], workload.dtype)))
+        columns, Y = (
+            np.ascontiguousarray(rows.T)
+            for rows in (X, w.one_hot(y, workload.sizes[-1], workload.dtype))
+        )
         rng = np.random.default_rng(seed)
         np.random.seed(seed)
 
@@ -660,7 +695,13 @@ def _course_trainer(workload, threads):
             if batch == 1:
                 net.sgd(columns, Y, len(y), rate)
             else:
-                net.epoch(columns, Y, batch, rate, np.arange(len(y)) if seed is None else rng.permutation(len(y)))
+                net.epoch(
+                    columns,
+                    Y,
+                    batch,
+                    rate,
+                    np.arange(len(y)) if seed is None else rng.permutation(len(y)),
+                )
 
         return _until_done(epoch), lambda: params
 
@@ -680,7 +721,9 @@ def _jax_trainer(workload, threads):
         def epoch():
             nonlocal params
             order = np.arange(len(y)) if seed is None else rng.permutation(len(y))
-            params = jax.block_until_ready(train(params, *data, jnp.array(order[:whole].reshape(-1, batch))))
+            params = jax.block_until_ready(
+                train(params, *data, jnp.array(order[:whole].reshape(-1, batch)))
+            )
 
         return _until_done(epoch), lambda: _copied(params)
 
@@ -724,9 +767,15 @@ def _sklearn_trainer(workload, threads):
         )
         # A first call makes its arrays, which then get everyone's weights.
         net.partial_fit(X[:batch], y[:batch], classes=np.arange(workload.sizes[-1]))
-        for own, given in zip(net.coefs_ + net.intercepts_, [W for W, _ in params] + [b for _, b in params], strict=True):
+        for own, given in zip(
+            net.coefs_ + net.intercepts_,
+            [W for W, _ in params] + [b for _, b in params],
+            strict=True,
+        ):
             own[...] = given
-        return _until_done(lambda: net.partial_fit(X, y)), lambda: list(zip(net.coefs_, net.intercepts_, strict=True))
+        return _until_done(lambda: net.partial_fit(X, y)), lambda: list(
+            zip(net.coefs_, net.intercepts_, strict=True)
+        )
 
     return trainer
 
@@ -745,7 +794,8 @@ def _race(library, workload, threads=1):
     return Contest(race.answer, race.run, 1, self_timed=True, note=race.describe)
 
 
-# The machine itself: a unit is as much work as the workload's, so that times compare with the others'
+# The machine itself: a unit is as much work as the workload's, so that times compare with the
+# others'
 
 
 def fma_peak(workload, threads=1):
@@ -761,7 +811,8 @@ def matmul_peak(workload, threads=1):
 
 
 def weights_updated(workload, threads=1):
-    """All weights read and written in place, as a step of one sample must; counted as the share of them that the sample needs."""
+    """All weights read and written in place, as a step of one sample must; counted as the share of
+    them that the sample needs."""
     total = sum(m * n for m, n in workload.pairs)
     run, passes = machine.compiled_pass(workload.dtype, total, "in place", threads)
     return Contest(None, run, passes * total / workload.touched)
@@ -775,8 +826,11 @@ def weights_read(workload, threads=1):
 
 
 def logits_to_gradient(workload, threads=1):
-    """As many numbers as there are logits and labels read, and as many as there are logits written elsewhere."""
-    run, passes = machine.compiled_pass(workload.dtype, workload.batch * workload.sizes[-1], "elsewhere", threads)
+    """As many numbers as there are logits and labels read, and as many as there are logits written
+    elsewhere."""
+    run, passes = machine.compiled_pass(
+        workload.dtype, workload.batch * workload.sizes[-1], "elsewhere", threads
+    )
     return Contest(None, run, passes)
 
 
@@ -786,9 +840,12 @@ TRAFFIC = {
     "limit: W read": ("predict", weights_read),
     "limit: Z and Y read, dL/dZ written": ("loss", logits_to_gradient),
 }
-LATENCY_BOUND = 16_000  # weights or logits up to which a step or a call is a chain of dependent operations
+LATENCY_BOUND = (
+    16_000  # weights or logits up to which a step or a call is a chain of dependent operations
+)
 
-# By kind of workload (see `of`): nncore first, then its other forms and the course loop, then the peers
+# By kind of workload (see `of`): nncore first, then its other forms and the course loop, then the
+# peers
 CONTESTANTS = {
     "sgd": {"nncore": nncore, "course loop": course, "numba": numba_sgd, "JAX": jax_sgd},
     "batch": {
@@ -831,7 +888,9 @@ def of(workload, threads=1):
     if threads > 1 and workload.kind in ("sgd", "batch"):
         found["nncore, 1 thread"] = nncore_one_thread
     if large(workload):
-        del found["course loop"]  # its arrays, made anew at every operation, take gigabytes and teach nothing
+        del found[
+            "course loop"
+        ]  # its arrays, made anew at every operation, take gigabytes and teach nothing
     if latency_bound(workload):
         return found
     if workload.flops_per_sample and (workload.batch > 1 or workload.kind == "sgd"):
@@ -851,11 +910,16 @@ def large(workload):
 
 
 def latency_bound(workload):
-    """Whether neither arithmetic nor memory traffic limits the workload, but the chain of operations and the call.
+    """Whether neither arithmetic nor memory traffic limits the workload, but the chain of
+    operations and the call.
 
     >>> latency_bound(w.WORKLOADS["p2-f32"]), latency_bound(w.WORKLOADS["p3-f32"])
     (True, False)
     """
     if workload.kind == "loss":
         return workload.batch * workload.sizes[-1] < LATENCY_BOUND
-    return workload.kind in ("sgd", "predict") and workload.batch == 1 and sum(m * n for m, n in workload.pairs) < LATENCY_BOUND
+    return (
+        workload.kind in ("sgd", "predict")
+        and workload.batch == 1
+        and sum(m * n for m, n in workload.pairs) < LATENCY_BOUND
+    )

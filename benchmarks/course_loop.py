@@ -1,10 +1,12 @@
-"""The course's module library as students fill it in: the baseline of every "times faster than the course loop".
+"""The course's module library as students fill it in: the baseline of every "times faster than the
+course loop".
 
-Plain NumPy, one small class a module, columns are samples, nothing tuned: a new array for every intermediate.
-It is kept apart from `nncore`'s own NumPy kernels so that the baseline does not move when those do.
+Plain NumPy, one small class a module, columns are samples, nothing tuned: a new array for every
+intermediate. It is kept apart from `nncore`'s own NumPy kernels so that the baseline does not move
+when those do.
 
-Shapes: W (m, n), W0 (n, 1), A (m, b), Z (n, b). Whatever dtype the weights and the data have is the dtype computed in.
-Source: the course notes, the training algorithm and the table of modules.
+Shapes: W (m, n), W0 (n, 1), A (m, b), Z (n, b). Whatever dtype the weights and the data have is the
+dtype computed in. Source: the course notes, the training algorithm and the table of modules.
 """
 
 import numpy as np
@@ -134,13 +136,15 @@ class Sequential:
         self.sgd_step(lrate)
 
     def sgd(self, X, Y, iters, lrate):
-        """`iters` steps of one sample each, drawn with replacement from NumPy's legacy global generator."""
+        """`iters` steps of one sample each, drawn with replacement from NumPy's legacy global
+        generator."""
         for _ in range(iters):
             i = np.random.randint(X.shape[1])
             self.train_on(X[:, i : i + 1], Y[:, i : i + 1], lrate)
 
     def epoch(self, X, Y, batch, lrate, order):
-        """A step on each `batch` consecutive entries of `order`, with the gradient averaged over them."""
+        """A step on each `batch` consecutive entries of `order`, with the gradient averaged over
+        them."""
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
             self.train_on(X[:, chosen], Y[:, chosen], lrate / len(chosen))

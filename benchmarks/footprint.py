@@ -16,7 +16,8 @@ MODULES = {
     "PyTorch": "torch",
 }
 
-# VmHWM is the peak of this program alone; getrusage's would include that of the process it was started from.
+# VmHWM is the peak of this program alone; getrusage's would include that of the process it was
+# started from.
 PROGRAM = """
 import json, sys, time
 start = time.perf_counter()
@@ -36,17 +37,23 @@ print(json.dumps({
 
 
 def measure(module):
-    """{"numpy_ms", "extra_ms", "numpy_mib", "extra_mib"}: NumPy's own import, and what the module adds to it.
+    """{"numpy_ms", "extra_ms", "numpy_mib", "extra_mib"}: NumPy's own import, and what the module
+    adds to it.
 
     ImportError where the module cannot be imported.
 
     >>> sorted(measure("json"))
     ['extra_mib', 'extra_ms', 'numpy_mib', 'numpy_ms']
     """
-    # As pip leaves a package: with byte code. A first import, not measured, writes it where it is missing.
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    # As pip leaves a package: with byte code. A first import, not measured, writes it where it is
+    # missing.
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
     for _ in range(2):
-        done = subprocess.run([sys.executable, "-c", PROGRAM, module], capture_output=True, text=True, env=environment)
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, module], capture_output=True, text=True, env=environment
+        )
     if done.returncode:
         raise ImportError(done.stderr.strip().splitlines()[-1])
     return json.loads(done.stdout.splitlines()[-1])
@@ -61,5 +68,9 @@ def installed_mb(package):
     found = importlib.util.find_spec(package)
     if found is None:
         raise ImportError(f"No module named '{package}'")
-    files = [path for path in Path(found.origin).parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [
+        path
+        for path in Path(found.origin).parent.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
     return 1e-6 * sum(path.stat().st_size for path in files)

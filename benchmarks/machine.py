@@ -1,4 +1,5 @@
-"""What a figure was measured on: the processor, the versions, and the peak of the floating-point units."""
+"""What a figure was measured on: the processor, the versions, and the peak of the floating-point
+units."""
 
 import ctypes
 import importlib
@@ -13,8 +14,9 @@ from pathlib import Path
 
 LIBRARIES = ("nncore", "numpy", "scipy", "scikit-learn", "numba", "jax", "onnxruntime", "torch")
 
-# Independent chains of fused multiply-adds, enough of them to hide the latency of one, and passes over memory. All values tend
-# to y / (1 - x), so that none becomes subnormal or infinite, which some processors would slow down for.
+# Independent chains of fused multiply-adds, enough of them to hide the latency of one, and passes
+# over memory. All values tend to y / (1 - x), so that none becomes subnormal or infinite, which
+# some processors would slow down for.
 LIMITS_SOURCE = """
 #ifdef __AVX512F__
 #define BYTES 64
@@ -31,7 +33,8 @@ int lanes(void) { return BYTES / sizeof(REAL); }
 double multiply_add(long count)
 {
     word chain[CHAINS];
-    volatile REAL start = 1; /* a chain known to start where it tends to would be left out, and still be counted */
+    /* a chain known to start where it tends to would be left out, and still be counted */
+    volatile REAL start = 1;
     for (int i = 0; i < CHAINS; i++) chain[i] = (word){0} + start * (REAL)i;
     for (long k = 0; k < count; k++) {
 #pragma GCC unroll 12
@@ -102,7 +105,11 @@ def vector_extensions():
     True
     """
     present = _cpuinfo("flags").split()
-    return [name for name in ("avx2", "fma", "avx512f", "avx512vl", "avx512_bf16", "amx_tile") if name in present]
+    return [
+        name
+        for name in ("avx2", "fma", "avx512f", "avx512vl", "avx512_bf16", "amx_tile")
+        if name in present
+    ]
 
 
 def version_of(library):
@@ -161,12 +168,17 @@ def compiled(source, dtype, *options):
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "compiled.so")
         flags = ["-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", f"-DREAL={real}"]
-        subprocess.run(["cc", *flags, "-x", "c", "-", "-o", library, *options], input=source.encode(), check=True)
+        subprocess.run(
+            ["cc", *flags, "-x", "c", "-", "-o", library, *options],
+            input=source.encode(),
+            check=True,
+        )
         return ctypes.CDLL(str(library))
 
 
 def compiled_peak(dtype, threads):
-    """A function of no arguments that keeps the multiply-add units of `threads` cores busy, and the FLOPs of one call."""
+    """A function of no arguments that keeps the multiply-add units of `threads` cores busy, and the
+    FLOPs of one call."""
     loaded = compiled(LIMITS_SOURCE, dtype)
     loaded.multiply_add.argtypes, loaded.multiply_add.restype = [ctypes.c_long], ctypes.c_double
     count = 10_000_000  # some 20 ms, beside which starting the threads' work does not show
@@ -179,15 +191,20 @@ def compiled_peak(dtype, threads):
 
 
 def compiled_pass(dtype, count, writes, threads):
-    """A function of no arguments that passes over `count` numbers again and again, and how often it does in one call.
+    """A function of no arguments that passes over `count` numbers again and again, and how often it
+    does in one call.
 
-    writes: "nothing" (they are summed), "in place", or "elsewhere", of two arrays of so many numbers. The caches that hold them set the
-    pace; each thread has its share.
+    writes: "nothing" (they are summed), "in place", or "elsewhere", of two arrays of so many
+    numbers. The caches that hold them set the pace; each thread has its share.
     """
     import numpy as np
 
     loaded = compiled(LIMITS_SOURCE, dtype)
-    function = {"nothing": loaded.read_all, "in place": loaded.pass_on, "elsewhere": loaded.pass_two_on}[writes]
+    function = {
+        "nothing": loaded.read_all,
+        "in place": loaded.pass_on,
+        "elsewhere": loaded.pass_two_on,
+    }[writes]
     function.restype = ctypes.c_double
     itemsize = np.dtype(dtype).itemsize
     group = 8 * loaded.lanes()  # numbers that the reading loop takes at once
@@ -196,9 +213,15 @@ def compiled_pass(dtype, count, writes, threads):
     arrays, calls = [], []
     for _ in range(threads):
         # Not zeros: memory never written to is one and the same page, read from the nearest cache.
-        own = [_aligned(np.full(groups * group + 64, 3, dtype)) for _ in range(3 if writes == "elsewhere" else 1)]
+        own = [
+            _aligned(np.full(groups * group + 64, 3, dtype))
+            for _ in range(3 if writes == "elsewhere" else 1)
+        ]
         arrays += own
-        arguments = [ctypes.c_void_p(array.ctypes.data) for array in (own * 2 if writes == "in place" else own)]
+        arguments = [
+            ctypes.c_void_p(array.ctypes.data)
+            for array in (own * 2 if writes == "in place" else own)
+        ]
         calls.append([*arguments, ctypes.c_long(groups * 8), ctypes.c_long(passes)])
     pool = ThreadPoolExecutor(threads)
 
@@ -214,7 +237,8 @@ def _aligned(array):
 
 
 def matmul_peak(dtype, size=2048):
-    """A large NumPy matrix product, which a compiler-less machine has as a lower bound, and the FLOPs of one call.
+    """A large NumPy matrix product, which a compiler-less machine has as a lower bound, and the
+    FLOPs of one call.
 
     >>> matmul_peak("float32", 8)[1]
     1024

@@ -1,7 +1,8 @@
 """nncore beside the libraries people would use instead: `python benchmarks/peers.py [ROW ...]`.
 
-Every contestant is checked against the NumPy reference, then all of a row are timed in turn, round after round, each in
-a process of its own. Ratios are taken within a round, because the speed of a shared machine changes between rounds.
+Every contestant is checked against the NumPy reference, then all of a row are timed in turn, round
+after round, each in a process of its own. Ratios are taken within a round, because the speed of a
+shared machine changes between rounds.
 """
 
 import argparse
@@ -29,7 +30,9 @@ UNITS = {
     "accuracy": (1e3, "ms"),
 }
 LARGE_ROUNDS = 5  # of P5, whose calls take seconds
-PAUSE = 0.05  # seconds between contestants with several threads: idle thread pools go on spinning for some milliseconds
+# seconds between contestants with several threads: idle thread pools go on spinning for some
+# milliseconds
+PAUSE = 0.05
 START_SECONDS = 8  # until all contestants of a row are built and checked; for the estimate only
 GUESSED_SPEED = 80e9  # FLOP/s, likewise
 
@@ -63,7 +66,9 @@ class Worker:
     def __init__(self, row, name, threads):
         self.name = name
         command = [sys.executable, HERE / "worker.py", row, name, str(threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
 
     def _reply(self):
         line = self.process.stdout.readline()
@@ -72,7 +77,8 @@ class Worker:
         return json.loads(line)
 
     def ready(self):
-        """Wait until the contestant is built and checked: {"units", "deviation"}, else Unavailable."""
+        """Wait until the contestant is built and checked: {"units", "deviation"}, else
+        Unavailable."""
         reply = self._reply()
         for kind in ("missing", "error"):
             if kind in reply:
@@ -84,7 +90,9 @@ class Worker:
         try:
             print(repetitions, file=self.process.stdin)
         except BrokenPipeError:
-            raise Unavailable(self.name, "error", f"ended with status {self.process.wait()}") from None
+            raise Unavailable(
+                self.name, "error", f"ended with status {self.process.wait()}"
+            ) from None
         return self._reply()
 
     def close(self):
@@ -97,7 +105,8 @@ class Worker:
 def alternate(workers, rounds, seconds, pause=0.0):
     """Time all contestants once a round, another one first each time, with a pause before each.
 
-    Returns ({name: seconds of one call, one a round}, {name: its note}, [what is known of those that broke off]).
+    Returns ({name: seconds of one call, one a round}, {name: its note}, [what is known of those
+    that broke off]).
     """
     repetitions, times, notes, broken = {}, {worker.name: [] for worker in workers}, {}, []
     for turn in range(-1, rounds):
@@ -153,13 +162,21 @@ def run_row(task, rounds, seconds):
     for name, measured in times.items():
         greeting = greetings[name]
         each = [value / greeting["units"] for value in measured]
-        result["contestants"].append({"name": name, "seconds": each, "deviation": greeting["deviation"], "note": notes[name]})
+        result["contestants"].append(
+            {"name": name, "seconds": each, "deviation": greeting["deviation"], "note": notes[name]}
+        )
     return result
 
 
 def run_footprint(rounds):
     """P8: every module's import in a fresh interpreter, in turn, round after round."""
-    result = {"label": "p8", "title": "import, over NumPy's own", "threads": 1, "unavailable": [], "contestants": []}
+    result = {
+        "label": "p8",
+        "title": "import, over NumPy's own",
+        "threads": 1,
+        "unavailable": [],
+        "contestants": [],
+    }
     measured = {name: [] for name in footprint.MODULES}
     for turn in range(rounds + 1):
         for name, module in footprint.MODULES.items():
@@ -187,28 +204,47 @@ def all_tasks():
     Task(row='p1-f32', threads=1)
     """
     rows = sorted([*workloads.WORKLOADS, "p8"], key=lambda row: row[:2])
-    return [Task(row, threads) for row in rows for threads in (1, 2) if threads == 1 or row in workloads.TWO_THREADS]
+    return [
+        Task(row, threads)
+        for row in rows
+        for threads in (1, 2)
+        if threads == 1 or row in workloads.TWO_THREADS
+    ]
 
 
 def chosen_tasks(names, everything=False, threads=None):
-    """The tasks whose labels are or begin with one of the names; without names those that a target is about, or everything.
+    """The tasks whose labels are or begin with one of the names; without names those that a target
+    is about, or everything.
 
-    A name that is a label stands for that task alone. With `threads`, the rows' own numbers of threads do not matter.
+    A name that is a label stands for that task alone. With `threads`, the rows' own numbers of
+    threads do not matter.
 
     >>> [task.label for task in chosen_tasks(["p1", "p2-f32"])]
     ['p1-f32', 'p1-f32-t2', 'p1-f64', 'p2-f32']
     """
-    tasks = all_tasks() if threads is None else [Task(row, threads) for row in dict.fromkeys(task.row for task in all_tasks())]
+    tasks = (
+        all_tasks()
+        if threads is None
+        else [Task(row, threads) for row in dict.fromkeys(task.row for task in all_tasks())]
+    )
     names = [name.removesuffix(f"-t{threads}") if threads else name for name in names]
     keys = {task: task.row if threads else task.label for task in tasks}
     for name in names:
         if not any(key.startswith(name) for key in keys.values()):
-            raise ValueError(f"row must be, or begin, one of {', '.join(keys.values())}, got {name}")
+            raise ValueError(
+                f"row must be, or begin, one of {', '.join(keys.values())}, got {name}"
+            )
     if not names:
         extra = {row for row, workload in workloads.WORKLOADS.items() if workload.extra}
         return [task for task in tasks if everything or task.row not in extra]
     whole = set(keys.values())
-    return [task for task in tasks if any(keys[task] == name if name in whole else keys[task].startswith(name) for name in names)]
+    return [
+        task
+        for task in tasks
+        if any(
+            keys[task] == name if name in whole else keys[task].startswith(name) for name in names
+        )
+    ]
 
 
 def estimate(task, rounds, seconds):
@@ -222,10 +258,15 @@ def estimate(task, rounds, seconds):
     workload = workloads.WORKLOADS[task.row]
     if workload.kind == "accuracy":
         return 20 * workloads.seeds()
-    call = workload.flops_per_sample * workload.rows * workload.epochs / GUESSED_SPEED if workload.kind == "batch" else 0.02
+    call = (
+        workload.flops_per_sample * workload.rows * workload.epochs / GUESSED_SPEED
+        if workload.kind == "batch"
+        else 0.02
+    )
     count = len(contestants.of(workload, task.threads))
     if contestants.large(workload):
-        # They are checked one after the other in effect, all on the same cores, and each computes the right answer.
+        # They are checked one after the other in effect, all on the same cores, and each computes
+        # the right answer.
         return count * call * (4 + LARGE_ROUNDS + 2)
     return START_SECONDS + count * (rounds + 1) * (max(seconds, call) + call)
 
@@ -234,7 +275,11 @@ def skip_reason(task):
     """Why a task cannot be run here, or None."""
     if task.threads > len(os.sched_getaffinity(0)):
         return f"{task.threads} threads, but {len(os.sched_getaffinity(0))} usable cores"
-    if task.row in workloads.WORKLOADS and workloads.WORKLOADS[task.row].images and not os.environ.get(workloads.MNIST):
+    if (
+        task.row in workloads.WORKLOADS
+        and workloads.WORKLOADS[task.row].images
+        and not os.environ.get(workloads.MNIST)
+    ):
         return f"no images: name a folder of MNIST-format idx files by --mnist or {workloads.MNIST}"
     return None
 
@@ -243,7 +288,9 @@ def list_tasks(tasks, rounds, seconds):
     """Print the tasks with their estimated times."""
     total = 0
     for task in tasks:
-        title = workloads.WORKLOADS[task.row].title if task.row != "p8" else "import, over NumPy's own"
+        title = (
+            workloads.WORKLOADS[task.row].title if task.row != "p8" else "import, over NumPy's own"
+        )
         total += (each := estimate(task, rounds, seconds))
         reason = skip_reason(task)
         print(f"{task.label:18} {each:5.0f} s  {title}{f'; SKIPPED: {reason}' if reason else ''}")
@@ -262,17 +309,55 @@ def without_folders(argument):
 def parsed(arguments):
     """The options; exit status 2 and a sentence where they are wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("rows", nargs="*", help="rows, or their beginnings: p1, p3-dense, p4-b128-f32; default all that have a target")
-    parser.add_argument("--all", action="store_true", help="also the rows without a target, and P9 with its 20 seeds")
-    parser.add_argument("--threads", type=int, help="cores to use, and threads of every contestant; default: as the row says")
-    parser.add_argument("--rounds", type=int, default=7, help="alternating rounds, at least 5 (default 7)")
-    parser.add_argument("--seconds", type=float, default=0.25, help="time of one contestant in one round (default 0.25)")
-    parser.add_argument("--seeds", type=int, help="P9: runs from other weights, 5 unless given; 20 in the full protocol")
-    parser.add_argument("--mnist", metavar="FOLDER", help="P3 on real images: a folder of MNIST-format idx files")
-    parser.add_argument("--list", action="store_true", help="list the rows with an estimate of their time, and stop")
+    parser.add_argument(
+        "rows",
+        nargs="*",
+        help="rows, or their beginnings: p1, p3-dense, p4-b128-f32; default all that have a target",
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="also the rows without a target, and P9 with its 20 seeds",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        help="cores to use, and threads of every contestant; default: as the row says",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=7, help="alternating rounds, at least 5 (default 7)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.25,
+        help="time of one contestant in one round (default 0.25)",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        help="P9: runs from other weights, 5 unless given; 20 in the full protocol",
+    )
+    parser.add_argument(
+        "--mnist", metavar="FOLDER", help="P3 on real images: a folder of MNIST-format idx files"
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="list the rows with an estimate of their time, and stop"
+    )
     parser.add_argument("--no-write", action="store_true", help="print only, write no report")
-    parser.add_argument("--output", metavar="FILE.md", type=Path, help="write the report there instead of into results/")
-    parser.add_argument("--join", metavar="FILE.json", type=Path, nargs="+", help="measure nothing; join reports of parts into one")
+    parser.add_argument(
+        "--output",
+        metavar="FILE.md",
+        type=Path,
+        help="write the report there instead of into results/",
+    )
+    parser.add_argument(
+        "--join",
+        metavar="FILE.json",
+        type=Path,
+        nargs="+",
+        help="measure nothing; join reports of parts into one",
+    )
     options = parser.parse_args(arguments)
     if options.rounds < 5:
         parser.error(f"--rounds must be at least 5, got {options.rounds}")
@@ -328,7 +413,9 @@ def main(arguments=None):
         list_tasks(options.tasks, options.rounds, options.seconds)
         return 0
     if options.join:
-        report = reports.join([json.loads(path.read_text(encoding="utf-8")) for path in options.join])
+        report = reports.join(
+            [json.loads(path.read_text(encoding="utf-8")) for path in options.join]
+        )
         print(reports.summary(report["results"], report["machine"]["kernels"].split(",")[0]))
     else:
         report = measure(options, arguments)
@@ -336,7 +423,11 @@ def main(arguments=None):
         reports.write_to(report, options.output)
     if not options.no_write:
         print(f"\nwritten: {options.output or reports.write(report, HERE / 'results')}")
-    failed = any(reports.is_ours(name) for result in report["results"] for name, _, _ in result["unavailable"])
+    failed = any(
+        reports.is_ours(name)
+        for result in report["results"]
+        for name, _, _ in result["unavailable"]
+    )
     return 1 if failed else 0
 
 

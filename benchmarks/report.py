@@ -1,4 +1,5 @@
-"""Tables of what peers.py has measured: a summary beside the targets, and every row's contestants."""
+"""Tables of what peers.py has measured: a summary beside the targets, and every row's
+contestants."""
 
 import json
 import re
@@ -7,7 +8,10 @@ from pathlib import Path
 
 import targets
 
-HEADLINE = ("nncore predictor", "nncore")  # the form of nncore that is compared with the others: the first that a row has
+HEADLINE = (
+    "nncore predictor",
+    "nncore",
+)  # the form of nncore that is compared with the others: the first that a row has
 
 
 def is_ours(name):
@@ -29,7 +33,8 @@ def is_limit(name):
 
 
 def is_peer(name):
-    """Whether a contestant counts for the best peer: not nncore, the course loop, a C compiler's loops or the machine's limit.
+    """Whether a contestant counts for the best peer: not nncore, the course loop, a C compiler's
+    loops or the machine's limit.
 
     >>> is_peer("JAX"), is_peer("course loop")
     (True, False)
@@ -66,16 +71,22 @@ def table(head, lines):
     """
     widths = [max(len(line[i]) for line in [head, *lines]) for i in range(len(head))]
     rows = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
         for line in [head, *lines]
     ]
-    return "\n".join([rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]])
+    return "\n".join(
+        [rows[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows[1:]]
+    )
 
 
 def ratios(result, name, base):
-    """How many times longer a contestant took than another, one number a round; [] where one is missing.
+    """How many times longer a contestant took than another, one number a round; [] where one is
+    missing.
 
-    >>> ratios({"contestants": [{"name": "nncore", "seconds": [1, 2]}, {"name": "JAX", "seconds": [3, 4]}]}, "JAX", "nncore")
+    >>> ours, peer = {"name": "nncore", "seconds": [1, 2]}, {"name": "JAX", "seconds": [3, 4]}
+    >>> ratios({"contestants": [ours, peer]}, "JAX", "nncore")
     [3.0, 2.0]
     """
     times = {entry["name"]: entry["seconds"] for entry in result["contestants"]}
@@ -97,15 +108,19 @@ def headline(result):
 def best_peer(result):
     """The name of the peer with the least median time, or None.
 
-    >>> best_peer({"contestants": [{"name": "JAX", "seconds": [3]}, {"name": "numba", "seconds": [2]}]})
+    >>> jax, numba = {"name": "JAX", "seconds": [3]}, {"name": "numba", "seconds": [2]}
+    >>> best_peer({"contestants": [jax, numba]})
     'numba'
     """
     peers = [entry for entry in result["contestants"] if is_peer(entry["name"])]
-    return min(peers, key=lambda entry: statistics.median(entry["seconds"]))["name"] if peers else None
+    return (
+        min(peers, key=lambda entry: statistics.median(entry["seconds"]))["name"] if peers else None
+    )
 
 
 def limit(result, ours):
-    """(name of the limit, the share of it that `ours` reached, one a round); ("", []) where none was measured.
+    """(name of the limit, the share of it that `ours` reached, one a round); ("", []) where none
+    was measured.
 
     Of several measures of one limit, the one that comes nearest to it counts: the fastest.
 
@@ -113,7 +128,11 @@ def limit(result, ours):
     >>> limit({"contestants": [{"name": "nncore", "seconds": [4]}, slow, fast]}, "nncore")
     ('a', [0.25])
     """
-    found = [(ratios(result, entry["name"], ours), entry["name"]) for entry in result["contestants"] if is_limit(entry["name"])]
+    found = [
+        (ratios(result, entry["name"], ours), entry["name"])
+        for entry in result["contestants"]
+        if is_limit(entry["name"])
+    ]
     if not found or not found[0][0]:
         return "", []
     shares, name = min(found, key=lambda pair: statistics.median(pair[0]))
@@ -127,7 +146,9 @@ def render_row(result):
     for entry in result["contestants"]:
         seconds = entry["seconds"]
         shown = [result["scale"] * value for value in seconds]
-        speed = figure(result["flops"] * 1e-9 / statistics.median(seconds)) if result["flops"] else ""
+        speed = (
+            figure(result["flops"] * 1e-9 / statistics.median(seconds)) if result["flops"] else ""
+        )
         compared = [] if entry["name"] == ours else ratios(result, entry["name"], ours)
         lines.append(
             [
@@ -137,12 +158,25 @@ def render_row(result):
                 *([speed] if result["flops"] else []),
                 figure(statistics.median(compared)) if compared else "",
                 spread(compared) if compared else "",
-                "" if entry["deviation"] is None else f"{entry['deviation']:.0e}" if entry["deviation"] else "0",
+                ""
+                if entry["deviation"] is None
+                else f"{entry['deviation']:.0e}"
+                if entry["deviation"]
+                else "0",
                 *([entry["note"]] if noted else []),
             ]
         )
     speeds, notes = ["GFLOP/s"] if result["flops"] else [], ["best settings"] if noted else []
-    head = ["contestant", result["unit"], "min–max", *speeds, "time ÷ nncore's", "min–max", "deviation", *notes]
+    head = [
+        "contestant",
+        result["unit"],
+        "min–max",
+        *speeds,
+        "time ÷ nncore's",
+        "min–max",
+        "deviation",
+        *notes,
+    ]
     count = len(result["contestants"][0]["seconds"]) if result["contestants"] else 0
     threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
     return "\n".join(
@@ -164,7 +198,17 @@ def render_footprint(result):
         for key in ("extra_ms", "extra_mib", "numpy_ms", "numpy_mib"):
             line += [figure(statistics.median(columns[key])), spread(columns[key])]
         lines.append(line)
-    head = ["module", "ms", "min–max", "MiB", "min–max", "NumPy itself, ms", "min–max", "NumPy itself, MiB", "min–max"]
+    head = [
+        "module",
+        "ms",
+        "min–max",
+        "MiB",
+        "min–max",
+        "NumPy itself, ms",
+        "min–max",
+        "NumPy itself, MiB",
+        "min–max",
+    ]
     title = f"### p8: {result['title']}; time and peak memory in a fresh interpreter"
     return "\n".join([title, "", table(head, lines), *unavailable_lines(result)])
 
@@ -180,7 +224,8 @@ def unavailable_lines(result):
 
 
 def verdict(target, values):
-    """ "yes" or "no" by the median of the rounds, with "~" where the target lies within their spread.
+    """ "yes" or "no" by the median of the rounds, with "~" where the target lies within their
+     spread.
 
     >>> verdict(targets.Target("JAX", 2), [2.5, 3]), verdict(targets.Target("JAX", 2), [1, 1.5, 3])
     ('yes', 'no ~')
@@ -191,7 +236,8 @@ def verdict(target, values):
 
 
 def footprint_values(result, against):
-    """P8's figures of nncore, one a round, by the target's unit: of time and memory, over NumPy's own."""
+    """P8's figures of nncore, one a round, by the target's unit: of time and memory, over NumPy's
+    own."""
     if against == "MB":
         return [result["installed_mb"]]
     rounds = next(entry["rounds"] for entry in result["contestants"] if entry["name"] == "nncore")
@@ -199,25 +245,43 @@ def footprint_values(result, against):
 
 
 def compare(result, target, others):
-    """[what is compared, median, spread, target, verdict] of one target, or of none where its value is None."""
+    """[what is compared, median, spread, target, verdict] of one target, or of none where its value
+    is None."""
     ours = target.ours or headline(result)
     asked = target.value is not None
     if target.against in ("ms", "MiB", "MB"):
-        what = {"ms": "import, ms over NumPy's", "MiB": "memory, MiB over NumPy's", "MB": "installed, MB"}[target.against]
-        values, show, wanted = footprint_values(result, target.against), figure, f"≤ {target.value:g}"
+        what = {
+            "ms": "import, ms over NumPy's",
+            "MiB": "memory, MiB over NumPy's",
+            "MB": "installed, MB",
+        }[target.against]
+        values, show, wanted = (
+            footprint_values(result, target.against),
+            figure,
+            f"≤ {target.value:g}",
+        )
     elif target.against == "µs":
         times = {entry["name"]: entry["seconds"] for entry in result["contestants"]}
         values = [1e6 * value for value in times.get(ours, [])]
         what, show, wanted = f"{ours}, {result['unit']}", figure, f"≤ {target.value:g}"
     elif target.against in targets.TARGETS:
-        # Points lost against another row of the same run, whose share of the peak was measured beside the peak of its time.
+        # Points lost against another row of the same run, whose share of the peak was measured
+        # beside the peak of its time.
         other, (_, mine) = others.get(target.against), limit(result, ours)
         base = limit(other, headline(other))[1] if other else []
         values = [statistics.median(base) - share for share in mine] if base else []
-        what, show, wanted = f"points below {target.against}", "{:.1%}".format, f"≤ {target.value:.0%}"
+        what, show, wanted = (
+            f"points below {target.against}",
+            "{:.1%}".format,
+            f"≤ {target.value:.0%}",
+        )
     elif target.against == "limit":
         name, values = limit(result, ours)
-        what, show, wanted = f"limit: {name}", "{:.0%}".format, f"≥ {target.value:.0%}" if asked else ""
+        what, show, wanted = (
+            f"limit: {name}",
+            "{:.0%}".format,
+            f"≥ {target.value:.0%}" if asked else "",
+        )
     else:
         name = best_peer(result) if target.against == "best peer" else target.against
         values = ratios(result, name, ours)
@@ -227,11 +291,18 @@ def compare(result, target, others):
     if not values:
         return [what, "", "", wanted, "not measured"] if asked else None
     range_ = f"{show(min(values))}–{show(max(values))}" if len(values) > 1 else ""
-    return [what, show(statistics.median(values)), range_, wanted, verdict(target, values) if asked else ""]
+    return [
+        what,
+        show(statistics.median(values)),
+        range_,
+        wanted,
+        verdict(target, values) if asked else "",
+    ]
 
 
 def summary(results, level="avx512"):
-    """A line for every target, and for the best peer and the machine's limit in every row, with what was measured."""
+    """A line for every target, and for the best peer and the machine's limit in every row, with
+    what was measured."""
     others, lines = {result["label"]: result for result in results}, []
     for result in results:
         ours, own = headline(result), targets.of(result["label"], level)
@@ -247,7 +318,9 @@ def summary(results, level="avx512"):
             compared.append(["limit: latency-bound", "", "", "", ""])
         time = ""
         if result["label"] != "p8":
-            seconds = next(entry["seconds"] for entry in result["contestants"] if entry["name"] == ours)
+            seconds = next(
+                entry["seconds"] for entry in result["contestants"] if entry["name"] == ours
+            )
             time = f"{figure(result['scale'] * statistics.median(seconds))} {result['unit']}"
         for number, line in enumerate(compared or [[""] * 5]):
             lines.append([*(["", ""] if number else [result["label"], time]), *line])
@@ -264,32 +337,47 @@ def render(report):
     commands = "; ".join(f"`{command}`" for command in report["commands"])
     parts = [
         f"# nncore beside its peers, {report['date']}",
-        f"{about['cpu']}, {about['cores']} cores, {' '.join(about['instruction sets'])}; {about['system']}; "
+        f"{about['cpu']}, {about['cores']} cores, {' '.join(about['instruction sets'])}; "
+        f"{about['system']}; "
         f"Python {about['python']}; {versions}; nncore's kernels: {about['kernels']}.",
         f"Command: {commands}.",
-        "How to read it: benchmarks/README.md. Beside a library: how many times longer it took than nncore, within the same round; "
-        "beside a limit: the share of it that nncore reached; measured: the median of the rounds; ~: the target lies within their "
+        "How to read it: benchmarks/README.md. Beside a library: how many times longer it took "
+        "than nncore, within the same round; "
+        "beside a limit: the share of it that nncore reached; measured: the median of the rounds; "
+        "~: the target lies within their "
         "spread.",
         summary(report["results"], about["kernels"].split(",")[0]),
         *(f"{label}: skipped ({reason})" for label, reason in report["skipped"].items()),
     ]
-    parts += [render_footprint(r) if r["label"] == "p8" else render_row(r) for r in report["results"]]
+    parts += [
+        render_footprint(r) if r["label"] == "p8" else render_row(r) for r in report["results"]
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def join(reports):
-    """One report of several runs on one machine with the same versions; of a row measured twice the later run counts.
+    """One report of several runs on one machine with the same versions; of a row measured twice the
+    later run counts.
 
-    >>> part = {"date": "2026-01-01", "commands": ["a"], "machine": 1, "skipped": {}, "results": [{"label": "p2-f32"}]}
-    >>> [result["label"] for result in join([part, {**part, "results": [{"label": "p1-f32"}]}])["results"]]
+    >>> part = {"date": "2026-01-01", "commands": ["a"], "machine": 1, "skipped": {}}
+    >>> parts = [{**part, "results": [{"label": label}]} for label in ("p2-f32", "p1-f32")]
+    >>> [result["label"] for result in join(parts)["results"]]
     ['p1-f32', 'p2-f32']
     """
     first, *rest = reports
     for other in rest:
         if other["machine"] != first["machine"]:
-            raise ValueError(f"reports must be of one machine and the same versions, got {first['machine']} and {other['machine']}")
+            raise ValueError(
+                f"reports must be of one machine and the same versions, got {first['machine']} and "
+                f"{other['machine']}"
+            )
     results = {result["label"]: result for report in reports for result in report["results"]}
-    skipped = {label: reason for report in reports for label, reason in report["skipped"].items() if label not in results}
+    skipped = {
+        label: reason
+        for report in reports
+        for label, reason in report["skipped"].items()
+        if label not in results
+    }
     return {
         "date": max(report["date"] for report in reports),
         "commands": [command for report in reports for command in report["commands"]],
@@ -300,8 +388,11 @@ def join(reports):
 
 
 def write(report, folder):
-    """Write the report as <date>-<cpu>.md and .json, numbered where a report of that name is there already."""
-    cpu = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)", "", report["machine"]["cpu"].lower())).strip("-")
+    """Write the report as <date>-<cpu>.md and .json, numbered where a report of that name is there
+    already."""
+    cpu = re.sub(
+        r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)", "", report["machine"]["cpu"].lower())
+    ).strip("-")
     stem, number = f"{report['date']}-{cpu}", 1
     while Path(folder, f"{stem}.md").exists():
         number += 1

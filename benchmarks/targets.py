@@ -1,10 +1,12 @@
 """What nncore sets out to reach in each row, beside the peers and beside the machine's own limits.
 
-A label is a row of `workloads.WORKLOADS`, with "-t2" behind it for two threads. `Target.against` says what is measured:
+A label is a row of `workloads.WORKLOADS`, with "-t2" behind it for two threads. `Target.against`
+says what is measured:
 
 - a contestant's name, or "best peer": how many times longer it took than nncore, at least `value`
 - "limit": the share of the machine's peak that nncore reached, at least `value`
-- another label, which a row of odd sizes is compared with: the share of the peak it lost, at most `value`
+- another label, which a row of odd sizes is compared with: the share of the peak it lost, at most
+`value`
 - "µs", "ms", "MiB", "MB": nncore's own figure, at most `value`
 """
 
@@ -60,7 +62,8 @@ TARGETS = {
     "p4-b131-f32": [Target("p4-b128-f32", 0.03)],
     "p4-out26-f32": [Target("p4-b128-f32", 0.03)],
     "p4-out101-f32": [Target("p4-b128-f32", 0.03)],
-    # Zeros are skipped in the first layer alone, so that a larger last layer changes the share on its own; on dense data it does not.
+    # Zeros are skipped in the first layer alone, so that a larger last layer changes the share on
+    # its own; on dense data it does not.
     "p4-dense-f32": [],
     "p4-dense-b131-f32": [Target("p4-dense-f32", 0.03)],
     "p4-dense-out26-f32": [Target("p4-dense-f32", 0.03)],
@@ -77,7 +80,11 @@ TARGETS = {
     "p5-b256-t2": _faster(1.35, 0.82),
     "p5-b1024": _faster(1.15, 0.87),
     "p5-b1024-t2": _faster(1.2, 0.82),
-    "p6-tiny-one": [Target("µs", 0.3), Target("ONNX Runtime", 20), Target("µs", 1, "nncore forward")],
+    "p6-tiny-one": [
+        Target("µs", 0.3),
+        Target("ONNX Runtime", 20),
+        Target("µs", 1, "nncore forward"),
+    ],
     "p6-digits-one": [Target("µs", 0.6), Target("ONNX Runtime", 10)],
     "p6-mnist-one": [Target("ONNX Runtime", 2.5)],
     "p6-digits-10k": [Target("ONNX Runtime", 1.3)],
@@ -101,5 +108,8 @@ def of(label, level="avx512"):
     """
     found = TARGETS.get(label, [])
     if level == "avx2" and label in AVX2_SHARES:
-        return [target._replace(value=AVX2_SHARES[label]) if target.against == "limit" else target for target in found]
+        return [
+            target._replace(value=AVX2_SHARES[label]) if target.against == "limit" else target
+            for target in found
+        ]
     return found

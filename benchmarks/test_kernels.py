@@ -1,4 +1,5 @@
-"""Every kernel beside the NumPy reference under its name, on the shapes of P4: batch 128, 784 inputs, 256 units, 10 classes."""
+"""Every kernel beside the NumPy reference under its name, on the shapes of P4: batch 128, 784
+inputs, 256 units, 10 classes."""
 
 import numpy as np
 import pytest
@@ -46,9 +47,29 @@ def arguments(kernel, dtype):
         "sgd_step": lambda: (W, normal(INPUTS, UNITS), 0.25),
         "momentum_step": lambda: (W, normal(INPUTS, UNITS), normal(INPUTS, UNITS), 0.25, 0.9),
         "adagrad_step": lambda: (W, normal(INPUTS, UNITS), normal(INPUTS, UNITS) ** 2, 0.25, 1e-10),
-        "rmsprop_step": lambda: (W, normal(INPUTS, UNITS), normal(INPUTS, UNITS) ** 2, 0.25, 0.99, 1e-8),
-        "adam_step": lambda: (W, normal(INPUTS, UNITS), normal(INPUTS, UNITS), normal(INPUTS, UNITS) ** 2, 3, 0.25, 0.9, 0.999, 1e-8),
-    }.get(kernel, lambda: tuple(columns(UNITS) for _ in range(2 if kernel.endswith("_backward") else 1)))()
+        "rmsprop_step": lambda: (
+            W,
+            normal(INPUTS, UNITS),
+            normal(INPUTS, UNITS) ** 2,
+            0.25,
+            0.99,
+            1e-8,
+        ),
+        "adam_step": lambda: (
+            W,
+            normal(INPUTS, UNITS),
+            normal(INPUTS, UNITS),
+            normal(INPUTS, UNITS) ** 2,
+            3,
+            0.25,
+            0.9,
+            0.999,
+            1e-8,
+        ),
+    }.get(
+        kernel,
+        lambda: tuple(columns(UNITS) for _ in range(2 if kernel.endswith("_backward") else 1)),
+    )()
 
 
 def result(module, kernel, given):

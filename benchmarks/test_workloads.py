@@ -1,4 +1,5 @@
-"""nncore beside the course loop on every row of P1-P4, P6 and P7, one core; each is checked before it is timed."""
+"""nncore beside the course loop on every row of P1-P4, P6 and P7, one core; each is checked before
+it is timed."""
 
 import os
 
@@ -26,5 +27,7 @@ def test_workload(benchmark, workload, build):
     contest = build(workload)
     benchmark.extra_info["deviation"] = workloads.check(workload, contest.answer)
     benchmark.extra_info["units"] = contest.units
-    benchmark.group = f"{workload.row}: {workload.title}; one call: {contest.units} {UNITS[workload.kind]}"
+    benchmark.group = (
+        f"{workload.row}: {workload.title}; one call: {contest.units} {UNITS[workload.kind]}"
+    )
     benchmark(contest.run)

@@ -1,8 +1,10 @@
-"""One contestant in a process of its own: `worker.py ROW CONTESTANT THREADS`, driven by peers.py over a pipe.
+"""One contestant in a process of its own: `worker.py ROW CONTESTANT THREADS`, driven by peers.py
+over a pipe.
 
-Thread pools and the state of the vector units of one library thus cannot slow another. The first line written is
-{"units", "deviation"}, or {"missing"} or {"error"} with a sentence; then each line read, a number of repetitions, is
-answered by {"seconds", "note"}: the time they took, and what the contestant has to say of it.
+Thread pools and the state of the vector units of one library thus cannot slow another. The first
+line written is {"units", "deviation"}, or {"missing"} or {"error"} with a sentence; then each line
+read, a number of repetitions, is answered by {"seconds", "note"}: the time they took, and what the
+contestant has to say of it.
 """
 
 import json

@@ -1,7 +1,9 @@
-"""What is measured: one `Workload` a row of the tables, with its weights, its data and its right answer.
+"""What is measured: one `Workload` a row of the tables, with its weights, its data and its right
+answer.
 
-Every contestant starts from `weights`, sees `samples`, and must give what `answer` says before it is timed.
-Rows are samples here, as the peers take them; `nncore` and the course loop get the transposed view.
+Every contestant starts from `weights`, sees `samples`, and must give what `answer` says before it
+is timed. Rows are samples here, as the peers take them; `nncore` and the course loop get the
+transposed view.
 """
 
 import os
@@ -15,29 +17,37 @@ BATCH_RATE = 0.05  # P4, P5: on the gradient averaged over the batch
 SEED = 2  # of the sample order
 POOL = 1000  # P1-P3: samples to draw from
 CHECK_STEPS = 500  # P1-P3: steps before the weights are compared
-EPOCH = 5120  # P4: rows, less what does not fill a batch; few enough for the caches, so that the arithmetic is timed
+# P4: rows, less what does not fill a batch; few enough for the caches, so that the arithmetic is
+# timed
+EPOCH = 5120
 EPOCHS = 4  # P4: in one timed call
-LARGE_STEPS = 2  # P5: steps of an epoch, one epoch a timed call; the second step computes with the first one's weights
+# P5: steps of an epoch, one epoch a timed call; the second step computes with the first one's
+# weights
+LARGE_STEPS = 2
 QUERIES = 10_000  # P6: rows of the batch prediction
 SINGLES = 100  # P6: different single samples, one call each
 
-SEEDS = "NNCORE_BENCH_SEEDS"  # P9: environment variable with the number of seeds, 20 in the full protocol
+# P9: environment variable with the number of seeds, 20 in the full protocol
+SEEDS = "NNCORE_BENCH_SEEDS"
 MNIST = "NNCORE_BENCH_MNIST"  # P3 on real images: environment variable with a folder of idx files
 GOAL = 0.96  # P9: test accuracy to reach
-CELLS = [(batch, rate) for batch in (32, 8, 1) for rate in (0.1, 0.2, 0.05, 0.5, 0.02)]  # P9: likely winners first
+CELLS = [
+    (batch, rate) for batch in (32, 8, 1) for rate in (0.1, 0.2, 0.05, 0.5, 0.02)
+]  # P9: likely winners first
 CHECK_CELL = (32, 0.1)  # P9: batch size and rate of the epoch in the rows' order that is checked
 CHECK_ROWS = 1280  # P9: rows of that epoch, whole batches
 
-# Relative to the largest entry of each array: of the change that training made to the weights, else of the result. Trained
-# weights carry the rounding of hundreds of steps; a rate 1 % off changes them by 1e-2. The course loop's plain float32 sum over
-# 50 000 classes is what the last one leaves room for.
+# Relative to the largest entry of each array: of the change that training made to the weights, else
+# of the result. Trained weights carry the rounding of hundreds of steps; a rate 1 % off changes
+# them by 1e-2. The course loop's plain float32 sum over 50 000 classes is what the last one leaves
+# room for.
 TOLERANCE = {
     ("trained", "float32"): 1e-3,
     ("trained", "float64"): 1e-10,
     ("computed", "float32"): 5e-5,
 }
-# Of the 17 million hidden units of P5's two steps of 1024 samples, some lie so near to zero that rounding decides whether ReLU lets them
-# through: PyTorch and NumPy differ by 1.4e-3 there, too.
+# Of the 17 million hidden units of P5's two steps of 1024 samples, some lie so near to zero that
+# rounding decides whether ReLU lets them through: PyTorch and NumPy differ by 1.4e-3 there, too.
 LARGE_TOLERANCE = 5e-3
 TRAINED = ("sgd", "batch", "accuracy")  # kinds whose answer is the weights
 
@@ -46,11 +56,12 @@ TRAINED = ("sgd", "batch", "accuracy")  # kinds whose answer is the weights
 class Workload:
     """One row of the performance tables.
 
-    kind: "sgd" (one sample a step), "batch" (mini-batch steps), "predict", "loss" (softmax and NLL alone), "accuracy" (time to it).
-    sizes: the layers; for "loss" the number of classes. density: share of inputs that are not zero. images: real ones of the
-    folder that `MNIST` names. rows, epochs: of one timed call of "batch". seed: of the samples; of P4 one with which no input of
-    a ReLU comes nearer to 0 than 1e-7 in the epoch that is checked, as rounding would decide on which side of it. extra: no
-    target is set for it.
+    kind: "sgd" (one sample a step), "batch" (mini-batch steps), "predict", "loss" (softmax and NLL
+    alone), "accuracy" (time to it). sizes: the layers; for "loss" the number of classes. density:
+    share of inputs that are not zero. images: real ones of the folder that `MNIST` names. rows,
+    epochs: of one timed call of "batch". seed: of the samples; of P4 one with which no input of a
+    ReLU comes nearer to 0 than 1e-7 in the epoch that is checked, as rounding would decide on which
+    side of it. extra: no target is set for it.
 
     >>> WORKLOADS["p2-f32"].flops_per_sample
     10112
@@ -76,7 +87,8 @@ class Workload:
 
     @property
     def touched(self):
-        """Weights that a sample needs: of the first layer only the rows of the inputs that are not zero.
+        """Weights that a sample needs: of the first layer only the rows of the inputs that are not
+        zero.
 
         >>> WORKLOADS["p1-f64"].touched
         21
@@ -86,7 +98,8 @@ class Workload:
 
     @property
     def flops_per_sample(self):
-        """Two a weight for prediction, six for training less the input gradient of the first layer, else 0."""
+        """Two a weight for prediction, six for training less the input gradient of the first layer,
+        else 0."""
         if self.kind in ("loss", "accuracy"):
             return 0
         pairs = [m * n for m, n in self.pairs]
@@ -96,18 +109,28 @@ class Workload:
     def title(self):
         shape = "-".join(map(str, self.sizes))
         if self.kind == "loss":
-            return f"softmax and NLL with its gradient, {self.batch} samples × {shape} classes, {self.dtype}"
+            return (
+                f"softmax and NLL with its gradient, {self.batch} samples × {shape} classes, "
+                f"{self.dtype}"
+            )
         if self.kind == "accuracy":
             return (
-                f"{shape} {self.hidden}, UCI digits, time to {GOAL:.0%} test accuracy, {self.dtype}, median of {seeds()} seeds"
-                f"{'' if seeds() >= 20 else ' (the full protocol has 20: --seeds 20)'}, each library's best batch size and rate"
+                f"{shape} {self.hidden}, UCI digits, time to {GOAL:.0%} test accuracy, "
+                f"{self.dtype}, median of {seeds()} seeds"
+                f"{'' if seeds() >= 20 else ' (the full protocol has 20: --seeds 20)'}, each "
+                f"library's best batch size and rate"
             )
         work = {
             "sgd": "SGD, one random sample a step",
             "batch": f"mini-batch SGD, batch {self.batch} of {self.rows} shuffled rows",
-            "predict": "probabilities, one sample a call" if self.batch == 1 else f"probabilities, batch {self.batch}",
+            "predict": "probabilities, one sample a call"
+            if self.batch == 1
+            else f"probabilities, batch {self.batch}",
         }[self.kind]
-        return f"{shape} {self.hidden}, {work}, {self.dtype}, {self.density:.0%} of inputs not 0{' (images)' if self.images else ''}"
+        return (
+            f"{shape} {self.hidden}, {work}, {self.dtype}, {self.density:.0%} of inputs not "
+            f"0{' (images)' if self.images else ''}"
+        )
 
 
 def _rows():
@@ -116,13 +139,28 @@ def _rows():
         yield Workload(f"p1-{tag}", "sgd", tiny, "tanh", dtype)
         yield Workload(f"p2-{tag}", "sgd", digits, "relu", dtype, 0.2)
         yield Workload(f"p2-dense-{tag}", "sgd", digits, "relu", dtype, extra=True)
-        yield Workload(f"p3-mnist-{tag}", "sgd", mnist, "relu", dtype, 0.19, images=True, extra=dtype == "float64")
+        yield Workload(
+            f"p3-mnist-{tag}",
+            "sgd",
+            mnist,
+            "relu",
+            dtype,
+            0.19,
+            images=True,
+            extra=dtype == "float64",
+        )
         yield Workload(f"p3-{tag}", "sgd", mnist, "relu", dtype, 0.2, extra=True)
         yield Workload(f"p3-dense-{tag}", "sgd", mnist, "relu", dtype)
         for batch in (32, 128, 512):
             yield _batches(f"p4-b{batch}-{tag}", deep, dtype, batch)
-        yield replace(_batches(f"p4-dense-{tag}", deep, dtype, 128), density=1.0, extra=dtype == "float64")
-    odd = [("b131", deep, 131), ("out26", (784, 256, 128, 26), 128), ("out101", (784, 256, 128, 101), 128)]
+        yield replace(
+            _batches(f"p4-dense-{tag}", deep, dtype, 128), density=1.0, extra=dtype == "float64"
+        )
+    odd = [
+        ("b131", deep, 131),
+        ("out26", (784, 256, 128, 26), 128),
+        ("out101", (784, 256, 128, 101), 128),
+    ]
     for name, sizes, batch in (
         ("b37", deep, 37),
         *odd,
@@ -131,15 +169,31 @@ def _rows():
     ):
         yield _batches(f"p4-{name}-f32", sizes, "float32", batch)
     for name, sizes, batch in odd:
-        yield replace(_batches(f"p4-dense-{name}-f32", sizes, "float32", batch), density=1.0, seed=4)
+        yield replace(
+            _batches(f"p4-dense-{name}-f32", sizes, "float32", batch), density=1.0, seed=4
+        )
     for batch in (256, 1024):
         rows = LARGE_STEPS * batch
-        yield Workload(f"p5-b{batch}", "batch", (1024, 4096, 4096, 1000), density=0.2, batch=batch, rows=rows, epochs=1)
-    for name, sizes, hidden in (("tiny", tiny, "tanh"), ("digits", digits, "relu"), ("mnist", mnist, "relu")):
+        yield Workload(
+            f"p5-b{batch}",
+            "batch",
+            (1024, 4096, 4096, 1000),
+            density=0.2,
+            batch=batch,
+            rows=rows,
+            epochs=1,
+        )
+    for name, sizes, hidden in (
+        ("tiny", tiny, "tanh"),
+        ("digits", digits, "relu"),
+        ("mnist", mnist, "relu"),
+    ):
         density = 1.0 if name == "tiny" else 0.2
         yield Workload(f"p6-{name}-one", "predict", sizes, hidden, density=density)
         if name != "tiny":
-            yield Workload(f"p6-{name}-10k", "predict", sizes, hidden, density=density, batch=QUERIES)
+            yield Workload(
+                f"p6-{name}-10k", "predict", sizes, hidden, density=density, batch=QUERIES
+            )
     for batch, classes in ((128, 10), (1024, 1000), (64, 50_000)):
         yield Workload(f"p7-{batch}x{classes}", "loss", (classes,), batch=batch)
     yield Workload("p9", "accuracy", digits, "tanh", rows=1437)
@@ -147,17 +201,21 @@ def _rows():
 
 def _batches(row, sizes, dtype, batch):
     seed = 6 if batch in (32, 37, 131, 512) and sizes[0] > 64 else 1
-    return Workload(row, "batch", sizes, "relu", dtype, 0.2, batch, EPOCH - EPOCH % batch, seed=seed)
+    return Workload(
+        row, "batch", sizes, "relu", dtype, 0.2, batch, EPOCH - EPOCH % batch, seed=seed
+    )
 
 
 WORKLOADS = {workload.row: workload for workload in sorted(_rows(), key=lambda w: w.row[:2])}
 
 
-# Rows that are also run with two threads; in some the only question is whether two are ever slower than one.
+# Rows that are also run with two threads; in some the only question is whether two are ever slower
+# than one.
 TWO_THREADS = [
     row
     for row in WORKLOADS
-    if row in ("p1-f32", "p2-f32", "p4-small-f32") or row.startswith(("p4-b32-", "p4-b128-", "p4-b512-", "p5-"))
+    if row in ("p1-f32", "p2-f32", "p4-small-f32")
+    or row.startswith(("p4-b32-", "p4-b128-", "p4-b512-", "p5-"))
 ]
 
 
@@ -206,7 +264,9 @@ def samples(workload, count):
 def _images():
     folder = os.environ.get(MNIST)
     if not folder:
-        raise FileNotFoundError(f"no images: name a folder of MNIST-format idx files by --mnist or {MNIST}")
+        raise FileNotFoundError(
+            f"no images: name a folder of MNIST-format idx files by --mnist or {MNIST}"
+        )
     from nncore import datasets
 
     X, y = datasets.load_idx(folder)
@@ -214,7 +274,8 @@ def _images():
 
 
 def digits(workload):
-    """P9: X and labels to train on, X and labels to test, rows in [0, 1]: scikit-learn's split of 80/20 by random_state 0.
+    """P9: X and labels to train on, X and labels to test, rows in [0, 1]: scikit-learn's split of
+    80/20 by random_state 0.
 
     >>> [array.shape for array in digits(WORKLOADS["p9"])]
     [(1437, 64), (1437,), (360, 64), (360,)]
@@ -269,13 +330,16 @@ def drawn_order(count):
 
 
 def shuffled_order(workload):
-    """The sample indices of the workload's epochs, each shuffled anew and cut into batches: (batches, batch).
+    """The sample indices of the workload's epochs, each shuffled anew and cut into batches:
+    (batches, batch).
 
     >>> shuffled_order(WORKLOADS["p4-b512-f32"]).shape
     (40, 512)
     """
     rng = np.random.default_rng(SEED)
-    return np.concatenate([rng.permutation(workload.rows) for _ in range(workload.epochs)]).reshape(-1, workload.batch)
+    return np.concatenate([rng.permutation(workload.rows) for _ in range(workload.epochs)]).reshape(
+        -1, workload.batch
+    )
 
 
 def course_network(workload, params):
@@ -330,9 +394,9 @@ def accuracy(workload, params, X, y):
 def answer(workload):
     """What every contestant must return before it is timed.
 
-    The weights [(W, b), ...], of "sgd" after `CHECK_STEPS` steps in `drawn_order`, of "batch" after an epoch in the rows' order, of
-    "accuracy" after `CHECK_ROWS` rows in order by `CHECK_CELL`. "predict": probabilities (count, n) of the `queries`. "loss":
-    (loss, dL/dZ) of the `logits`.
+    The weights [(W, b), ...], of "sgd" after `CHECK_STEPS` steps in `drawn_order`, of "batch" after
+    an epoch in the rows' order, of "accuracy" after `CHECK_ROWS` rows in order by `CHECK_CELL`.
+    "predict": probabilities (count, n) of the `queries`. "loss": (loss, dL/dZ) of the `logits`.
 
     >>> [array.shape for array in answer(WORKLOADS["p1-f64"])[0]]
     [(2, 3), (3,)]
@@ -361,7 +425,8 @@ def answer(workload):
 
 
 def deviation(given, wanted, base=None):
-    """Largest difference between two answers, each array's relative to its largest entry, or to its largest change from `base`.
+    """Largest difference between two answers, each array's relative to its largest entry, or to its
+    largest change from `base`.
 
     >>> deviation([(np.array([1.0, 2.0]), 0.0)], [(np.array([1.0, 2.5]), 0.0)])
     0.2
@@ -381,7 +446,8 @@ def deviation(given, wanted, base=None):
 
 
 def check(workload, given):
-    """The deviation of an answer from the NumPy reference's; ValueError where it exceeds `TOLERANCE`.
+    """The deviation of an answer from the NumPy reference's; ValueError where it exceeds
+    `TOLERANCE`.
 
     >>> workload = WORKLOADS["p7-128x10"]
     >>> check(workload, answer(workload))
@@ -389,7 +455,13 @@ def check(workload, given):
     """
     trained = workload.kind in TRAINED
     worst = deviation(given, answer(workload), weights(workload) if trained else None)
-    limit = LARGE_TOLERANCE if workload.row == "p5-b1024" else TOLERANCE["trained" if trained else "computed", workload.dtype]
+    limit = (
+        LARGE_TOLERANCE
+        if workload.row == "p5-b1024"
+        else TOLERANCE["trained" if trained else "computed", workload.dtype]
+    )
     if not worst <= limit:
-        raise ValueError(f"answer must lie within {limit:g} of the NumPy reference, got {worst:.3g}")
+        raise ValueError(
+            f"answer must lie within {limit:g} of the NumPy reference, got {worst:.3g}"
+        )
     return worst

@@ -1,4 +1,5 @@
-"""How Sphinx builds the site: Markdown by MyST, the reference from nncore's docstrings. `make docs` treats every warning as an error."""
+"""How Sphinx builds the site: Markdown by MyST, the reference from nncore's docstrings. `make docs`
+treats every warning as an error."""
 
 import re
 
@@ -26,13 +27,16 @@ autodoc_default_options = {"members": True}
 
 
 def as_rest(app, what, name, obj, options, lines):
-    """Docstrings are plain text: what reStructuredText would read as its own marks is escaped, outside examples and literals."""
+    """Docstrings are plain text: what reStructuredText would read as its own marks is escaped,
+    outside examples and literals."""
     example = False
     for i, line in enumerate(lines):
         example = line.lstrip().startswith(">>>") or example and bool(line.strip())
         if not example:
             parts = re.split(r"(``[^`]*``|`[^`]*`)", line)
-            parts[::2] = [re.sub(r"([*|\\]|(?<=\w)_(?=\W|$))", r"\\\1", part) for part in parts[::2]]
+            parts[::2] = [
+                re.sub(r"([*|\\]|(?<=\w)_(?=\W|$))", r"\\\1", part) for part in parts[::2]
+            ]
             lines[i] = "".join(parts)
 
 

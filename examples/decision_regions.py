@@ -1,7 +1,8 @@
-"""Decision regions of the course's toy sets, learned one random sample a step by the course's own `sgd`.
+"""Decision regions of the course's toy sets, learned one random sample a step by the course's own
+`sgd`.
 
-    python examples/decision_regions.py                          # all five sets, 2-10-10-2 with ReLU
-    python examples/decision_regions.py hard --activation tanh --plot regions.png
+python examples/decision_regions.py                          # all five sets, 2-10-10-2 with ReLU
+python examples/decision_regions.py hard --activation tanh --plot regions.png
 """
 
 import argparse
@@ -11,18 +12,42 @@ import numpy as np
 
 import nncore as nn
 
-SETS = ("super_simple_separable_through_origin", "super_simple_separable", "xor", "xor_more", "hard")
+SETS = (
+    "super_simple_separable_through_origin",
+    "super_simple_separable",
+    "xor",
+    "xor_more",
+    "hard",
+)
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 def parse(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="*", metavar="SET", help=f"any of {', '.join(SETS)} (default: all)")
-    parser.add_argument("--hidden", type=int, default=10, help="width of the two hidden layers (default: 10)")
-    parser.add_argument("--activation", choices=ACTIVATIONS, default="relu", help="of the hidden layers (default: relu)")
-    parser.add_argument("--iters", type=int, default=100_000, help="steps, one sample each (default: 100000, the homework's)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "sets", nargs="*", metavar="SET", help=f"any of {', '.join(SETS)} (default: all)"
+    )
+    parser.add_argument(
+        "--hidden", type=int, default=10, help="width of the two hidden layers (default: 10)"
+    )
+    parser.add_argument(
+        "--activation",
+        choices=ACTIVATIONS,
+        default="relu",
+        help="of the hidden layers (default: relu)",
+    )
+    parser.add_argument(
+        "--iters",
+        type=int,
+        default=100_000,
+        help="steps, one sample each (default: 100000, the homework's)",
+    )
     parser.add_argument("--lrate", type=float, default=0.005, help="step size (default: 0.005)")
-    parser.add_argument("--seed", type=int, default=0, help="of the weights and of the draws (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the weights and of the draws (default: 0)"
+    )
     parser.add_argument("--plot", metavar="FILE.png", help="draw the regions (needs matplotlib)")
     options = parser.parse_args(arguments)
     if unknown := set(options.sets) - set(SETS):
@@ -32,8 +57,17 @@ def parse(arguments=None):
 
 
 def network(hidden, activation):
-    return nn.Sequential([nn.Linear(2, hidden), activation(), nn.Linear(hidden, hidden), activation(),
-                          nn.Linear(hidden, 2), nn.SoftMax()], nn.NLL())
+    return nn.Sequential(
+        [
+            nn.Linear(2, hidden),
+            activation(),
+            nn.Linear(hidden, hidden),
+            activation(),
+            nn.Linear(hidden, 2),
+            nn.SoftMax(),
+        ],
+        nn.NLL(),
+    )
 
 
 def main(arguments=None):
@@ -53,7 +87,13 @@ def main(arguments=None):
         loss, accuracy = net.evaluate(X, Y)
         print(f"{name:40}{X.shape[1]:6}  {loss:9.4f}  {accuracy:8.2f}  {seconds:5.3f} s")
         if options.plot:
-            plots.regions(axes[k], net.predict_proba, X, net.modules[-1].class_fun(Y), f"{name}: {accuracy:.0%}")
+            plots.regions(
+                axes[k],
+                net.predict_proba,
+                X,
+                net.modules[-1].class_fun(Y),
+                f"{name}: {accuracy:.0%}",
+            )
     if options.plot:
         figure.savefig(options.plot, dpi=150)
         print("plotted", options.plot)

@@ -1,7 +1,8 @@
-"""Handwritten digits, 8x8: mini-batches with batch normalisation, dropout, Adam and early stopping; which digits are taken for which.
+"""Handwritten digits, 8x8: mini-batches with batch normalisation, dropout, Adam and early stopping;
+which digits are taken for which.
 
-    python examples/digits.py
-    python examples/digits.py --hidden 64 --dropout 0 --optimizer momentum --lrate 0.05 --plot digits.png
+python examples/digits.py
+python examples/digits.py --hidden 64 --dropout 0 --optimizer momentum --plot digits.png
 """
 
 import argparse
@@ -14,17 +15,42 @@ OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adam
 
 
 def parse(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hidden", type=int, default=128, help="width of the hidden layer (default: 128)")
-    parser.add_argument("--dropout", type=float, default=0.2, help="share of hidden units left out in a step (default: 0.2)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--hidden", type=int, default=128, help="width of the hidden layer (default: 128)"
+    )
+    parser.add_argument(
+        "--dropout",
+        type=float,
+        default=0.2,
+        help="share of hidden units left out in a step (default: 0.2)",
+    )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
     parser.add_argument("--lrate", type=float, help="step size (default: the optimiser's own)")
     parser.add_argument("--batch-size", type=int, default=32, help="samples a step (default: 32)")
-    parser.add_argument("--epochs", type=int, default=100, help="passes over the data at most (default: 100)")
-    parser.add_argument("--patience", type=int, default=10, help="epochs without a better validation loss before the end (default: 10)")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, masks, validation part and shuffling (default: 0)")
+    parser.add_argument(
+        "--epochs", type=int, default=100, help="passes over the data at most (default: 100)"
+    )
+    parser.add_argument(
+        "--patience",
+        type=int,
+        default=10,
+        help="epochs without a better validation loss before the end (default: 10)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of weights, masks, validation part and shuffling (default: 0)",
+    )
     parser.add_argument("--save", metavar="FILE.npz", help="write the trained network")
-    parser.add_argument("--plot", metavar="FILE.png", help="draw the learning curve and the digits got wrong (needs matplotlib)")
+    parser.add_argument(
+        "--plot",
+        metavar="FILE.png",
+        help="draw the learning curve and the digits got wrong (needs matplotlib)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -34,7 +60,9 @@ def network(features, hidden, classes, dropout, seed):
     # Running statistics: the prediction for one digit does not depend on the others in its batch.
     normalise = nn.BatchNorm(hidden, statistics="running")
     normalise.G[:] = 1
-    return nn.Sequential([first, normalise, nn.ReLU(), nn.Dropout(dropout, seed=seed), last, nn.SoftMax()], nn.NLL())
+    return nn.Sequential(
+        [first, normalise, nn.ReLU(), nn.Dropout(dropout, seed=seed), last, nn.SoftMax()], nn.NLL()
+    )
 
 
 def confusion(labels, predicted, classes):
@@ -54,9 +82,21 @@ def main(arguments=None):
 
     net = network(X.shape[0], options.hidden, 10, options.dropout, options.seed)
     stop = nn.callbacks.EarlyStopping(patience=options.patience)
-    history = net.fit(X, labels, epochs=options.epochs, batch_size=options.batch_size, lrate=options.lrate, optimizer=options.optimizer,
-                      validation=0.2, callbacks=[stop], seed=options.seed)
-    print(f"epochs {len(history['loss'])}, best validation loss {stop.best:.4f} in epoch {stop.best_epoch}, whose weights are kept")
+    history = net.fit(
+        X,
+        labels,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        lrate=options.lrate,
+        optimizer=options.optimizer,
+        validation=0.2,
+        callbacks=[stop],
+        seed=options.seed,
+    )
+    print(
+        f"epochs {len(history['loss'])}, best validation loss {stop.best:.4f} in epoch "
+        f"{stop.best_epoch}, whose weights are kept"
+    )
 
     predicted = net.predict(X_test)
     print("rows: the digit; columns: what it was taken for")

@@ -15,7 +15,8 @@ COLOURS = ("darkred", "navy")
 
 
 def grid(count, columns, size=3.2):
-    """A figure and a list of `count` axes, `columns` side by side, each `size` inches wide and high."""
+    """A figure and a list of `count` axes, `columns` side by side, each `size` inches wide and
+    high."""
     rows = -(-count // columns)
     figure = Figure(figsize=(size * columns, size * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
@@ -32,13 +33,16 @@ def two_rows(count):
 
 
 def regions(ax, probabilities, X, labels, title, resolution=300):
-    """P(class 1) over the plane around the points X (2, N) as colours, the line where both classes are equally likely, the points.
+    """P(class 1) over the plane around the points X (2, N) as colours, the line where both classes
+    are equally likely, the points.
 
     probabilities: a function of points (2, N) that gives (2, N).
     """
     low, high = X.min(axis=1), X.max(axis=1)
     margin = 0.15 * (high - low)
-    x, y = np.meshgrid(*(np.linspace(a, b, resolution) for a, b in zip(low - margin, high + margin, strict=True)))
+    x, y = np.meshgrid(
+        *(np.linspace(a, b, resolution) for a, b in zip(low - margin, high + margin, strict=True))
+    )
     P = probabilities(np.vstack([x.ravel(), y.ravel()]))[1].reshape(x.shape)
     ax.pcolormesh(x, y, P, cmap="RdBu", vmin=-0.7, vmax=1.7, shading="nearest", rasterized=True)
     if P.min() < 0.5 < P.max():
@@ -49,7 +53,8 @@ def regions(ax, probabilities, X, labels, title, resolution=300):
 
 
 def training(history, X, shape, titles, columns=8, rows=3):
-    """A figure of the learning curve, and below it the first images, columns of X, as many as fit into that many columns and rows."""
+    """A figure of the learning curve, and below it the first images, columns of X, as many as fit
+    into that many columns and rows."""
     rows = min(rows, -(-X.shape[1] // columns))
     figure = Figure(figsize=(8, 3.5 + 1.3 * rows), layout="constrained")
     if not rows:

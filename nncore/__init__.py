@@ -1,7 +1,9 @@
-"""nncore: compiled kernels that train and run small and medium fully connected neural networks on CPUs.
+"""nncore: compiled kernels that train and run small and medium fully connected neural networks on
+CPUs.
 
-The layer API is the course library's: modules with forward, backward and step, losses that hand back dL/dZ, Sequential with sgd.
-Samples are columns. `nncore.reference` is the same API on plain NumPy; `nncore.kernels` holds the functions beneath.
+The layer API is the course library's: modules with forward, backward and step, losses that hand
+back dL/dZ, Sequential with sgd. Samples are columns. `nncore.reference` is the same API on plain
+NumPy; `nncore.kernels` holds the functions beneath.
 """
 
 try:
@@ -21,7 +23,17 @@ from nncore._backend import get_backend, use_backend
 from nncore._config import show_config
 from nncore._core import get_num_threads, set_num_threads
 from nncore.losses import NLL, BinaryNLL, Hinge, Squared
-from nncore.modules import BatchNorm, Dropout, Linear, Module, OutputSigmoid, ReLU, Sigmoid, SoftMax, Tanh
+from nncore.modules import (
+    BatchNorm,
+    Dropout,
+    Linear,
+    Module,
+    OutputSigmoid,
+    ReLU,
+    Sigmoid,
+    SoftMax,
+    Tanh,
+)
 from nncore.sequential import Sequential
 from nncore.serialization import load
 
@@ -30,20 +42,48 @@ __version__ = "0.1.0"
 _threads.follow_threadpoolctl()
 
 __all__ = [
-    "NLL", "BatchNorm", "BinaryNLL", "Dropout", "Hinge", "Linear", "Module", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid", "SoftMax",
-    "Squared", "Tanh",
-    "accelerate", "callbacks", "check", "datasets", "explain", "get_backend", "get_num_threads", "kernels", "load", "optimizers",
-    "plot_history", "reference", "schedules", "set_num_threads", "show_config", "use_backend",
+    "NLL",
+    "BatchNorm",
+    "BinaryNLL",
+    "Dropout",
+    "Hinge",
+    "Linear",
+    "Module",
+    "OutputSigmoid",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "SoftMax",
+    "Squared",
+    "Tanh",
+    "accelerate",
+    "callbacks",
+    "check",
+    "datasets",
+    "explain",
+    "get_backend",
+    "get_num_threads",
+    "kernels",
+    "load",
+    "optimizers",
+    "plot_history",
+    "reference",
+    "schedules",
+    "set_num_threads",
+    "show_config",
+    "use_backend",
 ]
 
 
 def _named_for_tools():
-    """Never called: compiled code of NumPy's random module imports this, unseen by tools that freeze programs."""
+    """Never called: compiled code of NumPy's random module imports this, unseen by tools that
+    freeze programs."""
     import secrets  # noqa: F401
 
 
 def __getattr__(name):
-    # One import statement each: tools that freeze programs do not see a module whose name is in a string.
+    # One import statement each: tools that freeze programs do not see a module whose name is in a
+    # string.
     if name == "explain":
         from nncore._explain import explain
 

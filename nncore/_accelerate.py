@@ -1,4 +1,5 @@
-"""accelerate: a network of somebody's own NumPy classes as one of the library's, on the same weight arrays."""
+"""accelerate: a network of somebody's own NumPy classes as one of the library's, on the same weight
+arrays."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -8,9 +9,16 @@ import numpy as np
 from nncore import _chain, _probe, _recognise, _recognise_loss, _recognise_norm, modules, training
 from nncore.sequential import Sequential
 
-AGREEMENT = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-8}  # of whole networks after some steps: rounding grows
+AGREEMENT = {
+    np.dtype(np.float32): 1e-3,
+    np.dtype(np.float64): 1e-8,
+}  # of whole networks after some steps: rounding grows
 STEPS = 3
-KINDS = (_recognise.activation, _recognise_norm.batchnorm, _recognise.linear)  # what a module may be
+KINDS = (
+    _recognise.activation,
+    _recognise_norm.batchnorm,
+    _recognise.linear,
+)  # what a module may be
 LIBRARY = ("nncore.modules", "nncore.losses", "nncore.sequential")
 
 
@@ -18,11 +26,13 @@ LIBRARY = ("nncore.modules", "nncore.losses", "nncore.sequential")
 class Entry:
     """What became of one module, or of the loss."""
 
-    given: str      # the name of its class
-    taken: bool     # whether a part of the library stands in its place
-    stands: str     # what stands in the new network
-    remarks: list   # why it was not taken, or what is different
-    inside: list = field(default_factory=list)  # of a network inside the network that was taken: its modules' entries
+    given: str  # the name of its class
+    taken: bool  # whether a part of the library stands in its place
+    stands: str  # what stands in the new network
+    remarks: list  # why it was not taken, or what is different
+    inside: list = field(
+        default_factory=list
+    )  # of a network inside the network that was taken: its modules' entries
 
     def __str__(self):
         what = f"{self.given} -> {self.stands}" if self.taken else f"{self.given} kept"
@@ -37,7 +47,8 @@ class Entry:
 
 @dataclass
 class Report:
-    """What `accelerate` has taken and what not, and why: `modules` (a list of Entry), `loss` (Entry or None), `compiled`, `remarks`."""
+    """What `accelerate` has taken and what not, and why: `modules` (a list of Entry), `loss` (Entry
+    or None), `compiled`, `remarks`."""
 
     modules: list
     loss: Entry | None
@@ -48,7 +59,11 @@ class Report:
         every = [pair for i, entry in enumerate(self.modules) for pair in entry.numbered(str(i))]
         single = [entry for _, entry in every if not entry.inside]
         taken = sum(e.taken for e in single)
-        speed = "the network trains compiled" if self.compiled else "the network trains module by module"
+        speed = (
+            "the network trains compiled"
+            if self.compiled
+            else "the network trains module by module"
+        )
         loss = "" if self.loss is None else f" and {'the' if self.loss.taken else 'not the'} loss"
         lines = [f"{taken} of {len(single)} modules{loss} taken; {speed}"]
         lines += [f"  {number}: {entry}" for number, entry in every]
@@ -59,25 +74,32 @@ class Report:
 
 
 def accelerate(net):
-    """A compiled `Sequential` that computes and trains as `net`, a network of your own NumPy classes, and shares its weight arrays.
+    """A compiled `Sequential` that computes and trains as `net`, a network of your own NumPy
+    classes, and shares its weight arrays.
 
-    net: any object with `modules`, a list of objects with forward(A), backward(dLdOutput) and sgd_step(lrate) or step(lrate), and with
-    `loss`, an object with forward(Ypred, Y) and backward(), or None. Samples are columns. Names do not matter: each module and the loss
-    are run beside the library's on random numbers, small and large, one sample and several, forward, backward and two steps, and are
-    taken where all agree to rounding; W and W0 (of a batch normalisation G and B) are found by their shapes, W also transposed, W0
-    also as (n,) or (1, n). A network inside the network is taken apart, where it is the chain of its modules. What is not recognised
-    stands in the new network as it is, with the library's modules around it; so does a module whose step changes a number beside its
-    weights, as one that counts steps to lower its rate. Probing leaves net, its modules and the random generators as they were, and
-    prints nothing; only what Python cannot wind back, such as an iterator that a forward draws from, has gone on.
+    net: any object with `modules`, a list of objects with forward(A), backward(dLdOutput) and
+    sgd_step(lrate) or step(lrate), and with `loss`, an object with forward(Ypred, Y) and
+    backward(), or None. Samples are columns. Names do not matter: each module and the loss are run
+    beside the library's on random numbers, small and large, one sample and several, forward,
+    backward and two steps, and are taken where all agree to rounding; W and W0 (of a batch
+    normalisation G and B) are found by their shapes, W also transposed, W0 also as (n,) or (1, n).
+    A network inside the network is taken apart, where it is the chain of its modules. What is not
+    recognised stands in the new network as it is, with the library's modules around it; so does a
+    module whose step changes a number beside its weights, as one that counts steps to lower its
+    rate. Probing leaves net, its modules and the random generators as they were, and prints
+    nothing; only what Python cannot wind back, such as an iterator that a forward draws from, has
+    gone on.
 
-    Training the result updates your arrays in their own memory, so that your network sees the trained weights; where your own step binds
-    W anew, call `accelerate` again after using it. The result's `sgd` is the course's, whatever net's own class does.
+    Training the result updates your arrays in their own memory, so that your network sees the
+    trained weights; where your own step binds W anew, call `accelerate` again after using it. The
+    result's `sgd` is the course's, whatever net's own class does.
 
-    result.report says for each module whether it was taken, and why not. Some differences do not keep a
-    part from being taken; a note says so: a function that overflows on large numbers, when the library's
-    does not; another derivative at a kink (ReLU at 0, Hinge at the margin); a loss that guards a logarithm
-    or a quotient against probabilities near 0, or fails if one is 0; a class_fun that gives other classes,
-    because training does not use it; a gradient of W0 that is not summed over the batch.
+    result.report says for each module whether it was taken, and why not. Some differences do not
+    keep a part from being taken; a note says so: a function that overflows on large numbers, when
+    the library's does not; another derivative at a kink (ReLU at 0, Hinge at the margin); a loss
+    that guards a logarithm or a quotient against probabilities near 0, or fails if one is 0; a
+    class_fun that gives other classes, because training does not use it; a gradient of W0 that is
+    not summed over the batch.
 
     TypeError for what is not such a network, ValueError for one without modules.
 
@@ -116,15 +138,27 @@ def accelerate(net):
 
 def _check(net):
     """Refuse what is not shaped like a network."""
-    if not hasattr(net, "modules") or not hasattr(net, "loss") or not isinstance(net.modules, (list, tuple)):
-        raise TypeError(f"net must have a list `modules` and a `loss`, as Sequential(modules, loss) has, got {type(net).__name__}")
+    if (
+        not hasattr(net, "modules")
+        or not hasattr(net, "loss")
+        or not isinstance(net.modules, (list, tuple))
+    ):
+        raise TypeError(
+            f"net must have a list `modules` and a `loss`, as Sequential(modules, loss) has, got "
+            f"{type(net).__name__}"
+        )
     if not net.modules:
         raise ValueError("net.modules must hold at least one module, got none")
     parts = [(f"net.modules[{i}]", m) for i, m in enumerate(net.modules)]
     for name, part in [*parts, ("net.loss", net.loss)]:
-        if part is not None and not all(callable(getattr(part, method, None)) for method in ("forward", "backward")) or (
-                part is None and name != "net.loss"):
-            raise TypeError(f"{name} must have methods forward and backward, got {type(part).__name__}")
+        if (
+            part is not None
+            and not all(callable(getattr(part, method, None)) for method in ("forward", "backward"))
+            or (part is None and name != "net.loss")
+        ):
+            raise TypeError(
+                f"{name} must have methods forward and backward, got {type(part).__name__}"
+            )
 
 
 def _assembled(net):
@@ -141,7 +175,9 @@ def _assembled(net):
         if difference:
             remarks.append(difference)
             entries = [Entry(type(m).__name__, False, type(m).__name__, []) for m in net.modules]
-            loss_entry = loss_entry and Entry(type(net.loss).__name__, False, type(net.loss).__name__, [])
+            loss_entry = loss_entry and Entry(
+                type(net.loss).__name__, False, type(net.loss).__name__, []
+            )
             result = Sequential(list(net.modules), net.loss)
     result.report = Report(entries, loss_entry, training.would_compile(result), remarks)
     return result
@@ -151,11 +187,12 @@ def _is_library(part):
     return type(part).__module__ in LIBRARY
 
 
-# ---------------------------------------------------------------------------------------------- the parts
+# ---------------------------------------------------------------------------------------- the parts
 
 
 def _take_modules(given, width=None):
-    """(entries, modules) for a chain that takes `width` features (None: not known): the library's where recognised, else the given ones.
+    """(entries, modules) for a chain that takes `width` features (None: not known): the library's
+    where recognised, else the given ones.
 
     A module that stands twice does so again.
     """
@@ -201,7 +238,8 @@ def _take_network(inner, width):
 
 
 def _width_after(module, width):
-    """Features that come out of a module that `width` features go into; None where that is not known."""
+    """Features that come out of a module that `width` features go into; None where that is not
+    known."""
     if isinstance(module, modules.Linear):
         return module.W.shape[1]
     if isinstance(module, Sequential):
@@ -212,12 +250,19 @@ def _width_after(module, width):
         return width
     if width is None:
         return None
-    trace, = _probe.run_module(module, (np.random.default_rng(0).normal(size=(width, 2)), None, None))
-    return trace.output.shape[0] if isinstance(trace.output, np.ndarray) and trace.output.ndim == 2 else None
+    (trace,) = _probe.run_module(
+        module, (np.random.default_rng(0).normal(size=(width, 2)), None, None)
+    )
+    return (
+        trace.output.shape[0]
+        if isinstance(trace.output, np.ndarray) and trace.output.ndim == 2
+        else None
+    )
 
 
 def _take_loss(net, entries, chain, width):
-    """(entry, loss); a last module that is the library's only together with the loss is replaced in entries and chain."""
+    """(entry, loss); a last module that is the library's only together with the loss is replaced in
+    entries and chain."""
     if net.loss is None:
         return None, None
     name, last = type(net.loss).__name__, net.modules[-1]
@@ -231,12 +276,16 @@ def _take_loss(net, entries, chain, width):
             return alone
     except _recognise.Refused as refused:
         alone = Entry(name, False, name, [refused.reason]), net.loss
-        if refused.stage < _recognise.Refused.BACKWARD:  # its value is another one, whatever stands before it
+        if (
+            refused.stage < _recognise.Refused.BACKWARD
+        ):  # its value is another one, whatever stands before it
             return alone
     if _is_library(last):
         return alone
     try:
-        (chain[-1], last_notes), (loss, notes) = _recognise_loss.output_and_loss(last, net.loss, width)
+        (chain[-1], last_notes), (loss, notes) = _recognise_loss.output_and_loss(
+            last, net.loss, width
+        )
     except _recognise.Refused:
         return alone
     entries[-1] = Entry(type(last).__name__, True, repr(chain[-1]), last_notes)
@@ -265,17 +314,22 @@ def _keep_classes(last, entries, chain, loss):
 
 
 def _check_beside(loss, last):
-    """Refused for a loss of the library beside another of its outputs, whose backward is not made for it."""
+    """Refused for a loss of the library beside another of its outputs, whose backward is not made
+    for it."""
     output = getattr(loss, "output", None)
     if output is not None and _is_library(last) and not isinstance(last, output):
-        raise _recognise.Refused(_recognise.Refused.REST, f"it is {loss!r}, which goes with a last {output.__name__}, not with {last!r}")
+        raise _recognise.Refused(
+            _recognise.Refused.REST,
+            f"it is {loss!r}, which goes with a last {output.__name__}, not with {last!r}",
+        )
 
 
-# ---------------------------------------------------------------------------------------------- the whole
+# ---------------------------------------------------------------------------------------- the whole
 
 
 def _whole_difference(net, result):
-    """A sentence where the two networks train differently although their modules agree one by one, as when modules share state; else "".
+    """A sentence where the two networks train differently although their modules agree one by one,
+    as when modules share state; else "".
 
     Nothing is said where net cannot be run on random numbers.
     """
@@ -295,7 +349,10 @@ def _whole_difference(net, result):
     step = _parting(wanted, got, result)
     if step is None:
         return ""
-    return f"not taken: the modules agree one by one, but together they differ after {step} steps, as if they shared state"
+    return (
+        f"not taken: the modules agree one by one, but together they differ after "
+        f"{step} steps, as if they shared state"
+    )
 
 
 class _Handing:
@@ -309,7 +366,8 @@ class _Handing:
 
 
 def _inner_difference(inner, stands, width):
-    """A sentence where a network inside the network is not the chain of its modules, or cannot be seen to be; else ""."""
+    """A sentence where a network inside the network is not the chain of its modules, or cannot be
+    seen to be; else ""."""
     with _probe.untouched(inner, *inner.modules, *stands.modules) as snapshot:
         data = _data(inner, stands, snapshot, width)
         if data is None:
@@ -320,13 +378,20 @@ def _inner_difference(inner, stands, width):
             return f"it raises {type(error).__name__}: {error}"
         snapshot.restore()
         got = _trained(stands.modules, _Handing(), *data)
-    return "" if _parting(wanted, got, stands) is None else "it has modules, but is not their chain, each one's output the next one's input"
+    return (
+        ""
+        if _parting(wanted, got, stands) is None
+        else "it has modules, but is not their chain, each one's output the next one's input"
+    )
 
 
 def _parting(wanted, got, result):
-    """The number of steps after which the outputs differ; None where they do not while they are finite."""
+    """The number of steps after which the outputs differ; None where they do not while they are
+    finite."""
     types = {m.W.dtype for m in _chain.every_module(result) if isinstance(m, modules.Linear)}
-    tolerance = max([AGREEMENT.get(t, 0) for t in types], default=0) or AGREEMENT[np.dtype(np.float64)]
+    tolerance = (
+        max([AGREEMENT.get(t, 0) for t in types], default=0) or AGREEMENT[np.dtype(np.float64)]
+    )
     for step, (a, b) in enumerate(zip(wanted, got, strict=True)):
         if not np.isfinite(a).all():
             break
@@ -346,14 +411,20 @@ def _data(net, result, snapshot, width=None):
             continue
         finally:
             snapshot.restore()
-        Y = np.eye(n)[:, rng.integers(n, size=STEPS)] if n > 1 else rng.integers(2, size=(1, STEPS)).astype(np.float64)
+        Y = (
+            np.eye(n)[:, rng.integers(n, size=STEPS)]
+            if n > 1
+            else rng.integers(2, size=(1, STEPS)).astype(np.float64)
+        )
         return X, 2 * Y - 1 if type(result.loss).__name__ == "Hinge" else Y
     return None
 
 
 def _widths(net, result):
     """Numbers of features that the network may take, the likeliest first."""
-    linears = [m.W.shape[0] for m in _chain.every_module(result) if isinstance(m, modules.Linear)][:1]
+    linears = [m.W.shape[0] for m in _chain.every_module(result) if isinstance(m, modules.Linear)][
+        :1
+    ]
     sizes = [size for m in net.modules for a in _probe.arrays(m).values() for size in a.shape]
     return list(dict.fromkeys(linears + sizes))[:10]
 
@@ -365,14 +436,19 @@ def _through(chain, X):
 
 
 def _trained(chain, loss, X, Y):
-    """The outputs for X before and after some steps of one sample each, as the course's sgd makes them."""
+    """The outputs for X before and after some steps of one sample each, as the course's sgd makes
+    them."""
     outputs = [np.array(_through(chain, X[:, :1]), np.float64)]
     for i in range(X.shape[1] if loss is not None else 0):
-        loss.forward(_through(chain, X[:, i:i + 1]), Y[:, i:i + 1])
+        loss.forward(_through(chain, X[:, i : i + 1]), Y[:, i : i + 1])
         delta = loss.backward()
         for module in chain[::-1]:
-            delta = module._hand_back(delta) if isinstance(module, Sequential) else module.backward(delta)
+            delta = (
+                module._hand_back(delta)
+                if isinstance(module, Sequential)
+                else module.backward(delta)
+            )
         for module in chain:
             (getattr(module, "sgd_step", None) or module.step)(0.01)
-        outputs.append(np.array(_through(chain, X[:, i:i + 1]), np.float64))
+        outputs.append(np.array(_through(chain, X[:, i : i + 1]), np.float64))
     return outputs

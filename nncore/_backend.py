@@ -1,4 +1,5 @@
-"""Which kernels are live. The base classes of the layer API are told, as looking here at every call would cost as much as a kernel."""
+"""Which kernels are live. The base classes of the layer API are told, as looking here at every call
+would cost as much as a kernel."""
 
 from nncore import _checks, _core, kernels
 from nncore.kernels import compiled, numpy_kernels
@@ -25,10 +26,11 @@ def _switch(module):
 
 
 class use_backend:
-    """Switch the whole process to the "numpy" or the "compiled" kernels; as a context manager, for the block only.
+    """Switch the whole process to the "numpy" or the "compiled" kernels; as a context manager, for
+    the block only.
 
-    The two agree to rounding: one step from identical weights to 1e-13 (float64) or 2e-6 (float32) of each array's largest entry.
-    ValueError for another name.
+    The two agree to rounding: one step from identical weights to 1e-13 (float64) or 2e-6 (float32)
+    of each array's largest entry. ValueError for another name.
 
     >>> import nncore
     >>> with nncore.use_backend("numpy"):

@@ -4,25 +4,33 @@ from nncore import _kinds, modules
 
 
 def check_list(modules, loss):
-    """TypeError unless modules is a list and its elements, and loss, are objects, not their classes."""
+    """TypeError unless modules is a list and its elements, and loss, are objects, not their
+    classes."""
     if not isinstance(modules, (list, tuple)):
         raise TypeError(f"modules must be a list of modules, got {type(modules).__name__}")
     for i, x in enumerate((*modules, loss)):
         if isinstance(x, type):
-            raise TypeError(f"{_place(i, modules)} must be an object, got the class {x.__name__}; "
-                            f"make one by calling it, as in {x.__name__}(...)")
+            raise TypeError(
+                f"{_place(i, modules)} must be an object, got the class {x.__name__}; "
+                f"make one by calling it, as in {x.__name__}(...)"
+            )
 
 
 def check_methods(modules, loss):
     """TypeError unless modules and loss, if there is one, have a forward."""
-    if (type(modules) is list and all([hasattr(x, "forward") and not isinstance(x, type) for x in modules])
-            and (loss is None or hasattr(loss, "forward") and not isinstance(loss, type))):
+    if (
+        type(modules) is list
+        and all([hasattr(x, "forward") and not isinstance(x, type) for x in modules])
+        and (loss is None or hasattr(loss, "forward") and not isinstance(loss, type))
+    ):
         return  # before each call of partial_fit: a quick look
     check_list(modules, loss)
     for i, x in enumerate(modules if loss is None else (*modules, loss)):
         if not hasattr(x, "forward"):
-            raise TypeError(f"{_place(i, modules)} must have the methods forward and backward, "
-                            f"got {type(x).__name__}")
+            raise TypeError(
+                f"{_place(i, modules)} must have the methods forward and backward, "
+                f"got {type(x).__name__}"
+            )
 
 
 def _place(i, modules):
@@ -30,7 +38,8 @@ def _place(i, modules):
 
 
 def modules_of(net):
-    """The modules of a network in order; a library Sequential inside it is replaced by its modules."""
+    """The modules of a network in order; a library Sequential inside it is replaced by its
+    modules."""
     flat = []
     for module in net.modules:
         if hasattr(module, "modules") and _kinds.kind(module) is not None:
@@ -43,9 +52,14 @@ def modules_of(net):
 def steps_by_library(module):
     """Whether a module's step is the library's own."""
     cls = type(module)
-    return (isinstance(module, modules.Module) and cls.step is modules.Module.step
-            and cls.sgd_step is modules.Module.sgd_step and cls._either is modules.Module._either
-            and cls._update is modules.Module._update and _STEP.isdisjoint(module.__dict__))
+    return (
+        isinstance(module, modules.Module)
+        and cls.step is modules.Module.step
+        and cls.sgd_step is modules.Module.sgd_step
+        and cls._either is modules.Module._either
+        and cls._update is modules.Module._update
+        and _STEP.isdisjoint(module.__dict__)
+    )
 
 
 _STEP = {"step", "sgd_step"}
@@ -60,15 +74,21 @@ def every_module(net):
 
 
 def depends_on_batch(net):
-    """Whether a prediction for one sample depends on the others, as by the batch statistics of a BatchNorm."""
-    return any(isinstance(module, modules.BatchNorm) and module.statistics == "batch" for module in every_module(net))
+    """Whether a prediction for one sample depends on the others, as by the batch statistics of a
+    BatchNorm."""
+    return any(
+        isinstance(module, modules.BatchNorm) and module.statistics == "batch"
+        for module in every_module(net)
+    )
 
 
 class in_training_mode:
     """All modules in training mode; afterwards as they were."""
 
     def __init__(self, net):
-        self.predicting = [module for module in (net, *every_module(net)) if not getattr(module, "training", True)]
+        self.predicting = [
+            module for module in (net, *every_module(net)) if not getattr(module, "training", True)
+        ]
 
     def __enter__(self):
         for module in self.predicting:
@@ -82,16 +102,16 @@ class in_training_mode:
 
 
 def predicted(parts, X):
-    """The output of modules in prediction mode, whatever their flags say. The library's own keep nothing: a training in another thread
-    may be between its forward and its backward."""
+    """The output of modules in prediction mode, whatever their flags say. The library's own keep
+    nothing: a training in another thread may be between its forward and its backward."""
     for module in parts:
         X = module.forward(X) if has_own_forward(module) else module.predict_forward(X)
     return X
 
 
 def has_own_forward(module):
-    """True unless the class that the module has its forward from has predict_forward, too: what a subclass or the object itself puts in
-    the place of forward counts."""
+    """True unless the class that the module has its forward from has predict_forward, too: what a
+    subclass or the object itself puts in the place of forward counts."""
     for names in (getattr(module, "__dict__", ()), *map(vars, type(module).__mro__)):
         if "predict_forward" in names:
             return False

@@ -1,11 +1,13 @@
-"""The only place that refuses arrays: each message names the argument, what was wanted and what was given."""
+"""The only place that refuses arrays: each message names the argument, what was wanted and what was
+given."""
 
 import numbers
 
 import numpy as np
 
 REAL_KINDS = "fiub"
-# A decorator for arithmetic that calls no code of the user's: results do not depend on np.errstate (1 µs).
+# A decorator for arithmetic that calls no code of the user's: results do not depend on np.errstate
+# (1 µs).
 quiet = np.errstate(all="ignore")
 COMPUTING = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -32,17 +34,23 @@ def real(name, x):
     except (ValueError, TypeError) as error:
         raise TypeError(f"{name} must be a real array, got {type(x).__name__} ({error})") from None
     if a is not x and isinstance(x, np.ndarray) and np.ma.is_masked(x):
-        raise TypeError(f"{name} must not be masked, got a masked array with {np.ma.count_masked(x)} masked entries; fill or drop them")
+        raise TypeError(
+            f"{name} must not be masked, got a masked array with {np.ma.count_masked(x)} masked "
+            f"entries; fill or drop them"
+        )
     if a.dtype.kind not in REAL_KINDS:
         raise TypeError(f"{name} must be a real array, got {a.dtype}")
     return a
 
 
 def as_real(name, x, dtype=None):
-    """x as an aligned, native array of dtype (None: float32 and float64 as they are, anything else as float64)."""
+    """x as an aligned, native array of dtype (None: float32 and float64 as they are, anything else
+    as float64)."""
     a = real(name, x)
     if dtype is None:
-        dtype = a.dtype.newbyteorder("=") if a.dtype.newbyteorder("=") in COMPUTING else COMPUTING[1]
+        dtype = (
+            a.dtype.newbyteorder("=") if a.dtype.newbyteorder("=") in COMPUTING else COMPUTING[1]
+        )
     return _required(a, dtype)
 
 
@@ -52,7 +60,8 @@ def _required(a, dtype):
 
 
 def shape(name, x, wanted, hint=""):
-    """ValueError unless x.shape is wanted, a tuple of sizes and letters for any size; hint says what may have been meant."""
+    """ValueError unless x.shape is wanted, a tuple of sizes and letters for any size; hint says
+    what may have been meant."""
     given = x.shape if isinstance(x, np.ndarray) else np.shape(x)
     if given == wanted or _fits(given, wanted):
         return
@@ -78,8 +87,9 @@ def _fits(given, wanted):
 def not_empty(name, W):
     """ValueError for weights (m, n) of a layer without inputs or without outputs."""
     if np.ndim(W) == 2 and 0 in np.shape(W):
-        raise ValueError(f"{name} must have at least one input and one output, "
-                         f"got shape {np.shape(W)}")
+        raise ValueError(
+            f"{name} must have at least one input and one output, got shape {np.shape(W)}"
+        )
 
 
 def out(name, x, wanted, dtype):
@@ -88,7 +98,9 @@ def out(name, x, wanted, dtype):
         raise TypeError(f"{name} must be a {np.dtype(dtype)} array, got {describe(x)}")
     shape(name, x, wanted)
     if not (x.flags.c_contiguous or x.flags.f_contiguous) or not x.flags.aligned:
-        raise ValueError(f"{name} must be aligned and C- or Fortran-contiguous, got strides {x.strides}")
+        raise ValueError(
+            f"{name} must be aligned and C- or Fortran-contiguous, got strides {x.strides}"
+        )
     if not x.flags.writeable:
         raise ValueError(f"{name} must be writeable, got a read-only array")
     return x
@@ -112,16 +124,25 @@ def in_place(name, x):
 
 
 def trainable(name, x, wanted):
-    """x, ready to be updated in place: itself, or a float64 copy of what cannot hold fractions natively.
+    """x, ready to be updated in place: itself, or a float64 copy of what cannot hold fractions
+    natively.
 
-    Integers, bool, float16, longdouble and foreign byte orders are copied; complex, objects, wrong shapes and read-only
-    arrays are refused.
+    Integers, bool, float16, longdouble and foreign byte orders are copied; complex, objects, wrong
+    shapes and read-only arrays are refused.
     """
-    if type(x) is np.ndarray and x.dtype in COMPUTING and x.flags.writeable and _fits(x.shape, wanted):
+    if (
+        type(x) is np.ndarray
+        and x.dtype in COMPUTING
+        and x.flags.writeable
+        and _fits(x.shape, wanted)
+    ):
         return x
     if not isinstance(x, (np.ndarray, list, tuple)) and not np.isscalar(x):
-        raise TypeError(f"{name} must be a NumPy array to be trained in place, got {type(x).__name__}; assign np.asarray({name}), which "
-                        "shares the memory of many arrays of other libraries, or a copy")
+        raise TypeError(
+            f"{name} must be a NumPy array to be trained in place, got {type(x).__name__}; assign "
+            f"np.asarray({name}), which "
+            "shares the memory of many arrays of other libraries, or a copy"
+        )
     a = real(name, x)
     shape(name, a, wanted)
     if isinstance(x, np.ndarray):  # a subclass such as a memmap keeps its own memory too
@@ -129,7 +150,9 @@ def trainable(name, x, wanted):
             in_place(name, x)
             return x
         if not x.flags.writeable:
-            raise ValueError(f"{name} must be writeable to be updated in place, got a read-only array")
+            raise ValueError(
+                f"{name} must be writeable to be updated in place, got a read-only array"
+            )
     return np.array(a, dtype=COMPUTING[1])
 
 

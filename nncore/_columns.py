@@ -33,7 +33,7 @@ def choose(path, table, headings, label, features, option):
     label and features are those of `datasets.load_csv`; messages call the former `option`.
     ValueError if several columns could hold the labels, or none has the heading asked for.
     """
-    index = (headings is not None and len(headings) > 1 and headings[0].lower() in INDEX_NAMES)
+    index = headings is not None and len(headings) > 1 and headings[0].lower() in INDEX_NAMES
     columns = list(range(index, table.shape[1]))
     names = ["" if headings is None else f" {heading[:40]!r}" for heading in headings or columns]
 
@@ -48,30 +48,38 @@ def choose(path, table, headings, label, features, option):
     else:
         named = headed(label.lower())
         if not named:
-            raise ValueError(f"{option} must be {', '.join(LABELS)} or a heading of {path}, "
-                             f"got {label!r}")
+            raise ValueError(
+                f"{option} must be {', '.join(LABELS)} or a heading of {path}, got {label!r}"
+            )
     doubts = []
     column = columns[0] if label == "first" else columns[-1]
     if label == "none" or (label == "auto" and len(columns) == features):
         column = None
         if named:
-            doubts.append(f"{words(named)} is taken for a feature, "
-                          f"because the model has {features} of them")
+            doubts.append(
+                f"{words(named)} is taken for a feature, because the model has {features} of them"
+            )
     elif len(named) > 1:
-        raise ValueError(f"{path} must have one column of labels, got {words(named)}; "
-                         f"say by {option} which one is meant")
+        raise ValueError(
+            f"{path} must have one column of labels, got {words(named)}; "
+            f"say by {option} which one is meant"
+        )
     elif named:
-        column, = named
+        (column,) = named
         others = [c for c in headed(WEAK_NAME) if c != column]
         if label == "auto" and others:
-            doubts.append(f"{words(others)} is taken for a feature, "
-                          f"because {words(named)} holds the labels")
+            doubts.append(
+                f"{words(others)} is taken for a feature, because {words(named)} holds the labels"
+            )
     rest = [c for c in columns if c != column]
     if rest[:1] == [0] and _counts_samples(table[:, 0]):
-        doubts.append(f"{words([0])} counts the samples and is taken for a feature, "
-                      "not for an index")
-    taken = ["no labels" if column is None else f"labels in {words([column])}",
-             f"{len(rest)} {'column' if len(rest) == 1 else 'columns'} of features"]
+        doubts.append(
+            f"{words([0])} counts the samples and is taken for a feature, not for an index"
+        )
+    taken = [
+        "no labels" if column is None else f"labels in {words([column])}",
+        f"{len(rest)} {'column' if len(rest) == 1 else 'columns'} of features",
+    ]
     if index:
         taken.append(f"{words([0])} left out as an index")
     return Columns(column, rest, ", ".join(taken), doubts)

@@ -8,16 +8,23 @@ from nncore import _backend, _core
 
 
 def show_config(mode="print"):
-    """Print the live backend, instruction-set level, threads, compiler and versions; mode="dict" returns them instead.
+    """Print the live backend, instruction-set level, threads, compiler and versions; mode="dict"
+    returns them instead.
 
     >>> import nncore
     >>> sorted(nncore.show_config(mode="dict"))
-    ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy', 'numpy_build', 'python', 'threads', 'version']
+    ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy', 'numpy_build', 'python',
+     'threads', 'version']
     """
     from nncore import __version__
 
-    config = {"version": __version__, "backend": _backend.get_backend(), **_core.config(), "numpy": np.__version__,
-              "python": platform.python_version()}
+    config = {
+        "version": __version__,
+        "backend": _backend.get_backend(),
+        **_core.config(),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
     if mode == "dict":
         return config
     if mode != "print":

@@ -1,8 +1,9 @@
 """What a compiled program was made from, and the programs that wait for a network's next call.
 
-Setting a program up takes longer than many a step, so `fit` and `partial_fit` leave theirs behind. Nothing is taken on trust:
-a `Fingerprint` holds only while the very objects, their types, settings and shapes are there still, and the program itself reads
-pointers and layouts of all arrays at the start of each run.
+Setting a program up takes longer than many a step, so `fit` and `partial_fit` leave theirs behind.
+Nothing is taken on trust: a `Fingerprint` holds only while the very objects, their types, settings
+and shapes are there still, and the program itself reads pointers and layouts of all arrays at the
+start of each run.
 """
 
 import operator
@@ -14,7 +15,8 @@ from nncore._kinds import kind
 
 
 class Changed(Exception):
-    """Raised out of a compiled loop by a rate function that has changed what the program was made from; eta is the rate it gave."""
+    """Raised out of a compiled loop by a rate function that has changed what the program was made
+    from; eta is the rate it gave."""
 
     def __init__(self, eta):
         super().__init__("the network has changed")
@@ -22,7 +24,8 @@ class Changed(Exception):
 
 
 class Fingerprint:
-    """The modules, settings, loss and weights of a network, to see whether Python code has put others in their place.
+    """The modules, settings, loss and weights of a network, to see whether Python code has put
+    others in their place.
 
     It does not hold the network itself, so that a cache keyed by networks does not keep them alive.
     """
@@ -30,11 +33,18 @@ class Fingerprint:
     def __init__(self, net):
         self.loss = net.loss
         self.chains = [(None, net.modules, list(net.modules))]
-        self.chains += [(m, m.modules, list(m.modules)) for m in _chain.every_module(net)
-                        if isinstance(getattr(m, "modules", None), (list, tuple))]
+        self.chains += [
+            (m, m.modules, list(m.modules))
+            for m in _chain.every_module(net)
+            if isinstance(getattr(m, "modules", None), (list, tuple))
+        ]
         self.parts = _chain.modules_of(net)
         self.kinds = [kind(net), kind(net.loss), *map(kind, self.parts)]
-        self.facts = [(module, name, getattr(module, name)) for module in self.parts for name in _names(module)]
+        self.facts = [
+            (module, name, getattr(module, name))
+            for module in self.parts
+            for name in _names(module)
+        ]
         self.weights = [value for module, name, value in self.facts if name in ("W", "W0")]
         self.shapes = [(a.shape, a.strides, a.dtype, a.flags.writeable) for a in self.weights]
 
@@ -42,16 +52,26 @@ class Fingerprint:
         """Whether all of it is there still, the very objects."""
         for owner, chain, parts in self.chains:
             now = (net if owner is None else owner).modules
-            if now is not chain or len(chain) != len(parts) or not all(map(operator.is_, chain, parts)):
+            if (
+                now is not chain
+                or len(chain) != len(parts)
+                or not all(map(operator.is_, chain, parts))
+            ):
                 return False
-        return (net.loss is self.loss and [kind(net), kind(net.loss), *map(kind, self.parts)] == self.kinds
-                and all([getattr(module, name, None) is value for module, name, value in self.facts])
-                and [(a.shape, a.strides, a.dtype, a.flags.writeable) for a in self.weights] == self.shapes)
+        return (
+            net.loss is self.loss
+            and [kind(net), kind(net.loss), *map(kind, self.parts)] == self.kinds
+            and all([getattr(module, name, None) is value for module, name, value in self.facts])
+            and [(a.shape, a.strides, a.dtype, a.flags.writeable) for a in self.weights]
+            == self.shapes
+        )
 
     def is_disjoint(self, data):
         """Whether data share no byte with the weights."""
         low, high = _core.byte_bounds(data)
-        return all(high <= first or last <= low for first, last in map(_core.byte_bounds, self.weights))
+        return all(
+            high <= first or last <= low for first, last in map(_core.byte_bounds, self.weights)
+        )
 
 
 def _names(module):
@@ -72,15 +92,20 @@ class OptimizerFingerprint:
 
     def holds(self, optimizer):
         """Whether an optimizer has these settings and this very state."""
-        return (optimizer.rule() == self.rule and len(optimizer.state) == len(self.state)
-                and all([optimizer.state.get(key) is arrays for key, arrays in self.state]) and self._shapes() == self.shapes)
+        return (
+            optimizer.rule() == self.rule
+            and len(optimizer.state) == len(self.state)
+            and all([optimizer.state.get(key) is arrays for key, arrays in self.state])
+            and self._shapes() == self.shapes
+        )
 
     def _shapes(self):
         return [(a.shape, a.dtype) for _, arrays in self.state for a in arrays]
 
 
 class _Watched:
-    """A user's rate function that raises Changed, with the rate, once a program's fingerprint does not hold any more."""
+    """A user's rate function that raises Changed, with the rate, once a program's fingerprint does
+    not hold any more."""
 
     def __init__(self, rate, unchanged):
         self.rate, self.unchanged = rate, unchanged
@@ -103,12 +128,14 @@ class _WatchedSchedule(_Watched):
 
 
 def runs_python(rate):
-    """Whether a rate is a function or a schedule of the user's, which may do more than give a number."""
+    """Whether a rate is a function or a schedule of the user's, which may do more than give a
+    number."""
     return callable(rate) and type(rate).__module__ != "nncore.schedules"
 
 
 def watched(rate, unchanged):
-    """rate for a compiled loop: a function or schedule of the user's raises Changed where `unchanged()` is no longer true."""
+    """rate for a compiled loop: a function or schedule of the user's raises Changed where
+    `unchanged()` is no longer true."""
     if not runs_python(rate):
         return rate
     return (_WatchedSchedule if hasattr(rate, "values") else _Watched)(rate, unchanged)
@@ -119,7 +146,9 @@ class EngineCache:
 
     def __init__(self):
         self._entries = {}
-        os.register_at_fork(after_in_child=self._entries.clear)  # a training of the parent's may have been in the middle of one
+        os.register_at_fork(
+            after_in_child=self._entries.clear
+        )  # a training of the parent's may have been in the middle of one
 
     def get(self, net):
         """The entry of a network, or None."""

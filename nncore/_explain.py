@@ -13,16 +13,19 @@ CALLS = ("sgd", "mini_gd", "fit", "partial_fit", "predict", "predict_proba", "ev
 class Explanation(dict):
     """How a call would run, by name; prints as text.
 
-    "compiled": whether it runs as one compiled program; "path": its name, or "modules"; "reasons": why not a faster one; "modules":
-    what runs each module; and, if compiled, "threads", "level", "dtype", "parameters" ("packed" or "in place") and "inputs" ("dense",
-    "non-zeros" or "csr").
+    "compiled": whether it runs as one compiled program; "path": its name, or "modules"; "reasons":
+    why not a faster one; "modules": what runs each module; and, if compiled, "threads", "level",
+    "dtype", "parameters" ("packed" or "in place") and "inputs" ("dense", "non-zeros" or "csr").
     """
 
     def __str__(self):
         lines = [f"{self['call']}: {'compiled, ' if self['compiled'] else ''}path {self['path']}"]
         if self["compiled"]:
             threads = f"{self['threads']} thread{'s' if self['threads'] > 1 else ''}"
-            lines.append(f"  {threads}, {self['level']}, {self['dtype']}, parameters {self['parameters']}, inputs {self['inputs']}")
+            lines.append(
+                f"  {threads}, {self['level']}, {self['dtype']}, parameters {self['parameters']}, "
+                f"inputs {self['inputs']}"
+            )
         lines += [f"  because {reason}" for reason in self["reasons"]]
         lines += [f"  {i}: {name}" for i, name in enumerate(self["modules"])]
         return "\n".join(lines)
@@ -65,7 +68,9 @@ def explain(net, X=None, Y=None, *, call="fit", **arguments):
     _checks.choice("call", call, CALLS)
     X, Y = _data(net, X, Y)
     trains = call in ("sgd", "mini_gd", "fit", "partial_fit")
-    found = Explanation(call=call, compiled=False, path="modules", reasons=[], modules=_modules(net))
+    found = Explanation(
+        call=call, compiled=False, path="modules", reasons=[], modules=_modules(net)
+    )
     reason = _not_compiled(net, call, arguments, X) or training.refusal(net, trains, (X, Y))
     if reason is not None:
         found["reasons"].append(reason)
@@ -80,11 +85,15 @@ def _data(net, X, Y):
     """The call's data as it would check them, or dense samples in their place."""
     if X is None:
         first = next((m for m in _chain.modules_of(net) if isinstance(m, modules.Linear)), None)
-        X = np.random.default_rng(0).normal(size=(1 if first is None else np.shape(first.W)[0], 1000))
+        X = np.random.default_rng(0).normal(
+            size=(1 if first is None else np.shape(first.W)[0], 1000)
+        )
     X = training.check_inputs(_chain.modules_of(net), X)
     if Y is not None:
         return training.check_data(net, X, _labels.columns(net, Y))
-    last = next((m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None)
+    last = next(
+        (m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None
+    )
     Y = np.ones((1 if last is None else np.shape(last.W)[1], X.shape[1]))
     return X, Y / len(Y) if kind(net.loss) is losses.NLL else Y
 
@@ -96,8 +105,14 @@ def _not_compiled(net, call, arguments, X):
         return f"{steps} steps take less time module by module than a program takes to set up"
     if call == "sgd" and training.overrides_progress(net):
         return "print_accuracy is overridden and sees every step"
-    if call in ("predict", "predict_proba") and X.shape[1] == 1 and training.takes_one_sample(net, X):
-        return "one sample goes through the kernels, module by module, faster than a program is set up"
+    if (
+        call in ("predict", "predict_proba")
+        and X.shape[1] == 1
+        and training.takes_one_sample(net, X)
+    ):
+        return (
+            "one sample goes through the kernels, module by module, faster than a program is set up"
+        )
     return None
 
 

@@ -15,8 +15,13 @@ import stat
 
 # Characters of the file's name in its temporary name, which must stay below 255 bytes in UTF-8.
 STEM = 60
-KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket",
-         stat.S_IFBLK: "a block device", stat.S_IFCHR: "a device"}
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFCHR: "a device",
+}
 
 
 def name(path):
@@ -24,8 +29,9 @@ def name(path):
     try:
         text = os.fsdecode(path)
     except TypeError:
-        raise TypeError("path must be a str, bytes or os.PathLike, "
-                        f"got {type(path).__name__}") from None
+        raise TypeError(
+            f"path must be a str, bytes or os.PathLike, got {type(path).__name__}"
+        ) from None
     if "\0" in text:
         raise ValueError(f"path must not contain a null character, got {text!r}")
     return text

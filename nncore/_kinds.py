@@ -1,27 +1,79 @@
-"""Which library class computes for an object: its own, or one that it inherits from without overriding the computation.
+"""Which library class computes for an object: its own, or one that it inherits from without
+overriding the computation.
 
 Compiled code may run in place of an object's methods only where `kind` names a class.
 """
 
-COMPUTATION = frozenset({
-    "forward", "backward", "predict_forward", "step", "sgd_step", "per_sample", "gradients", "statistics_arrays", "checked_weights",
-    "follow", "affine", "draw_key", "_either", "_update", "_step_terms", "_derive", "_gradient", "_hand_back",
-    "__getattribute__", "__setattr__", "__delattr__"})
-STATE = frozenset({  # attributes that compiled code reads or leaves: a property in their place computes, too
-    "modules", "loss", "W", "W0", "A", "dLdW", "dLdW0", "G", "B", "dLdG", "dLdB", "K", "mus", "vars", "norm", "eps", "momentum",
-    "statistics", "running_mean", "running_var", "p", "key", "count", "training", "Ypred", "Y", "_scale"})
+COMPUTATION = frozenset(
+    {
+        "forward",
+        "backward",
+        "predict_forward",
+        "step",
+        "sgd_step",
+        "per_sample",
+        "gradients",
+        "statistics_arrays",
+        "checked_weights",
+        "follow",
+        "affine",
+        "draw_key",
+        "_either",
+        "_update",
+        "_step_terms",
+        "_derive",
+        "_gradient",
+        "_hand_back",
+        "__getattribute__",
+        "__setattr__",
+        "__delattr__",
+    }
+)
+STATE = frozenset(
+    {  # attributes that compiled code reads or leaves: a property in their place computes, too
+        "modules",
+        "loss",
+        "W",
+        "W0",
+        "A",
+        "dLdW",
+        "dLdW0",
+        "G",
+        "B",
+        "dLdG",
+        "dLdB",
+        "K",
+        "mus",
+        "vars",
+        "norm",
+        "eps",
+        "momentum",
+        "statistics",
+        "running_mean",
+        "running_var",
+        "p",
+        "key",
+        "count",
+        "training",
+        "Ypred",
+        "Y",
+        "_scale",
+    }
+)
 
 _library: dict[type, type] = {}
 
 
 def register(cls, kind=None):
-    """Make cls a library class, which computes as `kind` does (itself where none is given); returns cls."""
+    """Make cls a library class, which computes as `kind` does (itself where none is given); returns
+    cls."""
     _library[cls] = kind or cls
     return cls
 
 
 def kind(thing):
-    """The library class whose computation `thing` runs, or None where a subclass or the object itself overrides any of it.
+    """The library class whose computation `thing` runs, or None where a subclass or the object
+    itself overrides any of it.
 
     A subclass is looked at anew each time, since a class can be changed after it was made.
     """
@@ -30,12 +82,16 @@ def kind(thing):
 
 
 def overridden(thing):
-    """Names of the computation that a subclass of a library class, or the object itself, overrides; [] for foreign objects."""
+    """Names of the computation that a subclass of a library class, or the object itself, overrides;
+    [] for foreign objects."""
     base = next((c for c in type(thing).__mro__ if c in _library), None)
     if base is None:
         return []
     classes = [c for c in type(thing).__mro__ if c not in base.__mro__]
-    return sorted({name for c in classes for name in vars(c) if _overrides_name(c, name)} | COMPUTATION.intersection(thing.__dict__))
+    return sorted(
+        {name for c in classes for name in vars(c) if _overrides_name(c, name)}
+        | COMPUTATION.intersection(thing.__dict__)
+    )
 
 
 def _inherited(cls):

@@ -8,13 +8,16 @@ CLASSES = "whole numbers from 0 to"
 
 
 def columns(net, Y, of=""):
-    """Y itself unless it is one-dimensional: then one-hot columns for a last SoftMax, a single row for a network of one output.
+    """Y itself unless it is one-dimensional: then one-hot columns for a last SoftMax, a single row
+    for a network of one output.
 
-    ValueError for labels that do not fit: out of range, not whole, not of the loss's kind. What is wrong in other ways is left to
-    the checks of shapes. of: what errors say behind Y.
+    ValueError for labels that do not fit: out of range, not whole, not of the loss's kind. What is
+    wrong in other ways is left to the checks of shapes. of: what errors say behind Y.
     """
     Y = _checks.real(f"Y{of}", Y)
-    last = next((m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None)
+    last = next(
+        (m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None
+    )
     if Y.ndim != 1 or last is None or np.ndim(last.W) != 2:
         return Y
     n = np.shape(last.W)[1]
@@ -23,14 +26,20 @@ def columns(net, Y, of=""):
     if n == 1 and isinstance(net.loss, losses.BinaryNLL):
         return _classes(Y, 2, of)[None, :]
     if n == 1 and isinstance(net.loss, (losses.Hinge, losses.Squared)):
-        return Y[None, :]  # that those of Hinge are -1 and +1 is looked at where all of its labels are
+        return Y[
+            None, :
+        ]  # that those of Hinge are -1 and +1 is looked at where all of its labels are
     return Y
 
 
 def not_negative(net, X, Y):
-    """X and Y as they are; ValueError where NLL would weigh a class negatively, which rewards what is unlikely."""
+    """X and Y as they are; ValueError where NLL would weigh a class negatively, which rewards what
+    is unlikely."""
     if type(net.loss) is losses.NLL and (Y < 0).any():
-        raise ValueError(f"Y must hold one-hot columns, or weights of the classes that are not negative, for NLL, got {Y[Y < 0][0]}")
+        raise ValueError(
+            f"Y must hold one-hot columns, or weights of the classes that are not negative, for "
+            f"NLL, got {Y[Y < 0][0]}"
+        )
     return X, Y
 
 
@@ -39,11 +48,16 @@ def _classes(Y, n, of=""):
     wrong = (Y != np.floor(Y)) | (Y < 0) | (Y >= n) | (Y != Y)
     if wrong.any():
         at = int(np.argmax(wrong))
-        raise ValueError(f"Y{of} must hold {CLASSES} {n - 1}, the classes of the network, or one column a sample, got {Y[at]} at {at}")
+        raise ValueError(
+            f"Y{of} must hold {CLASSES} {n - 1}, the classes of the network, or one column a "
+            f"sample, got {Y[at]} at {at}"
+        )
     return Y.astype(np.int64)
 
 
 def _one_hot(classes, n, dtype):
-    Y = np.zeros((n, len(classes)), dtype, order="F")  # a sample's labels side by side, as they are read
+    Y = np.zeros(
+        (n, len(classes)), dtype, order="F"
+    )  # a sample's labels side by side, as they are read
     Y[classes, np.arange(len(classes))] = 1
     return Y

@@ -14,8 +14,10 @@ import numpy as np
 
 # The limit of np.lib.format; only structured types have longer headers.
 LONGEST_HEADER = 10_000
-READERS = {b"\1\0": (2, np.lib.format.read_array_header_1_0),
-           b"\2\0": (4, np.lib.format.read_array_header_2_0)}
+READERS = {
+    b"\1\0": (2, np.lib.format.read_array_header_1_0),
+    b"\2\0": (4, np.lib.format.read_array_header_2_0),
+}
 # Raised by a seek to a wrong place, or in a FIFO. Other errors are the disk's, not the file's.
 DAMAGE = (None, errno.EINVAL, errno.ESPIPE)
 
@@ -55,8 +57,9 @@ class Archive:
         with _one_error(f"{name}.npy cannot be read"), self._zip.open(member) as content:
             size = _size(content)
         if size != member.file_size:
-            raise ValueError(f"{name}.npy has {member.file_size} bytes, "
-                             f"not {size} as its header says")
+            raise ValueError(
+                f"{name}.npy has {member.file_size} bytes, not {size} as its header says"
+            )
         self._left -= size
         if self._left < 0:
             raise ValueError(f"the arrays up to {name}.npy have many times the bytes of the file")

@@ -1,13 +1,20 @@
 """Learning curves drawn by matplotlib, which is an extra: pip install nncore[plot]."""
 
-COLOURS = {"loss": "tab:blue", "validation_loss": "tab:orange", "accuracy": "tab:purple", "validation_accuracy": "tab:green"}
+COLOURS = {
+    "loss": "tab:blue",
+    "validation_loss": "tab:orange",
+    "accuracy": "tab:purple",
+    "validation_accuracy": "tab:green",
+}
 
 
 def plot_history(history, ax=None):
-    """Draw the learning curve that `fit` has returned: losses against the epoch, accuracies on an axis of their own; returns the Axes.
+    """Draw the learning curve that `fit` has returned: losses against the epoch, accuracies on an
+    axis of their own; returns the Axes.
 
-    history: {name: list of a number each epoch}; ax: the matplotlib Axes to draw on, else those of a new figure. A file is made by
-    `plot_history(history).figure.savefig("curve.png")`. ImportError where matplotlib is missing. ValueError for a history of no epoch.
+    history: {name: list of a number each epoch}; ax: the matplotlib Axes to draw on, else those of
+    a new figure. A file is made by `plot_history(history).figure.savefig("curve.png")`. ImportError
+    where matplotlib is missing. ValueError for a history of no epoch.
 
     >>> plot_history({"loss": []})
     Traceback (most recent call last):
@@ -40,7 +47,9 @@ def _new_axes():
     try:
         from matplotlib.figure import Figure  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
-        raise ImportError("plot_history needs matplotlib; install it with `pip install nncore[plot]`") from error
+        raise ImportError(
+            "plot_history needs matplotlib; install it with `pip install nncore[plot]`"
+        ) from error
     import sys
 
     if "matplotlib.pyplot" in sys.modules:  # somebody looks at figures: let this be one of them
@@ -51,4 +60,11 @@ def _new_axes():
 def _draw(ax, name, values, **style):
     epochs = range(1, len(values) + 1)
     marker = "o" if len(values) == 1 else None
-    return ax.plot(epochs, values, label=name.replace("_", " "), color=COLOURS.get(name), marker=marker, **style)[0]
+    return ax.plot(
+        epochs,
+        values,
+        label=name.replace("_", " "),
+        color=COLOURS.get(name),
+        marker=marker,
+        **style,
+    )[0]

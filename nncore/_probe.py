@@ -1,7 +1,8 @@
-"""Run a foreign module or loss on given inputs, see what it returns and what it changes, and leave it as it was.
+"""Run a foreign module or loss on given inputs, see what it returns and what it changes, and leave
+it as it was.
 
-The calls are the course's: module.forward(A), module.backward(dLdOutput), module.sgd_step(lrate) or module.step(lrate);
-loss.forward(Ypred, Y), loss.backward().
+The calls are the course's: module.forward(A), module.backward(dLdOutput), module.sgd_step(lrate) or
+module.step(lrate); loss.forward(Ypred, Y), loss.backward().
 """
 
 import contextlib
@@ -23,28 +24,40 @@ DEPTH = 4  # objects in objects that are searched for arrays
 class Trace:
     """What one pass through an object has returned and changed; arrays are copies.
 
-    `held` has the arrays of the object by name, at the "start" and after each call ("forward", "backward", "step") that did not fail.
+    `held` has the arrays of the object by name, at the "start" and after each call ("forward",
+    "backward", "step") that did not fail.
     """
 
-    output: object = None               # of forward
-    gradient: object = None             # of backward
-    error: Exception | None = None      # what the call named in `failed` raised; later calls were not made
+    output: object = None  # of forward
+    gradient: object = None  # of backward
+    error: Exception | None = (
+        None  # what the call named in `failed` raised; later calls were not made
+    )
     failed: str = ""
     held: dict = field(default_factory=dict)
-    rebound: set = field(default_factory=set)      # names that the step bound to another array
-    overwritten: set = field(default_factory=set)  # "input", "gradient": arguments that were changed in place
-    drew: bool = False                  # whether np.random or random was used
-    counted: set = field(default_factory=set)      # names of numbers, and lengths of lists, that the step has changed
+    rebound: set = field(default_factory=set)  # names that the step bound to another array
+    overwritten: set = field(
+        default_factory=set
+    )  # "input", "gradient": arguments that were changed in place
+    drew: bool = False  # whether np.random or random was used
+    counted: set = field(
+        default_factory=set
+    )  # names of numbers, and lengths of lists, that the step has changed
 
     def changed(self, call):
         """Names of the arrays that the call has made or changed."""
         calls = list(self.held)
         before, after = self.held[calls[calls.index(call) - 1]], self.held[call]
-        return {name for name, a in after.items() if name not in before or not _identical(before[name], a)}
+        return {
+            name
+            for name, a in after.items()
+            if name not in before or not _identical(before[name], a)
+        }
 
 
 def run_module(module, *passes):
-    """One Trace for each pass (A, dLdOutput, lrate), one after the other; the module is left as it was, also by an exception.
+    """One Trace for each pass (A, dLdOutput, lrate), one after the other; the module is left as it
+    was, also by an exception.
 
     dLdOutput None: forward only; lrate None: no step. A pass that raises is the last one.
 
@@ -65,10 +78,12 @@ def run_module(module, *passes):
 
 
 def run_loss(loss, *pairs):
-    """One Trace for each pair (Ypred, Y): output is the value, gradient is dL/dZ; the loss is left as it was.
+    """One Trace for each pair (Ypred, Y): output is the value, gradient is dL/dZ; the loss is left
+    as it was.
 
     >>> import nncore
-    >>> run_loss(nncore.NLL(), (np.array([[0.5], [0.5]]), np.array([[1], [0]])))[0].gradient.ravel().tolist()
+    >>> ran = run_loss(nncore.NLL(), (np.array([[0.5], [0.5]]), np.array([[1], [0]])))[0]
+    >>> ran.gradient.ravel().tolist()
     [-0.5, 0.5]
     """
     traces = []
@@ -84,7 +99,8 @@ def run_loss(loss, *pairs):
 
 @contextlib.contextmanager
 def untouched(*objects):
-    """Let the block do with the objects what it likes, silently; then everything is put back. Yields the Snapshot."""
+    """Let the block do with the objects what it likes, silently; then everything is put back.
+    Yields the Snapshot."""
     snapshot = Snapshot(*objects)
     try:
         with quiet():
@@ -95,8 +111,13 @@ def untouched(*objects):
 
 @contextlib.contextmanager
 def quiet():
-    """What foreign code prints and warns of is not shown; floating-point errors neither raise nor warn."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), np.errstate(all="ignore"):
+    """What foreign code prints and warns of is not shown; floating-point errors neither raise nor
+    warn."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+        np.errstate(all="ignore"),
+    ):
         warnings.simplefilter("ignore")
         yield
 
@@ -116,7 +137,9 @@ def _pass(x, trace, calls):
         now = arrays(x)
         trace.held[name] = _copies(now)
         if name == "step":
-            trace.rebound = {key for key, a in now.items() if key in before and before[key] is not a}
+            trace.rebound = {
+                key for key, a in now.items() if key in before and before[key] is not a
+            }
     trace.drew = random_state() != generators
 
 
@@ -177,7 +200,8 @@ def _copies(found):
 
 
 def arrays(x):
-    """{name: array} of the real arrays that an object holds, themselves; names read as Python: "W", "params['b']", "layers[0].w".
+    """{name: array} of the real arrays that an object holds, themselves; names read as Python: "W",
+    "params['b']", "layers[0].w".
 
     >>> from types import SimpleNamespace
     >>> list(arrays(SimpleNamespace(W=np.ones(2), params={"b": np.zeros(1)}, name="dense")))
@@ -200,9 +224,14 @@ def _search(x, name, depth, found, above):
 
 
 def _counts(x):
-    """{name: value} of the numbers that an object and its class hold, and {name: length} of its lists and dictionaries."""
-    found = {f"{type(x).__name__}.{name}": value for cls in type(x).__mro__[::-1] for name, value in vars(cls).items()
-             if isinstance(value, (int, float, np.number)) and not name.startswith("__")}
+    """{name: value} of the numbers that an object and its class hold, and {name: length} of its
+    lists and dictionaries."""
+    found = {
+        f"{type(x).__name__}.{name}": value
+        for cls in type(x).__mro__[::-1]
+        for name, value in vars(cls).items()
+        if isinstance(value, (int, float, np.number)) and not name.startswith("__")
+    }
 
     def search(x, name, depth, above):
         if isinstance(x, (int, float, np.number)):
@@ -212,6 +241,7 @@ def _counts(x):
                 found[f"len({name})"] = len(x)
             for part, value in _parts(x):
                 search(value, (name + part).removeprefix("."), depth - 1, above | {id(x)})
+
     search(x, "", DEPTH, set())
     return found
 
@@ -224,13 +254,25 @@ def _parts(x):
         return [(f"[{i}]", value) for i, value in enumerate(x)] if len(x) < 100 else []
     if isinstance(x, (type, types.ModuleType, types.FunctionType, types.MethodType)):
         return []
-    slots = [n for c in type(x).__mro__ for n in np.atleast_1d(vars(c).get("__slots__", ())).tolist() if hasattr(x, n)]
+    slots = [
+        n
+        for c in type(x).__mro__
+        for n in np.atleast_1d(vars(c).get("__slots__", ())).tolist()
+        if hasattr(x, n)
+    ]
     attributes = getattr(x, "__dict__", {})
-    return [(f".{n}", value) for n, value in [*attributes.items(), *((n, getattr(x, n)) for n in slots if n != "__dict__")]]
+    return [
+        (f".{n}", value)
+        for n, value in [
+            *attributes.items(),
+            *((n, getattr(x, n)) for n in slots if n != "__dict__"),
+        ]
+    ]
 
 
 def disagreement(actual, expected, scale=None):
-    """Largest |actual − expected| over the largest |scale| (default: expected); infinite where shapes differ or a value is missing.
+    """Largest |actual − expected| over the largest |scale| (default: expected); infinite where
+    shapes differ or a value is missing.
 
     Entries where both are the same infinity or both NaN agree.
     """

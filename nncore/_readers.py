@@ -38,8 +38,9 @@ class Source:
             rows, labels = self.pairs["all"]
             if part != "all":
                 if len(rows) < 2:
-                    raise ValueError(f"{self.name} must hold at least 2 samples to be split, "
-                                     f"got {len(rows)}")
+                    raise ValueError(
+                        f"{self.name} must hold at least 2 samples to be split, got {len(rows)}"
+                    )
                 chosen = split_indices(len(rows))[part == "test"]
                 rows, labels = rows[chosen], None if labels is None else labels[chosen]
         elif part == "all":
@@ -59,8 +60,10 @@ class Source:
         classes = np.unique(split[1])
         if classes.size < 2:
             hint = "; is the label column another one (first, last)?" if self.taken else ""
-            raise ValueError(f"{self.name} must hold at least two classes to train on, "
-                             f"got only label {classes[0]}{hint}")
+            raise ValueError(
+                f"{self.name} must hold at least two classes to train on, "
+                f"got only label {classes[0]}{hint}"
+            )
         return split
 
 
@@ -83,8 +86,10 @@ def read(source, label="auto", features=None, option="label"):
             return read_csv(path, label, features, option)
         if label not in _columns.LABELS:
             *most, last = _columns.LABELS
-            raise ValueError(f"{option} must be {', '.join(most)} or {last} for sources without "
-                             f"headings, got {label!r}")
+            raise ValueError(
+                f"{option} must be {', '.join(most)} or {last} for sources without "
+                f"headings, got {label!r}"
+            )
         if embedded:
             from nncore.data import digits
 
@@ -94,8 +99,9 @@ def read(source, label="auto", features=None, option="label"):
         os.stat(path)  # the operating system's own error if it is not there
         if path.lower().endswith(".npz"):
             return read_npz(path)
-    raise ValueError(f"{path} must be a folder of idx files or end in .npz, .csv or .csv.gz, "
-                     "got another kind")
+    raise ValueError(
+        f"{path} must be a folder of idx files or end in .npz, .csv or .csv.gz, got another kind"
+    )
 
 
 # ---------------------------------------------------------------- common to all formats
@@ -106,16 +112,21 @@ def _checked(name, rows, labels):
     if rows.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers as samples, got dtype {rows.dtype}")
     if rows.ndim < 2:
-        raise ValueError(f"{name} must hold samples of shape (N, features) or (N, height, width), "
-                         f"got {rows.shape}")
+        raise ValueError(
+            f"{name} must hold samples of shape (N, features) or (N, height, width), "
+            f"got {rows.shape}"
+        )
     if rows.size == 0:
-        raise ValueError(f"{name} must hold at least one sample with one feature, "
-                         f"got shape {rows.shape}")
+        raise ValueError(
+            f"{name} must hold at least one sample with one feature, got shape {rows.shape}"
+        )
     rows = np.ascontiguousarray(rows.reshape(len(rows), -1))
     if rows.dtype.kind == "f" and not np.isfinite(rows).all():
         sample, feature = np.argwhere(~np.isfinite(rows))[0]
-        raise ValueError(f"{name} must hold finite numbers, got {rows[sample, feature]} "
-                         f"in sample {sample + 1}, feature {feature + 1}")
+        raise ValueError(
+            f"{name} must hold finite numbers, got {rows[sample, feature]} "
+            f"in sample {sample + 1}, feature {feature + 1}"
+        )
     return rows, None if labels is None else _checked_labels(name, labels, len(rows))
 
 
@@ -123,8 +134,10 @@ def _checked_labels(name, labels, count):
     if labels.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold integers as labels, got dtype {labels.dtype}")
     if labels.shape not in ((count,), (count, 1)):
-        raise ValueError(f"{name} must hold one label a sample (samples are rows in the file), "
-                         f"got {count} samples and labels of shape {labels.shape}")
+        raise ValueError(
+            f"{name} must hold one label a sample (samples are rows in the file), "
+            f"got {count} samples and labels of shape {labels.shape}"
+        )
     labels = labels.reshape(count)
     wanted = "integers as labels"
     wrong = np.zeros(count, bool)
@@ -145,8 +158,10 @@ def _source(name, pairs):
         return Source(name, {"all": next(iter(pairs.values()))})
     train, test = (pairs[part][0].shape[1] for part in ("train", "test"))
     if train != test:
-        raise ValueError(f"{name} must have the same features in both parts, "
-                         f"got {train} to train and {test} to test")
+        raise ValueError(
+            f"{name} must have the same features in both parts, "
+            f"got {train} to train and {test} to test"
+        )
     return Source(name, pairs)
 
 
@@ -164,8 +179,9 @@ def _opened(path):
             with gzip.GzipFile(fileobj=file) as inside:
                 yield inside
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path} must be a whole gzip file, "
-                             f"got a damaged one ({error})") from None
+            raise ValueError(
+                f"{path} must be a whole gzip file, got a damaged one ({error})"
+            ) from None
 
 
 def _take(file, most):
@@ -186,19 +202,25 @@ def _read_idx(path, axes):
         head = _take(file, start)
         wanted = bytes([0, 0, 8, axes])
         if head[:4] != wanted:
-            raise ValueError(f"{path} must start with the idx magic number {wanted.hex()} "
-                             f"(unsigned bytes, {axes} axes), "
-                             f"got {head[:4].hex() or 'an empty file'}")
+            raise ValueError(
+                f"{path} must start with the idx magic number {wanted.hex()} "
+                f"(unsigned bytes, {axes} axes), "
+                f"got {head[:4].hex() or 'an empty file'}"
+            )
         if len(head) < start:
-            raise ValueError(f"{path} must hold {axes} sizes after the magic number, "
-                             f"got a file of {len(head)} bytes")
-        shape = [int.from_bytes(head[at:at + 4], "big") for at in range(4, start, 4)]
+            raise ValueError(
+                f"{path} must hold {axes} sizes after the magic number, "
+                f"got a file of {len(head)} bytes"
+            )
+        shape = [int.from_bytes(head[at : at + 4], "big") for at in range(4, start, 4)]
         size = math.prod(shape)
         content = _take(file, size + 1)
     if len(content) != size:
         more = " or more" if len(content) > size else ""
-        raise ValueError(f"{path} must hold {size} bytes of data as its header says ({shape}), "
-                         f"got {len(content)}{more}")
+        raise ValueError(
+            f"{path} must hold {size} bytes of data as its header says ({shape}), "
+            f"got {len(content)}{more}"
+        )
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
@@ -213,8 +235,10 @@ def _find_idx(folder):
             key = "train" if match[1] == "train" else "test", match[2][:6]
             other = found.get(key)
             if other is not None and other != path + ".gz":
-                raise ValueError(f"{folder} must hold one file of {key[0]} {key[1]}, "
-                                 f"got {os.path.basename(other)} and {name}")
+                raise ValueError(
+                    f"{folder} must hold one file of {key[0]} {key[1]}, "
+                    f"got {os.path.basename(other)} and {name}"
+                )
             found[key] = path
     return found
 
@@ -229,13 +253,17 @@ def read_idx(folder):
             labels = _read_idx(found[part, "labels"], 1) if (part, "labels") in found else None
             if labels is not None and len(images) != len(labels):
                 names = [os.path.basename(found[part, kind]) for kind in ("images", "labels")]
-                raise ValueError(f"{folder} must hold as many labels as images, "
-                                 f"got {len(images)} images in {names[0]} "
-                                 f"and {len(labels)} labels in {names[1]}")
+                raise ValueError(
+                    f"{folder} must hold as many labels as images, "
+                    f"got {len(images)} images in {names[0]} "
+                    f"and {len(labels)} labels in {names[1]}"
+                )
             pairs[part] = _checked(found[part, "images"], images, labels)
     if not pairs:
-        raise ValueError(f"{folder} must hold idx files such as train-images-idx3-ubyte.gz "
-                         "or t10k-images-idx3-ubyte, got none")
+        raise ValueError(
+            f"{folder} must hold idx files such as train-images-idx3-ubyte.gz "
+            "or t10k-images-idx3-ubyte, got none"
+        )
     return _source(folder, pairs)
 
 
@@ -246,23 +274,30 @@ def read_npz(path):
     """Read the arrays X and y, or x_train, y_train, x_test, y_test, of an `.npz` file."""
     with open(path, "rb") as file:
         if file.peek(6)[:6] == np.lib.format.MAGIC_PREFIX:
-            raise ValueError(f"{path} must be an .npz file of plain arrays, "
-                             "got a single array")
+            raise ValueError(f"{path} must be an .npz file of plain arrays, got a single array")
         try:
             archive = _npz.Archive(file)
             names = _lower_case(archive.names)
             keys = {"all": ("x", "y")}
             if "x" not in names:
-                keys = {part: (f"x_{part}", f"y_{part}") for part in ("train", "test")
-                        if f"x_{part}" in names}
-            arrays = {part: [archive.array(names[key]) if key in names else None for key in pair]
-                      for part, pair in keys.items()}
+                keys = {
+                    part: (f"x_{part}", f"y_{part}")
+                    for part in ("train", "test")
+                    if f"x_{part}" in names
+                }
+            arrays = {
+                part: [archive.array(names[key]) if key in names else None for key in pair]
+                for part, pair in keys.items()
+            }
         except ValueError as error:
-            raise ValueError(f"{path} must be an .npz file of plain arrays, "
-                             f"got a file in which {error}") from None
+            raise ValueError(
+                f"{path} must be an .npz file of plain arrays, got a file in which {error}"
+            ) from None
     if not arrays:
-        raise ValueError(f"{path} must hold arrays X and y, or x_train and y_train, "
-                         f"got {', '.join(sorted(names.values())[:8]) or 'none'}")
+        raise ValueError(
+            f"{path} must hold arrays X and y, or x_train and y_train, "
+            f"got {', '.join(sorted(names.values())[:8]) or 'none'}"
+        )
     return _source(path, {part: _checked(path, *pair) for part, pair in arrays.items()})
 
 
@@ -299,20 +334,24 @@ def read_csv(path, label, features, option="label"):
         if not lines:
             raise ValueError(f"{path} must hold lines of numbers, got a header only")
     try:
-        table = np.loadtxt([line for _, line in lines], delimiter=separator, ndmin=2,
-                           comments=None, quotechar='"')
+        table = np.loadtxt(
+            [line for _, line in lines], delimiter=separator, ndmin=2, comments=None, quotechar='"'
+        )
     except ValueError as error:
         raise ValueError(_csv_fault(path, lines, separator, error)) from None
     if headings and len(headings) != table.shape[1]:
-        raise ValueError(f"{path} must have as many columns as headings ({len(headings)}), "
-                         f"got {table.shape[1]}")
+        raise ValueError(
+            f"{path} must have as many columns as headings ({len(headings)}), got {table.shape[1]}"
+        )
     columns = _columns.choose(path, table, headings, label, features, option)
     labels = None if columns.label is None else table[:, columns.label]
     pair = _checked(path, table[:, columns.features], labels)
     doubts = columns.doubts
     if headings is None and _columns.is_counting(first):
-        doubts.append(f"line {line}, {separator.join(first[:3])}..., is taken for a sample; "
-                      "headings must not be numbers")
+        doubts.append(
+            f"line {line}, {separator.join(first[:3])}..., is taken for a sample; "
+            "headings must not be numbers"
+        )
     heading = "no headings" if headings is None else f"headings in line {line}"
     return Source(path, {"all": pair}, f"{columns.taken}; {heading}", tuple(doubts))
 
@@ -326,8 +365,9 @@ def _is_heading(first):
     if not any(map(_is_number, first)):
         return True
     names = {field.lower() for field in first}
-    return (not names.isdisjoint(_columns.LABEL_NAMES)
-            or (first[0] == "" and _columns.is_counting(first[1:])))
+    return not names.isdisjoint(_columns.LABEL_NAMES) or (
+        first[0] == "" and _columns.is_counting(first[1:])
+    )
 
 
 def _fields(path, number, line, separator):
@@ -336,8 +376,9 @@ def _fields(path, number, line, separator):
     try:
         return next(csv.reader([line], delimiter=separator))
     except csv.Error as error:
-        raise ValueError(f"{path} must hold lines of numbers, "
-                         f"got line {number} that cannot be read ({error})") from None
+        raise ValueError(
+            f"{path} must hold lines of numbers, got line {number} that cannot be read ({error})"
+        ) from None
 
 
 def _csv_fault(path, lines, separator, error):
@@ -347,12 +388,16 @@ def _csv_fault(path, lines, separator, error):
         fields = _fields(path, number, line, separator)
         columns = columns or len(fields)
         if len(fields) != columns:
-            return (f"{path} must have {columns} columns in every line, "
-                    f"got {len(fields)} in line {number}")
+            return (
+                f"{path} must have {columns} columns in every line, "
+                f"got {len(fields)} in line {number}"
+            )
         for place, field in enumerate(fields, 1):
             if not _is_number(field):
-                return (f"{path} must hold numbers, got {field.strip()[:40]!r} "
-                        f"in line {number}, column {place}")
+                return (
+                    f"{path} must hold numbers, got {field.strip()[:40]!r} "
+                    f"in line {number}, column {place}"
+                )
     return f"{path} must hold lines of numbers, got {_npz.one_line(error)}"
 
 

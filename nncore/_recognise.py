@@ -1,10 +1,10 @@
 """Tell by its behaviour which module of the library a foreign one is.
 
-It is run beside a candidate of the library on the same random inputs: one sample and several, small and large numbers,
-forward, backward and two steps. It is recognised if all agree to rounding. Differences that do not
-matter in training are noted, and the module is taken: it overflows on large numbers, its derivative at a
-kink is another one, its class_fun gives other classes, or its bias gradient is not summed over the
-batch, so that it trains on single samples only.
+It is run beside a candidate of the library on the same random inputs: one sample and several, small
+and large numbers, forward, backward and two steps. It is recognised if all agree to rounding.
+Differences that do not matter in training are noted, and the module is taken: it overflows on large
+numbers, its derivative at a kink is another one, its class_fun gives other classes, or its bias
+gradient is not summed over the batch, so that it trains on single samples only.
 """
 
 from dataclasses import dataclass
@@ -14,25 +14,44 @@ import numpy as np
 
 from nncore import _checks, _probe, modules
 
-TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}  # of the natural size of each array, as in |W|ᵀ |A| + |W0|
+TOLERANCE = {
+    np.dtype(np.float32): 1e-5,
+    np.dtype(np.float64): 1e-12,
+}  # of the natural size of each array, as in |W|ᵀ |A| + |W0|
 RUNS = ((1, False), (3, False), (6, True))  # (samples, large numbers)
 LRATE = 0.1
 
-FORWARD = {modules.Tanh: "tanh Z", modules.ReLU: "max(0, Z)", modules.Sigmoid: "1/(1 + e^−Z)", modules.SoftMax: "softmax of each column",
-           modules.OutputSigmoid: "1/(1 + e^−Z)", modules.Linear: "Wᵀ A + W0", modules.BatchNorm: "G (A − μ)/√(v + eps) + B"}
-BACKWARD = {modules.Tanh: "dLdA ⊙ (1 − A²)", modules.ReLU: "dLdA where A > 0, else 0", modules.Sigmoid: "dLdA ⊙ A (1 − A)",
-            modules.SoftMax: "its argument, dL/dZ, which the loss computes", modules.Linear: "W dLdZ",
-            modules.OutputSigmoid: "its argument, dL/dZ, which the loss computes",
-            modules.BatchNorm: "its gradient, on which μ and v of the batch depend, too"}
+FORWARD = {
+    modules.Tanh: "tanh Z",
+    modules.ReLU: "max(0, Z)",
+    modules.Sigmoid: "1/(1 + e^−Z)",
+    modules.SoftMax: "softmax of each column",
+    modules.OutputSigmoid: "1/(1 + e^−Z)",
+    modules.Linear: "Wᵀ A + W0",
+    modules.BatchNorm: "G (A − μ)/√(v + eps) + B",
+}
+BACKWARD = {
+    modules.Tanh: "dLdA ⊙ (1 − A²)",
+    modules.ReLU: "dLdA where A > 0, else 0",
+    modules.Sigmoid: "dLdA ⊙ A (1 − A)",
+    modules.SoftMax: "its argument, dL/dZ, which the loss computes",
+    modules.Linear: "W dLdZ",
+    modules.OutputSigmoid: "its argument, dL/dZ, which the loss computes",
+    modules.BatchNorm: "its gradient, on which μ and v of the batch depend, too",
+}
 KINKS = {
     modules.ReLU: lambda Z: Z == 0
 }  # where a function has no derivative, and each takes one of its own
-CLASSES = {modules.SoftMax: "the place of the largest entry of each column", modules.OutputSigmoid: "1 above 1/2, else 0"}
+CLASSES = {
+    modules.SoftMax: "the place of the largest entry of each column",
+    modules.OutputSigmoid: "1 above 1/2, else 0",
+}
 ACTIVATIONS = (modules.Tanh, modules.ReLU, modules.Sigmoid, modules.SoftMax, modules.OutputSigmoid)
 
 
 class Refused(Exception):
-    """Not recognised; `stage` says how far the two agreed, so that the nearest candidate's reason is the one to tell."""
+    """Not recognised; `stage` says how far the two agreed, so that the nearest candidate's reason
+    is the one to tell."""
 
     RAISES, FORWARD, LARGE, BACKWARD, STEP, REST = range(6)
 
@@ -42,7 +61,8 @@ class Refused(Exception):
 
 
 def first_taken(attempts, otherwise=None):
-    """What the first of the attempts gives that is not refused; or the Refused that got farthest, the first of equals.
+    """What the first of the attempts gives that is not refused; or the Refused that got farthest,
+    the first of equals.
 
     otherwise: the reason where there is no attempt or none gets farther than an exception.
     """
@@ -55,23 +75,35 @@ def first_taken(attempts, otherwise=None):
     raise max(refusals, key=lambda refused: refused.stage)
 
 
-# ---------------------------------------------------------------------------------------------- inputs
+# ------------------------------------------------------------------------------------------- inputs
 
 
 def numbers(rng, shape, large, dtype=np.float64):
     """Random numbers around 1; or of all sizes up to 1000.
 
-    Between 600 and 800 there are none: there e^z overflows in a sum but not alone, or is too small to keep its digits.
+    Between 600 and 800 there are none: there e^z overflows in a sum but not alone, or is too small
+    to keep its digits.
     """
     if not large:
         return rng.normal(size=shape).astype(dtype)
-    sizes = np.where(rng.random(shape) < 0.2, rng.uniform(800, 1000, shape), 10 ** rng.uniform(-3, np.log10(600), shape))
+    sizes = np.where(
+        rng.random(shape) < 0.2,
+        rng.uniform(800, 1000, shape),
+        10 ** rng.uniform(-3, np.log10(600), shape),
+    )
     return (sizes * rng.choice([-1, 1], size=shape)).astype(dtype)
 
 
 def two_passes(rng, inputs, outputs, samples, large, dtype, lrate):
     """Two passes (A, dLdOutput, lrate)."""
-    passes = [(numbers(rng, (inputs, samples), large, dtype), numbers(rng, (outputs, samples), large, dtype), lrate) for _ in range(2)]
+    passes = [
+        (
+            numbers(rng, (inputs, samples), large, dtype),
+            numbers(rng, (outputs, samples), large, dtype),
+            lrate,
+        )
+        for _ in range(2)
+    ]
     for A, _, _ in passes if large else ():
         A[0, 0] = 0  # a derivative at exactly 0
     return passes
@@ -81,30 +113,49 @@ def step_size(foreign):
     return LRATE if hasattr(foreign, "sgd_step") or hasattr(foreign, "step") else None
 
 
-# ---------------------------------------------------------------------------------------------- comparing
+# ---------------------------------------------------------------------------------------- comparing
 
 
 def check_calls(trace, kind):
     """Refused where a call raised before its result could be compared."""
     if trace.error is not None:
-        stage = {"forward": Refused.RAISES, "backward": Refused.BACKWARD, "step": Refused.STEP}[trace.failed]
-        raise Refused(stage, f"its {trace.failed} raises {type(trace.error).__name__}: {trace.error}")
+        stage = {"forward": Refused.RAISES, "backward": Refused.BACKWARD, "step": Refused.STEP}[
+            trace.failed
+        ]
+        raise Refused(
+            stage, f"its {trace.failed} raises {type(trace.error).__name__}: {trace.error}"
+        )
     if trace.drew:
-        raise Refused(Refused.REST, f"it is {kind.__name__} but draws random numbers, which would change the draws of the training")
+        raise Refused(
+            Refused.REST,
+            f"it is {kind.__name__} but draws random numbers, which would change the draws of the "
+            f"training",
+        )
 
 
 def check_forward(kind, theirs, ours, scale, large, tolerance):
-    """The columns that can be compared further, or Refused. Columns that are finite with us alone are left out."""
+    """The columns that can be compared further, or Refused. Columns that are finite with us alone
+    are left out."""
     if theirs.failed == "forward":
         check_calls(theirs, kind)
     stage = Refused.LARGE if large else Refused.FORWARD
     if not _is_real(theirs.output, ours.output.shape):
-        raise Refused(Refused.FORWARD, f"its forward gives {described(theirs.output)} instead of an array of shape {ours.output.shape}")
+        raise Refused(
+            Refused.FORWARD,
+            f"its forward gives {described(theirs.output)} instead of an array of shape "
+            f"{ours.output.shape}",
+        )
     columns = finite_columns(theirs.output, ours.output) if large else slice(None)
     scale = ours.output if scale is None else scale
-    error = _probe.disagreement(np.asarray(theirs.output)[:, columns], ours.output[:, columns], scale)
+    error = _probe.disagreement(
+        np.asarray(theirs.output)[:, columns], ours.output[:, columns], scale
+    )
     if error > tolerance:
-        raise Refused(stage, f"its forward is not {FORWARD[kind]}" + (f" for large numbers (off by {error:.2g})" if large else ""))
+        raise Refused(
+            stage,
+            f"its forward is not {FORWARD[kind]}"
+            + (f" for large numbers (off by {error:.2g})" if large else ""),
+        )
     return columns
 
 
@@ -113,16 +164,23 @@ def check_backward(kind, theirs, ours, scale, columns, large, tolerance, but=Non
     if theirs.failed == "backward":
         check_calls(theirs, kind)
     if not _is_real(theirs.gradient, ours.gradient.shape):
-        raise Refused(Refused.BACKWARD, f"its forward is {kind.__name__}'s, but its backward gives {described(theirs.gradient)} instead "
-                                        f"of an array of shape {ours.gradient.shape}")
+        raise Refused(
+            Refused.BACKWARD,
+            f"its forward is {kind.__name__}'s, but its backward gives "
+            f"{described(theirs.gradient)} instead "
+            f"of an array of shape {ours.gradient.shape}",
+        )
     if large:
         columns = columns & finite_columns(theirs.gradient, ours.gradient)
     gradient = theirs.gradient if but is None else np.where(but, ours.gradient, theirs.gradient)
     error = _probe.disagreement(np.asarray(gradient)[:, columns], ours.gradient[:, columns], scale)
     if error > tolerance:
         where = " for large numbers" if large else ""
-        raise Refused(Refused.BACKWARD, f"its forward is {kind.__name__}'s, but its backward is not {BACKWARD[kind]}{where} "
-                                        f"({off_by(error)})")
+        raise Refused(
+            Refused.BACKWARD,
+            f"its forward is {kind.__name__}'s, but its backward is not {BACKWARD[kind]}{where} "
+            f"({off_by(error)})",
+        )
     return columns
 
 
@@ -132,7 +190,9 @@ def _is_real(x, shape):
 
 def finite_columns(theirs, ours):
     """Columns to compare: all but those that are finite with us and not with them."""
-    return np.isfinite(np.asarray(theirs, dtype=np.float64)).all(axis=0) | ~np.isfinite(ours).all(axis=0)
+    return np.isfinite(np.asarray(theirs, dtype=np.float64)).all(axis=0) | ~np.isfinite(ours).all(
+        axis=0
+    )
 
 
 def off_by(error):
@@ -149,12 +209,17 @@ def described(x):
 
 
 def refuse_counting(kind, traces):
-    """Refused where every step changes a number of the module's own, beside the weights: later steps may depend on it."""
+    """Refused where every step changes a number of the module's own, beside the weights: later
+    steps may depend on it."""
     stepped = [trace.counted for trace in traces if "step" in trace.held]
     names = set.intersection(*stepped) if stepped else set()
     if names:
-        raise Refused(Refused.REST, f"it is {kind.__name__}, but its step also changes {', '.join(sorted(names))}, on which later steps "
-                                    "may depend")
+        raise Refused(
+            Refused.REST,
+            f"it is {kind.__name__}, but its step also changes {', '.join(sorted(names))}, on "
+            f"which later steps "
+            "may depend",
+        )
 
 
 def notes_on(traces):
@@ -165,25 +230,34 @@ def notes_on(traces):
 
 NOT_FINITE = "yours gives nan or infinity for large numbers, where nncore's stays finite"
 
-# ---------------------------------------------------------------------------------------------- activations
+# -------------------------------------------------------------------------------------- activations
 
 
 def activation(foreign, width):
-    """(one of the activations, its notes) for a foreign module of `width` features (None: not known); or Refused."""
+    """(one of the activations, its notes) for a foreign module of `width` features (None: not
+    known); or Refused."""
     rng = np.random.default_rng(0)
     width = 3 if width is None else width
-    runs = [two_passes(rng, width, width, samples, large, np.float64, step_size(foreign)) for samples, large in RUNS]
+    runs = [
+        two_passes(rng, width, width, samples, large, np.float64, step_size(foreign))
+        for samples, large in RUNS
+    ]
     traces = [_probe.run_module(foreign, *passes) for passes in runs]
 
     def compared(kind):
         twin = kind()
-        notes = _compare_activation(kind, traces, [_probe.run_module(twin, *passes) for passes in runs], runs)
+        notes = _compare_activation(
+            kind, traces, [_probe.run_module(twin, *passes) for passes in runs], runs
+        )
         return twin, notes + class_fun_notes(foreign, twin, width)
+
     try:
         return first_taken([partial(compared, kind) for kind in ACTIVATIONS])
     except Refused as refused:
         if refused.stage == Refused.FORWARD:
-            raise Refused(Refused.FORWARD, "its forward is none of the library's functions") from None
+            raise Refused(
+                Refused.FORWARD, "its forward is none of the library's functions"
+            ) from None
         raise
 
 
@@ -237,15 +311,20 @@ def class_fun_notes(foreign, twin, width):
         return [f"your class_fun raises {type(error).__name__}: {error}; {instead}"]
     if theirs.size != ours.size or not np.array_equal(theirs.ravel(), ours.ravel()):
         return [f"your class_fun gives other classes; {instead}"]
-    return [f"your class_fun gives shape {theirs.shape}, nncore's {ours.shape}"] if theirs.shape != ours.shape else []
+    return (
+        [f"your class_fun gives shape {theirs.shape}, nncore's {ours.shape}"]
+        if theirs.shape != ours.shape
+        else []
+    )
 
 
-# ---------------------------------------------------------------------------------------------- Linear
+# ------------------------------------------------------------------------------------------- Linear
 
 
 @dataclass
 class Place:
-    """Where a weight lives: the name of the array, itself, and the view of it that is W (m, n) or W0 (n, 1)."""
+    """Where a weight lives: the name of the array, itself, and the view of it that is W (m, n) or
+    W0 (n, 1)."""
 
     name: str
     array: np.ndarray
@@ -258,7 +337,11 @@ class Place:
 
     @property
     def usable(self):
-        return self.array.dtype in _checks.COMPUTING and self.array.dtype.isnative and self.array.flags.writeable
+        return (
+            self.array.dtype in _checks.COMPUTING
+            and self.array.dtype.isnative
+            and self.array.flags.writeable
+        )
 
 
 def _itself(a):
@@ -294,7 +377,8 @@ def biases(found, n):
 
 
 def _pairs(found, width):
-    """Pairs of places that may be W and W0, in arrays of their own or as the rows or columns of one."""
+    """Pairs of places that may be W and W0, in arrays of their own or as the rows or columns of
+    one."""
     for W in _matrices(found, width):
         for W0 in biases(found, W.share().shape[1]):
             if W0.array is not W.array:
@@ -305,8 +389,14 @@ def _pairs(found, width):
         for turn in (_itself, _transposed):
             if turn(a).shape[0] < 2 or width not in (None, turn(a).shape[0] - 1):
                 continue
-            yield Place(name, a, lambda x, turn=turn: turn(x)[:-1]), Place(name, a, lambda x, turn=turn: turn(x)[-1:].T)
-            yield Place(name, a, lambda x, turn=turn: turn(x)[1:]), Place(name, a, lambda x, turn=turn: turn(x)[:1].T)
+            yield (
+                Place(name, a, lambda x, turn=turn: turn(x)[:-1]),
+                Place(name, a, lambda x, turn=turn: turn(x)[-1:].T),
+            )
+            yield (
+                Place(name, a, lambda x, turn=turn: turn(x)[1:]),
+                Place(name, a, lambda x, turn=turn: turn(x)[:1].T),
+            )
 
 
 def linear_of(W, W0):
@@ -318,11 +408,14 @@ def linear_of(W, W0):
 
 
 def linear(foreign, width):
-    """(Linear on the arrays of a foreign module that takes `width` features, its notes); or Refused."""
+    """(Linear on the arrays of a foreign module that takes `width` features, its notes); or
+    Refused."""
     found = _probe.arrays(foreign)
     try:
-        return first_taken([partial(_linear_on, foreign, W, W0) for W, W0 in _pairs(found, width)],
-                           "it holds no arrays of the shapes of W and W0")
+        return first_taken(
+            [partial(_linear_on, foreign, W, W0) for W, W0 in _pairs(found, width)],
+            "it holds no arrays of the shapes of W and W0",
+        )
     except Refused as refused:
         if refused.stage <= Refused.FORWARD:
             _refuse_without_bias(foreign, found, width)
@@ -339,10 +432,14 @@ def _linear_on(foreign, W, W0):
 def _forward_agrees(foreign, W, W0):
     """True where the foreign forward is Wᵀ A + W0 with these values."""
     A = np.random.default_rng(2).normal(size=(W.shape[0], 2))
-    trace, = _probe.run_module(foreign, (A, None, None))
+    (trace,) = _probe.run_module(foreign, (A, None, None))
     tolerance = max(TOLERANCE[_checks.computing_dtype(W)], TOLERANCE[_checks.computing_dtype(W0)])
     W, W0 = np.asarray(W, np.float64), np.asarray(W0, np.float64)
-    return trace.error is None and _probe.disagreement(trace.output, W.T @ A + W0, abs(W).T @ abs(A) + abs(W0)) <= tolerance
+    return (
+        trace.error is None
+        and _probe.disagreement(trace.output, W.T @ A + W0, abs(W).T @ abs(A) + abs(W0))
+        <= tolerance
+    )
 
 
 def _refuse_fixed(foreign, W, W0):
@@ -351,22 +448,33 @@ def _refuse_fixed(foreign, W, W0):
         return
     for place in (W, W0):
         if not place.array.flags.writeable:
-            raise Refused(Refused.STEP, f"its forward is Linear's, but {place.name} is read-only and cannot be updated in place")
+            raise Refused(
+                Refused.STEP,
+                f"its forward is Linear's, but {place.name} is read-only and cannot be updated in "
+                f"place",
+            )
         if not place.usable:
-            raise Refused(Refused.STEP, f"its forward is Linear's, but {place.name} is {place.array.dtype} and cannot be updated in place; "
-                                        f"{place.name}.astype(float) in its stead could be")
+            raise Refused(
+                Refused.STEP,
+                f"its forward is Linear's, but {place.name} is {place.array.dtype} and cannot be "
+                f"updated in place; "
+                f"{place.name}.astype(float) in its stead could be",
+            )
 
 
 def _refuse_without_bias(foreign, found, width):
     for W in _matrices(found, width):
         if _forward_agrees(foreign, W.share(), np.zeros((W.share().shape[1], 1))):
-            raise Refused(Refused.BACKWARD, f"its forward is Wᵀ A with {W.name} as W, but there is no bias W0")
+            raise Refused(
+                Refused.BACKWARD, f"its forward is Wᵀ A with {W.name} as W, but there is no bias W0"
+            )
 
 
 def _compare_linear(foreign, W, W0):
     """Notes on a module that is Linear with these weights, or Refused.
 
-    The arrays are filled with random numbers first: that the outputs follow shows that the module reads these very arrays.
+    The arrays are filled with random numbers first: that the outputs follow shows that the module
+    reads these very arrays.
     """
     rng = np.random.default_rng(3)
     dtype = W.array.dtype
@@ -387,18 +495,29 @@ def _compare_linear(foreign, W, W0):
             unsummed |= _compare_steps(theirs, ours, passes, W, W0, tolerance, samples)
     refuse_counting(modules.Linear, everything)
     names = sorted(set().union(*(t.rebound for t in everything)) & {W.name, W0.name})
-    notes = [f"your own step binds {' and '.join(names)} anew, so that after it the two networks no longer share them"] if names else []
+    notes = (
+        [
+            f"your own step binds {' and '.join(names)} anew, so that after it the two networks no "
+            f"longer share them"
+        ]
+        if names
+        else []
+    )
     if unsummed:
-        notes.append(f"your gradient of {W0.name} is not summed over the batch, so yours trains on single samples only; nncore's is summed")
+        notes.append(
+            f"your gradient of {W0.name} is not summed over the batch, so yours trains on single "
+            f"samples only; nncore's is summed"
+        )
     return notes + notes_on(everything)
 
 
 def follow(twin, names, passes):
-    """[(trace, weights of these names before, after)] of the library's module, which makes a step in each pass."""
+    """[(trace, weights of these names before, after)] of the library's module, which makes a step
+    in each pass."""
     followed = []
     for A, d, lrate in passes:
         before = [getattr(twin, name).copy() for name in names]
-        trace, = _probe.run_module(twin, (A, d, None))
+        (trace,) = _probe.run_module(twin, (A, d, None))
         twin.forward(A)
         twin.backward(d)
         twin.step(lrate)
@@ -407,25 +526,35 @@ def follow(twin, names, passes):
 
 
 def _compare_steps(theirs, ours, passes, W, W0, tolerance, samples):
-    """Refused where two passes of a module differ from Linear's; True where only its bias gradient is not summed."""
+    """Refused where two passes of a module differ from Linear's; True where only its bias gradient
+    is not summed."""
     for i, (trace, (A, d, lrate)) in enumerate(zip(theirs, passes, strict=False)):
         twin, (w, w0), after = ours[i]
         check_forward(modules.Linear, trace, twin, abs(w).T @ abs(A) + abs(w0), False, tolerance)
         check_backward(modules.Linear, trace, twin, abs(w) @ abs(d), slice(None), False, tolerance)
         if samples > 1 and _is_unsummed(trace, d, W0):
             return True
-        scales = abs(w) + lrate * abs(A) @ abs(d).T, abs(w0) + lrate * abs(d).sum(axis=1, keepdims=True)
+        scales = (
+            abs(w) + lrate * abs(A) @ abs(d).T,
+            abs(w0) + lrate * abs(d).sum(axis=1, keepdims=True),
+        )
         check_step(modules.Linear, trace, i, (W, W0), (w, w0), after, scales, tolerance, samples)
     return False
 
 
 def check_step(kind, trace, i, places, before, after, scales, tolerance, samples):
-    """Refused where the step of pass i takes the weights at these places from `before` to others than `after`."""
+    """Refused where the step of pass i takes the weights at these places from `before` to others
+    than `after`."""
     check_calls(trace, kind)
     for place, was, wanted, scale in zip(places, before, after, scales, strict=True):
         got = _after_step(trace, place)
         if _probe.disagreement(got, wanted, scale) > tolerance:
-            raise Refused(Refused.STEP, _about_step(kind, trace, place, {p.name for p in places}, i, got, was, wanted, samples))
+            raise Refused(
+                Refused.STEP,
+                _about_step(
+                    kind, trace, place, {p.name for p in places}, i, got, was, wanted, samples
+                ),
+            )
 
 
 def _after_step(trace, place):
@@ -434,8 +563,13 @@ def _after_step(trace, place):
 
 
 def _is_unsummed(trace, d, W0):
-    """True where backward keeps dLdZ itself as the gradient of W0, and the step breaks off or makes W0 one column a sample."""
-    kept = [name for name in trace.changed("backward") if np.array_equal(trace.held["backward"][name], d)]
+    """True where backward keeps dLdZ itself as the gradient of W0, and the step breaks off or makes
+    W0 one column a sample."""
+    kept = [
+        name
+        for name in trace.changed("backward")
+        if np.array_equal(trace.held["backward"][name], d)
+    ]
     if not kept:
         return False
     if trace.failed == "step":
@@ -453,11 +587,16 @@ def _about_step(kind, trace, place, weights, i, got, before, wanted, samples):
         return f"{agree} step leaves {place.name} as {described(got)}"
     if np.array_equal(got, before):
         return f"{agree} step leaves {place.name} unchanged"
-    ratio = float(np.vdot(got - before, wanted - before) / np.vdot(wanted - before, wanted - before))
+    ratio = float(
+        np.vdot(got - before, wanted - before) / np.vdot(wanted - before, wanted - before)
+    )
     proportional = _probe.disagreement(got - before, ratio * (wanted - before)) < 1e-6
     if i > 0:
         return f"{agree} second step is not {place.name} − lrate dL/d{place.name}{kept}"
     if proportional and samples > 1 and abs(ratio * samples - 1) < 1e-6:
-        return f"{agree} step averages the gradient of {place.name} over the batch instead of adding it up"
+        return (
+            f"{agree} step averages the gradient of {place.name} over the batch instead of "
+            f"adding it up"
+        )
     times = f" but {ratio:.3g} times that step" if proportional else ""
     return f"{agree} step is not {place.name} − lrate dL/d{place.name}{times}{kept}"

@@ -1,4 +1,5 @@
-"""Tell by its behaviour which loss of the library a foreign one is, alone or together with the output module before it."""
+"""Tell by its behaviour which loss of the library a foreign one is, alone or together with the
+output module before it."""
 
 from functools import partial
 
@@ -21,14 +22,18 @@ from nncore._recognise import (
     off_by,
 )
 
-ADDED = (*(10.0**-k for k in range(5, 17)), *(float(np.finfo(t).eps) for t in (np.float32, np.float64)))  # to a logarithm's argument
+ADDED = (
+    *(10.0**-k for k in range(5, 17)),
+    *(float(np.finfo(t).eps) for t in (np.float32, np.float64)),
+)  # to a logarithm's argument
 BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
 OF_PROBABILITIES = (losses.NLL, losses.BinaryNLL)
 UNDERFLOW = 1e-300  # of a probability below which what is divided by it need not be finite
 
 
-# Inputs of a loss, and (Ypred, Y) made of them for each loss. Likely labels have a finite value also where probabilities vanish, and are
-# given with probabilities near 1; of large logits the others are the unlikeliest, which shows whether a loss bounds the logarithm.
+# Inputs of a loss, and (Ypred, Y) made of them for each loss. Likely labels have a finite value
+# also where probabilities vanish, and are given with probabilities near 1; of large logits the
+# others are the unlikeliest, which shows whether a loss bounds the logarithm.
 
 
 def _logits(rng, shape, large, likely):
@@ -37,13 +42,21 @@ def _logits(rng, shape, large, likely):
 
 def _nll_data(Z, rng, large, likely):
     P = modules.SoftMax().forward(Z)
-    labels = P.argmax(axis=0) if likely else P.argmin(axis=0) if large else rng.integers(Z.shape[0], size=Z.shape[1])
+    labels = (
+        P.argmax(axis=0)
+        if likely
+        else P.argmin(axis=0)
+        if large
+        else rng.integers(Z.shape[0], size=Z.shape[1])
+    )
     return P, np.eye(Z.shape[0])[:, labels]
 
 
 def _binary_data(Z, rng, large, likely):
     P = modules.OutputSigmoid().forward(Z)
-    return P, np.rint(P) if likely else 1 - np.rint(P) if large else rng.integers(2, size=Z.shape).astype(np.float64)
+    return P, np.rint(P) if likely else 1 - np.rint(P) if large else rng.integers(
+        2, size=Z.shape
+    ).astype(np.float64)
 
 
 def _squared_data(Z, rng, large, likely):
@@ -61,15 +74,19 @@ DATA = {"NLL": _nll_data, "BinaryNLL": _binary_data, "Squared": _squared_data, "
 
 
 def loss(foreign, width):
-    """(the library's loss, its notes) for a foreign loss of `width` outputs (None: not known); Refused says why not."""
+    """(the library's loss, its notes) for a foreign loss of `width` outputs (None: not known);
+    Refused says why not."""
     width = 3 if width is None else width
 
     def compared(name):
         kind = getattr(losses, name)
         notes = _compare_loss(kind, foreign, DATA[name], width)
         return _with_weights(kind(), notes, width, partial(_loss_gradient, foreign))
+
     try:
-        return first_taken([partial(compared, name) for name in DATA if name != "NLL" or width > 1])  # of one class, NLL is always 0
+        return first_taken(
+            [partial(compared, name) for name in DATA if name != "NLL" or width > 1]
+        )  # of one class, NLL is always 0
     except Refused as refused:
         if refused.stage == Refused.FORWARD:
             raise Refused(Refused.FORWARD, "its value is none of the library's losses") from None
@@ -78,13 +95,21 @@ def loss(foreign, width):
 
 def _compare_loss(kind, foreign, data, width):
     rng = np.random.default_rng(4)
-    runs = [([data(_logits(rng, (width, samples), large, likely), rng, large, likely) for likely in (False, True)], large)
-            for samples, large in RUNS]
+    runs = [
+        (
+            [
+                data(_logits(rng, (width, samples), large, likely), rng, large, likely)
+                for likely in (False, True)
+            ],
+            large,
+        )
+        for samples, large in RUNS
+    ]
     notes, everything, gradients = [], [], []
     for pairs, large in runs:
         theirs, ours = _probe.run_loss(foreign, *pairs), _probe.run_loss(kind(), *pairs)
         if len(theirs) < len(pairs):  # the first has raised; the second one by itself
-            theirs += _probe.run_loss(foreign, *pairs[len(theirs):])
+            theirs += _probe.run_loss(foreign, *pairs[len(theirs) :])
         everything += theirs
         for a, b, (P, Y), likely in zip(theirs, ours, pairs, (False, True), strict=False):
             if (
@@ -228,13 +253,16 @@ def _is_guarded(kind, P, Y, theirs, ours, formula, a, tolerance):
 
 
 def _compare_value(kind, trace, wanted, P, Y, extreme):
-    """Notes on the value of a loss; Refused where it is another one. `extreme` numbers or probabilities need not be finite with them."""
+    """Notes on the value of a loss; Refused where it is another one. `extreme` numbers or
+    probabilities need not be finite with them."""
     if trace.failed == "forward":
         check_calls(trace, kind)
     try:
         value = np.asarray(trace.output, dtype=np.float64)
     except (TypeError, ValueError):
-        raise Refused(Refused.RAISES, f"its forward gives {described(trace.output)} instead of a number") from None
+        raise Refused(
+            Refused.RAISES, f"its forward gives {described(trace.output)} instead of a number"
+        ) from None
     total = float(value.sum())
     if _probe.disagreement(total, wanted, max(abs(wanted), 1)) <= TOLERANCE[np.dtype(np.float64)]:
         return ["yours gives one value a sample, nncore's their sum"] if value.size > 1 else []
@@ -250,18 +278,31 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
         return ["yours bounds the logarithm of a probability near 0 or 1, nncore's does not"]
     samples = P.shape[1]
     if np.isfinite(wanted) and samples > 1 and _probe.disagreement(total * samples, wanted) < 1e-9:
-        raise Refused(Refused.LARGE, f"its value is {kind.__name__}'s averaged over the batch instead of added up")
+        raise Refused(
+            Refused.LARGE,
+            f"its value is {kind.__name__}'s averaged over the batch instead of added up",
+        )
     where = " for large numbers or probabilities near 0 or 1" if extreme else ""
-    raise Refused(Refused.LARGE if extreme else Refused.FORWARD, f"its value is not {kind.__name__}'s{where}")
+    raise Refused(
+        Refused.LARGE if extreme else Refused.FORWARD, f"its value is not {kind.__name__}'s{where}"
+    )
 
 
 def _added(kind, total, P, Y):
-    """The small number that a loss adds to probabilities before it takes their logarithms, None where its value is none of that."""
+    """The small number that a loss adds to probabilities before it takes their logarithms, None
+    where its value is none of that."""
     if kind is losses.BinaryNLL:
         P, Y = np.concatenate([P, 1 - P]), np.concatenate([Y, 1 - Y])
     values = {added: losses.NLL().forward(P + added, Y) for added in ADDED}
-    return next((added for added, value in values.items()
-                 if _probe.disagreement(total, value, max(abs(value), 1)) <= TOLERANCE[np.dtype(np.float64)]), None)
+    return next(
+        (
+            added
+            for added, value in values.items()
+            if _probe.disagreement(total, value, max(abs(value), 1))
+            <= TOLERANCE[np.dtype(np.float64)]
+        ),
+        None,
+    )
 
 
 def _vanishes(P, Y):
@@ -269,11 +310,12 @@ def _vanishes(P, Y):
     return bool((np.where(Y > 0, P, 1 - P) < BOUND).any())
 
 
-# ---------------------------------------------------------------------------------------------- output and loss together
+# ------------------------------------------------------------------------- output and loss together
 
 
 def output_and_loss(last, foreign, width):
-    """((the library's output, notes), (the library's loss, notes)) where only the two together are the library's; or Refused.
+    """((the library's output, notes), (the library's loss, notes)) where only the two together are
+    the library's; or Refused.
 
     So it is where the loss hands back ∂L/∂A, and the output multiplies by ∂A/∂Z.
     """
@@ -281,31 +323,53 @@ def output_and_loss(last, foreign, width):
 
     def compared(output, kind, data):
         notes = _compare_pair(last, foreign, output, kind, data, width)
-        together = f"taken together with the loss: its backward alone is not {output.__name__}'s, but the two give the same dL/dZ"
+        together = (
+            f"taken together with the loss: its backward alone is not {output.__name__}'s, "
+            f"but the two give the same dL/dZ"
+        )
         gradient = partial(_pair_gradient, last, foreign)
         of_loss = ["taken together with the last module, which makes dL/dZ of its backward"]
-        return ((output(), [together, *notes, *class_fun_notes(last, output(), width)]),
-                _with_weights(kind(), of_loss, width, gradient))
-    return first_taken([partial(compared, *pair) for pair in ((modules.SoftMax, losses.NLL, _nll_data),
-                                                              (modules.OutputSigmoid, losses.BinaryNLL, _binary_data))],
-                       "they are no pair of the library's")
+        return (
+            (output(), [together, *notes, *class_fun_notes(last, output(), width)]),
+            _with_weights(kind(), of_loss, width, gradient),
+        )
+
+    return first_taken(
+        [
+            partial(compared, *pair)
+            for pair in (
+                (modules.SoftMax, losses.NLL, _nll_data),
+                (modules.OutputSigmoid, losses.BinaryNLL, _binary_data),
+            )
+        ],
+        "they are no pair of the library's",
+    )
 
 
 def _compare_pair(last, foreign, output, kind, data, width):
-    """Notes on a last module and a loss that together are output and loss of the library; or Refused."""
+    """Notes on a last module and a loss that together are output and loss of the library; or
+    Refused."""
     rng = np.random.default_rng(5)
-    tolerance = 100 * TOLERANCE[np.dtype(np.float64)]  # dividing by a probability and multiplying by it again costs digits
+    tolerance = (
+        100 * TOLERANCE[np.dtype(np.float64)]
+    )  # dividing by a probability and multiplying by it again costs digits
     notes, gradients = [], []
     for samples, large in RUNS:
         for likely in (False, True):
             Z = _logits(rng, (width, samples), large, likely)
             ours, Y = data(Z, rng, large, likely)
             P, value, gradient = _run_pair(last, foreign, Z, Y)
-            columns = finite_columns(P, ours) & finite_columns(gradient, Z) if large else np.full(samples, True)
+            columns = (
+                finite_columns(P, ours) & finite_columns(gradient, Z)
+                if large
+                else np.full(samples, True)
+            )
             notes += [] if columns.all() else [NOT_FINITE]
             if _probe.disagreement(P[:, columns], ours[:, columns], 1) > tolerance:
                 raise Refused(Refused.FORWARD, f"the output is not {output.__name__}")
-            notes += _compare_value(kind, _probe.Trace(value), kind().forward(ours, Y), ours, Y, large or likely)
+            notes += _compare_value(
+                kind, _probe.Trace(value), kind().forward(ours, Y), ours, Y, large or likely
+            )
             gradients.append(tuple(x[:, columns] for x in (ours, Y, gradient, ours - Y)))
     notes += _compare_gradients(
         kind, gradients, tolerance, "the gradient of the logits is not Ypred − Y"
@@ -314,7 +378,8 @@ def _compare_pair(last, foreign, output, kind, data, width):
 
 
 def _run_pair(last, foreign, Z, Y):
-    """(Ypred, loss, dL/dZ) of a last module and a loss; Refused where they raise or give other shapes."""
+    """(Ypred, loss, dL/dZ) of a last module and a loss; Refused where they raise or give other
+    shapes."""
     with _probe.untouched(last, foreign):
         try:
             P = np.array(last.forward(Z.copy()), dtype=np.float64)

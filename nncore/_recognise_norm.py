@@ -1,4 +1,5 @@
-"""Tell by its behaviour whether a foreign module is the library's BatchNorm, by the statistics of the batch."""
+"""Tell by its behaviour whether a foreign module is the library's BatchNorm, by the statistics of
+the batch."""
 
 from functools import partial
 
@@ -22,16 +23,38 @@ from nncore._recognise import (
     two_passes,
 )
 
-SPREAD = 1e-6  # of the inputs that show eps: small beside the square root of any in use but the course's 1e-20
-EPS = (1e-20, 0.0, 1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-10, 1e-12, 1e-16)  # what people write, where no attribute holds it
+# of the inputs that show eps: small beside the square root of any in use but the course's 1e-20
+SPREAD = 1e-6
+EPS = (
+    1e-20,
+    0.0,
+    1e-5,
+    1e-8,
+    1e-3,
+    1e-6,
+    1e-7,
+    1e-10,
+    1e-12,
+    1e-16,
+)  # what people write, where no attribute holds it
 
 
 def batchnorm(foreign, width):
-    """(BatchNorm on the arrays of a foreign module of `width` features (None: not known), its notes); or Refused."""
+    """(BatchNorm on the arrays of a foreign module of `width` features (None: not known), its
+    notes); or Refused."""
     found = _probe.arrays(foreign)
     sizes = list(dict.fromkeys(a.size for a in found.values())) if width is None else [width]
-    pairs = [(G, B) for n in sizes for G in biases(found, n) for B in biases(found, n) if G.array is not B.array and G.usable and B.usable]
-    return first_taken([partial(_batchnorm_on, foreign, G, B) for G, B in pairs], "it holds no arrays of the shapes of G and B")
+    pairs = [
+        (G, B)
+        for n in sizes
+        for G in biases(found, n)
+        for B in biases(found, n)
+        if G.array is not B.array and G.usable and B.usable
+    ]
+    return first_taken(
+        [partial(_batchnorm_on, foreign, G, B) for G, B in pairs],
+        "it holds no arrays of the shapes of G and B",
+    )
 
 
 def batchnorm_of(G, B, eps):
@@ -53,13 +76,18 @@ def _batchnorm_on(foreign, G, B):
 
 
 def _eps(foreign, G, B):
-    """The eps that the outputs for inputs of little spread tell of: of those that the module holds, or are in use, the nearest."""
+    """The eps that the outputs for inputs of little spread tell of: of those that the module holds,
+    or are in use, the nearest."""
     G.share()[...], B.share()[...] = 1, 0
     A = SPREAD * np.where(np.arange(4) % 2, 1.0, -1.0) + np.zeros((G.share().shape[0], 1))
-    trace, = _probe.run_module(foreign, (A, None, None))
-    check_forward(modules.BatchNorm, trace, _probe.Trace(np.sign(A)), np.ones(A.shape), False, 1.0)  # between 0 and that, whatever eps
+    (trace,) = _probe.run_module(foreign, (A, None, None))
+    check_forward(
+        modules.BatchNorm, trace, _probe.Trace(np.sign(A)), np.ones(A.shape), False, 1.0
+    )  # between 0 and that, whatever eps
     told = (SPREAD / np.max(np.abs(trace.output))) ** 2 - SPREAD**2
-    held = [x for x in getattr(foreign, "__dict__", {}).values() if isinstance(x, float) and 0 <= x < 1]
+    held = [
+        x for x in getattr(foreign, "__dict__", {}).values() if isinstance(x, float) and 0 <= x < 1
+    ]
     return min((*held, *EPS), key=lambda eps: abs(eps - told))
 
 
@@ -79,20 +107,29 @@ def _compare(foreign, G, B, eps):
             wanted, (g, b), after = ours[i]
             largest = np.sqrt(samples)  # no entry is farther from the mean, in standard deviations
             slope = abs(g * d) / np.sqrt(A.var(axis=1, keepdims=True) + eps)
-            check_forward(modules.BatchNorm, trace, wanted, abs(g) * largest + abs(b), False, tolerance)
+            check_forward(
+                modules.BatchNorm, trace, wanted, abs(g) * largest + abs(b), False, tolerance
+            )
             check_backward(modules.BatchNorm, trace, wanted, slope, slice(None), False, tolerance)
             summed = abs(d).sum(axis=1, keepdims=True)
             scales = abs(g) + lrate * largest * summed, abs(b) + lrate * summed
-            check_step(modules.BatchNorm, trace, i, (G, B), (g, b), after, scales, tolerance, samples)
+            check_step(
+                modules.BatchNorm, trace, i, (G, B), (g, b), after, scales, tolerance, samples
+            )
     refuse_counting(modules.BatchNorm, everything)
     return notes_on(everything)
 
 
 def _refuse_memory(foreign, G, B):
-    """Refused where a batch given again changes arrays: running statistics, by which it may predict."""
+    """Refused where a batch given again changes arrays: running statistics, by which it may
+    predict."""
     A = np.random.default_rng(8).normal(size=(G.share().shape[0], 3))
     _, again = _probe.run_module(foreign, (A, None, None), (A, None, None))
     kept = sorted(again.changed("forward"))
     if kept:
-        raise Refused(Refused.REST, f"it trains as BatchNorm, but keeps {', '.join(kept)} from batch to batch, as running statistics; "
-                                    "nncore.BatchNorm(statistics='running') could stand there")
+        raise Refused(
+            Refused.REST,
+            f"it trains as BatchNorm, but keeps {', '.join(kept)} from batch to batch, as running "
+            f"statistics; "
+            "nncore.BatchNorm(statistics='running') could stand there",
+        )

@@ -1,9 +1,11 @@
-"""Remember the state of foreign objects and put it back: every value where it was, every array in its own memory.
+"""Remember the state of foreign objects and put it back: every value where it was, every array in
+its own memory.
 
-What is remembered is all that can be reached from the objects: attributes (also slots, and those of their classes), lists, dicts, sets,
-the elements of arrays, random generators, and, through the functions they call, closures, mutable defaults and the globals of their
-file that these functions name. NumPy's global generator and that of `random` always. Files, processes and what compiled code of others
-keeps to itself are out of reach.
+What is remembered is all that can be reached from the objects: attributes (also slots, and those of
+their classes), lists, dicts, sets, the elements of arrays, random generators, and, through the
+functions they call, closures, mutable defaults and the globals of their file that these functions
+name. NumPy's global generator and that of `random` always. Files, processes and what compiled code
+of others keeps to itself are out of reach.
 """
 
 import collections
@@ -16,7 +18,19 @@ import numpy as np
 
 _MISSING = object()
 _LIBRARIES = frozenset(sys.stdlib_module_names) | {"numpy", "nncore"}
-_ATOMS = (type(None), bool, int, float, complex, str, bytes, np.generic, np.dtype, types.ModuleType, types.BuiltinFunctionType)
+_ATOMS = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    np.generic,
+    np.dtype,
+    types.ModuleType,
+    types.BuiltinFunctionType,
+)
 _WRITTEN_BY_HAND = (types.FunctionType, type)
 
 
@@ -80,7 +94,7 @@ def _nothing():
     pass
 
 
-# ---------------------------------------------------------------------------------------------- containers and attributes
+# ------------------------------------------------------------------------ containers and attributes
 
 
 def _keep_dict(d):
@@ -90,6 +104,7 @@ def _keep_dict(d):
         if list(map(id, d)) != list(map(id, saved)) or any(d[k] is not v for k, v in saved.items()):
             d.clear()
             d.update(saved)
+
     return restore, list(saved.values())
 
 
@@ -100,6 +115,7 @@ def _keep_sequence(x):
         if len(x) != len(saved) or any(a is not b for a, b in zip(x, saved, strict=True)):
             x.clear()
             x.extend(saved)
+
     return restore, saved
 
 
@@ -110,6 +126,7 @@ def _keep_set(x):
         if x != saved:
             x.clear()
             x.update(saved)
+
     return restore, list(saved)
 
 
@@ -118,7 +135,8 @@ def _keep_tuple(x):
 
 
 def _keep_array(a):
-    """The elements, written back into the array's own memory; its shape and whether it may be written."""
+    """The elements, written back into the array's own memory; its shape and whether it may be
+    written."""
     saved, shape, writeable = np.array(a, subok=False), a.shape, a.flags.writeable
 
     def restore():
@@ -128,6 +146,7 @@ def _keep_array(a):
             np.copyto(a, saved)
         if a.flags.writeable != writeable:
             a.flags.writeable = writeable
+
     return restore, list(saved.ravel()) if a.dtype == object else []
 
 
@@ -139,6 +158,7 @@ def _keep_attributes(x):
         if x.__dict__ is not d:
             x.__dict__ = d
         restore_dict()
+
     return restore, [*values, type(x)]
 
 
@@ -155,6 +175,7 @@ def _keep_slots(x):
                 object.__delattr__(x, name)
             else:
                 object.__setattr__(x, name, value)
+
     return restore, [*(v for v in saved.values() if v is not _MISSING), type(x)]
 
 
@@ -162,14 +183,19 @@ def _slots(cls):
     names = vars(cls).get("__slots__", ())
     names = (names,) if isinstance(names, str) else names
     private = "_" + cls.__name__.lstrip("_")
-    return [private + n if n.startswith("__") and not n.endswith("__") else n for n in names if n not in ("__dict__", "__weakref__")]
+    return [
+        private + n if n.startswith("__") and not n.endswith("__") else n
+        for n in names
+        if n not in ("__dict__", "__weakref__")
+    ]
 
 
-# ---------------------------------------------------------------------------------------------- classes and functions
+# ---------------------------------------------------------------------------- classes and functions
 
 
 def _keep_class(cls):
-    """The attributes of a class, such as a counter of all its instances; its methods and those it inherits are walked through."""
+    """The attributes of a class, such as a counter of all its instances; its methods and those it
+    inherits are walked through."""
     saved = {name: value for name, value in vars(cls).items() if _is_state(name)}
 
     def restore():
@@ -179,6 +205,7 @@ def _keep_class(cls):
         for name, value in saved.items():
             if now.get(name, _MISSING) is not value:
                 setattr(cls, name, value)
+
     return restore, [*saved.values(), *vars(cls).values(), *cls.__bases__]
 
 
@@ -187,7 +214,8 @@ def _is_state(name):
 
 
 def _keep_function(f):
-    """The variables of a function's closure, its defaults, and the globals of its file that it names."""
+    """The variables of a function's closure, its defaults, and the globals of its file that it
+    names."""
     cells = [(cell, _contents(cell)) for cell in f.__closure__ or ()]
     namespace = f.__globals__
     saved = {name: namespace.get(name, _MISSING) for name in f.__code__.co_names}
@@ -203,7 +231,13 @@ def _keep_function(f):
                 del namespace[name]
             else:
                 namespace[name] = value
-    inside = [*(value for _, value in cells), *saved.values(), *(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()]
+
+    inside = [
+        *(value for _, value in cells),
+        *saved.values(),
+        *(f.__defaults__ or ()),
+        *(f.__kwdefaults__ or {}).values(),
+    ]
     return restore, [x for x in inside if x is not _MISSING]
 
 
@@ -214,7 +248,7 @@ def _contents(cell):
         return _MISSING
 
 
-# ---------------------------------------------------------------------------------------------- generators
+# --------------------------------------------------------------------------------------- generators
 
 
 def _keep_python_random():
@@ -232,6 +266,7 @@ def _keep_generator(g):
 
     def restore():
         bits.state = state
+
     return restore, []
 
 
@@ -246,7 +281,12 @@ def _keep_random(g):
 
 
 _BY_TYPE = (
-    (np.ndarray, _keep_array), (dict, _keep_dict), ((list, collections.deque, bytearray), _keep_sequence), (set, _keep_set),
-    ((tuple, frozenset), _keep_tuple), (np.random.Generator, _keep_generator), (np.random.RandomState, _keep_random_state),
+    (np.ndarray, _keep_array),
+    (dict, _keep_dict),
+    ((list, collections.deque, bytearray), _keep_sequence),
+    (set, _keep_set),
+    ((tuple, frozenset), _keep_tuple),
+    (np.random.Generator, _keep_generator),
+    (np.random.RandomState, _keep_random_state),
     (random.Random, _keep_random),
 )

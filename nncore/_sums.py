@@ -7,9 +7,11 @@ from nncore import _checks
 
 @_checks.quiet
 def pairwise(x, axis=0, keepdims=False):
-    """Sum along an axis in float64 by halves: n terms lose about log2(n) / 2 units in the last place at most.
+    """Sum along an axis in float64 by halves: n terms lose about log2(n) / 2 units in the last
+    place at most.
 
-    The order of the additions does not depend on the layout in memory, as that of NumPy's own sum does. Complex numbers stay complex.
+    The order of the additions does not depend on the layout in memory, as that of NumPy's own sum
+    does. Complex numbers stay complex.
 
     >>> float(pairwise(np.full(10**6, np.float32(0.1))))
     100000.00149011612
@@ -20,8 +22,8 @@ def pairwise(x, axis=0, keepdims=False):
         terms = np.zeros((1, *terms.shape[1:]), terms.dtype)
     while len(terms) > 1:
         half = len(terms) // 2
-        odd = terms[2 * half:]
-        terms = terms[:half] + terms[half:2 * half]
+        odd = terms[2 * half :]
+        terms = terms[:half] + terms[half : 2 * half]
         if len(odd):
             terms[0] += odd[0]
     total = terms.swapaxes(0, axis).copy()  # no view of x

@@ -5,7 +5,8 @@ import sys
 
 
 def wanted():
-    """NNCORE_THREADS, else OMP_NUM_THREADS (its first number), else 0; ValueError where NNCORE_THREADS is no number from 1."""
+    """NNCORE_THREADS, else OMP_NUM_THREADS (its first number), else 0; ValueError where
+    NNCORE_THREADS is no number from 1."""
     for name in ("NNCORE_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name, "").split(",")[0].strip()
         if text.isdecimal() and int(text) >= 1:
@@ -16,12 +17,16 @@ def wanted():
 
 
 def usable_cores():
-    """Return the number of cores this process may use: its affinity, at most its CPU quota, at least 1."""
+    """Return the number of cores this process may use: its affinity, at most its CPU quota, at
+    least 1."""
     if hasattr(os, "sched_getaffinity"):
         processors = os.sched_getaffinity(0)
     else:
         processors = range(os.cpu_count() or 1)
-    cores = {_read(f"/sys/devices/system/cpu/cpu{p}/topology/thread_siblings_list") or p for p in processors}
+    cores = {
+        _read(f"/sys/devices/system/cpu/cpu{p}/topology/thread_siblings_list") or p
+        for p in processors
+    }
     return max(1, min(len(cores), _quota()))
 
 
@@ -34,7 +39,8 @@ def _read(path):
 
 
 def _quota(root=""):
-    """Return the smallest quota of this process's control groups in whole processors, or sys.maxsize.
+    """Return the smallest quota of this process's control groups in whole processors, or
+    sys.maxsize.
 
     A quota limits all groups below its own, so the ancestors of each group count as well. `root` is
     prefixed to all paths.
@@ -55,7 +61,8 @@ def _quota(root=""):
 
 
 def _control_groups(root):
-    """Yield the folders of this process's CPU control groups (version 1 and 2) and their ancestors."""
+    """Yield the folders of this process's CPU control groups (version 1 and 2) and their
+    ancestors."""
     groups = {}
     for line in (_read(f"{root}/proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -81,7 +88,7 @@ def _below(group, top, point):
     """
     top = top.rstrip("/")
     inside = f"{group}/".startswith(f"{top}/") and ".." not in group.split("/")
-    return f"{point.rstrip('/')}/{group[len(top):].strip('/')}".rstrip("/") if inside else point
+    return f"{point.rstrip('/')}/{group[len(top) :].strip('/')}".rstrip("/") if inside else point
 
 
 def _unescaped(field):
@@ -130,7 +137,8 @@ def _register(threadpoolctl):
 
 
 class _Watch:
-    """Import hook that registers nncore once threadpoolctl is loaded. Importing it here takes 1.6 ms."""
+    """Import hook that registers nncore once threadpoolctl is loaded. Importing it here takes 1.6
+    ms."""
 
     def find_spec(self, name, path=None, target=None):
         if name != "threadpoolctl":

@@ -1,7 +1,9 @@
-"""The command `nncore`: train a classifier by stochastic gradient descent, save it, predict with it; check modules.
+"""The command `nncore`: train a classifier by stochastic gradient descent, save it, predict with
+it; check modules.
 
-What it refuses (files, labels, options) is one line on standard error and exit status 2, before anything is written; a
-training that diverges ends with status 1, Ctrl-C with 130, a closed pipe with 141.
+What it refuses (files, labels, options) is one line on standard error and exit status 2, before
+anything is written; a training that diverges ends with status 1, Ctrl-C with 130, a closed pipe
+with 141.
 """
 
 import argparse
@@ -14,7 +16,16 @@ import warnings
 import numpy as np
 
 import nncore
-from nncore import _chain, _check_file, _checks, _files, _readers, datasets, schedules, serialization
+from nncore import (
+    _chain,
+    _check_file,
+    _checks,
+    _files,
+    _readers,
+    datasets,
+    schedules,
+    serialization,
+)
 
 ACTIVATIONS = {"relu": nncore.ReLU, "tanh": nncore.Tanh, "sigmoid": nncore.Sigmoid}
 BACKENDS = ("compiled", "numpy")
@@ -32,20 +43,23 @@ WIDEST = 100_000
 COMPARISON_SECONDS = 0.1
 
 TRAIN_HELP = """\
-Train a classifier on DATA: hidden layers, softmax, negative log-likelihood, stochastic gradient descent.
+Train a classifier on DATA: hidden layers, softmax, negative log-likelihood, stochastic gradient
+descent.
 
 DATA is one of
   digits          the UCI handwritten digits, which come with the package (the default)
   file.npz        arrays X (samples first) and y, or x_train, y_train, x_test, y_test
   file.csv[.gz]   one sample a line, perhaps with headings; see --label-column
   folder          MNIST-format idx files, such as train-images-idx3-ubyte.gz, with their labels
-Labels are integers. Data without a test part of their own are split once and for all, whatever the seed: four fifths
-to train on, the rest to test. No setting is chosen by looking at the test part.
+Labels are integers. Data without a test part of their own are split once and for all, whatever
+the seed: four fifths to train on, the rest to test. No setting is chosen by looking at the test
+part.
 
-With batch size 1 this is the algorithm of the course notes: W ~ N(0, 1/m), W0 ~ N(0, 1); then, step by step, draw a
-sample at random (with replacement), forward, backward, subtract rate x gradient. An epoch is as many draws as there
-are samples. --batch-size above 1, --shuffle, --l2 or an --optimizer other than sgd is another algorithm: every epoch
-shuffles the samples, takes each once, and steps by the gradient's mean over a batch.
+With batch size 1 this is the algorithm of the course notes: W ~ N(0, 1/m), W0 ~ N(0, 1); then,
+step by step, draw a sample at random (with replacement), forward, backward, subtract rate x
+gradient. An epoch is as many draws as there are samples. --batch-size above 1, --shuffle, --l2 or
+an --optimizer other than sgd is another algorithm: every epoch shuffles the samples, takes each
+once, and steps by the gradient's mean over a batch.
 """
 
 TRAIN_EXAMPLES = """\
@@ -57,10 +71,12 @@ examples:
 """
 
 PREDICT_HELP = """\
-Print the label that MODEL (a file written by nncore train) predicts for each sample of DATA, one a line.
+Print the label that MODEL (a file written by nncore train) predicts for each sample of DATA, one
+a line.
 
-DATA is anything nncore train reads, in the same units: the model knows how its inputs were scaled. Labels need not be
-there (a .csv then has one column less); where they are, the accuracy follows on standard error.
+DATA is anything nncore train reads, in the same units: the model knows how its inputs were
+scaled. Labels need not be there (a .csv then has one column less); where they are, the accuracy
+follows on standard error.
 """
 
 
@@ -86,7 +102,8 @@ def main(arguments=None):
     try:
         options = _parser().parse_args(arguments)
         with warnings.catch_warnings():
-            # Overflow and a loss that is not finite are reported in this command's own words, on one line.
+            # Overflow and a loss that is not finite are reported in this command's own words, on
+            # one line.
             warnings.simplefilter("ignore", RuntimeWarning)
             status = options.run(options)
         sys.stdout.flush()
@@ -94,7 +111,8 @@ def main(arguments=None):
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
-        # What is still buffered has no reader; without this the interpreter's own flush at exit would complain.
+        # What is still buffered has no reader; without this the interpreter's own flush at exit
+        # would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Diverged as error:
@@ -112,8 +130,10 @@ def _fail(message, status):
 
 # ---------------------------------------------------------------- nncore train
 
+
 def train(options):
-    """`nncore train`: everything is read and checked, then trained, saved, compared and reported."""
+    """`nncore train`: everything is read and checked, then trained, saved, compared and
+    reported."""
     say = (lambda *words: None) if options.quiet else (lambda *words: print(*words, flush=True))
     output = "" if options.no_save else options.output
     if output:
@@ -121,35 +141,55 @@ def train(options):
     if options.plot:
         _check_output(options.plot, options.data, "--plot")
         if not options.plot.lower().endswith(PLOTS):
-            raise ValueError(f"--plot must end in {', '.join(PLOTS[:-1])} or {PLOTS[-1]}, got {options.plot}")
+            raise ValueError(
+                f"--plot must end in {', '.join(PLOTS[:-1])} or {PLOTS[-1]}, got {options.plot}"
+            )
         _check_matplotlib()
     source = _readers.read(options.data, options.label_column, option="--label-column")
     X, labels, X_test, labels_test = source.split()
     classes = np.unique(np.concatenate([labels, labels_test]))
     scaling = datasets.fit_scaling(X, options.scaling)
     X, X_test = (datasets.scale(part, scaling, options.dtype) for part in (X, X_test))
-    Y, Y_test = (datasets.one_hot(np.searchsorted(classes, part), classes.size, options.dtype)
-                 for part in (labels, labels_test))
+    Y, Y_test = (
+        datasets.one_hot(np.searchsorted(classes, part), classes.size, options.dtype)
+        for part in (labels, labels_test)
+    )
     (X, Y), held = _hold_out(X, Y, options.validation)
-    rate = options.rate if options.rate is not None else _default_rate(X, options.batch_size, options.optimizer)
+    rate = (
+        options.rate
+        if options.rate is not None
+        else _default_rate(X, options.batch_size, options.optimizer)
+    )
 
     with nncore.use_backend(options.backend):
         np.random.seed(options.seed)
         net = _network(options, X.shape[0], classes.size)
         validation = f"{held[0].shape[1]} to validate, " if held else ""
-        say(f"data      {options.data}: {X.shape[1]} samples to train on, {validation}{X_test.shape[1]} to test, "
-            f"{X.shape[0]} features, {classes.size} classes")
+        say(
+            f"data      {options.data}: {X.shape[1]} samples to train on, "
+            f"{validation}{X_test.shape[1]} to test, "
+            f"{X.shape[0]} features, {classes.size} classes"
+        )
         if source.taken:
             say(f"table     {source.taken}")
         _tell_doubts(source)
-        say(f"network   {'-'.join(map(str, [X.shape[0], *options.layers, classes.size]))}, {options.activation}, "
-            f"{options.dtype}")
-        say(f"training  {options.epochs} epochs, {_algorithm(options)}, rate {rate:.4g} {options.schedule}, "
-            f"seed {options.seed}, {options.backend} backend")
+        say(
+            f"network   {'-'.join(map(str, [X.shape[0], *options.layers, classes.size]))}, "
+            f"{options.activation}, "
+            f"{options.dtype}"
+        )
+        say(
+            f"training  {options.epochs} epochs, {_algorithm(options)}, rate {rate:.4g} "
+            f"{options.schedule}, "
+            f"seed {options.seed}, {options.backend} backend"
+        )
         seconds, history = _train_epochs(net, X, Y, held, X_test, Y_test, rate, options, say)
         correct = int((classes[net.predict(X_test)] == labels_test).sum())
     samples = options.epochs * X.shape[1]
-    say(f"trained   {samples} samples in {seconds:.3g} s, {samples / seconds:,.0f} samples/s (testing not counted)")
+    say(
+        f"trained   {samples} samples in {seconds:.3g} s, {samples / seconds:,.0f} samples/s "
+        f"(testing not counted)"
+    )
     if output:
         serialization.save(net, output, metadata={"classes": classes.tolist(), "scaling": scaling})
         say(f"saved     {output}")
@@ -164,11 +204,19 @@ def train(options):
 
 
 def _train_epochs(net, X, Y, held, X_test, Y_test, rate, options, say):
-    """Train `net`, reporting after each epoch; returns the seconds spent in training alone, and the history."""
+    """Train `net`, reporting after each epoch; returns the seconds spent in training alone, and the
+    history."""
     steps = math.ceil(X.shape[1] / options.batch_size)
     schedule = SCHEDULES[options.schedule](rate, steps * options.epochs)
     optimizer = nncore.optimizers.as_optimizer(options.optimizer)
-    history = {name: [] for name in ("loss", "accuracy", *(("validation_loss", "validation_accuracy") if held else ()))}
+    history = {
+        name: []
+        for name in (
+            "loss",
+            "accuracy",
+            *(("validation_loss", "validation_accuracy") if held else ()),
+        )
+    }
     seconds = 0.0
     for epoch in range(1, options.epochs + 1):
         done = (epoch - 1) * steps
@@ -177,31 +225,43 @@ def _train_epochs(net, X, Y, held, X_test, Y_test, rate, options, say):
         seconds += time.perf_counter() - start
         loss, accuracy = net.evaluate(X, Y)
         if not (finite and math.isfinite(loss)):
-            raise Diverged(f"training diverged in epoch {epoch}: the loss is not finite; --rate must be smaller, "
-                           f"got {rate:.3g}")
+            raise Diverged(
+                f"training diverged in epoch {epoch}: the loss is not finite; --rate must be "
+                f"smaller, "
+                f"got {rate:.3g}"
+            )
         values = [loss, accuracy, *(net.evaluate(*held) if held else ())]
         for name, value in zip(history, values, strict=True):
             history[name].append(value)
         validation = f"validation {values[-1]:.4f}  " if held else ""
-        say(f"epoch {epoch:{len(str(options.epochs))}}/{options.epochs}  rate {schedule(done + 1):<8.3g} "
-            f"loss {loss:.4f}  train {accuracy:.4f}  {validation}test {net.evaluate(X_test, Y_test)[1]:.4f}  {seconds:.2f} s")
+        say(
+            f"epoch {epoch:{len(str(options.epochs))}}/{options.epochs}  rate "
+            f"{schedule(done + 1):<8.3g} "
+            f"loss {loss:.4f}  train {accuracy:.4f}  {validation}test "
+            f"{net.evaluate(X_test, Y_test)[1]:.4f}  {seconds:.2f} s"
+        )
     return seconds, history
 
 
 def _hold_out(X, Y, share):
-    """((X, Y) to train on, (X, Y) to validate on or None): the same samples whatever the seed, as for the test part."""
+    """((X, Y) to train on, (X, Y) to validate on or None): the same samples whatever the seed, as
+    for the test part."""
     if not share:
         return (X, Y), None
     held = round(share * X.shape[1])
     if not 0 < held < X.shape[1]:
-        raise ValueError(f"--validation must leave samples to train and to validate on, got {share} of {X.shape[1]} samples")
+        raise ValueError(
+            f"--validation must leave samples to train and to validate on, got {share} of "
+            f"{X.shape[1]} samples"
+        )
     order = np.random.default_rng(0).permutation(X.shape[1])
     parts = np.sort(order[held:]), np.sort(order[:held])
     return tuple((X[:, part], Y[:, part]) for part in parts)
 
 
 class _Later(schedules.Schedule):
-    """η(t + done): the schedule as it goes on after `done` steps, since every call of `sgd` and `fit` counts from 1."""
+    """η(t + done): the schedule as it goes on after `done` steps, since every call of `sgd` and
+    `fit` counts from 1."""
 
     def __init__(self, schedule, done):
         self.schedule, self.done = schedule, done
@@ -211,21 +271,34 @@ class _Later(schedules.Schedule):
 
 
 def _train_on(net, X, Y, count, rate, options, optimizer):
-    """`count` samples' worth of training, by draws or in shuffled batches; False if it had to stop."""
+    """`count` samples' worth of training, by draws or in shuffled batches; False if it had to
+    stop."""
     if _draws(options):
         net.sgd(X, Y, count, rate)
         return True
     try:
-        # The order of an epoch follows from --seed through the generator that also drew the weights.
-        net.fit(X[:, :count], Y[:, :count], epochs=1, batch_size=options.batch_size, shuffle=True, lrate=rate,
-                optimizer=optimizer, l2=options.l2, seed=np.random.randint(2 ** 31))
+        # The order of an epoch follows from --seed through the generator that also drew the
+        # weights.
+        net.fit(
+            X[:, :count],
+            Y[:, :count],
+            epochs=1,
+            batch_size=options.batch_size,
+            shuffle=True,
+            lrate=rate,
+            optimizer=optimizer,
+            l2=options.l2,
+            seed=np.random.randint(2**31),
+        )
     except FloatingPointError:
         return False
     return True
 
 
 def _comparison(X, Y, rate, options):
-    """A sentence: the seconds that both backends take, in turn, for the same steps from the same start."""
+    """A sentence: the seconds that both backends take, in turn, for the same steps from the same
+    start."""
+
     def seconds(backend, count):
         with nncore.use_backend(backend):
             np.random.seed(options.seed)
@@ -242,8 +315,11 @@ def _comparison(X, Y, rate, options):
     count = min(max(count, batch), X.shape[1])
     rounds = [[seconds(backend, count) for backend in BACKENDS] for _ in range(3)]
     compiled, plain = (sorted(times)[1] for times in zip(*rounds, strict=True))
-    return (f"compiled backend {plain / compiled:.3g} times the NumPy backend, measured here: {count} samples of this "
-            f"training in {compiled * 1e3:.3g} ms and {plain * 1e3:.3g} ms (medians of 3)")
+    return (
+        f"compiled backend {plain / compiled:.3g} times the NumPy backend, measured here: {count} "
+        f"samples of this "
+        f"training in {compiled * 1e3:.3g} ms and {plain * 1e3:.3g} ms (medians of 3)"
+    )
 
 
 def _network(options, features, classes):
@@ -257,11 +333,12 @@ def _network(options, features, classes):
 
 
 def _default_rate(X, batch, optimizer="sgd"):
-    """min(0.05, 2 / (1 + mean ‖x‖²)) sqrt(batch); with momentum beta, whose steps add up, 1 − beta of it; the optimiser's own otherwise.
+    """min(0.05, 2 / (1 + mean ‖x‖²)) sqrt(batch); with momentum beta, whose steps add up, 1 − beta
+    of it; the optimiser's own otherwise.
 
-    The loss of a single softmax layer has a curvature of at most (1 + ‖x‖²) / 2 in its weights, so that steps beyond
-    4 / (1 + ‖x‖²) overshoot: this is half of it. 0.05, like the other defaults, did best in five-fold cross-validation
-    on the training part of the digits.
+    The loss of a single softmax layer has a curvature of at most (1 + ‖x‖²) / 2 in its weights, so
+    that steps beyond 4 / (1 + ‖x‖²) overshoot: this is half of it. 0.05, like the other defaults,
+    did best in five-fold cross-validation on the training part of the digits.
     """
     known = nncore.optimizers.as_optimizer(optimizer)
     if optimizer not in ("sgd", "momentum", "nesterov"):
@@ -272,21 +349,30 @@ def _default_rate(X, batch, optimizer="sgd"):
 
 def _draws(options):
     """Whether the training is the notes' algorithm, one random draw a step."""
-    return options.batch_size == 1 and not options.shuffle and options.optimizer == "sgd" and options.l2 == 0
+    return (
+        options.batch_size == 1
+        and not options.shuffle
+        and options.optimizer == "sgd"
+        and options.l2 == 0
+    )
 
 
 def _algorithm(options):
     if _draws(options):
         return "one random draw a step"
     more = f", {options.optimizer}" if options.optimizer != "sgd" else ""
-    return f"shuffled batches of {options.batch_size}{more}" + (f", l2 {options.l2:.3g}" if options.l2 else "")
+    return f"shuffled batches of {options.batch_size}{more}" + (
+        f", l2 {options.l2:.3g}" if options.l2 else ""
+    )
 
 
 def _check_matplotlib():
     try:
         import matplotlib.figure  # type: ignore[import-not-found, unused-ignore] # noqa: F401
     except ImportError:
-        raise ValueError("--plot needs matplotlib; install it with `pip install nncore[plot]`") from None
+        raise ValueError(
+            "--plot needs matplotlib; install it with `pip install nncore[plot]`"
+        ) from None
 
 
 def _check_output(path, data, option="--output"):
@@ -294,8 +380,9 @@ def _check_output(path, data, option="--output"):
     try:
         _files.check(_files.name(path))
     except OSError as error:
-        raise ValueError(f"{option} must be a file that can be written, got {path} "
-                         f"({error.strerror})") from None
+        raise ValueError(
+            f"{option} must be a file that can be written, got {path} ({error.strerror})"
+        ) from None
     if os.path.exists(path) and os.path.exists(data) and os.path.samefile(path, data):
         raise ValueError(f"{option} must be another file than DATA, got {path}")
 
@@ -307,15 +394,19 @@ def _tell_doubts(source):
 
 # ---------------------------------------------------------------- nncore predict
 
+
 def predict(options):
-    """`nncore predict`: one label a line on standard output; accuracy, where labels are known, on standard error."""
+    """`nncore predict`: one label a line on standard output; accuracy, where labels are known, on
+    standard error."""
     net, metadata = serialization.read(options.model)
     features, classes, scaling = _recipe(net, metadata, options.model)
     source = _readers.read(options.data, options.label_column, features, option="--label-column")
     X, labels = source.select(options.part)
     if X.shape[0] != features:
-        raise ValueError(f"{options.data} must have {features} features a sample, as {options.model} has, "
-                         f"got {X.shape[0]}")
+        raise ValueError(
+            f"{options.data} must have {features} features a sample, as {options.model} has, "
+            f"got {X.shape[0]}"
+        )
     dtype = _checks.computing_dtype(net.modules[0].W)
     predicted = classes[net.predict(datasets.scale(X, scaling, dtype))]
     sys.stdout.writelines(f"{label}\n" for label in predicted)
@@ -327,18 +418,23 @@ def predict(options):
 
 
 def _recipe(net, metadata, path):
-    """(features, labels of the classes, scaling); a model saved without them has classes 0, 1, ... and no scaling."""
+    """(features, labels of the classes, scaling); a model saved without them has classes 0, 1, ...
+    and no scaling."""
     first = net.modules[0] if net.modules else None
     if not isinstance(first, nncore.Linear) or not isinstance(net.modules[-1], nncore.SoftMax):
-        raise ValueError(f"{path} must hold a classifier from a first Linear to a last SoftMax, got another network")
+        raise ValueError(
+            f"{path} must hold a classifier from a first Linear to a last SoftMax, got another "
+            f"network"
+        )
     outputs = [m.n for m in _chain.modules_of(net) if isinstance(m, nncore.Linear)][-1]
     try:
         labels = metadata.get("classes", list(range(outputs)))
-        classes = np.array([_checks.count("class", label, -2**63) for label in labels], np.int64)
+        classes = np.array([_checks.count("class", label, -(2**63)) for label in labels], np.int64)
         scaling = metadata.get("scaling", {"shift": 0.0, "factor": 1.0})
         numbers = [np.array(scaling[key], dtype=np.float64) for key in ("shift", "factor")]
         fits = classes.shape == (outputs,) and all(
-            a.shape in ((), (first.m,)) and np.isfinite(a).all() for a in numbers)
+            a.shape in ((), (first.m,)) and np.isfinite(a).all() for a in numbers
+        )
     except (TypeError, ValueError, KeyError, OverflowError):
         fits = False
     if not fits:
@@ -347,6 +443,7 @@ def _recipe(net, metadata, path):
 
 
 # ---------------------------------------------------------------- options
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
@@ -360,80 +457,197 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 def _parser():
-    parser = _Parser(prog="nncore", formatter_class=_Help, allow_abbrev=False,
-                     description="Small neural networks, trained by SGD with compiled kernels.")
+    parser = _Parser(
+        prog="nncore",
+        formatter_class=_Help,
+        allow_abbrev=False,
+        description="Small neural networks, trained by SGD with compiled kernels.",
+    )
     parser.add_argument("--version", action="version", version=f"nncore {nncore.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _train_options(commands.add_parser("train", help="train a classifier (no arguments: on the digits) and save it",
-                                       description=TRAIN_HELP, epilog=TRAIN_EXAMPLES, formatter_class=_Help,
-                                       allow_abbrev=False))
-    _predict_options(commands.add_parser("predict", help="predict labels with a saved model", description=PREDICT_HELP,
-                                         formatter_class=_Help, allow_abbrev=False))
-    _check_file.add_options(commands.add_parser("check", help="check the modules and networks in a Python program",
-                                                description=_check_file.HELP, formatter_class=_Help, allow_abbrev=False))
+    _train_options(
+        commands.add_parser(
+            "train",
+            help="train a classifier (no arguments: on the digits) and save it",
+            description=TRAIN_HELP,
+            epilog=TRAIN_EXAMPLES,
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+    )
+    _predict_options(
+        commands.add_parser(
+            "predict",
+            help="predict labels with a saved model",
+            description=PREDICT_HELP,
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+    )
+    _check_file.add_options(
+        commands.add_parser(
+            "check",
+            help="check the modules and networks in a Python program",
+            description=_check_file.HELP,
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+    )
     return parser
 
 
 def _train_options(parser):
     parser.set_defaults(run=train)
     group = parser.add_argument_group("data")
-    group.add_argument("data", metavar="DATA", nargs="?", default="digits", help="see above (default: digits)")
+    group.add_argument(
+        "data", metavar="DATA", nargs="?", default="digits", help="see above (default: digits)"
+    )
     _add_label_column(group)
-    group.add_argument("--scaling", choices=("auto", "grey", "standard", "none"), default="auto",
-                       help="grey: divide by the training part's largest value; standard: every feature to mean 0 and "
-                            "deviation 1 over the training part; auto (default): grey for whole numbers in 0..255, "
-                            "else standard. Saved with the model")
+    group.add_argument(
+        "--scaling",
+        choices=("auto", "grey", "standard", "none"),
+        default="auto",
+        help="grey: divide by the training part's largest value; standard: every feature to "
+        "mean 0 and "
+        "deviation 1 over the training part; auto (default): grey for whole numbers in 0..255, "
+        "else standard. Saved with the model",
+    )
     group = parser.add_argument_group("network")
-    group.add_argument("--layers", metavar="N,N,...", type=_layers, default=[128],
-                       help="widths of the hidden layers, or none (default: 128)")
-    group.add_argument("--activation", choices=tuple(ACTIVATIONS), default="relu",
-                       help="of the hidden layers (default: relu)")
-    group.add_argument("--dtype", choices=("float32", "float64"), default="float32",
-                       help="in which weights are kept and everything is computed (default: float32)")
+    group.add_argument(
+        "--layers",
+        metavar="N,N,...",
+        type=_layers,
+        default=[128],
+        help="widths of the hidden layers, or none (default: 128)",
+    )
+    group.add_argument(
+        "--activation",
+        choices=tuple(ACTIVATIONS),
+        default="relu",
+        help="of the hidden layers (default: relu)",
+    )
+    group.add_argument(
+        "--dtype",
+        choices=("float32", "float64"),
+        default="float32",
+        help="in which weights are kept and everything is computed (default: float32)",
+    )
     group = parser.add_argument_group("training")
-    group.add_argument("--rate", metavar="R", type=_rate,
-                       help="step size at the start (default: the smaller of 0.05 and 2/(1 + mean squared length of a "
-                            "scaled sample), times the root of the batch size)")
-    group.add_argument("--schedule", choices=tuple(SCHEDULES), default="cosine",
-                       help="how the step size falls from R at the first step: cosine, to 0 at the last (default); "
-                            "inverse, as 1/t to R/10; step, halved after each quarter; or constant")
-    group.add_argument("--optimizer", choices=OPTIMIZERS, default="sgd",
-                       help="how a step follows from the gradient (default: sgd); R is then by default a tenth of the above "
-                            "with momentum or nesterov, 0.01 for adagrad, 0.001 for the others")
-    group.add_argument("--l2", metavar="L", type=_fraction(math.inf), default=0.0,
-                       help="penalty: L/2 times the sum of the squared weights, not W0, is added to the loss (default: 0)")
-    group.add_argument("--validation", metavar="F", type=_fraction(1), default=0.0,
-                       help="share of the training part that is not trained on but reported after each epoch (default: 0)")
-    group.add_argument("--epochs", metavar="N", type=_whole(1), default=30, help="passes over the data (default: 30)")
-    group.add_argument("--batch-size", metavar="B", type=_whole(1), default=1,
-                       help="samples a step (default: 1, the notes' algorithm; above 1: another one, see above)")
-    group.add_argument("--shuffle", action="store_true",
-                       help="take every sample once an epoch instead of drawing at random; implied by batches")
-    group.add_argument("--seed", metavar="S", type=_whole(0, 2 ** 32 - 1), default=0,
-                       help="of the initial weights and the draws (default: 0)")
-    group.add_argument("--backend", choices=BACKENDS, default="compiled", help="kernels to train with")
+    group.add_argument(
+        "--rate",
+        metavar="R",
+        type=_rate,
+        help="step size at the start (default: the smaller of 0.05 and 2/(1 + mean squared "
+        "length of a "
+        "scaled sample), times the root of the batch size)",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=tuple(SCHEDULES),
+        default="cosine",
+        help="how the step size falls from R at the first step: cosine, to 0 at the last "
+        "(default); "
+        "inverse, as 1/t to R/10; step, halved after each quarter; or constant",
+    )
+    group.add_argument(
+        "--optimizer",
+        choices=OPTIMIZERS,
+        default="sgd",
+        help="how a step follows from the gradient (default: sgd); R is then by default a "
+        "tenth of the above "
+        "with momentum or nesterov, 0.01 for adagrad, 0.001 for the others",
+    )
+    group.add_argument(
+        "--l2",
+        metavar="L",
+        type=_fraction(math.inf),
+        default=0.0,
+        help=(
+            "penalty: L/2 times the sum of the squared weights, not W0, is added to the "
+            "loss (default: 0)"
+        ),
+    )
+    group.add_argument(
+        "--validation",
+        metavar="F",
+        type=_fraction(1),
+        default=0.0,
+        help=(
+            "share of the training part that is not trained on but reported after each "
+            "epoch (default: 0)"
+        ),
+    )
+    group.add_argument(
+        "--epochs",
+        metavar="N",
+        type=_whole(1),
+        default=30,
+        help="passes over the data (default: 30)",
+    )
+    group.add_argument(
+        "--batch-size",
+        metavar="B",
+        type=_whole(1),
+        default=1,
+        help="samples a step (default: 1, the notes' algorithm; above 1: another one, see above)",
+    )
+    group.add_argument(
+        "--shuffle",
+        action="store_true",
+        help="take every sample once an epoch instead of drawing at random; implied by batches",
+    )
+    group.add_argument(
+        "--seed",
+        metavar="S",
+        type=_whole(0, 2**32 - 1),
+        default=0,
+        help="of the initial weights and the draws (default: 0)",
+    )
+    group.add_argument(
+        "--backend", choices=BACKENDS, default="compiled", help="kernels to train with"
+    )
     group = parser.add_argument_group("output")
-    group.add_argument("--output", metavar="FILE", default="nncore-model.npz",
-                       help="where the model goes (default: nncore-model.npz; '' saves none)")
-    group.add_argument("--plot", metavar="FILE.png", help="draw the learning curve (.png, .pdf or .svg; needs matplotlib)")
+    group.add_argument(
+        "--output",
+        metavar="FILE",
+        default="nncore-model.npz",
+        help="where the model goes (default: nncore-model.npz; '' saves none)",
+    )
+    group.add_argument(
+        "--plot",
+        metavar="FILE.png",
+        help="draw the learning curve (.png, .pdf or .svg; needs matplotlib)",
+    )
     group.add_argument("--no-save", action="store_true", help="save no model")
-    group.add_argument("--no-compare", action="store_true", help="do not measure the factor over the NumPy backend")
+    group.add_argument(
+        "--no-compare", action="store_true", help="do not measure the factor over the NumPy backend"
+    )
     group.add_argument("--quiet", action="store_true", help="print the last line only")
 
 
 def _predict_options(parser):
     parser.set_defaults(run=predict)
     parser.add_argument("model", metavar="MODEL", help="file written by nncore train")
-    parser.add_argument("data", metavar="DATA", help="digits, .npz, .csv[.gz] or a folder of idx files")
+    parser.add_argument(
+        "data", metavar="DATA", help="digits, .npz, .csv[.gz] or a folder of idx files"
+    )
     _add_label_column(parser)
-    parser.add_argument("--part", choices=("all", "train", "test"), default="all",
-                        help="of DATA, divided as nncore train divides them (default: all)")
+    parser.add_argument(
+        "--part",
+        choices=("all", "train", "test"),
+        default="all",
+        help="of DATA, divided as nncore train divides them (default: all)",
+    )
 
 
 def _add_label_column(parser):
-    parser.add_argument("--label-column", metavar="COLUMN", default="auto",
-                        help="of a .csv: first, last, none, a heading, or auto (default): the one "
-                             "headed label, class or target, else the one headed y, else the last")
+    parser.add_argument(
+        "--label-column",
+        metavar="COLUMN",
+        default="auto",
+        help="of a .csv: first, last, none, a heading, or auto (default): the one "
+        "headed label, class or target, else the one headed y, else the last",
+    )
 
 
 def _layers(text):
@@ -444,7 +658,9 @@ def _layers(text):
     except ValueError:
         widths = [0]
     if not all(0 < width <= WIDEST for width in widths):
-        raise argparse.ArgumentTypeError(f"must be whole numbers from 1 to {WIDEST} with commas, or none, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be whole numbers from 1 to {WIDEST} with commas, or none, got {text!r}"
+        )
     return widths
 
 
@@ -468,16 +684,20 @@ def _fraction(below):
             limits = "at least 0" + (f" and below {below}" if below < math.inf else "")
             raise argparse.ArgumentTypeError(f"must be a number of {limits}, got {text!r}")
         return number
+
     return parse
 
 
-def _whole(least, most=2 ** 31 - 1):
+def _whole(least, most=2**31 - 1):
     def parse(text):
         try:
             number = int(text)
         except ValueError:
             number = least - 1
         if not least <= number <= most:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}, got {text!r}")
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {least} to {most}, got {text!r}"
+            )
         return number
+
     return parse

@@ -1,28 +1,49 @@
-"""Data sets: the embedded digits, files (idx, npz, csv), the course's toy sets; all with samples as columns.
+"""Data sets: the embedded digits, files (idx, npz, csv), the course's toy sets; all with samples as
+columns.
 
-Every loader returns (X, labels): X is (features, N) in the type the file holds (csv: float64), its columns contiguous
-in memory; labels is (N,) int64, or None where the file has none. A file that cannot be used gives one ValueError that
-names the file and what is wrong with it; a file that is not there gives the operating system's own error.
+Every loader returns (X, labels): X is (features, N) in the type the file holds (csv: float64), its
+columns contiguous in memory; labels is (N,) int64, or None where the file has none. A file that
+cannot be used gives one ValueError that names the file and what is wrong with it; a file that is
+not there gives the operating system's own error.
 
-`part` selects what is returned: "all" (default), "train" or "test". Files with a test part of their own keep it; for
-all others the split is fixed: ``np.random.default_rng(0).permutation(N)``, the first ``4 * N // 5`` for training.
+`part` selects what is returned: "all" (default), "train" or "test". Files with a test part of their
+own keep it; for all others the split is fixed: ``np.random.default_rng(0).permutation(N)``, the
+first ``4 * N // 5`` for training.
 """
 
 import numpy as np
 
 from nncore import _checks, _files, _readers
 
-__all__ = ["fit_scaling", "for_softmax", "hard", "load", "load_csv", "load_digits", "load_idx", "load_npz",
-           "load_split", "one_hot", "scale", "split_indices", "super_simple_separable",
-           "super_simple_separable_through_origin", "xor", "xor_more"]
+__all__ = [
+    "fit_scaling",
+    "for_softmax",
+    "hard",
+    "load",
+    "load_csv",
+    "load_digits",
+    "load_idx",
+    "load_npz",
+    "load_split",
+    "one_hot",
+    "scale",
+    "split_indices",
+    "super_simple_separable",
+    "super_simple_separable_through_origin",
+    "xor",
+    "xor_more",
+]
 
 # ---------------------------------------------------------------- real data
 
-def load_digits(part="all"):
-    """The UCI handwritten digits: X (64, 1797) uint8 with grey levels 0..16, labels (1797,) int64 in 0..9.
 
-    8x8 images, row by row. Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
-    Repository, doi 10.24432/C50P49, CC BY 4.0; the 1797 images of its test file (data/ATTRIBUTION.md).
+def load_digits(part="all"):
+    """The UCI handwritten digits: X (64, 1797) uint8 with grey levels 0..16, labels (1797,) int64
+    in 0..9.
+
+    8x8 images, row by row. Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits,
+    UCI Machine Learning Repository, doi 10.24432/C50P49, CC BY 4.0; the 1797 images of its test
+    file (data/ATTRIBUTION.md).
 
     >>> X, labels = load_digits()
     >>> X.shape, X.dtype, int(X.max()), labels[:4]
@@ -34,14 +55,15 @@ def load_digits(part="all"):
 def load_idx(folder, part="all"):
     """Images and labels from a folder of MNIST-format idx files: X (pixels, N) uint8, labels (N,).
 
-    Looks for ``train-images-idx3-ubyte`` with ``train-labels-idx1-ubyte`` and for ``t10k-...`` (or ``test-...``)
-    likewise, also with dots for dashes, gzipped (``.gz``) or not. With both pairs, "t10k" is the test part; with one
-    pair the fixed split applies. Images without labels give labels None.
-    Format: LeCun & Cortes, http://yann.lecun.com/exdb/mnist.
+    Looks for ``train-images-idx3-ubyte`` with ``train-labels-idx1-ubyte`` and for ``t10k-...`` (or
+    ``test-...``) likewise, also with dots for dashes, gzipped (``.gz``) or not. With both pairs,
+    "t10k" is the test part; with one pair the fixed split applies. Images without labels give
+    labels None. Format: LeCun & Cortes, http://yann.lecun.com/exdb/mnist.
 
     >>> import gzip, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for name, head, body in (("images-idx3", [8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2], [1, 2, 3, 4]),
+    ...     for name, head, body in (("images-idx3", [8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2],
+    ...                               [1, 2, 3, 4]),
     ...                              ("labels-idx1", [8, 1, 0, 0, 0, 2], [7, 5])):
     ...         with gzip.open(f"{folder}/t10k-{name}-ubyte.gz", "wb") as file:
     ...             _ = file.write(bytes([0, 0] + head + body))
@@ -55,9 +77,9 @@ def load_idx(folder, part="all"):
 def load_npz(path, part="all"):
     """Arrays X and y of an ``.npz`` file as X (features, N), labels (N,).
 
-    The file holds samples first, as such files do: X is (N, features) or (N, height, width, ...), y is (N,) or (N, 1).
-    The names are ``X`` and ``y``, or ``x_train``, ``y_train`` and perhaps ``x_test``, ``y_test``, in either case;
-    y may be missing. Nothing is unpickled.
+    The file holds samples first, as such files do: X is (N, features) or (N, height, width, ...), y
+    is (N,) or (N, 1). The names are ``X`` and ``y``, or ``x_train``, ``y_train`` and perhaps
+    ``x_test``, ``y_test``, in either case; y may be missing. Nothing is unpickled.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +114,8 @@ def load_csv(path, part="all", label="auto", features=None):
 
 
 def load(source="digits", part="all", label="auto", features=None):
-    """Any of the above by what `source` is: "digits", a folder (idx), or a file ending in .npz, .csv or .csv.gz.
+    """Any of the above by what `source` is: "digits", a folder (idx), or a file ending in .npz,
+    .csv or .csv.gz.
 
     `label` and `features` are those of `load_csv`; other kinds of file have no use for them.
 
@@ -103,7 +126,8 @@ def load(source="digits", part="all", label="auto", features=None):
 
 
 def load_split(source="digits", label="auto"):
-    """X_train, labels_train, X_test, labels_test of `source`, for training: labels and two classes are a must.
+    """X_train, labels_train, X_test, labels_test of `source`, for training: labels and two classes
+    are a must.
 
     >>> [array.shape for array in load_split("digits")]
     [(64, 1437), (1437,), (64, 360), (360,)]
@@ -112,7 +136,8 @@ def load_split(source="digits", label="auto"):
 
 
 def split_indices(count):
-    """The fixed split of `count` samples: (indices for training, indices for testing), every call the same.
+    """The fixed split of `count` samples: (indices for training, indices for testing), every call
+    the same.
 
     >>> train, test = split_indices(1797)
     >>> train.size, test.size
@@ -139,7 +164,9 @@ def one_hot(labels, n, dtype=np.float64):
     if labels.ndim != 1:
         raise ValueError(f"labels must have shape (N,), got {labels.shape}")
     if labels.size and not 0 <= labels.min() <= labels.max() < n:
-        raise ValueError(f"labels must lie in 0..{n - 1}, got values from {labels.min()} to {labels.max()}")
+        raise ValueError(
+            f"labels must lie in 0..{n - 1}, got values from {labels.min()} to {labels.max()}"
+        )
     # Filled as (N, n) so that a sample's column is contiguous.
     Y = np.zeros((labels.size, n), dtype)
     Y[np.arange(labels.size), labels.astype(np.intp)] = 1
@@ -148,14 +175,17 @@ def one_hot(labels, n, dtype=np.float64):
 
 # ---------------------------------------------------------------- scaling of the inputs
 
+
 @_checks.quiet
 def fit_scaling(X, kind="auto"):
-    """The scaling x -> (x - shift) * factor that suits the training inputs X (features, N), for `scale`.
+    """The scaling x -> (x - shift) * factor that suits the training inputs X (features, N), for
+    `scale`.
 
-    "grey" divides by the largest value, so that zeros stay zeros; "standard" gives every feature mean 0 and standard
-    deviation 1 (a constant feature becomes 0); "none" changes nothing; "auto" is "grey" where all values are whole
-    numbers in 0..255, as in images, else "standard". Returns a dictionary {"shift", "factor"} of plain numbers or of
-    lists with one number per feature, which a model file can hold.
+    "grey" divides by the largest value, so that zeros stay zeros; "standard" gives every feature
+    mean 0 and standard deviation 1 (a constant feature becomes 0); "none" changes nothing; "auto"
+    is "grey" where all values are whole numbers in 0..255, as in images, else "standard". Returns a
+    dictionary {"shift", "factor"} of plain numbers or of lists with one number per feature, which a
+    model file can hold.
 
     >>> fit_scaling(np.array([[0, 128], [255, 3]]))
     {'shift': 0.0, 'factor': 0.00392156862745098}
@@ -187,14 +217,21 @@ def fit_scaling(X, kind="auto"):
 
 @_checks.quiet
 def scale(X, scaling, dtype=np.float64):
-    """(X - shift) * factor by feature: X (features, N) to an array of `dtype` with contiguous columns.
+    """(X - shift) * factor by feature: X (features, N) to an array of `dtype` with contiguous
+    columns.
 
     >>> scale(np.array([[1, 3]]), {"shift": 2.0, "factor": 0.5})
     array([[-0.5,  0.5]])
     """
     if not isinstance(scaling, dict) or not {"shift", "factor"} <= set(scaling):
-        raise TypeError(f"scaling must be a dict with shift and factor, as fit_scaling returns, got {type(scaling).__name__}")
-    shift, factor = (_checks.as_real(f"{key} of scaling", scaling[key], np.float64) for key in ("shift", "factor"))
+        raise TypeError(
+            f"scaling must be a dict with shift and factor, as fit_scaling returns, got "
+            f"{type(scaling).__name__}"
+        )
+    shift, factor = (
+        _checks.as_real(f"{key} of scaling", scaling[key], np.float64)
+        for key in ("shift", "factor")
+    )
     X, dtype = _checks.real("X", X), _checks.network_dtype(dtype)
     _checks.shape("X", X, ("D", "N"))
     # As rows, in blocks: a whole float64 copy of a large uint8 set would be eight times its size.
@@ -207,6 +244,7 @@ def scale(X, scaling, dtype=np.float64):
 
 
 # ---------------------------------------------------------------- the course's toy sets
+
 
 def for_softmax(y):
     """vstack([1 - y, y]): labels y (1, N) of 0 and 1 to one-hot Y (2, N).
@@ -239,7 +277,8 @@ def super_simple_separable():
 
 
 def xor():
-    """The exclusive or on the corners of a square, which no line separates: X (2, 4), Y (2, 4) one-hot.
+    """The exclusive or on the corners of a square, which no line separates: X (2, 4), Y (2, 4)
+    one-hot.
 
     >>> xor()[0]
     array([[1, 2, 1, 2],
@@ -265,12 +304,78 @@ def hard():
     >>> X.shape, Y.sum()
     ((2, 20), np.float64(20.0))
     """
-    X = np.array([
-        [-0.23390341, 1.18151883, -2.46493986, 1.55322202, 1.27621763, 2.39710997, -1.3440304, -0.46903436,
-         -0.64673502, -1.44029872, -1.37537243, 1.05994811, -0.93311512, 1.02735575, -0.84138778, -2.22585412,
-         -0.42591102, 1.03561105, 0.91125595, -2.26550369],
-        [-0.92254932, -1.1030963, -2.41956036, -1.15509002, -1.04805327, 0.08717325, 0.8184725, -0.75171045,
-         0.60664705, 0.80410947, -0.11600488, 1.03747218, -0.67210575, 0.99944446, -0.65559838, -0.40744784,
-         -0.58367642, 1.0597278, -0.95991874, -1.41720255]])
-    y = np.array([[1., 1., 0., 1., 1., 1., 0., 0., 0., 0., 0., 1., 1., 1., 0., 0., 0., 1., 1., 0.]])
+    X = np.array(
+        [
+            [
+                -0.23390341,
+                1.18151883,
+                -2.46493986,
+                1.55322202,
+                1.27621763,
+                2.39710997,
+                -1.3440304,
+                -0.46903436,
+                -0.64673502,
+                -1.44029872,
+                -1.37537243,
+                1.05994811,
+                -0.93311512,
+                1.02735575,
+                -0.84138778,
+                -2.22585412,
+                -0.42591102,
+                1.03561105,
+                0.91125595,
+                -2.26550369,
+            ],
+            [
+                -0.92254932,
+                -1.1030963,
+                -2.41956036,
+                -1.15509002,
+                -1.04805327,
+                0.08717325,
+                0.8184725,
+                -0.75171045,
+                0.60664705,
+                0.80410947,
+                -0.11600488,
+                1.03747218,
+                -0.67210575,
+                0.99944446,
+                -0.65559838,
+                -0.40744784,
+                -0.58367642,
+                1.0597278,
+                -0.95991874,
+                -1.41720255,
+            ],
+        ]
+    )
+    y = np.array(
+        [
+            [
+                1.0,
+                1.0,
+                0.0,
+                1.0,
+                1.0,
+                1.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                0.0,
+                1.0,
+                1.0,
+                1.0,
+                0.0,
+                0.0,
+                0.0,
+                1.0,
+                1.0,
+                0.0,
+            ]
+        ]
+    )
     return X, for_softmax(y)

@@ -6,10 +6,17 @@ from collections.abc import Iterable
 import numpy as np
 
 from nncore import _chain, _checks, _labels, _sums, modules, schedules, training
-from nncore._engine_cache import Changed, EngineCache, Fingerprint, OptimizerFingerprint, runs_python, watched
+from nncore._engine_cache import (
+    Changed,
+    EngineCache,
+    Fingerprint,
+    OptimizerFingerprint,
+    runs_python,
+    watched,
+)
 from nncore._kinds import kind
 
-# ---------------------------------------------------------------------------------------------- mini_gd
+# ------------------------------------------------------------------------------------------ mini_gd
 
 
 def mini_gd(net, X, Y, iters, lrate, notif_each, K):
@@ -20,7 +27,9 @@ def mini_gd(net, X, Y, iters, lrate, notif_each, K):
     rate = schedules.step_size(lrate, 1, iters)
     every = _checks.count("notif_each", notif_each or 0)
     if K > n:
-        raise ValueError(f"K must be at most the number of samples, {n}, to fill one batch, got {K}")
+        raise ValueError(
+            f"K must be at most the number of samples, {n}, to fill one batch, got {K}"
+        )
     with training.alone(net):
         training.prepare_weights(net)
         np.random.seed(0)
@@ -28,10 +37,19 @@ def mini_gd(net, X, Y, iters, lrate, notif_each, K):
 
 
 class _Loop:
-    """The updates of one call of mini_gd. The last one, and those that are told of, run module by module: their attributes stay."""
+    """The updates of one call of mini_gd. The last one, and those that are told of, run module by
+    module: their attributes stay."""
 
     def __init__(self, net, X, Y, iters, rate, every, K):
-        self.net, self.X, self.Y, self.iters, self.rate, self.every, self.K = net, X, Y, iters, rate, every, K
+        self.net, self.X, self.Y, self.iters, self.rate, self.every, self.K = (
+            net,
+            X,
+            Y,
+            iters,
+            rate,
+            every,
+            K,
+        )
         self.compiled = training.Compiled(net, X, Y, rate, iters > training.FEW)
         self.t, self.warned = 0, False
 
@@ -40,8 +58,10 @@ class _Loop:
         indices, order = np.arange(n), np.arange(n)
         while self.t < self.iters:
             np.random.shuffle(indices)
-            order = order[indices]  # what permuting X and Y anew each time comes to, without copies of them
-            self._epoch(order[:n // self.K * self.K])
+            order = order[
+                indices
+            ]  # what permuting X and Y anew each time comes to, without copies of them
+            self._epoch(order[: n // self.K * self.K])
 
     def _epoch(self, order):
         at = 0
@@ -49,17 +69,20 @@ class _Loop:
             ahead = min((len(order) - at) // self.K, self._unseen())
             eta = None
             if self.compiled.program is not None and ahead:
-                done, eta = self._compiled(order[at:at + ahead * self.K])
+                done, eta = self._compiled(order[at : at + ahead * self.K])
                 at += done * self.K
                 if done == ahead:
                     continue
-            self._by_modules(order[at:at + self.K], eta)
+            self._by_modules(order[at : at + self.K], eta)
             at += self.K
 
     def _unseen(self):
         """Updates before the next one whose loss or attributes somebody sees."""
         last = self.iters - 1
-        return min(last, self.t + self.every - 1 - self.t % self.every if self.every else last) - self.t
+        return (
+            min(last, self.t + self.every - 1 - self.t % self.every if self.every else last)
+            - self.t
+        )
 
     def _compiled(self, order):
         """(updates that the program has done, the next one's rate where it is known already).
@@ -99,13 +122,31 @@ class _Loop:
 # ---------------------------------------------------------------------------------------------- fit
 
 
-def fit(net, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation, callbacks, progress, seed, reduction):
+def fit(
+    net,
+    X,
+    Y,
+    epochs,
+    batch_size,
+    shuffle,
+    lrate,
+    optimizer,
+    l2,
+    validation,
+    callbacks,
+    progress,
+    seed,
+    reduction,
+):
     """Mini-batch training; see Sequential.fit."""
     from nncore import optimizers
 
     X, Y = _labels.not_negative(net, *training.check_data(net, X, _labels.columns(net, Y)))
     optimizer = optimizers.as_optimizer(optimizer)
-    epochs, updates = _checks.count("epochs", epochs), _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
+    epochs, updates = (
+        _checks.count("epochs", epochs),
+        _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction),
+    )
     callbacks = _checked_callbacks(callbacks)
     rng = _generator(seed)
     samples, validation = _split(net, X, Y, validation, rng)
@@ -113,8 +154,12 @@ def fit(net, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation
     history = {"loss": []}
     if validation is not None:
         history |= {"validation_loss": [], "validation_accuracy": []}
-    with (training.alone(net), _begun(callbacks, net, history, optimizer), _shown(progress, epochs) as show,
-          _prepared(updates, rng, _KEPT_BYTES)):
+    with (
+        training.alone(net),
+        _begun(callbacks, net, history, optimizer),
+        _shown(progress, epochs) as show,
+        _prepared(updates, rng, _KEPT_BYTES),
+    ):
         for epoch in range(epochs):
             if epoch > 0 and (callbacks or validation is not None):
                 updates.renew()
@@ -138,7 +183,11 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     from nncore import optimizers
 
     before = net.optimizer
-    if optimizer is None or isinstance(optimizer, str) and type(before) is optimizers.NAMES.get(optimizer):
+    if (
+        optimizer is None
+        or isinstance(optimizer, str)
+        and type(before) is optimizers.NAMES.get(optimizer)
+    ):
         optimizer = before
     optimizer = optimizers.as_optimizer(optimizer)
     X, Y = _labels.not_negative(net, *training.check_data(net, X, _labels.columns(net, Y)))
@@ -151,8 +200,9 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
 
 @contextlib.contextmanager
 def _prepared(updates, rng=None, most=np.inf):
-    """Updates that are ready to run: by the program that the network's last call has left, where it serves, else by one of their own,
-    which is left for the next call unless it takes more than `most` bytes."""
+    """Updates that are ready to run: by the program that the network's last call has left, where it
+    serves, else by one of their own, which is left for the next call unless it takes more than
+    `most` bytes."""
     net = updates.net
     kept = _kept.get(net)
     if kept is not None and kept.serves(updates):
@@ -179,34 +229,54 @@ class _Kept:
 
     @staticmethod
     def can_keep(net):
-        return all(kind(module) is modules.Linear or kind(module) in training.ACTIVATIONS for module in net.modules)
+        return all(
+            kind(module) is modules.Linear or kind(module) in training.ACTIVATIONS
+            for module in net.modules
+        )
 
     def __init__(self, updates):
-        self.program, self.plain, self.l2, self.optimizer = updates.program, updates.plain, updates.l2, updates.optimizer
+        self.program, self.plain, self.l2, self.optimizer = (
+            updates.program,
+            updates.plain,
+            updates.l2,
+            updates.optimizer,
+        )
         self.fingerprint, self.settings = updates.fingerprint, updates.settings
 
     def serves(self, updates):
         net, optimizer = updates.net, updates.optimizer
-        return ((optimizer is self.optimizer or self.plain and updates.plain) and updates.l2 == self.l2
-                and self.fingerprint.holds(net) and self.settings.holds(optimizer) and training.is_compiled(net)
-                and self.fingerprint.is_disjoint(updates.X) and self.fingerprint.is_disjoint(updates.Y))
+        return (
+            (optimizer is self.optimizer or self.plain and updates.plain)
+            and updates.l2 == self.l2
+            and self.fingerprint.holds(net)
+            and self.settings.holds(optimizer)
+            and training.is_compiled(net)
+            and self.fingerprint.is_disjoint(updates.X)
+            and self.fingerprint.is_disjoint(updates.Y)
+        )
 
 
 _kept = EngineCache()
-_KEPT_BYTES = 1 << 20  # fit, which may have been called for the last time, leaves no more than this behind
+_KEPT_BYTES = (
+    1 << 20
+)  # fit, which may have been called for the last time, leaves no more than this behind
 
 
 def _generator(seed):
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
-        raise type(error)("seed must be None, a whole number of at least 0, or anything else that np.random.default_rng takes, got "
-                          f"{_checks.shown(seed)}") from None
+        raise type(error)(
+            "seed must be None, a whole number of at least 0, or anything else that "
+            "np.random.default_rng takes, got "
+            f"{_checks.shown(seed)}"
+        ) from None
 
 
 @contextlib.contextmanager
 def _begun(callbacks, net, history, optimizer):
-    """Tell the callbacks that want to know, the library's own, that a training begins and, however it ends, that it has ended."""
+    """Tell the callbacks that want to know, the library's own, that a training begins and, however
+    it ends, that it has ended."""
     with contextlib.ExitStack() as begun:
         for callback in callbacks:
             if hasattr(callback, "_begin"):
@@ -219,11 +289,15 @@ def _checked_callbacks(callbacks):
     if callbacks is None:
         return ()
     if not callable(callbacks) and not isinstance(callbacks, Iterable):
-        raise TypeError(f"callbacks must hold functions of (net, history), got {type(callbacks).__name__}")
+        raise TypeError(
+            f"callbacks must hold functions of (net, history), got {type(callbacks).__name__}"
+        )
     callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
     for callback in callbacks:
         if not callable(callback):
-            raise TypeError(f"callbacks must hold functions of (net, history), got {type(callback).__name__}")
+            raise TypeError(
+                f"callbacks must hold functions of (net, history), got {type(callback).__name__}"
+            )
     return callbacks
 
 
@@ -237,15 +311,23 @@ def _split(net, X, Y, validation, rng):
         return np.arange(n), None
     if isinstance(validation, (tuple, list)):
         if len(validation) != 2:
-            raise ValueError(f"validation must be a pair (X, Y) or a fraction of the samples, got {len(validation)} values")
-        pair = training.check_data(net, validation[0], _labels.columns(net, validation[1], OF_VALIDATION), OF_VALIDATION)
+            raise ValueError(
+                f"validation must be a pair (X, Y) or a fraction of the samples, got "
+                f"{len(validation)} values"
+            )
+        pair = training.check_data(
+            net, validation[0], _labels.columns(net, validation[1], OF_VALIDATION), OF_VALIDATION
+        )
         for name, x in zip(("X", "Y"), pair, strict=True):
             _checks.finite(name + OF_VALIDATION, x)
         return np.arange(n), pair
     share = _checks.number("validation", validation)
     held = round(share * n) if 0 < share < 1 else 0
     if not 0 < held < n:
-        raise ValueError(f"validation must be a fraction that leaves samples to train and to validate on, got {validation} of {n} samples")
+        raise ValueError(
+            f"validation must be a fraction that leaves samples to train and to validate on, got "
+            f"{validation} of {n} samples"
+        )
     order = rng.permutation(n)
     return np.sort(order[held:]), (X[:, order[:held]], Y[:, order[:held]])
 
@@ -271,7 +353,8 @@ class _Updates:
         schedules.step_size(self.rate, self.t + 1, epochs * -(-samples // self.batch_size))
 
     def prepare(self, rng=None):
-        """Refuse what cannot be trained; make weights, state and program ready. Nothing has changed when it raises."""
+        """Refuse what cannot be trained; make weights, state and program ready. Nothing has changed
+        when it raises."""
         net, optimizer = self.net, self.optimizer
         self.rng = rng
         optimizer.begin(net)
@@ -292,24 +375,30 @@ class _Updates:
     def take(self, kept):
         """prepare() by a program that is ready for this network and optimizer."""
         self.optimizer.begin(self.net)
-        self.program, self.fingerprint, self.settings = kept.program, kept.fingerprint, kept.settings
+        self.program, self.fingerprint, self.settings = (
+            kept.program,
+            kept.fingerprint,
+            kept.settings,
+        )
         self._look_at_data()
         self.optimizer.bind(self.net)
 
     def unchanged(self):
-        """Whether everything that the updates were prepared for is there still; Python code may have run since."""
+        """Whether everything that the updates were prepared for is there still; Python code may
+        have run since."""
         return self.fingerprint.holds(self.net) and self.settings.holds(self.optimizer)
 
     def renew(self):
-        """Prepare again where callbacks or rate functions have changed the network or the optimizer."""
+        """Prepare again where callbacks or rate functions have changed the network or the
+        optimizer."""
         if not self.unchanged():
             self.look = False  # the data have been looked at
             self.X, self.Y = training.check_data(self.net, self.X, self.Y)
             self.prepare(self.rng)
 
     def _look_at_data(self):
-        """ValueError where X or Y is not finite, unless the program looks at each sample as it comes and puts the weights back: where
-        nobody sees them in between."""
+        """ValueError where X or Y is not finite, unless the program looks at each sample as it
+        comes and puts the weights back: where nobody sees them in between."""
         seen = callable(self.rate) and not isinstance(self.rate, schedules.Schedule)
         if self.look and (self.program is None or seen):
             _checks.finite("X", self.X)
@@ -323,11 +412,15 @@ class _Updates:
 
     def _states(self):
         """For each module with weights of a network that compiles, its weights' arrays."""
-        return [tuple(self.optimizer.state.get((i, name), ()) for name in module.gradients)
-                for i, module in enumerate(_chain.modules_of(self.net)) if module.gradients]
+        return [
+            tuple(self.optimizer.state.get((i, name), ()) for name in module.gradients)
+            for i, module in enumerate(_chain.modules_of(self.net))
+            if module.gradients
+        ]
 
     def run(self, order):
-        """One pass over the samples at `order`; returns the loss summed over them, each batch's before its update."""
+        """One pass over the samples at `order`; returns the loss summed over them, each batch's
+        before its update."""
         at, losses, eta = 0, [], None
         while at < len(order):
             if self.program is not None and eta is None:
@@ -340,31 +433,50 @@ class _Updates:
         return float(_sums.pairwise(losses))
 
     def _compiled(self, order):
-        """(steps done, the loss summed over them, the next step's rate where it is known already)."""
+        """(steps done, the loss summed over them, the next step's rate where it is known
+        already)."""
         program, eta = self.program, None
         look, self.look = self.look, False
         program.optimizer = self.optimizer
         try:
-            program.fit(self.X, self.Y, order, self.batch_size, watched(self.rate, self.unchanged), self.t, self.mean, look)
+            program.fit(
+                self.X,
+                self.Y,
+                order,
+                self.batch_size,
+                watched(self.rate, self.unchanged),
+                self.t,
+                self.mean,
+                look,
+            )
         except Changed as change:
-            eta = change.eta if change.eta is not None else schedules.at(self.rate, self.t + program.steps + 1)
+            eta = (
+                change.eta
+                if change.eta is not None
+                else schedules.at(self.rate, self.t + program.steps + 1)
+            )
             self.renew()
         finally:
             self.t += program.steps
         return program.steps, program.total, eta
 
     def _by_modules(self, order, eta):
-        """What Program.fit does, until a program serves; eta is the first step's rate, where it is known already.
+        """What Program.fit does, until a program serves; eta is the first step's rate, where it is
+        known already.
 
         (steps done, the loss summed over them)
         """
         losses = []
         with training.whole_steps() as between_steps:
             for at in range(0, len(order), self.batch_size):
-                eta = schedules.at(self.rate, self.t + 1) if eta is None else schedules.checked(eta, self.t + 1)
+                eta = (
+                    schedules.at(self.rate, self.t + 1)
+                    if eta is None
+                    else schedules.checked(eta, self.t + 1)
+                )
                 if runs_python(self.rate):
                     self.renew()
-                losses.append(self._step(order[at:at + self.batch_size], eta))
+                losses.append(self._step(order[at : at + self.batch_size], eta))
                 eta = None
                 between_steps()
                 if self.program is not None:
@@ -372,14 +484,23 @@ class _Updates:
         return len(losses), float(_sums.pairwise(losses))
 
     def _step(self, batch, eta):
-        """One update, undone where something is no longer finite; returns what the batch adds to the summed loss."""
+        """One update, undone where something is no longer finite; returns what the batch adds to
+        the summed loss."""
         from nncore import optimizers
 
         net, optimizer, t, count = self.net, self.optimizer, self.t + 1, self.optimizer.t
         weights = self._weights()  # looked at each time: Python code has run
-        own = [w for module in _chain.modules_of(net) if isinstance(module, modules.Linear) and optimizers.has_own_step(module)
-               for w in (module.W, module.W0)]
-        changed = [*weights.values(), *own, *(a for arrays in optimizer.state.values() for a in arrays)]
+        own = [
+            w
+            for module in _chain.modules_of(net)
+            if isinstance(module, modules.Linear) and optimizers.has_own_step(module)
+            for w in (module.W, module.W0)
+        ]
+        changed = [
+            *weights.values(),
+            *own,
+            *(a for arrays in optimizer.state.values() for a in arrays),
+        ]
         before = training.Moved(net, changed)
         try:
             loss, gradient = training.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
@@ -389,8 +510,11 @@ class _Updates:
                 optimizer.t = count + 1
                 self._update(weights, eta)
             if not np.isfinite(loss) or not all(np.isfinite(a).all() for a in before.arrays):
-                raise FloatingPointError(f"training diverged at step {t}: the loss or a weight is no longer finite; the weights are "
-                                         f"those after step {t - 1}; a smaller lrate may help")
+                raise FloatingPointError(
+                    f"training diverged at step {t}: the loss or a weight is no longer finite; the "
+                    f"weights are "
+                    f"those after step {t - 1}; a smaller lrate may help"
+                )
             self.t = t
         except BaseException:
             optimizer.t = count
@@ -408,14 +532,20 @@ class _Updates:
             gradient = getattr(module, module.gradients[name])
             if self.l2 and name == "W":
                 gradient = _penalised(gradient, self.l2, W)
-            self.optimizer.step(getattr(module, "_kernels", training.live_kernels()), (i, name), W, gradient, eta)
+            self.optimizer.step(
+                getattr(module, "_kernels", training.live_kernels()), (i, name), W, gradient, eta
+            )
 
     @_checks.quiet
     def _penalty(self, weights):
         """l2 / 2 times the sum of the squares of every W."""
         if not self.l2:
             return 0.0
-        squares = (np.square(W, dtype=np.float64).ravel() for (_, name), W in weights.items() if name == "W")
+        squares = (
+            np.square(W, dtype=np.float64).ravel()
+            for (_, name), W in weights.items()
+            if name == "W"
+        )
         return self.l2 / 2 * float(sum(map(_sums.pairwise, squares)))
 
 
@@ -429,11 +559,12 @@ def _penalised(gradient, l2, W):
     return gradient + np.asarray(l2, W.dtype) * W
 
 
-# ---------------------------------------------------------------------------------------------- progress
+# ----------------------------------------------------------------------------------------- progress
 
 
 class _shown:
-    """Context manager whose value, called with the history after each epoch, shows how far the training is; nothing unless asked."""
+    """Context manager whose value, called with the history after each epoch, shows how far the
+    training is; nothing unless asked."""
 
     def __init__(self, progress, epochs):
         self.wanted, self.epochs, self.bar = _checks.switch("progress", progress), epochs, None
@@ -453,10 +584,15 @@ class _shown:
             self.bar.close()
 
     def _advance(self, history):
-        self.bar.set_postfix({name.replace("_", " "): f"{values[-1]:.4f}" for name, values in history.items()}, refresh=False)
+        self.bar.set_postfix(
+            {name.replace("_", " "): f"{values[-1]:.4f}" for name, values in history.items()},
+            refresh=False,
+        )
         self.bar.update()
 
     def _line(self, history):
         done = len(history["loss"])
-        numbers = "  ".join(f"{name.replace('_', ' ')} {values[-1]:.4f}" for name, values in history.items())
+        numbers = "  ".join(
+            f"{name.replace('_', ' ')} {values[-1]:.4f}" for name, values in history.items()
+        )
         print(f"epoch {done:{len(str(self.epochs))}}/{self.epochs}  {numbers}", flush=True)

@@ -1,4 +1,5 @@
-"""Initial weights by name: how W (m, n) and W0 (n, 1) of a Linear are drawn from NumPy's legacy global generator."""
+"""Initial weights by name: how W (m, n) and W0 (n, 1) of a Linear are drawn from NumPy's legacy
+global generator."""
 
 import numpy as np
 
@@ -12,13 +13,15 @@ def course(m, n):
 
 
 def notes(m, n):
-    """W ~ N(0, 1/m), so that the size of Z does not depend on m; then W0 ~ N(0, 1): the course notes' rule."""
+    """W ~ N(0, 1/m), so that the size of Z does not depend on m; then W0 ~ N(0, 1): the course
+    notes' rule."""
     W = np.random.normal(0, m**-0.5, (m, n))
     return W, np.random.normal(0, 1, (n, 1))
 
 
 def he(m, n):
-    """W ~ N(0, 2/m), W0 = 0: keeps the size of activations through ReLU (He et al. 2015, eq. 10)."""
+    """W ~ N(0, 2/m), W0 = 0: keeps the size of activations through ReLU (He et al. 2015, eq.
+    10)."""
     return np.random.normal(0, (2 / m) ** 0.5, (m, n)), np.zeros((n, 1))
 
 
@@ -31,7 +34,9 @@ def initial_weights(init, m, n, dtype):
         drawn = init(m, n)
         if not isinstance(drawn, tuple) or len(drawn) != 2:
             raise TypeError(f"init must return a tuple (W, W0), got {type(drawn).__name__}")
-        W, W0 = (_checks.as_real(name, x, dtype) for name, x in zip(("W", "W0"), drawn, strict=True))
+        W, W0 = (
+            _checks.as_real(name, x, dtype) for name, x in zip(("W", "W0"), drawn, strict=True)
+        )
         _checks.shape("W", W, (m, n))
         _checks.shape("W0", W0, (n, 1))
         return np.array(W), np.array(W0)

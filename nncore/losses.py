@@ -1,4 +1,5 @@
-"""Losses that go with their output unit and hand back dL/dZ directly. Values are summed over the batch; those of NLL are nats."""
+"""Losses that go with their output unit and hand back dL/dZ directly. Values are summed over the
+batch; those of NLL are nats."""
 
 import numpy as np
 
@@ -9,9 +10,11 @@ __all__ = ["BinaryNLL", "Hinge", "Loss", "NLL", "Squared"]
 
 @_backend.follow
 class Loss:
-    """Base of the library's losses; `output` is the module class that must come last in the network.
+    """Base of the library's losses; `output` is the module class that must come last in the
+    network.
 
-    A user's own loss needs no base class: forward(Ypred, Y) -> float and backward() -> dL/dZ suffice.
+    A user's own loss needs no base class: forward(Ypred, Y) -> float and backward() -> dL/dZ
+    suffice.
     """
 
     output: type[modules.Module]
@@ -23,9 +26,13 @@ class Loss:
         return float(_sums.pairwise(self.per_sample(Ypred, Y)))
 
     def backward(self):
-        """dL/dZ (n, b) of the last Linear, through the output unit; for the losses of probabilities Ypred − Y, if labels sum to 1."""
+        """dL/dZ (n, b) of the last Linear, through the output unit; for the losses of probabilities
+        Ypred − Y, if labels sum to 1."""
         if not hasattr(self, "Ypred"):
-            raise RuntimeError(f"{type(self).__name__}.backward must follow {type(self).__name__}.forward, got no prediction yet")
+            raise RuntimeError(
+                f"{type(self).__name__}.backward must follow {type(self).__name__}.forward, got no "
+                f"prediction yet"
+            )
         return self._gradient()
 
     def _gradient(self):
@@ -42,28 +49,35 @@ class Loss:
 
 @_kinds.register
 class NLL(Loss):
-    """−Σ_i y_i log a_i a sample, with a last SoftMax and y one-hot (or any weights of the classes); 0 log 0 = 0.
+    """−Σ_i y_i log a_i a sample, with a last SoftMax and y one-hot (or any weights of the classes);
+    0 log 0 = 0.
 
-    dL/dZ = (Σ_i y_i) a − y, which is a − y for labels that sum to 1. A column of zeros is an unlabelled sample: loss and gradient 0.
+    dL/dZ = (Σ_i y_i) a − y, which is a − y for labels that sum to 1. A column of zeros is an
+    unlabelled sample: loss and gradient 0.
 
     >>> NLL().forward([[0.5], [0.5]], [[1], [0]])
     0.6931471805599453
     """
 
     output = modules.SoftMax
-    _plain = False  # True: a − y whatever the labels sum to, in the place of a user's loss that computes this (_accelerate.py)
+    # True: a − y whatever the labels sum to, in the place of a user's loss that computes this
+    # (_accelerate.py)
+    _plain = False
 
     def per_sample(self, Ypred, Y):
         """−Σ_i y_i log a_i of every sample, (b,)."""
         return self._kernels.nll(Ypred, Y)
 
     def _gradient(self):
-        return super()._gradient() if self._plain else self._kernels.nll_backward(self.Ypred, self.Y)
+        return (
+            super()._gradient() if self._plain else self._kernels.nll_backward(self.Ypred, self.Y)
+        )
 
 
 @_kinds.register
 class BinaryNLL(Loss):
-    """−Σ_i (y_i log a_i + (1 − y_i) log(1 − a_i)) a sample, over one or many independent labels, with a last OutputSigmoid.
+    """−Σ_i (y_i log a_i + (1 − y_i) log(1 − a_i)) a sample, over one or many independent labels,
+    with a last OutputSigmoid.
 
     >>> BinaryNLL().forward([[0.5]], [[0]])
     0.6931471805599453
@@ -78,7 +92,8 @@ class BinaryNLL(Loss):
 
 @_kinds.register
 class Squared(Loss):
-    """‖a − y‖² = Σ_i (a_i − y_i)² a sample, with a last Linear; dL/dZ = 2 (a − y). The squared error is neither halved nor averaged.
+    """‖a − y‖² = Σ_i (a_i − y_i)² a sample, with a last Linear; dL/dZ = 2 (a − y). The squared
+    error is neither halved nor averaged.
 
     >>> loss = Squared()
     >>> loss.forward([[3.0]], [[1.0]]), loss.backward().item()
@@ -102,8 +117,8 @@ class Squared(Loss):
 
 @_kinds.register
 class Hinge(Loss):
-    """Σ_i max(0, 1 − y_i a_i) a sample, with a last Linear and labels −1 and +1; dL/dZ = −y where y a < 1, else 0, so the gradient at the
-    margin is 0.
+    """Σ_i max(0, 1 − y_i a_i) a sample, with a last Linear and labels −1 and +1; dL/dZ = −y where y
+    a < 1, else 0, so the gradient at the margin is 0.
 
     >>> loss = Hinge()
     >>> loss.forward([[0.25]], [[1.0]]), loss.backward().item(), loss.class_fun([[0.25]]).tolist()
@@ -120,6 +135,7 @@ class Hinge(Loss):
         return self._kernels.hinge_loss(self.Ypred, self.Y)[1]
 
     def class_fun(self, Ypred):
-        """+1 where the output is 0 or more, else −1: int64, (b,) for one output, (n, b) for several."""
+        """+1 where the output is 0 or more, else −1: int64, (b,) for one output, (n, b) for
+        several."""
         classes = np.where(np.asarray(Ypred) >= 0, np.int64(1), np.int64(-1))
         return classes[0] if classes.shape[0] == 1 else classes

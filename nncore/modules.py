@@ -1,24 +1,38 @@
-"""Modules with the course library's contract: output from input, dL/dInput from dL/dOutput, dL/dWeights, and the step.
+"""Modules with the course library's contract: output from input, dL/dInput from dL/dOutput,
+dL/dWeights, and the step.
 
-Samples are columns: arrays are (features, b). Arithmetic is that of the live kernels (nncore.use_backend).
+Samples are columns: arrays are (features, b). Arithmetic is that of the live kernels
+(nncore.use_backend).
 """
 
 import numpy as np
 
 from nncore import _backend, _checks, _core, _kinds, initializers
 
-__all__ = ["BatchNorm", "Dropout", "Linear", "Module", "OutputSigmoid", "ReLU", "Sigmoid", "SoftMax", "Tanh"]
+__all__ = [
+    "BatchNorm",
+    "Dropout",
+    "Linear",
+    "Module",
+    "OutputSigmoid",
+    "ReLU",
+    "Sigmoid",
+    "SoftMax",
+    "Tanh",
+]
 
 
 @_backend.follow
 class Module:
     """Base of all modules; subclass it and mix your own modules into a Sequential.
 
-    A subclass with weights overrides `step(lrate)` or `sgd_step(lrate)`, whichever name its author knows: the other one calls it.
-    A subclass that overrides neither has nothing to train. `training` is True or False as net.train() and net.eval() set it; a module
-    that predicts by another way than it trains, or whose forward keeps what its backward needs, may also have predict_forward(A), which
-    keeps nothing: with it, threads may predict while another trains. `gradients` names the weights that
-    optimisers may update, and the gradients that backward leaves: {"W": "dLdW", "W0": "dLdW0"} for Linear.
+    A subclass with weights overrides `step(lrate)` or `sgd_step(lrate)`, whichever name its author
+    knows: the other one calls it. A subclass that overrides neither has nothing to train.
+    `training` is True or False as net.train() and net.eval() set it; a module that predicts by
+    another way than it trains, or whose forward keeps what its backward needs, may also have
+    predict_forward(A), which keeps nothing: with it, threads may predict while another trains.
+    `gradients` names the weights that optimisers may update, and the gradients that backward
+    leaves: {"W": "dLdW", "W0": "dLdW0"} for Linear.
 
     >>> class Double(Module):
     ...     def forward(self, A):
@@ -40,7 +54,8 @@ class Module:
         self._either(Module.step, self.step, lrate)
 
     def _either(self, base, other, lrate):
-        """Run the other name where a subclass or the instance overrides it, not from inside it; else the library's own update."""
+        """Run the other name where a subclass or the instance overrides it, not from inside it;
+        else the library's own update."""
         if getattr(other, "__func__", None) is base or "_stepping" in self.__dict__:
             self._update(lrate)
             return
@@ -55,7 +70,8 @@ class Module:
         _core.take_steps(self._step_terms(lrate))
 
     def _step_terms(self, lrate):
-        """What take_steps needs for this module's step; no weight has changed yet. A module without weights has none."""
+        """What take_steps needs for this module's step; no weight has changed yet. A module without
+        weights has none."""
         return []
 
     def __repr__(self):
@@ -66,9 +82,10 @@ class Module:
 class Linear(Module):
     """Z = Wᵀ A + W0, with W (m, n), W0 (n, 1), A (m, b), Z (n, b).
 
-    init: "course" (W ~ N(0, 1/m) in one draw of np.random.normal, W0 = 0), "notes" (W0 ~ N(0, 1) as well, drawn after W), "he"
-    (W ~ N(0, 2/m), W0 = 0) or a callable (m, n) -> (W, W0). dtype: float64 or float32; the type of W computes.
-    ValueError for m or n below 1 and unknown names; TypeError for other dtypes.
+    init: "course" (W ~ N(0, 1/m) in one draw of np.random.normal, W0 = 0), "notes" (W0 ~ N(0, 1) as
+    well, drawn after W), "he" (W ~ N(0, 2/m), W0 = 0) or a callable (m, n) -> (W, W0). dtype:
+    float64 or float32; the type of W computes. ValueError for m or n below 1 and unknown names;
+    TypeError for other dtypes.
 
     >>> import numpy as np
     >>> np.random.seed(0)
@@ -94,7 +111,8 @@ class Linear(Module):
         return self._kernels.linear_forward(A, self.W, self.W0)
 
     def backward(self, dLdZ):
-        """dLdA (m, b) from dLdZ (n, b); sets .dLdW (m, n) and .dLdW0 (n, 1), both summed over the batch."""
+        """dLdA (m, b) from dLdZ (n, b); sets .dLdW (m, n) and .dLdW0 (n, 1), both summed over the
+        batch."""
         if not hasattr(self, "A"):
             raise RuntimeError("Linear.backward must follow Linear.forward, got no input yet")
         dLdA, self.dLdW, self.dLdW0 = self._kernels.linear_backward(dLdZ, self.A, self.W)
@@ -103,8 +121,9 @@ class Linear(Module):
     def _step_terms(self, lrate):
         """W ← W − lrate dLdW, W0 ← W0 − lrate dLdW0, in the arrays' own memory.
 
-        Integer, bool, float16, longdouble and byte-swapped weights are first replaced by a float64 copy. Read-only weights,
-        gradients of another shape and other types are refused before anything changes.
+        Integer, bool, float16, longdouble and byte-swapped weights are first replaced by a float64
+        copy. Read-only weights, gradients of another shape and other types are refused before
+        anything changes.
         """
         if not hasattr(self, "dLdW"):
             raise RuntimeError("Linear.step must follow Linear.backward, got no gradient yet")
@@ -116,7 +135,8 @@ class Linear(Module):
         return [terms(W, self.dLdW, lrate), terms(W0, self.dLdW0, lrate)]
 
     def checked_weights(self):
-        """(W, W0) as a step will update them: the attributes themselves, or float64 copies of what cannot be updated."""
+        """(W, W0) as a step will update them: the attributes themselves, or float64 copies of what
+        cannot be updated."""
         W = _checks.trainable("W", self.W, ("m", "n"))
         return W, _checks.trainable("W0", self.W0, (W.shape[1], 1))
 
@@ -135,7 +155,10 @@ class _Activation(Module):
     def backward(self, dLdA):
         """dLdZ from dLdA, both of the shape of the last input."""
         if not hasattr(self, "A"):
-            raise RuntimeError(f"{type(self).__name__}.backward must follow {type(self).__name__}.forward, got no input yet")
+            raise RuntimeError(
+                f"{type(self).__name__}.backward must follow {type(self).__name__}.forward, got no "
+                f"input yet"
+            )
         return self._derive(dLdA)
 
 
@@ -165,11 +188,13 @@ _NONE = 0.0  # no dropout: the very object, for a quick look
 
 @_kinds.register
 class ReLU(_Activation):
-    """A = max(0, Z); dLdZ = dLdA where A > 0, else 0, so the gradient at 0 is 0. Whole numbers stay whole.
+    """A = max(0, Z); dLdZ = dLdA where A > 0, else 0, so the gradient at 0 is 0. Whole numbers stay
+    whole.
 
-    forward(Z, dropout_pct) is the course's variant with dropout: of the outputs a share dropout_pct, drawn by np.random.binomial,
-    becomes 0 and the others are divided by 1 − dropout_pct, and so are the gradients; at 0 nothing is drawn. Networks call
-    forward(Z) alone: in a network use Dropout.
+    forward(Z, dropout_pct) is the course's variant with dropout: of the outputs a share
+    dropout_pct, drawn by np.random.binomial, becomes 0 and the others are divided by 1 −
+    dropout_pct, and so are the gradients; at 0 nothing is drawn. Networks call forward(Z) alone: in
+    a network use Dropout.
 
     >>> ReLU().forward(np.array([[-1], [2]])).ravel().tolist()
     [0, 2]
@@ -209,7 +234,8 @@ def _times(a, b):
 
 @_kinds.register
 class Sigmoid(_Activation):
-    """A = 1 / (1 + e^−Z) as a hidden activation; dLdZ = dLdA ⊙ A (1 − A). For an output with BinaryNLL use OutputSigmoid.
+    """A = 1 / (1 + e^−Z) as a hidden activation; dLdZ = dLdA ⊙ A (1 − A). For an output with
+    BinaryNLL use OutputSigmoid.
 
     >>> Sigmoid().forward([[0.0]]).item()
     0.5
@@ -230,7 +256,8 @@ class Sigmoid(_Activation):
 
 @_kinds.register
 class SoftMax(Module):
-    """a_i = e^{z_i} / Σ_j e^{z_j} in every column, as the output unit of NLL, which computes dLdZ itself.
+    """a_i = e^{z_i} / Σ_j e^{z_j} in every column, as the output unit of NLL, which computes dLdZ
+    itself.
 
     >>> SoftMax().forward([[0.0], [0.0]]).ravel().tolist()
     [0.5, 0.5]
@@ -245,13 +272,15 @@ class SoftMax(Module):
         return dLdZ
 
     def class_fun(self, Ypred):
-        """Index of the largest entry of every column, the first one where several are equal: (b,) int64."""
+        """Index of the largest entry of every column, the first one where several are equal: (b,)
+        int64."""
         return np.argmax(Ypred, axis=0).astype(np.int64, copy=False)
 
 
 @_kinds.register
 class OutputSigmoid(Module):
-    """a = 1 / (1 + e^−z) for every label, as the output unit of BinaryNLL, which computes dLdZ itself.
+    """a = 1 / (1 + e^−z) for every label, as the output unit of BinaryNLL, which computes dLdZ
+    itself.
 
     >>> OutputSigmoid().forward([[0.0]]).item()
     0.5
@@ -266,22 +295,27 @@ class OutputSigmoid(Module):
         return dLdZ
 
     def class_fun(self, Ypred):
-        """1 where the probability exceeds 1/2, else 0: int64, (b,) for one label, (n, b) for several."""
+        """1 where the probability exceeds 1/2, else 0: int64, (b,) for one label, (n, b) for
+        several."""
         classes = (np.asarray(Ypred) > 0.5).astype(np.int64)
         return classes[0] if classes.shape[0] == 1 else classes
 
 
 @_kinds.register
 class BatchNorm(Module):
-    """Z = G ⊙ (A − μ) / √(v + eps) + B, where μ and v are mean and variance (1/K) of each of the m rows over the K samples of the batch.
+    """Z = G ⊙ (A − μ) / √(v + eps) + B, where μ and v are mean and variance (1/K) of each of the m
+    rows over the K samples of the batch.
 
-    dLdA = G (dLdZ − mean dLdZ − norm ⊙ mean(dLdZ ⊙ norm)) / √(v + eps); dLdG = Σ dLdZ ⊙ norm; dLdB = Σ dLdZ (Ioffe and Szegedy 2015).
-    The constructor draws G ~ N(0, 1/m), (m, 1), by np.random.normal; B = 0.
+    dLdA = G (dLdZ − mean dLdZ − norm ⊙ mean(dLdZ ⊙ norm)) / √(v + eps); dLdG = Σ dLdZ ⊙ norm; dLdB
+    = Σ dLdZ (Ioffe and Szegedy 2015). The constructor draws G ~ N(0, 1/m), (m, 1), by
+    np.random.normal; B = 0.
 
-    statistics: "batch" is the course's form. It normalises by the batch given, in prediction too: the output for one sample depends on
-    the rest of the batch, and a sample alone gives B. The constructor calls np.random.seed(0) before it draws, and eps is 1e-20.
-    "running" predicts by running_mean and running_var, which each training forward moves by `momentum` towards the batch's mean and
-    its variance (1/(K − 1); unchanged for K = 1). The constructor seeds nothing, and eps is 1e-5.
+    statistics: "batch" is the course's form. It normalises by the batch given, in prediction too:
+    the output for one sample depends on the rest of the batch, and a sample alone gives B. The
+    constructor calls np.random.seed(0) before it draws, and eps is 1e-20. "running" predicts by
+    running_mean and running_var, which each training forward moves by `momentum` towards the
+    batch's mean and its variance (1/(K − 1); unchanged for K = 1). The constructor seeds nothing,
+    and eps is 1e-5.
 
     eps: a number of at least 0; None is the default of the form.
 
@@ -304,7 +338,10 @@ class BatchNorm(Module):
         self.B = np.zeros((self.m, 1), dtype)
         self.G = np.random.normal(0, self.m**-0.5, (self.m, 1)).astype(dtype)
         if self.statistics == "running":
-            self.running_mean, self.running_var = np.zeros((self.m, 1), dtype), np.ones((self.m, 1), dtype)
+            self.running_mean, self.running_var = (
+                np.zeros((self.m, 1), dtype),
+                np.ones((self.m, 1), dtype),
+            )
 
     def _configure(self, statistics, momentum, eps):
         """Check all settings, then keep them as plain numbers; `load` calls it, too."""
@@ -318,10 +355,13 @@ class BatchNorm(Module):
         self.statistics, self.momentum, self.eps = statistics, share, least
 
     def forward(self, A):
-        """Z (m, K) from A (m, K); in training mode keeps .A, .K, .mus, .vars (m, 1) and .norm (m, K)."""
+        """Z (m, K) from A (m, K); in training mode keeps .A, .K, .mus, .vars (m, 1) and .norm (m,
+        K)."""
         if not self.training:
             return self.predict_forward(A)
-        Z, self.norm, self.mus, self.vars = self._kernels.batchnorm_forward(A, self.G, self.B, self.eps)
+        Z, self.norm, self.mus, self.vars = self._kernels.batchnorm_forward(
+            A, self.G, self.B, self.eps
+        )
         self.A, self.K = A, np.shape(A)[1]
         if self.statistics == "running":
             self.follow(self.mus, self.vars, self.K)
@@ -338,13 +378,20 @@ class BatchNorm(Module):
         """Z (m, K) by the statistics of prediction; nothing is kept."""
         if self.statistics == "batch":
             return self._kernels.batchnorm_forward(A, self.G, self.B, self.eps)[0]
-        return self._kernels.batchnorm_apply(A, self.G, self.B, self.running_mean, self.running_var, self.eps)
+        return self._kernels.batchnorm_apply(
+            A, self.G, self.B, self.running_mean, self.running_var, self.eps
+        )
 
     def backward(self, dLdZ):
         """dLdA (m, K) from dLdZ (m, K); sets .dLdG and .dLdB (m, 1), both summed over the batch."""
         if not hasattr(self, "norm"):
-            raise RuntimeError("BatchNorm.backward must follow BatchNorm.forward in training mode, got no input yet")
-        dLdA, self.dLdG, self.dLdB = self._kernels.batchnorm_backward(dLdZ, self.norm, self.vars, self.G, self.eps)
+            raise RuntimeError(
+                "BatchNorm.backward must follow BatchNorm.forward in training mode, got no input "
+                "yet"
+            )
+        dLdA, self.dLdG, self.dLdB = self._kernels.batchnorm_backward(
+            dLdZ, self.norm, self.vars, self.G, self.eps
+        )
         return dLdA
 
     def _step_terms(self, lrate):
@@ -367,11 +414,14 @@ class BatchNorm(Module):
 
     def checked_weights(self):
         """(G, B) as a step will update them."""
-        return tuple(_checks.trainable(name, getattr(self, name), (self.m, 1)) for name in ("G", "B"))
+        return tuple(
+            _checks.trainable(name, getattr(self, name), (self.m, 1)) for name in ("G", "B")
+        )
 
     @_checks.quiet
     def affine(self):
-        """(scale, shift), both (m, 1): in prediction by running statistics Z = scale ⊙ A + shift."""
+        """(scale, shift), both (m, 1): in prediction by running statistics Z = scale ⊙ A +
+        shift."""
         scale = self.G / np.sqrt(self.running_var + self.eps)
         return scale, self.B - self.running_mean * scale
 
@@ -383,18 +433,22 @@ class BatchNorm(Module):
 
 @_kinds.register
 class Dropout(Module):
-    """In training each entry becomes 0 with probability p, and the others are divided by 1 − p; in prediction nothing is changed.
+    """In training each entry becomes 0 with probability p, and the others are divided by 1 − p; in
+    prediction nothing is changed.
 
-    The mask is a function of (key, number of the training forward, place of the entry), so that both backends, every
-    instruction-set level and any number of threads give the same one. seed: the key, a whole number; None draws it
-    by np.random.randint at the first training forward. 0 ≤ p < 1 (Srivastava and others 2014, as "inverted" dropout).
+    The mask is a function of (key, number of the training forward, place of the entry), so that
+    both backends, every instruction-set level and any number of threads give the same one. seed:
+    the key, a whole number; None draws it by np.random.randint at the first training forward. 0 ≤ p
+    < 1 (Srivastava and others 2014, as "inverted" dropout).
 
     >>> Dropout(0.5, seed=0).forward(np.ones((2, 4))).tolist()
     [[0.0, 2.0, 2.0, 0.0], [2.0, 0.0, 2.0, 2.0]]
     """
 
     def __init__(self, p, seed=None):
-        self._configure(p, None if seed is None else _checks.count("seed", seed, most=None) % 2**64, 0)
+        self._configure(
+            p, None if seed is None else _checks.count("seed", seed, most=None) % 2**64, 0
+        )
 
     def _configure(self, p, key, count):
         """Check the settings and keep them as plain numbers; `load` calls it, too."""
@@ -412,9 +466,12 @@ class Dropout(Module):
         return self._kernels.dropout(A, self.p, self.key, self.count)
 
     def draw_key(self, rng=None):
-        """Settle on a key, where no seed was given: from a numpy.random.Generator, or from np.random."""
+        """Settle on a key, where no seed was given: from a numpy.random.Generator, or from
+        np.random."""
         if self.key is None:
-            self.key = int(np.random.randint(2**63, dtype=np.int64) if rng is None else rng.integers(2**63))
+            self.key = int(
+                np.random.randint(2**63, dtype=np.int64) if rng is None else rng.integers(2**63)
+            )
 
     def predict_forward(self, A):
         """A itself."""

@@ -1,8 +1,10 @@
-"""Optimisers: how a step follows from the gradient. g is the gradient of the (penalised) loss, η the step size, t = 1, 2, ... the step.
+"""Optimisers: how a step follows from the gradient. g is the gradient of the (penalised) loss, η
+the step size, t = 1, 2, ... the step.
 
-`net.fit(..., optimizer=Adam())` or by name, `optimizer="adam"`. An optimiser owns its state, arrays of the weights' shapes and types, so
-one object serves one network; `fit` and `partial_fit` continue from it, and `net.save` stores it with the model. The definitions, and
-the state that each starts from, are PyTorch's. The arithmetic is that of nncore.kernels, in the weights' own memory.
+`net.fit(..., optimizer=Adam())` or by name, `optimizer="adam"`. An optimiser owns its state, arrays
+of the weights' shapes and types, so one object serves one network; `fit` and `partial_fit` continue
+from it, and `net.save` stores it with the model. The definitions, and the state that each starts
+from, are PyTorch's. The arithmetic is that of nncore.kernels, in the weights' own memory.
 """
 
 import dataclasses
@@ -18,7 +20,8 @@ __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer
 
 @dataclasses.dataclass(eq=False)
 class Optimizer:
-    """Base of the optimisers: `t` counts the steps made, `state` maps (index of the module, name of the weight) to its arrays."""
+    """Base of the optimisers: `t` counts the steps made, `state` maps (index of the module, name of
+    the weight) to its arrays."""
 
     STATE: ClassVar[tuple[str, ...]] = ()  # names of the arrays that a weight has
     LRATE: ClassVar[float] = 0.1  # the step size where none is given
@@ -55,12 +58,21 @@ class Optimizer:
         return {name: _checks.number(name, getattr(self, name)) for name in names}
 
     def begin(self, net):
-        """ValueError for settings that no step can use, and for a state that belongs to the weights of another network."""
+        """ValueError for settings that no step can use, and for a state that belongs to the weights
+        of another network."""
         self._check_settings()
-        if net.optimizer is self or self._modules is None or self.t == 0 or self._trained() == _with_weights(net):
+        if (
+            net.optimizer is self
+            or self._modules is None
+            or self.t == 0
+            or self._trained() == _with_weights(net)
+        ):
             return
-        raise ValueError(f"optimizer must be new or belong to this network, got {self!r} after {self.t} steps on another one; pass a new "
-                         "one, or call its reset()")
+        raise ValueError(
+            f"optimizer must be new or belong to this network, got {self!r} after {self.t} steps "
+            f"on another one; pass a new "
+            "one, or call its reset()"
+        )
 
     def bind(self, net):
         """Belong to a network from now on: net.optimizer is this one."""
@@ -75,13 +87,20 @@ class Optimizer:
         return {name: value for name, value in self.__dict__.items() if name != "_modules"}
 
     def prepare(self, weights):
-        """Make the state that is not there yet, zeros, for weights {(index, name): array}. ValueError when what is there does not fit."""
+        """Make the state that is not there yet, zeros, for weights {(index, name): array}.
+        ValueError when what is there does not fit."""
         for key, array in self.state.items():
             wanted = weights.get(key)
-            if wanted is None or any(a.shape != wanted.shape or a.dtype != wanted.dtype for a in array):
+            if wanted is None or any(
+                a.shape != wanted.shape or a.dtype != wanted.dtype for a in array
+            ):
                 given = "no such weight" if wanted is None else f"{wanted.dtype} {wanted.shape}"
-                raise ValueError(f"optimizer must be new, or have trained a network of these shapes and types, got one with state of "
-                                 f"{array[0].dtype} {array[0].shape} for {key[1]} of modules[{key[0]}], which has {given}")
+                raise ValueError(
+                    f"optimizer must be new, or have trained a network of these shapes and types, "
+                    f"got one with state of "
+                    f"{array[0].dtype} {array[0].shape} for {key[1]} of modules[{key[0]}], which "
+                    f"has {given}"
+                )
         for key, W in weights.items() if self.STATE else ():
             if key not in self.state:
                 self.state[key] = tuple(np.zeros(W.shape, W.dtype) for _ in self.STATE)
@@ -130,7 +149,8 @@ class Momentum(Optimizer):
 
 @dataclasses.dataclass(eq=False)
 class Nesterov(Optimizer):
-    """v ← beta v + g, w ← w − η (g + beta v) (Nesterov 1983, in the form of Sutskever et al. 2013; PyTorch's SGD with nesterov=True).
+    """v ← beta v + g, w ← w − η (g + beta v) (Nesterov 1983, in the form of Sutskever et al. 2013;
+    PyTorch's SGD with nesterov=True).
 
     >>> Nesterov()
     Nesterov(beta=0.9)
@@ -166,7 +186,8 @@ class Adagrad(Optimizer):
 
 @dataclasses.dataclass(eq=False)
 class RMSprop(Optimizer):
-    """s ← rho s + (1 − rho) g², w ← w − η g / (√s + eps), element by element (Tieleman and Hinton 2012, lecture 6.5).
+    """s ← rho s + (1 − rho) g², w ← w − η g / (√s + eps), element by element (Tieleman and Hinton
+    2012, lecture 6.5).
 
     >>> RMSprop(rho=0.9)
     RMSprop(rho=0.9, eps=1e-08)
@@ -186,8 +207,8 @@ class RMSprop(Optimizer):
 
 @dataclasses.dataclass(eq=False)
 class Adam(Optimizer):
-    """m ← beta1 m + (1 − beta1) g, v ← beta2 v + (1 − beta2) g², w ← w − η m' / (√v' + eps) with m' = m / (1 − beta1ᵗ) and
-    v' = v / (1 − beta2ᵗ), element by element (Kingma and Ba 2015).
+    """m ← beta1 m + (1 − beta1) g, v ← beta2 v + (1 − beta2) g², w ← w − η m' / (√v' + eps) with m'
+    = m / (1 − beta1ᵗ) and v' = v / (1 − beta2ᵗ), element by element (Kingma and Ba 2015).
 
     >>> Adam()
     Adam(beta1=0.9, beta2=0.999, eps=1e-08)
@@ -201,7 +222,9 @@ class Adam(Optimizer):
 
     def step(self, kernels, key, W, gradient, lrate):
         decay = getattr(self, "weight_decay", 0.0)
-        kernels.adam_step(W, gradient, *self.state[key], self.t, lrate, self.beta1, self.beta2, self.eps, decay)
+        kernels.adam_step(
+            W, gradient, *self.state[key], self.t, lrate, self.beta1, self.beta2, self.eps, decay
+        )
 
     def rule(self):
         return "adam", self.parameters
@@ -209,9 +232,11 @@ class Adam(Optimizer):
 
 @dataclasses.dataclass(eq=False)
 class AdamW(Adam):
-    """w ← (1 − η weight_decay) w, then Adam's step: decay that is no part of the gradient (Loshchilov and Hutter 2019).
+    """w ← (1 − η weight_decay) w, then Adam's step: decay that is no part of the gradient
+    (Loshchilov and Hutter 2019).
 
-    As in the paper and in PyTorch it decays every weight, W0 among them; the l2 of `fit` penalises W only.
+    As in the paper and in PyTorch it decays every weight, W0 among them; the l2 of `fit` penalises
+    W only.
 
     >>> AdamW(weight_decay=0.1)
     AdamW(beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.1)
@@ -220,7 +245,9 @@ class AdamW(Adam):
     weight_decay: float = 0.01
 
 
-NAMES = {cls.__name__.lower(): cls for cls in (SGD, Momentum, Nesterov, Adagrad, RMSprop, Adam, AdamW)}
+NAMES = {
+    cls.__name__.lower(): cls for cls in (SGD, Momentum, Nesterov, Adagrad, RMSprop, Adam, AdamW)
+}
 
 
 def as_optimizer(optimizer):
@@ -231,10 +258,12 @@ def as_optimizer(optimizer):
         return optimizer
     if isinstance(optimizer, str):
         return NAMES[_checks.choice("optimizer", optimizer, tuple(NAMES))]()
-    raise TypeError(f"optimizer must be one of nncore.optimizers or its name, got {type(optimizer).__name__}")
+    raise TypeError(
+        f"optimizer must be one of nncore.optimizers or its name, got {type(optimizer).__name__}"
+    )
 
 
-# ---------------------------------------------------------------------------------------------- the weights that it trains
+# ----------------------------------------------------------------------- the weights that it trains
 
 
 def _with_weights(net):
@@ -251,7 +280,8 @@ def _reference(module):
 
 
 def has_own_step(module):
-    """Whether a module's own step trains it: one that a user wrote below the class that names its gradients, or without any such."""
+    """Whether a module's own step trains it: one that a user wrote below the class that names its
+    gradients, or without any such."""
     names = {"step", "sgd_step"}
     if not names.isdisjoint(getattr(module, "__dict__", ())):
         return True
@@ -264,10 +294,11 @@ def has_own_step(module):
 
 
 def trained_weights(net, optimizer, l2):
-    """{(index of the module, name): array} of all weights that `optimizer` trains, ready to be updated in place; the modules of inner
-    Sequentials count one by one.
+    """{(index of the module, name): array} of all weights that `optimizer` trains, ready to be
+    updated in place; the modules of inner Sequentials count one by one.
 
-    TypeError for modules that only their own step can train, unless that is what plain SGD without a penalty calls.
+    TypeError for modules that only their own step can train, unless that is what plain SGD without
+    a penalty calls.
     """
     plain = type(optimizer) is SGD and l2 == 0
     weights = {}
@@ -275,8 +306,11 @@ def trained_weights(net, optimizer, l2):
         if has_own_step(module):
             if not plain:
                 what = type(optimizer).__name__ if type(optimizer) is not SGD else "a penalty (l2)"
-                raise TypeError(f"modules[{i}] must name its gradients, as in gradients = {{'W': 'dLdW'}}, or {{}} where it has none, "
-                                f"to be trained by {what}, got {type(module).__name__} with a step of its own")
+                raise TypeError(
+                    f"modules[{i}] must name its gradients, as in gradients = {{'W': 'dLdW'}}, or "
+                    f"{{}} where it has none, "
+                    f"to be trained by {what}, got {type(module).__name__} with a step of its own"
+                )
             continue
         for name in getattr(module, "gradients", ()):
             weights[i, name] = getattr(module, name)

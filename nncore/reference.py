@@ -1,4 +1,5 @@
-"""The layer API bound to the plain NumPy kernels, whatever backend is live: the specification, to read and to compare with.
+"""The layer API bound to the plain NumPy kernels, whatever backend is live: the specification, to
+read and to compare with.
 
 >>> import numpy as np
 >>> from nncore import reference as ref
@@ -12,8 +13,22 @@ from nncore import _kinds, losses, modules, sequential
 from nncore.kernels import numpy_kernels
 from nncore.modules import Module
 
-__all__ = ["BatchNorm", "BinaryNLL", "Dropout", "Hinge", "Linear", "Module", "NLL", "OutputSigmoid", "ReLU", "Sequential", "Sigmoid",
-           "SoftMax", "Squared", "Tanh"]
+__all__ = [
+    "BatchNorm",
+    "BinaryNLL",
+    "Dropout",
+    "Hinge",
+    "Linear",
+    "Module",
+    "NLL",
+    "OutputSigmoid",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "SoftMax",
+    "Squared",
+    "Tanh",
+]
 
 
 class Linear(modules.Linear):

@@ -1,7 +1,7 @@
 """Step sizes η(t) as functions of the step t = 1, 2, 3, ...
 
-Anything callable serves as a schedule; these are evaluated a block of steps at a time, so the compiled loop does not return to
-Python for them.
+Anything callable serves as a schedule; these are evaluated a block of steps at a time, so the
+compiled loop does not return to Python for them.
 """
 
 import dataclasses
@@ -21,7 +21,8 @@ def _rate(name, x):
 
 
 class Schedule:
-    """Base class: a subclass gives `values(t0, count)`, the array η(t0), ..., η(t0 + count − 1) in float64."""
+    """Base class: a subclass gives `values(t0, count)`, the array η(t0), ..., η(t0 + count − 1) in
+    float64."""
 
     def values(self, t0, count):
         """η(t0), ..., η(t0 + count − 1) as a float64 array (count,)."""
@@ -59,7 +60,8 @@ class Constant(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class InverseTime(Schedule):
-    """η(t) = rate / (1 + decay (t − 1)): the classical 1/t schedule of stochastic approximation (Robbins and Monro 1951).
+    """η(t) = rate / (1 + decay (t − 1)): the classical 1/t schedule of stochastic approximation
+    (Robbins and Monro 1951).
 
     >>> InverseTime(1.0, decay=1.0)(4)
     0.25
@@ -122,8 +124,8 @@ class Step(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class Cosine(Schedule):
-    """η(t) = final + (rate − final) (1 + cos(π min((t − 1) / (steps − 1), 1))) / 2: from rate to final in `steps` steps, then constant
-    (Loshchilov and Hutter 2017, eq. 5, without restarts).
+    """η(t) = final + (rate − final) (1 + cos(π min((t − 1) / (steps − 1), 1))) / 2: from rate to
+    final in `steps` steps, then constant (Loshchilov and Hutter 2017, eq. 5, without restarts).
 
     >>> round(Cosine(1.0, steps=3)(2), 12)
     0.5
@@ -145,7 +147,8 @@ class Cosine(Schedule):
 
 
 def at(lrate, t):
-    """η(t) as a float; TypeError for anything but a real number, ValueError for one that is no step size."""
+    """η(t) as a float; TypeError for anything but a real number, ValueError for one that is no step
+    size."""
     return checked(lrate(t), t) if callable(lrate) else lrate
 
 
@@ -158,9 +161,11 @@ def checked(eta, t):
 
 
 def over(lrate, first, count):
-    """η(first) .. η(first + count − 1) as float64; TypeError or ValueError where a schedule gives anything else.
+    """η(first) .. η(first + count − 1) as float64; TypeError or ValueError where a schedule gives
+    anything else.
 
-    Where one of them is no step size the array ends before it, so that the steps before can be made; ValueError where that is the first.
+    Where one of them is no step size the array ends before it, so that the steps before can be
+    made; ValueError where that is the first.
     """
     if not callable(lrate):
         return np.full(count, lrate, dtype=np.float64)
@@ -185,8 +190,9 @@ def _refused(eta, t):
 def step_size(lrate, first=1, steps=0):
     """lrate as the training loops take it: a float, a Schedule or another callable.
 
-    TypeError for anything else; ValueError for a number, or a schedule of the library's, that is negative or not finite anywhere in
-    the steps first .. first + steps − 1. The library's schedules are monotonic, so that their ends tell.
+    TypeError for anything else; ValueError for a number, or a schedule of the library's, that is
+    negative or not finite anywhere in the steps first .. first + steps − 1. The library's schedules
+    are monotonic, so that their ends tell.
     """
     if not callable(lrate):
         _rate("lrate", lrate)

@@ -1,4 +1,5 @@
-"""Sequential: a chain of modules and a loss, with the course library's contract and what ordinary use adds to it."""
+"""Sequential: a chain of modules and a loss, with the course library's contract and what ordinary
+use adds to it."""
 
 import numpy as np
 
@@ -6,10 +7,19 @@ from nncore import _backend, _chain, _core, _kinds, _sums, fitting, modules, ser
 
 __all__ = ["Sequential"]
 
-# Modules whose forward compiled code may do in their place: Linear, and activations of which all that counts is the function of each entry.
-_KNOWN = {cls: (cls.forward, _core.ACTIVATIONS[name]) for cls, name in ((modules.Linear, "none"), (modules.Tanh, "tanh"),
-          (modules.ReLU, "relu"), (modules.Sigmoid, "sigmoid"), (modules.OutputSigmoid, "output_sigmoid"),
-          (modules.SoftMax, "softmax"))}
+# Modules whose forward compiled code may do in their place: Linear, and activations of which all
+# that counts is the function of each entry.
+_KNOWN = {
+    cls: (cls.forward, _core.ACTIVATIONS[name])
+    for cls, name in (
+        (modules.Linear, "none"),
+        (modules.Tanh, "tanh"),
+        (modules.ReLU, "relu"),
+        (modules.Sigmoid, "sigmoid"),
+        (modules.OutputSigmoid, "output_sigmoid"),
+        (modules.SoftMax, "softmax"),
+    )
+}
 
 
 @_backend.follow
@@ -17,12 +27,14 @@ _KNOWN = {cls: (cls.forward, _core.ACTIVATIONS[name]) for cls, name in ((modules
 class Sequential:
     """A network: modules applied in order, and the loss that trains them. Samples are columns.
 
-    modules: a list, kept as it is (the caller's own); loss: NLL, BinaryNLL, Squared, Hinge, or any object with forward(Ypred, Y) -> float
-    and backward() -> dL/dZ; None for prediction only. Any object with forward, backward and step or sgd_step serves as a module, and so
-    does a Sequential, whose own loss is not used then.
+    modules: a list, kept as it is (the caller's own); loss: NLL, BinaryNLL, Squared, Hinge, or any
+    object with forward(Ypred, Y) -> float and backward() -> dL/dZ; None for prediction only. Any
+    object with forward, backward and step or sgd_step serves as a module, and so does a Sequential,
+    whose own loss is not used then.
 
-    forward works in training mode until eval() is called. sgd, mini_gd, fit and partial_fit always train, and predict, predict_proba,
-    predictor, evaluate, score and log_likelihood always predict, whatever the mode; neither changes it.
+    forward works in training mode until eval() is called. sgd, mini_gd, fit and partial_fit always
+    train, and predict, predict_proba, predictor, evaluate, score and log_likelihood always predict,
+    whatever the mode; neither changes it.
 
     >>> import numpy as np
     >>> import nncore as nn
@@ -42,10 +54,11 @@ class Sequential:
         self.modules = modules
         self.loss = loss
 
-    # ------------------------------------------------------------------------------------------ the course's contract
+    # ------------------------------------------------------------------------ the course's contract
 
     def forward(self, X):
-        """The last module's output (n, b) for X (D, b); every module keeps what its backward needs."""
+        """The last module's output (n, b) for X (D, b); every module keeps what its backward
+        needs."""
         return _core.forward_chain(self.modules, X, _KNOWN)
 
     def backward(self, delta):
@@ -55,7 +68,11 @@ class Sequential:
     def _hand_back(self, delta):
         """dL/dX for the network around this one, which backward's contract keeps from it."""
         for module in self.modules[::-1]:
-            inner = type(module).backward is Sequential.backward if isinstance(module, Sequential) else False
+            inner = (
+                type(module).backward is Sequential.backward
+                if isinstance(module, Sequential)
+                else False
+            )
             delta = module._hand_back(delta) if inner else module.backward(delta)
         return delta
 
@@ -79,46 +96,55 @@ class Sequential:
     def sgd(self, X, Y, iters=100, lrate=0.005, progress=False):
         """Make `iters` steps of stochastic gradient descent, W ← W − η(t) ∂L/∂W; returns None.
 
-        Each step draws one sample i with np.random.randint(N) and follows the gradient of its loss. Nothing is seeded. X is (D, N), Y is
-        (n, N) or labels (N,) as `fit` takes them; any real dtype is converted sample by sample. lrate: a number of at least 0 or a
-        function of t = 1, 2, ..., called before the step's draw (nncore.schedules run inside the compiled loop). The weights' own
-        memory is updated.
+        Each step draws one sample i with np.random.randint(N) and follows the gradient of its loss.
+        Nothing is seeded. X is (D, N), Y is (n, N) or labels (N,) as `fit` takes them; any real
+        dtype is converted sample by sample. lrate: a number of at least 0 or a function of t = 1,
+        2, ..., called before the step's draw (nncore.schedules run inside the compiled loop). The
+        weights' own memory is updated.
 
-        A subclass's own print_accuracy is called after each step, as the homework's loop calls it: (it, X, Y, cur_loss), it = 0, 1, ...
-        The library's is called only with progress=True; the steps between its lines run compiled.
+        A subclass's own print_accuracy is called after each step, as the homework's loop calls it:
+        (it, X, Y, cur_loss), it = 0, 1, ... The library's is called only with progress=True; the
+        steps between its lines run compiled.
 
-        RuntimeWarning, once, when the loss is not finite. TypeError, ValueError: refused before anything is drawn or changed; a function's
-        rate that is negative or not finite, at its step. RuntimeError when the network is training already. Ctrl-C leaves the weights of
-        a whole step.
+        RuntimeWarning, once, when the loss is not finite. TypeError, ValueError: refused before
+        anything is drawn or changed; a function's rate that is negative or not finite, at its step.
+        RuntimeError when the network is training already. Ctrl-C leaves the weights of a whole
+        step.
         """
         training.sgd(self, X, Y, iters, lrate, progress)
 
     def mini_gd(self, X, Y, iters, lrate, notif_each=None, K=10):
-        """`iters` updates of mini-batch gradient descent, each by the gradient summed over K samples; returns None.
+        """`iters` updates of mini-batch gradient descent, each by the gradient summed over K
+        samples; returns None.
 
-        Calls np.random.seed(0), then shuffles the samples by np.random.shuffle for each pass over them, every pass anew from the order of
-        the one before; a rest of fewer than K samples is left out. X (D, N), Y (n, N) and lrate as for sgd; fit has the choices
-        that this contract leaves out. notif_each: print iteration, accuracy on X, Y and the batch's loss after so many updates each.
+        Calls np.random.seed(0), then shuffles the samples by np.random.shuffle for each pass over
+        them, every pass anew from the order of the one before; a rest of fewer than K samples is
+        left out. X (D, N), Y (n, N) and lrate as for sgd; fit has the choices that this contract
+        leaves out. notif_each: print iteration, accuracy on X, Y and the batch's loss after so many
+        updates each.
 
         ValueError when K exceeds N; otherwise errors and warnings as sgd.
         """
         fitting.mini_gd(self, X, Y, iters, lrate, notif_each, K)
 
     def print_accuracy(self, it, X, Y, cur_loss, every=250):
-        """When it % every == 1, print iteration, accuracy on X, Y and cur_loss as the course library does."""
+        """When it % every == 1, print iteration, accuracy on X, Y and cur_loss as the course
+        library does."""
         if it % every == 1:
             class_fun = training.class_fun(self)
             accuracy = np.mean(class_fun(self.forward(X)) == class_fun(Y))
             print("Iteration =", it, "\tAcc =", accuracy, "\tLoss =", cur_loss, flush=True)
 
-    # ------------------------------------------------------------------------------------------ ordinary use
+    # --------------------------------------------------------------------------------- ordinary use
 
     def train(self):
-        """Training mode: forward drops out and normalises by the batch. For all modules, those of networks inside too; returns self."""
+        """Training mode: forward drops out and normalises by the batch. For all modules, those of
+        networks inside too; returns self."""
         return self._set_mode(True)
 
     def eval(self):
-        """Prediction mode: forward is what predict_proba computes. For all modules, those of networks inside too; returns self."""
+        """Prediction mode: forward is what predict_proba computes. For all modules, those of
+        networks inside too; returns self."""
         return self._set_mode(False)
 
     def _set_mode(self, mode):
@@ -128,35 +154,75 @@ class Sequential:
         return self
 
     def predict_forward(self, X):
-        """The last module's output in prediction mode, whatever the mode is; the library's modules keep nothing of it."""
+        """The last module's output in prediction mode, whatever the mode is; the library's modules
+        keep nothing of it."""
         return _chain.predicted(self.modules, X)
 
-    def fit(self, X, Y, epochs=1, batch_size=32, shuffle=True, lrate=None, optimizer=None, l2=0.0, validation=None, callbacks=(),
-            progress=None, seed=None, reduction="mean"):
-        """Mini-batch training over all samples, `epochs` times; returns the history, {"loss": [mean loss a sample of each epoch]}.
+    def fit(
+        self,
+        X,
+        Y,
+        epochs=1,
+        batch_size=32,
+        shuffle=True,
+        lrate=None,
+        optimizer=None,
+        l2=0.0,
+        validation=None,
+        callbacks=(),
+        progress=None,
+        seed=None,
+        reduction="mean",
+    ):
+        """Mini-batch training over all samples, `epochs` times; returns the history, {"loss": [mean
+        loss a sample of each epoch]}.
 
-        X (D, N); Y (n, N), or (N,): classes 0 .. n − 1 with NLL, and with one output 0 and 1, −1 and +1 (Hinge) or numbers (Squared).
-        Each batch's loss is taken before its update; the last batch of an epoch may be smaller. shuffle: a new order each epoch, from
-        np.random.default_rng(seed). lrate: a number or a function of the update t = 1, 2, ... of this call; None is 0.1, and 0.001
-        for RMSprop, Adam and AdamW. optimizer: one of nncore.optimizers, whose state is continued, or its name; None is plain SGD.
-        Afterwards net.optimizer is the one used. reduction: "mean" averages the gradient over the batch, so that the rate does not
-        depend on its size; "sum" adds it up, as sgd does. l2: l2 / 2 times the sum of the squares of every W, not W0, is added to each
-        batch's loss, mean or summed as reduction says.
+        X (D, N); Y (n, N), or (N,): classes 0 .. n − 1 with NLL, and with one output 0 and 1, −1
+        and +1 (Hinge) or numbers (Squared). Each batch's loss is taken before its update; the last
+        batch of an epoch may be smaller. shuffle: a new order each epoch, from
+        np.random.default_rng(seed). lrate: a number or a function of the update t = 1, 2, ... of
+        this call; None is 0.1, and 0.001 for RMSprop, Adam and AdamW. optimizer: one of
+        nncore.optimizers, whose state is continued, or its name; None is plain SGD. Afterwards
+        net.optimizer is the one used. reduction: "mean" averages the gradient over the batch, so
+        that the rate does not depend on its size; "sum" adds it up, as sgd does. l2: l2 / 2 times
+        the sum of the squares of every W, not W0, is added to each batch's loss, mean or summed as
+        reduction says.
 
-        validation: a pair (X, Y), or a fraction of the samples, which the seed's generator takes out first; the history then has
-        "validation_loss" (without penalty) and "validation_accuracy". callbacks: functions called with (net, history) after each
-        epoch, as nncore.callbacks.EarlyStopping; one that returns True ends the training. progress: True shows a bar (tqdm) or lines.
+        validation: a pair (X, Y), or a fraction of the samples, which the seed's generator takes
+        out first; the history then has "validation_loss" (without penalty) and
+        "validation_accuracy". callbacks: functions called with (net, history) after each epoch, as
+        nncore.callbacks.EarlyStopping; one that returns True ends the training. progress: True
+        shows a bar (tqdm) or lines.
 
-        ValueError for NaN or infinity in X or Y and for labels that do not fit; FloatingPointError on divergence, naming the step, with
-        weights and optimiser as after the last finite step; TypeError for modules that the optimiser cannot train; otherwise as sgd.
+        ValueError for NaN or infinity in X or Y and for labels that do not fit; FloatingPointError
+        on divergence, naming the step, with weights and optimiser as after the last finite step;
+        TypeError for modules that the optimiser cannot train; otherwise as sgd.
         """
-        return fitting.fit(self, X, Y, epochs, batch_size, shuffle, lrate, optimizer, l2, validation, callbacks, progress, seed, reduction)
+        return fitting.fit(
+            self,
+            X,
+            Y,
+            epochs,
+            batch_size,
+            shuffle,
+            lrate,
+            optimizer,
+            l2,
+            validation,
+            callbacks,
+            progress,
+            seed,
+            reduction,
+        )
 
-    def partial_fit(self, X, Y, batch_size=32, lrate=None, optimizer=None, l2=0.0, reduction="mean"):
-        """One pass over X, Y in the order given, for data that come bit by bit; returns the mean loss a sample before each update.
+    def partial_fit(
+        self, X, Y, batch_size=32, lrate=None, optimizer=None, l2=0.0, reduction="mean"
+    ):
+        """One pass over X, Y in the order given, for data that come bit by bit; returns the mean
+        loss a sample before each update.
 
-        Goes on with net.optimizer (a name of the same kind goes on, too; at first plain SGD), and with its number of steps as the
-        schedule's t. Otherwise, arguments and errors as fit.
+        Goes on with net.optimizer (a name of the same kind goes on, too; at first plain SGD), and
+        with its number of steps as the schedule's t. Otherwise, arguments and errors as fit.
 
         >>> import numpy as np
         >>> import nncore
@@ -170,15 +236,18 @@ class Sequential:
         return fitting.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
 
     def score(self, X, Y):
-        """The share of classes predicted right; with Squared the coefficient of determination R² (1 is perfect, a constant mean 0).
+        """The share of classes predicted right; with Squared the coefficient of determination R² (1
+        is perfect, a constant mean 0).
 
-        X (D, N), Y (n, N) or labels (N,). R² = 1 − Σ (y − a)² / Σ (y − mean y)² of each output, averaged over the outputs; an output
-        whose y are all equal counts as 1 where it is met exactly, else as 0.
+        X (D, N), Y (n, N) or labels (N,). R² = 1 − Σ (y − a)² / Σ (y − mean y)² of each output,
+        averaged over the outputs; an output whose y are all equal counts as 1 where it is met
+        exactly, else as 0.
         """
         return training.score(self, X, Y)
 
     def predict_proba(self, X):
-        """Outputs (n, N) for X (D, N): probabilities when the last module is SoftMax or OutputSigmoid.
+        """Outputs (n, N) for X (D, N): probabilities when the last module is SoftMax or
+        OutputSigmoid.
 
         RuntimeWarning where an output is NaN, as it is for a sample with a NaN.
         """
@@ -187,12 +256,13 @@ class Sequential:
         return P
 
     def predictor(self):
-        """A frozen, packed copy for prediction: `p = net.predictor()`, then `p(x)` or `p(x, out=array)`, in a fraction of a microsecond
-        where the network is small.
+        """A frozen, packed copy for prediction: `p = net.predictor()`, then `p(x)` or `p(x,
+        out=array)`, in a fraction of a microsecond where the network is small.
 
-        x (D,) gives (n,); x (D, N), samples as columns, gives (n, N). Other real types are converted to the network's. Later changes
-        of the network's weights do not show. Threads may share it; it can be pickled. TypeError for networks with other modules than
-        the library's own, and for weights that are not of one type, float32 or float64.
+        x (D,) gives (n,); x (D, N), samples as columns, gives (n, N). Other real types are
+        converted to the network's. Later changes of the network's weights do not show. Threads may
+        share it; it can be pickled. TypeError for networks with other modules than the library's
+        own, and for weights that are not of one type, float32 or float64.
 
         >>> import numpy as np
         >>> import nncore
@@ -204,21 +274,27 @@ class Sequential:
         return training.predictor(self)
 
     def predict(self, X):
-        """Classes for X (D, N), by the class_fun of the last module, else of the loss: (N,) int64; with Squared the outputs, (n, N).
+        """Classes for X (D, N), by the class_fun of the last module, else of the loss: (N,) int64;
+        with Squared the outputs, (n, N).
 
-        RuntimeWarning where an output is NaN: the class of such a sample means nothing, and score and evaluate count it wrong.
+        RuntimeWarning where an output is NaN: the class of such a sample means nothing, and score
+        and evaluate count it wrong.
         """
         class_fun = training.class_fun(self)
         if class_fun is None:
-            raise TypeError("the last module, or the loss, must have a class_fun to predict classes, got "
-                            f"{type(self.modules[-1]).__name__ if self.modules else 'no module'} and {self.loss!r}")
+            raise TypeError(
+                "the last module, or the loss, must have a class_fun to predict classes, got "
+                f"{type(self.modules[-1]).__name__ if self.modules else 'no module'} and "
+                f"{self.loss!r}"
+            )
         return class_fun(self.predict_proba(X))
 
     def evaluate(self, X, Y):
-        """(mean loss a sample, accuracy: the share of samples whose class is right), in slices of bounded memory.
+        """(mean loss a sample, accuracy: the share of samples whose class is right), in slices of
+        bounded memory.
 
-        The loss is computed from the logits; the accuracy is NaN with Squared and where nothing has a class_fun. A sample whose outputs
-        are NaN counts as wrong, with a RuntimeWarning.
+        The loss is computed from the logits; the accuracy is NaN with Squared and where nothing has
+        a class_fun. A sample whose outputs are NaN counts as wrong, with a RuntimeWarning.
         """
         sums, right, labels, undefined = [], 0, 0, 0
         class_fun = training.judge(self)
@@ -229,22 +305,35 @@ class Sequential:
                 agree = training.agreement(class_fun, P, Ys)
                 right, labels = right + int(np.sum(agree)), labels + np.size(agree)
         training.warn_of_nan(undefined, np.shape(X)[1])
-        return float(_sums.pairwise(sums)) / np.shape(X)[1], right / labels if labels else float("nan")
+        return float(_sums.pairwise(sums)) / np.shape(X)[1], right / labels if labels else float(
+            "nan"
+        )
 
     def log_likelihood(self, X, Y):
         """log Π P(correct label) over the data = −whole-data-set NLL, in nats."""
-        return -float(_sums.pairwise([_sums.pairwise(np.ravel(losses)) for _, losses, _ in training.slices(self, X, Y)]))
+        return -float(
+            _sums.pairwise(
+                [_sums.pairwise(np.ravel(losses)) for _, losses, _ in training.slices(self, X, Y)]
+            )
+        )
 
     def save(self, path):
-        """Write the network to a `.npz` file without pickle, atomically: the old file or the new one, never half of one."""
+        """Write the network to a `.npz` file without pickle, atomically: the old file or the new
+        one, never half of one."""
         serialization.save(self, path)
 
     def __repr__(self):
         own = [getattr(m, "parameters", None) for m in self.modules]
-        lines = [f"{m!r}" + (f"  # {count:,} parameters" if count and not isinstance(m, Sequential) else "")
-                 for m, count in zip(self.modules, own, strict=True)]
+        lines = [
+            f"{m!r}"
+            + (f"  # {count:,} parameters" if count and not isinstance(m, Sequential) else "")
+            for m, count in zip(self.modules, own, strict=True)
+        ]
         inner = "\n".join(lines).replace("\n", "\n  ")
-        return f"{type(self).__name__}([\n  {inner}\n], {self.loss!r})  # {self.parameters:,} parameters"
+        return (
+            f"{type(self).__name__}([\n  {inner}\n], {self.loss!r})  # {self.parameters:,} "
+            f"parameters"
+        )
 
     @property
     def parameters(self):

@@ -1,8 +1,10 @@
 """Models as `.npz` files: NumPy arrays and one JSON text, no pickle, written atomically.
 
-Entries: `model` (JSON: format, version, modules in order with a list for an inner Sequential, settings of modules by index, loss, metadata,
-and optimizer: name, parameters, t), `i.W`, `i.W0` for the Linear at index i (`i.G`, `i.B` and running statistics for a BatchNorm), and
-`i.W.k`, `i.W0.k` for array k of the optimiser's state for these. An index counts the modules of inner Sequentials one by one.
+Entries: `model` (JSON: format, version, modules in order with a list for an inner Sequential,
+settings of modules by index, loss, metadata, and optimizer: name, parameters, t), `i.W`, `i.W0` for
+the Linear at index i (`i.G`, `i.B` and running statistics for a BatchNorm), and `i.W.k`, `i.W0.k`
+for array k of the optimiser's state for these. An index counts the modules of inner Sequentials one
+by one.
 
 Whatever a file holds, `load` returns a network or raises one ValueError that names the file. It
 reads only the entries that the description calls for, and its memory is bounded by the file's size.
@@ -27,10 +29,20 @@ INFLATED, SMALL = 8, 2**23
 def _library():
     from nncore import losses, modules
 
-    kinds = (modules.Linear, modules.Tanh, modules.ReLU, modules.Sigmoid, modules.SoftMax, modules.OutputSigmoid, modules.BatchNorm,
-             modules.Dropout)
-    return ({c.__name__: c for c in kinds},
-            {c.__name__: c for c in (losses.NLL, losses.BinaryNLL, losses.Squared, losses.Hinge)})
+    kinds = (
+        modules.Linear,
+        modules.Tanh,
+        modules.ReLU,
+        modules.Sigmoid,
+        modules.SoftMax,
+        modules.OutputSigmoid,
+        modules.BatchNorm,
+        modules.Dropout,
+    )
+    return (
+        {c.__name__: c for c in kinds},
+        {c.__name__: c for c in (losses.NLL, losses.BinaryNLL, losses.Squared, losses.Hinge)},
+    )
 
 
 # ---------------------------------------------------------------- saving
@@ -57,8 +69,14 @@ def save(net, path, metadata=None):
     loss = None if net.loss is None else _name_of(net.loss, loss_types, "loss")
     kinds = _kinds(net, module_types)
     _flat(kinds)
-    model = {"format": FORMAT, "version": VERSION, "modules": kinds, "settings": settings,
-             "loss": loss, "metadata": metadata or {}}
+    model = {
+        "format": FORMAT,
+        "version": VERSION,
+        "modules": kinds,
+        "settings": settings,
+        "loss": loss,
+        "metadata": metadata or {},
+    }
     if net.optimizer is not None:
         model["optimizer"] = _describe_optimizer(net.optimizer, arrays)
     arrays["model"] = np.array(_json(model))
@@ -77,15 +95,23 @@ def _plain_settings(module, cls, names, i):
 
 def _kinds(net, module_types):
     """Names of the modules, those of an inner Sequential in a list."""
-    return [_kinds(module, module_types) if hasattr(module, "modules") else _name_of(module, module_types, "modules")
-            for module in net.modules]
+    return [
+        _kinds(module, module_types)
+        if hasattr(module, "modules")
+        else _name_of(module, module_types, "modules")
+        for module in net.modules
+    ]
 
 
 def _name_of(thing, types, where):
     for name, cls in types.items():
-        if type(thing) is cls or (type(thing).__module__ == "nncore.reference" and isinstance(thing, cls)):
+        if type(thing) is cls or (
+            type(thing).__module__ == "nncore.reference" and isinstance(thing, cls)
+        ):
             return name
-    raise TypeError(f"{where} must be one of the library's own to be saved, got {type(thing).__name__}")
+    raise TypeError(
+        f"{where} must be one of the library's own to be saved, got {type(thing).__name__}"
+    )
 
 
 def _describe_optimizer(optimizer, arrays):
@@ -93,7 +119,10 @@ def _describe_optimizer(optimizer, arrays):
     from nncore import optimizers
 
     if type(optimizer) not in optimizers.NAMES.values():
-        raise TypeError(f"optimizer must be one of nncore.optimizers to be saved, got {type(optimizer).__name__}")
+        raise TypeError(
+            f"optimizer must be one of nncore.optimizers to be saved, got "
+            f"{type(optimizer).__name__}"
+        )
     name = type(optimizer).__name__.lower()
     made = _make_optimizer(name, optimizer.parameters, optimizer.t)
     for (i, weight), state in optimizer.state.items():
@@ -185,16 +214,23 @@ def _description(archive):
     if not isinstance(model, dict) or model.get("format") != FORMAT:
         raise ValueError("there is no description of a model")
     if model.get("version") != VERSION:
-        raise ValueError(f"the format has version {model.get('version')!r}; "
-                         f"this nncore reads version {VERSION}")
+        raise ValueError(
+            f"the format has version {model.get('version')!r}; this nncore reads version {VERSION}"
+        )
     optional = {"settings": {}, "loss": None, "optimizer": None}
-    fields = {"modules": list, "metadata": dict, "settings": dict, "loss": str | None,
-              "optimizer": dict | None}
+    fields = {
+        "modules": list,
+        "metadata": dict,
+        "settings": dict,
+        "loss": str | None,
+        "optimizer": dict | None,
+    }
     for field, kind in fields.items():
         given = model.setdefault(field, optional.get(field))
         if not isinstance(given, kind):
-            raise ValueError("the description is incomplete: "
-                             f"{field} is of type {type(given).__name__}")
+            raise ValueError(
+                f"the description is incomplete: {field} is of type {type(given).__name__}"
+            )
     return model
 
 
@@ -221,7 +257,10 @@ def _network(archive, model):
         chain.append(module)
     if model["loss"] is not None and model["loss"] not in loss_types:
         raise ValueError(f"the loss is of an unknown type {model['loss']!r}")
-    net = Sequential(_nested(model["modules"], iter(chain)), None if model["loss"] is None else loss_types[model["loss"]]())
+    net = Sequential(
+        _nested(model["modules"], iter(chain)),
+        None if model["loss"] is None else loss_types[model["loss"]](),
+    )
     if model["optimizer"] is not None:
         net.optimizer = _load_optimizer(archive, model["optimizer"], chain)
     return net
@@ -237,14 +276,18 @@ def _flat(kinds):
                 unfinished.append(iter(kind))
                 break
             if not isinstance(kind, str):
-                raise ValueError("the description is incomplete: "
-                                 f"the name of a module is of type {type(kind).__name__}")
+                raise ValueError(
+                    "the description is incomplete: "
+                    f"the name of a module is of type {type(kind).__name__}"
+                )
             names.append(kind)
         else:
             unfinished.pop()
         if len(unfinished) > DEEPEST or seen > MOST_MODULES:
-            raise ValueError(f"a network must have at most {MOST_MODULES} modules, "
-                             f"nested at most {DEEPEST} deep, to be saved")
+            raise ValueError(
+                f"a network must have at most {MOST_MODULES} modules, "
+                f"nested at most {DEEPEST} deep, to be saved"
+            )
     return names
 
 
@@ -252,7 +295,10 @@ def _nested(kinds, chain):
     """The modules of chain, one after the other, with Sequentials where kinds has lists."""
     from nncore.sequential import Sequential
 
-    return [Sequential(_nested(kind, chain)) if isinstance(kind, list) else next(chain) for kind in kinds]
+    return [
+        Sequential(_nested(kind, chain)) if isinstance(kind, list) else next(chain)
+        for kind in kinds
+    ]
 
 
 def _configure(module, settings, names, i):
@@ -271,8 +317,9 @@ def _weight(archive, i, name):
         raise ValueError(f"the weights of module {i} are missing: {name}")
     a = archive.array(f"{i}.{name}")
     if a.dtype.kind not in _checks.REAL_KINDS:
-        raise ValueError(f"the weights of module {i} are of the wrong type: "
-                         f"{name} is {_checks.describe(a)}")
+        raise ValueError(
+            f"the weights of module {i} are of the wrong type: {name} is {_checks.describe(a)}"
+        )
     return a
 
 
@@ -283,8 +330,10 @@ def _columns(archive, i, names, m):
         a = _weight(archive, i, name)
         m = a.size if m is None else m
         if a.shape != (m, 1):
-            raise ValueError(f"the weights of module {i} are of the wrong shape: "
-                             f"{name} is {a.shape}, not {(m, 1)}")
+            raise ValueError(
+                f"the weights of module {i} are of the wrong shape: "
+                f"{name} is {a.shape}, not {(m, 1)}"
+            )
         found.append(a)
     return found
 
@@ -304,7 +353,7 @@ def _load_norm(archive, module, i):
     names = (*module.gradients, *module.statistics_arrays)
     for name, array in zip(names, _columns(archive, i, names, None), strict=True):
         setattr(module, name, array)
-    module.m, = _sizes(i, module.G, m=module.G.size)
+    (module.m,) = _sizes(i, module.G, m=module.G.size)
     return module.m
 
 
@@ -332,7 +381,8 @@ def _load_optimizer(archive, described, chain):
             W = getattr(module, name)
             state = tuple(archive.array(key) for key in keys)
             if any(a.shape != W.shape or a.dtype != W.dtype for a in state):
-                raise ValueError(f"the optimizer's state for {name} of module {i} "
-                                 "is not of its shape and type")
+                raise ValueError(
+                    f"the optimizer's state for {name} of module {i} is not of its shape and type"
+                )
             optimizer.state[i, name] = tuple(map(np.ascontiguousarray, state))
     return optimizer

@@ -1,7 +1,9 @@
-"""The training loops of Sequential: the compiled program where it applies, else module by module with the same results.
+"""The training loops of Sequential: the compiled program where it applies, else module by module
+with the same results.
 
-The program runs for library types and subclasses that override nothing of the computation (`_kinds`), each module once, with weights
-of one dtype that share no memory with each other or with the data. `as_program` is the one place that decides.
+The program runs for library types and subclasses that override nothing of the computation
+(`_kinds`), each module once, with weights of one dtype that share no memory with each other or with
+the data. `as_program` is the one place that decides.
 """
 
 import _signal  # type: ignore[import-not-found, unused-ignore]
@@ -19,26 +21,51 @@ from nncore._engine_cache import Changed, Fingerprint, runs_python, watched
 from nncore._kinds import kind, overridden
 from nncore.kernels import compiled
 
-ACTIVATIONS = {modules.Tanh: "tanh", modules.ReLU: "relu", modules.Sigmoid: "sigmoid", modules.SoftMax: "softmax",
-               modules.OutputSigmoid: "output_sigmoid"}
-FORWARD = {modules.Tanh: "tanh_forward", modules.ReLU: "relu_forward", modules.Sigmoid: "sigmoid_forward",
-           modules.SoftMax: "softmax_forward", modules.OutputSigmoid: "sigmoid_forward"}
-LOSSES = {losses.NLL: "nll", losses.BinaryNLL: "binary_nll", losses.Squared: "squared", losses.Hinge: "hinge"}
-FROM_LOGITS = {"nll": "softmax_nll", "binary_nll": "sigmoid_nll", "squared": "squared_loss", "hinge": "hinge_loss"}
-OWN_STAGES = {modules.BatchNorm: "batchnorm", modules.Dropout: "dropout"}  # of the program, in training
+ACTIVATIONS = {
+    modules.Tanh: "tanh",
+    modules.ReLU: "relu",
+    modules.Sigmoid: "sigmoid",
+    modules.SoftMax: "softmax",
+    modules.OutputSigmoid: "output_sigmoid",
+}
+FORWARD = {
+    modules.Tanh: "tanh_forward",
+    modules.ReLU: "relu_forward",
+    modules.Sigmoid: "sigmoid_forward",
+    modules.SoftMax: "softmax_forward",
+    modules.OutputSigmoid: "sigmoid_forward",
+}
+LOSSES = {
+    losses.NLL: "nll",
+    losses.BinaryNLL: "binary_nll",
+    losses.Squared: "squared",
+    losses.Hinge: "hinge",
+}
+FROM_LOGITS = {
+    "nll": "softmax_nll",
+    "binary_nll": "sigmoid_nll",
+    "squared": "squared_loss",
+    "hinge": "hinge_loss",
+}
+OWN_STAGES = {
+    modules.BatchNorm: "batchnorm",
+    modules.Dropout: "dropout",
+}  # of the program, in training
 FEW = 3  # steps of sgd that take less time module by module than to set up a program
 SLICE = 1024  # samples evaluated at a time: bounds the memory of evaluate and log_likelihood
 
-# ---------------------------------------------------------------------------------------------- what is refused before it starts
+# ----------------------------------------------------------------- what is refused before it starts
 
 
 def _ours(module):
-    """True for modules that compute as the library's do, so that their shapes are known; others may do as they like."""
+    """True for modules that compute as the library's do, so that their shapes are known; others may
+    do as they like."""
     return kind(module) is not None
 
 
 def check_network(net):
-    """Its modules; ValueError for a network that cannot train: no modules, no loss, or a library loss beside the wrong library output."""
+    """Its modules; ValueError for a network that cannot train: no modules, no loss, or a library
+    loss beside the wrong library output."""
     _chain.check_methods(net.modules, net.loss)
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
@@ -51,25 +78,31 @@ def check_network(net):
     wanted = getattr(net.loss, "output", None) if isinstance(net.loss, losses.Loss) else None
     if wanted is not None and _ours(last) and not isinstance(last, wanted):
         through = "of that Linear" if wanted is modules.Linear else "through that unit"
-        raise ValueError(f"{type(net.loss).__name__} must follow a last {wanted.__name__}, because its backward is dL/dZ {through}, got "
-                         f"{type(last).__name__}")
+        raise ValueError(
+            f"{type(net.loss).__name__} must follow a last {wanted.__name__}, because its backward "
+            f"is dL/dZ {through}, got "
+            f"{type(last).__name__}"
+        )
     return modules_
 
 
 def check_inputs(parts, X, name="X"):
-    """X as an array (D, N) that fits the first Linear of these modules; TypeError or ValueError says what is wrong."""
+    """X as an array (D, N) that fits the first Linear of these modules; TypeError or ValueError
+    says what is wrong."""
     _check_sizes(parts)
     X = _checks.real(name, X)
     first = _end_linear(parts)
     _checks.shape(name, X, (np.shape(first.W)[0] if first is not None else "D", "N"))
     if first is not None and first is not parts[0]:
-        # an activation comes first: by itself it would compute in the type of X, not in that of the network
+        # an activation comes first: by itself it would compute in the type of X, not in that of the
+        # network
         X = _checks.as_real(name, X, _checks.computing_dtype(first.W))
     return X
 
 
 def check_data(net, X, Y, of=""):
-    """X (D, N) and Y (n, N) as arrays that fit each other and the network. of: what errors say behind X and Y."""
+    """X (D, N) and Y (n, N) as arrays that fit each other and the network. of: what errors say
+    behind X and Y."""
     parts = check_network(net)
     X, Y, name = check_inputs(parts, X, f"X{of}"), _checks.real(f"Y{of}", Y), f"Y{of}"
     last = _end_linear(reversed(parts))
@@ -85,10 +118,16 @@ def check_data(net, X, Y, of=""):
     if N == 0:
         raise ValueError(f"X{of} must hold at least one sample, got 0 columns")
     if type(net.loss) is losses.Hinge and not (abs(Y) == 1).all():
-        raise ValueError(f"{name} must hold -1 and +1 for Hinge, got {Y[abs(Y) != 1][0]}; labels of 0 and 1 become 2 * Y - 1")
+        raise ValueError(
+            f"{name} must hold -1 and +1 for Hinge, got {Y[abs(Y) != 1][0]}; labels of 0 and 1 "
+            f"become 2 * Y - 1"
+        )
     if type(net.loss) is losses.BinaryNLL and ((Y < 0) | (Y > 1)).any():
-        raise ValueError(f"{name} must lie between 0 and 1 for BinaryNLL, got {Y[(Y < 0) | (Y > 1)][0]}; labels of -1 and +1 become "
-                         "(Y + 1) / 2")
+        raise ValueError(
+            f"{name} must lie between 0 and 1 for BinaryNLL, got {Y[(Y < 0) | (Y > 1)][0]}; labels "
+            f"of -1 and +1 become "
+            "(Y + 1) / 2"
+        )
     return X, Y
 
 
@@ -100,7 +139,8 @@ def _check_sizes(parts):
 
 
 def _end_linear(chain):
-    """The first Linear of a chain when only the library's activations, which keep the number of features, stand before it."""
+    """The first Linear of a chain when only the library's activations, which keep the number of
+    features, stand before it."""
     for module in chain:
         if not _ours(module):
             return None
@@ -110,20 +150,30 @@ def _end_linear(chain):
 
 
 def prepare_weights(net, rng=None):
-    """Refuse weights that cannot be updated in place; then replace those that a step would replace, and settle on the keys of Dropouts,
-    from rng or np.random. All or nothing."""
+    """Refuse weights that cannot be updated in place; then replace those that a step would replace,
+    and settle on the keys of Dropouts, from rng or np.random. All or nothing."""
     parts = _chain.modules_of(net)
     ready = []
     for i, module in enumerate(parts):
         names = tuple(getattr(module, "gradients", ()))
         if not (names or hasattr(module, "sgd_step") or hasattr(module, "step")):
-            raise TypeError(f"modules[{i}] must have sgd_step(lrate) or step(lrate), which may do nothing where nothing is to be trained, "
-                            f"got {type(module).__name__} with neither")
+            raise TypeError(
+                f"modules[{i}] must have sgd_step(lrate) or step(lrate), which may do nothing "
+                f"where nothing is to be trained, "
+                f"got {type(module).__name__} with neither"
+            )
         if isinstance(module, (modules.Linear, modules.BatchNorm)):
             if _chain.steps_by_library(module):
                 ready += zip(itertools.repeat(module), names, module.checked_weights())
         else:
-            ready += ((module, name, _checks.trainable(name, getattr(module, name), np.shape(getattr(module, name)))) for name in names)
+            ready += (
+                (
+                    module,
+                    name,
+                    _checks.trainable(name, getattr(module, name), np.shape(getattr(module, name))),
+                )
+                for name in names
+            )
     _check_widths(parts)
     for module, name, array in ready:
         setattr(module, name, array)
@@ -133,7 +183,8 @@ def prepare_weights(net, rng=None):
 
 
 def _check_widths(parts):
-    """ValueError where a module of the library's does not take as many inputs as the one before has outputs."""
+    """ValueError where a module of the library's does not take as many inputs as the one before has
+    outputs."""
     width = None
     for module in parts:
         if not _ours(module):
@@ -141,18 +192,26 @@ def _check_widths(parts):
         elif isinstance(module, modules.Linear):
             m, n = np.shape(module.W)
             if width not in (None, m):
-                raise ValueError(f"W must have shape ({width}, n) to follow a module with {width} outputs, got ({m}, {n})")
+                raise ValueError(
+                    f"W must have shape ({width}, n) to follow a module with {width} outputs, got "
+                    f"({m}, {n})"
+                )
             width = n
         elif isinstance(module, modules.BatchNorm):
             if width not in (None, module.m):
-                raise ValueError(f"m of BatchNorm must be {width} to follow a module with {width} outputs, got {module.m}")
+                raise ValueError(
+                    f"m of BatchNorm must be {width} to follow a module with {width} outputs, got "
+                    f"{module.m}"
+                )
             width = module.m
 
 
 class alone:
-    """Train in training mode; refuse a network that is training already, in another thread or further up the stack.
+    """Train in training mode; refuse a network that is training already, in another thread or
+    further up the stack.
 
-    A class, because its exit must allocate nothing: when memory has run out, the network would stay locked.
+    A class, because its exit must allocate nothing: when memory has run out, the network would stay
+    locked.
     """
 
     def __init__(self, net):
@@ -160,7 +219,10 @@ class alone:
 
     def __enter__(self):
         if _training.setdefault(self.key, self) is not self:
-            raise RuntimeError("the network must not be trained by two calls at once, got a second one while the first is running")
+            raise RuntimeError(
+                "the network must not be trained by two calls at once, got a second one while the "
+                "first is running"
+            )
         try:
             self.mode = _chain.in_training_mode(self.net)
             self.mode.__enter__()
@@ -181,23 +243,34 @@ def is_training(net):
 
 
 _training: dict[int, alone] = {}
-os.register_at_fork(after_in_child=_training.clear)  # the parent's other threads do not train in the child
+os.register_at_fork(
+    after_in_child=_training.clear
+)  # the parent's other threads do not train in the child
 
-# ---------------------------------------------------------------------------------------------- which way it runs
+# -------------------------------------------------------------------------------- which way it runs
 
 
 def is_compiled(net):
     """Whether the compiled backend computes for a network."""
-    return net._kernels is compiled and all(module._kernels is compiled for module in _chain.modules_of(net))
+    return net._kernels is compiled and all(
+        module._kernels is compiled for module in _chain.modules_of(net)
+    )
 
 
 def as_program(net, data, trains):
-    """The compiled program of a network for the arrays in data (the first is X), or None if it must run module by module."""
+    """The compiled program of a network for the arrays in data (the first is X), or None if it must
+    run module by module."""
     if refusal(net, trains, data) is not None:
         return None
     parts = _chain.modules_of(net)
     stages = _stages(parts if trains else _folded(parts))
-    return _core.Program(stages, LOSSES.get(kind(net.loss)), _weights(parts)[0].dtype, data[0].shape[0], _is_plain(net.loss))
+    return _core.Program(
+        stages,
+        LOSSES.get(kind(net.loss)),
+        _weights(parts)[0].dtype,
+        data[0].shape[0],
+        _is_plain(net.loss),
+    )
 
 
 def would_compile(net):
@@ -206,19 +279,29 @@ def would_compile(net):
 
 
 def refusal(net, trains, data=()):
-    """Why a network must run module by module, in words, or None if its program may run on the arrays in data."""
+    """Why a network must run module by module, in words, or None if its program may run on the
+    arrays in data."""
     parts = _chain.modules_of(net)
-    for name, thing in (("the network", net), *((f"modules[{i}]", module) for i, module in enumerate(parts))):
+    for name, thing in (
+        ("the network", net),
+        *((f"modules[{i}]", module) for i, module in enumerate(parts)),
+    ):
         if kind(thing) is None:
             return f"{name} {foreign(thing)}"
         if thing._kernels is not compiled:
             return f"{name} uses the NumPy kernels"
     loss = kind(net.loss)
     if (trains or loss in LOSSES) and (loss not in LOSSES or net.loss._kernels is not compiled):
-        return f"the loss {foreign(net.loss)}" if loss not in LOSSES else "the loss uses the NumPy kernels"
+        return (
+            f"the loss {foreign(net.loss)}"
+            if loss not in LOSSES
+            else "the loss uses the NumPy kernels"
+        )
     if len({id(m) for m in parts}) != len(parts):
         return "a module is used twice"
-    if not trains and _chain.depends_on_batch(net):  # the program predicts by blocks of samples, several at once
+    if not trains and _chain.depends_on_batch(
+        net
+    ):  # the program predicts by blocks of samples, several at once
         return "a BatchNorm normalises by the whole batch given"
     weights = _weights(parts)
     if not any(isinstance(m, modules.Linear) for m in parts):
@@ -227,7 +310,9 @@ def refusal(net, trains, data=()):
         return "weights are not aligned native float32 or float64 matrices"
     if len({w.dtype for w in weights}) != 1:
         return "weights are of both float32 and float64"
-    if trains and _shared([*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)):
+    if trains and _shared(
+        [*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)
+    ):
         return "weights share memory with each other or with the data"
     return None
 
@@ -235,18 +320,27 @@ def refusal(net, trains, data=()):
 def foreign(thing):
     """How an object differs from the library's."""
     names = overridden(thing)
-    return f"({type(thing).__name__}) overrides {', '.join(names)}" if names else f"({type(thing).__name__}) is not the library's"
+    return (
+        f"({type(thing).__name__}) overrides {', '.join(names)}"
+        if names
+        else f"({type(thing).__name__}) is not the library's"
+    )
 
 
 def _weights(parts):
     """Every array of a chain of library modules that training changes."""
-    return [getattr(m, name) for m in parts if isinstance(m, (modules.Linear, modules.BatchNorm))
-            for name in (*m.gradients, *m.statistics_arrays)]
+    return [
+        getattr(m, name)
+        for m in parts
+        if isinstance(m, (modules.Linear, modules.BatchNorm))
+        for name in (*m.gradients, *m.statistics_arrays)
+    ]
 
 
 @_checks.quiet
 def _folded(parts):
-    """A chain that predicts as `parts` do, with running statistics folded into the Linear before or behind, and without Dropouts."""
+    """A chain that predicts as `parts` do, with running statistics folded into the Linear before or
+    behind, and without Dropouts."""
     folded = []
     if any(isinstance(module, modules.BatchNorm) for module in parts):
         _check_widths(parts)
@@ -262,7 +356,9 @@ def _folded(parts):
             folded[-1] = _core.Frozen(module.W * last.scale, module.W.T @ last.shift + module.W0)
         elif not isinstance(module, modules.Dropout):
             folded.append(module)
-    return [_core.Frozen(np.diagflat(m.scale), m.shift) if isinstance(m, _Affine) else m for m in folded]
+    return [
+        _core.Frozen(np.diagflat(m.scale), m.shift) if isinstance(m, _Affine) else m for m in folded
+    ]
 
 
 class _Affine(NamedTuple):
@@ -273,7 +369,8 @@ class _Affine(NamedTuple):
 
 
 def _stages(parts):
-    """[(Linear or None, activation), or (BatchNorm or Dropout, its name)] of a chain of library modules."""
+    """[(Linear or None, activation), or (BatchNorm or Dropout, its name)] of a chain of library
+    modules."""
     stages = []
     for module in parts:
         what = kind(module)
@@ -290,14 +387,21 @@ def _stages(parts):
 
 
 def _addressable(w):
-    if not (isinstance(w, np.ndarray) and w.dtype in _checks.COMPUTING and w.dtype.isnative and w.flags.aligned and w.ndim == 2):
+    if not (
+        isinstance(w, np.ndarray)
+        and w.dtype in _checks.COMPUTING
+        and w.dtype.isnative
+        and w.flags.aligned
+        and w.ndim == 2
+    ):
         return False
     (m, n), (down, across), size = w.shape, w.strides, w.itemsize
     return not (down % size or across % size) and (down != 0 or m == 1) and (across != 0 or n == 1)
 
 
 def _shared(arrays, written):
-    """True when one of the first `written` arrays may share memory with any other; sorting by address avoids comparing all pairs."""
+    """True when one of the first `written` arrays may share memory with any other; sorting by
+    address avoids comparing all pairs."""
     bounds = sorted((*_core.byte_bounds(a), i < written) for i, a in enumerate(arrays) if a.size)
     reach, written_reach = 0, 0
     for low, high, is_written in bounds:
@@ -309,9 +413,11 @@ def _shared(arrays, written):
 
 
 class whole_steps:
-    """Hold Ctrl-C back until `between_steps()` is called, so that it never leaves a half-updated network.
+    """Hold Ctrl-C back until `between_steps()` is called, so that it never leaves a half-updated
+    network.
 
-    A class, and on `_signal`, because its exit must allocate nothing: when memory has run out, Ctrl-C would stay without effect.
+    A class, and on `_signal`, because its exit must allocate nothing: when memory has run out,
+    Ctrl-C would stay without effect.
     """
 
     def __enter__(self):
@@ -352,7 +458,8 @@ def sgd(net, X, Y, iters, lrate, progress):
 
 
 class Compiled:
-    """The program of one call of sgd or mini_gd, or None; made anew where a rate function has changed the network."""
+    """The program of one call of sgd or mini_gd, or None; made anew where a rate function has
+    changed the network."""
 
     def __init__(self, net, X, Y, rate, wanted):
         self.net, self.X, self.Y, self.wanted = net, X, Y, wanted
@@ -373,9 +480,12 @@ class Compiled:
 
 
 class _Sgd:
-    """The steps of one call of sgd. The last one, and those whose loss or attributes somebody sees, run module by module."""
+    """The steps of one call of sgd. The last one, and those whose loss or attributes somebody sees,
+    run module by module."""
 
-    EVERY = 250  # steps from one line of the library's print_accuracy to the next, as in the homework
+    EVERY = (
+        250  # steps from one line of the library's print_accuracy to the next, as in the homework
+    )
 
     def __init__(self, net, X, Y, iters, rate, progress):
         self.net, self.X, self.Y, self.iters, self.rate = net, X, Y, iters, rate
@@ -402,13 +512,18 @@ class _Sgd:
         return min(last, (1 - self.t) % self.EVERY) if self.shows else last
 
     def _compiled(self):
-        """Run the steps before the next one that somebody sees; returns the next step's rate where it is known already."""
+        """Run the steps before the next one that somebody sees; returns the next step's rate where
+        it is known already."""
         program = self.compiled.program
         try:
             program.sgd(self.X, self.Y, self._unseen(), self.compiled.rate, self._warn, self.t)
         except Changed as change:
             self.compiled.renew()
-            return change.eta if change.eta is not None else schedules.at(self.rate, self.t + program.steps + 1)
+            return (
+                change.eta
+                if change.eta is not None
+                else schedules.at(self.rate, self.t + program.steps + 1)
+            )
         finally:
             self.t += program.steps
         return None
@@ -418,7 +533,7 @@ class _Sgd:
         net, t = self.net, self.t + 1
         eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
         i = np.random.randint(self.X.shape[1])
-        loss, finite = course_step(net, self.X[:, i:i + 1], self.Y[:, i:i + 1], eta)
+        loss, finite = course_step(net, self.X[:, i : i + 1], self.Y[:, i : i + 1], eta)
         self.t = t
         if not finite:
             self._warn(t)
@@ -439,16 +554,23 @@ def overrides_progress(net):
 
 
 def course_step(net, X, Y, eta):
-    """(loss, whether it is finite) of one step of the course's loop on the samples X, Y, module by module.
+    """(loss, whether it is finite) of one step of the course's loop on the samples X, Y, module by
+    module.
 
-    The loop does nothing with the loss, which may therefore be anything; what is not a number counts as finite.
+    The loop does nothing with the loss, which may therefore be anything; what is not a number
+    counts as finite.
     """
     moved = Moved(net)
     try:
         loss = net.loss.forward(net.forward(X), Y)
         gradient = net.loss.backward()
-        # from logits the loss is finite where a probability has underflowed to 0: there the gradient tells
-        finite = _is_finite(loss) or (_has_output_unit(net) and _logits_kernel(net) is not None and np.isfinite(gradient).all())
+        # from logits the loss is finite where a probability has underflowed to 0: there the
+        # gradient tells
+        finite = _is_finite(loss) or (
+            _has_output_unit(net)
+            and _logits_kernel(net) is not None
+            and np.isfinite(gradient).all()
+        )
         net.backward(gradient)
         net.sgd_step(eta)
     except BaseException:
@@ -465,12 +587,19 @@ def _is_finite(loss):
 
 
 class Moved:
-    """What a training forward changes before the step: running statistics and the Dropouts' counts, to put back if it fails."""
+    """What a training forward changes before the step: running statistics and the Dropouts' counts,
+    to put back if it fails."""
 
     def __init__(self, net, arrays=()):
         parts = _chain.modules_of(net)
-        statistics = [getattr(module, name) for module in parts for name in getattr(module, "statistics_arrays", ())]
-        self.counts = [(module, module.count) for module in parts if isinstance(module, modules.Dropout)]
+        statistics = [
+            getattr(module, name)
+            for module in parts
+            for name in getattr(module, "statistics_arrays", ())
+        ]
+        self.counts = [
+            (module, module.count) for module in parts if isinstance(module, modules.Dropout)
+        ]
         self.arrays = [*statistics, *arrays]
         self.copies = _core.Copies(self.arrays)
 
@@ -485,11 +614,15 @@ class Moved:
 
 
 def warn_not_finite(t, stacklevel):
-    warnings.warn(f"the loss is not finite at step {t}; training goes on as in the course library; a smaller lrate may help",
-                  RuntimeWarning, stacklevel=stacklevel)
+    warnings.warn(
+        f"the loss is not finite at step {t}; training goes on as in the course library; a smaller "
+        f"lrate may help",
+        RuntimeWarning,
+        stacklevel=stacklevel,
+    )
 
 
-# ---------------------------------------------------------------------------------------------- logits
+# ------------------------------------------------------------------------------------------- logits
 
 
 def live_kernels():
@@ -498,7 +631,8 @@ def live_kernels():
 
 
 def _has_output_unit(net):
-    """Whether the loss goes with a module that turns logits into outputs; else they are the same."""
+    """Whether the loss goes with a module that turns logits into outputs; else they are the
+    same."""
     return getattr(net.loss, "output", None) is not modules.Linear
 
 
@@ -514,9 +648,11 @@ def _logits(net, X, predicting=False):
 
 
 def _logits_kernel(net):
-    """The kernel that takes logits and Y for (loss, dL/dZ) where the library's loss stands beside the library's output, or None.
+    """The kernel that takes logits and Y for (loss, dL/dZ) where the library's loss stands beside
+    the library's output, or None.
 
-    From logits the loss stays finite and exact where a probability has underflowed to 0. Of a last Linear the outputs are the logits.
+    From logits the loss stays finite and exact where a probability has underflowed to 0. Of a last
+    Linear the outputs are the logits.
     """
     last = _chain.modules_of(net)[-1]
     name = LOSSES.get(kind(net.loss))
@@ -551,21 +687,31 @@ def _one_number(loss):
         value = np.empty(0)
     if value.size == 1 and value.dtype.kind in _checks.REAL_KINDS:
         return float(value.reshape(()))
-    given = f"shape {value.shape}" if isinstance(loss, (np.ndarray, list, tuple)) else type(loss).__name__
-    raise ValueError(f"loss.forward must return one number, the loss summed over the batch, got {given}")
+    given = (
+        f"shape {value.shape}"
+        if isinstance(loss, (np.ndarray, list, tuple))
+        else type(loss).__name__
+    )
+    raise ValueError(
+        f"loss.forward must return one number, the loss summed over the batch, got {given}"
+    )
 
 
-# ---------------------------------------------------------------------------------------------- evaluation
+# --------------------------------------------------------------------------------------- evaluation
 
 
 def class_fun(net):
-    """The function from outputs to classes: the last module's, else the loss's; None where neither has one."""
+    """The function from outputs to classes: the last module's, else the loss's; None where neither
+    has one."""
     last = _chain.modules_of(net)[-1:]
-    return getattr(last[0] if last else None, "class_fun", None) or getattr(net.loss, "class_fun", None)
+    return getattr(last[0] if last else None, "class_fun", None) or getattr(
+        net.loss, "class_fun", None
+    )
 
 
 def judge(net):
-    """The class_fun by which evaluate counts right answers; None where a network is not judged by classes."""
+    """The class_fun by which evaluate counts right answers; None where a network is not judged by
+    classes."""
     return class_fun(net) if getattr(net.loss, "classifies", True) else None
 
 
@@ -576,10 +722,15 @@ def predictor(net):
     parts = _chain.modules_of(net)
     for module in parts:
         if kind(module) is None:
-            raise TypeError(f"modules must compute as the library's own to make a predictor, got {module!r}")
+            raise TypeError(
+                f"modules must compute as the library's own to make a predictor, got {module!r}"
+            )
         if isinstance(module, modules.BatchNorm) and module.statistics == "batch":
-            raise TypeError("modules must predict each sample by itself to make a predictor, got a BatchNorm that normalises by the batch "
-                            "given; BatchNorm(m, statistics='running') does not")
+            raise TypeError(
+                "modules must predict each sample by itself to make a predictor, got a BatchNorm "
+                "that normalises by the batch "
+                "given; BatchNorm(m, statistics='running') does not"
+            )
     linears = [m for m in parts if isinstance(m, modules.Linear)]
     if not linears:
         raise TypeError("modules must hold at least one Linear to make a predictor, got none")
@@ -594,18 +745,30 @@ def predictor(net):
     linears = [m for m in parts if isinstance(m, (modules.Linear, _core.Frozen))]
     types = {_checks.computing_dtype(w) for linear in linears for w in (linear.W, linear.W0)}
     if len(types) != 1:
-        raise TypeError("weights must be float32 or float64 arrays of one type to make a predictor, got both")
+        raise TypeError(
+            "weights must be float32 or float64 arrays of one type to make a predictor, got both"
+        )
     dtype = types.pop()
-    copies = {id(m): _core.Frozen(np.array(m.W, dtype, order="C"), np.array(m.W0, dtype, order="C")) for m in linears}
-    stages = [(None if linear is None else copies[id(linear)], name) for linear, name in _stages(parts)]
+    copies = {
+        id(m): _core.Frozen(np.array(m.W, dtype, order="C"), np.array(m.W0, dtype, order="C"))
+        for m in linears
+    }
+    stages = [
+        (None if linear is None else copies[id(linear)], name) for linear, name in _stages(parts)
+    ]
     sizes = [linears[0].W.shape[0], *(m.W.shape[1] for m in linears)]
     return _core.Predictor(stages, dtype, sizes[0], "-".join(map(str, sizes)))
 
 
 def _one_sample(net, X):
-    """The outputs for a single column by the live kernels, without the set-up of a program and without leaving a trace, or None."""
+    """The outputs for a single column by the live kernels, without the set-up of a program and
+    without leaving a trace, or None."""
     first = net.modules[0]
-    if kind(net) is None or kind(first) is not modules.Linear or np.shape(first.W)[:1] != X.shape[:1]:
+    if (
+        kind(net) is None
+        or kind(first) is not modules.Linear
+        or np.shape(first.W)[:1] != X.shape[:1]
+    ):
         return None
     for module in net.modules:
         what = kind(module)
@@ -626,7 +789,13 @@ def takes_one_sample(net, X):
 
 
 def _is_one_sample(net, X):
-    return type(X) is np.ndarray and X.ndim == 2 and X.shape[1] == 1 and X.dtype in _checks.COMPUTING and bool(net.modules)
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and X.shape[1] == 1
+        and X.dtype in _checks.COMPUTING
+        and bool(net.modules)
+    )
 
 
 def outputs(net, X):
@@ -642,7 +811,8 @@ def outputs(net, X):
 
 
 def agreement(class_fun, P, Y):
-    """Whether the classes of P are those of Y, as class_fun gives them; a sample whose outputs are NaN has none."""
+    """Whether the classes of P are those of Y, as class_fun gives them; a sample whose outputs are
+    NaN has none."""
     agree = class_fun(P) == class_fun(Y)
     if _core.has_nan(P):
         valid = ~np.isnan(P)
@@ -658,27 +828,41 @@ def nan_samples(P):
 def warn_of_nan(count, N):
     """Warn of samples whose outputs are NaN, which a class would hide."""
     if count:
-        warnings.warn(f"the outputs of {count} of {N} samples are NaN, because X or a weight holds NaN or infinity; their classes mean "
-                      "nothing and count as wrong", RuntimeWarning, stacklevel=3)
+        warnings.warn(
+            f"the outputs of {count} of {N} samples are NaN, because X or a weight holds NaN or "
+            f"infinity; their classes mean "
+            "nothing and count as wrong",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
 def slices(net, X, Y):
-    """(outputs, losses, Y) of up to SLICE samples at a time; losses one a sample, or their sum for a loss without per_sample."""
+    """(outputs, losses, Y) of up to SLICE samples at a time; losses one a sample, or their sum for
+    a loss without per_sample."""
     X, Y = check_data(net, X, _labels.columns(net, Y))
     program = as_program(net, (X, Y), False) if kind(net.loss) in LOSSES else None
     size = X.shape[1] if _chain.depends_on_batch(net) else SLICE
     for at in range(0, X.shape[1], size):
-        Xs, Ys = X[:, at:at + size], Y[:, at:at + size]
+        Xs, Ys = X[:, at : at + size], Y[:, at : at + size]
         if program is not None:
             P, values = program.run(Xs, Ys)
         else:
             kernel = _logits_kernel(net)
             if kernel is not None:
                 Z = _logits(net, Xs, predicting=True)
-                yield _chain.modules_of(net)[-1].forward(Z) if _has_output_unit(net) else Z, kernel(Z, Ys)[0], Ys
+                yield (
+                    _chain.modules_of(net)[-1].forward(Z) if _has_output_unit(net) else Z,
+                    kernel(Z, Ys)[0],
+                    Ys,
+                )
                 continue
             P = _chain.predicted([net], Xs)
-            values = net.loss.per_sample(P, Ys) if hasattr(net.loss, "per_sample") else net.loss.forward(P, Ys)
+            values = (
+                net.loss.per_sample(P, Ys)
+                if hasattr(net.loss, "per_sample")
+                else net.loss.forward(P, Ys)
+            )
         yield P, values, Ys
 
 
@@ -687,7 +871,9 @@ def score(net, X, Y):
     if getattr(net.loss, "classifies", True):
         return net.evaluate(X, Y)[1]
     parts = [(P, Ys) for P, _, Ys in slices(net, X, Y)]
-    P, Y = (np.concatenate(arrays, axis=1).astype(np.float64) for arrays in zip(*parts, strict=True))
+    P, Y = (
+        np.concatenate(arrays, axis=1).astype(np.float64) for arrays in zip(*parts, strict=True)
+    )
     warn_of_nan(nan_samples(P), P.shape[1])
     return _r_squared(P, Y)
 

@@ -1,8 +1,9 @@
-"""The compiled core: kernels of arrays (boundary.pxi) and the engine (engine/), with its Python face (python/program.pxi)."""
+"""The compiled core: kernels of arrays (boundary.pxi) and the engine (engine/), with its Python
+face (python/program.pxi)."""
 
-# No comprehensions in the compiled core's lists and tuples: the code that Cython 3.3 generates for them releases the
-# item twice when the list cannot grow (__Pyx_ListComp_AppendAndDecref). list.append and any(), all() of a generator
-# are right.
+# No comprehensions in the compiled core's lists and tuples: the code that Cython 3.3 generates for
+# them releases the item twice when the list cannot grow (__Pyx_ListComp_AppendAndDecref).
+# list.append and any(), all() of a generator are right.
 
 import os
 import threading
@@ -19,7 +20,7 @@ from kernels cimport *
 
 cnp.import_array()
 
-# ------------------------------------------------------------------------------------------------ instruction-set level
+# ---------------------------------------------------------------------------- instruction-set level
 
 cdef int live_level = 0
 cdef const nn_kernels *table[2]  # float, double

@@ -1,11 +1,13 @@
-/* Mini-batches on networks of a few vectors a layer: a special path of the network program, beside sgd_small.h and over its layers.
+/* Mini-batches on networks of a few vectors a layer: a special path of the network program, beside
+ * sgd_small.h and over its layers.
  *
- * The products of such networks take no longer than the calls, tiles and copies around them in the general path. Here samples are read
- * where they are, and W is kept twice, as (m, n) and as its transpose, so that the way back is a product of the same kind. Both are
- * updated by the same sums in the same order and stay equal to the last bit.
+ * The products of such networks take no longer than the calls, tiles and copies around them in the
+ * general path. Here samples are read where they are, and W is kept twice, as (m, n) and as its
+ * transpose, so that the way back is a product of the same kind. Both are updated by the same sums
+ * in the same order and stay equal to the last bit.
  *
- * Deleting this file, its lines in kernels.h and kernel_type.h and the use of `small_forward` and `small_update` in engine/fused.pxi leaves
- * the general path, with the same results to rounding. */
+ * Deleting this file, its lines in kernels.h and kernel_type.h and the use of `small_forward` and
+ * `small_update` in engine/fused.pxi leaves the general path, with the same results to rounding. */
 
 #undef SMALL_SUMS
 #if LEVEL_BYTES == 64
@@ -15,7 +17,8 @@
 #endif
 
 /* sum[r][v] = row k of w times x[r][k], summed over k < m, for `rows` samples r */
-static INLINE void FN(batch_sums)(const int nv, const int rows, nn_index m, const real *const *x, const real *w, V (*sum)[FUSED_VECTORS]) {
+static INLINE void FN(batch_sums)(const int nv, const int rows, nn_index m, const real *const *x,
+                                  const real *w, V (*sum)[FUSED_VECTORS]) {
 #define EACH                       \
     UNROLLED                       \
     for (int r = 0; r < rows; r++) \
@@ -37,8 +40,8 @@ static INLINE void FN(batch_sums)(const int nv, const int rows, nn_index m, cons
 }
 
 /* For `rows` samples: out <- x w, plus bias unless that is NULL */
-static INLINE void FN(batch_tile)(const int nv, const int rows, nn_index m, const real *const *x, const real *w, const real *bias,
-                                  real *out, nn_index row) {
+static INLINE void FN(batch_tile)(const int nv, const int rows, nn_index m, const real *const *x,
+                                  const real *w, const real *bias, real *out, nn_index row) {
     V sum[8][FUSED_VECTORS];
     FN(batch_sums)(nv, rows, m, x, w, sum);
     UNROLLED
@@ -72,14 +75,17 @@ static NOINLINE void FN(batch_derive)(const nn_small_layer *layer, nn_index firs
     for (nn_index r = 0; r < n; r++, a += layer->row, dz += layer->row)
         for (nn_index v = 0; v < layer->vectors; v++) {
             const nn_index left = layer->n - v * LANES;
-            V d = FN(derivative_of)(FN(load)(dz + v * LANES), FN(load)(a + v * LANES), layer->activation);
+            V d = FN(derivative_of)(FN(load)(dz + v * LANES), FN(load)(a + v * LANES),
+                                    layer->activation);
             FN(store)(dz + v * LANES, (V)((I)d & FN(first)(left < LANES ? left : LANES)));
         }
 }
 
-/* Rows k .. k + rows - 1 of w (their vectors nv) less eta times the sum over the samples r of scalars[r][k] times the vectors of r */
-static INLINE void FN(batch_update)(const int nv, const int rows, nn_index batch, const real *const *scalars, nn_index k,
-                                    const real *vectors, nn_index row, real *w, real eta) {
+/* Rows k .. k + rows - 1 of w (their vectors nv) less eta times the sum over the samples r of
+ * scalars[r][k] times the vectors of r */
+static INLINE void FN(batch_update)(const int nv, const int rows, nn_index batch,
+                                    const real *const *scalars, nn_index k, const real *vectors,
+                                    nn_index row, real *w, real eta) {
     V sum[8][FUSED_VECTORS];
 #define EACH                       \
     UNROLLED                       \
@@ -104,7 +110,8 @@ static INLINE void FN(batch_update)(const int nv, const int rows, nn_index batch
 #undef EACH
 }
 
-/* CALL(NV, ROWS, at) for at = 0, ROWS, ... below count, ROWS as large as registers allow, then for what is left */
+/* CALL(NV, ROWS, at) for at = 0, ROWS, ... below count, ROWS as large as registers allow, then for
+ * what is left */
 #define BY_ROWS(nv, count, CALL)                                                             \
     switch (nv) {                                                                            \
     case 1: ROWS_OF(1, 8, count, CALL) break;                                                \
@@ -120,15 +127,17 @@ static INLINE void FN(batch_update)(const int nv, const int rows, nn_index batch
     }
 
 /* batch_tile for n samples, batch_update for `count` rows, in tiles */
-static NOINLINE void FN(batch_product)(nn_index vectors, nn_index n, nn_index m, const real *const *x, const real *w, const real *bias,
+static NOINLINE void FN(batch_product)(nn_index vectors, nn_index n, nn_index m,
+                                       const real *const *x, const real *w, const real *bias,
                                        real *out, nn_index row) {
 #define TILE(NV, ROWS, at) FN(batch_tile)(NV, ROWS, m, x + at, w, bias, out + (at) * row, row)
     BY_ROWS(vectors, n, TILE)
 #undef TILE
 }
 
-static NOINLINE void FN(batch_updates)(nn_index vectors, nn_index count, nn_index batch, const real *const *scalars, const real *from,
-                                       nn_index row, real *w, real eta) {
+static NOINLINE void FN(batch_updates)(nn_index vectors, nn_index count, nn_index batch,
+                                       const real *const *scalars, const real *from, nn_index row,
+                                       real *w, real eta) {
 #define TILE(NV, ROWS, at) FN(batch_update)(NV, ROWS, batch, scalars, at, from, row, w, eta)
     BY_ROWS(vectors, count, TILE)
 #undef TILE
@@ -136,9 +145,12 @@ static NOINLINE void FN(batch_updates)(nn_index vectors, nn_index count, nn_inde
 #undef BY_ROWS
 #undef ROWS_OF
 
-/* rows[0 .. n - 1] <- where the rows `first`, first + 1, ... of x are, in the order of draws unless that is NULL */
-static NOINLINE void FN(batch_rows)(nn_index n, nn_index first, const void *x, nn_index x_row, const int64_t *draws, const real **rows) {
-    for (nn_index r = 0; r < n; r++) rows[r] = (const real *)x + (draws ? draws[first + r] : first + r) * x_row;
+/* rows[0 .. n - 1] <- where the rows `first`, first + 1, ... of x are, in the order of draws unless
+ * that is NULL */
+static NOINLINE void FN(batch_rows)(nn_index n, nn_index first, const void *x, nn_index x_row,
+                                    const int64_t *draws, const real **rows) {
+    for (nn_index r = 0; r < n; r++)
+        rows[r] = (const real *)x + (draws ? draws[first + r] : first + r) * x_row;
 }
 
 static void FN(small_forward)(const nn_small_batch *s) {
@@ -158,13 +170,15 @@ static void FN(small_forward)(const nn_small_batch *s) {
 
 static void FN(small_update)(const nn_small_batch *s) {
     const real *rows[FUSED_SLICE], *other[FUSED_SLICE], eta = (real)s->eta;
-    for (nn_index l = s->count - 1; l > 0; l--) /* all gradients are taken before any weight changes */
+    for (nn_index l = s->count - 1; l > 0;
+         l--) /* all gradients are taken before any weight changes */
         for (nn_index first = 0; first < s->batch; first += FUSED_SLICE) {
             const nn_small_layer *layer = &s->layers[l];
             const nn_index n = s->batch - first < FUSED_SLICE ? s->batch - first : FUSED_SLICE;
             real *da = (real *)layer[-1].rows_dz + first * layer[-1].row;
             FN(batch_rows)(n, first, layer->rows_dz, layer->row, NULL, rows);
-            FN(batch_product)(layer[-1].vectors, n, layer->n, rows, layer->wt, NULL, da, layer[-1].row);
+            FN(batch_product)(layer[-1].vectors, n, layer->n, rows, layer->wt, NULL, da,
+                              layer[-1].row);
             FN(batch_derive)(layer - 1, first, n);
         }
     for (nn_index l = 0; l < s->count; l++)
@@ -178,7 +192,8 @@ static void FN(small_update)(const nn_small_batch *s) {
             if (l > 0) {
                 const real *a = (const real *)before->rows_a + first * before->row;
                 FN(batch_rows)(n, first, layer->rows_dz, layer->row, NULL, other);
-                FN(batch_updates)(before->vectors, layer->n, n, other, a, before->row, layer->wt, eta);
+                FN(batch_updates)(before->vectors, layer->n, n, other, a, before->row, layer->wt,
+                                  eta);
             }
             for (nn_index v = 0; v < layer->vectors; v++) {
                 real *b = (real *)layer->b + v * LANES;

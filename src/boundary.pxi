@@ -1,13 +1,15 @@
 # From arrays to pointers: the kernel interface of nncore.kernels, compiled.
 #
-# The arrays are the user's: any strides, any real type. What the leaf kernels cannot take as it stands is copied here; what
-# nobody can take is refused by nncore._checks. Each function decides which of its operands runs along vectors from the
-# layouts it is given, so that neither C- nor Fortran-ordered arrays are transposed without need. What is computed does not
-# depend on that: every sum has an order that follows from the shapes alone, so that equal numbers give equal bits wherever
-# and however they lie in memory.
+# The arrays are the user's: any strides, any real type. What the leaf kernels cannot take as it
+# stands is copied here; what nobody can take is refused by nncore._checks. Each function decides
+# which of its operands runs along vectors from the layouts it is given, so that neither C- nor
+# Fortran-ordered arrays are transposed without need. What is computed does not depend on that:
+# every sum has an order that follows from the shapes alone, so that equal numbers give equal bits
+# wherever and however they lie in memory.
 
 cdef inline bint behaved(object x, int type_number):
-    """True for a matrix or array that kernels can address: of the type, aligned, native, strides in whole elements."""
+    """True for a matrix or array that kernels can address: of the type, aligned, native, strides in
+    whole elements."""
     if not cnp.PyArray_Check(x):
         return False
     if not cnp.PyArray_CheckExact(x) and np.ma.is_masked(x):
@@ -39,19 +41,23 @@ cdef inline const nn_kernels *kernels_for(int type_number) noexcept nogil:
 
 
 cdef cnp.ndarray real_array(str name, object x, int type_number):
-    """x itself when the kernels can address it, else a converted copy; TypeError for what is not real."""
+    """x itself when the kernels can address it, else a converted copy; TypeError for what is not
+    real."""
     if behaved(x, type_number):
         return <cnp.ndarray>x
     x = _checks.as_real(name, x, dtype_of(type_number))
     return <cnp.ndarray>(x if behaved(x, type_number) else np.array(x, order="K"))
 
 
-cdef cnp.ndarray real_matrix(str name, object x, int type_number, Py_ssize_t rows, Py_ssize_t columns, str letters):
-    """A (rows, columns) array for the kernels; a negative size accepts any and is called by its letter in the error."""
+cdef cnp.ndarray real_matrix(str name, object x, int type_number, Py_ssize_t rows,
+                             Py_ssize_t columns, str letters):
+    """A (rows, columns) array for the kernels; a negative size accepts any and is called by its
+    letter in the error."""
     cdef cnp.ndarray a = real_array(name, x, type_number)
     if (cnp.PyArray_NDIM(a) != 2 or (rows >= 0 and cnp.PyArray_DIM(a, 0) != rows)
             or (columns >= 0 and cnp.PyArray_DIM(a, 1) != columns)):
-        _checks.shape(name, a, (letters[0] if rows < 0 else rows, letters[1] if columns < 0 else columns))
+        _checks.shape(name, a, (letters[0] if rows < 0 else rows,
+                                letters[1] if columns < 0 else columns))
         raise ValueError(f"{name} has the wrong shape {(<object>a).shape}")
     return a
 
@@ -79,7 +85,8 @@ cdef object checked_out(str name, object out, tuple shape, int type_number, tupl
     return out
 
 
-cdef void convert(void *to, Py_ssize_t to_row, bint to_double, Py_ssize_t rows, Py_ssize_t columns, const char *x, Py_ssize_t down,
+cdef void convert(void *to, Py_ssize_t to_row, bint to_double, Py_ssize_t rows, Py_ssize_t columns,
+                  const char *x, Py_ssize_t down,
                   Py_ssize_t across, int kind) noexcept:
     """nn_convert; other Python threads run meanwhile unless it is short."""
     if rows * columns < GIL_COPY:
@@ -89,7 +96,8 @@ cdef void convert(void *to, Py_ssize_t to_row, bint to_double, Py_ssize_t rows, 
         nn_convert(to, to_row, to_double, rows, columns, x, down, across, kind)
 
 
-cdef void write_back(char *to, Py_ssize_t down, Py_ssize_t across, bint is_double, Py_ssize_t rows, Py_ssize_t columns, const void *x,
+cdef void write_back(char *to, Py_ssize_t down, Py_ssize_t across, bint is_double, Py_ssize_t rows,
+                     Py_ssize_t columns, const void *x,
                      Py_ssize_t row) noexcept:
     """nn_write_back, likewise."""
     if rows * columns < GIL_COPY:
@@ -117,12 +125,14 @@ cdef cnp.ndarray ordered(cnp.ndarray a, bint fortran):
     if cnp.PyArray_NDIM(a) != 2:
         return <cnp.ndarray>(np.asfortranarray(a) if fortran else np.ascontiguousarray(a))
     copy = new_matrix(cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1), t, fortran)
-    convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(a, across), t == cnp.NPY_DOUBLE, cnp.PyArray_DIM(a, down), cnp.PyArray_DIM(a, across),
-            <const char *>cnp.PyArray_DATA(a), cnp.PyArray_STRIDE(a, down), cnp.PyArray_STRIDE(a, across), native_type(a))
+    convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(a, across), t == cnp.NPY_DOUBLE,
+            cnp.PyArray_DIM(a, down), cnp.PyArray_DIM(a, across),
+            <const char *>cnp.PyArray_DATA(a), cnp.PyArray_STRIDE(a, down), cnp.PyArray_STRIDE(a,
+                                                                                               across), native_type(a))
     return copy
 
 
-# ------------------------------------------------------------------------------------------------ Linear
+# ------------------------------------------------------------------------------------------- Linear
 
 cdef struct Shared:
     # a matrix product whose rows are shared among threads
@@ -131,7 +141,8 @@ cdef struct Shared:
     Py_ssize_t work        # bytes of packing room per thread
 
 
-cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.ndarray b, bint b_transposed, cnp.ndarray c,
+cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.ndarray b,
+                   bint b_transposed, cnp.ndarray c,
                    bint c_transposed, const void *bias, bint bias_down_rows) except *:
     """C = A B (+ bias), each operand or its transpose; C runs along its second index."""
     cdef nn_product g
@@ -211,24 +222,29 @@ cdef cnp.ndarray linear_output(object A, object W, object W0, object out):
     return z
 
 
-cdef void one_row_forward(const nn_kernels *k, cnp.ndarray a, cnp.ndarray w, cnp.ndarray bias, cnp.ndarray z) noexcept:
+cdef void one_row_forward(const nn_kernels *k, cnp.ndarray a, cnp.ndarray w, cnp.ndarray bias,
+                          cnp.ndarray z) noexcept:
     cdef Py_ssize_t m = cnp.PyArray_DIM(w, 0), n = cnp.PyArray_DIM(w, 1)
     if m * n < GIL_PRODUCT:
-        k.row_forward(m, n, cnp.PyArray_DATA(a), NULL, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(bias), cnp.PyArray_DATA(z),
+        k.row_forward(m, n, cnp.PyArray_DATA(a), NULL, cnp.PyArray_DATA(w), step(w, 0),
+                      cnp.PyArray_DATA(bias), cnp.PyArray_DATA(z),
                       NN_NONE)
         return
     with nogil:
-        k.row_forward(m, n, cnp.PyArray_DATA(a), NULL, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(bias), cnp.PyArray_DATA(z),
+        k.row_forward(m, n, cnp.PyArray_DATA(a), NULL, cnp.PyArray_DATA(w), step(w, 0),
+                      cnp.PyArray_DATA(bias), cnp.PyArray_DATA(z),
                       NN_NONE)
 
 
 cdef void one_row_back(const nn_kernels *k, cnp.ndarray w, cnp.ndarray dz, cnp.ndarray da) noexcept:
     cdef Py_ssize_t m = cnp.PyArray_DIM(w, 0), n = cnp.PyArray_DIM(w, 1)
     if m * n < GIL_PRODUCT:
-        k.row_products(m, n, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(dz), cnp.PyArray_DATA(da))
+        k.row_products(m, n, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(dz),
+                       cnp.PyArray_DATA(da))
         return
     with nogil:
-        k.row_products(m, n, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(dz), cnp.PyArray_DATA(da))
+        k.row_products(m, n, cnp.PyArray_DATA(w), step(w, 0), cnp.PyArray_DATA(dz),
+                       cnp.PyArray_DATA(da))
 
 
 cdef void sum_of_samples(const nn_kernels *k, cnp.ndarray rows, cnp.ndarray sums) noexcept:
@@ -242,8 +258,8 @@ cdef void sum_of_samples(const nn_kernels *k, cnp.ndarray rows, cnp.ndarray sums
 
 
 def linear_backward(dLdZ, A, W, out=None):
-    """dLdA = W dLdZ, dLdW = A dLdZᵀ, dLdW0 = sum of dLdZ over the batch. dLdZ (n, b), A (m, b), W (m, n), out a tuple of three
-    arrays (m, b), (m, n), (n, 1); returns (dLdA, dLdW, dLdW0)."""
+    """dLdA = W dLdZ, dLdW = A dLdZᵀ, dLdW0 = sum of dLdZ over the batch. dLdZ (n, b), A (m, b), W
+    (m, n), out a tuple of three arrays (m, b), (m, n), (n, 1); returns (dLdA, dLdW, dLdW0)."""
     cdef int t = computing_type(W)
     cdef cnp.ndarray w = real_matrix("W", W, t, -1, -1, "mn")
     cdef Py_ssize_t m = cnp.PyArray_DIM(w, 0), n = cnp.PyArray_DIM(w, 1), b
@@ -268,7 +284,8 @@ def linear_backward(dLdZ, A, W, out=None):
         da = new_matrix(m, b, t, fortran)
         dw = new_matrix(m, n, t, False)
         dw0 = new_matrix(n, 1, t, False)
-    # dLdW and the sums want dLdZ with the outputs side by side; the other order is made where it is needed
+    # dLdW and the sums want dLdZ with the outputs side by side; the other order is made where it is
+    # needed
     rows = dz if along(dz, 0) else ordered(dz, True)
     if along(dw, 1):
         multiply(k, a, False, rows, True, dw, False, NULL, False)
@@ -276,7 +293,8 @@ def linear_backward(dLdZ, A, W, out=None):
         multiply(k, dz, False, a if along(a, 0) else ordered(a, True), True, dw, True, NULL, False)
     sum_of_samples(k, rows, dw0)
     if not fortran:
-        multiply(k, w, False, dz if along(dz, 1) else ordered(dz, False), False, da, False, NULL, False)
+        multiply(k, w, False, dz if along(dz, 1) else ordered(dz, False), False, da, False, NULL,
+                 False)
     elif b == 1:
         one_row_back(k, w if along(w, 1) else ordered(w, False), rows, da)
     else:
@@ -284,7 +302,7 @@ def linear_backward(dLdZ, A, W, out=None):
     return da, dw, dw0
 
 
-# ------------------------------------------------------------------------------------------------ activations
+# -------------------------------------------------------------------------------------- activations
 
 cdef cnp.ndarray flat(cnp.ndarray a):
     """a, contiguous in C or Fortran order."""
@@ -294,17 +312,19 @@ cdef cnp.ndarray flat(cnp.ndarray a):
 
 
 cdef cnp.ndarray in_order_of(cnp.ndarray model, cnp.ndarray a):
-    """a with its elements in memory in the order of the contiguous array model, of the same shape."""
+    """a with its elements in memory in the order of the contiguous array model, of the same
+    shape."""
     return ordered(a, not cnp.PyArray_IS_C_CONTIGUOUS(model))
 
 
 cdef bint apart(cnp.ndarray a, object out, int t):
-    """True where out is plainly an array to write beside a: of a's shape, of type t, both contiguous, no byte in common. A quick look
-    that spares the general one."""
+    """True where out is plainly an array to write beside a: of a's shape, of type t, both
+    contiguous, no byte in common. A quick look that spares the general one."""
     if not cnp.PyArray_CheckExact(out) or cnp.PyArray_TYPE(<cnp.ndarray>out) != t or not cnp.PyArray_SAMESHAPE(a, <cnp.ndarray>out):
         return False
     cdef cnp.ndarray o = <cnp.ndarray>out
-    if not cnp.PyArray_ISBEHAVED(o) or not (cnp.PyArray_IS_C_CONTIGUOUS(o) or cnp.PyArray_IS_F_CONTIGUOUS(o)):
+    if not cnp.PyArray_ISBEHAVED(o) or not (cnp.PyArray_IS_C_CONTIGUOUS(o)
+                                            or cnp.PyArray_IS_F_CONTIGUOUS(o)):
         return False
     if not (cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a)):
         return False
@@ -314,7 +334,8 @@ cdef bint apart(cnp.ndarray a, object out, int t):
 
 
 cdef cnp.ndarray result_like(cnp.ndarray model, object out, int t, tuple others):
-    """The array to write: a new one in the order of model, or out, which may be the very memory of model."""
+    """The array to write: a new one in the order of model, or out, which may be the very memory of
+    model."""
     if out is None:
         return <cnp.ndarray>cnp.PyArray_EMPTY(cnp.PyArray_NDIM(model), cnp.PyArray_DIMS(model), t,
                                               not cnp.PyArray_IS_C_CONTIGUOUS(model))
@@ -357,10 +378,12 @@ cdef object activation_backward(object dLdA, object A, object out, int kind):
         da = in_order_of(dz, da)
         a = in_order_of(dz, a)
     if cnp.PyArray_SIZE(a) < GIL_ELEMENTS:
-        kernels_for(t).derive(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da), cnp.PyArray_DATA(a), cnp.PyArray_DATA(dz), kind)
+        kernels_for(t).derive(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da), cnp.PyArray_DATA(a),
+                              cnp.PyArray_DATA(dz), kind)
         return dz
     with nogil:
-        kernels_for(t).derive(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da), cnp.PyArray_DATA(a), cnp.PyArray_DATA(dz), kind)
+        kernels_for(t).derive(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da), cnp.PyArray_DATA(a),
+                              cnp.PyArray_DATA(dz), kind)
     return dz
 
 
@@ -412,7 +435,7 @@ def sigmoid_backward(dLdA, A, out=None):
     return activation_backward(dLdA, A, out, NN_SIGMOID)
 
 
-# ------------------------------------------------------------------------------------------------ losses
+# ------------------------------------------------------------------------------------------- losses
 
 cdef inline void describe(cnp.ndarray a, void **data, nn_index *sample, nn_index *cls) noexcept:
     data[0] = cnp.PyArray_DATA(a)
@@ -420,14 +443,16 @@ cdef inline void describe(cnp.ndarray a, void **data, nn_index *sample, nn_index
     cls[0] = step(a, 0)
 
 
-cdef void run_softmax(const nn_kernels *k, const nn_softmax *s, double *losses, double *loss) noexcept nogil:
+cdef void run_softmax(const nn_kernels *k, const nn_softmax *s, double *losses,
+                      double *loss) noexcept nogil:
     k.softmax(s)
     if s.y != NULL:
         loss[0] = k.softmax_losses(s.batch, s.gap, s.weight, s.rest, losses, True)
 
 
 cdef object softmax_call(cnp.ndarray z, cnp.ndarray y, cnp.ndarray p, int t, double *loss):
-    """Softmax of the columns of z into p; with y, p becomes the gradient p − y and *loss the summed loss. All of one layout."""
+    """Softmax of the columns of z into p; with y, p becomes the gradient p − y and *loss the summed
+    loss. All of one layout."""
     cdef nn_softmax s
     cdef const nn_kernels *k = kernels_for(t)
     cdef nn_index b = cnp.PyArray_DIM(z, 1)
@@ -480,13 +505,15 @@ def softmax_forward(Z, out=None):
 
 
 def softmax_nll(Z, Y, out=None):
-    """(loss summed over the batch in nats, dLdZ = (Σ y) softmax(Z) − Y) from logits, in one pass. Z, Y, out (n, b)."""
+    """(loss summed over the batch in nats, dLdZ = (Σ y) softmax(Z) − Y) from logits, in one pass.
+    Z, Y, out (n, b)."""
     cdef int t = computing_type(Z)
     cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1, "nb"))
     cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1), "nb")
     cdef cnp.ndarray p = result_like(z, out, t, (y,))
     cdef double loss = 0
-    if cnp.PyArray_DATA(p) == cnp.PyArray_DATA(z) and cnp.PyArray_DIM(z, 0) * cnp.PyArray_ITEMSIZE(z) >= NN_SOFTMAX_LONG:
+    if cnp.PyArray_DATA(p) == cnp.PyArray_DATA(z) and cnp.PyArray_DIM(z,
+                                                                      0) * cnp.PyArray_ITEMSIZE(z) >= NN_SOFTMAX_LONG:
         z = z.copy(order="K")  # many classes need their logits to the end
     softmax_call(in_order_of(p, z), in_order_of(p, y), p, t, &loss)
     return loss, p
@@ -498,21 +525,25 @@ cdef object loss_and_gradient(object Z, object Y, object out, int kind):
     cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(z, 0), cnp.PyArray_DIM(z, 1), "nb")
     cdef cnp.ndarray grad = result_like(z, out, t, (y,))
     cdef double loss
-    if cnp.PyArray_SIZE(z) <= kernels_for(t).lanes and not cnp.PyArray_IS_F_CONTIGUOUS(grad):  # so few are summed as they come
+    # so few are summed as they come
+    if cnp.PyArray_SIZE(z) <= kernels_for(t).lanes and not cnp.PyArray_IS_F_CONTIGUOUS(grad):
         loss, turned = loss_and_gradient(ordered(z, True), ordered(y, True), None, kind)
         grad[...] = turned
         return loss, grad
     z, y = in_order_of(grad, z), in_order_of(grad, y)
     if cnp.PyArray_SIZE(z) < GIL_ELEMENTS:
-        loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind)
+        loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z),
+                                                cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind)
         return loss, grad
     with nogil:
-        loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z), cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind)
+        loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z),
+                                                cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind)
     return loss, grad
 
 
 def sigmoid_nll(Z, Y, out=None):
-    """(loss summed over labels and batch in nats, dLdZ = sigmoid(Z) − Y) from logits, in one pass. Z, Y, out (n, b)."""
+    """(loss summed over labels and batch in nats, dLdZ = sigmoid(Z) − Y) from logits, in one pass.
+    Z, Y, out (n, b)."""
     return loss_and_gradient(Z, Y, out, NN_BINARY_NLL)
 
 
@@ -522,12 +553,15 @@ def squared_loss(Z, Y, out=None):
 
 
 def hinge_loss(Z, Y, out=None):
-    """(sum of max(0, 1 − Y Z) over outputs and batch, dLdZ = −Y where Y Z < 1, else 0), in one pass. Z, Y, out (n, b)."""
+    """(sum of max(0, 1 − Y Z) over outputs and batch, dLdZ = −Y where Y Z < 1, else 0), in one
+    pass. Z, Y, out (n, b)."""
     return loss_and_gradient(Z, Y, out, NN_HINGE)
 
 
-cdef void sum_losses(const nn_kernels *k, cnp.ndarray p, cnp.ndarray y, cnp.ndarray terms, cnp.ndarray losses, int kind) noexcept nogil:
-    """losses (b,) <- the sums of the terms of each column, which have one order for every layout."""
+cdef void sum_losses(const nn_kernels *k, cnp.ndarray p, cnp.ndarray y, cnp.ndarray terms,
+                     cnp.ndarray losses, int kind) noexcept nogil:
+    """losses (b,) <- the sums of the terms of each column, which have one order for every
+    layout."""
     cdef Py_ssize_t n = cnp.PyArray_DIM(p, 0), b = cnp.PyArray_DIM(p, 1)
     k.loss_terms(n * b, cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), kind)
     if cnp.PyArray_IS_C_CONTIGUOUS(terms):
@@ -539,7 +573,8 @@ cdef void sum_losses(const nn_kernels *k, cnp.ndarray p, cnp.ndarray y, cnp.ndar
 cdef object losses_of_samples(object Ypred, object Y, object out, int kind):
     cdef int t = computing_type(Ypred)
     cdef cnp.ndarray p = flat(real_matrix("Ypred", Ypred, t, -1, -1, "nb"))
-    cdef cnp.ndarray y = in_order_of(p, real_matrix("Y", Y, t, cnp.PyArray_DIM(p, 0), cnp.PyArray_DIM(p, 1), "nb"))
+    cdef cnp.ndarray y = in_order_of(p, real_matrix("Y", Y, t, cnp.PyArray_DIM(p, 0),
+                                                    cnp.PyArray_DIM(p, 1), "nb"))
     cdef cnp.ndarray terms = result_like(p, None, t, ()), losses
     losses = np.empty(cnp.PyArray_DIM(p, 1), terms.dtype)
     if out is not None:
@@ -556,12 +591,14 @@ cdef object losses_of_samples(object Ypred, object Y, object out, int kind):
 
 
 def nll(Ypred, Y, out=None):
-    """−sum of Y log Ypred over each column: the loss of every sample in nats, (b,); 0 log 0 = 0. Ypred, Y (n, b)."""
+    """−sum of Y log Ypred over each column: the loss of every sample in nats, (b,); 0 log 0 = 0.
+    Ypred, Y (n, b)."""
     return losses_of_samples(Ypred, Y, out, NN_NLL)
 
 
 def nll_backward(Ypred, Y, out=None):
-    """dLdZ = (Σ y) Ypred − Y through a softmax whose outputs are Ypred, where Σ y is the sum of a column. Ypred, Y, out (n, b)."""
+    """dLdZ = (Σ y) Ypred − Y through a softmax whose outputs are Ypred, where Σ y is the sum of a
+    column. Ypred, Y, out (n, b)."""
     cdef int t = computing_type(Ypred)
     cdef cnp.ndarray p = flat(real_matrix("Ypred", Ypred, t, -1, -1, "nb"))
     cdef cnp.ndarray y = real_matrix("Y", Y, t, cnp.PyArray_DIM(p, 0), cnp.PyArray_DIM(p, 1), "nb")
@@ -571,17 +608,20 @@ def nll_backward(Ypred, Y, out=None):
         samples = new_matrix(n, b, t, True)
     p, y = <cnp.ndarray>np.asfortranarray(p), <cnp.ndarray>np.asfortranarray(y)
     if n * b < GIL_ELEMENTS:
-        kernels_for(t).nll_backward(b, n, cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(samples))
+        kernels_for(t).nll_backward(b, n, cnp.PyArray_DATA(p), cnp.PyArray_DATA(y),
+                                    cnp.PyArray_DATA(samples))
     else:
         with nogil:
-            kernels_for(t).nll_backward(b, n, cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(samples))
+            kernels_for(t).nll_backward(b, n, cnp.PyArray_DATA(p), cnp.PyArray_DATA(y),
+                                        cnp.PyArray_DATA(samples))
     if samples is not grad:
         grad[...] = samples
     return grad
 
 
 def binary_nll(Ypred, Y, out=None):
-    """−sum of Y log Ypred + (1 − Y) log(1 − Ypred) over each column, nats, (b,); 0 log 0 = 0. Ypred, Y (n, b)."""
+    """−sum of Y log Ypred + (1 − Y) log(1 − Ypred) over each column, nats, (b,); 0 log 0 = 0.
+    Ypred, Y (n, b)."""
     return losses_of_samples(Ypred, Y, out, NN_BINARY_NLL)
 
 
@@ -595,10 +635,11 @@ def hinge(Ypred, Y, out=None):
     return losses_of_samples(Ypred, Y, out, NN_HINGE)
 
 
-# ------------------------------------------------------------------------------------------------ update
+# ------------------------------------------------------------------------------------------- update
 
 def sgd_step(W, dLdW, lrate):
-    """W ← W − lrate dLdW in W's own memory, whatever its strides. W float32 or float64, writeable; dLdW of the same shape."""
+    """W ← W − lrate dLdW in W's own memory, whatever its strides. W float32 or float64, writeable;
+    dLdW of the same shape."""
     _, g, eta = step_terms(W, dLdW, lrate)
     subtract(<cnp.ndarray>W, <cnp.ndarray>g, eta)
 
@@ -622,27 +663,34 @@ def step_terms(W, dLdW, lrate):
 
 
 def take_steps(list terms):
-    """Take the steps that step_terms has prepared. Allocates nothing, so that a network never keeps half a step."""
+    """Take the steps that step_terms has prepared. Allocates nothing, so that a network never keeps
+    half a step."""
     cdef cnp.ndarray w, g
     for w, g, eta in terms:
         subtract(w, g, eta)
 
 
 cdef void subtract(cnp.ndarray w, cnp.ndarray g, double eta) noexcept:
-    """w <- w - eta g, with the same bits whatever the strides; quick where both run along memory in the same order."""
+    """w <- w - eta g, with the same bits whatever the strides; quick where both run along memory in
+    the same order."""
     cdef const nn_kernels *k = kernels_for(cnp.PyArray_TYPE(w))
     cdef bint aligned = cnp.PyArray_ISALIGNED(w) and cnp.PyArray_ISALIGNED(g)
     cdef bint c_order = cnp.PyArray_IS_C_CONTIGUOUS(g), fortran = cnp.PyArray_IS_F_CONTIGUOUS(g)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(w), rows = 1, row = 0
     cdef int across
-    if aligned and ((c_order and cnp.PyArray_IS_C_CONTIGUOUS(w)) or (fortran and cnp.PyArray_IS_F_CONTIGUOUS(w))):
+    if aligned and ((c_order and cnp.PyArray_IS_C_CONTIGUOUS(w))
+                    or (fortran and cnp.PyArray_IS_F_CONTIGUOUS(w))):
         pass
-    elif aligned and cnp.PyArray_NDIM(w) == 2 and ((c_order and along(w, 1)) or (fortran and along(w, 0))):
+    elif aligned and cnp.PyArray_NDIM(w) == 2 and ((c_order and along(w,
+                                                                      1)) or (fortran and along(w,
+                                                                                                0))):
         across = c_order and along(w, 1)  # the axis along which both are contiguous
-        n, rows, row = cnp.PyArray_DIM(w, across), cnp.PyArray_DIM(w, 1 - across), cnp.PyArray_STRIDE(w, 1 - across)
+        n, rows, row = cnp.PyArray_DIM(w, across), cnp.PyArray_DIM(w,
+                                                                   1 - across), cnp.PyArray_STRIDE(w, 1 - across)
     else:
         with nogil:
-            subtract_anywhere(k, <char *>cnp.PyArray_DATA(w), <const char *>cnp.PyArray_DATA(g), w, g, eta, 0)
+            subtract_anywhere(k, <char *>cnp.PyArray_DATA(w), <const char *>cnp.PyArray_DATA(g), w,
+                              g, eta, 0)
         return
     if n * rows < GIL_ELEMENTS:
         subtract_rows(k, w, row, g, rows, n, eta)
@@ -651,17 +699,21 @@ cdef void subtract(cnp.ndarray w, cnp.ndarray g, double eta) noexcept:
         subtract_rows(k, w, row, g, rows, n, eta)
 
 
-cdef void subtract_rows(const nn_kernels *k, cnp.ndarray w, Py_ssize_t row, cnp.ndarray g, Py_ssize_t rows, Py_ssize_t n,
+cdef void subtract_rows(const nn_kernels *k, cnp.ndarray w, Py_ssize_t row, cnp.ndarray g,
+                        Py_ssize_t rows, Py_ssize_t n,
                         double eta) noexcept nogil:
     """Rows of w, so many bytes apart, less eta times those of g, which are close together."""
     cdef Py_ssize_t i
     for i in range(rows):
-        k.subtract_scaled(n, <char *>cnp.PyArray_DATA(w) + i * row, <char *>cnp.PyArray_DATA(g) + i * n * k.itemsize, eta)
+        k.subtract_scaled(n, <char *>cnp.PyArray_DATA(w) + i * row,
+                          <char *>cnp.PyArray_DATA(g) + i * n * k.itemsize, eta)
 
 
-cdef void subtract_anywhere(const nn_kernels *k, char *to, const char *of, cnp.ndarray w, cnp.ndarray g, double eta,
+cdef void subtract_anywhere(const nn_kernels *k, char *to, const char *of, cnp.ndarray w,
+                            cnp.ndarray g, double eta,
                             int axis) noexcept nogil:
-    """The same for arrays of any strides, also of places that are not aligned: what lies along this axis and those after it."""
+    """The same for arrays of any strides, also of places that are not aligned: what lies along this
+    axis and those after it."""
     cdef double[64] some
     cdef double[64] steps
     cdef int last = cnp.PyArray_NDIM(w) - 1
@@ -682,8 +734,10 @@ cdef void subtract_anywhere(const nn_kernels *k, char *to, const char *of, cnp.n
         at += together
 
 
-cdef inline void move(Py_ssize_t n, Py_ssize_t size, char *to, Py_ssize_t to_step, const char *of, Py_ssize_t of_step) noexcept nogil:
-    """Copy n elements of 4 or 8 bytes, so many bytes apart, to or from places that need not be aligned."""
+cdef inline void move(Py_ssize_t n, Py_ssize_t size, char *to, Py_ssize_t to_step, const char *of,
+                      Py_ssize_t of_step) noexcept nogil:
+    """Copy n elements of 4 or 8 bytes, so many bytes apart, to or from places that need not be
+    aligned."""
     cdef Py_ssize_t i
     if size == 8:
         for i in range(n):
@@ -695,7 +749,8 @@ cdef inline void move(Py_ssize_t n, Py_ssize_t size, char *to, Py_ssize_t to_ste
 
 def byte_bounds(cnp.ndarray a):
     """(address of the first byte, address past the last byte) of an array, whatever its strides."""
-    cdef Py_ssize_t low = <Py_ssize_t>cnp.PyArray_DATA(a), high = low + cnp.PyArray_ITEMSIZE(a), reach
+    cdef Py_ssize_t low = <Py_ssize_t>cnp.PyArray_DATA(a), high = low + cnp.PyArray_ITEMSIZE(a)
+    cdef Py_ssize_t reach
     cdef int i
     for i in range(cnp.PyArray_NDIM(a)):
         reach = (cnp.PyArray_DIM(a, i) - 1) * cnp.PyArray_STRIDE(a, i)
@@ -707,7 +762,8 @@ def byte_bounds(cnp.ndarray a):
 
 
 def has_nan(x):
-    """Whether an array of numbers holds NaN; a contiguous float32 or float64 one that is finite is told in a single quick pass."""
+    """Whether an array of numbers holds NaN; a contiguous float32 or float64 one that is finite is
+    told in a single quick pass."""
     cdef cnp.ndarray a
     cdef int t
     cdef bint finite
@@ -728,7 +784,8 @@ def has_nan(x):
 
 
 def apply(str function, X):
-    """exp, log or log1p of every element by the vector functions inside the kernels; for tests of their accuracy."""
+    """exp, log or log1p of every element by the vector functions inside the kernels; for tests of
+    their accuracy."""
     cdef int t = computing_type(X)
     cdef cnp.ndarray x = flat(real_array("X", X, t)), y = result_like(x, None, t, ())
     cdef int kind = {"exp": NN_EXP, "log": NN_LOG, "log1p": NN_LOG1P}[function]

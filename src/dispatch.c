@@ -3,7 +3,8 @@
 
 extern const nn_kernels nn_table_generic_float, nn_table_generic_double;
 #if defined(__x86_64__)
-extern const nn_kernels nn_table_avx2_float, nn_table_avx2_double, nn_table_avx512_float, nn_table_avx512_double;
+extern const nn_kernels nn_table_avx2_float, nn_table_avx2_double, nn_table_avx512_float,
+    nn_table_avx512_double;
 #endif
 
 static const nn_kernels *const tables[NN_LEVELS][2] = {
@@ -24,7 +25,8 @@ int nn_level_usable(int level) {
 #if defined(__x86_64__)
     /* The compiler's test also asks the operating system whether it saves the wide registers. */
     __builtin_cpu_init();
-    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __builtin_cpu_supports("bmi2");
     if (level == NN_AVX2) return avx2;
     return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")
         && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");

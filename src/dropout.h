@@ -1,4 +1,5 @@
-/* Dropout: entries zeroed by a random word of each entry's place, so that the mask does not depend on width, thread or order. */
+/* Dropout: entries zeroed by a random word of each entry's place, so that the mask does not depend
+ * on width, thread or order. */
 
 #if DOUBLE
 #define LOW(u) ((u) & 0xffffffff) /* words of 32 bits in lanes of 64 */
@@ -13,10 +14,12 @@ static INLINE U FN(scramble)(U u) {
     return u ^ (u >> 16);
 }
 
-static void FN(dropout)(nn_index n, const void *x_, void *y_, uint64_t word, uint32_t place, uint32_t threshold, double scale) {
+static void FN(dropout)(nn_index n, const void *x_, void *y_, uint64_t word, uint32_t place,
+                        uint32_t threshold, double scale) {
     const real *x = x_;
     real *y = y_;
-    const U low = (U){0} + (FN(unsigned))(word & 0xffffffff), high = (U){0} + (FN(unsigned))(word >> 32);
+    const U low = (U){0} + (FN(unsigned))(word & 0xffffffff),
+            high = (U){0} + (FN(unsigned))(word >> 32);
     for (nn_index i = 0; i < n; i += LANES) {
         const nn_index part = n - i < LANES ? n - i : LANES;
         U places = LOW((U)FN(iota)() + (FN(unsigned))(uint32_t)(place + (uint32_t)i));

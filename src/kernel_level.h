@@ -1,4 +1,5 @@
-/* Both tables of one level. The including file defines LEVEL (a name) and LEVEL_BYTES (16, 32 or 64: its widest vector). */
+/* Both tables of one level. The including file defines LEVEL (a name) and LEVEL_BYTES (16, 32 or
+ * 64: its widest vector). */
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -6,8 +7,9 @@
 
 #define INLINE inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
-/* Before a loop of a count known when compiled: unrolled whole, so that the vectors it indexes live in registers. clang takes "GCC
- * unroll" for a partial unrolling, done when the arrays already lie in memory (measured: 0.4 of the speed of the product). */
+/* Before a loop of a count known when compiled: unrolled whole, so that the vectors it indexes live
+ * in registers. clang takes "GCC unroll" for a partial unrolling, done when the arrays already lie
+ * in memory (measured: 0.4 of the speed of the product). */
 #if defined(__clang__)
 #define UNROLLED _Pragma("clang loop unroll(full)")
 #else

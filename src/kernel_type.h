@@ -1,4 +1,5 @@
-/* The table of one (level, real type): narrow vectors for networks that fit them, the widest for everything. */
+/* The table of one (level, real type): narrow vectors for networks that fit them, the widest for
+ * everything. */
 #if LEVEL_BYTES > 16
 #define WIDTH 16
 #include "vector.h"

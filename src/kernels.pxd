@@ -135,45 +135,59 @@ cdef extern from "kernels.h" nogil:
         nn_index (*product_work)(nn_index, nn_index) noexcept nogil
         nn_index (*sparse_blocks)(nn_index) noexcept nogil
         void (*list_row)(const nn_lists *, nn_index, const void *) noexcept nogil
-        void (*turn_lists)(const nn_lists *, nn_index, nn_index, nn_index, const nn_lists *) noexcept nogil
+        void (*turn_lists)(const nn_lists *, nn_index, nn_index, nn_index,
+                           const nn_lists *) noexcept nogil
         void (*sparse_product)(const nn_sparse *) noexcept nogil
-        void (*row_forward)(nn_index, nn_index, const void *, const int32_t *, const void *, nn_index, const void *, void *,
+        void (*row_forward)(nn_index, nn_index, const void *, const int32_t *, const void *,
+                            nn_index, const void *, void *,
                             int) noexcept nogil
-        void (*block_pass)(nn_index, nn_index, void *, nn_index, const void *, const void *, const void *, const void *,
+        void (*block_pass)(nn_index, nn_index, void *, nn_index, const void *, const void *,
+                           const void *, const void *,
                            void *) noexcept nogil
         int (*block_gram)(nn_index, const void *const *, void *) noexcept nogil
         void (*sample_columns)(nn_index, const void *const *, void *) noexcept nogil
         nn_index (*count_nonzeros)(nn_index, const void *) noexcept nogil
         nn_index (*nonzeros)(nn_index, const void *, int32_t *) noexcept nogil
-        void (*row_backward)(nn_index, nn_index, void *, nn_index, const void *, const void *, void *, int, double) noexcept nogil
-        void (*turned_forward)(nn_index, nn_index, const void *, const void *, nn_index, const void *, void *, int) noexcept nogil
-        void (*turned_backward)(nn_index, nn_index, void *, nn_index, const void *, const void *, void *, int, double) noexcept nogil
-        void (*row_products)(nn_index, nn_index, const void *, nn_index, const void *, void *) noexcept nogil
-        void (*row_update)(nn_index, nn_index, void *, nn_index, const void *, const int32_t *, const void *) noexcept nogil
+        void (*row_backward)(nn_index, nn_index, void *, nn_index, const void *, const void *,
+                             void *, int, double) noexcept nogil
+        void (*turned_forward)(nn_index, nn_index, const void *, const void *, nn_index,
+                               const void *, void *, int) noexcept nogil
+        void (*turned_backward)(nn_index, nn_index, void *, nn_index, const void *, const void *,
+                                void *, int, double) noexcept nogil
+        void (*row_products)(nn_index, nn_index, const void *, nn_index, const void *,
+                             void *) noexcept nogil
+        void (*row_update)(nn_index, nn_index, void *, nn_index, const void *, const int32_t *,
+                           const void *) noexcept nogil
         void (*scaled)(nn_index, const void *, double, void *) noexcept nogil
         void (*subtract_scaled)(nn_index, void *, const void *, double) noexcept nogil
         void (*activate)(nn_index, const void *, void *, int) noexcept nogil
         void (*derive)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*softmax)(const nn_softmax *) noexcept nogil
         nn_index (*softmax_work)(nn_index batch, nn_index classes) noexcept nogil
-        double (*softmax_losses)(nn_index, const void *, const void *, const void *, double *, int) noexcept nogil
-        double (*loss_and_gradient)(nn_index, const void *, const void *, void *, int) noexcept nogil
+        double (*softmax_losses)(nn_index, const void *, const void *, const void *, double *,
+                                 int) noexcept nogil
+        double (*loss_and_gradient)(nn_index, const void *, const void *, void *,
+                                    int) noexcept nogil
         void (*loss_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*nll_backward)(nn_index, nn_index, const void *, const void *, void *) noexcept nogil
         void (*apply)(nn_index, const void *, void *, int) noexcept nogil
         void (*sum_rows)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
         void (*sum_columns)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
-        void (*transpose)(nn_index, nn_index, const void *, nn_index, void *, nn_index) noexcept nogil
+        void (*transpose)(nn_index, nn_index, const void *, nn_index, void *,
+                          nn_index) noexcept nogil
         int (*sgd_small[3])(const nn_small *) noexcept nogil
         void (*small_forward[3])(const nn_small_batch *) noexcept nogil
         void (*small_update[3])(const nn_small_batch *) noexcept nogil
-        void (*predict_small[3])(const nn_small_layer *, nn_index, const void *, void *) noexcept nogil
-        int (*optimize)(nn_index, void *, const void *, void *, void *, const nn_rule *) noexcept nogil
+        void (*predict_small[3])(const nn_small_layer *, nn_index, const void *,
+                                 void *) noexcept nogil
+        int (*optimize)(nn_index, void *, const void *, void *, void *,
+                        const nn_rule *) noexcept nogil
         double (*squares)(nn_index, const void *) noexcept nogil
         void (*normalize)(const nn_norm *) noexcept nogil
         void (*normalize_back)(const nn_norm *) noexcept nogil
         void (*follow)(nn_index, void *, const void *, double, double) noexcept nogil
-        void (*dropout)(nn_index, const void *, void *, uint64_t, uint32_t, uint32_t, double) noexcept nogil
+        void (*dropout)(nn_index, const void *, void *, uint64_t, uint32_t, uint32_t,
+                        double) noexcept nogil
         int (*all_finite)(nn_index, const void *) noexcept nogil
         double (*largest)(nn_index, const void *) noexcept nogil
         int (*copy_finite)(nn_index, const void *, void *) noexcept nogil
@@ -181,5 +195,6 @@ cdef extern from "kernels.h" nogil:
     const char *nn_level_name(int)
     int nn_level_usable(int)
     const nn_kernels *nn_table(int, int)
-    void nn_convert(void *, nn_index, int, nn_index, nn_index, const char *, nn_index, nn_index, int)
+    void nn_convert(void *, nn_index, int, nn_index, nn_index, const char *, nn_index, nn_index,
+                    int)
     void nn_write_back(char *, nn_index, nn_index, int, nn_index, nn_index, const void *, nn_index)

@@ -1,7 +1,14 @@
-/* Batch normalisation of samples as rows, in vectors along the features. Formulas and source: nncore/kernels/numpy_kernels.py. */
+/* Batch normalisation of samples as rows, in vectors along the features. Formulas and source:
+ * nncore/kernels/numpy_kernels.py. */
 
 #define LOAD(p) (part == LANES ? FN(load)(p) : FN(load_part)(p, part))
-#define STORE(p, x) do { if (part == LANES) FN(store)(p, x); else FN(store_part)(p, x, part); } while (0)
+#define STORE(p, x)                     \
+    do {                                \
+        if (part == LANES)              \
+            FN(store)(p, x);            \
+        else                            \
+            FN(store_part)(p, x, part); \
+    } while (0)
 
 static INLINE void FN(normalize_strip)(const nn_norm *s, const nn_index j, const nn_index part) {
     const real *x = (const real *)s->x + j;
@@ -14,7 +21,8 @@ static INLINE void FN(normalize_strip)(const nn_norm *s, const nn_index j, const
     } else {
         SUM_OVER_ROWS(total, s->batch, LOAD(x + r * s->x_row))
         mean = total / (real)s->batch;
-        SUM_OVER_ROWS(squares, s->batch, (LOAD(x + r * s->x_row) - mean) * (LOAD(x + r * s->x_row) - mean))
+        SUM_OVER_ROWS(squares, s->batch,
+                      (LOAD(x + r * s->x_row) - mean) * (LOAD(x + r * s->x_row) - mean))
         var = squares / (real)s->batch;
         STORE((real *)s->mean + j, mean);
         STORE((real *)s->var + j, var);
@@ -33,17 +41,21 @@ static void FN(normalize)(const nn_norm *s) {
     if (j < s->features) FN(normalize_strip)(s, j, s->features - j);
 }
 
-static INLINE void FN(normalize_back_strip)(const nn_norm *s, const nn_index j, const nn_index part) {
+static INLINE void FN(normalize_back_strip)(const nn_norm *s, const nn_index j,
+                                            const nn_index part) {
     const real *dz = (const real *)s->dz + j, *norm = (const real *)s->norm + j;
     real *dx = (real *)s->dx + j;
     SUM_OVER_ROWS(dg, s->batch, LOAD(dz + r * s->row) * LOAD(norm + r * s->row))
     SUM_OVER_ROWS(dshift, s->batch, LOAD(dz + r * s->row))
     STORE((real *)s->dg + j, dg);
     STORE((real *)s->dshift + j, dshift);
-    const V root = FN(sqrt)(LOAD((const real *)s->var + j) + (real)s->eps), g = LOAD((const real *)s->g + j);
+    const V root = FN(sqrt)(LOAD((const real *)s->var + j) + (real)s->eps),
+            g = LOAD((const real *)s->g + j);
     const V mean_dz = dshift / (real)s->batch, mean_product = dg / (real)s->batch;
     for (nn_index r = 0; r < s->batch; r++)
-        STORE(dx + r * s->row, g * (LOAD(dz + r * s->row) - mean_dz - LOAD(norm + r * s->row) * mean_product) / root);
+        STORE(dx + r * s->row,
+              g * (LOAD(dz + r * s->row) - mean_dz - LOAD(norm + r * s->row) * mean_product) /
+                  root);
 }
 
 static void FN(normalize_back)(const nn_norm *s) {
@@ -52,10 +64,12 @@ static void FN(normalize_back)(const nn_norm *s) {
     if (j < s->features) FN(normalize_back_strip)(s, j, s->features - j);
 }
 
-static void FN(follow)(nn_index n, void *running_, const void *of_batch_, double factor, double momentum) {
+static void FN(follow)(nn_index n, void *running_, const void *of_batch_, double factor,
+                       double momentum) {
     real *running = running_;
     const real *of_batch = of_batch_;
-    for (nn_index i = 0; i < n; i++) running[i] += (real)momentum * (of_batch[i] * (real)factor - running[i]);
+    for (nn_index i = 0; i < n; i++)
+        running[i] += (real)momentum * (of_batch[i] * (real)factor - running[i]);
 }
 
 #undef LOAD

@@ -1,7 +1,11 @@
-/* The optimisers' steps: weights and state updated in one pass over both. Formulas and sources: nncore/kernels/numpy_kernels.py. */
+/* The optimisers' steps: weights and state updated in one pass over both. Formulas and sources:
+ * nncore/kernels/numpy_kernels.py. */
 
 /* The constants of a step, in every lane. */
-typedef struct { V eta, scale, l2, keep, beta1, rest1, beta2, rest2, root, eps; int decays; } FN(rule);
+typedef struct {
+    V eta, scale, l2, keep, beta1, rest1, beta2, rest2, root, eps;
+    int decays;
+} FN(rule);
 
 /* One vector: w, s1, s2 <- their values after the step along g. */
 static INLINE void FN(optimize_one)(const int kind, const FN(rule) *r, V *w, V g, V *s1, V *s2) {
@@ -34,8 +38,8 @@ static INLINE void FN(optimize_one)(const int kind, const FN(rule) *r, V *w, V g
     }
 }
 
-static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n, real *w, const real *g, real *s1, real *s2,
-                                   const FN(rule) *rule) {
+static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n, real *w,
+                                   const real *g, real *s1, real *s2, const FN(rule) *rule) {
     V bad = {0};
     nn_index i = 0;
     for (; i + LANES <= n; i += LANES) {
@@ -57,16 +61,27 @@ static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n,
         FN(store_part)(w + i, wi, part);
         if (states > 0) FN(store_part)(s1 + i, a, part);
         if (states > 1) FN(store_part)(s2 + i, b, part);
-        V over = wi * 0 + (a * 0 + b * 0); /* of the lanes beyond the part only eps = 0 makes anything but 0 */
+        V over =
+            wi * 0 +
+            (a * 0 + b * 0); /* of the lanes beyond the part only eps = 0 makes anything but 0 */
         bad += (V)((I)over & FN(first)(part));
     }
     return FN(sum_all)(bad)[0] == 0;
 }
 
-static int FN(optimize)(nn_index n, void *w, const void *g, void *s1, void *s2, const nn_rule *rule) {
-    const FN(rule) r = {FN(set)((real)rule->eta), FN(set)((real)rule->scale), FN(set)((real)rule->l2), FN(set)((real)rule->keep),
-                        FN(set)((real)rule->beta1), FN(set)((real)(1 - rule->beta1)), FN(set)((real)rule->beta2),
-                        FN(set)((real)(1 - rule->beta2)), FN(set)((real)rule->root), FN(set)((real)rule->eps), rule->l2 != 0};
+static int FN(optimize)(nn_index n, void *w, const void *g, void *s1, void *s2,
+                        const nn_rule *rule) {
+    const FN(rule) r = {FN(set)((real)rule->eta),
+                        FN(set)((real)rule->scale),
+                        FN(set)((real)rule->l2),
+                        FN(set)((real)rule->keep),
+                        FN(set)((real)rule->beta1),
+                        FN(set)((real)(1 - rule->beta1)),
+                        FN(set)((real)rule->beta2),
+                        FN(set)((real)(1 - rule->beta2)),
+                        FN(set)((real)rule->root),
+                        FN(set)((real)rule->eps),
+                        rule->l2 != 0};
     switch (rule->kind) {
     case NN_SGD: return FN(optimize_all)(NN_SGD, 0, n, w, g, NULL, NULL, &r);
     case NN_MOMENTUM: return FN(optimize_all)(NN_MOMENTUM, 1, n, w, g, s1, NULL, &r);

@@ -7,7 +7,8 @@ cdef int optimize_arrays(object W, object dLdW, dict state, const nn_rule *rule)
     cdef cnp.ndarray s1 = None, s2 = None
     cdef bint fits = behaved(W, t) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>W) and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>W)
     for array in state.values():
-        fits = fits and apart(<cnp.ndarray>W, array, t) and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>array)
+        fits = fits and apart(<cnp.ndarray>W, array,
+                              t) and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray>array)
     values = list(state.values())
     if not fits or (len(values) > 1 and not apart(<cnp.ndarray>values[0], values[1], t)):
         _checks.in_place("W", W)
@@ -33,10 +34,12 @@ cdef int optimize_arrays(object W, object dLdW, dict state, const nn_rule *rule)
     cdef void *data1 = cnp.PyArray_DATA(s1) if s1 is not None else NULL
     cdef void *data2 = cnp.PyArray_DATA(s2) if s2 is not None else NULL
     if cnp.PyArray_SIZE(w) < GIL_ELEMENTS:
-        kernels_for(t).optimize(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), data1, data2, rule)
+        kernels_for(t).optimize(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g),
+                                data1, data2, rule)
     else:
         with nogil:
-            kernels_for(t).optimize(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g), data1, data2, rule)
+            kernels_for(t).optimize(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g),
+                                    data1, data2, rule)
     if not fits:
         for array, copy in zip((W, *values), (w, *states)):
             array[...] = copy
@@ -56,8 +59,10 @@ cdef nn_rule new_rule(int kind, double eta, double scale=1) noexcept nogil:
 
 
 def momentum_step(W, dLdW, V, lrate, beta, nesterov=False):
-    """V ← beta V + dLdW, W ← W − lrate V; with nesterov W ← W − lrate (beta V + dLdW). In W's and V's own memory."""
-    cdef nn_rule rule = new_rule(NN_NESTEROV if nesterov else NN_MOMENTUM, _checks.number("lrate", lrate))
+    """V ← beta V + dLdW, W ← W − lrate V; with nesterov W ← W − lrate (beta V + dLdW). In W's and
+    V's own memory."""
+    cdef nn_rule rule = new_rule(NN_NESTEROV if nesterov else NN_MOMENTUM,
+                                 _checks.number("lrate", lrate))
     rule.beta1 = _checks.number("beta", beta)
     optimize_arrays(W, dLdW, {"V": V}, &rule)
 
@@ -76,15 +81,18 @@ def rmsprop_step(W, dLdW, S, lrate, rho, eps):
     optimize_arrays(W, dLdW, {"S": S}, &rule)
 
 
-cdef void set_adam_step(nn_rule *rule, int64_t t, double lrate, double beta1, double beta2, double weight_decay) noexcept nogil:
-    """What of Adam's rule depends on the step t: the corrections for the zeros that the state started from."""
+cdef void set_adam_step(nn_rule *rule, int64_t t, double lrate, double beta1, double beta2,
+                        double weight_decay) noexcept nogil:
+    """What of Adam's rule depends on the step t: the corrections for the zeros that the state
+    started from."""
     rule.eta, rule.keep = lrate / (1 - pow(beta1, <double>t)), 1 - lrate * weight_decay
     rule.root = 1 / sqrt(1 - pow(beta2, <double>t))
 
 
 def adam_step(W, dLdW, M, V, t, lrate, beta1, beta2, eps, weight_decay=0.0):
-    """M ← beta1 M + (1 − beta1) dLdW, V ← beta2 V + (1 − beta2) dLdW², then with M' = M / (1 − beta1ᵗ), V' = V / (1 − beta2ᵗ)
-    W ← (1 − lrate weight_decay) W − lrate M' / (√V' + eps). In the arrays' own memory; t = 1, 2, ..."""
+    """M ← beta1 M + (1 − beta1) dLdW, V ← beta2 V + (1 − beta2) dLdW², then with M' = M / (1 −
+    beta1ᵗ), V' = V / (1 − beta2ᵗ) W ← (1 − lrate weight_decay) W − lrate M' / (√V' + eps). In the
+    arrays' own memory; t = 1, 2, ..."""
     cdef nn_rule rule = new_rule(NN_ADAM, 0)
     cdef int64_t count = _checks.count("t", t, 1)
     cdef double eta = _checks.number("lrate", lrate), decay

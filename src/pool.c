@@ -12,7 +12,7 @@
 enum { NN_STACK = 1 << 20 };
 static const double RETRY_SECONDS = 1; /* after the system has refused a thread */
 
-/* ------------------------------------------------------------------ threads of the system */
+/* ------------------------------------------------------------------------ threads of the system */
 
 #if defined(_WIN32)
 
@@ -70,9 +70,9 @@ static void *run_thread(void *unused) {
     return NULL;
 }
 
-/* A detached thread with a stack of our own size, whatever ulimit and OMP_STACKSIZE say. It blocks all
- * signals so that Python's handlers run in Python's threads, except those raised by its own faults,
- * which faulthandler and sanitizers must be able to report. */
+/* A detached thread with a stack of our own size, whatever ulimit and OMP_STACKSIZE say. It blocks
+ * all signals so that Python's handlers run in Python's threads, except those raised by its own
+ * faults, which faulthandler and sanitizers must be able to report. */
 static int nn_thread_create(void) {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
     pthread_t thread;
@@ -92,8 +92,8 @@ static int nn_thread_create(void) {
 
 #endif
 
-/* The rounding mode and the flushing of subnormals are settings of each thread, and the bits depend on
- * them: helpers use the leader's. */
+/* The rounding mode and the flushing of subnormals are settings of each thread, and the bits depend
+ * on them: helpers use the leader's. */
 #if defined(__x86_64__)
 typedef uint32_t float_mode;
 static float_mode get_float_mode(void) { return __builtin_ia32_stmxcsr(); }
@@ -112,15 +112,15 @@ static float_mode get_float_mode(void) { return 0; }
 static void set_float_mode(float_mode mode) { (void)mode; }
 #endif
 
-/* ------------------------------------------------------------------ the pool */
+/* ------------------------------------------------------------------------------------- the pool */
 
 static struct {
-    /* Helpers invited << 16 | helpers entered; 0 while no region is open. A helper reads work, arg and
-     * mode only between entering here and adding itself to `left`. */
+    /* Helpers invited << 16 | helpers entered; 0 while no region is open. A helper reads work, arg
+     * and mode only between entering here and adding itself to `left`. */
     uint32_t gate;
     char apart[60];
     uint32_t left;
-    int busy;       /* held by the leader from before opening to after closing; guards what follows */
+    int busy; /* held by the leader from before opening to after closing; guards what follows */
     nn_pool_work work;
     void *arg;
     float_mode mode;
@@ -134,7 +134,8 @@ static struct {
 static uint64_t forks, counted;
 static int only_helpers;
 
-/* Enter the open region. Return the thread's number in it, or 0 if no region is open or it is full. */
+/* Enter the open region. Return the thread's number in it, or 0 if no region is open or it is full.
+ */
 static int enter(void) {
     uint32_t gate = __atomic_load_n(&pool.gate, __ATOMIC_ACQUIRE);
     while ((gate & 0xffff) < gate >> 16)
@@ -149,8 +150,8 @@ static int has_place(void) {
     return (gate & 0xffff) < gate >> 16;
 }
 
-/* No wake-up is lost: the leader opens the gate and then reads `parked`, the helper counts itself as
- * parked and then reads the gate, so at least one of them sees the other. */
+/* No wake-up is lost: the leader opens the gate and then reads `parked`, the helper counts itself
+ * as parked and then reads the gate, so at least one of them sees the other. */
 static void park(void) {
     nn_lock(&pool.mutex);
     __atomic_fetch_add(&pool.parked, 1, __ATOMIC_SEQ_CST);
@@ -202,7 +203,8 @@ int nn_pool_open(int threads, nn_pool_work work, void *arg) {
     __atomic_store_n(&pool.gate, (uint32_t)helpers << 16, __ATOMIC_SEQ_CST);
     int parked = __atomic_load_n(&pool.parked, __ATOMIC_SEQ_CST);
     if (parked) {
-        nn_lock(&pool.mutex); /* once we have it, every helper that counted itself waits for `wake` */
+        nn_lock(
+            &pool.mutex); /* once we have it, every helper that counted itself waits for `wake` */
         nn_unlock(&pool.mutex);
         for (int i = 0; i < helpers && i < parked; i++) nn_condition_signal(&pool.wake);
     }
@@ -242,11 +244,11 @@ void nn_pool_pieces(int count, int threads, nn_pool_piece work, void *arg) {
     nn_pool_close(helpers);
 }
 
-/* ------------------------------------------------------------------ forks and tests */
+/* ------------------------------------------------------------------------------ forks and tests */
 
 #if !defined(_WIN32)
-/* The child has only the thread that forked, which is in no region. The helpers, and the thread that may
- * have led a region, do not exist there. */
+/* The child has only the thread that forked, which is in no region. The helpers, and the thread
+ * that may have led a region, do not exist there. */
 static void after_fork(void) {
     pthread_mutex_init(&pool.mutex, NULL);
     pthread_cond_init(&pool.wake, NULL);

@@ -1,14 +1,15 @@
 /* The process's pool of helper threads, which every parallel region uses.
  *
- * The calling thread leads: it opens a region, works, and closes it. Helpers enter an open region as
- * soon as the system runs them; a helper that comes too late never touches the region's data. Closing
- * waits for the helpers that have entered and for no others, so a helper that gets no processor costs
- * nothing. Only one region is open at a time: a second caller (another Python thread) gets no helpers
- * and does all of its work itself. Each result is computed by one thread in a fixed order, so the bits
- * do not depend on any of this.
+ * The calling thread leads: it opens a region, works, and closes it. Helpers enter an open region
+ * as soon as the system runs them; a helper that comes too late never touches the region's data.
+ * Closing waits for the helpers that have entered and for no others, so a helper that gets no
+ * processor costs nothing. Only one region is open at a time: a second caller (another Python
+ * thread) gets no helpers and does all of its work itself. Each result is computed by one thread in
+ * a fixed order, so the bits do not depend on any of this.
  *
- * Helpers are created when a region first needs them, are parked between regions, and never exit. If
- * the system refuses a thread, regions run with fewer. A forked child starts with an empty pool. */
+ * Helpers are created when a region first needs them, are parked between regions, and never exit.
+ * If the system refuses a thread, regions run with fewer. A forked child starts with an empty pool.
+ */
 #ifndef NNCORE_POOL_H
 #define NNCORE_POOL_H
 
@@ -28,8 +29,8 @@ void nn_pool_setup(void);
 int nn_pool_open(int threads, nn_pool_work work, void *arg);
 void nn_pool_close(int helpers);
 
-/* Run `pieces` (< 65536) pieces of work on up to `threads` threads; with 0, one piece per thread, so
- * that a caller without helpers does all of it in one. */
+/* Run `pieces` (< 65536) pieces of work on up to `threads` threads; with 0, one piece per thread,
+ * so that a caller without helpers does all of it in one. */
 void nn_pool_pieces(int pieces, int threads, nn_pool_piece work, void *arg);
 
 /* Number of live helpers. Exported: threadpoolctl recognises the library by this symbol. */

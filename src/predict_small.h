@@ -1,9 +1,12 @@
-/* One sample through a network of a few vectors a layer, for calls from Python that must cost no more than their arithmetic: a special
- * path of the predictor, with the rows of sgd_small.h. Deleting this file, its lines in kernels.h and kernel_type.h and the use of
- * `predict_small` in predictor.pxi leaves the general path. */
+/* One sample through a network of a few vectors a layer, for calls from Python that must cost no
+ * more than their arithmetic: a special path of the predictor, with the rows of sgd_small.h.
+ * Deleting this file, its lines in kernels.h and kernel_type.h and the use of `predict_small` in
+ * predictor.pxi leaves the general path. */
 
-/* out (classes) <- the last activation of the network at x; layers as in sgd_small.h, of which wt, a, dz and step are not used */
-static void FN(predict_small)(const nn_small_layer *layers, nn_index count, const void *x_, void *out_) {
+/* out (classes) <- the last activation of the network at x; layers as in sgd_small.h, of which wt,
+ * a, dz and step are not used */
+static void FN(predict_small)(const nn_small_layer *layers, nn_index count, const void *x_,
+                              void *out_) {
     const real *x = x_;
     real *out = out_;
     real a[FUSED_VECTORS * LANES] __attribute__((aligned(64)));
@@ -20,11 +23,13 @@ static void FN(predict_small)(const nn_small_layer *layers, nn_index count, cons
         default: FN(add_rows)(4, layer->m, w, x, z);
         }
         if (l == count - 1) break;
-        for (int v = 0; v < nv; v++) FN(store)(a + v * LANES, FN(activation_of)(z[v], layer->activation));
+        for (int v = 0; v < nv; v++)
+            FN(store)(a + v * LANES, FN(activation_of)(z[v], layer->activation));
         x = a;
     }
     const nn_small_layer *last = &layers[count - 1];
-    const int nv = (int)last->vectors, kind = last->activation == NN_OUTPUT_SIGMOID ? NN_SIGMOID : last->activation;
+    const int nv = (int)last->vectors,
+              kind = last->activation == NN_OUTPUT_SIGMOID ? NN_SIGMOID : last->activation;
     if (kind == NN_SOFTMAX) {
         V top = FN(set)(-(real)INFINITY), sum = {0};
 #define USED(v) FN(first)(last->n - (v) * LANES < LANES ? last->n - (v) * LANES : LANES)
@@ -36,5 +41,7 @@ static void FN(predict_small)(const nn_small_layer *layers, nn_index count, cons
         for (int v = 0; v < nv; v++) z[v] *= scale;
     } else
         for (int v = 0; v < nv; v++) z[v] = FN(activation_of)(z[v], kind);
-    for (int v = 0; v < nv; v++) FN(store_part)(out + v * LANES, z[v], last->n - v * LANES < LANES ? last->n - v * LANES : LANES);
+    for (int v = 0; v < nv; v++)
+        FN(store_part)(out + v * LANES, z[v],
+                       last->n - v * LANES < LANES ? last->n - v * LANES : LANES);
 }

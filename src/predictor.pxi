@@ -1,7 +1,9 @@
-# A frozen network: packed copies of the weights, called with as little as possible between Python and the arithmetic.
+# A frozen network: packed copies of the weights, called with as little as possible between Python
+# and the arithmetic.
 #
-# One sample goes through predict_small.h where the network is small, else layer by layer with scratch of its own, so that any number of
-# threads may call at once. Several samples go through a Program, one caller at a time; a second caller makes itself another.
+# One sample goes through predict_small.h where the network is small, else layer by layer with
+# scratch of its own, so that any number of threads may call at once. Several samples go through a
+# Program, one caller at a time; a second caller makes itself another.
 
 cdef object new_lock():
     """A lock; Python raises RuntimeError where there is no memory for it."""
@@ -12,11 +14,13 @@ cdef object new_lock():
 
 
 cdef class Predictor:
-    """A frozen copy of a Sequential of library modules: ``predictor(x, out=None)``. Made by Sequential.predictor().
+    """A frozen copy of a Sequential of library modules: ``predictor(x, out=None)``. Made by
+    Sequential.predictor().
 
-    x: a sample (D,) or samples as columns (D, N), of any real type, converted to the network's. Returns the outputs (n,) or (n, N):
-    probabilities after SoftMax or OutputSigmoid. out: an array of that shape and the network's type, contiguous in C or Fortran order,
-    to write and return. Later changes of the network do not show. Any number of threads may call it at once.
+    x: a sample (D,) or samples as columns (D, N), of any real type, converted to the network's.
+    Returns the outputs (n,) or (n, N): probabilities after SoftMax or OutputSigmoid. out: an array
+    of that shape and the network's type, contiguous in C or Fortran order, to write and return.
+    Later changes of the network do not show. Any number of threads may call it at once.
     """
 
     cdef const nn_kernels *k
@@ -24,7 +28,8 @@ cdef class Predictor:
     cdef char *memory
     cdef Py_ssize_t count, inputs, outputs, itemsize, widest
     cdef int type_number, small_width
-    cdef bint small, brief  # goes through predict_small.h; in less time than to let other Python threads run meanwhile
+    # goes through predict_small.h; in less time than to let other Python threads run meanwhile
+    cdef bint small, brief
     cdef list stages
     cdef object lock, description
     cdef readonly object _program  # cached for calls with several samples; tests look at it
@@ -46,7 +51,8 @@ cdef class Predictor:
                 widths.append(linear.W.shape[1])
         self.outputs, self.widest = widths[len(widths) - 1], max(widths)
         self.small = max(widths[1:]) <= FUSED_VECTORS * self.k.lanes
-        for i, (linear, name) in enumerate(self.stages):  # predict_small takes output units in the last layer only
+        # predict_small takes output units in the last layer only
+        for i, (linear, name) in enumerate(self.stages):
             if not linear or (i < self.count - 1 and name in ("softmax", "output_sigmoid")):
                 self.small = False
         lanes = self.k.lanes
@@ -76,9 +82,11 @@ cdef class Predictor:
                 layer.b = <char *>at + (layer.m * width * self.itemsize + 63) // 64 * 64
                 at = <char *>layer.b + (width * self.itemsize + 63) // 64 * 64
                 kind = NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32
-                convert(layer.w, width, kind == NN_F64, layer.m, layer.n, <char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0),
+                convert(layer.w, width, kind == NN_F64, layer.m, layer.n,
+                        <char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0),
                         cnp.PyArray_STRIDE(w, 1), kind)
-                convert(layer.b, width, kind == NN_F64, 1, layer.n, <char *>cnp.PyArray_DATA(w0), 0, cnp.PyArray_STRIDE(w0, 0), kind)
+                convert(layer.b, width, kind == NN_F64, 1, layer.n, <char *>cnp.PyArray_DATA(w0),
+                        0, cnp.PyArray_STRIDE(w0, 0), kind)
             m = layer.n
         self.brief = self.small and used < GIL_COPY * self.itemsize
 
@@ -87,8 +95,8 @@ cdef class Predictor:
         free(self.memory)
 
     cdef int _start(self) except -1:
-        """Start afresh in this process: after a fork, a thread that exists only in the parent may hold the
-        lock and be in the middle of the program."""
+        """Start afresh in this process: after a fork, a thread that exists only in the parent may
+        hold the lock and be in the middle of the program."""
         self._program, self.lock, self.process = None, new_lock(), nn_pool_forks()
         return 0
 
@@ -96,8 +104,10 @@ cdef class Predictor:
         cdef cnp.ndarray a, y
         cdef cnp.npy_intp[2] shape
         cdef int ndim
-        if (cnp.PyArray_CheckExact(x) and cnp.PyArray_TYPE(<cnp.ndarray>x) == self.type_number and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>x)
-                and 1 <= cnp.PyArray_NDIM(<cnp.ndarray>x) <= 2 and cnp.PyArray_DIM(<cnp.ndarray>x, 0) == self.inputs):
+        if (cnp.PyArray_CheckExact(x) and cnp.PyArray_TYPE(<cnp.ndarray>x) == self.type_number
+            and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>x)
+                and 1 <= cnp.PyArray_NDIM(<cnp.ndarray>x) <= 2 and cnp.PyArray_DIM(<cnp.ndarray>x,
+                                                                                   0) == self.inputs):
             a = <cnp.ndarray>x
         else:
             a = self._accepted(x)
@@ -112,16 +122,19 @@ cdef class Predictor:
         else:
             y = self._checked_out(out, ndim)
         if self.brief:
-            self.k.predict_small[self.small_width](self.layers, self.count, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
+            self.k.predict_small[self.small_width](self.layers, self.count, cnp.PyArray_DATA(a),
+                                                   cnp.PyArray_DATA(y))
         elif self.small:
             with nogil:
-                self.k.predict_small[self.small_width](self.layers, self.count, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
+                self.k.predict_small[self.small_width](self.layers, self.count,
+                                                       cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
         else:
             self._one(<const char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(y))
         return y
 
     cdef cnp.ndarray _accepted(self, x):
-        """x as an array of the network's type and one or two dimensions; TypeError or ValueError says what is wrong."""
+        """x as an array of the network's type and one or two dimensions; TypeError or ValueError
+        says what is wrong."""
         a = _checks.as_real("x", x, dtype_of(self.type_number))
         if a.ndim == 1:
             _checks.shape("x", a, (self.inputs,))
@@ -135,7 +148,8 @@ cdef class Predictor:
         if (cnp.PyArray_CheckExact(out) and cnp.PyArray_TYPE(<cnp.ndarray>out) == self.type_number
                 and cnp.PyArray_ISBEHAVED(<cnp.ndarray>out) and cnp.PyArray_NDIM(<cnp.ndarray>out) == ndim):
             y = <cnp.ndarray>out
-            if cnp.PyArray_DIM(y, 0) == self.outputs and (ndim == 1 or cnp.PyArray_DIM(y, 1) == 1) and along(y, 0):
+            if cnp.PyArray_DIM(y, 0) == self.outputs and (ndim == 1 or cnp.PyArray_DIM(y,
+                                                                                       1) == 1) and along(y, 0):
                 return y
         return <cnp.ndarray>_checks.out("out", out, wanted[:ndim], dtype_of(self.type_number))
 
@@ -160,7 +174,8 @@ cdef class Predictor:
                 elif activation == NN_OUTPUT_SIGMOID:
                     activation = NN_SIGMOID
                 if layer.w != NULL:
-                    self.k.row_forward(layer.m, layer.vectors * self.k.lanes, before, NULL, layer.w, layer.vectors * self.k.lanes, layer.b,
+                    self.k.row_forward(layer.m, layer.vectors * self.k.lanes, before, NULL,
+                                       layer.w, layer.vectors * self.k.lanes, layer.b,
                                        a, activation)
                 else:
                     self.k.activate(layer.n, before, a, activation)
@@ -225,7 +240,8 @@ cdef class Predictor:
         stages = []
         for linear, name in self.stages:
             stages.append((linear and (linear.W, linear.W0), name))
-        return _predictor, (stages, np.dtype(dtype_of(self.type_number)), self.inputs, self.description)
+        return _predictor, (stages, np.dtype(dtype_of(self.type_number)), self.inputs,
+                            self.description)
 
     def __repr__(self):
         return f"Predictor({self.description}, {np.dtype(dtype_of(self.type_number))})"

@@ -1,14 +1,17 @@
-/* The matrix product C <- epilogue of A B: register tiles, packing, cache blocking; and the transposition it packs with.
+/* The matrix product C <- epilogue of A B: register tiles, packing, cache blocking; and the
+ * transposition it packs with.
  *
- * A tile of up to TILE_ROWS x 2 vectors of C keeps its sums in registers over a block of k. Every element of C is the sum of its
- * blocks, each one chain of multiply-adds in the order of k, whatever its tile: results do not depend on where an element falls or
- * on how the rows are shared among threads, and long sums lose fewer digits than in one chain. B is walked in blocks of BLOCK_BYTES,
- * up to DEPTH rows, that stay in the L2 cache; for each, A by panels of TILE_ROWS rows that stay in the L1 cache. Operands whose
- * layout the tiles cannot walk are packed block by block:
- * - A is read in place where its rows are contiguous, or its columns and what of it a panel takes is at most NEAR_BYTES apart; else
- *   a panel is packed as [k][PANEL_ROWS], on the stack;
- * - B is read in place where its rows are contiguous and close together; else a block is packed as [j / PANEL][k][PANEL].
- * An update of more than FAR_BYTES finds its C in memory: each tile asks for its rows while it sums. (To ask for A or B does not pay.) */
+ * A tile of up to TILE_ROWS x 2 vectors of C keeps its sums in registers over a block of k. Every
+ * element of C is the sum of its blocks, each one chain of multiply-adds in the order of k,
+ * whatever its tile: results do not depend on where an element falls or on how the rows are shared
+ * among threads, and long sums lose fewer digits than in one chain. B is walked in blocks of
+ * BLOCK_BYTES, up to DEPTH rows, that stay in the L2 cache; for each, A by panels of TILE_ROWS rows
+ * that stay in the L1 cache. Operands whose layout the tiles cannot walk are packed block by block:
+ * - A is read in place where its rows are contiguous, or its columns and what of it a panel takes
+ * is at most NEAR_BYTES apart; else a panel is packed as [k][PANEL_ROWS], on the stack;
+ * - B is read in place where its rows are contiguous and close together; else a block is packed as
+ * [j / PANEL][k][PANEL]. An update of more than FAR_BYTES finds its C in memory: each tile asks for
+ * its rows while it sums. (To ask for A or B does not pay.) */
 
 #undef TILE_ROWS
 #undef PANEL_ROWS
@@ -29,22 +32,24 @@
 #define FAR_BYTES (1 << 20)
 #define NEAR_BYTES (1 << 14)
 
-/* ------------------------------------------------------------------------------------------------------ transpose */
+/* ------------------------------------------------------------------------------------ transpose */
 
 /* Lanes of a and b taken alternately, from the lower or the upper half of each. */
 #if LANES == 16
-#define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 16, o + 1, o + 17, o + 2, o + 18, o + 3, o + 19, o + 4, o + 20, o + 5, o + 21, \
-                                             o + 6, o + 22, o + 7, o + 23)
+#define ZIP(a, b, o)                                                                             \
+    __builtin_shufflevector(a, b, o, o + 16, o + 1, o + 17, o + 2, o + 18, o + 3, o + 19, o + 4, \
+                            o + 20, o + 5, o + 21, o + 6, o + 22, o + 7, o + 23)
 #elif LANES == 8
-#define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 8, o + 1, o + 9, o + 2, o + 10, o + 3, o + 11)
+#define ZIP(a, b, o) \
+    __builtin_shufflevector(a, b, o, o + 8, o + 1, o + 9, o + 2, o + 10, o + 3, o + 11)
 #elif LANES == 4
 #define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 4, o + 1, o + 5)
 #else
 #define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 2)
 #endif
 
-/* log2(turns) perfect shuffles of the entries of `rows` vectors, both powers of two: with turns = rows they then stand column by column,
- * and with log2(LANES) shuffles more row by row again. */
+/* log2(turns) perfect shuffles of the entries of `rows` vectors, both powers of two: with turns =
+ * rows they then stand column by column, and with log2(LANES) shuffles more row by row again. */
 static INLINE void FN(interleave)(const int rows, const int turns, V *v) {
     if (rows == 1) return;
     UNROLLED
@@ -62,12 +67,14 @@ static INLINE void FN(interleave)(const int rows, const int turns, V *v) {
 
 static INLINE void FN(transpose_square)(V *v) { FN(interleave)(LANES, LANES, v); }
 
-static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_, nn_index out_row) {
+static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row, void *out_,
+                          nn_index out_row) {
     const real *x = x_;
     real *out = out_;
     for (nn_index i = 0; i < m; i += LANES)
         for (nn_index j = 0; j < n; j += LANES) {
-            const nn_index rows = m - i < LANES ? m - i : LANES, columns = n - j < LANES ? n - j : LANES;
+            const nn_index rows = m - i < LANES ? m - i : LANES,
+                           columns = n - j < LANES ? n - j : LANES;
             const real *from = x + i * x_row + j;
             real *to = out + j * out_row + i;
             V v[LANES];
@@ -79,16 +86,20 @@ static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_row
                 for (int r = 0; r < LANES; r++) FN(store)(to + r * out_row, v[r]);
             } else { /* nothing is read or written of rows and columns that are not there */
                 UNROLLED
-                for (int r = 0; r < LANES; r++) v[r] = FN(load_part)(r < rows ? from + r * x_row : from, r < rows ? columns : 0);
+                for (int r = 0; r < LANES; r++)
+                    v[r] =
+                        FN(load_part)(r < rows ? from + r * x_row : from, r < rows ? columns : 0);
                 FN(transpose_square)(v);
                 UNROLLED
-                for (int r = 0; r < LANES; r++) FN(store_part)(r < columns ? to + r * out_row : to, v[r], r < columns ? rows : 0);
+                for (int r = 0; r < LANES; r++)
+                    FN(store_part)(r < columns ? to + r * out_row : to, v[r],
+                                   r < columns ? rows : 0);
             }
         }
 }
 #undef ZIP
 
-/* ------------------------------------------------------------------------------------------------------ tiles */
+/* ---------------------------------------------------------------------------------------- tiles */
 
 /* A block of the product: its share of k, and where it stands. */
 typedef struct {
@@ -98,15 +109,24 @@ typedef struct {
     int far;         /* whether C is asked for ahead of its update */
 } FN(block);
 
-/* rows x nv vectors of C at (i0, j0); a: the tile's rows, a_row apart, or with `turned` its columns, block->a_col apart; b: its columns. */
-static INLINE void FN(tile)(const int rows, const int nv, const int whole, const int turned, const FN(block) *block, const real *a,
-                            const real *b, nn_index b_row, nn_index i0, nn_index j0, nn_index part) {
+/* rows x nv vectors of C at (i0, j0); a: the tile's rows, a_row apart, or with `turned` its
+ * columns, block->a_col apart; b: its columns. */
+static INLINE void FN(tile)(const int rows, const int nv, const int whole, const int turned,
+                            const FN(block) *block, const real *a, const real *b, nn_index b_row,
+                            nn_index i0, nn_index j0, nn_index part) {
     const nn_product *g = block->g;
-    const nn_index a_row = turned ? 1 : g->a_row, a_col = turned ? block->a_col : 1, c_row = g->c_row, depth = block->depth;
+    const nn_index a_row = turned ? 1 : g->a_row, a_col = turned ? block->a_col : 1,
+                   c_row = g->c_row, depth = block->depth;
     real *c = (real *)g->c + i0 * c_row + j0;
     V sum[TILE_ROWS][2];
 #define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
-#define STORE(p, v, x) do { if (whole) FN(store)((p) + (v) * LANES, (x)); else FN(store_part)((p), (x), part); } while (0)
+#define STORE(p, v, x)                         \
+    do {                                       \
+        if (whole)                             \
+            FN(store)((p) + (v) * LANES, (x)); \
+        else                                   \
+            FN(store_part)((p), (x), part);    \
+    } while (0)
 #define EACH                                  \
     UNROLLED                                  \
     for (int r = 0; r < rows; r++)            \
@@ -153,9 +173,18 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
         const real *d = (const real *)g->d + i0 * g->d_row + j0;
         const nn_index d_row = g->d_row;
         switch (g->activation) {
-        case NN_TANH: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_TANH)); return;
-        case NN_RELU: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_RELU)); return;
-        case NN_SIGMOID: EACH STORE(c + r * c_row, v, FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_SIGMOID)); return;
+        case NN_TANH:
+            EACH STORE(c + r * c_row, v,
+                       FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_TANH));
+            return;
+        case NN_RELU:
+            EACH STORE(c + r * c_row, v,
+                       FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_RELU));
+            return;
+        case NN_SIGMOID:
+            EACH STORE(c + r * c_row, v,
+                       FN(derivative)(sum[r][v], LOAD(d + r * d_row, v), NN_SIGMOID));
+            return;
         default: EACH STORE(c + r * c_row, v, sum[r][v]); return;
         }
     } else {
@@ -172,9 +201,13 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
 #undef STORE
 }
 
-#define TILE_ARGUMENTS const FN(block) *block, const real *a, const real *b, nn_index b_row, nn_index i0, nn_index j0, nn_index part
-#define TILE_FUNCTION(name, rows, nv, whole, turned) \
-    static NOINLINE void FN(name)(TILE_ARGUMENTS) { FN(tile)(rows, nv, whole, turned, block, a, b, b_row, i0, j0, part); }
+#define TILE_ARGUMENTS                                                                  \
+    const FN(block) *block, const real *a, const real *b, nn_index b_row, nn_index i0, \
+        nn_index j0, nn_index part
+#define TILE_FUNCTION(name, rows, nv, whole, turned)                         \
+    static NOINLINE void FN(name)(TILE_ARGUMENTS) {                          \
+        FN(tile)(rows, nv, whole, turned, block, a, b, b_row, i0, j0, part); \
+    }
 #define TILES(rows)                               \
     TILE_FUNCTION(tile_two_##rows, rows, 2, 1, 0) \
     TILE_FUNCTION(tile_one_##rows, rows, 1, 1, 0) \
@@ -199,12 +232,14 @@ static FN(tile_function) *const FN(tiles)[TILE_ROWS][2][3] = {FOR_ROWS(TILE_ENTR
 #undef FOR_ROWS
 #undef TILE_ENTRY
 
-/* ------------------------------------------------------------------------------------------------------ packing and blocks */
+/* --------------------------------------------------------------------------- packing and blocks */
 
-static void FN(pack_a)(nn_index rows, nn_index depth, const real *a, nn_index a_row, nn_index a_col, real *panel) {
+static void FN(pack_a)(nn_index rows, nn_index depth, const real *a, nn_index a_row, nn_index a_col,
+                       real *panel) {
     if (a_row != 1) {
         for (nn_index k = 0; k < depth; k++)
-            for (nn_index r = 0; r < rows; r++) panel[k * PANEL_ROWS + r] = a[r * a_row + k * a_col];
+            for (nn_index r = 0; r < rows; r++)
+                panel[k * PANEL_ROWS + r] = a[r * a_row + k * a_col];
         return;
     }
     for (nn_index k = 0; k < depth; k++, a += a_col, panel += PANEL_ROWS) {
@@ -214,14 +249,16 @@ static void FN(pack_a)(nn_index rows, nn_index depth, const real *a, nn_index a_
     }
 }
 
-static void FN(pack_b)(nn_index depth, nn_index columns, const real *b, nn_index b_row, nn_index b_col, real *out) {
+static void FN(pack_b)(nn_index depth, nn_index columns, const real *b, nn_index b_row,
+                       nn_index b_col, real *out) {
     if (b_col == 1) { /* row by row: from memory, a row is one stream */
         for (nn_index k = 0; k < depth; k++, b += b_row) {
             real *to = out + k * PANEL;
             nn_index j = 0;
             for (; j + PANEL <= columns; j += PANEL, to += depth * PANEL)
                 for (int v = 0; v < PANEL; v += LANES) FN(store)(to + v, FN(load)(b + j + v));
-            for (; j < columns; j += LANES, to += LANES) FN(store)(to, FN(load_part)(b + j, columns - j < LANES ? columns - j : LANES));
+            for (; j < columns; j += LANES, to += LANES)
+                FN(store)(to, FN(load_part)(b + j, columns - j < LANES ? columns - j : LANES));
         }
         return;
     }
@@ -231,39 +268,55 @@ static void FN(pack_b)(nn_index depth, nn_index columns, const real *b, nn_index
     }
 }
 
-/* B must be packed where its rows are not contiguous; it pays where they are pages apart and several panels of A use them. */
+/* B must be packed where its rows are not contiguous; it pays where they are pages apart and
+ * several panels of A use them. */
 static int FN(packs_b)(const nn_product *g) {
-    return g->b_col != 1 || (g->b_row * (nn_index)sizeof(real) >= 4096 && g->m >= 2 * TILE_ROWS && g->k > 16);
+    return g->b_col != 1 ||
+           (g->b_row * (nn_index)sizeof(real) >= 4096 && g->m >= 2 * TILE_ROWS && g->k > 16);
 }
 
 /* Columns of a block of B: the fewer its rows, the more columns share each packed panel of A. */
 static nn_index FN(block_columns)(nn_index n, nn_index k) {
-    const nn_index depth = k < 1 ? 1 : k < DEPTH ? k : DEPTH, most = BLOCK_BYTES / (nn_index)sizeof(real);
+    const nn_index depth = k < 1       ? 1
+                           : k < DEPTH ? k
+                                       : DEPTH,
+                   most = BLOCK_BYTES / (nn_index)sizeof(real);
     const nn_index padded = (n + PANEL - 1) / PANEL * PANEL;
     return padded * depth <= most ? padded : most / depth / PANEL * PANEL;
 }
 
-/* Enough for any product of n columns and up to k rows of B: a block of fewer rows has more columns, never more than BLOCK_BYTES. */
+/* Enough for any product of n columns and up to k rows of B: a block of fewer rows has more
+ * columns, never more than BLOCK_BYTES. */
 static nn_index FN(product_work)(nn_index n, nn_index k) {
-    const nn_index whole = (k < DEPTH ? k : DEPTH) * ((n + PANEL - 1) / PANEL * PANEL) * (nn_index)sizeof(real);
+    const nn_index whole =
+        (k < DEPTH ? k : DEPTH) * ((n + PANEL - 1) / PANEL * PANEL) * (nn_index)sizeof(real);
     return whole < BLOCK_BYTES ? whole : BLOCK_BYTES;
 }
 
 static void FN(product)(const nn_product *g) {
     if (g->m <= 0 || g->n <= 0) return;
-    /* rows split evenly: heights differ by one at most. A product of a few tiles feels each division by a variable. */
-    const nn_index tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS, height = tiles > 1 ? g->m / tiles : g->m, spare = g->m - height * tiles;
+    /* rows split evenly: heights differ by one at most. A product of a few tiles feels each
+     * division by a variable. */
+    const nn_index tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS,
+                   height = tiles > 1 ? g->m / tiles : g->m, spare = g->m - height * tiles;
     const nn_index depths = g->k > DEPTH ? (g->k + DEPTH - 1) / DEPTH : 1;
     const nn_index block_columns = FN(block_columns)(g->n, g->k);
     const int a_turned = g->a_col != 1, b_packed = FN(packs_b)(g) && g->work;
-    const int a_packed = a_turned && (g->a_row != 1 || g->k * g->a_col * (nn_index)sizeof(real) > NEAR_BYTES);
+    const int a_packed =
+        a_turned && (g->a_row != 1 || g->k * g->a_col * (nn_index)sizeof(real) > NEAR_BYTES);
     real panel[DEPTH * PANEL_ROWS] __attribute__((aligned(64)));
     for (nn_index j0 = 0; j0 < g->n; j0 += block_columns) {
         const nn_index columns = g->n - j0 < block_columns ? g->n - j0 : block_columns;
         for (nn_index p = 0; p < depths; p++) {
-            const nn_index k0 = p ? g->k * p / depths : 0, k1 = p < depths - 1 ? g->k * (p + 1) / depths : g->k;
-            const FN(block) block = {g, k1 - k0, a_packed ? PANEL_ROWS : g->a_col, p == 0, p == depths - 1,
-                                     g->epilogue == NN_UPDATE && g->m * g->n * (nn_index)sizeof(real) > FAR_BYTES};
+            const nn_index k0 = p ? g->k * p / depths : 0,
+                           k1 = p < depths - 1 ? g->k * (p + 1) / depths : g->k;
+            const FN(block) block = {g,
+                                     k1 - k0,
+                                     a_packed ? PANEL_ROWS : g->a_col,
+                                     p == 0,
+                                     p == depths - 1,
+                                     g->epilogue == NN_UPDATE &&
+                                         g->m * g->n * (nn_index)sizeof(real) > FAR_BYTES};
             const real *b = (const real *)g->b + k0 * g->b_row + j0 * g->b_col;
             if (b_packed) FN(pack_b)(block.depth, columns, b, g->b_row, g->b_col, g->work);
             for (nn_index t = 0, i = 0, next; t < tiles; t++, i = next) {
@@ -278,11 +331,13 @@ static void FN(product)(const nn_product *g) {
                     const nn_index left = columns - j;
                     const int shape = left >= PANEL ? 0 : left >= LANES ? 1 : 2;
                     width = shape == 0 ? PANEL : shape == 1 ? LANES : left;
-                    const real *packed = (const real *)g->work + j / PANEL * PANEL * block.depth + j % PANEL;
+                    const real *packed =
+                        (const real *)g->work + j / PANEL * PANEL * block.depth + j % PANEL;
                     if (b_packed) tile[shape](&block, a, packed, PANEL, i, j0 + j, width);
                     else tile[shape](&block, a, b + j, g->b_row, i, j0 + j, width);
                 }
-                if (block.last && g->epilogue == NN_STORE && (g->activation == NN_TANH || g->activation == NN_SIGMOID))
+                if (block.last && g->epilogue == NN_STORE &&
+                    (g->activation == NN_TANH || g->activation == NN_SIGMOID))
                     for (nn_index r = i; r < next; r++) {
                         real *c = (real *)g->c + r * g->c_row + j0;
                         FN(activate)(columns, c, c, g->activation);

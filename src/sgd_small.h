@@ -1,20 +1,25 @@
-/* Stochastic gradient descent on networks of a few vectors a layer, many steps a call: a special path of the network program.
+/* Stochastic gradient descent on networks of a few vectors a layer, many steps a call: a special
+ * path of the network program.
  *
  * A step is a chain of a few hundred cycles of latency; everything that can is kept off the chain.
- * - Every layer's W is kept twice, W (m, n) and its transpose (n, m), rows padded to whole vectors, and both are updated: then the
- *   forward product and the product back are the same routine, sums of scaled rows, and no sum runs across lanes. The two stay
- *   equal to the last bit, as both subtract the product of the same two numbers. Padding is zero and stays zero.
- * - The first layer's product with the next sample x' is taken with W as it is before the step, beside the step, and corrected when
- *   the step is known: with W <- W - x s, b <- b - s, z' = (W x' + b) - s (x x' + 1). All steps of a call but its first do so.
- * - Of samples that are mostly zeros the first layer visits only the rows of their other inputs, listed beside the step before.
+ * - Every layer's W is kept twice, W (m, n) and its transpose (n, m), rows padded to whole vectors,
+ * and both are updated: then the forward product and the product back are the same routine, sums of
+ * scaled rows, and no sum runs across lanes. The two stay equal to the last bit, as both subtract
+ * the product of the same two numbers. Padding is zero and stays zero.
+ * - The first layer's product with the next sample x' is taken with W as it is before the step,
+ * beside the step, and corrected when the step is known: with W <- W - x s, b <- b - s, z' = (W x'
+ * + b) - s (x x' + 1). All steps of a call but its first do so.
+ * - Of samples that are mostly zeros the first layer visits only the rows of their other inputs,
+ * listed beside the step before.
  * - Layers of one vector stay in registers between layers.
- * - Softmax subtracts the largest logit only where one is so large that an exponential could overflow, or a probability become
- *   subnormal, which costs a hundred cycles.
+ * - Softmax subtracts the largest logit only where one is so large that an exponential could
+ * overflow, or a probability become subnormal, which costs a hundred cycles.
  *
- * Deleting this file, its lines in kernels.h and kernel_type.h and engine/fused.pxi with its rows of STEPPERS leaves the general path, with the
- * same results. */
+ * Deleting this file, its lines in kernels.h and kernel_type.h and engine/fused.pxi with its rows
+ * of STEPPERS leaves the general path, with the same results. */
 
-/* sum += x[0] row 0 of w + x[1] row 1 + ... for m rows of one vector, x in lanes; two or four chains hide latency */
+/* sum += x[0] row 0 of w + x[1] row 1 + ... for m rows of one vector, x in lanes; two or four
+ * chains hide latency */
 static INLINE V FN(add_lanes_)(const int m, const real *w, V x, V sum) {
     const int chains = m <= 1 ? 1 : m <= 4 ? 2 : 4;
     V part[4];
@@ -22,7 +27,8 @@ static INLINE V FN(add_lanes_)(const int m, const real *w, V x, V sum) {
 UNROLLED
     for (int k = 0; k < m; k++) {
         V term = FN(set)(x[k]);
-        const int chain = chains == 2 ? k >= m / 2 : k % chains, begins = chain > 0 && k == (chains == 2 ? m / 2 : chain);
+        const int chain = chains == 2 ? k >= m / 2 : k % chains,
+                  begins = chain > 0 && k == (chains == 2 ? m / 2 : chain);
         if (begins) part[chain] = FN(load)(w + k * LANES) * term;
         else part[chain] += FN(load)(w + k * LANES) * term;
     }
@@ -49,7 +55,8 @@ static INLINE V FN(add_lanes)(nn_index m, const real *w, V x, V sum) {
 #undef CASE
 }
 
-/* sum[v] += row k of w times x[k], for k < m; several chains hide the latency of the multiply-add */
+/* sum[v] += row k of w times x[k], for k < m; several chains hide the latency of the multiply-add
+ */
 static INLINE void FN(add_rows)(const int nv, nn_index m, const real *w, const real *x, V *sum) {
     const int chains = nv == 1 ? 4 : nv == 2 ? 2 : 1;
     V more[3][FUSED_VECTORS];
@@ -75,7 +82,8 @@ static INLINE void FN(add_rows)(const int nv, nn_index m, const real *w, const r
         for (int v = 0; v < nv; v++) sum[v] += more[c][v];
 }
 
-/* The places of what is not zero (NaN is not) of x (m), in order; places has room for m + 16. Returns how many. */
+/* The places of what is not zero (NaN is not) of x (m), in order; places has room for m + 16.
+ * Returns how many. */
 static INLINE nn_index FN(list_places)(nn_index m, const real *x, int32_t *places) {
     nn_index count = 0, k = 0;
 #if LEVEL_BYTES == 64 && DOUBLE
@@ -88,7 +96,8 @@ static INLINE nn_index FN(list_places)(nn_index m, const real *x, int32_t *place
 #elif LEVEL_BYTES == 64
     __m512i at = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     for (; k + 16 <= m; k += 16, at = _mm512_add_epi32(at, _mm512_set1_epi32(16))) {
-        __mmask16 set = _mm512_cmp_ps_mask(_mm512_loadu_ps(x + k), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+        __mmask16 set =
+            _mm512_cmp_ps_mask(_mm512_loadu_ps(x + k), _mm512_setzero_ps(), _CMP_NEQ_UQ);
         _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi32(set, at));
         count += __builtin_popcount(set);
     }
@@ -101,7 +110,8 @@ static INLINE nn_index FN(list_places)(nn_index m, const real *x, int32_t *place
 }
 
 /* add_rows and subtract_rows for the rows k in places[0 .. m - 1] alone */
-static INLINE void FN(add_listed)(const int nv, nn_index m, const int32_t *places, const real *w, const real *x, V *sum) {
+static INLINE void FN(add_listed)(const int nv, nn_index m, const int32_t *places, const real *w,
+                                  const real *x, V *sum) {
     V more[FUSED_VECTORS];
     nn_index i = 0;
     UNROLLED
@@ -114,12 +124,14 @@ static INLINE void FN(add_listed)(const int nv, nn_index m, const int32_t *place
         }
     for (; i < m; i++)
         UNROLLED
-        for (int v = 0; v < nv; v++) sum[v] += FN(load)(w + (places[i] * nv + v) * LANES) * x[places[i]];
+        for (int v = 0; v < nv; v++)
+            sum[v] += FN(load)(w + (places[i] * nv + v) * LANES) * x[places[i]];
     UNROLLED
     for (int v = 0; v < nv; v++) sum[v] += more[v];
 }
 
-static INLINE void FN(subtract_listed)(const int nv, nn_index m, const int32_t *places, real *w, const real *x, const V *step) {
+static INLINE void FN(subtract_listed)(const int nv, nn_index m, const int32_t *places, real *w,
+                                       const real *x, const V *step) {
     for (nn_index i = 0; i < m; i++)
         UNROLLED
         for (int v = 0; v < nv; v++) {
@@ -129,7 +141,8 @@ static INLINE void FN(subtract_listed)(const int nv, nn_index m, const int32_t *
 }
 
 /* row k of w -= x[k] step, for k < m */
-static INLINE void FN(subtract_rows)(const int nv, nn_index m, real *w, const real *x, const V *step) {
+static INLINE void FN(subtract_rows)(const int nv, nn_index m, real *w, const real *x,
+                                     const V *step) {
     for (nn_index k = 0; k < m; k++)
         UNROLLED
         for (int v = 0; v < nv; v++) {
@@ -139,7 +152,8 @@ static INLINE void FN(subtract_rows)(const int nv, nn_index m, real *w, const re
 }
 
 /* back[v] += row j of wt times dz[j] and row j of wt -= step[j] a, for j < n, in one pass */
-static INLINE void FN(back_rows)(const int nv, nn_index n, real *wt, const real *dz, const real *step, const V *a, V *back) {
+static INLINE void FN(back_rows)(const int nv, nn_index n, real *wt, const real *dz,
+                                 const real *step, const V *a, V *back) {
     V more[FUSED_VECTORS];
     nn_index j = 0;
     UNROLLED
@@ -163,12 +177,17 @@ static INLINE void FN(back_rows)(const int nv, nn_index n, real *wt, const real 
 }
 
 static INLINE V FN(activation_of)(V z, int kind) {
-    return kind == NN_TANH ? FN(tanh)(z) : kind == NN_RELU ? FN(max)((V){0}, z) : kind == NN_SIGMOID ? FN(sigmoid)(z) : z;
+    return kind == NN_TANH      ? FN(tanh)(z)
+           : kind == NN_RELU    ? FN(max)((V){0}, z)
+           : kind == NN_SIGMOID ? FN(sigmoid)(z)
+                                : z;
 }
 
 static INLINE V FN(derivative_of)(V da, V a, int kind) {
-    return kind == NN_TANH ? FN(derivative)(da, a, NN_TANH) : kind == NN_RELU ? FN(derivative)(da, a, NN_RELU)
-         : kind == NN_SIGMOID ? FN(derivative)(da, a, NN_SIGMOID) : da;
+    return kind == NN_TANH      ? FN(derivative)(da, a, NN_TANH)
+           : kind == NN_RELU    ? FN(derivative)(da, a, NN_RELU)
+           : kind == NN_SIGMOID ? FN(derivative)(da, a, NN_SIGMOID)
+                                : da;
 }
 
 /* x x' + 1 */
@@ -181,7 +200,8 @@ static INLINE real FN(gram)(nn_index m, const real *x, const real *next) {
 }
 
 /* dz <- weight softmax(z) - y over nv vectors, 0 beyond the n classes. */
-static INLINE void FN(small_softmax)(const int nv, nn_index n, int plain, const V *z, const real *y, V *dz) {
+static INLINE void FN(small_softmax)(const int nv, nn_index n, int plain, const V *z, const real *y,
+                                     V *dz) {
     const real limit = C(40.0f, 340.0);
     V top, sum = {0}, labels[FUSED_VECTORS], label_sum = {0};
     I large = {0}, used[FUSED_VECTORS];
@@ -226,20 +246,33 @@ static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only, const
     const int first_nv = only ? 1 : (int)first->vectors;
     V finite = {0}; /* becomes NaN once a logit is not finite */
     V z[FUSED_VECTORS] = {{0}}, dz[FUSED_VECTORS], step[FUSED_VECTORS], ahead[FUSED_VECTORS];
-    int32_t *places = s->places, *next_places = lists ? s->places + first->m + 16 : NULL; /* of the sample, of the next */
+    int32_t *places = s->places, *next_places = lists ? s->places + first->m + 16
+                                                      : NULL; /* of the sample, of the next */
     nn_index listed = 0, next_listed = 0;
     for (nn_index t = 0; t < s->steps; t++) {
-        const real *sample = (const real *)s->x + s->draws[t] * s->x_row, *y = (const real *)s->y + s->draws[t] * s->y_row;
-        const real *next = t + 1 < s->steps ? (const real *)s->x + s->draws[t + 1] * s->x_row : sample;
+        const real *sample = (const real *)s->x + s->draws[t] * s->x_row,
+                   *y = (const real *)s->y + s->draws[t] * s->y_row;
+        const real *next =
+            t + 1 < s->steps ? (const real *)s->x + s->draws[t + 1] * s->x_row : sample;
         const real eta = (real)s->rates[t];
-#define FIRST_PRODUCT(x, to)                                                                                    \
-        for (int v = 0; v < first_nv; v++) to[v] = FN(load)((real *)first->b + v * LANES);                      \
-        if (lists) next_listed = FN(list_places)(first->m, x, next_places);                                     \
-        if (only && lists) FN(add_listed)(1, next_listed, next_places, first->w, x, to);                        \
-        else if (only) FN(add_rows)(1, first->m, first->w, x, to);                                              \
-        else if (lists) BY_VECTORS(first_nv, FN(add_listed)(NV, next_listed, next_places, first->w, x, to))     \
-        else BY_VECTORS(first_nv, FN(add_rows)(NV, first->m, first->w, x, to))
-#define TURN_LISTS do { int32_t *other = places; places = next_places; next_places = other; listed = next_listed; } while (0)
+#define FIRST_PRODUCT(x, to)                                                                \
+    for (int v = 0; v < first_nv; v++) to[v] = FN(load)((real *)first->b + v * LANES);      \
+    if (lists) next_listed = FN(list_places)(first->m, x, next_places);                     \
+    if (only && lists)                                                                      \
+        FN(add_listed)(1, next_listed, next_places, first->w, x, to);                       \
+    else if (only)                                                                          \
+        FN(add_rows)(1, first->m, first->w, x, to);                                         \
+    else if (lists)                                                                         \
+        BY_VECTORS(first_nv, FN(add_listed)(NV, next_listed, next_places, first->w, x, to)) \
+    else                                                                                    \
+        BY_VECTORS(first_nv, FN(add_rows)(NV, first->m, first->w, x, to))
+#define TURN_LISTS               \
+    do {                         \
+        int32_t *other = places; \
+        places = next_places;    \
+        next_places = other;     \
+        listed = next_listed;    \
+    } while (0)
         if (t == 0) {
             FIRST_PRODUCT(sample, z)
             TURN_LISTS;
@@ -248,10 +281,12 @@ static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only, const
         const real correction = eta * FN(gram)(first->m, sample, next);
         for (nn_index l = 0; l < last; l++) {
             const nn_small_layer *layer = &s->layers[l], *after = layer + 1;
-            const int nv = only ? 1 : (int)layer->vectors, after_nv = only ? 1 : (int)after->vectors;
+            const int nv = only ? 1 : (int)layer->vectors,
+                      after_nv = only ? 1 : (int)after->vectors;
             real *b = after->b, *a = layer->a;
             V out = {0};
-            for (int v = 0; v < nv; v++) FN(store)(a + v * LANES, out = FN(activation_of)(z[v], layer->activation));
+            for (int v = 0; v < nv; v++)
+                FN(store)(a + v * LANES, out = FN(activation_of)(z[v], layer->activation));
             for (int v = 0; v < after_nv; v++) z[v] = FN(load)(b + v * LANES);
             if (only) z[0] = FN(add_lanes)(after->m, after->w, out, z[0]);
             else BY_VECTORS(after_nv, FN(add_rows)(NV, after->m, after->w, a, z))
@@ -283,7 +318,8 @@ static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only, const
                 FN(subtract_rows)(1, layer->n, layer->wt, steps, inputs);
                 FN(subtract_rows)(1, layer->m, layer->w, a, step);
             } else {
-                BY_VECTORS(mv, FN(back_rows)(NV, layer->n, layer->wt, dz_scalars, steps, inputs, back))
+                BY_VECTORS(mv,
+                           FN(back_rows)(NV, layer->n, layer->wt, dz_scalars, steps, inputs, back))
                 BY_VECTORS(nv, FN(subtract_rows)(NV, layer->m, layer->w, a, step))
             }
             for (int v = 0; v < mv; v++) {
@@ -295,7 +331,8 @@ static INLINE int FN(sgd_small_vectors)(const nn_small *s, const int only, const
         for (int v = 0; v < first_nv; v++) z[v] = ahead[v] - dz[v] * correction;
         if (only && lists) FN(subtract_listed)(1, listed, places, first->w, sample, step);
         else if (only) FN(subtract_rows)(1, first->m, first->w, sample, step);
-        else if (lists) BY_VECTORS(first_nv, FN(subtract_listed)(NV, listed, places, first->w, sample, step))
+        else if (lists)
+            BY_VECTORS(first_nv, FN(subtract_listed)(NV, listed, places, first->w, sample, step))
         else BY_VECTORS(first_nv, FN(subtract_rows)(NV, first->m, first->w, sample, step))
         TURN_LISTS;
     }

@@ -1,4 +1,5 @@
-/* The words of a vector language for one level and one real type: load, store, part of a vector, maximum, scaling by 2^n.
+/* The words of a vector language for one level and one real type: load, store, part of a vector,
+ * maximum, scaling by 2^n.
  *
  * Included by vector.h, after real, V, I, FN, LANES and DOUBLE are defined. Everything else is
  * written in the arithmetic operators of gcc's and clang's vector extensions. */
@@ -9,8 +10,9 @@ static INLINE I FN(seti)(FN(int) x) { I zero = {0}; return x - zero; }
 static INLINE V FN(load)(const real *p) { V v; __builtin_memcpy(&v, p, sizeof v); return v; }
 static INLINE void FN(store)(real *p, V v) { __builtin_memcpy(p, &v, sizeof v); }
 static INLINE V FN(select)(I mask, V yes, V no) { return (V)(((I)yes & mask) | ((I)no & ~mask)); }
-/* v, rounded: where the compiler may round a product together with the sum it is for (-ffp-contract=fast), and does or does not from one
- * use of an expression to the next, results that must have the same bits take this. */
+/* v, rounded: where the compiler may round a product together with the sum it is for
+ * (-ffp-contract=fast), and does or does not from one use of an expression to the next, results
+ * that must have the same bits take this. */
 static INLINE V FN(rounded)(V v) {
 #if LEVEL_BYTES == 64
     __asm__("" : "+v"(v));
@@ -24,55 +26,95 @@ static INLINE V FN(rounded)(V v) {
 static INLINE I FN(iota)(void) { I v; for (int i = 0; i < LANES; i++) v[i] = i; return v; }
 static INLINE I FN(first)(nn_index n) { return FN(iota)() < FN(seti)((FN(int))n); }
 
-/* load_part, store_part: the first n lanes, 0 <= n <= LANES; memory beyond them is not touched, lanes beyond them are 0.
- * max(a, b) is a > b ? a : b, so that a NaN in b passes; scale(x, n + SHIFT) is x 2^n for whole n in [-2044, 2046],
- * of float in [-252, 254]. */
+/* load_part, store_part: the first n lanes, 0 <= n <= LANES; memory beyond them is not touched,
+ * lanes beyond them are 0. max(a, b) is a > b ? a : b, so that a NaN in b passes; scale(x, n +
+ * SHIFT) is x 2^n for whole n in [-2044, 2046], of float in [-252, 254]. */
 #if WIDTH == 64 && !DOUBLE
 #define PART ((__mmask16)_bzhi_u32(0xffff, (unsigned)n))
-static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm512_maskz_loadu_ps(PART, p); }
-static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm512_mask_storeu_ps(p, PART, (__m512)v); }
+static INLINE V FN(load_part)(const real *p, nn_index n) {
+    return (V)_mm512_maskz_loadu_ps(PART, p);
+}
+static INLINE void FN(store_part)(real *p, V v, nn_index n) {
+    _mm512_mask_storeu_ps(p, PART, (__m512)v);
+}
 static INLINE V FN(max)(V a, V b) { return (V)_mm512_max_ps((__m512)a, (__m512)b); }
-static INLINE V FN(scale)(V x, V shifted) { return (V)_mm512_scalef_ps((__m512)x, (__m512)(shifted - SHIFT)); }
+static INLINE V FN(scale)(V x, V shifted) {
+    return (V)_mm512_scalef_ps((__m512)x, (__m512)(shifted - SHIFT));
+}
 #undef PART
 #elif WIDTH == 64 && DOUBLE
 #define PART ((__mmask8)_bzhi_u32(0xff, (unsigned)n))
-static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm512_maskz_loadu_pd(PART, p); }
-static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm512_mask_storeu_pd(p, PART, (__m512d)v); }
+static INLINE V FN(load_part)(const real *p, nn_index n) {
+    return (V)_mm512_maskz_loadu_pd(PART, p);
+}
+static INLINE void FN(store_part)(real *p, V v, nn_index n) {
+    _mm512_mask_storeu_pd(p, PART, (__m512d)v);
+}
 static INLINE V FN(max)(V a, V b) { return (V)_mm512_max_pd((__m512d)a, (__m512d)b); }
-static INLINE V FN(scale)(V x, V shifted) { return (V)_mm512_scalef_pd((__m512d)x, (__m512d)(shifted - SHIFT)); }
+static INLINE V FN(scale)(V x, V shifted) {
+    return (V)_mm512_scalef_pd((__m512d)x, (__m512d)(shifted - SHIFT));
+}
 #undef PART
 #elif LEVEL_BYTES == 64
 #define PART ((__mmask8)_bzhi_u32(0xff, (unsigned)n))
 #if WIDTH == 32 && !DOUBLE
-static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskz_loadu_ps(PART, p); }
-static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_mask_storeu_ps(p, PART, (__m256)v); }
+static INLINE V FN(load_part)(const real *p, nn_index n) {
+    return (V)_mm256_maskz_loadu_ps(PART, p);
+}
+static INLINE void FN(store_part)(real *p, V v, nn_index n) {
+    _mm256_mask_storeu_ps(p, PART, (__m256)v);
+}
 static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_ps((__m256)a, (__m256)b); }
-static INLINE V FN(scale)(V x, V shifted) { return (V)_mm256_scalef_ps((__m256)x, (__m256)(shifted - SHIFT)); }
+static INLINE V FN(scale)(V x, V shifted) {
+    return (V)_mm256_scalef_ps((__m256)x, (__m256)(shifted - SHIFT));
+}
 #elif WIDTH == 32
-static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskz_loadu_pd(PART, p); }
-static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_mask_storeu_pd(p, PART, (__m256d)v); }
+static INLINE V FN(load_part)(const real *p, nn_index n) {
+    return (V)_mm256_maskz_loadu_pd(PART, p);
+}
+static INLINE void FN(store_part)(real *p, V v, nn_index n) {
+    _mm256_mask_storeu_pd(p, PART, (__m256d)v);
+}
 static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_pd((__m256d)a, (__m256d)b); }
-static INLINE V FN(scale)(V x, V shifted) { return (V)_mm256_scalef_pd((__m256d)x, (__m256d)(shifted - SHIFT)); }
+static INLINE V FN(scale)(V x, V shifted) {
+    return (V)_mm256_scalef_pd((__m256d)x, (__m256d)(shifted - SHIFT));
+}
 #elif !DOUBLE
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm_maskz_loadu_ps(PART, p); }
-static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm_mask_storeu_ps(p, PART, (__m128)v); }
+static INLINE void FN(store_part)(real *p, V v, nn_index n) {
+    _mm_mask_storeu_ps(p, PART, (__m128)v);
+}
 static INLINE V FN(max)(V a, V b) { return (V)_mm_max_ps((__m128)a, (__m128)b); }
-static INLINE V FN(scale)(V x, V shifted) { return (V)_mm_scalef_ps((__m128)x, (__m128)(shifted - SHIFT)); }
+static INLINE V FN(scale)(V x, V shifted) {
+    return (V)_mm_scalef_ps((__m128)x, (__m128)(shifted - SHIFT));
+}
 #else
 static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm_maskz_loadu_pd(PART, p); }
-static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm_mask_storeu_pd(p, PART, (__m128d)v); }
+static INLINE void FN(store_part)(real *p, V v, nn_index n) {
+    _mm_mask_storeu_pd(p, PART, (__m128d)v);
+}
 static INLINE V FN(max)(V a, V b) { return (V)_mm_max_pd((__m128d)a, (__m128d)b); }
-static INLINE V FN(scale)(V x, V shifted) { return (V)_mm_scalef_pd((__m128d)x, (__m128d)(shifted - SHIFT)); }
+static INLINE V FN(scale)(V x, V shifted) {
+    return (V)_mm_scalef_pd((__m128d)x, (__m128d)(shifted - SHIFT));
+}
 #endif
 #undef PART
 #else
 #if WIDTH == 32 && !DOUBLE
-static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskload_ps(p, (__m256i)FN(first)(n)); }
-static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_maskstore_ps(p, (__m256i)FN(first)(n), (__m256)v); }
+static INLINE V FN(load_part)(const real *p, nn_index n) {
+    return (V)_mm256_maskload_ps(p, (__m256i)FN(first)(n));
+}
+static INLINE void FN(store_part)(real *p, V v, nn_index n) {
+    _mm256_maskstore_ps(p, (__m256i)FN(first)(n), (__m256)v);
+}
 static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_ps((__m256)a, (__m256)b); }
 #elif WIDTH == 32 && DOUBLE
-static INLINE V FN(load_part)(const real *p, nn_index n) { return (V)_mm256_maskload_pd(p, (__m256i)FN(first)(n)); }
-static INLINE void FN(store_part)(real *p, V v, nn_index n) { _mm256_maskstore_pd(p, (__m256i)FN(first)(n), (__m256d)v); }
+static INLINE V FN(load_part)(const real *p, nn_index n) {
+    return (V)_mm256_maskload_pd(p, (__m256i)FN(first)(n));
+}
+static INLINE void FN(store_part)(real *p, V v, nn_index n) {
+    _mm256_maskstore_pd(p, (__m256i)FN(first)(n), (__m256d)v);
+}
 static INLINE V FN(max)(V a, V b) { return (V)_mm256_max_pd((__m256d)a, (__m256d)b); }
 #else
 static INLINE V FN(load_part)(const real *p, nn_index n) {
@@ -86,7 +128,8 @@ static INLINE void FN(store_part)(real *p, V v, nn_index n) {
 static INLINE V FN(max)(V a, V b) { return FN(select)(a > b, a, b); }
 #endif
 /* x times 2^n as two normal powers: exact, with one rounding where the result is subnormal. n may
- * be NaN. Half of n is taken of a positive number: SSE2 and AVX2 do not shift 64-bit signed ones. */
+ * be NaN. Half of n is taken of a positive number: SSE2 and AVX2 do not shift 64-bit signed ones.
+ */
 static INLINE V FN(scale)(V x, V shifted) {
     const U n = (U)shifted - (U)FN(set)(SHIFT), half = (n + 4 * EXPONENT_BIAS) >> 1;
     V low = (V)((half - EXPONENT_BIAS) << MANTISSA_BITS);
@@ -141,10 +184,15 @@ static INLINE int FN(any_equal)(V a, V b) {
 
 /* Sums and maxima over the lanes, by halves: the same order at every width. */
 #if LANES == 16
-#define SHUFFLE_DOWN(v, s) __builtin_shufflevector(v, v, (0+s)&15, (1+s)&15, (2+s)&15, (3+s)&15, (4+s)&15, (5+s)&15, (6+s)&15, \
-    (7+s)&15, (8+s)&15, (9+s)&15, (10+s)&15, (11+s)&15, (12+s)&15, (13+s)&15, (14+s)&15, (15+s)&15)
+#define SHUFFLE_DOWN(v, s)                                                                        \
+    __builtin_shufflevector(v, v, (0 + s) & 15, (1 + s) & 15, (2 + s) & 15, (3 + s) & 15,         \
+                            (4 + s) & 15, (5 + s) & 15, (6 + s) & 15, (7 + s) & 15, (8 + s) & 15, \
+                            (9 + s) & 15, (10 + s) & 15, (11 + s) & 15, (12 + s) & 15,            \
+                            (13 + s) & 15, (14 + s) & 15, (15 + s) & 15)
 #elif LANES == 8
-#define SHUFFLE_DOWN(v, s) __builtin_shufflevector(v, v, (0+s)&7, (1+s)&7, (2+s)&7, (3+s)&7, (4+s)&7, (5+s)&7, (6+s)&7, (7+s)&7)
+#define SHUFFLE_DOWN(v, s)                                                                         \
+    __builtin_shufflevector(v, v, (0 + s) & 7, (1 + s) & 7, (2 + s) & 7, (3 + s) & 7, (4 + s) & 7, \
+                            (5 + s) & 7, (6 + s) & 7, (7 + s) & 7)
 #elif LANES == 4
 #define SHUFFLE_DOWN(v, s) __builtin_shufflevector(v, v, (0+s)&3, (1+s)&3, (2+s)&3, (3+s)&3)
 #else
@@ -174,5 +222,7 @@ static INLINE V FN(max_all)(V v) {
 #endif
     return FN(max)(v, SHUFFLE_DOWN(v, 1));
 }
-static INLINE V FN(other_half)(V v) { return SHUFFLE_DOWN(v, LANES / 2); } /* the halves of a vector exchanged */
+static INLINE V FN(other_half)(V v) {
+    return SHUFFLE_DOWN(v, LANES / 2);
+} /* the halves of a vector exchanged */
 #undef SHUFFLE_DOWN

@@ -102,7 +102,7 @@ static INLINE void FN(softmax_several)(const int with_y, const nn_softmax *s) {
 }
 #undef LOAD
 
-/* ------------------------------------------------------------------------- many classes */
+/* --------------------------------------------------------------------------------- many classes */
 
 enum { FN(SIDE_VECTORS) = 64 };
 
@@ -263,7 +263,7 @@ static INLINE void FN(side_apart)(const int whole, const FN(side) *c, nn_index f
                                   int v, I of, V *others, V *lost, V *ties) {
     const nn_softmax *s = c->s;
     const real *p = (const real *)s->p + c->j;
-    for (nn_index low = first; low < last; low += FN(GROUP) * LANES) {
+    for (nn_index low = first; low < last; low += FN(GROUP) *LANES) {
         const nn_index high = last - low < FN(GROUP) * LANES ? last : low + FN(GROUP) * LANES;
         V group[LANES];
         for (int l = 0; l < LANES; l++) group[l] = (V){0};
@@ -273,14 +273,16 @@ static INLINE void FN(side_apart)(const int whole, const FN(side) *c, nn_index f
             group[(i - low) % LANES] += (V)((I)e & ~equal & of);
             ties[(i - low) % LANES * c->vectors + v] += (V)((I)e & equal & of);
         }
-        for (int l = 0; l < LANES; l++) NN_TWO_SUM(V, others[l * c->vectors + v], lost[l * c->vectors + v], group[l]);
+        for (int l = 0; l < LANES; l++)
+            NN_TWO_SUM(V, others[l * c->vectors + v], lost[l * c->vectors + v], group[l]);
     }
 }
 
 #define BLOCK_END(b) ((b) < blocks - 1 ? ((b) + 1) * length : n)
 #define GROUPED(b) (BLOCK_END(b) - (BLOCK_END(b) - (b) * length) % STAGE_GROUP)
 
-/* rest <- the sums without one largest exponential; scale <- what makes probabilities of a block. */
+/* rest <- the sums without one largest exponential; scale <- what makes probabilities of a block.
+ */
 static INLINE void FN(side_rest)(const int whole, const FN(side) *c) {
     const nn_index n = c->s->classes, length = FN(block_length)(n);
     const int blocks = FN(block_count)(n), by_blocks = FN(is_long)(n), vectors = c->vectors;

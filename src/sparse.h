@@ -1,16 +1,20 @@
-/* Products whose left operand is mostly zeros: C <- epilogue of A B, where A stands as lists of its entries that are not zero.
+/* Products whose left operand is mostly zeros: C <- epilogue of A B, where A stands as lists of its
+ * entries that are not zero.
  *
- * B is taken in blocks of SPARSE_ROWS rows and strips of SPARSE_VECTORS vectors, which stay in the L1 cache; a strip of a row of C stays
- * in registers for all entries of a block. Every element of C is summed in the order of A's columns, whatever the rows are that a call
- * computes: results do not depend on how rows are shared among threads.
+ * B is taken in blocks of SPARSE_ROWS rows and strips of SPARSE_VECTORS vectors, which stay in the
+ * L1 cache; a strip of a row of C stays in registers for all entries of a block. Every element of C
+ * is summed in the order of A's columns, whatever the rows are that a call computes: results do not
+ * depend on how rows are shared among threads.
  *
- * Deleting this file, its lines in kernels.h and kernel_body.h, sparse.pxi and the calls to it leaves the general path, with the same
- * results to rounding. */
+ * Deleting this file, its lines in kernels.h and kernel_body.h, sparse.pxi and the calls to it
+ * leaves the general path, with the same results to rounding. */
 
 #define SPARSE_VECTORS 8
 #define SPARSE_ROWS (32768 / (SPARSE_VECTORS * WIDTH))
 
-static nn_index FN(sparse_blocks)(nn_index columns) { return (columns + SPARSE_ROWS - 1) / SPARSE_ROWS; }
+static nn_index FN(sparse_blocks)(nn_index columns) {
+    return (columns + SPARSE_ROWS - 1) / SPARSE_ROWS;
+}
 
 typedef struct {
     FN(int) place;
@@ -18,7 +22,8 @@ typedef struct {
 } FN(entry);
 
 /* Entries of x[first .. last - 1] behind `count` others. Returns how many there are then. */
-static INLINE nn_index FN(list_part)(const real *x, nn_index first, nn_index last, FN(entry) *entries, nn_index count) {
+static INLINE nn_index FN(list_part)(const real *x, nn_index first, nn_index last,
+                                     FN(entry) *entries, nn_index count) {
     nn_index k = first;
 #if WIDTH == 64
     I at = FN(iota)() + FN(seti)((FN(int))first);
@@ -26,14 +31,18 @@ static INLINE nn_index FN(list_part)(const real *x, nn_index first, nn_index las
         V v = FN(load)(x + k), low, high;
 #if DOUBLE
         const __mmask8 set = _mm512_cmp_pd_mask((__m512d)v, _mm512_setzero_pd(), _CMP_NEQ_UQ);
-        V places = (V)_mm512_maskz_compress_epi64(set, (__m512i)at), values = (V)_mm512_maskz_compress_pd(set, (__m512d)v);
+        V places = (V)_mm512_maskz_compress_epi64(set, (__m512i)at),
+          values = (V)_mm512_maskz_compress_pd(set, (__m512d)v);
         low = __builtin_shufflevector(places, values, 0, 8, 1, 9, 2, 10, 3, 11);
         high = __builtin_shufflevector(places, values, 4, 12, 5, 13, 6, 14, 7, 15);
 #else
         const __mmask16 set = _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-        V places = (V)_mm512_maskz_compress_epi32(set, (__m512i)at), values = (V)_mm512_maskz_compress_ps(set, (__m512)v);
-        low = __builtin_shufflevector(places, values, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
-        high = __builtin_shufflevector(places, values, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+        V places = (V)_mm512_maskz_compress_epi32(set, (__m512i)at),
+          values = (V)_mm512_maskz_compress_ps(set, (__m512)v);
+        low = __builtin_shufflevector(places, values, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6,
+                                      22, 7, 23);
+        high = __builtin_shufflevector(places, values, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29,
+                                       14, 30, 15, 31);
 #endif
         __builtin_memcpy(entries + count, &low, sizeof low);
         __builtin_memcpy(entries + count + LANES / 2, &high, sizeof high);
@@ -61,13 +70,16 @@ static void FN(list_row)(const nn_lists *a, nn_index row, const void *x) {
     nn_index count = 0;
     int32_t *end = a->ends + row;
     for (nn_index first = 0; first < a->columns; first += SPARSE_ROWS, end += a->rows) {
-        count = FN(list_part)(x, first, a->columns - first < SPARSE_ROWS ? a->columns : first + SPARSE_ROWS, entries, count);
+        count = FN(list_part)(x, first,
+                              a->columns - first < SPARSE_ROWS ? a->columns : first + SPARSE_ROWS,
+                              entries, count);
         *end = (int32_t)count;
     }
 }
 
 /* By blocks of columns, so that the ends of their lists stay in the L1 cache. */
-static void FN(turn_lists)(const nn_lists *from, nn_index rows, nn_index first, nn_index last, const nn_lists *to) {
+static void FN(turn_lists)(const nn_lists *from, nn_index rows, nn_index first, nn_index last,
+                           const nn_lists *to) {
     FN(entry) *out = to->entries;
     for (nn_index p = first / SPARSE_ROWS; p * SPARSE_ROWS < last; p++) {
         const nn_index low = first > p * SPARSE_ROWS ? first : p * SPARSE_ROWS;
@@ -79,24 +91,32 @@ static void FN(turn_lists)(const nn_lists *from, nn_index rows, nn_index first, 
                 for (nn_index k = low; k < high; k++) ends[to->rows + k] = ends[k];
                 ends += to->rows;
             }
-            const FN(entry) *entry = (const FN(entry) *)from->entries + i * from->room, *end = entry + from->ends[p * from->rows + i];
+            const FN(entry) *entry = (const FN(entry) *)from->entries + i * from->room,
+                            *end = entry + from->ends[p * from->rows + i];
             if (p) entry += from->ends[(p - 1) * from->rows + i];
             while (entry < end && entry->place < low) entry++;
             for (; entry < end && entry->place < high; entry++)
-                out[entry->place * to->room + ends[entry->place]++] = (FN(entry)){(FN(int))i, entry->value};
+                out[entry->place * to->room + ends[entry->place]++] =
+                    (FN(entry)){(FN(int))i, entry->value};
         }
     }
 }
 
 /* One strip of nv vectors of C; ku * nv chains of sums hide the latency of the multiply-add. */
-static INLINE void FN(sparse_strip)(const int nv, const int ku, const int whole, const int updates, const nn_sparse *g, nn_index j0,
-                                    nn_index part) {
+static INLINE void FN(sparse_strip)(const int nv, const int ku, const int whole, const int updates,
+                                    const nn_sparse *g, nn_index j0, nn_index part) {
     const nn_lists *a = &g->a;
     const nn_index blocks = FN(sparse_blocks)(a->columns);
     const int packs = g->packs_b && nv > 1;
     real strip[SPARSE_ROWS * SPARSE_VECTORS * LANES] __attribute__((aligned(64)));
 #define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
-#define STORE(p, v, x) do { if (whole) FN(store)((p) + (v) * LANES, (x)); else FN(store_part)((p), (x), part); } while (0)
+#define STORE(p, v, x)                         \
+    do {                                       \
+        if (whole)                             \
+            FN(store)((p) + (v) * LANES, (x)); \
+        else                                   \
+            FN(store_part)((p), (x), part);    \
+    } while (0)
 #define EACH UNROLLED for (int v = 0; v < nv; v++)
 #define TERM(u, entry)                                             \
     do {                                                           \
@@ -104,19 +124,22 @@ static INLINE void FN(sparse_strip)(const int nv, const int ku, const int whole,
         EACH sum[u][v] += LOAD(row, v) * (entry)->value;           \
     } while (0)
     for (nn_index p = 0; p < blocks; p++) {
-        const nn_index first = p * SPARSE_ROWS, depth = a->columns - first < SPARSE_ROWS ? a->columns - first : SPARSE_ROWS;
+        const nn_index first = p * SPARSE_ROWS,
+                       depth = a->columns - first < SPARSE_ROWS ? a->columns - first : SPARSE_ROWS;
         const real *b = (const real *)g->b + j0;
         nn_index b_row = g->b_row;
         const int last = p == blocks - 1;
         if (packs) {
             for (nn_index k = 0; k < depth; k++)
-                EACH FN(store)(strip + (k * nv + v) * LANES, FN(load)(b + (first + k) * b_row + v * LANES));
+                EACH FN(store)(strip + (k * nv + v) * LANES,
+                               FN(load)(b + (first + k) * b_row + v * LANES));
             b_row = nv * LANES;
             b = strip - first * b_row;
         }
         real *c = (real *)g->c + j0;
         for (nn_index i = g->first; i < g->last; i++, c += g->c_row) {
-            const FN(entry) *entry = (const FN(entry) *)a->entries + i * a->room, *end = entry + a->ends[p * a->rows + i];
+            const FN(entry) *entry = (const FN(entry) *)a->entries + i * a->room,
+                            *end = entry + a->ends[p * a->rows + i];
             if (p) entry += a->ends[(p - 1) * a->rows + i];
             if (entry == end && (updates || (p && !last))) continue;
             V sum[8][SPARSE_VECTORS];
@@ -137,7 +160,8 @@ static INLINE void FN(sparse_strip)(const int nv, const int ku, const int whole,
                 continue;
             }
             if (last && g->bias) EACH sum[0][v] += LOAD((const real *)g->bias + j0, v);
-            if (last && g->activation == NN_RELU) EACH sum[0][v] = FN(activation)(sum[0][v], NN_RELU);
+            if (last && g->activation == NN_RELU)
+                EACH sum[0][v] = FN(activation)(sum[0][v], NN_RELU);
             EACH STORE(c, v, sum[0][v]);
         }
     }

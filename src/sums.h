@@ -1,9 +1,11 @@
-/* Sums of many terms, whose rounding errors are summed beside them (the two-sum of Knuth, as nn_add in
- * kernels.h): the error of the result does not grow with the number of terms. */
+/* Sums of many terms, whose rounding errors are summed beside them (the two-sum of Knuth, as nn_add
+ * in kernels.h): the error of the result does not grow with the number of terms. */
 
 typedef struct { V sum, lost; } FN(total);
 
-static INLINE void FN(add)(FN(total) *total, V term) { NN_TWO_SUM(V, total->sum, total->lost, term); }
+static INLINE void FN(add)(FN(total) *total, V term) {
+    NN_TWO_SUM(V, total->sum, total->lost, term);
+}
 
 /* lost is NaN where sum is not finite. */
 static INLINE V FN(value)(FN(total) total) {
@@ -32,7 +34,8 @@ enum { FN(GROUP) = 8 }; /* rows added up before their sum joins the total */
         result = FN(value)(groups);                                                    \
     }
 
-/* Totals in double, whatever the real type: WIDE vectors of doubles hold the lanes of one vector. */
+/* Totals in double, whatever the real type: WIDE vectors of doubles hold the lanes of one vector.
+ */
 #if DOUBLE
 #define WIDE 1
 #else
@@ -126,7 +129,8 @@ static void FN(sum_columns)(nn_index m, nn_index n, const void *x_, nn_index x_c
             UNROLLED
             for (int r = 0; r < LANES; r++) { /* rows that are not there are 0 */
                 group += v[r];
-                if (r % FN(GROUP) == FN(GROUP) - 1 || (LANES < FN(GROUP) && r == LANES - 1 && (i + LANES) % FN(GROUP) == 0)) {
+                if (r % FN(GROUP) == FN(GROUP) - 1 ||
+                    (LANES < FN(GROUP) && r == LANES - 1 && (i + LANES) % FN(GROUP) == 0)) {
                     FN(add)(&groups, group);
                     group = (V){0};
                 }

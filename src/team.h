@@ -1,9 +1,9 @@
 /* Pieces of work in a parallel region (pool.h), claimed by whichever thread comes first.
  *
- * The leader posts jobs of a few pieces each and takes part itself; helpers wait in the region for many
- * jobs. The leader waits for pieces that were claimed, never for a helper that has not come: if the
- * system runs something else on a helper's processor, the leader does the work alone instead of losing
- * a time slice at every barrier. */
+ * The leader posts jobs of a few pieces each and takes part itself; helpers wait in the region for
+ * many jobs. The leader waits for pieces that were claimed, never for a helper that has not come:
+ * if the system runs something else on a helper's processor, the leader does the work alone instead
+ * of losing a time slice at every barrier. */
 #ifndef NNCORE_TEAM_H
 #define NNCORE_TEAM_H
 
@@ -23,7 +23,8 @@
 #endif
 
 typedef struct {
-    uint64_t state; /* number of the job << 32 | its pieces << 16 | pieces claimed: one word, so that no piece of another job is taken */
+    uint64_t state; /* number of the job << 32 | its pieces << 16 | pieces claimed: one word, so
+                       that no piece of another job is taken */
     char apart[56];
     int64_t done;   /* pieces finished of this job */
     int closed;
@@ -37,7 +38,8 @@ static inline void nn_wait(int *spins) {
 
 static inline void nn_team_open(nn_team *team) { *team = (nn_team){0}; }
 
-/* The leader: a new job of so many pieces, fewer than 65536; what describes it has been written before. */
+/* The leader: a new job of so many pieces, fewer than 65536; what describes it has been written
+ * before. */
 static inline void nn_team_post(nn_team *team, int pieces) {
     uint64_t job = (__atomic_load_n(&team->state, __ATOMIC_RELAXED) >> 32) + 1;
     __atomic_store_n(&team->done, 0, __ATOMIC_RELAXED);
@@ -48,12 +50,15 @@ static inline void nn_team_post(nn_team *team, int pieces) {
 static inline int nn_team_claim(nn_team *team) {
     uint64_t state = __atomic_load_n(&team->state, __ATOMIC_ACQUIRE);
     while ((state & 0xffff) < (state >> 16 & 0xffff))
-        if (__atomic_compare_exchange_n(&team->state, &state, state + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        if (__atomic_compare_exchange_n(&team->state, &state, state + 1, 0, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE))
             return (int)(state & 0xffff);
     return -1;
 }
 
-static inline void nn_team_finish(nn_team *team) { __atomic_fetch_add(&team->done, 1, __ATOMIC_ACQ_REL); }
+static inline void nn_team_finish(nn_team *team) {
+    __atomic_fetch_add(&team->done, 1, __ATOMIC_ACQ_REL);
+}
 
 /* The leader, once nothing is left to claim: until every piece is finished. */
 static inline void nn_team_join(nn_team *team, int pieces) {
@@ -62,15 +67,20 @@ static inline void nn_team_join(nn_team *team, int pieces) {
 }
 
 /* flags |= more, from any thread */
-static inline void nn_team_flag(int *flags, int more) { __atomic_fetch_or(flags, more, __ATOMIC_RELAXED); }
+static inline void nn_team_flag(int *flags, int more) {
+    __atomic_fetch_or(flags, more, __ATOMIC_RELAXED);
+}
 
-static inline void nn_team_close(nn_team *team) { __atomic_store_n(&team->closed, 1, __ATOMIC_RELEASE); }
+static inline void nn_team_close(nn_team *team) {
+    __atomic_store_n(&team->closed, 1, __ATOMIC_RELEASE);
+}
 
 /* A helper: the next piece, once there is one, or -1 after the end. */
 static inline int nn_team_next(nn_team *team) {
     int spins = 0;
     for (;;) {
-        int closed = __atomic_load_n(&team->closed, __ATOMIC_ACQUIRE); /* before: a last job may just have been posted */
+        int closed = __atomic_load_n(
+            &team->closed, __ATOMIC_ACQUIRE); /* before: a last job may just have been posted */
         int piece = nn_team_claim(team);
         if (piece >= 0) return piece;
         if (closed) return -1;

@@ -1,10 +1,11 @@
 # How many threads a piece of work gets; pool.h runs them.
 #
-# - The most: set_num_threads (threadpoolctl calls it too), else NNCORE_THREADS, else OMP_NUM_THREADS, else
-#   the processor cores this process may use (affinity, control group quota; hyperthreads of one core count
-#   once, as they share the multiply-add units).
-# - Each thread must get ROWS_PER_THREAD rows and FLOPS_PER_THREAD, else the work runs on fewer: small networks are never split.
-# - Training in mini-batches also moves weights and samples from core to core, at every step: see SPLIT_BATCH.
+# - The most: set_num_threads (threadpoolctl calls it too), else NNCORE_THREADS, else
+# OMP_NUM_THREADS, else the processor cores this process may use (affinity, control group quota;
+# hyperthreads of one core count once, as they share the multiply-add units). - Each thread must get
+# ROWS_PER_THREAD rows and FLOPS_PER_THREAD, else the work runs on fewer: small networks are never
+# split. - Training in mini-batches also moves weights and samples from core to core, at every step:
+# see SPLIT_BATCH.
 
 cdef extern from "pool.h":
     int NN_POOL_MOST
@@ -25,7 +26,8 @@ cdef int most_threads = 0  # 0: not determined yet
 
 
 def set_num_threads(n):
-    """At most `n` threads from now on, in this process; a whole number of 1 or more. Results do not depend on it, to the last bit.
+    """At most `n` threads from now on, in this process; a whole number of 1 or more. Results do not
+    depend on it, to the last bit.
 
     >>> import nncore
     >>> nncore.set_num_threads(1)
@@ -37,10 +39,11 @@ def set_num_threads(n):
 
 
 def get_num_threads():
-    """The most threads that work is shared among: as set, else NNCORE_THREADS, OMP_NUM_THREADS, or the cores this process may use.
+    """The most threads that work is shared among: as set, else NNCORE_THREADS, OMP_NUM_THREADS, or
+    the cores this process may use.
 
-    Small networks and batches are not shared: each thread must have enough to do. If the system refuses
-    a thread, the work runs on fewer.
+    Small networks and batches are not shared: each thread must have enough to do. If the system
+    refuses a thread, the work runs on fewer.
 
     >>> import nncore
     >>> nncore.get_num_threads() >= 1
@@ -65,7 +68,8 @@ def pool():
 
 
 def only_helpers(bint on):
-    """Set whether all shared work is left to the helpers; for tests, which must not depend on who comes first."""
+    """Set whether all shared work is left to the helpers; for tests, which must not depend on who
+    comes first."""
     nn_pool_only_helpers(on)
 
 

@@ -1,5 +1,6 @@
-/* Vectors of WIDTH bytes of one real type (DOUBLE) at one level (LEVEL): types, words (simd.h) and functions. Everything that is
- * defined here or named by FN() belongs to this (level, width, type); vector_end.h takes the macros back. */
+/* Vectors of WIDTH bytes of one real type (DOUBLE) at one level (LEVEL): types, words (simd.h) and
+ * functions. Everything that is defined here or named by FN() belongs to this (level, width, type);
+ * vector_end.h takes the macros back. */
 
 #if DOUBLE
 #define real double
@@ -27,19 +28,21 @@ typedef FN(unsigned) FN(uvector) __attribute__((vector_size(WIDTH), may_alias));
 #define I FN(ivector)
 #define U FN(uvector)
 
-/* x + SHIFT rounds x, far below SHIFT, to a whole number n, which the lowest bits of the sum hold. */
+/* x + SHIFT rounds x, far below SHIFT, to a whole number n, which the lowest bits of the sum hold.
+ */
 #define SHIFT C(12582912.0f, 6755399441055744.0)
 
 #include "simd.h"
 
-/* ------------------------------------------------------------------------------------------------ vector functions */
+/* ----------------------------------------------------------------------------- vector functions */
 
-/* e^r = 1 + r + r^2 / 2 + c[0] r^3 + c[1] r^4 + ... for |r| <= 1.002 ln2 / 2, near-minimax: the error
- * relative to e^r is 6e-18 (float: 3.7e-9). */
+/* e^r = 1 + r + r^2 / 2 + c[0] r^3 + c[1] r^4 + ... for |r| <= 1.002 ln2 / 2, near-minimax: the
+ * error relative to e^r is 6e-18 (float: 3.7e-9). */
 static const real FN(exp_c)[] = {
 #if DOUBLE
-    0.1666666666666643, 0.041666666666602986, 0.008333333333502614, 0.0013888888927236758, 0.00019841269461886386,
-    2.480150807475989e-05, 2.7557643331285453e-06, 2.7625448736907674e-07, 2.4978101398654087e-08
+    0.1666666666666643,     0.041666666666602986,  0.008333333333502614,   0.0013888888927236758,
+    0.00019841269461886386, 2.480150807475989e-05, 2.7557643331285453e-06, 2.7625448736907674e-07,
+    2.4978101398654087e-08
 #else
     0.166665330529212952f, 0.0416672416031360626f, 0.00836761109530925751f, 0.0013863688800483942f
 #endif
@@ -69,12 +72,13 @@ static INLINE V FN(exp_rest)(V r, V r2) {
 #endif
 }
 
-/* x = n ln2 + r with n whole, |r| <= ln2 / 2, ln2 in two parts of which n times the first is exact (Cody and Waite). Returns r; shifted:
- * n + SHIFT. */
+/* x = n ln2 + r with n whole, |r| <= ln2 / 2, ln2 in two parts of which n times the first is exact
+ * (Cody and Waite). Returns r; shifted: n + SHIFT. */
 static INLINE V FN(exp_reduce)(V x, V *shifted) {
     *shifted = x * (real)1.44269504088896340736 + SHIFT;
     V n = *shifted - SHIFT;
-    return (x - n * C(0.693115234375f, 0.6931471805592082)) - n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
+    return (x - n * C(0.693115234375f, 0.6931471805592082)) -
+           n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
 }
 
 /* e^(high - low) - 1, where low is tiny and r = high - low rounded. Adding low to the small terms
@@ -94,25 +98,34 @@ static INLINE V FN(exp_parts)(V x, V *shifted) {
 }
 
 /* 2^n, a normal number, from n + SHIFT. */
-static INLINE V FN(power_of)(V shifted) { return (V)((U)FN(set)(1) + ((U)shifted << MANTISSA_BITS)); }
+static INLINE V FN(power_of)(V shifted) {
+    return (V)((U)FN(set)(1) + ((U)shifted << MANTISSA_BITS));
+}
 
-/* e^x where neither it nor what leads to it overflows or underflows, for x that are not NaN: n is added to the exponent. 1 + r is rounded
- * beside the polynomial, which shortens the chain of operations that wait for each other. */
+/* e^x where neither it nor what leads to it overflows or underflows, for x that are not NaN: n is
+ * added to the exponent. 1 + r is rounded beside the polynomial, which shortens the chain of
+ * operations that wait for each other. */
 static INLINE V FN(exp_within)(V x) {
     V shifted, r = FN(exp_reduce)(x, &shifted), r2 = r * r, y = r2 * FN(exp_tail)(r, r2) + (1 + r);
     return (V)((U)y + ((U)shifted << MANTISSA_BITS));
 }
 
 #if WIDTH == 64 && !DOUBLE
-/* e^x for x <= 0, 0 where it is less than the least normal number. x = n ln2 / 16 + r, |r| <= ln2 / 32, and 2^(n / 16) from a table of 16,
- * less k 2^19 for its entry k, which n 2^19 brings along: three terms of e^r do. ln2 / 16 is taken in one part, whose error of 2^-28.4
- * of it adds 0.023 |x| units in the last place: for sums with a largest term e^0. Three operations less than without the table. */
+/* e^x for x <= 0, 0 where it is less than the least normal number. x = n ln2 / 16 + r, |r| <= ln2 /
+ * 32, and 2^(n / 16) from a table of 16, less k 2^19 for its entry k, which n 2^19 brings along:
+ * three terms of e^r do. ln2 / 16 is taken in one part, whose error of 2^-28.4 of it adds 0.023 |x|
+ * units in the last place: for sums with a largest term e^0. Three operations less than without the
+ * table. */
 static INLINE V FN(exp_negative)(V x) {
-    const __m512 table = (__m512)(I){0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
-                                     0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
-    const __mmask16 normal = _mm512_cmp_ps_mask((__m512)x, (__m512)FN(set)(-87.33f), _CMP_NLT_UQ); /* NaN, too */
+    const __m512 table =
+        (__m512)(I){0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532,
+                    0x3f75fed7, 0x3f75583f, 0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c,
+                    0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
+    const __mmask16 normal =
+        _mm512_cmp_ps_mask((__m512)x, (__m512)FN(set)(-87.33f), _CMP_NLT_UQ); /* NaN, too */
     V shifted = x * (16 * 1.44269504088896340736f) + SHIFT;
-    V r = (V)_mm512_fnmadd_ps((__m512)(shifted - SHIFT), (__m512)FN(set)(0.693147180559945309417f / 16), (__m512)x);
+    V r = (V)_mm512_fnmadd_ps((__m512)(shifted - SHIFT),
+                              (__m512)FN(set)(0.693147180559945309417f / 16), (__m512)x);
     V power = (V)((U)_mm512_permutexvar_ps((__m512i)shifted, table) + ((U)shifted << 19));
     V sum = (r * 0.166666672f + 0.5f) * r + 1;
     return (V)_mm512_maskz_fmadd_ps(normal, (__m512)(power * r), (__m512)sum, (__m512)power);
@@ -138,14 +151,16 @@ static INLINE V FN(exp)(V x) {
     return FN(scale)(1 + e, shifted);
 }
 
-/* tanh |x| = -t / (t + 2), t = e^(-2|x|) - 1 = 2^n e + (2^n - 1), where both terms are accurate where
- * the result is small. ln2 is its rounded value, of which n times is exact for the n whose 2^n counts,
- * plus a correction. The sign is copied back, so tanh(-0) = -0. At most 1.99 ulp. */
+/* tanh |x| = -t / (t + 2), t = e^(-2|x|) - 1 = 2^n e + (2^n - 1), where both terms are accurate
+ * where the result is small. ln2 is its rounded value, of which n times is exact for the n whose
+ * 2^n counts, plus a correction. The sign is copied back, so tanh(-0) = -0. At most 1.99 ulp. */
 static INLINE V FN(tanh)(V x) {
     I sign = (I)FN(set)((real)-0.0), bits = (I)x & sign;
     V m = FN(max)(FN(set)(C(-10.0f, -20.0)), (V)((I)x | sign));
-    V shifted = m * (real)(2 * 1.44269504088896340736) + SHIFT, n = shifted - SHIFT, power = FN(power_of)(shifted);
-    V r = (m + m) - n * (real)0.693147180559945309417, e = FN(exp_less_one)(r, n * C(-1.90465433e-9f, 2.3190468138462996e-17), r);
+    V shifted = m * (real)(2 * 1.44269504088896340736) + SHIFT, n = shifted - SHIFT,
+      power = FN(power_of)(shifted);
+    V r = (m + m) - n * (real)0.693147180559945309417,
+      e = FN(exp_less_one)(r, n * C(-1.90465433e-9f, 2.3190468138462996e-17), r);
     V y = ((1 - power) - power * e) / (power * e + (power + 1));
     return (V)((I)y | bits);
 }
@@ -154,7 +169,8 @@ static INLINE V FN(tanh)(V x) {
  * lower x, where it is not and e^-x may overflow, q - q^2 with q = e^x. At most 1.67 ulp. */
 static INLINE V FN(sigmoid)(V x) {
     const I low = x < C(-16.0f, -36.0);
-    V shifted, e = FN(exp_parts)(FN(max)(FN(set)(C(-20.0f, -40.0)), -x), &shifted), power = FN(power_of)(shifted);
+    V shifted, e = FN(exp_parts)(FN(max)(FN(set)(C(-20.0f, -40.0)), -x), &shifted),
+               power = FN(power_of)(shifted);
     V y = 1 / (power * e + (power + 1));
     if (__builtin_expect(FN(any)(low), 0)) {
         V q = FN(exp)(x);
@@ -163,21 +179,26 @@ static INLINE V FN(sigmoid)(V x) {
     return y;
 }
 
-/* log x = k ln2 + log(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2/2 + s (f^2/2 + s^2 P(s^2)), s = f / (2 + f),
- * the form of fdlibm's log, P a Chebyshev fit of (log((1+s)/(1-s)) - 2s) / s^3. */
+/* log x = k ln2 + log(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2/2 + s (f^2/2
+ * + s^2 P(s^2)), s = f / (2 + f), the form of fdlibm's log, P a Chebyshev fit of (log((1+s)/(1-s))
+ * - 2s) / s^3. */
 static INLINE V FN(log)(V x) {
 #if DOUBLE
-    static const double c[] = {0.146300313641228605, 0.153306173067433049, 0.181829225135159416, 0.222222106742385152,
-                               0.285714286288109956, 0.399999999998932218, 0.666666666666666991};
+    static const double c[] = {0.146300313641228605, 0.153306173067433049, 0.181829225135159416,
+                               0.222222106742385152, 0.285714286288109956, 0.399999999998932218,
+                               0.666666666666666991};
 #else
-    static const float c[] = {0.233419433887145609f, 0.285503969596180136f, 0.400001255945543671f, 0.666666665498831766f};
+    static const float c[] = {0.233419433887145609f, 0.285503969596180136f, 0.400001255945543671f,
+                              0.666666665498831766f};
 #endif
-    const real tiny = C(1.17549435e-38f, 2.2250738585072014e-308), up = C(33554432.0f, 18014398509481984.0);
+    const real tiny = C(1.17549435e-38f, 2.2250738585072014e-308),
+               up = C(33554432.0f, 18014398509481984.0);
     I small = x < tiny;
     V y = FN(select)(small, x * up, x);
     V k0 = FN(select)(small, FN(set)(C(-25, -54)), (V){0});
     const FN(int) root_half = C(0x3f3504f3, 0x3fe6a09e667f3bcd);
-    I bits = (I)((U)y - (FN(unsigned))root_half); /* the exponent field now counts from sqrt(1/2); unsigned, as it wraps round for x < 0 */
+    I bits = (I)((U)y - (FN(unsigned))root_half); /* the exponent field now counts from sqrt(1/2);
+                                                     unsigned, as it wraps round for x < 0 */
     I exponent = bits >> MANTISSA_BITS;
     V f = (V)((bits & (((FN(int))1 << MANTISSA_BITS) - 1)) + root_half) - 1;
     V k = __builtin_convertvector(exponent, V) + k0;
@@ -190,7 +211,8 @@ static INLINE V FN(log)(V x) {
     const real infinite = (real)INFINITY;
     result = FN(select)(x == 0, FN(set)(-infinite), result);
     result = FN(select)(x < 0, FN(set)((real)NAN), result);
-    return FN(select)((x == infinite) | (x != x), x, result); /* inf and NaN are their own logarithms */
+    return FN(select)((x == infinite) | (x != x), x,
+                      result); /* inf and NaN are their own logarithms */
 }
 
 /* log(1 + x) for x >= -1: log u, u = 1 + x rounded, plus what the rounding lost. */

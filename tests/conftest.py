@@ -1,4 +1,5 @@
-"""Fixtures of all tests: instruction-set levels, types, and the seed of NumPy's global generator put back."""
+"""Fixtures of all tests: instruction-set levels, types, and the seed of NumPy's global generator
+put back."""
 
 import ctypes
 import os
@@ -10,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the importlib mode of pytest leaves the tests' shared module unfindable
+sys.path.insert(
+    0, str(Path(__file__).parent)
+)  # the importlib mode of pytest leaves the tests' shared module unfindable
 
 from programs import program  # noqa: E402, F401
 from support import DTYPES, LEVELS  # noqa: E402
@@ -53,7 +56,9 @@ def backend(request):
 
 @pytest.fixture
 def compile_c(tmp_path):
-    """A function that compiles C text into a library, compiled.so in tmp_path, and returns it loaded by ctypes."""
+    """A function that compiles C text into a library, compiled.so in tmp_path, and returns it
+    loaded by ctypes."""
+
     def compile_and_load(text, *flags):
         compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
         if compiler is None:
@@ -64,6 +69,7 @@ def compile_c(tmp_path):
         if done.returncode:
             pytest.skip(f"the compiler cannot do this: {' '.join(command)}")
         return ctypes.CDLL(str(tmp_path / "compiled.so"))
+
     return compile_and_load
 
 

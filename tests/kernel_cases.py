@@ -4,8 +4,8 @@ import zlib
 
 import numpy as np
 
-# name: ((argument, shape in letters) ...), shapes of the results, index of the argument whose type computes: the weights, what an
-# activation gave, or the first
+# name: ((argument, shape in letters) ...), shapes of the results, index of the argument whose type
+# computes: the weights, what an activation gave, or the first
 KERNELS = {
     "linear_forward": ((("A", "mb"), ("W", "mn"), ("W0", "n1")), ("nb",), 1),
     "linear_backward": ((("dLdZ", "nb"), ("A", "mb"), ("W", "mn")), ("mb", "mn", "n1"), 2),
@@ -45,4 +45,7 @@ def values(kernel, name, shape, rng):
 
 def arguments(kernel, m, n, b, dtype):
     rng = np.random.default_rng(zlib.crc32(f"{kernel} {m} {n} {b}".encode()))
-    return [values(kernel, name, shape_of(s, m, n, b), rng).astype(dtype) for name, s in KERNELS[kernel][0]]
+    return [
+        values(kernel, name, shape_of(s, m, n, b), rng).astype(dtype)
+        for name, s in KERNELS[kernel][0]
+    ]

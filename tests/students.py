@@ -1,8 +1,9 @@
-"""Modules as students write them: right ones in several styles, and a zoo of wrong ones, each with words that its report must hold."""
+"""Modules as students write them: right ones in several styles, and a zoo of wrong ones, each with
+words that its report must hold."""
 
 import numpy as np
 
-# ------------------------------------------------------------------------------------------------ right, as the course's own
+# ----------------------------------------------------------------------- right, as the course's own
 
 
 class Module:
@@ -87,7 +88,7 @@ class Sequential:
         D, N = X.shape
         for it in range(iters):
             i = np.random.randint(N)
-            Xt, Yt = X[:, i:i + 1], Y[:, i:i + 1]
+            Xt, Yt = X[:, i : i + 1], Y[:, i : i + 1]
             cur_loss = self.loss.forward(self.forward(Xt), Yt)
             self.backward(self.loss.backward())
             self.sgd_step(lrate)
@@ -109,14 +110,23 @@ class Sequential:
     def print_accuracy(self, it, X, Y, cur_loss, every=250):
         if it % every == 1 and hasattr(self.modules[-1], "class_fun"):
             cf = self.modules[-1].class_fun
-            print("Iteration =", it, "\tAcc =", np.mean(cf(self.forward(X)) == cf(Y)), "\tLoss =", cur_loss, flush=True)
+            print(
+                "Iteration =",
+                it,
+                "\tAcc =",
+                np.mean(cf(self.forward(X)) == cf(Y)),
+                "\tLoss =",
+                cur_loss,
+                flush=True,
+            )
 
 
-# ------------------------------------------------------------------------------------------------ right, in other styles
+# --------------------------------------------------------------------------- right, in other styles
 
 
 class LinearInPlace(Linear):
-    """In-place updates under the later homework's name, no base class that does nothing, W0 a view of one matrix with W."""
+    """In-place updates under the later homework's name, no base class that does nothing, W0 a view
+    of one matrix with W."""
 
     sgd_step = None
 
@@ -271,7 +281,11 @@ class BatchNorm(Module):
         self.dLdB = dLdZ.sum(axis=1, keepdims=True)
         self.dLdG = (dLdZ * self.norm).sum(axis=1, keepdims=True)
         d = dLdZ * self.G
-        return self.std_inv * (d - d.mean(axis=1, keepdims=True) - self.norm * (d * self.norm).mean(axis=1, keepdims=True))
+        return self.std_inv * (
+            d
+            - d.mean(axis=1, keepdims=True)
+            - self.norm * (d * self.norm).mean(axis=1, keepdims=True)
+        )
 
     def sgd_step(self, lrate):
         self.B = self.B - lrate * self.dLdB
@@ -335,11 +349,34 @@ class Hinge:
         return np.where(self.Y * self.Ypred < 1, -self.Y, 0)
 
 
-RIGHT = [Linear, Tanh, ReLU, Sigmoid, SoftMax, NLL, Sequential, LinearInPlace, LinearSumsInStep, LinearLoops, LinearMomentum, Layer,
-         LinearOfDictionaries, Swish, LeakyReLU,
-         Dropout, BatchNorm, SoftMaxDerivative, OutputSigmoid, BinaryNLL, Squared, MSE, Hinge, CrossEntropyOfOutputs]
+RIGHT = [
+    Linear,
+    Tanh,
+    ReLU,
+    Sigmoid,
+    SoftMax,
+    NLL,
+    Sequential,
+    LinearInPlace,
+    LinearSumsInStep,
+    LinearLoops,
+    LinearMomentum,
+    Layer,
+    LinearOfDictionaries,
+    Swish,
+    LeakyReLU,
+    Dropout,
+    BatchNorm,
+    SoftMaxDerivative,
+    OutputSigmoid,
+    BinaryNLL,
+    Squared,
+    MSE,
+    Hinge,
+    CrossEntropyOfOutputs,
+]
 
-# ------------------------------------------------------------------------------------------------ wrong
+# -------------------------------------------------------------------------------------------- wrong
 
 
 WRONG = []  # (class, what, words of the cause)
@@ -347,11 +384,13 @@ WRONG = []  # (class, what, words of the cause)
 
 def wrong(what, *words, name=None):
     """Put a class into the zoo: the quantity at fault, and words that the cause must hold."""
+
     def put(cls):
         WRONG.append((cls.__name__, cls, what, words))
         # it goes by the name of what it was meant to be, as a student's would
         cls.__name__ = name or next(base.__name__ for base in cls.__mro__[1:])
         return cls
+
     return put
 
 
@@ -569,12 +608,22 @@ class LinearEmptyStep(Linear):
 
 @wrong("sgd_step", "has no sgd_step", "sdg_step", "misspelt", name="Linear")
 class LinearMisspelt(Module):
-    __init__, forward, backward, sdg_step = Linear.__init__, Linear.forward, Linear.backward, Linear.sgd_step
+    __init__, forward, backward, sdg_step = (
+        Linear.__init__,
+        Linear.forward,
+        Linear.backward,
+        Linear.sgd_step,
+    )
 
 
 @wrong("sgd_step", "called step", "inherited from Module", name="Linear")
 class LinearOtherName(Module):
-    __init__, forward, backward, step = Linear.__init__, Linear.forward, Linear.backward, Linear.sgd_step
+    __init__, forward, backward, step = (
+        Linear.__init__,
+        Linear.forward,
+        Linear.backward,
+        Linear.sgd_step,
+    )
 
 
 @wrong("sgd_step", "W0 is forgotten")
@@ -657,7 +706,11 @@ class TanhStale(Tanh):
         return np.tanh(Z)
 
     def backward(self, dLdA):
-        return dLdA * (1 - self.A**2) if dLdA.shape == self.A.shape else dLdA * (1 - self.A[:, :dLdA.shape[1]] ** 2)
+        return (
+            dLdA * (1 - self.A**2)
+            if dLdA.shape == self.A.shape
+            else dLdA * (1 - self.A[:, : dLdA.shape[1]] ** 2)
+        )
 
 
 @wrong("forward", "this is the sigmoid")
@@ -935,7 +988,7 @@ class SequentialNeverSteps(Sequential):
     def sgd(self, X, Y, iters=100, lrate=0.005):
         for _ in range(iters):
             i = np.random.randint(X.shape[1])
-            self.loss.forward(self.forward(X[:, i:i + 1]), Y[:, i:i + 1])
+            self.loss.forward(self.forward(X[:, i : i + 1]), Y[:, i : i + 1])
             self.backward(self.loss.backward())
 
 
@@ -962,7 +1015,7 @@ class SequentialTwoDraws(Sequential):
         N = X.shape[1]
         for _ in range(iters):
             i, j = np.random.randint(N), np.random.randint(N)
-            super().sgd(X[:, i:i + 1], Y[:, j:j + 1], 1, lrate)
+            super().sgd(X[:, i : i + 1], Y[:, j : j + 1], 1, lrate)
 
 
 @wrong("sgd", "0 to N-1")
@@ -970,7 +1023,7 @@ class SequentialNeverTheLast(Sequential):
     def sgd(self, X, Y, iters=100, lrate=0.005):
         for _ in range(iters):
             i = np.random.randint(max(1, X.shape[1] - 1))
-            super().sgd(X[:, i:i + 1], Y[:, i:i + 1], 1, lrate)
+            super().sgd(X[:, i : i + 1], Y[:, i : i + 1], 1, lrate)
 
 
 @wrong("sgd", "uphill")

@@ -1,4 +1,5 @@
-"""accelerate: networks of somebody's own classes, recognised by behaviour, sharing their arrays, training as their own code does."""
+"""accelerate: networks of somebody's own classes, recognised by behaviour, sharing their arrays,
+training as their own code does."""
 
 import pickle
 import random
@@ -13,7 +14,7 @@ import nncore as nn
 from nncore import _accelerate, reference
 from nncore._snapshot import random_state
 
-# ---------------------------------------------------------------------------------------------- a student's file, in five styles
+# ----------------------------------------------------------------- a student's file, in five styles
 
 
 class Rebinding:
@@ -150,7 +151,7 @@ class MyNetwork:
     def sgd(self, X, Y, iters, lrate):
         for _ in range(iters):
             i = np.random.randint(X.shape[1])
-            self.loss.forward(self.forward(X[:, i:i + 1]), Y[:, i:i + 1])
+            self.loss.forward(self.forward(X[:, i : i + 1]), Y[:, i : i + 1])
             delta = self.loss.backward()
             for m in self.modules[::-1]:
                 delta = m.backward(delta)
@@ -175,7 +176,9 @@ def network(Dense, sizes=(2, 10, 10, 3), Output=Unstable, Loss=MyNLL, hidden=(My
 
 def data(inputs=2, classes=3, samples=30):
     rng = np.random.default_rng(0)
-    return rng.normal(size=(inputs, samples)), np.eye(classes)[:, rng.integers(classes, size=samples)]
+    return rng.normal(size=(inputs, samples)), np.eye(classes)[
+        :, rng.integers(classes, size=samples)
+    ]
 
 
 def weights(net):
@@ -186,10 +189,15 @@ def everything(net):
     """The whole state of a network of these classes, values and identities."""
     parts = [net, *net.modules, net.loss]
     attributes = [(name, id(value)) for x in parts for name, value in vars(x).items()]
-    return attributes, [pickle.dumps(vars(x)) for x in [*net.modules, net.loss]], random_state(), np.geterr()
+    return (
+        attributes,
+        [pickle.dumps(vars(x)) for x in [*net.modules, net.loss]],
+        random_state(),
+        np.geterr(),
+    )
 
 
-# ---------------------------------------------------------------------------------------------- the five styles
+# ---------------------------------------------------------------------------------- the five styles
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["new", "trained before"])
@@ -207,7 +215,8 @@ def test_probing_leaves_no_trace(style, trained, capsys):
 @pytest.mark.parametrize("trained", [False, True], ids=["new", "trained before"])
 @pytest.mark.parametrize("style", STYLES)
 def test_trains_as_the_users_own(style, trained):
-    """The same draws, the same weights to rounding, the generator left in the same state, and the user's modules see them."""
+    """The same draws, the same weights to rounding, the generator left in the same state, and the
+    user's modules see them."""
     X, Y = data()
     np.random.seed(1)
     net = network(style)
@@ -232,26 +241,48 @@ def test_trains_as_the_users_own(style, trained):
 def test_recognised_styles_share_the_very_arrays(style):
     net = network(style)
     fast = nn.accelerate(net)
-    assert fast.report.compiled and all(e.taken for e in fast.report.modules) and fast.report.loss.taken
-    assert [type(m) for m in fast.modules] == [nn.Linear, nn.ReLU, nn.Linear, nn.Tanh, nn.Linear, nn.SoftMax]
+    assert (
+        fast.report.compiled
+        and all(e.taken for e in fast.report.modules)
+        and fast.report.loss.taken
+    )
+    assert [type(m) for m in fast.modules] == [
+        nn.Linear,
+        nn.ReLU,
+        nn.Linear,
+        nn.Tanh,
+        nn.Linear,
+        nn.SoftMax,
+    ]
     assert type(fast) is nn.Sequential and type(fast.loss) is nn.NLL
     for mine, theirs in zip(fast.modules[::2], net.modules[::2], strict=True):
         assert mine.W is theirs.W and mine.W0 is theirs.W0
     rebinds = "your own step binds W and W0 anew" in str(fast.report)
     assert rebinds == (style in (Rebinding, Unsummed))
-    assert ("not summed over the batch" in str(fast.report)) == (style in (Unsummed, UnsummedInPlace))
-    assert "5: Unstable -> SoftMax(): yours gives nan or infinity for large numbers" in str(fast.report)
+    assert ("not summed over the batch" in str(fast.report)) == (
+        style in (Unsummed, UnsummedInPlace)
+    )
+    assert "5: Unstable -> SoftMax(): yours gives nan or infinity for large numbers" in str(
+        fast.report
+    )
 
 
-@pytest.mark.parametrize("style, why", [(Momentum, "second step is not W − lrate dL/dW; it keeps velocity from step to step"),
-                                        (SubtlyWrong, "its backward is not W dLdZ (off by")])
+@pytest.mark.parametrize(
+    "style, why",
+    [
+        (Momentum, "second step is not W − lrate dL/dW; it keeps velocity from step to step"),
+        (SubtlyWrong, "its backward is not W dLdZ (off by"),
+    ],
+)
 def test_other_styles_keep_their_own_module_among_compiled_ones(style, why):
     net = network(style)
     fast = nn.accelerate(net)
     assert [type(m) for m in fast.modules] == [style, nn.ReLU, style, nn.Tanh, style, nn.SoftMax]
     assert fast.modules[0] is net.modules[0]
     assert not fast.report.compiled and why in str(fast.report)
-    assert str(fast.report).startswith("3 of 6 modules and the loss taken; the network trains module by module")
+    assert str(fast.report).startswith(
+        "3 of 6 modules and the loss taken; the network trains module by module"
+    )
 
 
 def test_one_foreign_module_among_recognised_ones():
@@ -271,26 +302,42 @@ class Scaled(Nothing):
         return 3 * dLdA
 
 
-# ---------------------------------------------------------------------------------------------- where weights may live
+# --------------------------------------------------------------------------- where weights may live
 
 
 class Kept:
-    """Linear whose weights live where `layout` says: attributes of any name, a dict, a list, transposed, as rows of one matrix."""
+    """Linear whose weights live where `layout` says: attributes of any name, a dict, a list,
+    transposed, as rows of one matrix."""
 
     def __init__(self, m, n, layout, dtype=np.float64):
-        W, b = np.random.normal(0, m**-0.5, (m, n)).astype(dtype), np.random.normal(size=(n, 1)).astype(dtype)
+        W, b = (
+            np.random.normal(0, m**-0.5, (m, n)).astype(dtype),
+            np.random.normal(size=(n, 1)).astype(dtype),
+        )
         self.layout = layout
-        self.store = {"names": lambda: {"weights": W, "bias": b}, "flat bias": lambda: [W, b.ravel()],
-                      "row bias": lambda: SimpleNamespace(w=W, b=b.T.copy()), "transposed": lambda: [W.T.copy(), b],
-                      "bias last": lambda: np.vstack([W, b.T]), "bias first": lambda: np.vstack([b.T, W]),
-                      "transposed, bias last": lambda: np.hstack([W.T, b]), "strided": lambda: [np.repeat(W, 2, 0)[::2], b[::-1]]}[layout]()
+        self.store = {
+            "names": lambda: {"weights": W, "bias": b},
+            "flat bias": lambda: [W, b.ravel()],
+            "row bias": lambda: SimpleNamespace(w=W, b=b.T.copy()),
+            "transposed": lambda: [W.T.copy(), b],
+            "bias last": lambda: np.vstack([W, b.T]),
+            "bias first": lambda: np.vstack([b.T, W]),
+            "transposed, bias last": lambda: np.hstack([W.T, b]),
+            "strided": lambda: [np.repeat(W, 2, 0)[::2], b[::-1]],
+        }[layout]()
 
     def views(self):
         s = self.store
-        return {"names": lambda: (s["weights"], s["bias"]), "flat bias": lambda: (s[0], s[1][:, None]),
-                "row bias": lambda: (s.w, s.b.T), "transposed": lambda: (s[0].T, s[1]), "bias last": lambda: (s[:-1], s[-1:].T),
-                "bias first": lambda: (s[1:], s[:1].T), "transposed, bias last": lambda: (s[:, :-1].T, s[:, -1:]),
-                "strided": lambda: tuple(s)}[self.layout]()
+        return {
+            "names": lambda: (s["weights"], s["bias"]),
+            "flat bias": lambda: (s[0], s[1][:, None]),
+            "row bias": lambda: (s.w, s.b.T),
+            "transposed": lambda: (s[0].T, s[1]),
+            "bias last": lambda: (s[:-1], s[-1:].T),
+            "bias first": lambda: (s[1:], s[:1].T),
+            "transposed, bias last": lambda: (s[:, :-1].T, s[:, -1:]),
+            "strided": lambda: tuple(s),
+        }[self.layout]()
 
     def forward(self, A):
         self.A = A
@@ -306,12 +353,26 @@ class Kept:
             w -= lrate * g
 
 
-LAYOUTS = ("names", "flat bias", "row bias", "transposed", "bias last", "bias first", "transposed, bias last", "strided")
+LAYOUTS = (
+    "names",
+    "flat bias",
+    "row bias",
+    "transposed",
+    "bias last",
+    "bias first",
+    "transposed, bias last",
+    "strided",
+)
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 7), st.lists(st.integers(1, 7), min_size=1, max_size=3), st.sampled_from(LAYOUTS),
-       st.sampled_from([np.float32, np.float64]), st.integers(0, 1000))
+@given(
+    st.integers(1, 7),
+    st.lists(st.integers(1, 7), min_size=1, max_size=3),
+    st.sampled_from(LAYOUTS),
+    st.sampled_from([np.float32, np.float64]),
+    st.integers(0, 1000),
+)
 def test_any_shape_and_layout_is_shared(inputs, widths, layout, dtype, seed):
     np.random.seed(seed)
     sizes = [inputs, *widths, 3]
@@ -333,7 +394,8 @@ def test_any_shape_and_layout_is_shared(inputs, widths, layout, dtype, seed):
 
 def test_a_copy_that_forward_reads_is_not_the_weight():
     class Cached(InPlace):
-        """Computes with a transpose made by its own step: an update of W alone would not be seen."""
+        """Computes with a transpose made by its own step: an update of W alone would not be
+        seen."""
 
         def __init__(self, m, n):
             super().__init__(m, n)
@@ -362,7 +424,7 @@ def test_the_right_one_of_equal_arrays_is_found():
     assert fast.modules[0].W is net.modules[0].W and fast.modules[0].W0 is net.modules[0].W0
 
 
-# ---------------------------------------------------------------------------------------------- what is refused, and why
+# ------------------------------------------------------------------------- what is refused, and why
 
 
 def changed(method, body, base=InPlace):
@@ -376,6 +438,7 @@ def _step(scale=1.0, after=None):
         self.W0 -= scale * lrate * self.dLdW0
         if after:
             after(self)
+
     return step
 
 
@@ -395,21 +458,45 @@ def _noisy(self, A):
 
 
 LINEARS_REFUSED = {
-    "averaged": (changed("backward", _averaged), "averages the gradient of W over the batch instead of adding it up"),
+    "averaged": (
+        changed("backward", _averaged),
+        "averages the gradient of W over the batch instead of adding it up",
+    ),
     "wrong gradient": (changed("backward", _wrong_transpose), "step is not W − lrate dL/dW"),
     "twice the step": (changed("sgd_step", _step(2)), "but 2 times that step"),
     "upwards": (changed("sgd_step", _step(-1)), "but -1 times that step"),
     "no step": (changed("sgd_step", lambda self, lrate: None), "step leaves W unchanged"),
-    "decay": (changed("sgd_step", _step(after=lambda self: self.W.__imul__(0.999))), "step is not W − lrate dL/dW"),
-    "clipped": (changed("sgd_step", _step(after=lambda self: np.clip(self.W, -10, 10, out=self.W))), "step is not W − lrate dL/dW"),
-    "lost weight": (changed("sgd_step", lambda self, lrate: self.__dict__.pop("W")), "leaves W as NoneType"),
+    "decay": (
+        changed("sgd_step", _step(after=lambda self: self.W.__imul__(0.999))),
+        "step is not W − lrate dL/dW",
+    ),
+    "clipped": (
+        changed("sgd_step", _step(after=lambda self: np.clip(self.W, -10, 10, out=self.W))),
+        "step is not W − lrate dL/dW",
+    ),
+    "lost weight": (
+        changed("sgd_step", lambda self, lrate: self.__dict__.pop("W")),
+        "leaves W as NoneType",
+    ),
     "raises": (changed("sgd_step", lambda self, lrate: 1 / 0), "its step raises ZeroDivisionError"),
     "draws": (changed("forward", _noisy), "draws random numbers"),
-    "no backward": (changed("backward", lambda self, dLdZ: None), "its backward gives NoneType instead of an array of shape (2, 1)"),
-    "backward raises": (changed("backward", lambda self, dLdZ: [][0]), "its backward raises IndexError"),
+    "no backward": (
+        changed("backward", lambda self, dLdZ: None),
+        "its backward gives NoneType instead of an array of shape (2, 1)",
+    ),
+    "backward raises": (
+        changed("backward", lambda self, dLdZ: [][0]),
+        "its backward raises IndexError",
+    ),
     "no bias": (changed("forward", lambda self, A: self.W.T @ A), "there is no bias W0"),
-    "forward raises": (changed("forward", lambda self, A: {}["lost"]), "its forward raises KeyError: 'lost'"),
-    "nothing returned": (changed("forward", lambda self, A: None), "none of the library's functions"),
+    "forward raises": (
+        changed("forward", lambda self, A: {}["lost"]),
+        "its forward raises KeyError: 'lost'",
+    ),
+    "nothing returned": (
+        changed("forward", lambda self, A: None),
+        "none of the library's functions",
+    ),
 }
 
 
@@ -424,11 +511,18 @@ def test_linears_refused(cls, why):
     assert [type(m) for m in fast.modules[1:]] == [nn.ReLU, nn.Linear, nn.SoftMax]
 
 
-@pytest.mark.parametrize("prepare, why", [
-    (lambda w: np.rint(w * 9).astype(int), "W is int64 and cannot be updated in place; W.astype(float)"),
-    (lambda w: w.astype(np.float16), "W is float16 and cannot be updated in place"),
-    (lambda w: w.astype(">f8"), "W is >f8 and cannot be updated in place"),
-    (lambda w: np.broadcast_to(w, w.shape), "W is read-only and cannot be updated in place")])
+@pytest.mark.parametrize(
+    "prepare, why",
+    [
+        (
+            lambda w: np.rint(w * 9).astype(int),
+            "W is int64 and cannot be updated in place; W.astype(float)",
+        ),
+        (lambda w: w.astype(np.float16), "W is float16 and cannot be updated in place"),
+        (lambda w: w.astype(">f8"), "W is >f8 and cannot be updated in place"),
+        (lambda w: np.broadcast_to(w, w.shape), "W is read-only and cannot be updated in place"),
+    ],
+)
 def test_weights_that_cannot_be_updated_in_place(prepare, why):
     net = network(Rebinding)
     first = net.modules[0]
@@ -442,14 +536,26 @@ def test_weights_that_cannot_be_updated_in_place(prepare, why):
 
 
 ACTIVATIONS_REFUSED = {
-    "leaky": (changed("forward", lambda self, Z: np.where(Z > 0, Z, 0.01 * Z), MyReLU), "none of the library's functions"),
-    "bounded": (changed("forward", lambda self, Z: np.minimum(MyReLU.forward(self, Z), 500), MyReLU),
-                "its forward is not max(0, Z) for large numbers"),
-    "derivative everywhere": (changed("backward", lambda self, d: d * (np.maximum(0, self.Z) >= 0), MyReLU),
-                              "its forward is ReLU's, but its backward is not dLdA where A > 0, else 0 (off by"),
-    "nan": (changed("backward", lambda self, d: d * np.log(self.Z), MyReLU), "else 0 (nan or infinity in its place)"),
-    "1 - A": (changed("backward", lambda self, d: d * (1 - self.A), MyTanh),
-              "its forward is Tanh's, but its backward is not dLdA ⊙ (1 − A²)"),
+    "leaky": (
+        changed("forward", lambda self, Z: np.where(Z > 0, Z, 0.01 * Z), MyReLU),
+        "none of the library's functions",
+    ),
+    "bounded": (
+        changed("forward", lambda self, Z: np.minimum(MyReLU.forward(self, Z), 500), MyReLU),
+        "its forward is not max(0, Z) for large numbers",
+    ),
+    "derivative everywhere": (
+        changed("backward", lambda self, d: d * (np.maximum(0, self.Z) >= 0), MyReLU),
+        "its forward is ReLU's, but its backward is not dLdA where A > 0, else 0 (off by",
+    ),
+    "nan": (
+        changed("backward", lambda self, d: d * np.log(self.Z), MyReLU),
+        "else 0 (nan or infinity in its place)",
+    ),
+    "1 - A": (
+        changed("backward", lambda self, d: d * (1 - self.A), MyTanh),
+        "its forward is Tanh's, but its backward is not dLdA ⊙ (1 − A²)",
+    ),
     "shape": (changed("backward", lambda self, d: d.T, MyTanh), "its backward gives shape"),
 }
 
@@ -465,23 +571,55 @@ def _bounded(low, high):
     def forward(self, P, Y):
         self.Ypred, self.Y = P, Y
         return -np.sum(Y * np.log(np.clip(P, low, high)))
+
     return changed("forward", forward, MyNLL)
 
 
 LOSSES_REFUSED = {
-    "mean": (changed("forward", lambda self, P, Y: MyNLL.forward(self, P, Y) / P.shape[1], MyNLL),
-             "its value is NLL's averaged over the batch"),
-    "gradient": (changed("backward", lambda self: self.Y - self.Ypred, MyNLL), "its value is NLL's, but its backward is not dL/dZ"),
-    "shifted": (changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), float(np.sum(-Y * np.log(P + 1e-3))))[1], MyNLL),
-                "none of the library's losses"),
-    "bounded early": (_bounded(0, 0.99), "its value is not NLL's for large numbers or probabilities near 0 or 1"),
-    "bounded": (_bounded(1e-15, 1 - 1e-5), "its value is not NLL's for large numbers or probabilities near 0 or 1"),
-    "raises": (changed("forward", lambda self, P, Y: P["loss"], MyNLL), "its forward raises IndexError"),
-    "no gradient": (changed("backward", lambda self: None, MyNLL), "its backward is not dL/dZ as nncore's (NoneType instead of shape"),
-    "averaged gradient": (changed("backward", lambda self: (self.Ypred - self.Y) / self.Y.shape[1], MyNLL), "its backward is not dL/dZ"),
-    "a little wrong": (changed("backward", lambda self: (self.Ypred - self.Y) * (1 + 1e-9), MyNLL), "its backward is not dL/dZ"),
-    "bounded gradient": (changed("backward", lambda self: np.clip(self.Ypred, 1e-3, 1) - self.Y, MyNLL), "its backward is not dL/dZ"),
-
+    "mean": (
+        changed("forward", lambda self, P, Y: MyNLL.forward(self, P, Y) / P.shape[1], MyNLL),
+        "its value is NLL's averaged over the batch",
+    ),
+    "gradient": (
+        changed("backward", lambda self: self.Y - self.Ypred, MyNLL),
+        "its value is NLL's, but its backward is not dL/dZ",
+    ),
+    "shifted": (
+        changed(
+            "forward",
+            lambda self, P, Y: (MyNLL.forward(self, P, Y), float(np.sum(-Y * np.log(P + 1e-3))))[1],
+            MyNLL,
+        ),
+        "none of the library's losses",
+    ),
+    "bounded early": (
+        _bounded(0, 0.99),
+        "its value is not NLL's for large numbers or probabilities near 0 or 1",
+    ),
+    "bounded": (
+        _bounded(1e-15, 1 - 1e-5),
+        "its value is not NLL's for large numbers or probabilities near 0 or 1",
+    ),
+    "raises": (
+        changed("forward", lambda self, P, Y: P["loss"], MyNLL),
+        "its forward raises IndexError",
+    ),
+    "no gradient": (
+        changed("backward", lambda self: None, MyNLL),
+        "its backward is not dL/dZ as nncore's (NoneType instead of shape",
+    ),
+    "averaged gradient": (
+        changed("backward", lambda self: (self.Ypred - self.Y) / self.Y.shape[1], MyNLL),
+        "its backward is not dL/dZ",
+    ),
+    "a little wrong": (
+        changed("backward", lambda self: (self.Ypred - self.Y) * (1 + 1e-9), MyNLL),
+        "its backward is not dL/dZ",
+    ),
+    "bounded gradient": (
+        changed("backward", lambda self: np.clip(self.Ypred, 1e-3, 1) - self.Y, MyNLL),
+        "its backward is not dL/dZ",
+    ),
 }
 
 
@@ -494,14 +632,16 @@ def test_losses_refused(cls, why):
     assert "6 of 6 modules and not the loss taken" in str(fast.report)
 
 
-# ---------------------------------------------------------------------------------------------- what is taken with a remark
+# ---------------------------------------------------------------------- what is taken with a remark
 
 
 @pytest.mark.parametrize("bound", [1e-15, 1e-7])
 def test_a_bounded_logarithm_is_taken(bound):
     fast = nn.accelerate(network(InPlace, Loss=_bounded(bound, 1 - bound)))
     assert fast.report.compiled
-    assert fast.report.loss.remarks == ["yours bounds the logarithm of a probability near 0 or 1, nncore's does not"]
+    assert fast.report.loss.remarks == [
+        "yours bounds the logarithm of a probability near 0 or 1, nncore's does not"
+    ]
 
 
 @pytest.mark.parametrize("added", [1e-7, 1e-8, 1e-12])
@@ -509,16 +649,33 @@ def test_a_small_number_in_the_logarithm_is_taken(added):
     forward = lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(Y * np.log(P + added)))[1]  # noqa: E731
     fast = nn.accelerate(network(InPlace, Loss=changed("forward", forward, MyNLL)))
     assert fast.report.compiled
-    assert fast.report.loss.remarks == [f"yours adds {added:.2g} to a probability before its logarithm, nncore's does not"]
-    binary = changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(
-        Y * np.log(P + added) + (1 - Y) * np.log(1 - P + added)))[1], MyNLL)
-    assert "to a probability before its logarithm" in nn.accelerate(SimpleNamespace(modules=[InPlace(2, 1), nn.OutputSigmoid()],
-                                                                                   loss=binary())).report.loss.remarks[0]
-    other = changed("forward", lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(Y * np.log(P + 1e-3)))[1], MyNLL)
+    assert fast.report.loss.remarks == [
+        f"yours adds {added:.2g} to a probability before its logarithm, nncore's does not"
+    ]
+    binary = changed(
+        "forward",
+        lambda self, P, Y: (
+            MyNLL.forward(self, P, Y),
+            -np.sum(Y * np.log(P + added) + (1 - Y) * np.log(1 - P + added)),
+        )[1],
+        MyNLL,
+    )
+    assert (
+        "to a probability before its logarithm"
+        in nn.accelerate(
+            SimpleNamespace(modules=[InPlace(2, 1), nn.OutputSigmoid()], loss=binary())
+        ).report.loss.remarks[0]
+    )
+    other = changed(
+        "forward",
+        lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(Y * np.log(P + 1e-3)))[1],
+        MyNLL,
+    )
     assert not nn.accelerate(network(InPlace, Loss=other)).report.loss.taken
 
 
-# What is right for training is taken: the entry of that place has the note, and the network trains compiled.
+# What is right for training is taken: the entry of that place has the note, and the network trains
+# compiled.
 
 
 def _heaviside(self, d):
@@ -531,11 +688,18 @@ def _zero_one(self, d):
     return d
 
 
-@pytest.mark.parametrize("backward, slope", [(lambda self, d: d * (self.Z >= 0), "1"), (_zero_one, "1"), (_heaviside, "0.5")])
+@pytest.mark.parametrize(
+    "backward, slope",
+    [(lambda self, d: d * (self.Z >= 0), "1"), (_zero_one, "1"), (_heaviside, "0.5")],
+)
 def test_a_relu_with_another_derivative_at_0_is_taken(backward, slope):
-    fast = nn.accelerate(network(InPlace, Output=Stable, hidden=(changed("backward", backward, MyReLU),)))
+    fast = nn.accelerate(
+        network(InPlace, Output=Stable, hidden=(changed("backward", backward, MyReLU),))
+    )
     assert fast.report.compiled
-    assert fast.report.modules[1].remarks == [f"your derivative at exactly 0 is {slope}, nncore's 0"]
+    assert fast.report.modules[1].remarks == [
+        f"your derivative at exactly 0 is {slope}, nncore's 0"
+    ]
 
 
 @pytest.mark.parametrize("margin", [np.less_equal, lambda a, b: ~(a > b)])
@@ -550,24 +714,32 @@ def test_a_hinge_with_another_derivative_at_the_margin_is_taken(margin):
 
     fast = nn.accelerate(MyNetwork([InPlace(2, 3), MyTanh(), InPlace(3, 1)], MyHinge()))
     assert fast.report.compiled
-    assert fast.report.loss.remarks == ["your derivative at exactly the margin y a = 1 is 1, nncore's 0"]
+    assert fast.report.loss.remarks == [
+        "your derivative at exactly the margin y a = 1 is 1, nncore's 0"
+    ]
 
 
-@pytest.mark.parametrize("body, why", [
-    (lambda self, Ypred: np.argmax(Ypred, axis=1), "your class_fun gives other classes"),
-    (lambda self, Ypred: np.max(Ypred, axis=0), "your class_fun gives other classes"),
-    (lambda self, Ypred: np.zeros(Ypred.shape[1], int), "your class_fun gives other classes"),
-    (lambda self, Ypred: None, "your class_fun gives other classes"),
-    (lambda self: 0, "your class_fun raises TypeError: ")])
+@pytest.mark.parametrize(
+    "body, why",
+    [
+        (lambda self, Ypred: np.argmax(Ypred, axis=1), "your class_fun gives other classes"),
+        (lambda self, Ypred: np.max(Ypred, axis=0), "your class_fun gives other classes"),
+        (lambda self, Ypred: np.zeros(Ypred.shape[1], int), "your class_fun gives other classes"),
+        (lambda self, Ypred: None, "your class_fun gives other classes"),
+        (lambda self: 0, "your class_fun raises TypeError: "),
+    ],
+)
 def test_an_output_with_a_wrong_class_fun_is_taken(body, why):
     net = network(InPlace, Output=changed("class_fun", body, Stable))
     before = everything(net)
     fast = nn.accelerate(net)
     assert everything(net) == before
     assert fast.report.compiled and type(fast.modules[-1]) is nn.SoftMax
-    note, = fast.report.modules[-1].remarks
+    (note,) = fast.report.modules[-1].remarks
     assert note.startswith(why)
-    assert note.endswith("predictions of the new network use nncore's, the place of the largest entry of each column")
+    assert note.endswith(
+        "predictions of the new network use nncore's, the place of the largest entry of each column"
+    )
     X = data()[0]
     np.testing.assert_array_equal(fast.predict(X), np.argmax(fast.predict_proba(X), axis=0))
 
@@ -589,7 +761,9 @@ def test_a_last_sigmoid_whose_classes_are_the_largest_outputs_is_taken(Output, L
     fast = nn.accelerate(net)
     assert fast.report.compiled and type(fast.modules[-1]) is nn.OutputSigmoid
     assert fast.report.modules[-1].remarks[-1] == (
-        "your class_fun gives other classes; predictions of the new network use nncore's, 1 above 1/2, else 0")
+        "your class_fun gives other classes; predictions of the new network use nncore's, 1 above "
+        "1/2, else 0"
+    )
     X, Y = data()
     own = pickle.loads(pickle.dumps(weights(net)))
     np.random.seed(3)
@@ -615,19 +789,33 @@ def test_a_last_module_that_alone_makes_the_predictions_stays():
     net = network(InPlace, (2, 5, 3), changed("class_fun", _argmax, MySigmoid), Distance)
     fast = nn.accelerate(net)
     assert fast.modules[-1] is net.modules[-1] and type(fast.modules[1]) is nn.ReLU
-    assert fast.report.modules[-1].remarks == ["it is Sigmoid(), but its class_fun makes the predictions, and nncore's has none"]
+    assert fast.report.modules[-1].remarks == [
+        "it is Sigmoid(), but its class_fun makes the predictions, and nncore's has none"
+    ]
     assert fast.predict(data()[0]).shape == (30,)
-    net = MyNetwork([InPlace(2, 3), MyTanh(), changed("class_fun", _argmax, InPlace)(3, 2)], Distance())
+    net = MyNetwork(
+        [InPlace(2, 3), MyTanh(), changed("class_fun", _argmax, InPlace)(3, 2)], Distance()
+    )
     fast = nn.accelerate(net)
     assert fast.report.compiled
     assert fast.report.modules[-1].remarks == [
-        "predictions of the new network use Squared.class_fun instead of yours"]
+        "predictions of the new network use Squared.class_fun instead of yours"
+    ]
 
 
 def _guard(kind, small):
-    """Losses right until a probability underflows, in several spellings; alone or, with True, beside a softmax with its derivative."""
+    """Losses right until a probability underflows, in several spellings; alone or, with True,
+    beside a softmax with its derivative."""
+
     def through_the_derivative(self):
-        g = -self.Y / {"": self.Ypred, "added": self.Ypred + small, "bounded": np.maximum(self.Ypred, small)}[kind]
+        g = (
+            -self.Y
+            / {
+                "": self.Ypred,
+                "added": self.Ypred + small,
+                "bounded": np.maximum(self.Ypred, small),
+            }[kind]
+        )
         return self.Ypred * (g - np.sum(self.Ypred * g, axis=0))
 
     def kept(self, P, Y):
@@ -640,8 +828,11 @@ def _guard(kind, small):
     def quotient(self):
         return -self.Y / (self.Ypred + small)
 
-    return {"kept": changed("forward", kept, MyNLL), "strict": changed("forward", strict, MyNLL),
-            "quotient": changed("backward", quotient, MyNLL)}.get(kind, changed("backward", through_the_derivative, MyNLL))
+    return {
+        "kept": changed("forward", kept, MyNLL),
+        "strict": changed("forward", strict, MyNLL),
+        "quotient": changed("backward", quotient, MyNLL),
+    }.get(kind, changed("backward", through_the_derivative, MyNLL))
 
 
 class Derivative(Stable):
@@ -653,14 +844,43 @@ class Derivative(Stable):
         return self.A * (dLdA - np.sum(dLdA * self.A, axis=0))
 
 
-@pytest.mark.parametrize("kind, small, Output, note", [
-    ("", 0, Stable, "yours gives nan or infinity for large numbers, where nncore's stays finite"),
-    ("added", 1e-12, Stable, "yours keeps what it divides by away from 0, by 1e-12, nncore's does not"),
-    ("added", 1e-8, Stable, "yours keeps what it divides by away from 0, by 1e-08, nncore's does not"),
-    ("bounded", 1e-7, Stable, "yours keeps what it divides by away from 0, by 1e-07, nncore's does not"),
-    ("kept", 1e-7, Stable, "your dL/dZ takes no probability below 1e-07, nncore's does not"),
-    ("strict", 0, Stable, "yours raises AssertionError where a probability is 0, nncore's goes on"),
-    ("quotient", 1e-12, Derivative, "taken together with the last module")])
+@pytest.mark.parametrize(
+    "kind, small, Output, note",
+    [
+        (
+            "",
+            0,
+            Stable,
+            "yours gives nan or infinity for large numbers, where nncore's stays finite",
+        ),
+        (
+            "added",
+            1e-12,
+            Stable,
+            "yours keeps what it divides by away from 0, by 1e-12, nncore's does not",
+        ),
+        (
+            "added",
+            1e-8,
+            Stable,
+            "yours keeps what it divides by away from 0, by 1e-08, nncore's does not",
+        ),
+        (
+            "bounded",
+            1e-7,
+            Stable,
+            "yours keeps what it divides by away from 0, by 1e-07, nncore's does not",
+        ),
+        ("kept", 1e-7, Stable, "your dL/dZ takes no probability below 1e-07, nncore's does not"),
+        (
+            "strict",
+            0,
+            Stable,
+            "yours raises AssertionError where a probability is 0, nncore's goes on",
+        ),
+        ("quotient", 1e-12, Derivative, "taken together with the last module"),
+    ],
+)
 def test_a_loss_that_is_right_until_a_probability_underflows_is_taken(kind, small, Output, note):
     net = network(InPlace, Output=Output, Loss=_guard(kind, small))
     before = everything(net)
@@ -673,7 +893,7 @@ def test_a_loss_that_is_right_until_a_probability_underflows_is_taken(kind, smal
 
 def _lowering(self, lrate):
     self.t += 1
-    InPlace.sgd_step(self, lrate * 0.5**(self.t // 100))
+    InPlace.sgd_step(self, lrate * 0.5 ** (self.t // 100))
 
 
 def _listing(self, lrate):
@@ -683,30 +903,42 @@ def _listing(self, lrate):
 
 def _counting_all(self, lrate):
     type(self).steps += 1
-    InPlace.sgd_step(self, lrate * 0.5**(self.steps // 100))
+    InPlace.sgd_step(self, lrate * 0.5 ** (self.steps // 100))
 
 
 def _numpy_count(self, lrate):
     self.t = np.int64(self.t) + 1
-    InPlace.sgd_step(self, lrate * 0.5**(self.t // 100))
+    InPlace.sgd_step(self, lrate * 0.5 ** (self.t // 100))
 
 
-@pytest.mark.parametrize("step, name", [(_lowering, "t"), (_listing, r"len(log['steps'])"), (_counting_all, "Counting.steps"),
-                                        (_numpy_count, "t")])
+@pytest.mark.parametrize(
+    "step, name",
+    [
+        (_lowering, "t"),
+        (_listing, r"len(log['steps'])"),
+        (_counting_all, "Counting.steps"),
+        (_numpy_count, "t"),
+    ],
+)
 def test_a_step_that_counts_is_kept(step, name):
     net = network(type("Counting", (InPlace,), {"t": 0, "steps": 0, "log": None, "sgd_step": step}))
     for module in net.modules:
         module.log = {"steps": []}
     fast = nn.accelerate(net)
     assert not fast.report.modules[0].taken and fast.modules[0] is net.modules[0]
-    assert fast.report.modules[0].remarks == [f"it is Linear, but its step also changes {name}, on which later steps may depend"]
-    assert all(getattr(module, "t", 0) == 0 and module.log == {"steps": []} for module in net.modules)
+    assert fast.report.modules[0].remarks == [
+        f"it is Linear, but its step also changes {name}, on which later steps may depend"
+    ]
+    assert all(
+        getattr(module, "t", 0) == 0 and module.log == {"steps": []} for module in net.modules
+    )
 
 
 def test_a_step_that_remembers_its_rate_is_taken():
     def step(self, lrate):
         self.lrate = lrate
         InPlace.sgd_step(self, lrate)
+
     assert nn.accelerate(network(changed("sgd_step", step))).report.compiled
 
 
@@ -715,7 +947,9 @@ def test_one_value_a_sample_is_taken():
         self.Ypred, self.Y = Ypred, Y
         return -np.sum(Y * np.log(Ypred), axis=0)
 
-    assert "one value a sample" in str(nn.accelerate(network(InPlace, Loss=changed("forward", forward, MyNLL))).report)
+    assert "one value a sample" in str(
+        nn.accelerate(network(InPlace, Loss=changed("forward", forward, MyNLL))).report
+    )
 
 
 def test_arguments_changed_in_place_are_told():
@@ -755,7 +989,9 @@ def test_output_and_loss_that_are_right_only_together():
     fast.sgd(X, Y, 50, 0.02)
     for a, b in zip(weights(net), wanted, strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
-    alone = nn.accelerate(network(InPlace, Output=Jacobian, Loss=MyNLL))  # the same output beside a loss that hands back dL/dZ: wrong
+    alone = nn.accelerate(
+        network(InPlace, Output=Jacobian, Loss=MyNLL)
+    )  # the same output beside a loss that hands back dL/dZ: wrong
     assert not alone.report.modules[-1].taken and alone.report.loss.taken
 
 
@@ -763,19 +999,25 @@ def test_output_and_loss_that_are_right_only_together():
 def test_binary_networks(labels):
     net = network(InPlace, (2, 5, labels), MyOutputSigmoid, MyBinaryNLL)
     fast = nn.accelerate(net)
-    assert fast.report.compiled and type(fast.modules[-1]) is nn.OutputSigmoid and type(fast.loss) is nn.BinaryNLL
+    assert (
+        fast.report.compiled
+        and type(fast.modules[-1]) is nn.OutputSigmoid
+        and type(fast.loss) is nn.BinaryNLL
+    )
     assert ("class_fun gives shape" in str(fast.report)) == (labels == 1)
 
 
 def test_a_loss_beside_another_output_stays():
-    net = network(InPlace, (2, 5, 1), MySigmoid, MyBinaryNLL)  # multiplies dL/dZ by the derivative once more
+    net = network(
+        InPlace, (2, 5, 1), MySigmoid, MyBinaryNLL
+    )  # multiplies dL/dZ by the derivative once more
     fast = nn.accelerate(net)
     assert type(fast.modules[-1]) is nn.Sigmoid and fast.loss is net.loss
     assert "goes with a last OutputSigmoid" in fast.report.loss.remarks[0]
     fast.sgd(data()[0], (data()[1][:1]), 5, 0.1)
 
 
-# ---------------------------------------------------------------------------------------------- batch normalisation
+# ------------------------------------------------------------------------------ batch normalisation
 
 
 class MyBatchNorm:
@@ -792,10 +1034,15 @@ class MyBatchNorm:
         return self.G * self.norm + self.B
 
     def backward(self, dLdZ):
-        self.dLdG, self.dLdB = (dLdZ * self.norm).sum(axis=1, keepdims=True), dLdZ.sum(axis=1, keepdims=True)
+        self.dLdG, self.dLdB = (
+            (dLdZ * self.norm).sum(axis=1, keepdims=True),
+            dLdZ.sum(axis=1, keepdims=True),
+        )
         inverse, centred, d = 1 / np.sqrt(self.vars + self.eps), self.A - self.mus, dLdZ * self.G
         dvars = (d * centred * -0.5 * inverse**3).sum(axis=1, keepdims=True)
-        dmus = (-d * inverse).sum(axis=1, keepdims=True) + dvars * (-2 * centred).mean(axis=1, keepdims=True)
+        dmus = (-d * inverse).sum(axis=1, keepdims=True) + dvars * (-2 * centred).mean(
+            axis=1, keepdims=True
+        )
         return d * inverse + dvars * 2 / self.K * centred + dmus / self.K
 
     def step(self, lrate):
@@ -817,7 +1064,11 @@ class MyFlatBatchNorm:
     def backward(self, d):
         self.dscale, self.dshift = (d * self.norm).sum(axis=1), d.sum(axis=1)
         K = d.shape[1]
-        return self.scale[:, None] / self.std * (d - self.dshift[:, None] / K - self.norm * self.dscale[:, None] / K)
+        return (
+            self.scale[:, None]
+            / self.std
+            * (d - self.dshift[:, None] / K - self.norm * self.dscale[:, None] / K)
+        )
 
     def sgd_step(self, lrate):
         self.scale = self.scale - lrate * self.dscale
@@ -830,7 +1081,7 @@ def with_norm(norm):
 
 def mini_batch_steps(net, X, Y, K=6, lrate=0.02):
     for i in range(0, X.shape[1], K):
-        net.loss.forward(net.forward(X[:, i:i + K]), Y[:, i:i + K])
+        net.loss.forward(net.forward(X[:, i : i + K]), Y[:, i : i + K])
         delta = net.loss.backward()
         for m in net.modules[::-1]:
             delta = m.backward(delta)
@@ -838,10 +1089,16 @@ def mini_batch_steps(net, X, Y, K=6, lrate=0.02):
             (m.sgd_step if hasattr(m, "sgd_step") else m.step)(lrate)
 
 
-@pytest.mark.parametrize("norm, eps, names", [
-    (lambda: MyBatchNorm(6), 1e-20, ("G", "B")), (lambda: MyBatchNorm(6, 1e-8), 1e-8, ("G", "B")),
-    (lambda: MyBatchNorm(6, 0.0021), 0.0021, ("G", "B")), (lambda: MyBatchNorm(6, 1e-12), 1e-12, ("G", "B")),
-    (lambda: MyFlatBatchNorm(6), 1e-5, ("scale", "shift"))])
+@pytest.mark.parametrize(
+    "norm, eps, names",
+    [
+        (lambda: MyBatchNorm(6), 1e-20, ("G", "B")),
+        (lambda: MyBatchNorm(6, 1e-8), 1e-8, ("G", "B")),
+        (lambda: MyBatchNorm(6, 0.0021), 0.0021, ("G", "B")),
+        (lambda: MyBatchNorm(6, 1e-12), 1e-12, ("G", "B")),
+        (lambda: MyFlatBatchNorm(6), 1e-5, ("scale", "shift")),
+    ],
+)
 def test_batch_normalisation_is_recognised(norm, eps, names):
     np.random.seed(4)
     net = with_norm(norm())
@@ -849,14 +1106,24 @@ def test_batch_normalisation_is_recognised(norm, eps, names):
     fast = nn.accelerate(net)
     assert everything(net) == before
     ours, theirs = fast.modules[2], net.modules[2]
-    assert type(ours) is nn.BatchNorm and ours.eps == eps and ours.statistics == "batch" and fast.report.compiled, fast.report
-    assert all(np.shares_memory(getattr(ours, a), getattr(theirs, b)) for a, b in zip("GB", names, strict=True))
+    assert (
+        type(ours) is nn.BatchNorm
+        and ours.eps == eps
+        and ours.statistics == "batch"
+        and fast.report.compiled
+    ), fast.report
+    assert all(
+        np.shares_memory(getattr(ours, a), getattr(theirs, b))
+        for a, b in zip("GB", names, strict=True)
+    )
     own = pickle.loads(pickle.dumps(net))
     X, Y = data()
     mini_batch_steps(own, X, Y)
     fast.fit(X, Y, batch_size=6, shuffle=False, lrate=0.02, reduction="sum")
     np.testing.assert_allclose(fast.predict_proba(X), own.forward(X), rtol=1e-9)
-    np.testing.assert_allclose(getattr(theirs, names[0]).ravel(), getattr(own.modules[2], names[0]).ravel(), rtol=1e-9)
+    np.testing.assert_allclose(
+        getattr(theirs, names[0]).ravel(), getattr(own.modules[2], names[0]).ravel(), rtol=1e-9
+    )
 
 
 class Running(MyBatchNorm):
@@ -891,10 +1158,15 @@ class OnlyG(MyBatchNorm):
         self.G -= lrate * self.dLdG
 
 
-@pytest.mark.parametrize("cls, why", [
-    (Running, "trains as BatchNorm, but keeps mean from batch to batch, as running statistics"),
-    (Detached, "its backward is not its gradient, on which μ and v of the batch depend, too"),
-    (Unbiased, "its forward is none of the library's functions"), (OnlyG, "its step leaves B unchanged")])
+@pytest.mark.parametrize(
+    "cls, why",
+    [
+        (Running, "trains as BatchNorm, but keeps mean from batch to batch, as running statistics"),
+        (Detached, "its backward is not its gradient, on which μ and v of the batch depend, too"),
+        (Unbiased, "its forward is none of the library's functions"),
+        (OnlyG, "its step leaves B unchanged"),
+    ],
+)
 def test_batch_normalisation_refused(cls, why):
     net = with_norm(cls(6))
     before = everything(net)
@@ -904,7 +1176,7 @@ def test_batch_normalisation_refused(cls, why):
     assert [e.taken for e in fast.report.modules] == [True, True, False, True, True]
 
 
-# ---------------------------------------------------------------------------------------------- networks in networks
+# ----------------------------------------------------------------------------- networks in networks
 
 
 class MyChain(MyNetwork):
@@ -930,8 +1202,16 @@ class Residual(MyChain):
 
 
 def nested(Chain, Dense=InPlace):
-    return MyNetwork([InPlace(2, 4), MyReLU(), Chain(Dense(4, 4), MyTanh(), MyChain(InPlace(4, 4), MyReLU())), InPlace(4, 3), Stable()],
-                     MyNLL())
+    return MyNetwork(
+        [
+            InPlace(2, 4),
+            MyReLU(),
+            Chain(Dense(4, 4), MyTanh(), MyChain(InPlace(4, 4), MyReLU())),
+            InPlace(4, 3),
+            Stable(),
+        ],
+        MyNLL(),
+    )
 
 
 def test_networks_in_networks_are_taken_apart():
@@ -940,7 +1220,9 @@ def test_networks_in_networks_are_taken_apart():
     before = [pickle.dumps(vars(m)) for m in net.modules]
     fast = nn.accelerate(net)
     assert [pickle.dumps(vars(m)) for m in net.modules] == before
-    assert fast.report.compiled and str(fast.report).startswith("8 of 8 modules and the loss taken"), fast.report
+    assert fast.report.compiled and str(fast.report).startswith(
+        "8 of 8 modules and the loss taken"
+    ), fast.report
     assert "  2.2.0: InPlace -> Linear(4, 4)" in str(fast.report).splitlines()
     assert fast.modules[2].modules[2].modules[0].W is net.modules[2].modules[2].modules[0].W
     own = pickle.loads(pickle.dumps(net))
@@ -954,25 +1236,33 @@ def test_one_foreign_module_in_a_network_in_a_network():
     fast = nn.accelerate(nested(MyChain, Momentum))
     assert not fast.report.compiled and type(fast.modules[2]) is nn.Sequential
     assert [e.taken for e in fast.report.modules[2].inside] == [False, True, True]
-    assert str(fast.report).startswith("7 of 8 modules and the loss taken; the network trains module by module")
+    assert str(fast.report).startswith(
+        "7 of 8 modules and the loss taken; the network trains module by module"
+    )
 
 
 def test_a_network_in_a_network_that_is_not_its_chain_stays():
     net = nested(Residual)
     fast = nn.accelerate(net)
-    assert fast.modules[2] is net.modules[2] and "it has modules, but is not their chain" in str(fast.report)
+    assert fast.modules[2] is net.modules[2] and "it has modules, but is not their chain" in str(
+        fast.report
+    )
     assert [e.taken for e in fast.report.modules] == [True, True, False, True, True]
 
 
 def test_the_librarys_network_around_foreign_modules():
     inner = nn.Sequential([InPlace(2, 3), nn.Tanh()]).eval()
     fast = nn.accelerate(nn.Sequential([inner, InPlace(3, 2), Stable()], MyNLL()))
-    assert fast.report.compiled and fast.modules[0].modules[0].W is inner.modules[0].W and fast.modules[0].training is False
+    assert (
+        fast.report.compiled
+        and fast.modules[0].modules[0].W is inner.modules[0].W
+        and fast.modules[0].training is False
+    )
     own = nn.Sequential([nn.Sequential([nn.Linear(2, 3)]), nn.SoftMax()], nn.NLL())
     assert nn.accelerate(own).modules[0] is own.modules[0]
 
 
-# ---------------------------------------------------------------------------------------------- networks as a whole
+# ------------------------------------------------------------------------------ networks as a whole
 
 
 def test_modules_that_share_state_are_left_as_they_are():
@@ -992,7 +1282,9 @@ def test_modules_that_share_state_are_left_as_they_are():
     fast = nn.accelerate(net)
     assert not shared
     assert fast.modules == net.modules and fast.loss is net.loss
-    assert "together they differ after" in str(fast.report) and str(fast.report).startswith("0 of 4")
+    assert "together they differ after" in str(fast.report) and str(fast.report).startswith(
+        "0 of 4"
+    )
 
 
 def test_a_module_that_stands_twice_does_so_again():
@@ -1007,9 +1299,17 @@ def test_networks_of_the_library_pass_through():
     assert fast.modules == net.modules and fast.modules is not net.modules and fast.loss is net.loss
     assert fast.report.compiled and "nncore's own" in str(fast.report)
     assert "report" not in vars(net)
-    ref = reference.Sequential([reference.Linear(2, 3), reference.Tanh(), reference.Linear(3, 2), reference.SoftMax()], reference.NLL())
+    ref = reference.Sequential(
+        [reference.Linear(2, 3), reference.Tanh(), reference.Linear(3, 2), reference.SoftMax()],
+        reference.NLL(),
+    )
     fast = nn.accelerate(ref)
-    assert fast.report.compiled and [type(m) for m in fast.modules] == [nn.Linear, nn.Tanh, nn.Linear, nn.SoftMax]
+    assert fast.report.compiled and [type(m) for m in fast.modules] == [
+        nn.Linear,
+        nn.Tanh,
+        nn.Linear,
+        nn.SoftMax,
+    ]
     assert fast.modules[0].W is ref.modules[0].W
 
 
@@ -1026,7 +1326,14 @@ def test_unknown_width_is_found():
 
 
 def test_modules_without_a_step_are_told():
-    net = MyNetwork([InPlace(2, 3), SimpleNamespace(forward=lambda Z: 2 * Z, backward=lambda d: 2 * d), Stable()], MyNLL())
+    net = MyNetwork(
+        [
+            InPlace(2, 3),
+            SimpleNamespace(forward=lambda Z: 2 * Z, backward=lambda d: 2 * d),
+            Stable(),
+        ],
+        MyNLL(),
+    )
     assert "neither sgd_step nor step" in str(nn.accelerate(net).report)
 
 
@@ -1066,15 +1373,47 @@ def test_result_can_be_saved_and_pickled(tmp_path):
     assert str(pickle.loads(pickle.dumps(fast)).report) == str(fast.report) == repr(fast.report)
 
 
-@pytest.mark.parametrize("net, error, message", [
-    (3, TypeError, "net must have a list `modules` and a `loss`, as Sequential(modules, loss) has, got int"),
-    (SimpleNamespace(modules=[InPlace(1, 1)]), TypeError, "net must have a list `modules` and a `loss`"),
-    (SimpleNamespace(modules=InPlace(1, 1), loss=None), TypeError, "net must have a list `modules`"),
-    (SimpleNamespace(modules=[], loss=None), ValueError, "net.modules must hold at least one module, got none"),
-    (SimpleNamespace(modules=[InPlace(1, 1), ""], loss=None), TypeError, "net.modules[1] must have methods forward and backward, got str"),
-    (SimpleNamespace(modules=[None], loss=None), TypeError, "net.modules[0] must have methods forward and backward, got NoneType"),
-    (SimpleNamespace(modules=[InPlace(1, 1)], loss=np.sum), TypeError, "net.loss must have methods forward and backward, got"),
-])
+@pytest.mark.parametrize(
+    "net, error, message",
+    [
+        (
+            3,
+            TypeError,
+            "net must have a list `modules` and a `loss`, as Sequential(modules, loss) has, got "
+            "int",
+        ),
+        (
+            SimpleNamespace(modules=[InPlace(1, 1)]),
+            TypeError,
+            "net must have a list `modules` and a `loss`",
+        ),
+        (
+            SimpleNamespace(modules=InPlace(1, 1), loss=None),
+            TypeError,
+            "net must have a list `modules`",
+        ),
+        (
+            SimpleNamespace(modules=[], loss=None),
+            ValueError,
+            "net.modules must hold at least one module, got none",
+        ),
+        (
+            SimpleNamespace(modules=[InPlace(1, 1), ""], loss=None),
+            TypeError,
+            "net.modules[1] must have methods forward and backward, got str",
+        ),
+        (
+            SimpleNamespace(modules=[None], loss=None),
+            TypeError,
+            "net.modules[0] must have methods forward and backward, got NoneType",
+        ),
+        (
+            SimpleNamespace(modules=[InPlace(1, 1)], loss=np.sum),
+            TypeError,
+            "net.loss must have methods forward and backward, got",
+        ),
+    ],
+)
 def test_errors(net, error, message):
     with pytest.raises(error) as info:
         nn.accelerate(net)

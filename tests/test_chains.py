@@ -68,8 +68,11 @@ def every_module(net):
 
 def arrays(net):
     """Copies of all weights and running statistics."""
-    return [getattr(m, name).copy() for m in every_module(net)
-            for name in (*m.gradients, *getattr(m, "statistics_arrays", ()))]
+    return [
+        getattr(m, name).copy()
+        for m in every_module(net)
+        for name in (*m.gradients, *getattr(m, "statistics_arrays", ()))
+    ]
 
 
 @pytest.fixture(params=SEEDS)
@@ -81,6 +84,7 @@ def chain(request, dtype, isa):
 
 def on_both(call, net, tolerance):
     """What call(network) returns, a list of arrays, is the same on both backends."""
+
     def run(net):
         np.random.seed(1)
         with np.errstate(over="ignore"):
@@ -98,14 +102,21 @@ def test_prediction(chain, dtype):
 
     def call(net):
         results = [net.predict_proba(X[:, :n]) for n in (0, 1, 2, 17, 129, 300) if n]
-        results += [net.predict_proba(X[:, 5:6]), net.predict_proba(np.ascontiguousarray(X[:, ::3]))]
+        results += [
+            net.predict_proba(X[:, 5:6]),
+            net.predict_proba(np.ascontiguousarray(X[:, ::3])),
+        ]
         for n in (1, 2, 300):
-            results += [np.array([net.evaluate(X[:, :n], Y[:, :n])[0]]),
-                        np.array([net.log_likelihood(X[:, :n], Y[:, :n])])]
+            results += [
+                np.array([net.evaluate(X[:, :n], Y[:, :n])[0]]),
+                np.array([net.log_likelihood(X[:, :n], Y[:, :n])]),
+            ]
         return results
 
     on_both(call, net, TOLERANCE[dtype])
-    on_both(lambda net: [np.asarray(net.score(X, Y), dtype)], net, 0.01)  # classes may be near a draw
+    on_both(
+        lambda net: [np.asarray(net.score(X, Y), dtype)], net, 0.01
+    )  # classes may be near a draw
 
 
 def test_predictor(chain, dtype):
@@ -141,7 +152,9 @@ def test_prediction_by_several_threads(chain):
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("way", ["sgd", "mini_gd", "fit", "fit momentum", "fit whole", "partial_fit", "by hand"])
+@pytest.mark.parametrize(
+    "way", ["sgd", "mini_gd", "fit", "fit momentum", "fit whole", "partial_fit", "by hand"]
+)
 def test_training(chain, dtype, way):
     net, X, Y = chain
     X, Y = X[:, :40], Y[:, :40]
@@ -156,14 +169,22 @@ def test_training(chain, dtype, way):
             losses.append(net.partial_fit(X, Y, 9, 0.001))
         elif way == "by hand":
             for at in (0, 10):
-                x, y = X[:, at:at + 10], Y[:, at:at + 10]
+                x, y = X[:, at : at + 10], Y[:, at : at + 10]
                 losses.append(net.loss.forward(net.forward(x), y))
                 net.backward(net.loss.backward())
                 net.sgd_step(0.001)
         else:
-            history = net.fit(X, Y, 2, 40 if way == "fit whole" else 9, lrate=0.001, seed=0,
-                              optimizer="momentum" if "momentum" in way else None, l2=0.1 if "momentum" in way else 0,
-                              validation=(X[:, :11], Y[:, :11]))
+            history = net.fit(
+                X,
+                Y,
+                2,
+                40 if way == "fit whole" else 9,
+                lrate=0.001,
+                seed=0,
+                optimizer="momentum" if "momentum" in way else None,
+                l2=0.1 if "momentum" in way else 0,
+                validation=(X[:, :11], Y[:, :11]),
+            )
             losses += history["loss"] + history["validation_loss"]
         return [np.array(losses), *arrays(net), net.predict_proba(X)]
 

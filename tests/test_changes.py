@@ -1,4 +1,5 @@
-"""What Python code changes while a network trains counts from the next batch or epoch on, on both backends; counters are true."""
+"""What Python code changes while a network trains counts from the next batch or epoch on, on both
+backends; counters are true."""
 
 import copy
 import os
@@ -33,10 +34,13 @@ def weights(net):
 
 
 def same(a, b, rtol=1e-10):
-    return all(x.shape == y.shape and np.allclose(x, y, rtol=rtol, atol=rtol) for x, y in zip(a, b, strict=True))
+    return all(
+        x.shape == y.shape and np.allclose(x, y, rtol=rtol, atol=rtol)
+        for x, y in zip(a, b, strict=True)
+    )
 
 
-# ------------------------------------------------------------------------------------------------ changes
+# ------------------------------------------------------------------------------------------ changes
 
 
 class Steeper(nn.NLL):
@@ -69,7 +73,9 @@ def set_dropout_on(net):
 
 
 def set_activation(net):
-    net.modules[net.modules.index(next(m for m in net.modules if isinstance(m, nn.Tanh)))] = nn.ReLU()
+    net.modules[net.modules.index(next(m for m in net.modules if isinstance(m, nn.Tanh)))] = (
+        nn.ReLU()
+    )
 
 
 def set_modules(net):
@@ -102,10 +108,22 @@ def set_steps(net):
     net.optimizer.t = 0
 
 
-CHANGES = {"beta": (set_beta, {}), "eps": (set_eps, {}), "decay": (set_decay, {}), "norm": (set_norm, {"norm": True}),
-           "dropout off": (set_dropout, {"dropout": True}), "dropout": (set_dropout_on, {"dropout": True}),
-           "activation": (set_activation, {}), "modules": (set_modules, {}), "loss": (set_loss, {}), "weights": (set_weights, {}),
-           "layer": (set_layer, {}), "patch": (patch_module, {}), "state": (set_state, {}), "steps": (set_steps, {})}
+CHANGES = {
+    "beta": (set_beta, {}),
+    "eps": (set_eps, {}),
+    "decay": (set_decay, {}),
+    "norm": (set_norm, {"norm": True}),
+    "dropout off": (set_dropout, {"dropout": True}),
+    "dropout": (set_dropout_on, {"dropout": True}),
+    "activation": (set_activation, {}),
+    "modules": (set_modules, {}),
+    "loss": (set_loss, {}),
+    "weights": (set_weights, {}),
+    "layer": (set_layer, {}),
+    "patch": (patch_module, {}),
+    "state": (set_state, {}),
+    "steps": (set_steps, {}),
+}
 
 
 def fitted(change, options, how, backend, dtype):
@@ -133,17 +151,25 @@ def fitted(change, options, how, backend, dtype):
 @pytest.mark.parametrize("what", CHANGES)
 def test_changes_during_fit(what, how, dtype):
     change, options = CHANGES[what]
-    compiled, reference = (fitted(change, options, how, backend, dtype) for backend in ("compiled", "numpy"))
+    compiled, reference = (
+        fitted(change, options, how, backend, dtype) for backend in ("compiled", "numpy")
+    )
     assert same(compiled, reference, 1e-9 if dtype == np.float64 else 1e-3)
     unchanged = fitted(None, options, how, "compiled", dtype)
-    assert len(unchanged) != len(compiled) or not same(compiled, unchanged, 1e-6 if dtype == np.float64 else 1e-4)
+    assert len(unchanged) != len(compiled) or not same(
+        compiled, unchanged, 1e-6 if dtype == np.float64 else 1e-4
+    )
 
 
-COURSE = {"sgd": lambda net, rate: net.sgd(X, Y, 60, rate), "mini_gd": lambda net, rate: net.mini_gd(X, Y, 60, rate, K=5)}
+COURSE = {
+    "sgd": lambda net, rate: net.sgd(X, Y, 60, rate),
+    "mini_gd": lambda net, rate: net.mini_gd(X, Y, 60, rate, K=5),
+}
 
 
 class Changing(nn.schedules.Schedule):
-    """A schedule that changes the network at its first call, which asks for one step or for many."""
+    """A schedule that changes the network at its first call, which asks for one step or for
+    many."""
 
     def __init__(self, change):
         self.change = change
@@ -174,15 +200,32 @@ def trained(change, options, method, kind, backend, dtype):
 
 @pytest.mark.parametrize("kind", ["function", "schedule"])
 @pytest.mark.parametrize("method", COURSE)
-@pytest.mark.parametrize("what", ["norm", "dropout off", "dropout", "activation", "modules", "loss", "weights", "layer", "patch"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        "norm",
+        "dropout off",
+        "dropout",
+        "activation",
+        "modules",
+        "loss",
+        "weights",
+        "layer",
+        "patch",
+    ],
+)
 def test_changes_by_a_rate_during_the_courses_loops(what, method, kind, dtype):
     change, options = CHANGES[what]
     if what == "norm" and method == "sgd":
         pytest.skip("one sample, normalised by itself, gives B whatever eps is")
-    compiled, reference = (trained(change, options, method, kind, backend, dtype) for backend in ("compiled", "numpy"))
+    compiled, reference = (
+        trained(change, options, method, kind, backend, dtype) for backend in ("compiled", "numpy")
+    )
     assert same(compiled, reference, 1e-9 if dtype == np.float64 else 2e-3)
     unchanged = trained(lambda net: None, options, method, kind, "compiled", dtype)
-    assert len(unchanged) != len(compiled) or not same(compiled, unchanged, 1e-6 if dtype == np.float64 else 1e-4)
+    assert len(unchanged) != len(compiled) or not same(
+        compiled, unchanged, 1e-6 if dtype == np.float64 else 1e-4
+    )
 
 
 class Restless(nn.schedules.Schedule):
@@ -233,7 +276,7 @@ def test_what_a_change_makes_wrong_is_refused(backend):
         net.fit(X, Y, epochs=3, callbacks=spoils, optimizer="adam")
 
 
-# ------------------------------------------------------------------------------------------------ counters
+# ----------------------------------------------------------------------------------------- counters
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Momentum, Adam])
@@ -244,9 +287,28 @@ def test_counters_are_true_whenever_python_looks(backend, optimizer):
         seen.append((t, net.optimizer.t, net.modules[1].count))
         return 0.01
 
-    net.fit(X, Y, epochs=2, batch_size=8, lrate=rate, optimizer=optimizer(), seed=0,
-            callbacks=lambda net, history: seen.append((len(history["loss"]), net.optimizer.t, net.modules[1].count)))
-    assert seen == [(1, 0, 0), (2, 1, 1), (3, 2, 2), (1, 3, 3), (4, 3, 3), (5, 4, 4), (6, 5, 5), (2, 6, 6)]
+    net.fit(
+        X,
+        Y,
+        epochs=2,
+        batch_size=8,
+        lrate=rate,
+        optimizer=optimizer(),
+        seed=0,
+        callbacks=lambda net, history: seen.append(
+            (len(history["loss"]), net.optimizer.t, net.modules[1].count)
+        ),
+    )
+    assert seen == [
+        (1, 0, 0),
+        (2, 1, 1),
+        (3, 2, 2),
+        (1, 3, 3),
+        (4, 3, 3),
+        (5, 4, 4),
+        (6, 5, 5),
+        (2, 6, 6),
+    ]
     net, seen = make(dropout=True), []
     net.sgd(X, Y, 6, lambda t: seen.append((t, net.modules[1].count)) or 0.01)
     net.mini_gd(X, Y, 6, lambda t: seen.append((t, net.modules[1].count)) or 0.01, K=4)
@@ -263,7 +325,11 @@ def test_counters_are_true_for_a_schedule_and_after_a_refused_rate(backend):
 
     with pytest.raises(ValueError, match="lrate must be finite and at least 0, got -1.0 at step 5"):
         net.fit(X, Y, epochs=2, batch_size=8, lrate=Values(), optimizer="adam", seed=0)
-    assert net.optimizer.t == 4 and net.modules[1].count == 4 and all(t == before + 1 == count + 1 for t, before, count in seen)
+    assert (
+        net.optimizer.t == 4
+        and net.modules[1].count == 4
+        and all(t == before + 1 == count + 1 for t, before, count in seen)
+    )
 
 
 @pytest.mark.parametrize("where", ["rate", "callback"])
@@ -276,16 +342,30 @@ def test_a_checkpoint_saved_in_between_resumes_exactly(where, tmp_path):
             net.save(path)
         return 0.05
 
-    net.fit(X[:, order], Y[:, order], batch_size=8, shuffle=False, optimizer="adam", lrate=rate,
-            callbacks=lambda net, history: net.save(path) if where == "callback" else None)
+    net.fit(
+        X[:, order],
+        Y[:, order],
+        batch_size=8,
+        shuffle=False,
+        optimizer="adam",
+        lrate=rate,
+        callbacks=lambda net, history: net.save(path) if where == "callback" else None,
+    )
     again = nn.load(path)
     if where == "rate":
         assert again.optimizer.t == 4
-        again.fit(X[:, order[32:]], Y[:, order[32:]], batch_size=8, shuffle=False, optimizer=again.optimizer, lrate=lambda t: 0.05)
+        again.fit(
+            X[:, order[32:]],
+            Y[:, order[32:]],
+            batch_size=8,
+            shuffle=False,
+            optimizer=again.optimizer,
+            lrate=lambda t: 0.05,
+        )
     assert all(map(np.array_equal, weights(net), weights(again)))
 
 
-# ------------------------------------------------------------------------------------------------ rates
+# -------------------------------------------------------------------------------------------- rates
 
 
 @pytest.mark.parametrize("eta", [np.nan, np.inf, -0.1, -np.inf])
@@ -294,13 +374,17 @@ def test_a_rate_that_is_no_step_size(backend, method, eta):
     def call(net, rate):
         if method in COURSE:
             return COURSE[method](net, rate)
-        return getattr(net, method)(X, Y, batch_size=3, lrate=rate, **({"shuffle": False} if method == "fit" else {}))
+        return getattr(net, method)(
+            X, Y, batch_size=3, lrate=rate, **({"shuffle": False} if method == "fit" else {})
+        )
 
     net = make()
     before, state = [w.copy() for w in weights(net)], np.random.get_state()[1].copy()
     with pytest.raises(ValueError, match="lrate must be finite and at least 0, got"):
         call(net, eta)
-    assert all(map(np.array_equal, before, weights(net))) and (np.random.get_state()[1] == state).all()
+    assert (
+        all(map(np.array_equal, before, weights(net))) and (np.random.get_state()[1] == state).all()
+    )
 
     class Values(nn.schedules.Schedule):
         def values(self, t0, count):
@@ -319,18 +403,28 @@ def test_a_rate_that_is_no_step_size(backend, method, eta):
             twin.partial_fit(X[:, :15], Y[:, :15], batch_size=3, lrate=0.05)
         assert same(weights(net), weights(twin), 1e-12)
         if method == "sgd":
-            assert after[2] == np.random.get_state()[2] and (after[1] == np.random.get_state()[1]).all()
+            assert (
+                after[2] == np.random.get_state()[2]
+                and (after[1] == np.random.get_state()[1]).all()
+            )
 
 
-@pytest.mark.parametrize("make_bad", [
-    lambda: nn.schedules.Constant(-1), lambda: nn.schedules.Step(0.1, 3, -0.5), lambda: nn.schedules.InverseTime(np.inf, 1),
-    lambda: nn.schedules.Cosine(0.1, 5, -0.1), lambda: nn.schedules.Power(0.1, np.nan)])
+@pytest.mark.parametrize(
+    "make_bad",
+    [
+        lambda: nn.schedules.Constant(-1),
+        lambda: nn.schedules.Step(0.1, 3, -0.5),
+        lambda: nn.schedules.InverseTime(np.inf, 1),
+        lambda: nn.schedules.Cosine(0.1, 5, -0.1),
+        lambda: nn.schedules.Power(0.1, np.nan),
+    ],
+)
 def test_schedules_that_are_no_step_sizes_cannot_be_made(make_bad):
     with pytest.raises(ValueError, match="must be finite"):
         make_bad()
 
 
-# ------------------------------------------------------------------------------------------------ optimisers and networks
+# -------------------------------------------------------------------------- optimisers and networks
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Momentum, RMSprop, Adam])
@@ -339,9 +433,16 @@ def test_a_used_optimizer_belongs_to_its_network(backend, optimizer):
     net.fit(X, Y, optimizer=used)
     before = [w.copy() for w in weights(other)]
     for call in (other.fit, other.partial_fit):
-        with pytest.raises(ValueError, match=r"optimizer must be new or belong to this network, got .* after 1 steps on another"):
+        with pytest.raises(
+            ValueError,
+            match=(
+                r"optimizer must be new or belong to this network, got .* after 1 steps on another"
+            ),
+        ):
             call(X, Y, optimizer=used)
-    assert all(map(np.array_equal, before, weights(other))) and other.optimizer is None and used.t == 1
+    assert (
+        all(map(np.array_equal, before, weights(other))) and other.optimizer is None and used.t == 1
+    )
     net.fit(X, Y, optimizer="momentum")
     net.fit(X, Y, optimizer=used)  # back to the first one
     nn.Sequential(net.modules, nn.NLL()).fit(X, Y, optimizer=used)  # the same modules
@@ -357,16 +458,25 @@ def test_a_used_optimizer_belongs_to_its_network(backend, optimizer):
     assert used.t == 1
 
 
-# ------------------------------------------------------------------------------------------------ masks, tensors, NaN
+# ------------------------------------------------------------------------------ masks, tensors, NaN
 
 
 def test_masked_arrays_are_refused_where_a_mask_is_set(backend):
     net, masked = make(), np.ma.masked_equal(X, X[2, 0])
     before = [w.copy() for w in weights(net)]
-    for call in (lambda: net.fit(masked, Y), lambda: net.sgd(masked, Y), lambda: net.partial_fit(X, np.ma.masked_equal(Y, 0)),
-                 lambda: net.predict(masked), lambda: net.predict_proba(masked[:, :1]), lambda: net.evaluate(masked, Y),
-                 lambda: net.forward(masked), lambda: net.predictor()(masked), lambda: net.predictor()(masked[:, 0]),
-                 lambda: nn.kernels.tanh_forward(masked), lambda: net.fit(X, Y, validation=(masked, Y))):
+    for call in (
+        lambda: net.fit(masked, Y),
+        lambda: net.sgd(masked, Y),
+        lambda: net.partial_fit(X, np.ma.masked_equal(Y, 0)),
+        lambda: net.predict(masked),
+        lambda: net.predict_proba(masked[:, :1]),
+        lambda: net.evaluate(masked, Y),
+        lambda: net.forward(masked),
+        lambda: net.predictor()(masked),
+        lambda: net.predictor()(masked[:, 0]),
+        lambda: nn.kernels.tanh_forward(masked),
+        lambda: net.fit(X, Y, validation=(masked, Y)),
+    ):
         with pytest.raises(TypeError, match="must not be masked, got a masked array with"):
             call()
     assert all(map(np.array_equal, before, weights(net)))
@@ -391,8 +501,15 @@ class Tensor:
 def test_a_tensor_as_weights_is_refused_not_copied(backend):
     net = make()
     net.modules[0].W = tensor = Tensor(net.modules[0].W)
-    for call in (lambda: net.sgd(X, Y), lambda: net.fit(X, Y), lambda: net.mini_gd(X, Y, 5, 0.1), lambda: net.partial_fit(X, Y)):
-        with pytest.raises(TypeError, match="W must be a NumPy array to be trained in place, got Tensor"):
+    for call in (
+        lambda: net.sgd(X, Y),
+        lambda: net.fit(X, Y),
+        lambda: net.mini_gd(X, Y, 5, 0.1),
+        lambda: net.partial_fit(X, Y),
+    ):
+        with pytest.raises(
+            TypeError, match="W must be a NumPy array to be trained in place, got Tensor"
+        ):
             call()
     assert net.modules[0].W is tensor
     net.modules[0].W = np.asarray(tensor)
@@ -401,12 +518,27 @@ def test_a_tensor_as_weights_is_refused_not_copied(backend):
 
 
 @pytest.mark.parametrize("columns", [1, 40, 3000])
-@pytest.mark.parametrize("unit", [(nn.SoftMax, nn.NLL, 3), (nn.OutputSigmoid, nn.BinaryNLL, 1), (nn.OutputSigmoid, nn.BinaryNLL, 4),
-                                  (None, nn.Hinge, 2)])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        (nn.SoftMax, nn.NLL, 3),
+        (nn.OutputSigmoid, nn.BinaryNLL, 1),
+        (nn.OutputSigmoid, nn.BinaryNLL, 4),
+        (None, nn.Hinge, 2),
+    ],
+)
 def test_samples_that_are_nan_have_no_class(backend, unit, columns, dtype):
     output, loss, n = unit
     np.random.seed(0)
-    net = nn.Sequential([nn.Linear(5, 9, dtype=dtype), nn.ReLU(), nn.Linear(9, n, dtype=dtype), *([output()] if output else [])], loss())
+    net = nn.Sequential(
+        [
+            nn.Linear(5, 9, dtype=dtype),
+            nn.ReLU(),
+            nn.Linear(9, n, dtype=dtype),
+            *([output()] if output else []),
+        ],
+        loss(),
+    )
     X = np.random.normal(size=(5, columns)).astype(dtype)
     labels = np.atleast_2d(net.predict(X))
     Y = np.eye(3)[:, labels[0]] if loss is nn.NLL else labels
@@ -418,44 +550,56 @@ def test_samples_that_are_nan_have_no_class(backend, unit, columns, dtype):
         P = net.predict_proba(X)
     assert np.isnan(P[:, 0]).all() and not np.isnan(P[:, 1:]).any() and len(caught) == 1
     for call in (net.predict, lambda X: net.score(X, Y), lambda X: net.evaluate(X, Y)):
-        with pytest.warns(RuntimeWarning, match=f"outputs of 1 of {columns} samples are NaN") as caught:
+        with pytest.warns(
+            RuntimeWarning, match=f"outputs of 1 of {columns} samples are NaN"
+        ) as caught:
             given = call(X)
         assert len(caught) == 1
     assert given[1] == pytest.approx(1 - 1 / columns, abs=1e-12) and np.isnan(given[0])
 
 
-# ------------------------------------------------------------------------------------------------ the oracle
+# --------------------------------------------------------------------------------------- the oracle
 
 
 @pytest.mark.parametrize("scale", [1, 800, 1e4])
 def test_the_reference_takes_its_losses_from_logits(scale):
     ref = nn.reference
     for library in (nn, ref):
-        net = library.Sequential([library.Linear(1, 1), library.OutputSigmoid()], library.BinaryNLL())
+        net = library.Sequential(
+            [library.Linear(1, 1), library.OutputSigmoid()], library.BinaryNLL()
+        )
         net.modules[0].W[:] = scale
-        assert net.evaluate(np.ones((1, 1)), np.zeros((1, 1)))[0] == pytest.approx(np.logaddexp(0, scale), rel=1e-15)
+        assert net.evaluate(np.ones((1, 1)), np.zeros((1, 1)))[0] == pytest.approx(
+            np.logaddexp(0, scale), rel=1e-15
+        )
         net.fit(np.ones((1, 1)), np.zeros((1, 1)), lrate=0.1)
         net = library.Sequential([library.Linear(1, 2), library.SoftMax()], library.NLL())
         net.modules[0].W[:] = [[0, scale]]
-        assert net.evaluate(np.ones((1, 1)), np.array([[1.0], [0.0]]))[0] == pytest.approx(np.logaddexp(0, scale), rel=1e-15)
+        assert net.evaluate(np.ones((1, 1)), np.array([[1.0], [0.0]]))[0] == pytest.approx(
+            np.logaddexp(0, scale), rel=1e-15
+        )
         net.fit(np.ones((1, 1)), np.array([[1.0], [0.0]]), lrate=0.1)
 
 
-# ------------------------------------------------------------------------------------------------ forks
+# -------------------------------------------------------------------------------------------- forks
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_child_does_not_train_on_what_the_parent_was_reading():
-    """A fork in the middle of another thread's fit: the child changes X in place and trains the same network, by its cache's program."""
+    """A fork in the middle of another thread's fit: the child changes X in place and trains the
+    same network, by its cache's program."""
     rng = np.random.default_rng(0)
     X = np.ascontiguousarray(rng.normal(size=(20, 4000)))  # C-ordered: transposed once for a call
     Y = X[:1] * 3
     net = nn.Sequential([nn.Linear(20, 8), nn.Tanh(), nn.Linear(8, 1)], nn.Squared())
     net.fit(X, Y, lrate=1e-3)
     assert fitting._kept.get(net) is not None
-    thread = threading.Thread(target=lambda: net.fit(X, Y, epochs=3000, batch_size=4000, lrate=1e-3,
-                                                     callbacks=lambda *_: stop.is_set()))
+    thread = threading.Thread(
+        target=lambda: net.fit(
+            X, Y, epochs=3000, batch_size=4000, lrate=1e-3, callbacks=lambda *_: stop.is_set()
+        )
+    )
     stop = threading.Event()
     thread.start()
     time.sleep(0.05)

@@ -58,7 +58,7 @@ def layer(names, outputs_first, bias, in_place, loops):
         "    def backward(self, dLdZ):",
         f"        self.{{2}} = {'dLdZ @ self.A.T' if outputs_first else 'self.A @ dLdZ.T'}",
         f"        self.{{3}} = "
-        f"dLdZ.sum(axis=1).reshape({SHAPE[bias].replace('n', '-1', 1) if bias != 'row' else '1, -1'})",
+        f"dLdZ.sum(axis=1).reshape({SHAPE[bias].replace('n', '-1', 1) if bias != 'row' else '1, -1'})",  # noqa: E501
         f"        return {'self.{0}.T' if outputs_first else 'self.{0}'} @ dLdZ",
         "",
         "    def sgd_step(self, lrate):",
@@ -367,7 +367,8 @@ def test_a_batchnorm_that_does_something_else_is_judged_by_differences(program):
         return self.G * self.norm + self.B
 
     def backward(self, dLdZ):
-        self.dLdB, self.dLdG = dLdZ.sum(axis=1, keepdims=True), (dLdZ * self.norm).sum(axis=1, keepdims=True)
+        self.dLdB = dLdZ.sum(axis=1, keepdims=True)
+        self.dLdG = (dLdZ * self.norm).sum(axis=1, keepdims=True)
         return self.G * dLdZ / np.sqrt(2 + self.eps)
 
     def sgd_step(self, lrate):
@@ -386,11 +387,16 @@ def test_a_batchnorm_that_does_something_else_is_judged_by_differences(program):
     "W, W0",
     [
         ("self.W - lrate * (self.dLdW + 0.01 * self.W)", "self.W0 - lrate * self.dLdW0"),
-        ("(1 - 0.1 * lrate) * self.W - lrate * self.dLdW", "(1 - 0.1 * lrate) * self.W0 - lrate * self.dLdW0"),
+        (
+            "(1 - 0.1 * lrate) * self.W - lrate * self.dLdW",
+            "(1 - 0.1 * lrate) * self.W0 - lrate * self.dLdW0",
+        ),
     ],
 )
 def test_a_weight_decay_is_a_remark(program, W, W0):
-    m = program("self.W - lrate * self.dLdW\n", W + "\n", "self.W0 - lrate * self.dLdW0\n", W0 + "\n")
+    m = program(
+        "self.W - lrate * self.dLdW\n", W + "\n", "self.W0 - lrate * self.dLdW0\n", W0 + "\n"
+    )
     report = nn.check(m.Linear)
     assert report and "sgd_step shrinks the weights too" in str(report)
     assert nn.check(network(m))

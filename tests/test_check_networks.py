@@ -1,6 +1,7 @@
 """nncore.check on networks, output units and losses, each mistake in several spellings.
 
-The cause is named, one fault with a line of the program to look at; what follows from a fault is none.
+The cause is named, one fault with a line of the program to look at; what follows from a fault is
+none.
 """
 
 import re

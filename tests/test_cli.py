@@ -26,7 +26,8 @@ def nncore_command(*arguments):
 
 @pytest.fixture
 def environment():
-    """So that the process imports the very package that this one imported, from whatever folder it starts in."""
+    """So that the process imports the very package that this one imported, from whatever folder it
+    starts in."""
     package_parent = os.path.dirname(os.path.dirname(os.path.abspath(nncore.__file__)))
     return {**os.environ, "PYTHONPATH": package_parent}
 
@@ -34,34 +35,54 @@ def environment():
 @pytest.fixture
 def run(tmp_path, environment):
     """run(*arguments): the finished process, started in `tmp_path`."""
+
     def start(*arguments):
-        return subprocess.run(nncore_command(*arguments), cwd=tmp_path, env=environment, capture_output=True, text=True,
-                              timeout=120)
+        return subprocess.run(
+            nncore_command(*arguments),
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
     return start
 
 
 @pytest.fixture
 def table(tmp_path):
-    """A .csv of three classes in the plane that a small network separates; labels -1, 4, 7 in the last column."""
+    """A .csv of three classes in the plane that a small network separates; labels -1, 4, 7 in the
+    last column."""
     rng = np.random.default_rng(5)
     kind = rng.integers(0, 3, 200)
     points = rng.normal(scale=0.3, size=(200, 2)) + 3 * np.eye(3)[kind][:, :2]
     path = tmp_path / "table.csv"
-    np.savetxt(path, np.column_stack([points, np.array([-1, 4, 7])[kind]]), fmt="%.6g", delimiter=",")
+    np.savetxt(
+        path, np.column_stack([points, np.array([-1, 4, 7])[kind]]), fmt="%.6g", delimiter=","
+    )
     return path
 
 
 # ---------------------------------------------------------------- the main job
+
 
 def test_train_without_arguments(run, tmp_path):
     done = run("train")
     assert done.returncode == 0 and done.stderr == ""
     lines = done.stdout.splitlines()
     assert sum(line.startswith("epoch") for line in lines) == 30
-    assert re.fullmatch(rf"epoch  1/30  rate {NUMBER} +loss {NUMBER}  train 0\.\d+  test 0\.\d+  {NUMBER} s", lines[3])
+    assert re.fullmatch(
+        rf"epoch  1/30  rate {NUMBER} +loss {NUMBER}  train 0\.\d+  test 0\.\d+  {NUMBER} s",
+        lines[3],
+    )
     assert any(re.match(r"trained   43110 samples in .* samples/s", line) for line in lines)
-    assert any(re.match(r"speed     compiled backend .* times the NumPy backend, measured", line) for line in lines)
-    accuracy, correct = re.fullmatch(r"test accuracy: (\d\.\d{4}) \((\d+)/360\)", lines[-1]).group(1, 2)
+    assert any(
+        re.match(r"speed     compiled backend .* times the NumPy backend, measured", line)
+        for line in lines
+    )
+    accuracy, correct = re.fullmatch(r"test accuracy: (\d\.\d{4}) \((\d+)/360\)", lines[-1]).group(
+        1, 2
+    )
     assert accuracy == f"{int(correct) / 360:.4f}"
     assert os.listdir(tmp_path) == ["nncore-model.npz"]
 
@@ -87,19 +108,47 @@ def test_same_seed_same_model(run, tmp_path):
 
 def test_both_backends_draw_and_learn_the_same(run, tmp_path):
     for backend in ("numpy", "compiled"):
-        done = run("train", "--epochs", 1, "--no-compare", "--dtype", "float64", "--activation", "tanh", "--rate", 0.01,
-                   "--backend", backend, "--output", f"{backend}.npz")
+        done = run(
+            "train",
+            "--epochs",
+            1,
+            "--no-compare",
+            "--dtype",
+            "float64",
+            "--activation",
+            "tanh",
+            "--rate",
+            0.01,
+            "--backend",
+            backend,
+            "--output",
+            f"{backend}.npz",
+        )
         assert done.returncode == 0, done.stderr
-    one, other = (nncore.load(tmp_path / f"{backend}.npz").modules[0].W for backend in ("numpy", "compiled"))
+    one, other = (
+        nncore.load(tmp_path / f"{backend}.npz").modules[0].W for backend in ("numpy", "compiled")
+    )
     assert np.allclose(one, other, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("options", [
-    ["--layers", "none"],
-    ["--layers", "16,8", "--activation", "sigmoid", "--dtype", "float64", "--schedule", "constant"],
-    ["--batch-size", "16", "--schedule", "cosine"],
-    ["--shuffle", "--schedule", "inverse", "--scaling", "standard"],
-])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--layers", "none"],
+        [
+            "--layers",
+            "16,8",
+            "--activation",
+            "sigmoid",
+            "--dtype",
+            "float64",
+            "--schedule",
+            "constant",
+        ],
+        ["--batch-size", "16", "--schedule", "cosine"],
+        ["--shuffle", "--schedule", "inverse", "--scaling", "standard"],
+    ],
+)
 def test_options(run, options):
     done = run("train", *QUICK, "--no-save", *options)
     assert done.returncode == 0 and done.stderr == ""
@@ -107,12 +156,33 @@ def test_options(run, options):
 
 
 def test_optimizer_penalty_and_validation(run):
-    done = run("train", *QUICK, "--batch-size", 32, "--optimizer", "adam", "--l2", 1e-4, "--validation", 0.2, "--no-save")
+    done = run(
+        "train",
+        *QUICK,
+        "--batch-size",
+        32,
+        "--optimizer",
+        "adam",
+        "--l2",
+        1e-4,
+        "--validation",
+        0.2,
+        "--no-save",
+    )
     lines = done.stdout.splitlines()
-    assert done.returncode == 0 and "1150 samples to train on, 287 to validate, 360 to test" in lines[0]
+    assert (
+        done.returncode == 0
+        and "1150 samples to train on, 287 to validate, 360 to test" in lines[0]
+    )
     assert "shuffled batches of 32, adam, l2 0.0001, rate 0.001 cosine" in lines[2]
-    assert re.fullmatch(rf"epoch 1/2  rate 0.001 +loss {NUMBER}  train 0\.\d+  validation 0\.\d+  test 0\.\d+  {NUMBER} s", lines[3])
-    assert run("train", *QUICK, "--optimizer", "momentum", "--quiet").stdout.startswith("test accuracy: 0.")
+    assert re.fullmatch(
+        rf"epoch 1/2  rate 0.001 +loss {NUMBER}  train 0\.\d+  validation 0\.\d+  test "
+        rf"0\.\d+  {NUMBER} s",
+        lines[3],
+    )
+    assert run("train", *QUICK, "--optimizer", "momentum", "--quiet").stdout.startswith(
+        "test accuracy: 0."
+    )
 
 
 def test_plot(run, tmp_path):
@@ -130,9 +200,13 @@ def test_table_with_labels_of_any_value(run, table, tmp_path):
     done = run("train", table, "--epochs", 5, "--quiet", "--output", "m.npz")
     assert re.fullmatch(r"test accuracy: (0\.9|1\.0)\d+ \(\d+/40\)\n", done.stdout), done.stderr
     labelled = run("predict", "m.npz", table)
-    assert set(labelled.stdout.split()) == {"-1", "4", "7"} and labelled.stderr.startswith("accuracy: ")
+    assert set(labelled.stdout.split()) == {"-1", "4", "7"} and labelled.stderr.startswith(
+        "accuracy: "
+    )
     unlabelled = tmp_path / "points.csv"
-    unlabelled.write_text("".join(line.rpartition(",")[0] + "\n" for line in table.read_text().splitlines()))
+    unlabelled.write_text(
+        "".join(line.rpartition(",")[0] + "\n" for line in table.read_text().splitlines())
+    )
     plain = run("predict", "m.npz", unlabelled)
     assert plain.stdout == labelled.stdout and plain.stderr == ""
 
@@ -146,12 +220,17 @@ def test_no_save_writes_nothing(run, tmp_path):
 def test_the_command_is_installed_and_helps(run):
     for arguments in (["-h"], ["train", "-h"], ["predict", "-h"]):
         done = run(*arguments)
-        assert done.returncode == 0 and done.stderr == "" and max(map(len, done.stdout.splitlines())) <= 120
+        assert (
+            done.returncode == 0
+            and done.stderr == ""
+            and max(map(len, done.stdout.splitlines())) <= 120
+        )
     assert "another algorithm" in run("train", "-h").stdout
     assert run("--version").stdout == f"nncore {nncore.__version__}\n"
 
 
 # ---------------------------------------------------------------- refusals
+
 
 def bad_files(folder):
     """Unusable data under names that the table below uses."""
@@ -198,10 +277,15 @@ BAD_TRAIN = [
     ("--optimizer adamx", "--optimizer: invalid choice: 'adamx'"),
     ("--l2 -1", "--l2: must be a number of at least 0, got '-1'"),
     ("--validation 1", "--validation: must be a number of at least 0 and below 1, got '1'"),
-    ("--validation 0.0001", "--validation must leave samples to train and to validate on, got 0.0001 of 1437 samples"),
+    (
+        "--validation 0.0001",
+        "--validation must leave samples to train and to validate on, got 0.0001 of 1437 samples",
+    ),
     ("--plot curve.xls", "--plot must end in .png, .pdf or .svg, got curve.xls"),
-    ("--plot none/curve.png", "--plot must be a file that can be written, got none/curve.png "
-                              "(the folder does not exist)"),
+    (
+        "--plot none/curve.png",
+        "--plot must be a file that can be written, got none/curve.png (the folder does not exist)",
+    ),
     ("--epochs 0", "--epochs: must be a whole number"),
     ("--epochs 1.5", "--epochs"),
     ("--batch-size 0", "--batch-size"),
@@ -213,8 +297,11 @@ BAD_TRAIN = [
     ("--label-column 3", "--label-column"),
     ("--output folder", "--output must be a file that can be written, got folder (is a folder)"),
     ("ragged.csv --output ragged.csv", "--output must be another file than DATA"),
-    ("--output nowhere/m.npz", "--output must be a file that can be written, got nowhere/m.npz "
-                               "(the folder does not exist)"),
+    (
+        "--output nowhere/m.npz",
+        "--output must be a file that can be written, got nowhere/m.npz "
+        "(the folder does not exist)",
+    ),
 ]
 BAD_PREDICT = [
     ("none.npz digits", "none.npz"),
@@ -254,15 +341,27 @@ def test_bad_prediction_is_refused(run, table, tmp_path):
     assert listing(tmp_path) == before
 
 
-@pytest.mark.parametrize("metadata", [{"scaling": 3}, {"scaling": {"shift": 0.0}}, {"classes": [1, 2, 3]},
-                                      {"classes": ["a", "b"]}, {"classes": [0.5, 1]},
-                                      {"classes": [0, 2**63]}, {"classes": 2},
-                                      {"scaling": {"shift": 0.0, "factor": float("nan")}},
-                                      {"scaling": {"shift": [0.0], "factor": 1.0}}])
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"scaling": 3},
+        {"scaling": {"shift": 0.0}},
+        {"classes": [1, 2, 3]},
+        {"classes": ["a", "b"]},
+        {"classes": [0.5, 1]},
+        {"classes": [0, 2**63]},
+        {"classes": 2},
+        {"scaling": {"shift": 0.0, "factor": float("nan")}},
+        {"scaling": {"shift": [0.0], "factor": 1.0}},
+    ],
+)
 def test_a_model_whose_metadata_do_not_fit_is_refused(run, tmp_path, metadata):
     net = nncore.Sequential([nncore.Linear(64, 2), nncore.SoftMax()], nncore.NLL())
     serialization.save(net, tmp_path / "model.npz", metadata=metadata)
-    assert_refused(run("predict", "model.npz", "digits"), "model.npz must hold labels and scaling that fit its network")
+    assert_refused(
+        run("predict", "model.npz", "digits"),
+        "model.npz must hold labels and scaling that fit its network",
+    )
 
 
 @pytest.mark.parametrize("content", [b"1,2,0\n", b"", b"PK\3\4", "nested", "fifo"])
@@ -275,8 +374,10 @@ def test_files_that_are_no_models_are_refused(run, tmp_path, content):
         np.savez(path, model=np.array(start + "[" * 500 + "]" * 500 + "}"))
     else:
         path.write_bytes(content)
-    assert_refused(run("predict", "model.npz", "digits"),
-                   "model.npz is not an nncore model file (expected an .npz written by `save`)")
+    assert_refused(
+        run("predict", "model.npz", "digits"),
+        "model.npz is not an nncore model file (expected an .npz written by `save`)",
+    )
 
 
 def test_output_keeps_the_mode_and_is_never_put_in_the_place_of_a_fifo(run, tmp_path):
@@ -284,8 +385,9 @@ def test_output_keeps_the_mode_and_is_never_put_in_the_place_of_a_fifo(run, tmp_
     os.chmod(tmp_path / "m.npz", 0o600)
     os.mkfifo(tmp_path / "fifo")
     got = []
-    reader = threading.Thread(target=lambda: got.append((tmp_path / "fifo").read_bytes()),
-                              daemon=True)
+    reader = threading.Thread(
+        target=lambda: got.append((tmp_path / "fifo").read_bytes()), daemon=True
+    )
     reader.start()
     for name in ("m.npz", "fifo"):
         done = run("train", *QUICK, "--output", name)
@@ -297,23 +399,32 @@ def test_output_keeps_the_mode_and_is_never_put_in_the_place_of_a_fifo(run, tmp_
 
 
 def test_what_was_taken_for_what(run, table, tmp_path):
-    """A line for a table; doubts are notes on standard error, where prediction keeps them from its labels."""
+    """A line for a table; doubts are notes on standard error, where prediction keeps them from its
+    labels."""
     lines = run("train", table, *QUICK, "--no-save").stdout.splitlines()
     assert lines[1] == "table     labels in column 3, 2 columns of features; no headings"
     rows = [line.split(",") for line in table.read_text().splitlines()]
-    (tmp_path / "lxy.csv").write_text("label,x,y\n" + "".join(f"{label},{x},{y}\n" for x, y, label in rows))
+    (tmp_path / "lxy.csv").write_text(
+        "label,x,y\n" + "".join(f"{label},{x},{y}\n" for x, y, label in rows)
+    )
     done = run("train", "lxy.csv", "--epochs", 5, "--quiet", "--output", "m.npz")
-    note = ("nncore: note: lxy.csv: column 3 'y' is taken for a feature, "
-            "because column 1 'label' holds the labels\n")
+    note = (
+        "nncore: note: lxy.csv: column 3 'y' is taken for a feature, "
+        "because column 1 'label' holds the labels\n"
+    )
     assert re.fullmatch(r"test accuracy: (0\.9|1\.0)\d+ \(\d+/40\)\n", done.stdout)
     assert done.stderr == note
     done = run("predict", "m.npz", "lxy.csv")
     assert len(done.stdout.split()) == 200 and re.fullmatch(rf"accuracy: .*\n{note}", done.stderr)
     (tmp_path / "clx.csv").write_text("class,label,x\n" + table.read_text())
-    assert_refused(run("train", "clx.csv", "--output", ""),
-                   "column 1 'class' and column 2 'label'; say by --label-column which one")
-    assert_refused(run("train", table, "--label-column", "x"),
-                   "--label-column must be auto, first, last, none or a heading of")
+    assert_refused(
+        run("train", "clx.csv", "--output", ""),
+        "column 1 'class' and column 2 'label'; say by --label-column which one",
+    )
+    assert_refused(
+        run("train", table, "--label-column", "x"),
+        "--label-column must be auto, first, last, none or a heading of",
+    )
 
 
 def test_an_index_is_left_out(run, table, tmp_path):
@@ -321,9 +432,13 @@ def test_an_index_is_left_out(run, table, tmp_path):
     numbered = [f"{i},{row}" for i, row in enumerate(rows)]
     (tmp_path / "i.csv").write_text("\n".join([",a,b,class", *numbered]))
     done = run("train", "i.csv", *QUICK, "--output", "m.npz")
-    assert ("table     labels in column 4 'class', 2 columns of features, "
-            "column 1 '' left out as an index; headings in line 1") in done.stdout
-    (tmp_path / "few.csv").write_text("\n".join([",a,b", *(row.rpartition(",")[0] for row in numbered[:7])]))
+    assert (
+        "table     labels in column 4 'class', 2 columns of features, "
+        "column 1 '' left out as an index; headings in line 1"
+    ) in done.stdout
+    (tmp_path / "few.csv").write_text(
+        "\n".join([",a,b", *(row.rpartition(",")[0] for row in numbered[:7])])
+    )
     done = run("predict", "m.npz", "few.csv")
     assert len(done.stdout.split()) == 7 and done.stderr == ""
 
@@ -340,7 +455,9 @@ def test_a_model_saved_without_metadata_predicts_its_own_classes(run, tmp_path):
     net = nncore.Sequential([nncore.Linear(64, 10), nncore.SoftMax()], nncore.NLL())
     net.save(tmp_path / "model.npz")
     done = run("predict", "model.npz", "digits")
-    assert np.array_equal(np.array(done.stdout.split(), int), net.predict(datasets.load_digits()[0]))
+    assert np.array_equal(
+        np.array(done.stdout.split(), int), net.predict(datasets.load_digits()[0])
+    )
 
 
 def test_no_or_an_unknown_command_is_refused(run):
@@ -351,24 +468,35 @@ def test_no_or_an_unknown_command_is_refused(run):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_unwritable_output_is_refused_before_training(run, tmp_path):
     (tmp_path / "folder").mkdir(mode=0o555)
-    assert_refused(run("train", "--output", "folder/m.npz"), "--output must be a file that can be written")
+    assert_refused(
+        run("train", "--output", "folder/m.npz"), "--output must be a file that can be written"
+    )
 
 
 @pytest.mark.parametrize("options", [[], ["--backend", "numpy"], ["--batch-size", "32"]])
 def test_divergence_ends_training_and_saves_nothing(run, tmp_path, options):
     done = run("train", "--rate", "1e37", *options)
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert re.match(r"nncore: training diverged in epoch \d+: .* --rate must be smaller, got ", done.stderr)
+    assert re.match(
+        r"nncore: training diverged in epoch \d+: .* --rate must be smaller, got ", done.stderr
+    )
     assert os.listdir(tmp_path) == []
 
 
 # ---------------------------------------------------------------- signals and pipes
 
+
 def test_interrupt(tmp_path, environment):
     # A shell starts background jobs with the signal ignored, and children inherit that.
-    process = subprocess.Popen(nncore_command("train", "--epochs", 1000000), cwd=tmp_path, env=environment,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+    process = subprocess.Popen(
+        nncore_command("train", "--epochs", 1000000),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     for line in process.stdout:
         if line.startswith("epoch"):
             break
@@ -379,11 +507,19 @@ def test_interrupt(tmp_path, environment):
     assert time.monotonic() - start < 10 and os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("arguments", [["train", "--epochs", "100000", "--no-compare"], ["predict", "m.npz", "digits"]])
+@pytest.mark.parametrize(
+    "arguments", [["train", "--epochs", "100000", "--no-compare"], ["predict", "m.npz", "digits"]]
+)
 def test_closed_pipe_is_quiet(run, tmp_path, environment, arguments):
     assert run("train", *QUICK, "--output", "m.npz").returncode == 0
-    process = subprocess.Popen(nncore_command(*arguments), cwd=tmp_path, env=environment, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        nncore_command(*arguments),
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     process.stdout.close()
     errors = process.stderr.read()
     process.stderr.close()

@@ -1,4 +1,5 @@
-"""The numbers published with the course's homework tests, on both backends. Data and expectations: course_cases.json."""
+"""The numbers published with the course's homework tests, on both backends. Data and expectations:
+course_cases.json."""
 
 import json
 from pathlib import Path
@@ -40,7 +41,9 @@ def build(library, case):
 
 
 def close(case, got, key):
-    np.testing.assert_allclose(got, case["expected"][key], rtol=case["rtol"], atol=case["atol"], err_msg=key)
+    np.testing.assert_allclose(
+        got, case["expected"][key], rtol=case["rtol"], atol=case["atol"], err_msg=key
+    )
 
 
 def stacked(net):
@@ -78,7 +81,11 @@ def test_activations(library, name):
 def test_batchnorm(library):
     case = CASES["batchnorm_fwd_bwd_3x5"]
     module = build(library, case)
-    got = {"G0": module.G.copy(), "B0": module.B.copy(), "Z": module.forward(np.array(case["setup"]["A"]))}
+    got = {
+        "G0": module.G.copy(),
+        "B0": module.B.copy(),
+        "Z": module.forward(np.array(case["setup"]["A"])),
+    }
     got["dA"] = module.backward(np.array(case["setup"]["dLdZ"]))
     got |= {name: getattr(module, name) for name in ("mus", "vars", "norm", "dLdB", "dLdG")}
     for key in case["expected"]:
@@ -90,8 +97,15 @@ def test_softmax(library):
     module = build(library, case)
     A = module.forward(data("super_simple_separable")[0])
     close(case, A, "A")
-    assert module.class_fun(A).tolist() == library.SoftMax.class_fun(library.SoftMax, A).tolist() == case["expected"]["c"]
-    assert list(module.class_fun(A).shape) == case["expected"]["c_shape"] and module.class_fun(A).dtype == np.int64
+    assert (
+        module.class_fun(A).tolist()
+        == library.SoftMax.class_fun(library.SoftMax, A).tolist()
+        == case["expected"]["c"]
+    )
+    assert (
+        list(module.class_fun(A).shape) == case["expected"]["c_shape"]
+        and module.class_fun(A).dtype == np.int64
+    )
 
 
 def test_nll(library):
@@ -123,7 +137,12 @@ def test_one_pass_by_hand(library, name):
     got["dL_dX"] = m[0].backward(got["dL_dz1"])
     m[0].sgd_step(0.005)
     m[2].sgd_step(0.005)
-    got |= {"updated_linear_1.W": m[0].W, "updated_linear_1.W0": m[0].W0, "updated_linear_2.W": m[2].W, "updated_linear_2.W0": m[2].W0}
+    got |= {
+        "updated_linear_1.W": m[0].W,
+        "updated_linear_1.W0": m[0].W0,
+        "updated_linear_2.W": m[2].W,
+        "updated_linear_2.W0": m[2].W0,
+    }
     assert got["dL_dz2"] is got["dloss"]
     for key in case["expected"]:
         close(case, got[key], key)
@@ -134,7 +153,9 @@ def test_sgd(library, name, iters):
     case = CASES[name]
     net = build(library, case)
     assert net.sgd(*data("super_simple_separable"), iters, 0.005) is None
-    for got, wanted in zip(stacked(net), case["expected"]["[vstack(W,W0.T) for m in (0,2)]"], strict=True):
+    for got, wanted in zip(
+        stacked(net), case["expected"]["[vstack(W,W0.T) for m in (0,2)]"], strict=True
+    ):
         np.testing.assert_allclose(got, wanted, rtol=case["rtol"], atol=case["atol"])
 
 
@@ -144,7 +165,9 @@ def test_mini_gd(library):
     assert net.mini_gd(*data("super_simple_separable"), iters=3, lrate=0.005, K=1) is None
     for i, wanted in case["expected"]["weights"].items():
         for name, values in wanted.items():
-            np.testing.assert_allclose(getattr(net.modules[int(i)], name), values, rtol=case["rtol"], atol=case["atol"])
+            np.testing.assert_allclose(
+                getattr(net.modules[int(i)], name), values, rtol=case["rtol"], atol=case["atol"]
+            )
     loss = net.loss.forward(net.loss.Ypred, net.loss.Y)
     np.testing.assert_allclose(loss, case["expected"]["last_iter_loss"], rtol=case["rtol"])
 
@@ -155,7 +178,11 @@ def test_prediction(library):
     X, Y = data("super_simple_separable")
     net.sgd(X, Y, 1, 0.005)
     Ypred = net.forward(X)
-    assert net.modules[-1].class_fun(Ypred).tolist() == case["expected"]["c"] == net.predict(X).tolist()
+    assert (
+        net.modules[-1].class_fun(Ypred).tolist()
+        == case["expected"]["c"]
+        == net.predict(X).tolist()
+    )
     loss = net.loss.forward(Ypred, Y)
     assert repr([loss]).startswith("[8.56")
     close(case, loss, "l")
@@ -179,7 +206,9 @@ def test_every_case_is_run_or_named():
 def test_the_later_courses_tests_receive_the_classes(library):
     def test_sequential(Sequential, Linear, Tanh, ReLU, SoftMax, NLL):
         np.random.seed(0)
-        net = Sequential([Linear(2, 3), Tanh(), Linear(3, 3), ReLU(), Linear(3, 2), SoftMax()], NLL())
+        net = Sequential(
+            [Linear(2, 3), Tanh(), Linear(3, 3), ReLU(), Linear(3, 2), SoftMax()], NLL()
+        )
         X, Y = data("hard")
         before = net.loss.forward(net.forward(X), Y)
         for _ in range(100):
@@ -188,5 +217,7 @@ def test_the_later_courses_tests_receive_the_classes(library):
             net.step(0.005)
         return before, net.loss.forward(net.forward(X), Y)
 
-    before, after = test_sequential(*(getattr(library, n) for n in ("Sequential", "Linear", "Tanh", "ReLU", "SoftMax", "NLL")))
+    before, after = test_sequential(
+        *(getattr(library, n) for n in ("Sequential", "Linear", "Tanh", "ReLU", "SoftMax", "NLL"))
+    )
     assert after < before

@@ -1,7 +1,9 @@
-"""Every example in docs/ and the README, as a reader would try it: page by page, from top to bottom, in an empty folder.
+"""Every example in docs/ and the README, as a reader would try it: page by page, from top to
+bottom, in an empty folder.
 
-A block of Python with prompts is a doctest; without, it runs; with a caption it is a file that the page speaks of. A block "console" has
-commands after "$ " and what they print. "..." stands for anything.
+A block of Python with prompts is a doctest; without, it runs; with a caption it is a file that the
+page speaks of. A block "console" has commands after "$ " and what they print. "..." stands for
+anything.
 """
 
 import doctest
@@ -20,13 +22,16 @@ import nncore
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"]
-BLOCK = re.compile(r"^```(?:\{code-block\} )?(\w+)\n(?::caption: (\S+)\n)?(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```(?:\{code-block\} )?(\w+)\n(?::caption: (\S+)\n)?(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty working folder, from which the page's own files can be imported; generators and modules are put back."""
+    """An empty working folder, from which the page's own files can be imported; generators and
+    modules are put back."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
@@ -59,14 +64,24 @@ def run_python(page, text, line, names):
 
 
 def run_console(page, text, line):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(nncore.__file__).parent.parent), *sys.path])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(Path(nncore.__file__).parent.parent), *sys.path]),
+    }
     for command, wanted in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
         program, *arguments = shlex.split(command)
         assert program == "nncore", f"{page.name}:{line}: {command}"
-        done = subprocess.run([sys.executable, "-m", "nncore", *arguments], capture_output=True, text=True, timeout=120,
-                              env=environment)
+        done = subprocess.run(
+            [sys.executable, "-m", "nncore", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=environment,
+        )
         given = done.stdout + done.stderr
-        assert doctest.OutputChecker().check_output(wanted, given, FLAGS), f"{page.name}:{line}: {command}\n{given}"
+        assert doctest.OutputChecker().check_output(wanted, given, FLAGS), (
+            f"{page.name}:{line}: {command}\n{given}"
+        )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -80,7 +95,9 @@ def test_every_example_of_a_page_does_what_it_says(page, folder):
         elif language == "console":
             run_console(page, text, line)
         else:
-            assert language in ("text", "eval"), f"{page.name}:{line}: nobody runs a block of {language}"
+            assert language in ("text", "eval"), (
+                f"{page.name}:{line}: nobody runs a block of {language}"
+            )
 
 
 def test_every_public_name_is_in_the_pages():
@@ -90,11 +107,34 @@ def test_every_public_name_is_in_the_pages():
     assert not sorted(name for name in wanted if not re.search(rf"\b{name}\b", pages))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("sphinx") is None or importlib.util.find_spec("myst_parser") is None
-                    or importlib.util.find_spec("furo") is None, reason="the docs extra is not installed")
+@pytest.mark.skipif(
+    importlib.util.find_spec("sphinx") is None
+    or importlib.util.find_spec("myst_parser") is None
+    or importlib.util.find_spec("furo") is None,
+    reason="the docs extra is not installed",
+)
 def test_the_site_builds_without_a_warning(tmp_path):
-    done = subprocess.run([sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-d", str(tmp_path / "cache"), str(ROOT / "docs"),
-                           str(tmp_path / "site")], capture_output=True, text=True, timeout=300, cwd=tmp_path,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(nncore.__file__).parent.parent), *sys.path])})
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "sphinx",
+            "-W",
+            "--keep-going",
+            "-q",
+            "-d",
+            str(tmp_path / "cache"),
+            str(ROOT / "docs"),
+            str(tmp_path / "site"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(Path(nncore.__file__).parent.parent), *sys.path]),
+        },
+    )
     assert done.returncode == 0, done.stderr
     assert "softmax_nll" in (tmp_path / "site" / "kernels.html").read_text(encoding="utf-8")

@@ -1,4 +1,5 @@
-"""Every script in examples/ as a user runs it, at small size; what its README lists; matplotlib only where a plot is asked for."""
+"""Every script in examples/ as a user runs it, at small size; what its README lists; matplotlib
+only where a plot is asked for."""
 
 import importlib.util
 import os
@@ -31,12 +32,20 @@ SMALL = {
 
 @pytest.fixture
 def run(tmp_path):
-    """run(script, *arguments): the finished process, in a folder of its own; one that asks for no plot has no matplotlib to import."""
+    """run(script, *arguments): the finished process, in a folder of its own; one that asks for no
+    plot has no matplotlib to import."""
+
     def start(script, *arguments, matplotlib=False):
         launcher = [] if matplotlib else ["-c", WITHOUT_MATPLOTLIB]
         command = [sys.executable, *launcher, str(FOLDER / f"{script}.py"), *map(str, arguments)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(nncore.__file__).parent.parent), *sys.path])}
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(Path(nncore.__file__).parent.parent), *sys.path]),
+        }
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        )
+
     return start
 
 
@@ -56,7 +65,9 @@ def idx_folder(tmp_path_factory):
 @pytest.fixture
 def small(idx_folder):
     """small(script): arguments that make it take little time."""
-    return lambda script: [idx_folder if argument == "FOLDER" else argument for argument in SMALL[script]]
+    return lambda script: [
+        idx_folder if argument == "FOLDER" else argument for argument in SMALL[script]
+    ]
 
 
 def output(done):
@@ -74,11 +85,13 @@ def arguments_of(script):
 
 def commands(text):
     """(script, arguments) of every command line in a text."""
-    for script, arguments in re.findall(r"^ *python examples/(\w+)\.py(.*?)(?:  #.*)?$", text, re.MULTILINE):
+    for script, arguments in re.findall(
+        r"^ *python examples/(\w+)\.py(.*?)(?:  #.*)?$", text, re.MULTILINE
+    ):
         yield script, shlex.split(arguments)
 
 
-# ------------------------------------------------------------------------------------------------ all of them
+# -------------------------------------------------------------------------------------- all of them
 
 
 def test_every_example_is_run_here_and_listed():
@@ -89,8 +102,16 @@ def test_every_example_is_run_here_and_listed():
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_commands_shown_are_understood(script):
     parse = arguments_of(script)
-    shown = [arguments for name, arguments in commands((FOLDER / f"{script}.py").read_text()) if name == script]
-    shown += [arguments for name, arguments in commands((FOLDER / "README.md").read_text()) if name == script]
+    shown = [
+        arguments
+        for name, arguments in commands((FOLDER / f"{script}.py").read_text())
+        if name == script
+    ]
+    shown += [
+        arguments
+        for name, arguments in commands((FOLDER / "README.md").read_text())
+        if name == script
+    ]
     assert len(shown) >= 2
     for arguments in shown:
         parse(arguments)
@@ -98,7 +119,9 @@ def test_the_commands_shown_are_understood(script):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_same_output_again_but_for_times(script, run, small):
-    timeless = [re.sub(r"\d+\.\d+ (?:s|µs)\b", "", output(run(script, *small(script)))) for _ in range(2)]
+    timeless = [
+        re.sub(r"\d+\.\d+ (?:s|µs)\b", "", output(run(script, *small(script)))) for _ in range(2)
+    ]
     assert timeless[0] == timeless[1]
 
 
@@ -108,34 +131,55 @@ def test_plot(script, run, small, tmp_path):
     assert refused.returncode == 1 and not refused.stdout
     assert refused.stderr == "--plot needs matplotlib; install it with `pip install nncore[plot]`\n"
     pytest.importorskip("matplotlib")
-    assert output(run(script, *small(script), "--plot", "plot.png", matplotlib=True)).endswith("plotted plot.png\n")
+    assert output(run(script, *small(script), "--plot", "plot.png", matplotlib=True)).endswith(
+        "plotted plot.png\n"
+    )
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-# ------------------------------------------------------------------------------------------------ one by one
+# --------------------------------------------------------------------------------------- one by one
 
 
 def test_decision_regions_of_the_homework(run):
     lines = output(run("decision_regions")).splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["super_simple_separable_through_origin", "super_simple_separable", "xor",
-                                                       "xor_more", "hard"]
+    assert [line.split()[0] for line in lines[1:]] == [
+        "super_simple_separable_through_origin",
+        "super_simple_separable",
+        "xor",
+        "xor_more",
+        "hard",
+    ]
     assert all(re.search(r" +0\.0\d+ +1\.00 +\d+\.\d+ s$", line) for line in lines[1:]), lines
 
 
 def test_decision_regions_of_a_set_that_is_not_there(run):
     refused = run("decision_regions", "soft")
-    assert refused.returncode == 2 and "SET must be one of super_simple_separable_through_origin, " in refused.stderr
+    assert (
+        refused.returncode == 2
+        and "SET must be one of super_simple_separable_through_origin, " in refused.stderr
+    )
 
 
 def test_digits(run, tmp_path):
     lines = output(run("digits", "--save", "model.npz")).splitlines()
-    assert re.fullmatch(r"epochs \d+, best validation loss 0\.\d+ in epoch \d+, whose weights are kept", lines[0])
+    assert re.fullmatch(
+        r"epochs \d+, best validation loss 0\.\d+ in epoch \d+, whose weights are kept", lines[0]
+    )
     counts = np.array([re.findall(r"\d+", line.replace(".", "0"))[1:] for line in lines[2:12]], int)
-    accuracy, right, of = map(float, re.fullmatch(r"test accuracy: (0\.\d+) \((\d+)/(360)\)", lines[12]).groups())
-    assert counts.shape == (10, 10) and counts.sum() == of and counts.trace() == right and accuracy > 0.97
+    accuracy, right, of = map(
+        float, re.fullmatch(r"test accuracy: (0\.\d+) \((\d+)/(360)\)", lines[12]).groups()
+    )
+    assert (
+        counts.shape == (10, 10)
+        and counts.sum() == of
+        and counts.trace() == right
+        and accuracy > 0.97
+    )
     X, labels = nncore.datasets.load_digits("test")
     predicted = nncore.load(tmp_path / "model.npz").predict(X / 16)
-    assert counts.tolist() == [[int(np.sum((labels == i) & (predicted == j))) for j in range(10)] for i in range(10)]
+    assert counts.tolist() == [
+        [int(np.sum((labels == i) & (predicted == j))) for j in range(10)] for i in range(10)
+    ]
 
 
 def test_mnist(run, idx_folder):
@@ -149,7 +193,11 @@ def test_mnist(run, idx_folder):
 
 def test_mnist_without_its_files(run, tmp_path):
     refused = run("mnist", tmp_path)
-    assert refused.returncode == 1 and refused.stderr.startswith("mnist.py: ") and len(refused.stderr.splitlines()) == 1
+    assert (
+        refused.returncode == 1
+        and refused.stderr.startswith("mnist.py: ")
+        and len(refused.stderr.splitlines()) == 1
+    )
 
 
 def test_online(run):
@@ -164,8 +212,13 @@ def test_online(run):
 
 def test_online_predicts_before_it_learns(run):
     """Labels by the toss of a coin cannot be known before they are told."""
-    accuracy = float(re.search(r"^prequential accuracy: (\S+),", output(run("online", "--noise", "0.5", "--samples", "2000",
-                                                                            "--lrate", "1")), re.MULTILINE)[1])
+    accuracy = float(
+        re.search(
+            r"^prequential accuracy: (\S+),",
+            output(run("online", "--noise", "0.5", "--samples", "2000", "--lrate", "1")),
+            re.MULTILINE,
+        )[1]
+    )
     assert abs(accuracy - 0.5) < 0.06
 
 

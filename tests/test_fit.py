@@ -1,4 +1,5 @@
-"""fit beyond its arithmetic: labels, validation, callbacks, early stopping, progress, partial_fit, score, the learning curve."""
+"""fit beyond its arithmetic: labels, validation, callbacks, early stopping, progress, partial_fit,
+score, the learning curve."""
 
 import re
 import sys
@@ -17,24 +18,37 @@ LABELS = Y.argmax(0)
 
 def one_output(output, loss, seed=0):
     np.random.seed(seed)
-    return nn.Sequential([nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)] + ([output()] if output else []), loss())
+    return nn.Sequential(
+        [nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 1)] + ([output()] if output else []), loss()
+    )
 
 
-# ---------------------------------------------------------------------------------------------- labels
+# ------------------------------------------------------------------------------------------- labels
 
 
-@pytest.mark.parametrize("labels", [LABELS, LABELS.astype(np.int8), LABELS.astype(np.float32), LABELS.tolist()],
-                         ids=["int", "int8", "float32", "list"])
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS, LABELS.astype(np.int8), LABELS.astype(np.float32), LABELS.tolist()],
+    ids=["int", "int8", "float32", "list"],
+)
 def test_classes_are_one_hot_columns(backend, labels):
     one, two = make(), make()
-    assert one.fit(X, labels, epochs=2, batch_size=4, seed=0) == two.fit(X, Y, epochs=2, batch_size=4, seed=0)
+    assert one.fit(X, labels, epochs=2, batch_size=4, seed=0) == two.fit(
+        X, Y, epochs=2, batch_size=4, seed=0
+    )
     assert all(map(np.array_equal, weights(one), weights(two)))
     assert one.evaluate(X, labels) == two.evaluate(X, Y) and one.score(X, labels) == two.score(X, Y)
     assert one.log_likelihood(X, labels) == two.log_likelihood(X, Y)
 
 
-@pytest.mark.parametrize(("output", "loss", "labels"), [
-    (nn.OutputSigmoid, nn.BinaryNLL, LABELS % 2), (None, nn.Hinge, 2 * (LABELS % 2) - 1), (None, nn.Squared, X[0] + 0.5)])
+@pytest.mark.parametrize(
+    ("output", "loss", "labels"),
+    [
+        (nn.OutputSigmoid, nn.BinaryNLL, LABELS % 2),
+        (None, nn.Hinge, 2 * (LABELS % 2) - 1),
+        (None, nn.Squared, X[0] + 0.5),
+    ],
+)
 def test_one_output_takes_one_label_a_sample(backend, output, loss, labels):
     one, two = one_output(output, loss), one_output(output, loss)
     one.fit(X, labels, epochs=2, seed=0)
@@ -42,9 +56,13 @@ def test_one_output_takes_one_label_a_sample(backend, output, loss, labels):
     assert all(map(np.array_equal, weights(one), weights(two)))
 
 
-BAD = {"too large": (LABELS + 1, "Y must hold whole numbers from 0 to 2, .* got 3 at"), "negative": (-LABELS, "got -[12] at"),
-       "not whole": (LABELS + 0.5, r"whole numbers from 0 to 2, .* got [012]\.5 at 0"), "NaN": (np.full(23, np.nan), "got nan at 0"),
-       "too few": (LABELS[:-1], r"Y must have shape \(3, 23\), got \(3, 22\)")}
+BAD = {
+    "too large": (LABELS + 1, "Y must hold whole numbers from 0 to 2, .* got 3 at"),
+    "negative": (-LABELS, "got -[12] at"),
+    "not whole": (LABELS + 0.5, r"whole numbers from 0 to 2, .* got [012]\.5 at 0"),
+    "NaN": (np.full(23, np.nan), "got nan at 0"),
+    "too few": (LABELS[:-1], r"Y must have shape \(3, 23\), got \(3, 22\)"),
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -60,7 +78,10 @@ def test_labels_that_do_not_fit(backend, case):
 
 
 def test_labels_of_the_wrong_kind(backend):
-    for call in (lambda: one_output(None, nn.Hinge).fit(X, LABELS % 2), lambda: one_output(nn.OutputSigmoid, nn.BinaryNLL).fit(X, LABELS)):
+    for call in (
+        lambda: one_output(None, nn.Hinge).fit(X, LABELS % 2),
+        lambda: one_output(nn.OutputSigmoid, nn.BinaryNLL).fit(X, LABELS),
+    ):
         with pytest.raises(ValueError, match="Y must hold"):
             call()
     with pytest.raises(TypeError, match="Y must be a real array"):
@@ -69,18 +90,29 @@ def test_labels_of_the_wrong_kind(backend):
         one_output(None, nn.Squared).fit(X, Y)
 
 
-# ---------------------------------------------------------------------------------------------- validation
+# --------------------------------------------------------------------------------------- validation
 
 
 def test_validation_data_are_evaluated_after_each_epoch(backend):
     net, twin = make(), make()
     other = data(seed=5)
     history = net.fit(X, Y, epochs=3, batch_size=8, seed=2, validation=other)
-    assert list(history) == ["loss", "validation_loss", "validation_accuracy"] and all(len(v) == 3 for v in history.values())
+    assert list(history) == ["loss", "validation_loss", "validation_accuracy"] and all(
+        len(v) == 3 for v in history.values()
+    )
     values = []
-    twin.fit(X, Y, epochs=3, batch_size=8, seed=2, callbacks=[lambda n, h: values.append(n.evaluate(*other))])
+    twin.fit(
+        X,
+        Y,
+        epochs=3,
+        batch_size=8,
+        seed=2,
+        callbacks=[lambda n, h: values.append(n.evaluate(*other))],
+    )
     assert all(map(np.array_equal, weights(net), weights(twin)))
-    assert values == list(zip(history["validation_loss"], history["validation_accuracy"], strict=True))
+    assert values == list(
+        zip(history["validation_loss"], history["validation_accuracy"], strict=True)
+    )
 
 
 @pytest.mark.parametrize("chain", [make, lambda: by_modules(make())], ids=["program", "modules"])
@@ -96,14 +128,23 @@ def test_a_fraction_is_taken_out_by_the_seed(backend, chain):
         losses.append(twin.partial_fit(X[:, epoch], Y[:, epoch], batch_size=4))
     same(weights(net), weights(twin))
     assert history["loss"] == pytest.approx(losses, rel=1e-12)
-    assert history["validation_loss"][-1] == pytest.approx(twin.evaluate(X[:, held], Y[:, held])[0], rel=1e-12)
+    assert history["validation_loss"][-1] == pytest.approx(
+        twin.evaluate(X[:, held], Y[:, held])[0], rel=1e-12
+    )
 
 
-@pytest.mark.parametrize(("validation", "error", "message"), [
-    (0.0, ValueError, "leaves samples to train and to validate on, got 0.0 of 23"), (0.99, ValueError, "leaves samples"),
-    (-1, ValueError, "leaves samples"), ("some", TypeError, "validation must be a real number"), ((X,), ValueError, "a pair .X, Y."),
-    ((X[:4], Y), ValueError, "X of validation must have shape"),
-    ((X, Y[:2]), ValueError, "Y of validation must have shape")])
+@pytest.mark.parametrize(
+    ("validation", "error", "message"),
+    [
+        (0.0, ValueError, "leaves samples to train and to validate on, got 0.0 of 23"),
+        (0.99, ValueError, "leaves samples"),
+        (-1, ValueError, "leaves samples"),
+        ("some", TypeError, "validation must be a real number"),
+        ((X,), ValueError, "a pair .X, Y."),
+        ((X[:4], Y), ValueError, "X of validation must have shape"),
+        ((X, Y[:2]), ValueError, "Y of validation must have shape"),
+    ],
+)
 def test_validation_is_refused(backend, validation, error, message):
     net = make()
     before = weights(net)
@@ -112,7 +153,7 @@ def test_validation_is_refused(backend, validation, error, message):
     assert all(map(np.array_equal, weights(net), before))
 
 
-# ---------------------------------------------------------------------------------------------- callbacks
+# ---------------------------------------------------------------------------------------- callbacks
 
 
 def test_callbacks_see_each_epoch_and_end_the_training(backend):
@@ -124,7 +165,9 @@ def test_callbacks_see_each_epoch_and_end_the_training(backend):
         with pytest.raises(RuntimeError, match="two calls at once"):
             n.fit(X, Y)
 
-    history = net.fit(X, Y, epochs=10, callbacks=[lambda n, h: len(h["loss"]) == 4, look, lambda n, h: 1])
+    history = net.fit(
+        X, Y, epochs=10, callbacks=[lambda n, h: len(h["loss"]) == 4, look, lambda n, h: 1]
+    )
     assert seen == [1, 2, 3, 4] and len(history["loss"]) == 4
     assert len(net.fit(X, Y, epochs=3, callbacks=lambda n, h: np.True_)["loss"]) == 1
     with pytest.raises(TypeError, match="callbacks must hold functions of .net, history., got str"):
@@ -155,35 +198,61 @@ class Scripted:
         history[self.name][-1] = self.values[len(history[self.name]) - 1]
 
 
-@pytest.mark.parametrize(("name", "values", "delta", "epochs", "best"), [
-    ("validation_loss", [5, 4, 3, 3.5, 3.2, 3.1, 1], 0, 6, 3), ("validation_loss", [5, 4, 3.9, 3.8, 3.7, 1], 0.5, 5, 2),
-    ("validation_accuracy", [0.1, 0.5, 0.4, 0.5, 0.5, 0.9], 0, 5, 2), ("loss", [np.nan, np.nan, 2, np.nan, 3, 2.5, 1], 0, 6, 3),
-    ("loss", [3, 2, 1], 0, 3, 3), ("loss", [1, 2, 3], 0, 3, 1)])
+@pytest.mark.parametrize(
+    ("name", "values", "delta", "epochs", "best"),
+    [
+        ("validation_loss", [5, 4, 3, 3.5, 3.2, 3.1, 1], 0, 6, 3),
+        ("validation_loss", [5, 4, 3.9, 3.8, 3.7, 1], 0.5, 5, 2),
+        ("validation_accuracy", [0.1, 0.5, 0.4, 0.5, 0.5, 0.9], 0, 5, 2),
+        ("loss", [np.nan, np.nan, 2, np.nan, 3, 2.5, 1], 0, 6, 3),
+        ("loss", [3, 2, 1], 0, 3, 3),
+        ("loss", [1, 2, 3], 0, 3, 1),
+    ],
+)
 def test_early_stopping_restores_the_best_weights(backend, name, values, delta, epochs, best):
     stop, script = EarlyStopping(name, patience=3, min_delta=delta), Scripted(name, values)
     for _ in range(2):  # the object serves again
         net = make()
         kept = [m.W for m in net.modules if isinstance(m, nn.Linear)]
         script.kept = []
-        history = net.fit(X, Y, epochs=len(values), batch_size=4, seed=0, validation=(X, Y), optimizer="adam", callbacks=[script, stop])
+        history = net.fit(
+            X,
+            Y,
+            epochs=len(values),
+            batch_size=4,
+            seed=0,
+            validation=(X, Y),
+            optimizer="adam",
+            callbacks=[script, stop],
+        )
         assert len(history["loss"]) == epochs and stop.best_epoch == best
         assert all(map(np.array_equal, weights(net), script.kept[best - 1]))
         assert all(m.W is W for m, W in zip(net.modules[::2], kept, strict=True))
     last = EarlyStopping(name, patience=3, min_delta=delta, restore_best=False)
     net, script.kept = make(), []
-    net.fit(X, Y, epochs=len(values), batch_size=4, seed=0, validation=(X, Y), callbacks=[script, last])
+    net.fit(
+        X, Y, epochs=len(values), batch_size=4, seed=0, validation=(X, Y), callbacks=[script, last]
+    )
     assert all(map(np.array_equal, weights(net), script.kept[-1]))
 
 
 def test_early_stopping_refuses():
-    for arguments in ({"patience": 0}, {"patience": 1.5}, {"min_delta": -1}, {"min_delta": np.inf}, {"monitor": 3}):
+    for arguments in (
+        {"patience": 0},
+        {"patience": 1.5},
+        {"min_delta": -1},
+        {"min_delta": np.inf},
+        {"monitor": 3},
+    ):
         with pytest.raises((TypeError, ValueError), match="must be"):
             EarlyStopping(**arguments)
-    with pytest.raises(ValueError, match="monitor must be one of 'loss' in this training, got 'validation_loss'"):
+    with pytest.raises(
+        ValueError, match="monitor must be one of 'loss' in this training, got 'validation_loss'"
+    ):
         make().fit(X, Y, callbacks=EarlyStopping())
 
 
-# ---------------------------------------------------------------------------------------------- progress and the learning curve
+# ------------------------------------------------------------------ progress and the learning curve
 
 
 def test_progress_is_silent_unless_asked_and_shows_lines_without_tqdm(backend, capsys, monkeypatch):
@@ -195,8 +264,10 @@ def test_progress_is_silent_unless_asked_and_shows_lines_without_tqdm(backend, c
     history = net.fit(X, Y, epochs=10, validation=(X, Y), progress=True)
     lines = capsys.readouterr().out.splitlines()
     first = {name: f"{values[0]:.4f}" for name, values in history.items()}
-    assert len(lines) == 10 and lines[0] == (f"epoch  1/10  loss {first['loss']}  validation loss {first['validation_loss']}  "
-                                             f"validation accuracy {first['validation_accuracy']}")
+    assert len(lines) == 10 and lines[0] == (
+        f"epoch  1/10  loss {first['loss']}  validation loss {first['validation_loss']}  "
+        f"validation accuracy {first['validation_accuracy']}"
+    )
     with pytest.raises(TypeError, match="progress must be True, False or None, got str"):
         net.fit(X, Y, progress="bar")
 
@@ -213,7 +284,9 @@ def test_the_learning_curve(tmp_path):
     matplotlib.use("agg")
     history = make().fit(X, Y, epochs=4, validation=(X, Y))
     ax = nn.plot_history(history)
-    drawn = {line.get_label(): line.get_ydata().tolist() for a in ax.figure.axes for line in a.lines}
+    drawn = {
+        line.get_label(): line.get_ydata().tolist() for a in ax.figure.axes for line in a.lines
+    }
     assert drawn == {name.replace("_", " "): values for name, values in history.items()}
     ax.figure.savefig(tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -229,7 +302,7 @@ def test_the_learning_curve_without_matplotlib_and_without_epochs(monkeypatch):
         nn.plot_history({"loss": []})
 
 
-# ---------------------------------------------------------------------------------------------- partial_fit and score
+# ---------------------------------------------------------------------------- partial_fit and score
 
 
 @pytest.mark.parametrize("chain", [make, lambda: by_modules(make())], ids=["program", "modules"])
@@ -242,7 +315,7 @@ def test_partial_fit_goes_on_with_the_schedule(backend, chain):
         return schedule(t)
 
     for j in range(0, 20, 4):
-        net.partial_fit(X[:, j:j + 4], LABELS[j:j + 4], batch_size=2, lrate=rate)
+        net.partial_fit(X[:, j : j + 4], LABELS[j : j + 4], batch_size=2, lrate=rate)
     twin.fit(X[:, :20], Y[:, :20], batch_size=2, shuffle=False, lrate=schedule)
     same(weights(net), weights(twin))
     assert asked == list(range(1, 11)) and net.optimizer.t == 10
@@ -251,7 +324,8 @@ def test_partial_fit_goes_on_with_the_schedule(backend, chain):
 @pytest.mark.parametrize("optimizer", [None, "adam"])
 @pytest.mark.parametrize("call", ["partial_fit", "fit"])
 def test_calls_see_every_change_between_them(call, optimizer):
-    """One sample at a time, with weights, types, modules, loss, optimiser and arrays replaced in between, as by modules."""
+    """One sample at a time, with weights, types, modules, loss, optimiser and arrays replaced in
+    between, as by modules."""
     nets = [make((5, 5, 5)), by_modules(make((5, 5, 5)))]
     results = []
     rng = np.random.default_rng(0)
@@ -275,7 +349,13 @@ def test_calls_see_every_change_between_them(call, optimizer):
                 net.modules[0].forward = lambda A, m=net.modules[0]: 2 * type(m).forward(m, A)
             if j == 30:
                 del net.modules[0].forward
-            value = getattr(net, call)(xs[:, j:j + 1], ys[:, j:j + 1], lrate=0.05, optimizer=optimizer, l2=0.1 if j > 32 else 0.0)
+            value = getattr(net, call)(
+                xs[:, j : j + 1],
+                ys[:, j : j + 1],
+                lrate=0.05,
+                optimizer=optimizer,
+                l2=0.1 if j > 32 else 0.0,
+            )
             values.append(value if call == "partial_fit" else value["loss"][0])
         results.append((np.array(values), weights(net)))
     same([results[0][0]], [results[1][0]], 1e-10)
@@ -290,7 +370,9 @@ def test_fit_leaves_a_small_program_for_the_next_call_and_no_large_one():
     program = fitting._kept.get(net).program
     before = weights(net)
     net.fit(X, Y, lrate=0.5)
-    assert fitting._kept.get(net).program is program and not np.array_equal(weights(net)[0], before[0])
+    assert fitting._kept.get(net).program is program and not np.array_equal(
+        weights(net)[0], before[0]
+    )
     twins = [make(), by_modules(make())]
     for twin in twins:  # nothing of a call's rate, order, batch and data is left in the program
         for seed, batch in enumerate((1, 4, 23, 7)):
@@ -303,7 +385,9 @@ def test_fit_leaves_a_small_program_for_the_next_call_and_no_large_one():
     assert reference() is None
     bad, asked, before = X.copy(), [], weights(net)
     bad[0, -1] = np.nan
-    with pytest.raises(ValueError, match="X must be finite"):  # a rate function might look at the weights in between
+    with pytest.raises(
+        ValueError, match="X must be finite"
+    ):  # a rate function might look at the weights in between
         net.fit(bad, Y, shuffle=False, batch_size=1, lrate=lambda t: asked.append(t) or 0.1)
     assert not asked and all(map(np.array_equal, weights(net), before))
     large = make((5, 1 << 13, 3))
@@ -335,7 +419,8 @@ def test_partial_fit_between_calls_refuses_what_has_become_wrong():
 
 
 def test_partial_fit_on_data_that_are_part_of_the_weights():
-    """Such data change with every update, so these go module by module, also where a program was kept."""
+    """Such data change with every update, so these go module by module, also where a program was
+    kept."""
     results = []
     for net in (make(), by_modules(make())):
         net.partial_fit(X, Y)
@@ -353,19 +438,29 @@ def test_score(backend):
     net = make()
     assert net.score(X, Y) == net.evaluate(X, Y)[1] == np.mean(net.predict(X) == LABELS)
     np.random.seed(0)
-    net, targets = nn.Sequential([nn.Linear(5, 2)], nn.Squared()), np.stack([X[0] + 0.1 * X[1], np.full(23, 2.0)])
+    net, targets = (
+        nn.Sequential([nn.Linear(5, 2)], nn.Squared()),
+        np.stack([X[0] + 0.1 * X[1], np.full(23, 2.0)]),
+    )
     P = net.predict(X)
-    r2 = 1 - ((targets[0] - P[0])**2).sum() / ((targets[0] - targets[0].mean())**2).sum()
+    r2 = 1 - ((targets[0] - P[0]) ** 2).sum() / ((targets[0] - targets[0].mean()) ** 2).sum()
     assert net.score(X, targets) == pytest.approx(r2 / 2, rel=1e-12)
-    net.modules[0].W[...], net.modules[0].W0[...] = [[1, 0], [0.1, 0], [0, 0], [0, 0], [0, 0]], [[0], [2]]
+    net.modules[0].W[...], net.modules[0].W0[...] = (
+        [[1, 0], [0.1, 0], [0, 0], [0, 0], [0, 0]],
+        [[0], [2]],
+    )
     assert net.score(X, targets) == pytest.approx(1, rel=1e-12)
     sklearn = pytest.importorskip("sklearn.metrics")
-    assert net.score(X, targets + X[:2]) == pytest.approx(sklearn.r2_score((targets + X[:2]).T, net.predict(X).T), rel=1e-12)
+    assert net.score(X, targets + X[:2]) == pytest.approx(
+        sklearn.r2_score((targets + X[:2]).T, net.predict(X).T), rel=1e-12
+    )
 
 
 def test_the_learning_curve_goes_down(backend):
     for name in nn.optimizers.NAMES:
-        history = make().fit(X, Y, epochs=60, batch_size=8, optimizer=name, lrate=0.02, seed=0)["loss"]
+        history = make().fit(X, Y, epochs=60, batch_size=8, optimizer=name, lrate=0.02, seed=0)[
+            "loss"
+        ]
         assert len(history) == 60 and history[-1] < 0.9 * history[0]
 
 
@@ -374,7 +469,9 @@ def test_validation_data_that_are_not_finite_are_refused(backend, name, place):
     net = make()
     pair, before = [X.copy(), Y.copy()], weights(net)
     pair[place][0, 3] = np.nan
-    with pytest.raises(ValueError, match=f"{name} of validation must be finite, got NaN or infinity in column 3"):
+    with pytest.raises(
+        ValueError, match=f"{name} of validation must be finite, got NaN or infinity in column 3"
+    ):
         net.fit(X, Y, validation=tuple(pair))
     same(weights(net), before, 0)
 
@@ -391,7 +488,9 @@ def test_labels_of_independent_classes_lie_between_0_and_1(backend, train):
     net, labels = one_output(nn.OutputSigmoid, nn.BinaryNLL), 2.0 * (X[:1] > 0) - 1
     before = weights(net)
     for wrong, given in ((labels, "-1"), (labels + 2, "3")):
-        with pytest.raises(ValueError, match=f"Y must lie between 0 and 1 for BinaryNLL, got {given}"):
+        with pytest.raises(
+            ValueError, match=f"Y must lie between 0 and 1 for BinaryNLL, got {given}"
+        ):
             getattr(net, train)(X, wrong, *((3, 0.1) if train in ("sgd", "mini_gd") else ()))
     same(weights(net), before, 0)
 
@@ -408,8 +507,16 @@ def test_a_module_without_a_step_is_refused_before_anything_changes(backend, tra
     net = make()
     net.modules.insert(1, Through())
     before, state = weights(net), np.random.get_state()[2]
-    with pytest.raises(TypeError, match=r"modules\[1\] must have sgd_step\(lrate\) or step\(lrate\), .* got Through with neither"):
-        getattr(net, train)(X, Y, *((3, 0.1) if train == "sgd" else (3, 0.1, None, 5) if train == "mini_gd" else ()))
+    with pytest.raises(
+        TypeError,
+        match=(
+            r"modules\[1\] must have sgd_step\(lrate\) or step\(lrate\), .* got Through "
+            r"with neither"
+        ),
+    ):
+        getattr(net, train)(
+            X, Y, *((3, 0.1) if train == "sgd" else (3, 0.1, None, 5) if train == "mini_gd" else ())
+        )
     same(weights(net), before, 0)
     assert train == "mini_gd" or np.random.get_state()[2] == state
 
@@ -418,18 +525,32 @@ def test_a_module_without_a_step_is_refused_before_anything_changes(backend, tra
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300])
 @pytest.mark.parametrize("batch", [1, 8, 70])
 def test_small_networks_refuse_data_that_are_not_finite(activation, bad, batch, isa, dtype):
-    """In the last sample and feature, where infinity may leave tanh 1 and the loss finite; nothing has changed then."""
+    """In the last sample and feature, where infinity may leave tanh 1 and the loss finite; nothing
+    has changed then."""
     rng = np.random.default_rng(0)
-    net = nn.Sequential([nn.Linear(7, 5, dtype=dtype), activation(), nn.Linear(5, 3, dtype=dtype), nn.SoftMax()], nn.NLL())
+    net = nn.Sequential(
+        [nn.Linear(7, 5, dtype=dtype), activation(), nn.Linear(5, 3, dtype=dtype), nn.SoftMax()],
+        nn.NLL(),
+    )
     before = weights(net)
     for source, name in ((dtype, "X"), (np.float64, "X"), (dtype, "Y"), (np.float64, "Y")):
-        data_ = {"X": np.asfortranarray(rng.normal(size=(7, 140)).astype(source)), "Y": np.eye(3, dtype=source)[:, np.arange(140) % 3]}
+        data_ = {
+            "X": np.asfortranarray(rng.normal(size=(7, 140)).astype(source)),
+            "Y": np.eye(3, dtype=source)[:, np.arange(140) % 3],
+        }
         with np.errstate(over="ignore"):
             data_[name][-1, -1] = bad
-            there, here = np.isfinite(data_[name]).all(), np.isfinite(data_[name].astype(dtype)).all()
+            there, here = (
+                np.isfinite(data_[name]).all(),
+                np.isfinite(data_[name].astype(dtype)).all(),
+            )
         if here or name == "Y" and bad < 0:
             continue
-        wanted = "a number beyond its range" if there else f"{name} must be finite, got NaN or infinity in column 139"
+        wanted = (
+            "a number beyond its range"
+            if there
+            else f"{name} must be finite, got NaN or infinity in column 139"
+        )
         with pytest.raises(ValueError, match=wanted):
             net.fit(data_["X"], data_["Y"], shuffle=False, batch_size=batch, lrate=0.1)
         same(weights(net), before)

@@ -196,7 +196,9 @@ def unlocked(lines, at):
     return False
 
 
-@pytest.mark.parametrize("source", sorted(str(p.relative_to(SOURCES)) for p in SOURCES.rglob("*.p*x*")))
+@pytest.mark.parametrize(
+    "source", sorted(str(p.relative_to(SOURCES)) for p in SOURCES.rglob("*.p*x*"))
+)
 def test_compiled_code_is_called_without_the_lock_unless_it_is_short(source):
     lines = (SOURCES / source).read_text().split("\n")
     held = [

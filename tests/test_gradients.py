@@ -1,7 +1,9 @@
-"""Gradients: the NumPy backend against the complex step, the compiled backend against the NumPy one.
+"""Gradients: the NumPy backend against the complex step, the compiled backend against the NumPy
+one.
 
-The complex step, Im f(x + ih) / h with h = 1e-200, has no cancellation and so is exact to rounding wherever f is analytic
-(Squire and Trapp 1998, SIAM Review 40, 110-112). Here f is written down once more, for complex numbers, as the notes have it.
+The complex step, Im f(x + ih) / h with h = 1e-200, has no cancellation and so is exact to rounding
+wherever f is analytic (Squire and Trapp 1998, SIAM Review 40, 110-112). Here f is written down once
+more, for complex numbers, as the notes have it.
 """
 
 import numpy as np
@@ -16,7 +18,12 @@ from nncore.kernels import compiled, numpy_kernels
 
 H = 1e-200
 ANALYTIC = {"none": lambda z: z, "tanh": np.tanh, "sigmoid": lambda z: 1 / (1 + np.exp(-z))}
-OUTPUTS = [("softmax", "nll"), ("output_sigmoid", "binary_nll"), ("none", "squared"), ("none", "hinge")]
+OUTPUTS = [
+    ("softmax", "nll"),
+    ("output_sigmoid", "binary_nll"),
+    ("none", "squared"),
+    ("none", "hinge"),
+]
 ACTIVATIONS = [*ANALYTIC, "relu"]
 
 
@@ -39,7 +46,9 @@ def complex_loss(stages, loss, parameters, X, Y):
 
 def complex_step(stages, loss, X, Y):
     """d loss / d parameter for every W and W0, first to last."""
-    parameters = [w.astype(complex) for linear, _ in stages if linear for w in (linear.W, linear.W0)]
+    parameters = [
+        w.astype(complex) for linear, _ in stages if linear for w in (linear.W, linear.W0)
+    ]
     found = []
     for w in parameters:
         gradient = np.empty(w.shape)
@@ -56,14 +65,16 @@ def flatten(pairs):
 
 
 def assert_gradients_close(actual, expected, tolerance=1e-13):
-    """Relative to the largest entry of all of the network's gradients of one kind, or to 1: small ones are differences of large."""
+    """Relative to the largest entry of all of the network's gradients of one kind, or to 1: small
+    ones are differences of large."""
     for i, (a, e) in enumerate(zip(actual, expected, strict=True)):
         assert_close(a, e, f"gradient {i}", max(1.0, np.abs(e).max()), tolerance)
 
 
 @st.composite
 def networks(draw, activations=ACTIVATIONS, widest=7):
-    """(spec, batch, seed): random stacks with Linears side by side, activations in a row and each output and loss."""
+    """(spec, batch, seed): random stacks with Linears side by side, activations in a row and each
+    output and loss."""
     inputs, layers = draw(st.integers(1, widest)), []
     for _ in range(draw(st.integers(0, 3))):
         activation = draw(st.sampled_from(activations))
@@ -74,7 +85,7 @@ def networks(draw, activations=ACTIVATIONS, widest=7):
     return (inputs, layers, loss), draw(st.integers(1, 5)), draw(st.integers(0, 10**6))
 
 
-# ------------------------------------------------------------------------------------------------ single kernels
+# ----------------------------------------------------------------------------------- single kernels
 
 
 @pytest.mark.parametrize("name", ["tanh", "sigmoid"])
@@ -83,12 +94,19 @@ def test_derivatives_of_the_activations(name):
     exact = ANALYTIC[name](z + 1j * H).imag / H
     a = getattr(numpy_kernels, name + "_forward")(z)
     # near ±1 both derivatives are the difference of 1 and a number known to half an ulp
-    assert_close(getattr(numpy_kernels, name + "_backward")(np.ones_like(z), a), exact, name, 1.0, 1e-15)
+    assert_close(
+        getattr(numpy_kernels, name + "_backward")(np.ones_like(z), a), exact, name, 1.0, 1e-15
+    )
 
 
 def test_derivative_of_linear():
     rng = np.random.default_rng(0)
-    W, W0, A, weight = rng.normal(size=(4, 3)), rng.normal(size=(3, 1)), rng.normal(size=(4, 5)), rng.normal(size=(3, 5))
+    W, W0, A, weight = (
+        rng.normal(size=(4, 3)),
+        rng.normal(size=(3, 1)),
+        rng.normal(size=(4, 5)),
+        rng.normal(size=(3, 5)),
+    )
 
     def step(wanted):
         found = np.empty(wanted.shape)
@@ -97,17 +115,37 @@ def test_derivative_of_linear():
             arrays[[W is wanted, W0 is wanted, A is wanted].index(True)][at] += 1j * H
             found[at] = np.sum(weight * (arrays[0].T @ arrays[2] + arrays[1])).imag / H
         return found
+
     for actual, wanted in zip(numpy_kernels.linear_backward(weight, A, W), (A, W, W0), strict=True):
         assert_close(actual, step(wanted), scale=np.abs(weight).sum())
 
 
-@pytest.mark.parametrize("loss, classes", [("nll", 1), ("nll", 2), ("nll", 5), ("binary_nll", 1), ("binary_nll", 4), ("squared", 3),
-                                           ("hinge", 1), ("hinge", 4)])
+@pytest.mark.parametrize(
+    "loss, classes",
+    [
+        ("nll", 1),
+        ("nll", 2),
+        ("nll", 5),
+        ("binary_nll", 1),
+        ("binary_nll", 4),
+        ("squared", 3),
+        ("hinge", 1),
+        ("hinge", 4),
+    ],
+)
 def test_derivative_of_the_losses(loss, classes):
     """By the logits, with labels that are one-hot, soft, all zero and not normalised."""
     rng = np.random.default_rng(classes)
     Z = rng.normal(0, 3, (classes, 4))
-    Y = np.stack([np.eye(classes)[0], np.full(classes, 1 / classes), np.eye(classes)[-1], np.eye(classes)[classes // 2]], 1)
+    Y = np.stack(
+        [
+            np.eye(classes)[0],
+            np.full(classes, 1 / classes),
+            np.eye(classes)[-1],
+            np.eye(classes)[classes // 2],
+        ],
+        1,
+    )
     Y = 2 * np.rint(Y) - 1 if loss == "hinge" else Y
     value, gradient = getattr(numpy_kernels, FROM_LOGITS[loss])(Z, Y)
     bare = [(None, "none")]
@@ -122,11 +160,15 @@ def test_derivative_of_relu_by_finite_differences_and_zero_at_the_kink():
     z = np.array([[-3.0, -1e-3, 1e-3, 0.5, 7.0]])
     forward = numpy_kernels.relu_forward
     slope = (forward(z + 1e-6) - forward(z - 1e-6)) / 2e-6
-    np.testing.assert_allclose(numpy_kernels.relu_backward(np.ones_like(z), forward(z)), slope, atol=1e-9)
-    assert numpy_kernels.relu_backward(np.ones((1, 2)), forward(np.array([[0.0, -0.0]]))).tolist() == [[0, 0]]
+    np.testing.assert_allclose(
+        numpy_kernels.relu_backward(np.ones_like(z), forward(z)), slope, atol=1e-9
+    )
+    assert numpy_kernels.relu_backward(
+        np.ones((1, 2)), forward(np.array([[0.0, -0.0]]))
+    ).tolist() == [[0, 0]]
 
 
-# ------------------------------------------------------------------------------------------------ whole networks
+# ----------------------------------------------------------------------------------- whole networks
 
 
 @given(networks(activations=list(ANALYTIC)))
@@ -136,7 +178,9 @@ def test_networks_against_the_complex_step(network):
     stages, loss = make_net(spec, np.float64, seed)
     X, Y = make_data(spec, loss, batch, np.float64, seed + 1)
     value, found = gradients(numpy_kernels, stages, loss, X, Y)
-    exact = complex_loss(stages, loss, [w for linear, _ in stages if linear for w in (linear.W, linear.W0)], X, Y)
+    exact = complex_loss(
+        stages, loss, [w for linear, _ in stages if linear for w in (linear.W, linear.W0)], X, Y
+    )
     assert abs(value - exact) <= 1e-13 * max(1, abs(exact))
     assert_gradients_close(flatten(found), complex_step(stages, loss, X, Y))
 
@@ -181,10 +225,16 @@ def test_compiled_networks_against_numpy(network, level, dtype):
     assert_gradients_close(flatten(found), flatten(expected), tolerance)
 
 
-# ------------------------------------------------------------------------------------------------ the layer API
+# ------------------------------------------------------------------------------------ the layer API
 
 
-MODULES = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "ReLU", "softmax": "SoftMax", "output_sigmoid": "OutputSigmoid"}
+MODULES = {
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "relu": "ReLU",
+    "softmax": "SoftMax",
+    "output_sigmoid": "OutputSigmoid",
+}
 
 
 def as_sequential(library, stages, loss):
@@ -211,10 +261,14 @@ def test_modules_and_losses_against_the_complex_step(library, hidden, output, lo
     X, Y = make_data(spec, loss, batch, np.float64, 4)
     net = as_sequential(library, stages, loss)
     value = net.loss.forward(net.forward(X), Y)
-    exact = complex_loss(stages, loss, [w for linear, _ in stages if linear for w in (linear.W, linear.W0)], X, Y)
+    exact = complex_loss(
+        stages, loss, [w for linear, _ in stages if linear for w in (linear.W, linear.W0)], X, Y
+    )
     assert abs(value - exact) <= 1e-13 * exact
     net.backward(net.loss.backward())
-    found = [g for module in net.modules if hasattr(module, "W") for g in (module.dLdW, module.dLdW0)]
+    found = [
+        g for module in net.modules if hasattr(module, "W") for g in (module.dLdW, module.dLdW0)
+    ]
     assert_gradients_close(found, complex_step(stages, loss, X, Y))
 
 

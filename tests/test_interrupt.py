@@ -1,4 +1,5 @@
-"""Ctrl-C during training: raised soon, with the weights of a whole step and the generator where that step left it."""
+"""Ctrl-C during training: raised soon, with the weights of a whole step and the generator where
+that step left it."""
 
 import os
 import signal
@@ -12,7 +13,9 @@ from support import NETS, copy_net, make_data, make_net, make_program, weights
 import nncore
 
 FOREVER = 10**12
-SOON = 0.1 * float(os.environ.get("NNCORE_TEST_SLOWNESS", 1))  # seconds: the promise, on instrumented code so many times that
+SOON = 0.1 * float(
+    os.environ.get("NNCORE_TEST_SLOWNESS", 1)
+)  # seconds: the promise, on instrumented code so many times that
 MOMENTS = np.random.default_rng(0).uniform(0.01, 0.07, 8).tolist()
 
 
@@ -34,6 +37,7 @@ def ctrl_c():
         timers.append(threading.Timer(seconds, send))
         timers[-1].start()
         return sent
+
     yield after
     for timer in timers:
         timer.cancel()
@@ -42,7 +46,9 @@ def ctrl_c():
 
 
 def steps_drawn(seed, samples, state):
-    """How many single draws lead from the seed to the state. Blocks that stay clear of its key are skipped whole."""
+    """How many single draws lead from the seed to the state. Blocks that stay clear of its key are
+    skipped whole."""
+
     def key_reached():
         return np.array_equal(np.random.get_state()[1], state[1])
 
@@ -69,16 +75,23 @@ def interrupted(call, ctrl_c, seconds):
 
 @pytest.mark.parametrize("seconds", MOMENTS)
 def test_sgd_stops_after_a_whole_step(seconds, ctrl_c):
-    """The interrupted weights are bit for bit those of as many uninterrupted steps as the generator has made."""
+    """The interrupted weights are bit for bit those of as many uninterrupted steps as the generator
+    has made."""
     stages, loss = make_net(NETS["64-32-10"], np.float64)
     X, Y = make_data(NETS["64-32-10"], loss, 100, np.float64)
     again = copy_net(stages)
     np.random.seed(9)
-    interrupted(lambda: make_program(stages, loss, np.float64).sgd(X, Y, FOREVER, 1e-3, silent), ctrl_c, seconds)
+    interrupted(
+        lambda: make_program(stages, loss, np.float64).sgd(X, Y, FOREVER, 1e-3, silent),
+        ctrl_c,
+        seconds,
+    )
     steps = steps_drawn(9, 100, np.random.get_state())
     np.random.seed(9)
     make_program(again, loss, np.float64).sgd(X, Y, steps, 1e-3, silent)
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(weights(stages), weights(again), strict=True))
+    assert all(
+        a.tobytes() == b.tobytes() for a, b in zip(weights(stages), weights(again), strict=True)
+    )
 
 
 def test_sgd_with_a_rate_function_stops_after_a_whole_step(ctrl_c):
@@ -89,21 +102,33 @@ def test_sgd_with_a_rate_function_stops_after_a_whole_step(ctrl_c):
     def rate(t):
         asked.append(t)
         return 1e-3
+
     np.random.seed(9)
-    interrupted(lambda: make_program(stages, loss, np.float64).sgd(X, Y, FOREVER, rate, silent), ctrl_c, 0.03)
+    interrupted(
+        lambda: make_program(stages, loss, np.float64).sgd(X, Y, FOREVER, rate, silent),
+        ctrl_c,
+        0.03,
+    )
     state = np.random.get_state()
     results = []
-    for steps in (len(asked) - 1, len(asked)):  # the signal may come between a draw, the rate and the step
+    for steps in (
+        len(asked) - 1,
+        len(asked),
+    ):  # the signal may come between a draw, the rate and the step
         net = copy_net(again)
         np.random.seed(9)
         make_program(net, loss, np.float64).sgd(X, Y, steps, lambda t: 1e-3, silent)
         results.append(weights(net))
-    assert any(all(a.tobytes() == b.tobytes() for a, b in zip(weights(stages), r, strict=True)) for r in results)
+    assert any(
+        all(a.tobytes() == b.tobytes() for a, b in zip(weights(stages), r, strict=True))
+        for r in results
+    )
     assert steps_drawn(9, 100, state) in (len(asked) - 1, len(asked), len(asked) + 1)
 
 
 def test_fit_stops_after_a_whole_step(ctrl_c):
-    """The schedule is told which steps come next, so the weights must be those after one of the last ones it was asked for."""
+    """The schedule is told which steps come next, so the weights must be those after one of the
+    last ones it was asked for."""
     stages, loss = make_net(NETS["odd"], np.float64)
     X, Y = make_data(NETS["odd"], loss, 40, np.float64)
     again, order, asked = copy_net(stages), np.resize(np.arange(40), 40 * 100_000), []
@@ -112,19 +137,27 @@ def test_fit_stops_after_a_whole_step(ctrl_c):
         def values(self, t0, count):
             asked.append((t0, count))
             return np.full(count, 1e-3)
-    interrupted(lambda: make_program(stages, loss, np.float64).fit(X, Y, order, 8, Remembering(), 0, True), ctrl_c, 0.05)
+
+    interrupted(
+        lambda: make_program(stages, loss, np.float64).fit(X, Y, order, 8, Remembering(), 0, True),
+        ctrl_c,
+        0.05,
+    )
     first, count = asked[-1]
     program = make_program(again, loss, np.float64)
-    program.fit(X, Y, order[:8 * (first - 1)], 8, 1e-3, 0, True)
+    program.fit(X, Y, order[: 8 * (first - 1)], 8, 1e-3, 0, True)
     for step in range(first - 1, first + count):
-        if all(a.tobytes() == b.tobytes() for a, b in zip(weights(stages), weights(again), strict=True)):
+        if all(
+            a.tobytes() == b.tobytes() for a, b in zip(weights(stages), weights(again), strict=True)
+        ):
             return
-        program.fit(X, Y, order[8 * step:8 * (step + 1)], 8, 1e-3, step, True)
+        program.fit(X, Y, order[8 * step : 8 * (step + 1)], 8, 1e-3, step, True)
     raise AssertionError("the weights are not those of a whole step")
 
 
 def test_a_signal_handler_sees_whole_weights(ctrl_c):
-    """A handler that does not raise looks at the weights while training goes on; they are those of a whole step."""
+    """A handler that does not raise looks at the weights while training goes on; they are those of
+    a whole step."""
     stages, loss = make_net(NETS["odd"], np.float64)
     X, Y = make_data(NETS["odd"], loss, 50, np.float64)
     again, seen = copy_net(stages), []
@@ -134,6 +167,7 @@ def test_a_signal_handler_sees_whole_weights(ctrl_c):
         if len(seen) == 3:
             raise KeyboardInterrupt
         ctrl_c(0.05)  # not before: of two at once a slow machine sees one
+
     signal.signal(signal.SIGINT, look)
     np.random.seed(4)
     with pytest.raises(KeyboardInterrupt):
@@ -149,7 +183,8 @@ def test_a_signal_handler_sees_whole_weights(ctrl_c):
 
 @pytest.mark.parametrize("call", [1, 2, 5])
 def test_an_error_in_a_schedule_leaves_generator_and_weights_in_step(call):
-    """Python code runs while a schedule is asked, so Ctrl-C may come there: no draws of steps that are not made may be gone."""
+    """Python code runs while a schedule is asked, so Ctrl-C may come there: no draws of steps that
+    are not made may be gone."""
     stages, loss = make_net(NETS["odd"], np.float64)
     X, Y = make_data(NETS["odd"], loss, 50, np.float64)
     again, asked = copy_net(stages), []
@@ -160,14 +195,20 @@ def test_an_error_in_a_schedule_leaves_generator_and_weights_in_step(call):
             if len(asked) == call:
                 raise KeyboardInterrupt
             return np.full(count, 1e-3)
+
     np.random.seed(4)
     with pytest.raises(KeyboardInterrupt):
         make_program(stages, loss, np.float64).sgd(X, Y, FOREVER, Interrupted(), silent)
     steps, drawn = asked[-1] - 1, steps_drawn(4, 50, np.random.get_state())
-    assert drawn in (steps, steps + 1)  # the course draws first: the step that failed may have its draw
+    assert drawn in (
+        steps,
+        steps + 1,
+    )  # the course draws first: the step that failed may have its draw
     np.random.seed(4)
     make_program(again, loss, np.float64).sgd(X, Y, steps, 1e-3, silent)
-    assert all(a.tobytes() == b.tobytes() for a, b in zip(weights(stages), weights(again), strict=True))
+    assert all(
+        a.tobytes() == b.tobytes() for a, b in zip(weights(stages), weights(again), strict=True)
+    )
 
 
 @pytest.mark.parametrize("backend", ["compiled", "numpy"])
@@ -177,9 +218,16 @@ def test_the_layer_api_can_go_on_after_ctrl_c(method, backend, ctrl_c):
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(8, 50)), np.eye(3)[:, rng.integers(3, size=50)]
     with nncore.use_backend(backend):
-        net = nncore.Sequential([nncore.Linear(8, 9), nncore.ReLU(), nncore.Linear(9, 3), nncore.SoftMax()], nncore.NLL())
+        net = nncore.Sequential(
+            [nncore.Linear(8, 9), nncore.ReLU(), nncore.Linear(9, 3), nncore.SoftMax()],
+            nncore.NLL(),
+        )
         start = net.modules[0].W.copy()
-        call = (lambda: net.sgd(X, Y, FOREVER, 1e-3)) if method == "sgd" else (lambda: net.fit(X, Y, epochs=10**9, lrate=1e-3, seed=0))
+        call = (
+            (lambda: net.sgd(X, Y, FOREVER, 1e-3))
+            if method == "sgd"
+            else (lambda: net.fit(X, Y, epochs=10**9, lrate=1e-3, seed=0))
+        )
         interrupted(call, ctrl_c, 0.05)
         assert np.isfinite(net.modules[0].W).all() and not np.array_equal(net.modules[0].W, start)
         before = net.modules[0].W.copy()
@@ -194,8 +242,11 @@ def test_training_in_another_thread_is_not_disturbed(ctrl_c):
     done = []
 
     def train():
-        make_program(stages, loss, np.float64).fit(X, Y, np.resize(np.arange(50), 200_000), 10, 1e-4, 0, True)
+        make_program(stages, loss, np.float64).fit(
+            X, Y, np.resize(np.arange(50), 200_000), 10, 1e-4, 0, True
+        )
         done.append(True)
+
     thread = threading.Thread(target=train)
     ctrl_c(0.01)
     with pytest.raises(KeyboardInterrupt):

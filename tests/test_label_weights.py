@@ -1,4 +1,5 @@
-"""NLL with labels that do not sum to 1: dL/dZ = (Σ y) a − y in every loop, and a − y to the last bit where they do."""
+"""NLL with labels that do not sum to 1: dL/dZ = (Σ y) a − y in every loop, and a − y to the last
+bit where they do."""
 
 import copy
 
@@ -16,7 +17,7 @@ def linear(m, n, dtype=np.float64):
     return nn.Sequential([nn.Linear(m, n, dtype=dtype), nn.SoftMax()], nn.NLL())
 
 
-# ------------------------------------------------------------------------------------------------ every loop
+# --------------------------------------------------------------------------------------- every loop
 
 
 def by_modules(net, X, Y, steps):
@@ -173,7 +174,7 @@ def test_the_loss_of_a_column_is_that_of_its_weights(shape, kernels, isa, dtype)
     assert nothing[0] == 0 and not nothing[1].any()
 
 
-# ------------------------------------------------------------------------------------------------ to rounding
+# -------------------------------------------------------------------------------------- to rounding
 
 
 def one_hot(n, t):
@@ -212,7 +213,8 @@ def test_labels_normalised_in_any_type_give_ypred_less_y_to_the_last_bit(made, o
 
 @pytest.mark.parametrize("n", [2, 3, 7, 10, 20, 33, 300, 1700])
 def test_one_tolerance_in_every_path(n, isa, dtype):
-    """|Σ y − 1| ≤ n 2⁻²³ counts as 1, more does not: kernels of one sample and of many, in both orders, and both backends."""
+    """|Σ y − 1| ≤ n 2⁻²³ counts as 1, more does not: kernels of one sample and of many, in both
+    orders, and both backends."""
     tolerance = n * 2.0**-23
     P = np.full((n, 5), 1 / n, dtype)
     for excess, counts in (
@@ -263,7 +265,7 @@ def test_one_tolerance_in_every_path(n, isa, dtype):
         )
 
 
-# ------------------------------------------------------------------------------------------------ users' own losses
+# -------------------------------------------------------------------------------- users' own losses
 
 
 class CourseNLL:

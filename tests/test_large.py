@@ -1,4 +1,5 @@
-"""Networks whose weights are so large that the program trains them in the user's own memory instead of on copies."""
+"""Networks whose weights are so large that the program trains them in the user's own memory instead
+of on copies."""
 
 import numpy as np
 import pytest
@@ -11,8 +12,15 @@ SIZES = (900, 1300, 3)  # float32: 4.7 MB
 
 def network(library=nncore, dtype=np.float32, order="C"):
     np.random.seed(3)
-    net = library.Sequential([library.Linear(SIZES[0], SIZES[1], dtype=dtype), library.ReLU(),
-                              library.Linear(SIZES[1], SIZES[2], dtype=dtype), library.SoftMax()], library.NLL())
+    net = library.Sequential(
+        [
+            library.Linear(SIZES[0], SIZES[1], dtype=dtype),
+            library.ReLU(),
+            library.Linear(SIZES[1], SIZES[2], dtype=dtype),
+            library.SoftMax(),
+        ],
+        library.NLL(),
+    )
     for linear in net.modules[::2]:
         linear.W = np.array(linear.W, order=order)
     return net
@@ -20,7 +28,9 @@ def network(library=nncore, dtype=np.float32, order="C"):
 
 def data(samples=33, dtype=np.float32):
     rng = np.random.default_rng(1)
-    return rng.normal(size=(SIZES[0], samples)).astype(dtype), np.eye(3, dtype=dtype)[:, rng.integers(3, size=samples)]
+    return rng.normal(size=(SIZES[0], samples)).astype(dtype), np.eye(3, dtype=dtype)[
+        :, rng.integers(3, size=samples)
+    ]
 
 
 def weights(net):
@@ -34,7 +44,9 @@ def test_fit_agrees_with_the_reference_in_the_same_memory(order, rate, dtype):
     X, Y = data(dtype=dtype)
     mine, theirs = network(dtype=dtype, order=order), network(reference, dtype)
     arrays = weights(mine)
-    histories = [net.fit(X, Y, epochs=2, batch_size=8, lrate=rate, seed=0) for net in (mine, theirs)]
+    histories = [
+        net.fit(X, Y, epochs=2, batch_size=8, lrate=rate, seed=0) for net in (mine, theirs)
+    ]
     tolerance = 1e-11 if dtype == np.float64 else 1e-4
     np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=tolerance)
     for a, b, before in zip(weights(mine), weights(theirs), arrays, strict=True):
@@ -46,7 +58,8 @@ def test_fit_agrees_with_the_reference_in_the_same_memory(order, rate, dtype):
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("place", ["loss", "weights", "single"])
 def test_divergence_keeps_the_last_whole_finite_step(order, place):
-    """The loss that is not finite, the update that overflows, and both in a batch of one sample: all in the third step."""
+    """The loss that is not finite, the update that overflows, and both in a batch of one sample:
+    all in the third step."""
     X, Y = data(17 if place == "single" else 24)
     kept, net = network(order=order), network(order=order)
     kept.fit(X[:, :16], Y[:, :16], batch_size=8, shuffle=False, lrate=0.05)
@@ -56,7 +69,13 @@ def test_divergence_keeps_the_last_whole_finite_step(order, place):
         X[:, 16:] *= np.float32(1e30)
         Y[:, 16:] = np.float32(1e6)
     with pytest.raises(FloatingPointError, match="diverged at step 3.*those after step 2"):
-        net.fit(X, Y, batch_size=8, shuffle=False, lrate=lambda t: 0.05 if t < 3 or place == "loss" else 1e9)
+        net.fit(
+            X,
+            Y,
+            batch_size=8,
+            shuffle=False,
+            lrate=lambda t: 0.05 if t < 3 or place == "loss" else 1e9,
+        )
     assert all(np.array_equal(a, b) for a, b in zip(weights(net), weights(kept), strict=True))
 
 
@@ -93,7 +112,15 @@ def test_sgd_of_giants_agrees_with_the_reference():
     X, Y = rng.normal(size=(1500, 9)), np.eye(2)[:, rng.integers(2, size=9)]
     for library in (nncore, reference):
         np.random.seed(0)
-        net = library.Sequential([library.Linear(1500, 1500), library.Tanh(), library.Linear(1500, 2), library.SoftMax()], library.NLL())
+        net = library.Sequential(
+            [
+                library.Linear(1500, 1500),
+                library.Tanh(),
+                library.Linear(1500, 2),
+                library.SoftMax(),
+            ],
+            library.NLL(),
+        )
         np.random.seed(1)
         net.sgd(X, Y, 21, 0.01)
         nets.append(net)

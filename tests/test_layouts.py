@@ -1,4 +1,5 @@
-"""Equal numbers give equal bits, wherever in memory and in whatever layout X, Y, the arguments of kernels and out= are."""
+"""Equal numbers give equal bits, wherever in memory and in whatever layout X, Y, the arguments of
+kernels and out= are."""
 
 import copy
 import warnings
@@ -152,7 +153,7 @@ def test_batchnorm_and_dropout(kernel, isa, dtype):
             )
 
 
-# ------------------------------------------------------------------------------------------------ networks
+# ----------------------------------------------------------------------------------------- networks
 
 NETWORKS = {  # sizes, activation, loss
     "small": ((5, 4, 3), nn.Tanh, nn.NLL),

@@ -1,4 +1,5 @@
-"""Memory that runs out: MemoryError, the weights of a whole step, and a network that works afterwards."""
+"""Memory that runs out: MemoryError, the weights of a whole step, and a network that works
+afterwards."""
 
 import json
 import os
@@ -18,7 +19,7 @@ from nncore.kernels import compiled, numpy_kernels
 
 HERE = Path(__file__).parent
 
-# ------------------------------------------------------------------------------------------------ the compiled core
+# -------------------------------------------------------------------------------- the compiled core
 
 
 @pytest.fixture(scope="module")
@@ -26,38 +27,64 @@ def failing_malloc(tmp_path_factory):
     """The path of failing_malloc.c as a library to preload."""
     compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if sys.platform != "linux" or compiler is None:
-        pytest.skip("allocations are made to fail by a library preloaded on Linux, which needs a C compiler")
+        pytest.skip(
+            "allocations are made to fail by a library preloaded on Linux, which needs a C compiler"
+        )
     if os.environ.get("LD_PRELOAD"):
         pytest.skip("a preloaded library, such as a sanitizer, replaces malloc already")
     path = tmp_path_factory.mktemp("shim") / "failing_malloc.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", HERE / "failing_malloc.c", "-o", path, "-ldl"], check=True)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", HERE / "failing_malloc.c", "-o", path, "-ldl"],
+        check=True,
+    )
     return path
 
 
-@pytest.mark.parametrize(("in_a_row", "places"), [
-    (1, 40), (5, 15), *(pytest.param(n, 1000, marks=pytest.mark.slow) for n in (1, 2, 5, 20))])
+@pytest.mark.parametrize(
+    ("in_a_row", "places"),
+    [(1, 40), (5, 15), *(pytest.param(n, 1000, marks=pytest.mark.slow) for n in (1, 2, 5, 20))],
+)
 def test_failing_allocations_of_the_core(failing_malloc, in_a_row, places, tmp_path):
-    environment = {**os.environ, "LD_PRELOAD": str(failing_malloc), "PYTHONMALLOC": "malloc", "NNCORE_THREADS": "1",
-                   "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    done = subprocess.run([sys.executable, HERE / "failing_memory.py", str(in_a_row), str(places)], env=environment,
-                          cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(failing_malloc),
+        "PYTHONMALLOC": "malloc",
+        "NNCORE_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
+    }
+    done = subprocess.run(
+        [sys.executable, HERE / "failing_memory.py", str(in_a_row), str(places)],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     results = json.loads(done.stdout)
     assert {name: found for name, (_, found) in results.items() if found} == {}
-    assert sum(allocations for allocations, _ in results.values()) > 500  # or the library has not been preloaded
+    assert (
+        sum(allocations for allocations, _ in results.values()) > 500
+    )  # or the library has not been preloaded
 
 
 def test_the_core_has_no_comprehension_of_a_list_or_tuple():
-    """Cython 3.3 releases an item twice when the list of a comprehension cannot grow; see the head of _core.pyx."""
-    sources = [path for path in (HERE.parent / "src").glob("*.p*") if path.suffix in (".pyx", ".pxi")]
+    """Cython 3.3 releases an item twice when the list of a comprehension cannot grow; see the head
+    of _core.pyx."""
+    sources = [
+        path for path in (HERE.parent / "src").glob("*.p*") if path.suffix in (".pyx", ".pxi")
+    ]
     if not sources:
         pytest.skip("the sources of the compiled core are not here")
     for path in sources:
         code = re.sub(r'""".*?"""|#[^\n]*|"[^"\n]*"', "", path.read_text(), flags=re.DOTALL)
-        assert not re.search(r"(\[|\blist\(|\btuple\(|\*\()[^][()]*(\([^()]*\)[^][()]*)*\sfor\s", code), path.name
+        assert not re.search(
+            r"(\[|\blist\(|\btuple\(|\*\()[^][()]*(\([^()]*\)[^][()]*)*\sfor\s", code
+        ), path.name
 
 
-# ------------------------------------------------------------------------------------------------ module by module
+# --------------------------------------------------------------------------------- module by module
 
 
 @pytest.fixture(params=["numpy", "compiled"])
@@ -78,15 +105,31 @@ class Shift(nn.Module):
 
 def network(dtype=np.float64):
     np.random.seed(0)
-    return nn.Sequential([
-        nn.Linear(4, 6, dtype=dtype), nn.BatchNorm(6, statistics="running", dtype=dtype), nn.Tanh(), nn.Dropout(0.2, seed=1), Shift(),
-        nn.Sequential([nn.Linear(6, 5, dtype=dtype), nn.ReLU()]), nn.Linear(5, 3, dtype=dtype), nn.SoftMax()], nn.NLL())
+    return nn.Sequential(
+        [
+            nn.Linear(4, 6, dtype=dtype),
+            nn.BatchNorm(6, statistics="running", dtype=dtype),
+            nn.Tanh(),
+            nn.Dropout(0.2, seed=1),
+            Shift(),
+            nn.Sequential([nn.Linear(6, 5, dtype=dtype), nn.ReLU()]),
+            nn.Linear(5, 3, dtype=dtype),
+            nn.SoftMax(),
+        ],
+        nn.NLL(),
+    )
 
 
 def state(net):
     inner = [m for module in net.modules for m in getattr(module, "modules", [module])]
-    return ([getattr(m, name).copy() for m in inner for name in (*m.gradients, *getattr(m, "statistics_arrays", ()))],
-            [m.count for m in inner if isinstance(m, nn.Dropout)])
+    return (
+        [
+            getattr(m, name).copy()
+            for m in inner
+            for name in (*m.gradients, *getattr(m, "statistics_arrays", ()))
+        ],
+        [m.count for m in inner if isinstance(m, nn.Dropout)],
+    )
 
 
 def is_same(a, b):
@@ -103,8 +146,12 @@ CALLS = {
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("where", ["step_terms", "adam_step", "linear_backward", "batchnorm_forward", "dropout"])
-def test_a_kernel_that_finds_no_memory_leaves_no_part_of_a_step(call, where, backend, dtype, monkeypatch):
+@pytest.mark.parametrize(
+    "where", ["step_terms", "adam_step", "linear_backward", "batchnorm_forward", "dropout"]
+)
+def test_a_kernel_that_finds_no_memory_leaves_no_part_of_a_step(
+    call, where, backend, dtype, monkeypatch
+):
     before, after = network(dtype), network(dtype)
     before.modules[4:4], after.modules[4:4] = [Shift()], [Shift()]
     np.random.seed(1)
@@ -161,7 +208,10 @@ def test_prepared_steps_are_steps(how, of_gradient, kernels, dtype, isa):
 
 def test_two_prepared_steps_of_one_array_are_both_taken(kernels):
     for W in (np.ones((2, 3)), np.ones((4, 6))[::2, ::2], np.ones((6, 4)).T[:3:2]):
-        terms = [kernels.step_terms(W, np.full(W.shape, 2.0), 0.5), kernels.step_terms(W, np.full(W.shape, 4.0), 0.5)]
+        terms = [
+            kernels.step_terms(W, np.full(W.shape, 2.0), 0.5),
+            kernels.step_terms(W, np.full(W.shape, 4.0), 0.5),
+        ]
         _core.take_steps(terms)
         assert (W == -2).all()
 
@@ -169,7 +219,9 @@ def test_two_prepared_steps_of_one_array_are_both_taken(kernels):
 @pytest.mark.parametrize("how", [name for name in LAYOUTS if name != "read-only"])
 def test_copies_are_put_back_into_any_layout(how, dtype):
     rng = np.random.default_rng(0)
-    arrays = [LAYOUTS[how](rng.normal(size=shape).astype(dtype)) for shape in ((4, 5), (3, 1), (1, 7))]
+    arrays = [
+        LAYOUTS[how](rng.normal(size=shape).astype(dtype)) for shape in ((4, 5), (3, 1), (1, 7))
+    ]
     before = [np.array(a) for a in arrays]
     copies = _core.Copies(arrays)
     for a in arrays:

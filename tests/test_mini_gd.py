@@ -18,7 +18,7 @@ def courses_loop(net, X, Y, iters, lrate, K):
         for j in range(X.shape[1] // K):
             if t == iters:
                 break
-            net.loss.forward(net.forward(X[:, j * K:(j + 1) * K]), Y[:, j * K:(j + 1) * K])
+            net.loss.forward(net.forward(X[:, j * K : (j + 1) * K]), Y[:, j * K : (j + 1) * K])
             net.backward(net.loss.backward())
             t += 1
             net.sgd_step(lrate(t) if callable(lrate) else lrate)
@@ -54,17 +54,29 @@ def test_ten_samples_a_batch_unless_told(backend):
     assert all(map(np.array_equal, weights(one), weights(two)))
 
 
-@pytest.mark.parametrize(("arguments", "error", "message"), [
-    ({"K": 24}, ValueError, "K must be at most the number of samples, 23, to fill one batch, got 24"),
-    ({"K": 0}, ValueError, "K must be at least 1, got 0"), ({"K": 2.0}, TypeError, "K must be a whole number"),
-    ({"iters": -1}, ValueError, "iters must be at least 0"), ({"lrate": "slow"}, TypeError, "lrate must be a real number"),
-    ({"notif_each": -1}, ValueError, "notif_each must be at least 0")])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            {"K": 24},
+            ValueError,
+            "K must be at most the number of samples, 23, to fill one batch, got 24",
+        ),
+        ({"K": 0}, ValueError, "K must be at least 1, got 0"),
+        ({"K": 2.0}, TypeError, "K must be a whole number"),
+        ({"iters": -1}, ValueError, "iters must be at least 0"),
+        ({"lrate": "slow"}, TypeError, "lrate must be a real number"),
+        ({"notif_each": -1}, ValueError, "notif_each must be at least 0"),
+    ],
+)
 def test_refused_before_anything_changes(backend, arguments, error, message):
     net, (X, Y) = make(), data()
     before, state = weights(net), np.random.get_state()[1:3]
     with pytest.raises(error, match=message):
         net.mini_gd(X, Y, **{"iters": 5, "lrate": 0.1, **arguments})
-    assert np.array_equal(np.random.get_state()[1], state[0]) and np.random.get_state()[2] == state[1]
+    assert (
+        np.array_equal(np.random.get_state()[1], state[0]) and np.random.get_state()[2] == state[1]
+    )
     assert all(map(np.array_equal, weights(net), before))
 
 
@@ -81,8 +93,9 @@ def test_notices(backend, capsys, every):
     twin.mini_gd(X, Y, every, 0.1, K=4)
     accuracy = np.mean(twin.predict(X) == Y.argmax(0))
     start, loss = lines[0].rsplit(" ", 1)
-    assert start == f"Iteration = {every} \tAcc = {accuracy} \tLoss =" and float(loss) == pytest.approx(
-        twin.loss.forward(twin.loss.Ypred, twin.loss.Y), rel=1e-12)
+    assert start == f"Iteration = {every} \tAcc = {accuracy} \tLoss =" and float(
+        loss
+    ) == pytest.approx(twin.loss.forward(twin.loss.Ypred, twin.loss.Y), rel=1e-12)
 
 
 @pytest.mark.parametrize("chain", [make, lambda: by_modules(make())], ids=["program", "modules"])
@@ -98,5 +111,8 @@ def test_a_loss_that_is_not_finite_warns_once_and_training_goes_on(backend, chai
     assert len(seen) == 1 and seen[0].category is RuntimeWarning and seen[0].filename == __file__
     with np.errstate(all="ignore"):
         courses_loop(twin, X, Y, 40, 0.1, 4)
-    assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(weights(net), weights(twin), strict=True))
+    assert all(
+        np.array_equal(a, b, equal_nan=True)
+        for a, b in zip(weights(net), weights(twin), strict=True)
+    )
     assert np.isnan(net.modules[0].W).any()

@@ -1,4 +1,5 @@
-"""Modules and losses by themselves: the course's contract, what steps change, and what is refused."""
+"""Modules and losses by themselves: the course's contract, what steps change, and what is
+refused."""
 
 import copy
 import pickle
@@ -28,7 +29,9 @@ def test_initialisations_draw_as_they_say():
     state = np.random.get_state()[1:3]
     np.random.seed(5)
     nn.Linear(4, 3)
-    assert np.array_equal(np.random.get_state()[1], state[0]) and np.random.get_state()[2] == state[1]
+    assert (
+        np.array_equal(np.random.get_state()[1], state[0]) and np.random.get_state()[2] == state[1]
+    )
     np.random.seed(5)
     module = nn.Linear(4, 3, init="notes")
     np.random.seed(5)
@@ -39,14 +42,28 @@ def test_initialisations_draw_as_they_say():
     np.random.seed(5)
     assert np.array_equal(module.W, np.random.normal(0, 0.5, (8, 3))) and not module.W0.any()
     assert nn.Linear(2, 2, init=lambda m, n: (np.ones((m, n)), np.ones((n, 1)))).W0.all()
-    assert nn.Linear(2, 3, dtype=np.float32).W.dtype == nn.Linear(2, 3, dtype="float32").W0.dtype == np.float32
+    assert (
+        nn.Linear(2, 3, dtype=np.float32).W.dtype
+        == nn.Linear(2, 3, dtype="float32").W0.dtype
+        == np.float32
+    )
 
 
-@pytest.mark.parametrize(("arguments", "options", "error"), [
-    ((0, 2), {}, ValueError), ((2, 0), {}, ValueError), ((-1, 2), {}, ValueError), ((2.0, 2), {}, TypeError), ((True, 2), {}, TypeError),
-    ((2, 2), {"init": "zeros"}, ValueError), ((2, 2), {"dtype": np.float16}, TypeError), ((2, 2), {"dtype": "nonsense"}, TypeError),
-    ((2, 2), {"init": lambda m, n: np.zeros((m, n))}, TypeError),
-    ((2, 2), {"init": lambda m, n: (np.zeros((m, n)), np.zeros(n))}, ValueError)])
+@pytest.mark.parametrize(
+    ("arguments", "options", "error"),
+    [
+        ((0, 2), {}, ValueError),
+        ((2, 0), {}, ValueError),
+        ((-1, 2), {}, ValueError),
+        ((2.0, 2), {}, TypeError),
+        ((True, 2), {}, TypeError),
+        ((2, 2), {"init": "zeros"}, ValueError),
+        ((2, 2), {"dtype": np.float16}, TypeError),
+        ((2, 2), {"dtype": "nonsense"}, TypeError),
+        ((2, 2), {"init": lambda m, n: np.zeros((m, n))}, TypeError),
+        ((2, 2), {"init": lambda m, n: (np.zeros((m, n)), np.zeros(n))}, ValueError),
+    ],
+)
 def test_linear_refuses(arguments, options, error):
     with pytest.raises(error, match="must"):
         nn.Linear(*arguments, **options)
@@ -69,7 +86,9 @@ def test_forward_keeps_the_very_input_and_backward_needs_one():
         assert activation.forward(Z) is activation.A and np.array_equal(Z, [[1.0, -1.0]])
 
 
-@pytest.mark.parametrize("bad", [np.ones(3), np.ones((2, 3)), np.ones((4, 1)), 1.0, np.ones((3, 1, 1))])
+@pytest.mark.parametrize(
+    "bad", [np.ones(3), np.ones((2, 3)), np.ones((4, 1)), 1.0, np.ones((3, 1, 1))]
+)
 def test_linear_names_the_wrong_shape(bad):
     with pytest.raises(ValueError, match=r"A must have shape \(3, b\), got"):
         linear().forward(bad)
@@ -82,7 +101,9 @@ def test_hints():
         linear().forward(np.ones((5, 3)))
 
 
-@pytest.mark.parametrize("bad", [np.ones((3, 1), complex), np.array([["a"]]), np.array([[None], [1], [2]]), None])
+@pytest.mark.parametrize(
+    "bad", [np.ones((3, 1), complex), np.array([["a"]]), np.array([[None], [1], [2]]), None]
+)
 def test_linear_names_the_wrong_type(bad):
     with pytest.raises(TypeError, match="A must be a real array"):
         linear().forward(bad)
@@ -100,7 +121,15 @@ def test_unsummed_gradient_is_refused_and_changes_nothing():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("layout", [np.ascontiguousarray, np.asfortranarray, lambda W: np.repeat(W, 2, 1)[:, ::2], lambda W: W[::-1]])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        np.ascontiguousarray,
+        np.asfortranarray,
+        lambda W: np.repeat(W, 2, 1)[:, ::2],
+        lambda W: W[::-1],
+    ],
+)
 def test_a_step_updates_the_weights_own_memory(dtype, layout):
     module = linear(dtype=dtype)
     module.W = W = layout(module.W)
@@ -113,7 +142,9 @@ def test_a_step_updates_the_weights_own_memory(dtype, layout):
     np.testing.assert_allclose(W, wanted, rtol=1e-6)
 
 
-@pytest.mark.parametrize("given", [np.int64, np.uint8, bool, np.float16, np.longdouble, ">f8", ">f4"])
+@pytest.mark.parametrize(
+    "given", [np.int64, np.uint8, bool, np.float16, np.longdouble, ">f8", ">f4"]
+)
 def test_a_step_rebinds_once_what_it_cannot_update(given):
     module = linear()
     module.W = np.ones((3, 2)).astype(given)
@@ -127,8 +158,12 @@ def test_a_step_rebinds_once_what_it_cannot_update(given):
 
 
 def test_a_step_refuses_read_only_and_foreign_weights():
-    for bad, error in ((np.ones((3, 2), complex), TypeError), (np.ones((3, 2), object), TypeError), (np.ones((2, 3)), ValueError),
-                       (np.ones(3), ValueError)):
+    for bad, error in (
+        (np.ones((3, 2), complex), TypeError),
+        (np.ones((3, 2), object), TypeError),
+        (np.ones((2, 3)), ValueError),
+        (np.ones(3), ValueError),
+    ):
         module = linear()
         module.forward(np.ones((3, 1)))
         module.backward(np.ones((2, 1)))
@@ -162,7 +197,10 @@ def test_softmax_is_stable_and_hands_the_gradient_through():
     assert nn.OutputSigmoid().backward(gradient) is gradient
     assert module.class_fun(np.array([[0.5, 0.1], [0.5, 0.9]])).tolist() == [0, 1]
     assert nn.OutputSigmoid().class_fun(np.array([[0.5, 0.6]])).tolist() == [0, 1]
-    assert nn.OutputSigmoid().class_fun(np.array([[0.4, 0.6], [0.7, 0.1]])).tolist() == [[0, 1], [1, 0]]
+    assert nn.OutputSigmoid().class_fun(np.array([[0.4, 0.6], [0.7, 0.1]])).tolist() == [
+        [0, 1],
+        [1, 0],
+    ]
 
 
 def test_losses_per_sample_sum_and_limits():
@@ -229,11 +267,23 @@ def test_a_subclass_of_linear_steps_by_its_own_name_and_once():
 
 
 def test_pickle_deepcopy_and_repr():
-    for module in (linear(), nn.Tanh(), nn.ReLU(), nn.Sigmoid(), nn.SoftMax(), nn.OutputSigmoid(), nn.NLL(), nn.BinaryNLL(),
-                   nn.reference.Linear(2, 2)):
+    for module in (
+        linear(),
+        nn.Tanh(),
+        nn.ReLU(),
+        nn.Sigmoid(),
+        nn.SoftMax(),
+        nn.OutputSigmoid(),
+        nn.NLL(),
+        nn.BinaryNLL(),
+        nn.reference.Linear(2, 2),
+    ):
         for twin in (pickle.loads(pickle.dumps(module)), copy.deepcopy(module)):
             assert type(twin) is type(module) and repr(twin) == repr(module)
-    assert repr(linear()) == "Linear(3, 2)" and repr(linear(dtype=np.float32)) == "Linear(3, 2, dtype=float32)"
+    assert (
+        repr(linear()) == "Linear(3, 2)"
+        and repr(linear(dtype=np.float32)) == "Linear(3, 2, dtype=float32)"
+    )
 
 
 def test_backends_are_switched_and_named(backend):
@@ -263,8 +313,19 @@ def test_reference_modules_run_on_numpy_whatever_is_live(monkeypatch):
         monkeypatch.setattr(compiled, name, None)
     ref = nn.reference
     np.random.seed(0)
-    net = ref.Sequential([ref.Linear(3, 4), ref.Tanh(), ref.Linear(4, 4), ref.ReLU(), ref.Linear(4, 4), ref.Sigmoid(),
-                          ref.Linear(4, 2), ref.SoftMax()], ref.NLL())
+    net = ref.Sequential(
+        [
+            ref.Linear(3, 4),
+            ref.Tanh(),
+            ref.Linear(4, 4),
+            ref.ReLU(),
+            ref.Linear(4, 4),
+            ref.Sigmoid(),
+            ref.Linear(4, 2),
+            ref.SoftMax(),
+        ],
+        ref.NLL(),
+    )
     X, Y = np.ones((3, 5)), np.eye(2)[[0, 1, 0, 1, 1]].T
     net.sgd(X, Y, 3, 0.1)
     net.fit(X, Y, epochs=1)
@@ -272,7 +333,8 @@ def test_reference_modules_run_on_numpy_whatever_is_live(monkeypatch):
 
 
 def test_an_output_at_the_boundary_belongs_to_the_class_that_is_documented():
-    """Hinge: 0 or more is +1; OutputSigmoid: more than 1/2 is 1; SoftMax: the first of equal ones."""
+    """Hinge: 0 or more is +1; OutputSigmoid: more than 1/2 is 1; SoftMax: the first of equal
+    ones."""
     assert nn.Hinge().class_fun([[0.0, -0.0, 1e-300, -1e-300]]).tolist() == [1, 1, 1, -1]
     assert nn.OutputSigmoid().class_fun([[0.5, np.nextafter(0.5, 1)]]).tolist() == [0, 1]
     assert nn.SoftMax().class_fun([[0.3, 0.4], [0.4, 0.3], [0.4, 0.4]]).tolist() == [1, 0]
@@ -281,7 +343,8 @@ def test_an_output_at_the_boundary_belongs_to_the_class_that_is_documented():
 @pytest.mark.parametrize("kind", [np.uint8, np.bool_, np.int64])
 @pytest.mark.parametrize("loss", [nn.NLL, nn.BinaryNLL])
 def test_gradients_of_whole_numbers_have_signs(loss, kind):
-    """Outputs and labels of 0 and 1 in types without negative numbers: their difference is one of float64."""
+    """Outputs and labels of 0 and 1 in types without negative numbers: their difference is one of
+    float64."""
     loss = loss()
     loss.forward(np.array([[1, 0], [0, 1]], kind), np.array([[0, 0], [1, 1]], kind))
     assert loss.backward().tolist() == [[1, 0], [-1, 0]] and loss.backward().dtype == np.float64

@@ -1,4 +1,5 @@
-"""Optimisers: against forms of their own in this file and PyTorch's, on both backends, both ways of running and every level."""
+"""Optimisers: against forms of their own in this file and PyTorch's, on both backends, both ways of
+running and every level."""
 
 import copy
 import pickle
@@ -14,13 +15,20 @@ from nncore import optimizers
 from nncore.kernels import compiled, numpy_kernels
 
 NAMES = tuple(optimizers.NAMES)
-OBJECTS = {"sgd": optimizers.SGD(), "momentum": optimizers.Momentum(0.8), "nesterov": optimizers.Nesterov(0.7),
-           "adagrad": optimizers.Adagrad(1e-6), "rmsprop": optimizers.RMSprop(0.95, 1e-6), "adam": optimizers.Adam(0.8, 0.99, 1e-6),
-           "adamw": optimizers.AdamW(0.8, 0.99, 1e-6, 0.05)}
+OBJECTS = {
+    "sgd": optimizers.SGD(),
+    "momentum": optimizers.Momentum(0.8),
+    "nesterov": optimizers.Nesterov(0.7),
+    "adagrad": optimizers.Adagrad(1e-6),
+    "rmsprop": optimizers.RMSprop(0.95, 1e-6),
+    "adam": optimizers.Adam(0.8, 0.99, 1e-6),
+    "adamw": optimizers.AdamW(0.8, 0.99, 1e-6, 0.05),
+}
 
 
 class Plain:
-    """The optimisers as sums over the whole past, one entry at a time: nothing is shared with the code under test."""
+    """The optimisers as sums over the whole past, one entry at a time: nothing is shared with the
+    code under test."""
 
     def __init__(self, optimizer):
         self.o, self.past = optimizer, {}
@@ -38,13 +46,15 @@ class Plain:
         if name == "Adagrad":
             return w - rate * g / (np.sqrt(sum(x * x for _, x in ages)) + o.eps)
         if name == "RMSprop":
-            return w - rate * g / (np.sqrt(sum((1 - o.rho) * o.rho**a * x * x for a, x in ages)) + o.eps)
+            return w - rate * g / (
+                np.sqrt(sum((1 - o.rho) * o.rho**a * x * x for a, x in ages)) + o.eps
+            )
         m = sum((1 - o.beta1) * o.beta1**a * x for a, x in ages) / (1 - o.beta1**t)
         v = sum((1 - o.beta2) * o.beta2**a * x * x for a, x in ages) / (1 - o.beta2**t)
         return w * (1 - rate * getattr(o, "weight_decay", 0)) - rate * m / (np.sqrt(v) + o.eps)
 
 
-# ---------------------------------------------------------------------------------------------- kernels
+# ------------------------------------------------------------------------------------------ kernels
 
 
 def apply(kernels, optimizer, W, g, state, t, rate):
@@ -80,15 +90,21 @@ def test_an_infinite_weight_stays_infinite(name, kernels, isa, dtype):
         o = copy.copy(OBJECTS[name])
         W = np.ones((1, n), dtype)
         W[0, -1] = -np.inf
-        apply(kernels, o, W, np.ones((1, n)), tuple(np.zeros((1, n), dtype) for _ in o.STATE), 1, 0.1)
+        apply(
+            kernels, o, W, np.ones((1, n)), tuple(np.zeros((1, n), dtype) for _ in o.STATE), 1, 0.1
+        )
         assert W[0, -1] == -np.inf and np.isfinite(W[0, :-1]).all()
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
 def test_kernels_take_any_layout(name, isa, dtype):
     rng = np.random.default_rng(1)
-    kinds = {"C": np.ascontiguousarray, "F": np.asfortranarray, "strided": lambda a: np.repeat(np.repeat(a, 2, 0), 3, 1)[::2, ::3],
-             "reversed": lambda a: a[::-1, ::-1].copy()[::-1, ::-1]}
+    kinds = {
+        "C": np.ascontiguousarray,
+        "F": np.asfortranarray,
+        "strided": lambda a: np.repeat(np.repeat(a, 2, 0), 3, 1)[::2, ::3],
+        "reversed": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
+    }
     o = copy.copy(OBJECTS[name])
     W, g, *state = (np.abs(rng.normal(size=(7, 19))).astype(dtype) for _ in range(2 + len(o.STATE)))
     expected = [a.copy() for a in (W, *state)]
@@ -108,12 +124,20 @@ def test_kernels_refuse(kernels):
     locked = V.copy()
     locked.flags.writeable = False
     for arguments, error, message in [
-            ((W, g[:, :2], V, 0.1, 0.9), ValueError, "dLdW must have shape"), ((W, g, V[:1], 0.1, 0.9), ValueError, "V must have shape"),
-            ((W, g, V.astype(np.float32), 0.1, 0.9), TypeError, "V must be float64 as W is, got float32"),
-            ((W, g, W, 0.1, 0.9), ValueError, "V must not share memory"), ((W, g, locked, 0.1, 0.9), ValueError, "V must be writeable"),
-            ((W.astype(int), g, V, 0.1, 0.9), TypeError, "W must be float32 or float64"),
-            ((W.tolist(), g, V, 0.1, 0.9), TypeError, "W must be"),
-            ((W, g, V, "fast", 0.9), TypeError, "lrate must be a real number"), ((W, g, V, 0.1, None), TypeError, "beta must be a real")]:
+        ((W, g[:, :2], V, 0.1, 0.9), ValueError, "dLdW must have shape"),
+        ((W, g, V[:1], 0.1, 0.9), ValueError, "V must have shape"),
+        (
+            (W, g, V.astype(np.float32), 0.1, 0.9),
+            TypeError,
+            "V must be float64 as W is, got float32",
+        ),
+        ((W, g, W, 0.1, 0.9), ValueError, "V must not share memory"),
+        ((W, g, locked, 0.1, 0.9), ValueError, "V must be writeable"),
+        ((W.astype(int), g, V, 0.1, 0.9), TypeError, "W must be float32 or float64"),
+        ((W.tolist(), g, V, 0.1, 0.9), TypeError, "W must be"),
+        ((W, g, V, "fast", 0.9), TypeError, "lrate must be a real number"),
+        ((W, g, V, 0.1, None), TypeError, "beta must be a real"),
+    ]:
         with pytest.raises(error, match=message):
             step(*arguments)
     with pytest.raises(ValueError, match="t must be at least 1, got 0"):
@@ -125,25 +149,28 @@ def test_kernels_refuse(kernels):
     assert (W == 0.5).all() and (V == 1).all()
 
 
-# ---------------------------------------------------------------------------------------------- networks
+# ----------------------------------------------------------------------------------------- networks
 
 
 def descend(net, X, Y, optimizer, batch_size, rate, l2, reduction, epochs=1):
-    """fit without a shuffle, written out with the modules' own backward; returns the mean objective of each epoch."""
+    """fit without a shuffle, written out with the modules' own backward; returns the mean objective
+    of each epoch."""
     plain, history, n = Plain(optimizer), [], X.shape[1]
     for _ in range(epochs):
         total = 0.0
         for at in range(0, n, batch_size):
-            x, y = X[:, at:at + batch_size], Y[:, at:at + batch_size]
+            x, y = X[:, at : at + batch_size], Y[:, at : at + batch_size]
             b = x.shape[1]
             loss = net.loss.forward(net.forward(x), y)
             net.backward(net.loss.backward() / (b if reduction == "mean" else 1))
             linears = [(i, m) for i, m in enumerate(net.modules) if isinstance(m, nn.Linear)]
-            penalty = l2 / 2 * sum((m.W.astype(float)**2).sum() for _, m in linears)
+            penalty = l2 / 2 * sum((m.W.astype(float) ** 2).sum() for _, m in linears)
             total += loss + penalty * (b if reduction == "mean" else 1)
             for i, m in linears:
-                m.W, m.W0 = (plain.step((i, key), w, g, rate).astype(w.dtype)
-                             for key, w, g in (("W", m.W, m.dLdW + l2 * m.W), ("W0", m.W0, m.dLdW0)))
+                m.W, m.W0 = (
+                    plain.step((i, key), w, g, rate).astype(w.dtype)
+                    for key, w, g in (("W", m.W, m.dLdW + l2 * m.W), ("W0", m.W0, m.dLdW0))
+                )
         history.append(total / n)
     return history
 
@@ -159,21 +186,39 @@ def test_fit_follows_the_definitions(backend, name, chain, l2):
         for reduction in ("mean", "sum"):
             net, wanted, (X, Y) = CHAINS[chain](), make(), data()
             o = copy.deepcopy(OBJECTS[name])
-            got = net.fit(X, Y, epochs=2, batch_size=batch_size, shuffle=False, lrate=0.02, optimizer=o, l2=l2, reduction=reduction)
+            got = net.fit(
+                X,
+                Y,
+                epochs=2,
+                batch_size=batch_size,
+                shuffle=False,
+                lrate=0.02,
+                optimizer=o,
+                l2=l2,
+                reduction=reduction,
+            )
             history = descend(wanted, X, Y, o, batch_size, 0.02, l2, reduction, 2)
             same([np.array(got["loss"])], [np.array(history)], 1e-9)
             same(weights(net), weights(wanted), 1e-9)
             assert net.optimizer is o and o.t == 2 * -(-23 // batch_size)
 
 
-LOSSES = {"nll": (nn.SoftMax, nn.NLL), "binary": (nn.OutputSigmoid, nn.BinaryNLL), "squared": (None, nn.Squared),
-          "hinge": (None, nn.Hinge)}
+LOSSES = {
+    "nll": (nn.SoftMax, nn.NLL),
+    "binary": (nn.OutputSigmoid, nn.BinaryNLL),
+    "squared": (None, nn.Squared),
+    "hinge": (None, nn.Hinge),
+}
 
 
 def network(activation, loss, dtype, dims=(9, 17, 6), seed=0):
     np.random.seed(seed)
     output, loss = LOSSES[loss]
-    chain = [nn.Linear(dims[0], dims[1], dtype=dtype), activation(), nn.Linear(dims[1], dims[2], dtype=dtype)]
+    chain = [
+        nn.Linear(dims[0], dims[1], dtype=dtype),
+        activation(),
+        nn.Linear(dims[1], dims[2], dtype=dtype),
+    ]
     return nn.Sequential(chain + ([output()] if output else []), loss())
 
 
@@ -192,9 +237,21 @@ def test_one_step_is_the_same_on_both_backends(name, loss, activation, isa, dtyp
                 net = network(activation, loss, dtype)
                 o = copy.deepcopy(OBJECTS[name])
                 if hasattr(o, "eps"):
-                    o.eps = 0.1  # g / (|g| + eps) of a small eps magnifies the rounding of a gradient that cancels
-                value = net.fit(X[:, :batch], Y[:, :batch], batch_size=12, lrate=0.05, optimizer=o, l2=0.1, seed=0)["loss"]
-                nets.append((np.array(value, dtype), weights(net), [a for s in o.state.values() for a in s]))
+                    # g / (|g| + eps) of a small eps magnifies the rounding of a gradient that
+                    # cancels
+                    o.eps = 0.1
+                value = net.fit(
+                    X[:, :batch],
+                    Y[:, :batch],
+                    batch_size=12,
+                    lrate=0.05,
+                    optimizer=o,
+                    l2=0.1,
+                    seed=0,
+                )["loss"]
+                nets.append(
+                    (np.array(value, dtype), weights(net), [a for s in o.state.values() for a in s])
+                )
         assert_close(nets[0][0], nets[1][0], "loss")
         for part in (1, 2):
             for a, b in zip(nets[0][part], nets[1][part], strict=True):
@@ -204,7 +261,10 @@ def test_one_step_is_the_same_on_both_backends(name, loss, activation, isa, dtyp
 @pytest.mark.parametrize("name", NAMES)
 def test_any_number_of_threads_gives_the_same_bits(name):
     rng = np.random.default_rng(0)
-    X, Y = rng.normal(size=(300, 960)), np.eye(10)[:, rng.integers(10, size=960)]  # a batch is enough for a parallel region
+    X, Y = (
+        rng.normal(size=(300, 960)),
+        np.eye(10)[:, rng.integers(10, size=960)],
+    )  # a batch is enough for a parallel region
 
     def run():
         net = make((300, 200, 10))
@@ -254,13 +314,16 @@ def test_saved_state_resumes(tmp_path, backend, name):
     first.fit(X, Y, epochs=3, batch_size=5, shuffle=False, optimizer=copy.deepcopy(OBJECTS[name]))
     first.save(tmp_path / "m.npz")
     again = nn.load(tmp_path / "m.npz")
-    assert type(again.optimizer) is type(OBJECTS[name]) and again.optimizer.parameters == OBJECTS[name].parameters
+    assert (
+        type(again.optimizer) is type(OBJECTS[name])
+        and again.optimizer.parameters == OBJECTS[name].parameters
+    )
     assert again.optimizer.t == 15
     again.fit(X, Y, epochs=3, batch_size=5, shuffle=False, optimizer=again.optimizer)
     same(weights(whole), weights(again))
 
 
-# ---------------------------------------------------------------------------------------------- what is refused, and what interrupts
+# ------------------------------------------------------------- what is refused, and what interrupts
 
 
 class Stepping(nn.Linear):
@@ -275,21 +338,42 @@ def test_refused(backend):
     other = optimizers.Adam()
     make((5, 4, 3)).fit(X, Y, optimizer=other)
     for net, arguments, error, message in [
-            (make(), {"optimizer": "adamx"}, ValueError, "optimizer must be one of 'sgd', 'momentum'"),
-            (make(), {"optimizer": optimizers.Adam}, TypeError, "optimizer must be one of nncore.optimizers or its name, got type"),
-            (make(), {"optimizer": other}, ValueError, r"must be new or belong to this network, got Adam\(.*\) after 1 steps on another"),
-            (make(), {"l2": -1}, ValueError, "l2 must be finite and at least 0"),
-            (make(), {"l2": "much"}, TypeError, "l2 must be a real"),
-            (make(), {"l2": np.inf}, ValueError, "l2 must be finite"),
-            (stepping, {"optimizer": "adam"}, TypeError, r"modules\[0\] must name its gradients, .* by Adam, got Stepping"),
-            (stepping, {"l2": 0.1}, TypeError, "trained by a penalty .l2., got Stepping")]:
+        (make(), {"optimizer": "adamx"}, ValueError, "optimizer must be one of 'sgd', 'momentum'"),
+        (
+            make(),
+            {"optimizer": optimizers.Adam},
+            TypeError,
+            "optimizer must be one of nncore.optimizers or its name, got type",
+        ),
+        (
+            make(),
+            {"optimizer": other},
+            ValueError,
+            r"must be new or belong to this network, got Adam\(.*\) after 1 steps on another",
+        ),
+        (make(), {"l2": -1}, ValueError, "l2 must be finite and at least 0"),
+        (make(), {"l2": "much"}, TypeError, "l2 must be a real"),
+        (make(), {"l2": np.inf}, ValueError, "l2 must be finite"),
+        (
+            stepping,
+            {"optimizer": "adam"},
+            TypeError,
+            r"modules\[0\] must name its gradients, .* by Adam, got Stepping",
+        ),
+        (stepping, {"l2": 0.1}, TypeError, "trained by a penalty .l2., got Stepping"),
+    ]:
         before = weights(net)
         with pytest.raises(error, match=message):
             net.fit(X, Y, **arguments)
         assert all(map(np.array_equal, weights(net), before)) and net.optimizer is None
     stepping.fit(X, Y)
-    for make_bad in (lambda: optimizers.Momentum(1.0), lambda: optimizers.Adam(beta2=-0.1), lambda: optimizers.RMSprop(rho="x"),
-                     lambda: optimizers.Adagrad(eps=0), lambda: optimizers.AdamW(weight_decay=-1)):
+    for make_bad in (
+        lambda: optimizers.Momentum(1.0),
+        lambda: optimizers.Adam(beta2=-0.1),
+        lambda: optimizers.RMSprop(rho="x"),
+        lambda: optimizers.Adagrad(eps=0),
+        lambda: optimizers.AdamW(weight_decay=-1),
+    ):
         with pytest.raises((TypeError, ValueError), match="must be"):
             make_bad()
 
@@ -320,7 +404,9 @@ def test_users_modules_with_gradients_are_trained(backend):
         scale = wanted.modules[1]
         wanted.loss.forward(wanted.forward(X), Y)
         wanted.backward(wanted.loss.backward() / 23)
-        same([net.modules[1].W], [Plain(o).step("w", scale.W, scale.dW + 0.5 * scale.W, 0.1)], 1e-10)
+        same(
+            [net.modules[1].W], [Plain(o).step("w", scale.W, scale.dW + 0.5 * scale.W, 0.1)], 1e-10
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -335,14 +421,19 @@ def test_divergence_leaves_weights_and_state_of_the_last_finite_step(backend, na
     def rate(t):
         return 0.01 if t < 8 else 1e308
 
-    with pytest.raises(FloatingPointError, match="training diverged at step") as caught, np.errstate(all="ignore"):
+    with (
+        pytest.raises(FloatingPointError, match="training diverged at step") as caught,
+        np.errstate(all="ignore"),
+    ):
         net.fit(X, Y, epochs=20, batch_size=4, shuffle=False, lrate=rate, optimizer=name, l2=1e-3)
     done = int(str(caught.value).split("step ")[1].split(":")[0]) - 1
     assert 7 <= done <= 9 and net.optimizer.t == done
     order = np.arange(23)
     for t in range(done):
-        batch = order[t % 6 * 4:t % 6 * 4 + 4]
-        twin.partial_fit(X[:, batch], Y[:, batch], batch_size=4, lrate=rate(t + 1), optimizer=name, l2=1e-3)
+        batch = order[t % 6 * 4 : t % 6 * 4 + 4]
+        twin.partial_fit(
+            X[:, batch], Y[:, batch], batch_size=4, lrate=rate(t + 1), optimizer=name, l2=1e-3
+        )
     same(weights(net), weights(twin))
     for key, arrays in net.optimizer.state.items():
         same(arrays, twin.optimizer.state[key])
@@ -356,7 +447,9 @@ def test_float32_state_that_overflows_is_divergence():
         X, Y = np.full((dims[0], 3), 1e15, np.float32), np.full((dims[1], 3), 1e18, np.float32)
         with pytest.raises(FloatingPointError, match="step 1:"):
             net.fit(X, Y, optimizer="adagrad", batch_size=3)
-        assert all(map(np.array_equal, weights(net), before)) and all((a == 0).all() for s in net.optimizer.state.values() for a in s)
+        assert all(map(np.array_equal, weights(net), before)) and all(
+            (a == 0).all() for s in net.optimizer.state.values() for a in s
+        )
 
 
 def test_data_that_are_not_finite_change_nothing(backend):
@@ -366,14 +459,17 @@ def test_data_that_are_not_finite_change_nothing(backend):
             X = X.copy()
             X[1, column] = np.nan
             before, o = weights(net), optimizers.Adam()
-            with pytest.raises(ValueError, match=f"X must be finite, got NaN or infinity in column {column}"):
+            with pytest.raises(
+                ValueError, match=f"X must be finite, got NaN or infinity in column {column}"
+            ):
                 net.fit(X, Y, epochs=3, batch_size=2, shuffle=False, optimizer=o)
             assert all(map(np.array_equal, weights(net), before)) and o.t == 0
             assert all((a == 0).all() for s in o.state.values() for a in s)
 
 
 def test_data_that_are_not_finite_change_nothing_after_a_look_at_signals():
-    """More steps than the program takes in its first millisecond, after which weights and state have been written back."""
+    """More steps than the program takes in its first millisecond, after which weights and state
+    have been written back."""
     dims, rng = (64, 128, 10), np.random.default_rng(0)
     bad, labels = rng.normal(size=(64, 4400)), rng.integers(10, size=4400)
     bad[3, -1] = np.inf
@@ -397,17 +493,35 @@ def test_ctrl_c_leaves_weights_and_state_of_one_whole_step(dims):
     try:
         with pytest.raises(KeyboardInterrupt):
             timer.start()
-            net.fit(X, Y, epochs=10**9, batch_size=64, shuffle=False, lrate=1e-4, optimizer="adam", l2=0.1)
+            net.fit(
+                X,
+                Y,
+                epochs=10**9,
+                batch_size=64,
+                shuffle=False,
+                lrate=1e-4,
+                optimizer="adam",
+                l2=0.1,
+            )
     finally:
         timer.join()
         signal.signal(signal.SIGINT, before)
-    twin.fit(X, Y, epochs=net.optimizer.t, batch_size=64, shuffle=False, lrate=1e-4, optimizer="adam", l2=0.1)
+    twin.fit(
+        X,
+        Y,
+        epochs=net.optimizer.t,
+        batch_size=64,
+        shuffle=False,
+        lrate=1e-4,
+        optimizer="adam",
+        l2=0.1,
+    )
     same(weights(net), weights(twin), 1e-9)
     for key, arrays in net.optimizer.state.items():
         same(arrays, twin.optimizer.state[key], 1e-9)
 
 
-# ---------------------------------------------------------------------------------------------- PyTorch
+# ------------------------------------------------------------------------------------------ PyTorch
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -419,21 +533,32 @@ def test_pytorch_agrees(backend, name):
     layers = []
     for m in mine.modules[::2]:
         layer = torch.nn.Linear(m.m, m.n).double()
-        layer.weight.data[...], layer.bias.data[...] = torch.tensor(m.W.T.copy()), torch.tensor(m.W0[:, 0].copy())
+        layer.weight.data[...], layer.bias.data[...] = (
+            torch.tensor(m.W.T.copy()),
+            torch.tensor(m.W0[:, 0].copy()),
+        )
         layers += [layer, torch.nn.Tanh()]
     theirs = torch.nn.Sequential(*layers[:-1])
     make_theirs = {
-        "sgd": lambda p: torch.optim.SGD(p, rate), "momentum": lambda p: torch.optim.SGD(p, rate, momentum=o.beta),
+        "sgd": lambda p: torch.optim.SGD(p, rate),
+        "momentum": lambda p: torch.optim.SGD(p, rate, momentum=o.beta),
         "nesterov": lambda p: torch.optim.SGD(p, rate, momentum=o.beta, nesterov=True),
         "adagrad": lambda p: torch.optim.Adagrad(p, rate, eps=o.eps),
         "rmsprop": lambda p: torch.optim.RMSprop(p, rate, alpha=o.rho, eps=o.eps),
         "adam": lambda p: torch.optim.Adam(p, rate, (o.beta1, o.beta2), o.eps),
-        "adamw": lambda p: torch.optim.AdamW(p, rate, (o.beta1, o.beta2), o.eps, o.weight_decay)}
+        "adamw": lambda p: torch.optim.AdamW(p, rate, (o.beta1, o.beta2), o.eps, o.weight_decay),
+    }
     optimizer = make_theirs[name](theirs.parameters())
     for _ in range(10):
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(theirs(torch.tensor(X.T.copy())), torch.tensor(Y.argmax(0))).backward()
+        torch.nn.functional.cross_entropy(
+            theirs(torch.tensor(X.T.copy())), torch.tensor(Y.argmax(0))
+        ).backward()
         optimizer.step()
     mine.fit(X, Y, epochs=10, batch_size=23, shuffle=False, lrate=rate, optimizer=copy.deepcopy(o))
-    wanted = [a for layer in theirs[::2] for a in (layer.weight.detach().numpy().T, layer.bias.detach().numpy()[:, None])]
+    wanted = [
+        a
+        for layer in theirs[::2]
+        for a in (layer.weight.detach().numpy().T, layer.bias.detach().numpy()[:, None])
+    ]
     same(weights(mine), wanted, 1e-11)

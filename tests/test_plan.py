@@ -1,4 +1,5 @@
-"""Which path a call takes: every path and fallback is the one that runs, `explain` names it, and asking changes nothing."""
+"""Which path a call takes: every path and fallback is the one that runs, `explain` names it, and
+asking changes nothing."""
 
 import numpy as np
 import pytest
@@ -15,7 +16,11 @@ def make(sizes=(64, 32, 10), dtype=np.float32, *, loss="nll", extra=(), seed=0):
     chain = []
     for m, n in zip(sizes[:-1], sizes[1:], strict=True):
         chain += [nn.Linear(m, n, dtype=dtype), nn.Tanh()]
-    unit, loss = {"nll": (nn.SoftMax, nn.NLL), "binary": (nn.OutputSigmoid, nn.BinaryNLL), "squared": (None, nn.Squared)}[loss]
+    unit, loss = {
+        "nll": (nn.SoftMax, nn.NLL),
+        "binary": (nn.OutputSigmoid, nn.BinaryNLL),
+        "squared": (None, nn.Squared),
+    }[loss]
     chain[-1:] = [unit()] if unit else []
     for at, module in extra:
         chain.insert(at, module)
@@ -24,7 +29,10 @@ def make(sizes=(64, 32, 10), dtype=np.float32, *, loss="nll", extra=(), seed=0):
 
 def data(net, density=1.0, dtype=np.float32):
     rng = np.random.default_rng(0)
-    m, n = net.modules[0].W.shape[0], [x for x in net.modules if isinstance(x, nn.Linear)][-1].W.shape[1]
+    m, n = (
+        net.modules[0].W.shape[0],
+        [x for x in net.modules if isinstance(x, nn.Linear)][-1].W.shape[1],
+    )
     X = rng.normal(size=(m, N)).astype(dtype)
     X[rng.random(X.shape) >= density] = 0
     return np.asfortranarray(X), np.eye(n, dtype=dtype)[:, rng.integers(n, size=N)]
@@ -33,9 +41,14 @@ def data(net, density=1.0, dtype=np.float32):
 def ran(net, call, X, Y, **arguments):
     """The plan of the program that a call has run, caught as it is made."""
     made = []
-    as_program, training.as_program = training.as_program, lambda *args: made.append(as_program(*args)) or made[-1]
+    as_program, training.as_program = (
+        training.as_program,
+        lambda *args: made.append(as_program(*args)) or made[-1],
+    )
     try:
-        getattr(net, call)(X, Y, **arguments) if call not in ("predict_proba",) else net.predict_proba(X)
+        getattr(net, call)(X, Y, **arguments) if call not in (
+            "predict_proba",
+        ) else net.predict_proba(X)
     finally:
         training.as_program = as_program
     program = next((p for p in made if p is not None), None)
@@ -45,16 +58,40 @@ def ran(net, call, X, Y, **arguments):
 CASES = {
     "fused sgd": ({}, "sgd", {}, "fused-sgd", None),
     "lookahead": ({"sizes": (784, 128, 10)}, "sgd", {}, "lookahead-sgd", "wider than 4 vectors"),
-    "lookahead of other losses": ({"loss": "squared"}, "sgd", {}, "lookahead-sgd", "the loss is not NLL"),
-    "sgd by a function": ({}, "sgd", {"lrate": lambda t: 0.01}, "sgd", "a Python function gives the rate"),
-    "sgd with Dropout": ({"extra": [(1, nn.Dropout(0.5))]}, "sgd", {}, "sgd", "has a BatchNorm or a Dropout"),
+    "lookahead of other losses": (
+        {"loss": "squared"},
+        "sgd",
+        {},
+        "lookahead-sgd",
+        "the loss is not NLL",
+    ),
+    "sgd by a function": (
+        {},
+        "sgd",
+        {"lrate": lambda t: 0.01},
+        "sgd",
+        "a Python function gives the rate",
+    ),
+    "sgd with Dropout": (
+        {"extra": [(1, nn.Dropout(0.5))]},
+        "sgd",
+        {},
+        "sgd",
+        "has a BatchNorm or a Dropout",
+    ),
     "fused batches": ({}, "fit", {"batch_size": 16}, "fused-minibatch", None),
     "mini_gd": ({}, "mini_gd", {"iters": 30, "lrate": 0.01, "K": 16}, "fused-minibatch", None),
     "single samples": ({}, "fit", {"batch_size": 1}, "minibatch", "the batch size is 1"),
     "Adam": ({}, "fit", {"optimizer": "adam"}, "minibatch", "an optimizer other than plain SGD"),
     "penalty": ({}, "fit", {"l2": 0.1}, "minibatch", "or a penalty"),
     "large batches": ({"sizes": (20, 30, 10)}, "fit", {"batch_size": 150}, "fused-minibatch", None),
-    "threads could gain": ({"sizes": (8, 30, 30, 30, 10)}, "fit", {"batch_size": 150}, "minibatch", "several threads to gain"),
+    "threads could gain": (
+        {"sizes": (8, 30, 30, 30, 10)},
+        "fit",
+        {"batch_size": 150},
+        "minibatch",
+        "several threads to gain",
+    ),
     "wide": ({"sizes": (784, 300, 10)}, "fit", {}, "minibatch", "wider than 4 vectors"),
     "other losses": ({"loss": "binary"}, "fit", {}, "minibatch", "the loss is not NLL"),
     "prediction": ({}, "predict_proba", {}, "blocks", None),
@@ -70,20 +107,40 @@ def test_the_path_that_runs_is_the_one_explained(case, dtype):
     explained = nn.explain(net, X, Y, call=call, **arguments)
     plan = ran(net, call, X, Y, **arguments)
     assert explained["compiled"] and explained["path"] == path == plan["path"]
-    assert (reason is None) == (explained["reasons"] == []) and (reason is None or any(reason in r for r in explained["reasons"]))
+    assert (reason is None) == (explained["reasons"] == []) and (
+        reason is None or any(reason in r for r in explained["reasons"])
+    )
     for name in ("parameters", "inputs", "threads", "level", "dtype"):
         assert explained[name] == plan[name]
-    assert str(explained).startswith(f"{call}: compiled, path {path}\n") and explained["dtype"] == np.dtype(dtype).name
+    assert (
+        str(explained).startswith(f"{call}: compiled, path {path}\n")
+        and explained["dtype"] == np.dtype(dtype).name
+    )
 
 
-@pytest.mark.parametrize(("sizes", "call", "arguments", "inputs"), [
-    ((784, 128, 10), "fit", {}, "csr"), ((784, 128, 10), "predict_proba", {}, "csr"), ((784, 128, 10), "sgd", {}, "non-zeros"),
-    ((200, 20, 10), "sgd", {}, "non-zeros"), ((200, 20, 10), "fit", {"batch_size": 8}, "dense"), ((16, 4, 3), "sgd", {}, "dense")])
+@pytest.mark.parametrize(
+    ("sizes", "call", "arguments", "inputs"),
+    [
+        ((784, 128, 10), "fit", {}, "csr"),
+        ((784, 128, 10), "predict_proba", {}, "csr"),
+        ((784, 128, 10), "sgd", {}, "non-zeros"),
+        ((200, 20, 10), "sgd", {}, "non-zeros"),
+        ((200, 20, 10), "fit", {"batch_size": 8}, "dense"),
+        ((16, 4, 3), "sgd", {}, "dense"),
+    ],
+)
 def test_zeros_choose_how_inputs_are_read(sizes, call, arguments, inputs):
-    for density, wanted in ((0.1, inputs), (1.0, "non-zeros" if sizes[0] == 784 and call == "sgd" else "dense")):
+    for density, wanted in (
+        (0.1, inputs),
+        (1.0, "non-zeros" if sizes[0] == 784 and call == "sgd" else "dense"),
+    ):
         net = make(sizes)
         X, Y = data(net, density)
-        assert nn.explain(net, X, Y, call=call, **arguments)["inputs"] == wanted == ran(net, call, X, Y, **arguments)["inputs"]
+        assert (
+            nn.explain(net, X, Y, call=call, **arguments)["inputs"]
+            == wanted
+            == ran(net, call, X, Y, **arguments)["inputs"]
+        )
 
 
 def test_large_weights_are_trained_in_place_and_batches_are_shared():
@@ -96,7 +153,9 @@ def test_large_weights_are_trained_in_place_and_batches_are_shared():
             assert nn.explain(net, X, Y, batch_size=100)["parameters"] == "in place"
             assert nn.explain(net, X, Y, batch_size=100)["threads"] == threads
             assert nn.explain(net, X, Y, call="sgd")["parameters"] == "packed"
-            assert nn.explain(net, X, Y, call="sgd", lrate=lambda t: 0.1)["parameters"] == "in place"
+            assert (
+                nn.explain(net, X, Y, call="sgd", lrate=lambda t: 0.1)["parameters"] == "in place"
+            )
     finally:
         nn.set_num_threads(before)
 
@@ -152,16 +211,32 @@ def printing():
     return net
 
 
-@pytest.mark.parametrize(("net", "arguments", "reason"), [
-    (own, {}, r"modules\[1\] \(Own\) overrides forward"), (patched, {}, r"modules\[1\] \(Tanh\) overrides backward"),
-    (shared, {}, "weights share memory"), (twice, {}, "a module is used twice"), (mixed, {}, "both float32 and float64"),
-    (printing, {"call": "sgd"}, "print_accuracy is overridden"), (make, {"call": "sgd", "iters": 3}, "3 steps take less time"),
-    (lambda: make(extra=[(1, nn.BatchNorm(32, dtype=np.float32))]), {"call": "predict"}, "normalises by the whole batch")])
+@pytest.mark.parametrize(
+    ("net", "arguments", "reason"),
+    [
+        (own, {}, r"modules\[1\] \(Own\) overrides forward"),
+        (patched, {}, r"modules\[1\] \(Tanh\) overrides backward"),
+        (shared, {}, "weights share memory"),
+        (twice, {}, "a module is used twice"),
+        (mixed, {}, "both float32 and float64"),
+        (printing, {"call": "sgd"}, "print_accuracy is overridden"),
+        (make, {"call": "sgd", "iters": 3}, "3 steps take less time"),
+        (
+            lambda: make(extra=[(1, nn.BatchNorm(32, dtype=np.float32))]),
+            {"call": "predict"},
+            "normalises by the whole batch",
+        ),
+    ],
+)
 def test_what_runs_module_by_module_says_why(net, arguments, reason):
     import re
 
     explained = nn.explain(net(), **arguments)
-    assert not explained["compiled"] and explained["path"] == "modules" and re.search(reason, explained["reasons"][0])
+    assert (
+        not explained["compiled"]
+        and explained["path"] == "modules"
+        and re.search(reason, explained["reasons"][0])
+    )
     assert len(explained["modules"]) >= 4 and "because" in str(explained)
     with nn.use_backend("numpy"):
         assert "uses the NumPy kernels" in nn.explain(make())["reasons"][0]
@@ -175,11 +250,18 @@ def test_one_sample_is_predicted_without_a_program():
 def test_asking_changes_nothing():
     net = make(extra=[(1, nn.Dropout(0.5))])
     X, Y = data(net)
-    state, weights = np.random.get_state()[1].copy(), [m.W.copy() for m in net.modules if isinstance(m, nn.Linear)]
+    state, weights = (
+        np.random.get_state()[1].copy(),
+        [m.W.copy() for m in net.modules if isinstance(m, nn.Linear)],
+    )
     for call in ("sgd", "mini_gd", "fit", "partial_fit", "predict", "evaluate"):
         nn.explain(net, X, Y, call=call)
     nn.explain(net, call="fit", optimizer="adam", l2=0.1)
-    assert (np.random.get_state()[1] == state).all() and net.optimizer is None and net.modules[1].key is None
+    assert (
+        (np.random.get_state()[1] == state).all()
+        and net.optimizer is None
+        and net.modules[1].key is None
+    )
     assert all(map(np.array_equal, weights, [m.W for m in net.modules if isinstance(m, nn.Linear)]))
     with pytest.raises(ValueError, match="call must be one of 'sgd', 'mini_gd', 'fit'"):
         nn.explain(net, call="train")
@@ -191,5 +273,8 @@ def test_every_path_has_its_row():
     stages, loss = make_net((5, [(4, "tanh"), (3, "softmax")]), np.float64)
     program = make_program(stages, loss, np.float64)
     X, Y = np.ones((5, 20)), np.eye(3)[:, np.arange(20) % 3]
-    assert program.plan("sgd", X, Y)["path"] == "fused-sgd" and program.plan("fit", X, Y, 4)["path"] == "fused-minibatch"
+    assert (
+        program.plan("sgd", X, Y)["path"] == "fused-sgd"
+        and program.plan("fit", X, Y, 4)["path"] == "fused-minibatch"
+    )
     assert _core.get_isa() == program.plan("predict", X)["level"]

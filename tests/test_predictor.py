@@ -1,4 +1,5 @@
-"""Sequential.predictor: a frozen network called with as little as possible around its arithmetic."""
+"""Sequential.predictor: a frozen network called with as little as possible around its
+arithmetic."""
 
 import pickle
 import threading
@@ -11,14 +12,34 @@ import nncore
 from nncore import Linear, OutputSigmoid, ReLU, Sequential, Sigmoid, SoftMax, Tanh
 
 CHAINS = {
-    "tiny": lambda d: [Linear(2, 3, dtype=d), Tanh(), Linear(3, 3, dtype=d), Tanh(), Linear(3, 2, dtype=d), SoftMax()],
+    "tiny": lambda d: [
+        Linear(2, 3, dtype=d),
+        Tanh(),
+        Linear(3, 3, dtype=d),
+        Tanh(),
+        Linear(3, 2, dtype=d),
+        SoftMax(),
+    ],
     "digits": lambda d: [Linear(64, 32, dtype=d), ReLU(), Linear(32, 10, dtype=d), SoftMax()],
-    "wide": lambda d: [Linear(30, 150, dtype=d), ReLU(), Linear(150, 67, dtype=d), Sigmoid(), Linear(67, 11, dtype=d), SoftMax()],
+    "wide": lambda d: [
+        Linear(30, 150, dtype=d),
+        ReLU(),
+        Linear(150, 67, dtype=d),
+        Sigmoid(),
+        Linear(67, 11, dtype=d),
+        SoftMax(),
+    ],
     "labels": lambda d: [Linear(5, 9, dtype=d), Sigmoid(), Linear(9, 17, dtype=d), OutputSigmoid()],
     "linear": lambda d: [Linear(7, 4, dtype=d)],
     "linear after linear": lambda d: [Linear(7, 4, dtype=d), Linear(4, 1, dtype=d)],
     "hidden activation last": lambda d: [Linear(3, 8, dtype=d), Tanh()],
-    "activations in a row": lambda d: [Linear(4, 6, dtype=d), Tanh(), ReLU(), Linear(6, 3, dtype=d), SoftMax()],
+    "activations in a row": lambda d: [
+        Linear(4, 6, dtype=d),
+        Tanh(),
+        ReLU(),
+        Linear(6, 3, dtype=d),
+        SoftMax(),
+    ],
     "activation first": lambda d: [ReLU(), Linear(4, 6, dtype=d), SoftMax()],
     "one": lambda d: [Linear(1, 1, dtype=d), OutputSigmoid()],
     "odd": lambda d: [Linear(33, 65, dtype=d), ReLU(), Linear(65, 63, dtype=d), SoftMax()],
@@ -54,10 +75,10 @@ def test_it_predicts_what_the_modules_do(net, dtype):
 def test_a_vector_and_a_column(net, dtype):
     p, X = net.predictor(), inputs(net, 3, dtype)
     for j in range(3):
-        column, vector = p(X[:, j:j + 1]), p(X[:, j])
+        column, vector = p(X[:, j : j + 1]), p(X[:, j])
         assert vector.shape == (column.shape[0],) and column.shape[1] == 1
         assert np.array_equal(column[:, 0], vector)
-        assert_close(column, net.forward(X[:, j:j + 1]), "column", 1.0)
+        assert_close(column, net.forward(X[:, j : j + 1]), "column", 1.0)
 
 
 @pytest.mark.parametrize("how", LAYOUTS)
@@ -95,37 +116,49 @@ def test_out_is_written_and_returned(net, dtype):
     assert p(X[:, 0], out) is out and np.array_equal(out, p(X[:, 0]))
 
 
-@pytest.mark.parametrize(("make", "error", "message"), [
-    (lambda: np.zeros((3, 1), np.float32), TypeError, "out must be a float64 array, got float32"),
-    (lambda: np.zeros((2, 1)), ValueError, r"out must have shape \(3, 1\), got \(2, 1\)"),
-    (lambda: np.zeros(3), ValueError, r"out must have shape \(3, 1\), got \(3,\)"),
-    (lambda: np.zeros((6, 1))[::2], ValueError, "out must be"),
-    (lambda: [0.0] * 3, TypeError, "out must be a float64 array, got list"),
-    (lambda: np.broadcast_to(np.zeros((1, 1)), (3, 1)), ValueError, "out must be"),
-])
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: np.zeros((3, 1), np.float32),
+            TypeError,
+            "out must be a float64 array, got float32",
+        ),
+        (lambda: np.zeros((2, 1)), ValueError, r"out must have shape \(3, 1\), got \(2, 1\)"),
+        (lambda: np.zeros(3), ValueError, r"out must have shape \(3, 1\), got \(3,\)"),
+        (lambda: np.zeros((6, 1))[::2], ValueError, "out must be"),
+        (lambda: [0.0] * 3, TypeError, "out must be a float64 array, got list"),
+        (lambda: np.broadcast_to(np.zeros((1, 1)), (3, 1)), ValueError, "out must be"),
+    ],
+)
 def test_an_out_that_cannot_be_written_is_refused(make, error, message):
     p = Sequential([Linear(2, 3), SoftMax()]).predictor()
     with pytest.raises(error, match=message):
         p(np.ones((2, 1)), out=make())
 
 
-@pytest.mark.parametrize(("x", "error", "message"), [
-    (np.ones((3, 1)), ValueError, r"x must have shape \(2, N\), got \(3, 1\)"),
-    (np.ones(3), ValueError, r"x must have shape \(2,\), got \(3,\)"),
-    (np.ones((5, 2)), ValueError, "samples are columns"),
-    (np.ones((2, 1, 1)), ValueError, "x must have shape"),
-    (np.float64(3), ValueError, "x must have shape"),
-    (np.ones((2, 1), complex), TypeError, "x must be a real array, got complex128"),
-    (np.ones((2, 1), object), TypeError, "x must be a real array, got object"),
-    (None, TypeError, "x must be a real array"),
-])
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.ones((3, 1)), ValueError, r"x must have shape \(2, N\), got \(3, 1\)"),
+        (np.ones(3), ValueError, r"x must have shape \(2,\), got \(3,\)"),
+        (np.ones((5, 2)), ValueError, "samples are columns"),
+        (np.ones((2, 1, 1)), ValueError, "x must have shape"),
+        (np.float64(3), ValueError, "x must have shape"),
+        (np.ones((2, 1), complex), TypeError, "x must be a real array, got complex128"),
+        (np.ones((2, 1), object), TypeError, "x must be a real array, got object"),
+        (None, TypeError, "x must be a real array"),
+    ],
+)
 def test_inputs_that_do_not_fit_are_refused(x, error, message):
     with pytest.raises(error, match=message):
         Sequential([Linear(2, 3), SoftMax()]).predictor()(x)
 
 
 def test_numbers_that_are_not_finite_show(dtype, isa):
-    p = Sequential([Linear(4, 20, dtype=dtype), ReLU(), Linear(20, 3, dtype=dtype), SoftMax()]).predictor()
+    p = Sequential(
+        [Linear(4, 20, dtype=dtype), ReLU(), Linear(20, 3, dtype=dtype), SoftMax()]
+    ).predictor()
     for bad in (np.nan, np.inf):
         assert np.isnan(p(np.array([1, bad, 2, 3], dtype))).any()
     certain = Sequential([Linear(1, 3, dtype=dtype), SoftMax()])
@@ -147,11 +180,17 @@ def test_it_is_frozen(dtype):
 def test_it_can_be_pickled_and_shown(net, dtype):
     p, X = net.predictor(), inputs(net, 40, dtype)
     twin = pickle.loads(pickle.dumps(p))
-    assert np.array_equal(twin(X), p(X)) and np.array_equal(twin(X[:, 0]), p(X[:, 0])) and repr(twin) == repr(p)
+    assert (
+        np.array_equal(twin(X), p(X))
+        and np.array_equal(twin(X[:, 0]), p(X[:, 0]))
+        and repr(twin) == repr(p)
+    )
 
 
 def test_repr():
-    assert repr(Sequential(CHAINS["digits"](np.float32)).predictor()) == "Predictor(64-32-10, float32)"
+    assert (
+        repr(Sequential(CHAINS["digits"](np.float32)).predictor()) == "Predictor(64-32-10, float32)"
+    )
 
 
 def test_threads_may_share_it():
@@ -179,13 +218,24 @@ class Mine(nncore.Module):
         return A
 
 
-@pytest.mark.parametrize(("chain", "error", "message"), [
-    ([], ValueError, "modules must hold at least one module"),
-    ([Linear(2, 3), Mine(), SoftMax()], TypeError, r"modules must compute as the library's own to make a predictor, got Mine\(\)"),
-    ([Linear(2, 3), Linear(3, 2, dtype=np.float32)], TypeError, "weights must be float32 or float64 arrays of one type"),
-    ([SoftMax()], TypeError, "at least one Linear"),
-    ([Linear(2, 3), Linear(4, 2)], ValueError, r"W must have shape \(3, n\)"),
-])
+@pytest.mark.parametrize(
+    ("chain", "error", "message"),
+    [
+        ([], ValueError, "modules must hold at least one module"),
+        (
+            [Linear(2, 3), Mine(), SoftMax()],
+            TypeError,
+            r"modules must compute as the library's own to make a predictor, got Mine\(\)",
+        ),
+        (
+            [Linear(2, 3), Linear(3, 2, dtype=np.float32)],
+            TypeError,
+            "weights must be float32 or float64 arrays of one type",
+        ),
+        ([SoftMax()], TypeError, "at least one Linear"),
+        ([Linear(2, 3), Linear(4, 2)], ValueError, r"W must have shape \(3, n\)"),
+    ],
+)
 def test_networks_it_cannot_take(chain, error, message):
     with pytest.raises(error, match=message):
         Sequential(chain).predictor()

@@ -47,6 +47,7 @@ class Restless:
             variable.append(1)
             variable = [9]
             return variable
+
         self.closure = closure
 
     def forward(self, A, memory=[]):  # noqa: B006
@@ -87,18 +88,41 @@ class Restless:
 
 
 def state(x):
-    """Everything the test can see, as bytes, with the identities of what must stay the same object."""
+    """Everything the test can see, as bytes, with the identities of what must stay the same
+    object."""
     variable = x.closure.__closure__[0].cell_contents
-    return (pickle.dumps({k: v for k, v in vars(x).items() if k != "closure"}), list(vars(x)), id(x.W), id(x.W0), id(x.params["b"]),
-            id(x.slotted.W), id(variable), list(variable), Restless.instances, list(Restless.log), hasattr(Restless, "fresh"),
-            file_counter, dict(FILE_CACHE), repr(FILE_RNG.bit_generator.state), random_state(), Restless.forward.__defaults__[0][:])
+    return (
+        pickle.dumps({k: v for k, v in vars(x).items() if k != "closure"}),
+        list(vars(x)),
+        id(x.W),
+        id(x.W0),
+        id(x.params["b"]),
+        id(x.slotted.W),
+        id(variable),
+        list(variable),
+        Restless.instances,
+        list(Restless.log),
+        hasattr(Restless, "fresh"),
+        file_counter,
+        dict(FILE_CACHE),
+        repr(FILE_RNG.bit_generator.state),
+        random_state(),
+        Restless.forward.__defaults__[0][:],
+    )
 
 
 def test_everything_is_put_back_and_nothing_shown(capsys):
     x = Restless()
     before = state(x)
-    trace, = _probe.run_module(x, (np.ones((2, 1)), np.ones((2, 1)), 0.1), )
-    assert isinstance(trace.error, ZeroDivisionError) and trace.failed == "backward" and trace.output[0, 0] == 1e9
+    (trace,) = _probe.run_module(
+        x,
+        (np.ones((2, 1)), np.ones((2, 1)), 0.1),
+    )
+    assert (
+        isinstance(trace.error, ZeroDivisionError)
+        and trace.failed == "backward"
+        and trace.output[0, 0] == 1e9
+    )
     assert trace.overwritten == {"input"} and trace.drew
     assert state(x) == before
     assert capsys.readouterr().out == ""
@@ -153,8 +177,17 @@ def test_a_trace_tells_what_changed_when():
 
     A, dLdZ = np.arange(4.0).reshape(2, 2), np.ones((3, 2))
     first, second = _probe.run_module(Dense(), (A, dLdZ, 0.5), (A, dLdZ, 0.5))
-    assert [first.changed(c) for c in ("forward", "backward", "step")] == [{"A"}, {"dw", "db"}, {"p['w']", "p['b']"}]
-    assert first.rebound == {"p['b']"} and not first.overwritten and not first.drew and first.error is None
+    assert [first.changed(c) for c in ("forward", "backward", "step")] == [
+        {"A"},
+        {"dw", "db"},
+        {"p['w']", "p['b']"},
+    ]
+    assert (
+        first.rebound == {"p['b']"}
+        and not first.overwritten
+        and not first.drew
+        and first.error is None
+    )
     np.testing.assert_array_equal(first.gradient, np.full((2, 2), 3.0))
     np.testing.assert_array_equal(first.held["step"]["p['b']"], np.full((3, 1), -1.0))
     np.testing.assert_array_equal(second.held["step"]["p['b']"], np.full((3, 1), -2.0))
@@ -170,13 +203,25 @@ def test_losses_and_what_they_overwrite():
         def backward(self):
             return self.Y
 
-    trace, = _probe.run_loss(Loss(), (np.ones((2, 1)), np.zeros((2, 1))))
+    (trace,) = _probe.run_loss(Loss(), (np.ones((2, 1)), np.zeros((2, 1))))
     assert trace.output == 3 and trace.gradient[0, 0] == 7 and trace.overwritten == {"labels"}
 
 
-@pytest.mark.parametrize("actual, expected, error", [
-    (1.0, 2.0, 0.5),
-    ([1.0, 2.0], [1.0, 2.5], 0.2), ([np.inf, 1], [np.inf, 1], 0), ([np.nan], [np.nan], 0), ([np.nan], [1], np.inf), (None, [1], np.inf),
-    ([[1.0]], [1.0], np.inf), ([0.0], [0.0], 0), ([1.0], [0.0], np.inf), ("text", [1.0], np.inf), ([], [], 0)])
+@pytest.mark.parametrize(
+    "actual, expected, error",
+    [
+        (1.0, 2.0, 0.5),
+        ([1.0, 2.0], [1.0, 2.5], 0.2),
+        ([np.inf, 1], [np.inf, 1], 0),
+        ([np.nan], [np.nan], 0),
+        ([np.nan], [1], np.inf),
+        (None, [1], np.inf),
+        ([[1.0]], [1.0], np.inf),
+        ([0.0], [0.0], 0),
+        ([1.0], [0.0], np.inf),
+        ("text", [1.0], np.inf),
+        ([], [], 0),
+    ],
+)
 def test_disagreement(actual, expected, error):
     assert _probe.disagreement(actual, expected) == pytest.approx(error)

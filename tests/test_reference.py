@@ -1,4 +1,5 @@
-"""nncore.reference: the public API of the layers on plain NumPy, the same to the caller, and what the compiled steps agree with."""
+"""nncore.reference: the public API of the layers on plain NumPy, the same to the caller, and what
+the compiled steps agree with."""
 
 import copy
 import inspect
@@ -19,7 +20,13 @@ TOLERANCE = {np.float32: 2e-6, np.float64: 1e-13}  # relative to the largest ent
 def build(library, activation, loss, dtype):
     np.random.seed(3)
     L = lambda m, n: library.Linear(m, n, init="notes", dtype=dtype)  # noqa: E731
-    chain = [L(6, 9), getattr(library, activation)(), L(9, 5), getattr(library, activation)(), L(5, 4)]
+    chain = [
+        L(6, 9),
+        getattr(library, activation)(),
+        L(9, 5),
+        getattr(library, activation)(),
+        L(5, 4),
+    ]
     if OUTPUTS[loss]:
         chain.append(getattr(library, OUTPUTS[loss])())
     return library.Sequential(chain, getattr(library, loss)())
@@ -27,7 +34,9 @@ def build(library, activation, loss, dtype):
 
 def data(dtype, samples=17):
     rng = np.random.default_rng(4)
-    return rng.normal(size=(6, samples)).astype(dtype), np.eye(4)[:, rng.integers(0, 4, samples)].astype(dtype)
+    return rng.normal(size=(6, samples)).astype(dtype), np.eye(4)[
+        :, rng.integers(0, 4, samples)
+    ].astype(dtype)
 
 
 def assert_agree(one, other, dtype):
@@ -35,7 +44,10 @@ def assert_agree(one, other, dtype):
         for name in sorted(vars(theirs).keys() - {"m", "n"}):
             wanted = getattr(theirs, name)
             assert getattr(mine, name).dtype == wanted.dtype == dtype
-            assert np.abs(getattr(mine, name) - wanted).max() <= TOLERANCE[dtype] * np.abs(wanted).max(), (name, theirs)
+            assert (
+                np.abs(getattr(mine, name) - wanted).max()
+                <= TOLERANCE[dtype] * np.abs(wanted).max()
+            ), (name, theirs)
 
 
 def test_every_public_class_has_its_twin():
@@ -43,7 +55,9 @@ def test_every_public_class_has_its_twin():
         twin, original = getattr(ref, name), getattr(nn, name)
         assert issubclass(twin, original) and twin.__doc__
         assert inspect.signature(twin) == inspect.signature(original)
-    assert set(ref.__all__) == {name for name in nn.__all__ if isinstance(getattr(nn, name), type)} - {"use_backend"}
+    assert set(ref.__all__) == {
+        name for name in nn.__all__ if isinstance(getattr(nn, name), type)
+    } - {"use_backend"}
 
 
 @pytest.mark.parametrize(("activation", "loss"), list(itertools.product(ACTIVATIONS, OUTPUTS)))
@@ -53,8 +67,13 @@ def test_one_step_agrees(activation, loss, dtype):
     if loss == "Hinge":
         Y = 2 * Y - 1
     net, reference = build(nn, activation, loss, dtype), build(ref, activation, loss, dtype)
-    assert training.as_program(net, (X, Y), True) is not None and training.as_program(reference, (X, Y), True) is None
-    by_sgd, by_sgd_too, by_fit, by_fit_too = (copy.deepcopy(n) for n in (net, reference, net, reference))
+    assert (
+        training.as_program(net, (X, Y), True) is not None
+        and training.as_program(reference, (X, Y), True) is None
+    )
+    by_sgd, by_sgd_too, by_fit, by_fit_too = (
+        copy.deepcopy(n) for n in (net, reference, net, reference)
+    )
     for one in (by_sgd, by_sgd_too):
         np.random.seed(5)
         one.sgd(X, Y, 1, 0.05)
@@ -64,7 +83,9 @@ def test_one_step_agrees(activation, loss, dtype):
         one.backward(one.loss.backward())
         one.step(0.05)
     assert_agree(net, reference, dtype)
-    one, other = (n.fit(X, Y, batch_size=17, lrate=0.05, shuffle=False)["loss"] for n in (by_fit, by_fit_too))
+    one, other = (
+        n.fit(X, Y, batch_size=17, lrate=0.05, shuffle=False)["loss"] for n in (by_fit, by_fit_too)
+    )
     assert one == pytest.approx(other, rel=4 * TOLERANCE[dtype])
     for mine, theirs in zip(by_fit.modules[::2], by_fit_too.modules[::2], strict=True):
         for a, b in ((mine.W, theirs.W), (mine.W0, theirs.W0)):

@@ -1,4 +1,5 @@
-"""Sequential with what users put into it: their own modules, subclasses, patches, odd arrays, forks and signals."""
+"""Sequential with what users put into it: their own modules, subclasses, patches, odd arrays, forks
+and signals."""
 
 import os
 import signal
@@ -25,13 +26,19 @@ def backend(request):
 
 def network(first=nn.Linear, hidden=nn.Tanh, library=nn):
     np.random.seed(0)
-    return library.Sequential([first(4, 5), hidden(), library.Linear(5, 3), library.SoftMax()], library.NLL())
+    return library.Sequential(
+        [first(4, 5), hidden(), library.Linear(5, 3), library.SoftMax()], library.NLL()
+    )
 
 
 def test_the_chain_and_its_own_list():
     net = network()
     assert net.forward(X) is not None and net.loss.forward(net.forward(X), Y) > 0
-    assert net.backward(net.loss.backward()) is None and net.sgd_step(0.1) is None and net.step(0.1) is None
+    assert (
+        net.backward(net.loss.backward()) is None
+        and net.sgd_step(0.1) is None
+        and net.step(0.1) is None
+    )
     assert net.sgd(X, Y, 3, 0.1) is None
     extra = nn.Linear(3, 3)
     modules = net.modules
@@ -51,14 +58,33 @@ class Shifted(nn.Tanh):
 @pytest.mark.parametrize("columns", [1, 3, 500])
 @pytest.mark.parametrize("data", ["whole numbers", "float32", "a list"])
 def test_forward_is_what_the_modules_do_one_by_one(columns, data):
-    """What each keeps, too, in arrays of its own; after ReLU's dropout, within another network, with modules of the user's."""
+    """What each keeps, too, in arrays of its own; after ReLU's dropout, within another network,
+    with modules of the user's."""
     numbers = RNG.integers(-3, 4, (4, columns))
-    x = {"whole numbers": numbers, "float32": numbers.astype(np.float32), "a list": numbers.tolist()}[data]
+    x = {
+        "whole numbers": numbers,
+        "float32": numbers.astype(np.float32),
+        "a list": numbers.tolist(),
+    }[data]
 
     def modules():
         np.random.seed(1)
-        return [nn.ReLU(), nn.Linear(4, 5), nn.Tanh(), nn.Sigmoid(), nn.Sequential([nn.Linear(5, 6), nn.ReLU()]), nn.Linear(6, 6),
-                nn.ReLU(), nn.Linear(6, 5), Shifted(), nn.Linear(5, 4), nn.OutputSigmoid(), nn.Linear(4, 3), nn.SoftMax()]
+        return [
+            nn.ReLU(),
+            nn.Linear(4, 5),
+            nn.Tanh(),
+            nn.Sigmoid(),
+            nn.Sequential([nn.Linear(5, 6), nn.ReLU()]),
+            nn.Linear(6, 6),
+            nn.ReLU(),
+            nn.Linear(6, 5),
+            Shifted(),
+            nn.Linear(5, 4),
+            nn.OutputSigmoid(),
+            nn.Linear(4, 3),
+            nn.SoftMax(),
+        ]
+
     ours, theirs = modules(), modules()
     for chain in (ours, theirs):
         chain[6].forward(np.ones((6, columns)), 0.5)
@@ -66,7 +92,11 @@ def test_forward_is_what_the_modules_do_one_by_one(columns, data):
     for module in theirs:
         expected = module.forward(expected)
     assert P.dtype == expected.dtype and np.array_equal(P, expected)
-    kept = [(module.A, other.A) for module, other in zip(ours, theirs, strict=True) if hasattr(module, "A")]
+    kept = [
+        (module.A, other.A)
+        for module, other in zip(ours, theirs, strict=True)
+        if hasattr(module, "A")
+    ]
     assert len(kept) == 10 and all(np.array_equal(a, b) for a, b in kept)
     assert np.array_equal(ours[8].given, theirs[8].given)
     outputs = [ours[i].A for i in (0, 2, 3, 6, 8)] + [P]
@@ -83,6 +113,7 @@ def test_forward_calls_what_took_the_place_of_a_method(where, monkeypatch):
     def forward(self, Z):
         calls.append(Z)
         return original(self, Z)
+
     if where == "on the object":
         net.modules[1].forward = lambda Z: forward(net.modules[1], Z)
     elif where == "on the class":
@@ -104,9 +135,18 @@ def test_accuracy_is_printed_for_the_right_iterations_only(capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(("labels", "hint"), [
-    (Y.argmax(axis=0)[None], r"got \(1, 11\); classes go in as one-hot columns: nncore.datasets.one_hot\(labels, 3\)"),
-    (Y.T, r"got \(11, 3\); samples are columns: pass the transpose"), (Y[:2], r"got \(2, 11\)$")])
+@pytest.mark.parametrize(
+    ("labels", "hint"),
+    [
+        (
+            Y.argmax(axis=0)[None],
+            r"got \(1, 11\); classes go in as one-hot columns: "
+            r"nncore.datasets.one_hot\(labels, 3\)",
+        ),
+        (Y.T, r"got \(11, 3\); samples are columns: pass the transpose"),
+        (Y[:2], r"got \(2, 11\)$"),
+    ],
+)
 @pytest.mark.parametrize("library", [nn, nn.reference], ids=["nncore", "reference"])
 def test_labels_given_in_another_form(library, labels, hint):
     with pytest.raises(ValueError, match=r"Y must have shape \(3, 11\), " + hint):
@@ -114,25 +154,54 @@ def test_labels_given_in_another_form(library, labels, hint):
 
 
 def test_one_row_of_labels():
-    with pytest.raises(ValueError, match=r"Y must have shape \(1, 11\), got \(11,\); one label per sample is one row, as in Y\[None, :\]"):
-        nn.Sequential([nn.Linear(4, 1)], type("Mine", (), {"forward": None, "backward": None})()).sgd(X, np.ones(N))
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"Y must have shape \(1, 11\), got \(11,\); one label per sample is one row, as "
+            r"in Y\[None, :\]"
+        ),
+    ):
+        nn.Sequential(
+            [nn.Linear(4, 1)], type("Mine", (), {"forward": None, "backward": None})()
+        ).sgd(X, np.ones(N))
     net = nn.Sequential([nn.Linear(4, 1), nn.OutputSigmoid()], nn.BinaryNLL())
-    with pytest.raises(ValueError, match=r"Y must have shape \(1, 11\), got \(11, 1\); samples are columns: pass the transpose"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"Y must have shape \(1, 11\), got \(11, 1\); samples are columns: pass the "
+            r"transpose"
+        ),
+    ):
         net.fit(X, np.ones((N, 1)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("train", [lambda net, X, Y: net.sgd(X, Y, 30, 0.1), lambda net, X, Y: net.mini_gd(X, Y, 30, 0.1, K=4),
-                                   lambda net, X, Y: net.fit(X, Y, seed=0), lambda net, X, Y: net.partial_fit(X, Y)])
-@pytest.mark.parametrize(("loss", "n", "labels", "columns"), [
-    (nn.NLL, 3, np.arange(N) % 3, np.eye(3)[:, np.arange(N) % 3]), (nn.BinaryNLL, 1, np.arange(N) % 2, np.arange(N)[None] % 2),
-    (nn.Hinge, 1, np.arange(N) % 2 * 2 - 1, np.arange(N)[None] % 2 * 2 - 1), (nn.Squared, 1, np.arange(N), np.arange(N)[None])])
+@pytest.mark.parametrize(
+    "train",
+    [
+        lambda net, X, Y: net.sgd(X, Y, 30, 0.1),
+        lambda net, X, Y: net.mini_gd(X, Y, 30, 0.1, K=4),
+        lambda net, X, Y: net.fit(X, Y, seed=0),
+        lambda net, X, Y: net.partial_fit(X, Y),
+    ],
+)
+@pytest.mark.parametrize(
+    ("loss", "n", "labels", "columns"),
+    [
+        (nn.NLL, 3, np.arange(N) % 3, np.eye(3)[:, np.arange(N) % 3]),
+        (nn.BinaryNLL, 1, np.arange(N) % 2, np.arange(N)[None] % 2),
+        (nn.Hinge, 1, np.arange(N) % 2 * 2 - 1, np.arange(N)[None] % 2 * 2 - 1),
+        (nn.Squared, 1, np.arange(N), np.arange(N)[None]),
+    ],
+)
 def test_labels_as_people_have_them(backend, loss, n, labels, columns, train, dtype):
     trained = []
     for Y in (labels, columns):
         np.random.seed(3)
         unit = [] if loss.output is nn.Linear else [loss.output()]
-        net = nn.Sequential([nn.Linear(4, 5, dtype=dtype), nn.Tanh(), nn.Linear(5, n, dtype=dtype), *unit], loss())
+        net = nn.Sequential(
+            [nn.Linear(4, 5, dtype=dtype), nn.Tanh(), nn.Linear(5, n, dtype=dtype), *unit], loss()
+        )
         train(net, X, Y)
         trained.append([w for m in (net.modules[0], net.modules[2]) for w in (m.W, m.W0)])
     assert all(map(np.array_equal, *trained))
@@ -184,7 +253,10 @@ def test_a_network_within_a_network():
     inner = nn.Sequential([nn.Linear(4, 5), nn.Tanh()])
     outer = network()
     nested = nn.Sequential([inner, nn.Linear(5, 3), nn.SoftMax()], nn.NLL())
-    nested.modules[1].W, nested.modules[1].W0 = outer.modules[2].W.copy(), outer.modules[2].W0.copy()
+    nested.modules[1].W, nested.modules[1].W0 = (
+        outer.modules[2].W.copy(),
+        outer.modules[2].W0.copy(),
+    )
 
     class Handing(nn.Sequential):
         def backward(self, delta):
@@ -200,7 +272,11 @@ def test_a_network_within_a_network():
 
 
 def test_methods_replaced_on_an_instance_are_used():
-    for name, choose in (("step", lambda n: n.modules[0]), ("forward", lambda n: n.loss), ("forward", lambda n: n.modules[-1])):
+    for name, choose in (
+        ("step", lambda n: n.modules[0]),
+        ("forward", lambda n: n.loss),
+        ("forward", lambda n: n.modules[-1]),
+    ):
         net, calls = network(), []
         target = choose(net)
         original = getattr(target, name)
@@ -262,7 +338,9 @@ def test_a_child_forked_while_another_thread_trains_may_train():
     thread.start()
     started.wait(20)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of forks beside threads
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # newer Pythons warn of forks beside threads
         child = os.fork()
     if child == 0:
         try:
@@ -292,12 +370,20 @@ class Failing(nn.Tanh):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-@pytest.mark.parametrize("train", [lambda net: net.sgd(X, Y, 10), lambda net: net.fit(X, Y, batch_size=2, shuffle=False, lrate=0.1)],
-                         ids=["sgd", "fit"])
+@pytest.mark.parametrize(
+    "train",
+    [
+        lambda net: net.sgd(X, Y, 10),
+        lambda net: net.fit(X, Y, batch_size=2, shuffle=False, lrate=0.1),
+    ],
+    ids=["sgd", "fit"],
+)
 def test_ctrl_c_is_neither_lost_nor_early(train, fails):
     net = network(hidden=Failing)
     net.modules[1].fails = fails
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with Ctrl-C ignored
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs start with Ctrl-C ignored
     try:
         with pytest.raises(KeyboardInterrupt):
             train(net)

@@ -1,4 +1,5 @@
-"""Models as files: what is saved comes back, nothing half-written stays, and other files are refused in one sentence."""
+"""Models as files: what is saved comes back, nothing half-written stays, and other files are
+refused in one sentence."""
 
 import os
 import zipfile
@@ -13,8 +14,17 @@ from nncore import serialization
 
 def network(dtype=np.float64):
     np.random.seed(0)
-    return nn.Sequential([nn.Linear(4, 3, dtype=dtype), nn.ReLU(), nn.Linear(3, 3, dtype=dtype), nn.Sigmoid(), nn.Linear(3, 2, dtype=dtype),
-                          nn.SoftMax()], nn.NLL())
+    return nn.Sequential(
+        [
+            nn.Linear(4, 3, dtype=dtype),
+            nn.ReLU(),
+            nn.Linear(3, 3, dtype=dtype),
+            nn.Sigmoid(),
+            nn.Linear(3, 2, dtype=dtype),
+            nn.SoftMax(),
+        ],
+        nn.NLL(),
+    )
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -24,7 +34,9 @@ def test_round_trip(tmp_path, dtype):
     net.save(path)
     assert os.listdir(tmp_path) == [path.name]
     twin = nn.load(path)
-    assert [type(m) for m in twin.modules] == [type(m) for m in net.modules] and type(twin.loss) is nn.NLL
+    assert [type(m) for m in twin.modules] == [type(m) for m in net.modules] and type(
+        twin.loss
+    ) is nn.NLL
     assert twin.modules[0].W.dtype == dtype and twin.modules[0].m == 4
     X = np.random.default_rng(0).normal(size=(4, 9))
     assert np.array_equal(net.predict_proba(X), twin.predict_proba(X))
@@ -35,9 +47,26 @@ def test_round_trip(tmp_path, dtype):
 
 def with_everything():
     np.random.seed(0)
-    inner = nn.Sequential([nn.Linear(4, 4), nn.BatchNorm(4, momentum=0.3, eps=1e-5), nn.Sequential([]), nn.Sequential([nn.Tanh()])])
-    net = nn.Sequential([nn.BatchNorm(3, statistics="running", dtype=np.float64), nn.Linear(3, 4), nn.Dropout(0.25, seed=9), inner,
-                         nn.Dropout(0.5), nn.Linear(4, 2), nn.SoftMax()], nn.NLL())
+    inner = nn.Sequential(
+        [
+            nn.Linear(4, 4),
+            nn.BatchNorm(4, momentum=0.3, eps=1e-5),
+            nn.Sequential([]),
+            nn.Sequential([nn.Tanh()]),
+        ]
+    )
+    net = nn.Sequential(
+        [
+            nn.BatchNorm(3, statistics="running", dtype=np.float64),
+            nn.Linear(3, 4),
+            nn.Dropout(0.25, seed=9),
+            inner,
+            nn.Dropout(0.5),
+            nn.Linear(4, 2),
+            nn.SoftMax(),
+        ],
+        nn.NLL(),
+    )
     return net
 
 
@@ -48,8 +77,14 @@ def test_networks_of_all_modules_go_on_where_they_stopped(tmp_path):
     net.fit(X, Y, optimizer="adam", seed=0)
     net.save(tmp_path / "m")
     again = nn.load(tmp_path / "m")
-    assert repr(again) == repr(net) and again.modules[0].statistics == "running" and again.modules[3].modules[1].eps == 1e-5
-    assert (again.modules[2].key, again.modules[2].count) == (9, 2) and again.modules[4].key == net.modules[4].key is not None
+    assert (
+        repr(again) == repr(net)
+        and again.modules[0].statistics == "running"
+        and again.modules[3].modules[1].eps == 1e-5
+    )
+    assert (again.modules[2].key, again.modules[2].count) == (9, 2) and again.modules[
+        4
+    ].key == net.modules[4].key is not None
     for n in (net, again):
         n.fit(X, Y, optimizer=n.optimizer, seed=1)
     assert again.predict_proba(X).tobytes() == net.predict_proba(X).tobytes()
@@ -58,17 +93,30 @@ def test_networks_of_all_modules_go_on_where_they_stopped(tmp_path):
     assert nn.load(tmp_path / "m").modules[4].key is None
 
 
-@pytest.mark.parametrize(("change", "reason"), [
-    (lambda m, a: m["settings"].pop("2"), "settings of module 2 are missing"), (lambda m, a: m.pop("settings"), "settings of module 0"),
-    (lambda m, a: m["settings"]["0"].update(statistics="odd"), "settings of module 0 cannot be read"),
-    (lambda m, a: m["settings"]["2"].update(p=1.5), "settings of module 2 cannot be read"),
-    (lambda m, a: m["settings"]["2"].update(key=-1), "settings of module 2 cannot be read"),
-    (lambda m, a: m["settings"]["0"].update(eps="x"), "settings of module 0 cannot be read"),
-    (lambda m, a: m.update(settings=[]), "incomplete"), (lambda m, a: a.pop("0.running_var"), "weights of module 0"),
-    (lambda m, a: a.update({"0.G": np.ones((4, 1))}), "weights of module 0"),
-    (lambda m, a: a.update({f"4.{k}": np.ones((9, 1)) for k in "GB"}), "takes 9 inputs after 4"),
-    (lambda m, a: m["modules"][3].append(7), "incomplete"), (lambda m, a: m["modules"][3].append("Gelu"), "unknown type 'Gelu'"),
-    (lambda m, a: a.update({"4.G": np.array([["a"]] * 4)}), "weights of module 4")])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda m, a: m["settings"].pop("2"), "settings of module 2 are missing"),
+        (lambda m, a: m.pop("settings"), "settings of module 0"),
+        (
+            lambda m, a: m["settings"]["0"].update(statistics="odd"),
+            "settings of module 0 cannot be read",
+        ),
+        (lambda m, a: m["settings"]["2"].update(p=1.5), "settings of module 2 cannot be read"),
+        (lambda m, a: m["settings"]["2"].update(key=-1), "settings of module 2 cannot be read"),
+        (lambda m, a: m["settings"]["0"].update(eps="x"), "settings of module 0 cannot be read"),
+        (lambda m, a: m.update(settings=[]), "incomplete"),
+        (lambda m, a: a.pop("0.running_var"), "weights of module 0"),
+        (lambda m, a: a.update({"0.G": np.ones((4, 1))}), "weights of module 0"),
+        (
+            lambda m, a: a.update({f"4.{k}": np.ones((9, 1)) for k in "GB"}),
+            "takes 9 inputs after 4",
+        ),
+        (lambda m, a: m["modules"][3].append(7), "incomplete"),
+        (lambda m, a: m["modules"][3].append("Gelu"), "unknown type 'Gelu'"),
+        (lambda m, a: a.update({"4.G": np.array([["a"]] * 4)}), "weights of module 4"),
+    ],
+)
 def test_damaged_settings_are_refused(tmp_path, change, reason):
     path = tmp_path / "model.npz"
     with_everything().save(path)
@@ -92,7 +140,9 @@ def test_an_old_model_survives_a_failed_save(tmp_path, monkeypatch):
     path = tmp_path / "model.npz"
     network().save(path)
     old = path.read_bytes()
-    monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(OSError, match="No space"):
         network().save(path)
     assert path.read_bytes() == old and os.listdir(tmp_path) == ["model.npz"]
@@ -102,16 +152,26 @@ def test_users_modules_cannot_be_saved(tmp_path):
     class Mine(nn.Tanh):
         pass
 
-    with pytest.raises(TypeError, match=r"modules\[1\] must be one of the library's own to be saved, got Mine"):
+    with pytest.raises(
+        TypeError, match=r"modules\[1\] must be one of the library's own to be saved, got Mine"
+    ):
         nn.Sequential([nn.Linear(2, 2), Mine()], None).save(tmp_path / "m")
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize(("change", "reason"), [
-    (lambda m, a: m.update(version=99), "version 99"), (lambda m, a: m["modules"].__setitem__(1, "Gelu"), "unknown type 'Gelu'"),
-    (lambda m, a: m.update(loss="Huber"), "unknown type 'Huber'"), (lambda m, a: a.pop("2.W0"), "weights of module 2"),
-    (lambda m, a: a.update({"2.W": np.ones((9, 3))}), "takes 9 inputs after 3"), (lambda m, a: a.pop("model"), "no description"),
-    (lambda m, a: m.pop("modules"), "incomplete"), (lambda m, a: m.update(metadata=3), "incomplete")])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda m, a: m.update(version=99), "version 99"),
+        (lambda m, a: m["modules"].__setitem__(1, "Gelu"), "unknown type 'Gelu'"),
+        (lambda m, a: m.update(loss="Huber"), "unknown type 'Huber'"),
+        (lambda m, a: a.pop("2.W0"), "weights of module 2"),
+        (lambda m, a: a.update({"2.W": np.ones((9, 3))}), "takes 9 inputs after 3"),
+        (lambda m, a: a.pop("model"), "no description"),
+        (lambda m, a: m.pop("modules"), "incomplete"),
+        (lambda m, a: m.update(metadata=3), "incomplete"),
+    ],
+)
 def test_damaged_models_are_refused(tmp_path, change, reason):
     path = tmp_path / "model.npz"
     network().save(path)
@@ -142,7 +202,8 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_no_damaged_byte_gets_through_as_another_error(tmp_path):
-    """Each byte of each entry changed in turn, with a right checksum: a network, or the one sentence."""
+    """Each byte of each entry changed in turn, with a right checksum: a network, or the one
+    sentence."""
     path = tmp_path / "model.npz"
     nn.Sequential([nn.Linear(1, 1), nn.OutputSigmoid()], nn.BinaryNLL()).save(path)
     with zipfile.ZipFile(path) as file:
@@ -150,7 +211,7 @@ def test_no_damaged_byte_gets_through_as_another_error(tmp_path):
     refused = 0
     for name, content in entries.items():
         for at in range(0, len(content), 3):
-            damaged_entry = content[:at] + bytes([content[at] ^ 0x21]) + content[at + 1:]
+            damaged_entry = content[:at] + bytes([content[at] ^ 0x21]) + content[at + 1 :]
             with zipfile.ZipFile(path, "w") as file:
                 for other in entries:
                     file.writestr(other, damaged_entry if other == name else entries[other])
@@ -164,8 +225,11 @@ def test_no_damaged_byte_gets_through_as_another_error(tmp_path):
 
 def test_the_sizes_and_types_of_entries_are_looked_at(tmp_path):
     path = tmp_path / "model.npz"
-    for change in (lambda m, a: m.update(modules=[[5]]), lambda m, a: m.update(loss=["NLL"]),
-                   lambda m, a: a.update({"0.W": np.array("text")})):
+    for change in (
+        lambda m, a: m.update(modules=[[5]]),
+        lambda m, a: m.update(loss=["NLL"]),
+        lambda m, a: a.update({"0.W": np.array("text")}),
+    ):
         network().save(path)
         damaged(path, change)
         with pytest.raises(ValueError, match="is not an nncore model file"):

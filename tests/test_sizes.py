@@ -57,7 +57,10 @@ def test_a_layer_of_no_units_is_refused_by_name(call, widths, inner, backend, dt
     wanted = rf"W of modules\[{2 * i}\] must have at least one input and one output, got shape "
     X, Y = np.ones((widths[0], 6), dtype), np.ones((widths[-1], 6), dtype)
     state = np.random.get_state()[1].tobytes()
-    with unchanged(X, Y), pytest.raises(ValueError, match=wanted + rf"\({widths[i]}, {widths[i + 1]}\)"):
+    with (
+        unchanged(X, Y),
+        pytest.raises(ValueError, match=wanted + rf"\({widths[i]}, {widths[i + 1]}\)"),
+    ):
         CALLS[call](net, X, Y)
     assert np.random.get_state()[1].tobytes() == state
 
@@ -79,18 +82,38 @@ def arguments(n, b, dtype, order):
         return np.asarray(rng.random(shape).astype(dtype), order=order)
 
     column = new(n, 1)
-    of_pair = ("softmax_nll", "sigmoid_nll", "squared_loss", "hinge_loss", "nll", "binary_nll", "squared", "hinge",
-               "tanh_backward", "relu_backward", "sigmoid_backward")
+    of_pair = (
+        "softmax_nll",
+        "sigmoid_nll",
+        "squared_loss",
+        "hinge_loss",
+        "nll",
+        "binary_nll",
+        "squared",
+        "hinge",
+        "tanh_backward",
+        "relu_backward",
+        "sigmoid_backward",
+    )
     forward = ("tanh_forward", "relu_forward", "sigmoid_forward", "softmax_forward")
     return {
-        **{name: (new(n, b), new(n, b)) for name in of_pair}, **{name: (new(n, b),) for name in forward},
-        "sgd_step": (new(n, b), new(n, b), 0.1), "momentum_step": (new(n, b), new(n, b), new(n, b), 0.1, 0.9),
+        **{name: (new(n, b), new(n, b)) for name in of_pair},
+        **{name: (new(n, b),) for name in forward},
+        "sgd_step": (new(n, b), new(n, b), 0.1),
+        "momentum_step": (new(n, b), new(n, b), new(n, b), 0.1, 0.9),
         "adagrad_step": (new(n, b), new(n, b), new(n, b), 0.1, 1e-8),
         "rmsprop_step": (new(n, b), new(n, b), new(n, b), 0.1, 0.9, 1e-8),
         "adam_step": (new(n, b), new(n, b), new(n, b), new(n, b), 1, 0.1, 0.9, 0.99, 1e-8),
-        "batchnorm_apply": (new(n, b), column, column, column, column, 1e-3), "dropout": (new(n, b), 0.5, 1, 2),
-        **({"batchnorm_forward": (new(n, b), column, column, 1e-3),
-            "batchnorm_backward": (new(n, b), new(n, b), column, column, 1e-3)} if b else {}),
+        "batchnorm_apply": (new(n, b), column, column, column, column, 1e-3),
+        "dropout": (new(n, b), 0.5, 1, 2),
+        **(
+            {
+                "batchnorm_forward": (new(n, b), column, column, 1e-3),
+                "batchnorm_backward": (new(n, b), new(n, b), column, column, 1e-3),
+            }
+            if b
+            else {}
+        ),
     }
 
 
@@ -116,6 +139,8 @@ def test_kernels_of_empty_arrays(order, dtype, isa):
     for m, n, b in itertools.product((0, 1, 3, 17), repeat=3):
         if m and n and b:
             continue
-        W, A, W0, dLdZ = (np.ones(shape, dtype, order) for shape in ((m, n), (m, b), (n, 1), (n, b)))
+        W, A, W0, dLdZ = (
+            np.ones(shape, dtype, order) for shape in ((m, n), (m, b), (n, 1), (n, b))
+        )
         assert_same("linear_forward", (A, W, W0))
         assert_same("linear_backward", (dLdZ, A, W))

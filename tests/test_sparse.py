@@ -1,16 +1,30 @@
-"""Samples that are mostly zeros, which the first layer takes as lists: the same results as of the dense way, for any shape and layout."""
+"""Samples that are mostly zeros, which the first layer takes as lists: the same results as of the
+dense way, for any shape and layout."""
 
 import copy
 
 import numpy as np
 import pytest
-from support import NETS, assert_close, copy_net, forward, gradients, make_data, make_net, make_program, shared, train_step, weights
+from support import (
+    NETS,
+    assert_close,
+    copy_net,
+    forward,
+    gradients,
+    make_data,
+    make_net,
+    make_program,
+    shared,
+    train_step,
+    weights,
+)
 
 import nncore
 from nncore import optimizers
 from nncore.kernels import numpy_kernels
 
-# Whole strips of 8, 4, 2 and 1 vectors at every level, and blocks of inputs and samples that are whole, or a few more, or less.
+# Whole strips of 8, 4, 2 and 1 vectors at every level, and blocks of inputs and samples that are
+# whole, or a few more, or less.
 SPECS = {
     "wide": (300, [(250, "relu"), (10, "softmax")]),
     "one block": (40, [(133, "tanh"), (3, "softmax")]),
@@ -44,20 +58,27 @@ def test_steps_are_those_of_the_dense_way(name, batch, isa, dtype):
     assert program.last_plan["inputs"] == "csr"
     expected = 0.0
     for at in range(0, 310, batch):
-        here = order[at:at + batch]
-        expected += train_step(numpy_kernels, plain, loss, X[:, here], Y[:, here], dtype(0.5 / len(here)))
+        here = order[at : at + batch]
+        expected += train_step(
+            numpy_kernels, plain, loss, X[:, here], Y[:, here], dtype(0.5 / len(here))
+        )
     tolerance = 2e-5 if dtype == np.float32 else 1e-12
     assert_close(dtype(total), dtype(expected), "loss", tolerance=tolerance)
-    for i, (a, e, b) in enumerate(zip(weights(stages), weights(plain), weights(before), strict=True)):
+    for i, (a, e, b) in enumerate(
+        zip(weights(stages), weights(plain), weights(before), strict=True)
+    ):
         assert_close(a, e, f"weights {i}", np.maximum(np.abs(e).max(), np.abs(b).max()), tolerance)
 
 
 def test_the_gradient_of_one_step(isa, dtype):
-    """η of the batch's size: an error of the gradient is as large in the weights as in the gradient."""
+    """η of the batch's size: an error of the gradient is as large in the weights as in the
+    gradient."""
     stages, loss, X, Y = make(SPECS["wide"], dtype, 100)
     start = copy_net(stages)
     make_program(stages, loss, dtype).fit(X, Y, np.arange(100), 100, 1.0, 0, False)
-    for (linear, _), (before, _), (dLdW, dLdW0) in zip(stages, start, gradients(numpy_kernels, start, loss, X, Y)[1], strict=True):
+    for (linear, _), (before, _), (dLdW, dLdW0) in zip(
+        stages, start, gradients(numpy_kernels, start, loss, X, Y)[1], strict=True
+    ):
         assert_close(linear.W, before.W - dLdW)
         assert_close(linear.W0, before.W0 - dLdW0)
     assert np.array_equal(stages[0][0].W[150], start[0][0].W[150])  # of an input that is always 0
@@ -72,7 +93,9 @@ def test_prediction_and_losses(isa, dtype):
         logits, _, _ = forward(numpy_kernels, stages, X)
         unit = numpy_kernels.softmax_forward if loss == "nll" else numpy_kernels.sigmoid_forward
         assert_close(P, unit(logits), name, 1.0)
-        dense = make_program(stages, loss, dtype).run(X[:, :8], Y[:, :8])  # so few samples go the dense way
+        dense = make_program(stages, loss, dtype).run(
+            X[:, :8], Y[:, :8]
+        )  # so few samples go the dense way
         assert_close(P[:, :8], dense[0], name, 1.0)
         assert_close(losses[:8], dense[1], name, tolerance=1e-5 if dtype == np.float32 else 1e-12)
 
@@ -95,7 +118,15 @@ def test_batches_as_large_as_data_sets_take_no_room_for_lists():
     stages, loss = make_net((2100, [(64, "relu"), (2, "softmax")]), np.float32)
     X, Y = np.zeros((2100, 2000), np.float32), np.eye(2, dtype=np.float32)[:, np.arange(2000) % 2]
     program = make_program(stages, loss, np.float32)
-    for batch, sparse in ((2000, False), (1000, True), (2000, False), (16, True), (500, True), (2000, False), (1500, True)):
+    for batch, sparse in (
+        (2000, False),
+        (1000, True),
+        (2000, False),
+        (16, True),
+        (500, True),
+        (2000, False),
+        (1500, True),
+    ):
         program.fit(X, Y, np.arange(2000), batch, 0.01, 0, True)
         assert (program.last_plan["inputs"] == "csr") == sparse
 
@@ -104,8 +135,12 @@ def test_batches_as_large_as_data_sets_take_no_room_for_lists():
 def test_layouts_and_types_give_the_same_bits(layout, isa, dtype):
     stages, loss, X, Y = make(SPECS["wide"], dtype, 90)
     X = np.minimum(np.rint(50 * np.abs(X)), 255)
-    given = {"C": X.copy("C"), "F": X.copy("F"), "uint8": X.astype(np.uint8),
-             "other float": X.astype(np.float32 if dtype == np.float64 else np.float64)}[layout]
+    given = {
+        "C": X.copy("C"),
+        "F": X.copy("F"),
+        "uint8": X.astype(np.uint8),
+        "other float": X.astype(np.float32 if dtype == np.float64 else np.float64),
+    }[layout]
     twin = copy_net(stages)
     for net, data in ((stages, X.astype(dtype)), (twin, given)):
         program = make_program(net, loss, dtype)
@@ -114,16 +149,23 @@ def test_layouts_and_types_give_the_same_bits(layout, isa, dtype):
     assert [w.tobytes() for w in weights(stages)] == [w.tobytes() for w in weights(twin)]
 
 
-@pytest.mark.parametrize("inputs", [300, 4400])  # on copies of the weights, and in the user's memory, where rows are not padded
+@pytest.mark.parametrize(
+    "inputs", [300, 4400]
+)  # on copies of the weights, and in the user's memory, where rows are not padded
 @pytest.mark.parametrize("rule", [None, "adam"])
 def test_any_number_of_threads_gives_the_same_bits(inputs, rule, isa, dtype):
     def run():
         stages, loss, X, Y = make((inputs, [(245, "relu"), (10, "softmax")]), dtype, 300)
         program = make_program(stages, loss, dtype)
         if rule:
-            states = [tuple(tuple(np.zeros_like(w) for _ in range(2)) for w in (s.W, s.W0)) for s, _ in stages]
+            states = [
+                tuple(tuple(np.zeros_like(w) for _ in range(2)) for w in (s.W, s.W0))
+                for s, _ in stages
+            ]
             program.use(rule, {"beta1": 0.9, "beta2": 0.99, "eps": 1e-6}, states, 0.01)
-        program.fit(X, Y, np.resize(np.arange(300), 1000), 240, 0.01, 0, True)  # a batch fills a parallel region
+        program.fit(
+            X, Y, np.resize(np.arange(300), 1000), 240, 0.01, 0, True
+        )  # a batch fills a parallel region
         assert program.last_plan["inputs"] == "csr"
         return [program.total, *(w.tobytes() for w in weights(stages))]
 
@@ -134,15 +176,24 @@ def test_any_number_of_threads_gives_the_same_bits(inputs, rule, isa, dtype):
 
 @pytest.mark.parametrize("name", optimizers.NAMES)
 def test_optimizers(name, dtype):
-    """Against the same network whose every way but module by module is refused, as a class of the user's stands in it."""
+    """Against the same network whose every way but module by module is refused, as a class of the
+    user's stands in it."""
+
     class Own(nncore.ReLU):
         pass
 
     rng = np.random.default_rng(1)
     X, Y = mostly_zeros(rng.random((150, 96))).astype(dtype), np.eye(4)[rng.integers(4, size=96)].T
     np.random.seed(2)
-    net = nncore.Sequential([nncore.Linear(150, 140, dtype=dtype), nncore.ReLU(), nncore.Linear(140, 4, dtype=dtype),
-                             nncore.SoftMax()], nncore.NLL())
+    net = nncore.Sequential(
+        [
+            nncore.Linear(150, 140, dtype=dtype),
+            nncore.ReLU(),
+            nncore.Linear(140, 4, dtype=dtype),
+            nncore.SoftMax(),
+        ],
+        nncore.NLL(),
+    )
     twin = copy.deepcopy(net)
     twin.modules[1] = Own()
     for one in (net, twin):
@@ -168,22 +219,41 @@ def test_weights_that_are_not_finite_are_not_skipped(isa, dtype):
 @pytest.mark.parametrize("inputs", [300, 4400])
 def test_divergence_is_found_at_the_step_of_the_dense_way(inputs, isa, dtype):
     found = []
-    for least in (0.0, 1e-30):  # a denormal-free number in place of each 0 makes the same data dense
+    for least in (
+        0.0,
+        1e-30,
+    ):  # a denormal-free number in place of each 0 makes the same data dense
         stages, loss, X, Y = make((inputs, [(245, "relu"), (10, "softmax")]), dtype, 320)
         program = make_program(stages, loss, dtype)
         with pytest.raises(FloatingPointError, match="diverged at step") as caught:
-            program.fit(np.where(X == 0, dtype(least), X), Y, np.resize(np.arange(320), 6400), 32, 1e6, 0, True)
+            program.fit(
+                np.where(X == 0, dtype(least), X),
+                Y,
+                np.resize(np.arange(320), 6400),
+                32,
+                1e6,
+                0,
+                True,
+            )
         assert (program.last_plan["inputs"] == "csr") == (least == 0)
         found.append(str(caught.value))
         assert all(np.isfinite(w).all() for w in weights(stages))
     assert found[0] == found[1]
 
 
-@pytest.mark.parametrize("spec", [(64, [(32, "relu"), (10, "softmax")]), (70, [(7, "tanh"), (12, "sigmoid"), (3, "softmax")]),
-                                  (33, [(4, "softmax")])], ids=str)
+@pytest.mark.parametrize(
+    "spec",
+    [
+        (64, [(32, "relu"), (10, "softmax")]),
+        (70, [(7, "tanh"), (12, "sigmoid"), (3, "softmax")]),
+        (33, [(4, "softmax")]),
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_steps_of_one_sample_on_a_small_network(spec, order, isa, dtype):
-    """The special path for networks of a few vectors a layer, with a sample of zeros only and one without any zero among them."""
+    """The special path for networks of a few vectors a layer, with a sample of zeros only and one
+    without any zero among them."""
     stages, loss, X, Y = make(spec, dtype, 29)
     X[:, 3] = 1
     plain, before = copy_net(stages), copy_net(stages)
@@ -192,9 +262,17 @@ def test_steps_of_one_sample_on_a_small_network(spec, order, isa, dtype):
     program.sgd(np.asarray(X, order=order), Y, 500, 0.05, pytest.fail)
     np.random.seed(6)
     for i in np.random.randint(29, size=500):
-        train_step(numpy_kernels, plain, loss, X[:, i:i + 1], Y[:, i:i + 1], dtype(0.05))
-    for i, (a, e, b) in enumerate(zip(weights(stages), weights(plain), weights(before), strict=True)):
-        assert_close(a, e, f"weights {i}", np.maximum(np.abs(e).max(), np.abs(b).max()), 1e-4 if dtype == np.float32 else 1e-11)
+        train_step(numpy_kernels, plain, loss, X[:, i : i + 1], Y[:, i : i + 1], dtype(0.05))
+    for i, (a, e, b) in enumerate(
+        zip(weights(stages), weights(plain), weights(before), strict=True)
+    ):
+        assert_close(
+            a,
+            e,
+            f"weights {i}",
+            np.maximum(np.abs(e).max(), np.abs(b).max()),
+            1e-4 if dtype == np.float32 else 1e-11,
+        )
 
 
 def test_a_small_network_whose_unused_weights_are_infinite(isa):
@@ -208,7 +286,8 @@ def test_a_small_network_whose_unused_weights_are_infinite(isa):
 
 @pytest.mark.parametrize("inputs", [256, 257, 263, 271])
 def test_nan_is_not_taken_for_zero(inputs, isa, dtype):
-    """At any place of a sample, beyond its last whole vector too; each sample has its NaN at another one."""
+    """At any place of a sample, beyond its last whole vector too; each sample has its NaN at
+    another one."""
     spec = (inputs, [(40, "relu"), (3, "softmax")])
     stages, loss = make_net(spec, dtype)
     X, Y = make_data(spec, loss, inputs, dtype)
@@ -219,7 +298,11 @@ def test_nan_is_not_taken_for_zero(inputs, isa, dtype):
     assert program.last_plan["inputs"] == "csr" and np.isnan(P).all() and np.isnan(losses).all()
 
 
-@pytest.mark.parametrize("spec", [(130, [(8, "relu"), (3, "softmax")]), (135, [(140, "relu"), (3, "softmax")])], ids=["small", "wide"])
+@pytest.mark.parametrize(
+    "spec",
+    [(130, [(8, "relu"), (3, "softmax")]), (135, [(140, "relu"), (3, "softmax")])],
+    ids=["small", "wide"],
+)
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_step_shows_any_entry_that_is_not_finite(spec, value, isa, dtype):
     """One sample a step, of which only what is not zero is visited."""

@@ -1,4 +1,5 @@
-"""Subclasses of the library's classes: compiled where they override nothing of the computation, honoured where they do."""
+"""Subclasses of the library's classes: compiled where they override nothing of the computation,
+honoured where they do."""
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ Y = np.eye(3)[:, np.arange(N) % 3]
 
 
 class Net(nn.Sequential):
-    """As public programs write it: methods and attributes of their own, nothing overridden that trains."""
+    """As public programs write it: methods and attributes of their own, nothing overridden that
+    trains."""
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -57,22 +59,38 @@ class Printing:
         return repr(self)
 
 
-def make(linear=nn.Linear, activation=nn.Tanh, unit=nn.SoftMax, loss=nn.NLL, net=nn.Sequential, dtype=np.float64, seed=0):
+def make(
+    linear=nn.Linear,
+    activation=nn.Tanh,
+    unit=nn.SoftMax,
+    loss=nn.NLL,
+    net=nn.Sequential,
+    dtype=np.float64,
+    seed=0,
+):
     np.random.seed(seed)
     return net([linear(5, 7, dtype=dtype), activation(), linear(7, 3, dtype=dtype), unit()], loss())
 
 
 def weights(net):
-    return [getattr(m, name) for m in net.modules if isinstance(m, nn.Linear) for name in ("W", "W0")]
+    return [
+        getattr(m, name) for m in net.modules if isinstance(m, nn.Linear) for name in ("W", "W0")
+    ]
 
 
 def compiles(net):
-    return training.as_program(net, (X, Y), True) is not None and training.as_program(net, (X,), False) is not None
+    return (
+        training.as_program(net, (X, Y), True) is not None
+        and training.as_program(net, (X,), False) is not None
+    )
 
 
-TRAIN = {"sgd": lambda net: net.sgd(X, Y, 40, 0.1), "mini_gd": lambda net: net.mini_gd(X, Y, 40, 0.1, K=4),
-         "fit": lambda net: net.fit(X, Y, epochs=3, batch_size=4, seed=1, optimizer="adam"),
-         "partial_fit": lambda net: [net.partial_fit(X, Y, batch_size=5) for _ in range(3)]}
+TRAIN = {
+    "sgd": lambda net: net.sgd(X, Y, 40, 0.1),
+    "mini_gd": lambda net: net.mini_gd(X, Y, 40, 0.1, K=4),
+    "fit": lambda net: net.fit(X, Y, epochs=3, batch_size=4, seed=1, optimizer="adam"),
+    "partial_fit": lambda net: [net.partial_fit(X, Y, batch_size=5) for _ in range(3)],
+}
 
 
 @pytest.mark.parametrize("train", TRAIN)
@@ -83,7 +101,9 @@ def test_a_subclass_that_only_adds_is_compiled(train, dtype):
         np.random.seed(4)
         TRAIN[train](net)
     assert all(map(np.array_equal, weights(plain), weights(mine)))
-    assert np.array_equal(plain.predict_proba(X), mine.predict_proba(X)) and plain.evaluate(X, Y) == mine.evaluate(X, Y)
+    assert np.array_equal(plain.predict_proba(X), mine.predict_proba(X)) and plain.evaluate(
+        X, Y
+    ) == mine.evaluate(X, Y)
     assert np.array_equal(plain.predictor()(X[:, 0]), mine.predictor()(X[:, 0]))
     assert mine.get_accuracy(X, Y) == plain.evaluate(X, Y)[1]
 
@@ -145,9 +165,21 @@ class Slow(nn.Sequential):
         super().sgd_step(lrate / 2)
 
 
-@pytest.mark.parametrize("classes", [{"activation": Halving}, {"linear": Doubled}, {"linear": Masked}, {"linear": Noisy},
-                                     {"activation": Mixed}, {"loss": Smoothed}, {"net": Slow}, {"net": nn.reference.Sequential},
-                                     {"linear": nn.reference.Linear}, {"loss": nn.reference.NLL}])
+@pytest.mark.parametrize(
+    "classes",
+    [
+        {"activation": Halving},
+        {"linear": Doubled},
+        {"linear": Masked},
+        {"linear": Noisy},
+        {"activation": Mixed},
+        {"loss": Smoothed},
+        {"net": Slow},
+        {"net": nn.reference.Sequential},
+        {"linear": nn.reference.Linear},
+        {"loss": nn.reference.NLL},
+    ],
+)
 def test_a_subclass_that_overrides_is_run(classes):
     net, twin = make(**classes), make(**classes)
     assert training.as_program(net, (X, Y), True) is None
@@ -156,7 +188,10 @@ def test_a_subclass_that_overrides_is_run(classes):
         twin.sgd(X, Y, 20, 0.1)
     np.random.seed(1)
     net.sgd(X, Y, 20, 0.1)
-    assert all(np.allclose(a, b, rtol=1e-12, atol=1e-14) for a, b in zip(weights(net), weights(twin), strict=True))
+    assert all(
+        np.allclose(a, b, rtol=1e-12, atol=1e-14)
+        for a, b in zip(weights(net), weights(twin), strict=True)
+    )
     plain = make()
     np.random.seed(1)
     plain.sgd(X, Y, 20, 0.1)
@@ -179,19 +214,21 @@ def test_classes_and_objects_that_are_patched_later_are_seen():
 
 def test_an_inner_subclass_of_sequential_is_compiled_with_the_rest():
     np.random.seed(0)
-    net = nn.Sequential([Net([nn.Linear(5, 7), nn.Tanh()]), nn.Linear(7, 3), nn.SoftMax()], nn.NLL())
+    net = nn.Sequential(
+        [Net([nn.Linear(5, 7), nn.Tanh()]), nn.Linear(7, 3), nn.SoftMax()], nn.NLL()
+    )
     assert compiles(net)
     net.modules[0].backward = net.modules[0].backward
     assert not compiles(net)
 
 
-# ------------------------------------------------------------------------------------------------ print_accuracy
+# ----------------------------------------------------------------------------------- print_accuracy
 
 
 def course_loop(net, X, Y, iters, lrate, seen):
     for it in range(iters):
         i = np.random.randint(X.shape[1])
-        x, y = X[:, i:i + 1], Y[:, i:i + 1]
+        x, y = X[:, i : i + 1], Y[:, i : i + 1]
         loss = net.loss.forward(net.forward(x), y)
         net.backward(net.loss.backward())
         net.sgd_step(lrate)
@@ -203,7 +240,9 @@ def test_print_accuracy_of_ones_own_is_called_after_each_step(backend, how):
     calls = []
 
     def seen(net, it, X, Y, cur_loss):
-        calls.append((it, cur_loss, net.modules[0].W.copy(), net.modules[0].A.copy(), X is X_, Y is Y_))
+        calls.append(
+            (it, cur_loss, net.modules[0].W.copy(), net.modules[0].A.copy(), X is X_, Y is Y_)
+        )
 
     class Recording(nn.Sequential):
         def print_accuracy(self, it, X, Y, cur_loss, every=250):
@@ -220,7 +259,10 @@ def test_print_accuracy_of_ones_own_is_called_after_each_step(backend, how):
     course_loop(twin, X, Y, 30, 0.1, seen)
     assert [c[0] for c in own] == list(range(30)) and all(c[4] and c[5] for c in own)
     for mine, course in zip(own, calls, strict=True):
-        assert all(np.allclose(a, b, rtol=1e-12, atol=1e-15) for a, b in zip(mine[1:4], course[1:4], strict=True))
+        assert all(
+            np.allclose(a, b, rtol=1e-12, atol=1e-15)
+            for a, b in zip(mine[1:4], course[1:4], strict=True)
+        )
 
 
 def test_the_librarys_own_progress_is_printed_when_asked_for(capsys):
@@ -232,16 +274,21 @@ def test_the_librarys_own_progress_is_printed_when_asked_for(capsys):
     np.random.seed(2)
     course_loop(course, X, Y, 600, 0.05, lambda net, *args: net.print_accuracy(*args))
     wanted = capsys.readouterr().out.splitlines()
-    assert [line.split("\t")[:2] for line in printed] == [line.split("\t")[:2] for line in wanted] and len(printed) == 3
+    assert [line.split("\t")[:2] for line in printed] == [
+        line.split("\t")[:2] for line in wanted
+    ] and len(printed) == 3
     assert printed[0].startswith("Iteration = 1 \tAcc = ")
     losses = [[float(line.split("Loss = ")[1]) for line in lines] for lines in (printed, wanted)]
     assert np.allclose(*losses, rtol=1e-9)
-    assert all(np.allclose(a, b, rtol=1e-9, atol=1e-12) for a, b in zip(weights(net), weights(quiet), strict=True))
+    assert all(
+        np.allclose(a, b, rtol=1e-9, atol=1e-12)
+        for a, b in zip(weights(net), weights(quiet), strict=True)
+    )
     with pytest.raises(TypeError, match="progress must be True, False or None, got str"):
         net.sgd(X, Y, 3, progress="yes")
 
 
-# ------------------------------------------------------------------------------------------------ losses of one's own
+# ------------------------------------------------------------------------------ losses of one's own
 
 
 class Odd:
@@ -252,27 +299,45 @@ class Odd:
 
     def forward(self, Ypred, Y):
         self.Ypred, self.Y = Ypred, Y
-        return self.give((Ypred - Y)**2)
+        return self.give((Ypred - Y) ** 2)
 
     def backward(self):
         return 2 * (self.Ypred - self.Y)
 
 
-@pytest.mark.parametrize("give", [lambda e: e.sum(axis=0), lambda e: e, lambda e: None, lambda e: "text", lambda e: e.sum(axis=0).tolist()])
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda e: e.sum(axis=0),
+        lambda e: e,
+        lambda e: None,
+        lambda e: "text",
+        lambda e: e.sum(axis=0).tolist(),
+    ],
+)
 def test_a_loss_that_is_no_number_is_ignored_as_in_the_course_and_refused_by_fit(backend, give):
     def network(loss):
         np.random.seed(0)
         return nn.Sequential([nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)], loss)
 
-    for train in (lambda net: net.sgd(X, Y, 20, 0.01), lambda net: net.mini_gd(X, Y, 20, 0.01, K=5)):
+    for train in (
+        lambda net: net.sgd(X, Y, 20, 0.01),
+        lambda net: net.mini_gd(X, Y, 20, 0.01, K=5),
+    ):
         net, plain = network(Odd(give)), network(nn.Squared())
         for one in (net, plain):
             np.random.seed(1)
             train(one)
-        assert all(np.allclose(a, b, rtol=1e-10, atol=1e-13) for a, b in zip(weights(net), weights(plain), strict=True))
+        assert all(
+            np.allclose(a, b, rtol=1e-10, atol=1e-13)
+            for a, b in zip(weights(net), weights(plain), strict=True)
+        )
     before = [w.copy() for w in weights(net)]
     for call in (net.fit, net.partial_fit):
-        with pytest.raises(ValueError, match="loss.forward must return one number, the loss summed over the batch, got"):
+        with pytest.raises(
+            ValueError,
+            match="loss.forward must return one number, the loss summed over the batch, got",
+        ):
             call(X, Y)
     assert all(map(np.array_equal, weights(net), before))
     one = network(Odd(lambda e: e.sum(keepdims=True)))

@@ -1,4 +1,5 @@
-"""Sums of many terms: losses, penalties, gradients of the bias, statistics of a batch and softmax denominators, to a few ulp."""
+"""Sums of many terms: losses, penalties, gradients of the bias, statistics of a batch and softmax
+denominators, to a few ulp."""
 
 import collections
 import functools
@@ -42,7 +43,7 @@ def exact_sum(terms):
     return mpmath.mpf(math.fsum(terms))
 
 
-# ---------------------------------------------------------------------------------------------- pairwise
+# ----------------------------------------------------------------------------------------- pairwise
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 5, 8, 127, 128, 1000, 100001])
@@ -50,7 +51,12 @@ def test_pairwise(n):
     x = np.random.default_rng(n).normal(size=(n, 3))
     expected = [math.fsum(column) for column in x.T]
     bound = 4 * np.finfo(float).eps * np.abs(x).sum(axis=0)
-    for given, axis in ((x, 0), (np.asfortranarray(x), 0), (np.ascontiguousarray(x.T), 1), (x[:, ::-1][:, ::-1], 0)):
+    for given, axis in (
+        (x, 0),
+        (np.asfortranarray(x), 0),
+        (np.ascontiguousarray(x.T), 1),
+        (x[:, ::-1][:, ::-1], 0),
+    ):
         total = _sums.pairwise(given, axis)
         assert total.shape == (3,) and (np.abs(total - expected) <= bound).all()
         assert total.tobytes() == _sums.pairwise(x).tobytes()  # whatever the layout
@@ -62,11 +68,14 @@ def test_pairwise_keeps_what_it_is_given():
     total = _sums.pairwise(x)
     total += 1
     assert (x == 1).all()
-    assert _sums.pairwise(np.ones(5, np.float32)).dtype == np.float64 and _sums.pairwise(np.full(5, 2j)) == 10j
+    assert (
+        _sums.pairwise(np.ones(5, np.float32)).dtype == np.float64
+        and _sums.pairwise(np.full(5, 2j)) == 10j
+    )
     assert _sums.pairwise([np.inf, 1.0]) == np.inf
 
 
-# ---------------------------------------------------------------------------------------------- losses
+# ------------------------------------------------------------------------------------------- losses
 
 
 def log1p_exp(z):
@@ -76,9 +85,12 @@ def log1p_exp(z):
 
 # The loss of a sample from its distinct pairs of an output and a label, and how often each occurs.
 
+
 def softmax_loss(pairs):
     top = max(z for z, _ in pairs)
-    log_sum = top + mpmath.log(mpmath.fsum(count * mpmath.exp(z - top) for (z, _), count in pairs.items()))
+    log_sum = top + mpmath.log(
+        mpmath.fsum(count * mpmath.exp(z - top) for (z, _), count in pairs.items())
+    )
     return mpmath.fsum(count * y * (log_sum - z) for (z, y), count in pairs.items())
 
 
@@ -99,7 +111,8 @@ EXACT = {
 
 
 def case(name, kind, dtype):
-    """Two samples of N terms: all equal, which rounds in one direction, or random ones among few."""
+    """Two samples of N terms: all equal, which rounds in one direction, or random ones among
+    few."""
     rng = np.random.default_rng(8)
 
     def draw(low, high):
@@ -121,9 +134,17 @@ def case(name, kind, dtype):
 @functools.cache
 def exact_losses(name, kind, dtype):
     with mpmath.workdps(40):
-        return [EXACT[name]({(mpmath.mpf(z), mpmath.mpf(y)): count for (z, y), count in
-                             collections.Counter(zip(zs.tolist(), ys.tolist(), strict=True)).items()})
-                for zs, ys in zip(*(a.T for a in case(name, kind, dtype)), strict=True)]
+        return [
+            EXACT[name](
+                {
+                    (mpmath.mpf(z), mpmath.mpf(y)): count
+                    for (z, y), count in collections.Counter(
+                        zip(zs.tolist(), ys.tolist(), strict=True)
+                    ).items()
+                }
+            )
+            for zs, ys in zip(*(a.T for a in case(name, kind, dtype)), strict=True)
+        ]
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -136,7 +157,12 @@ def test_losses_of_many_terms(name, kind, kernels, dtype):
         if isinstance(given, tuple):
             assert ulps(given[0], sum(exact), dtype) <= ALLOWED, order
             for j in range(2):  # one sample: few outputs at a time
-                assert ulps(getattr(kernels, name)(z[:, j:j + 1], y[:, j:j + 1])[0], exact[j], dtype) <= ALLOWED
+                assert (
+                    ulps(
+                        getattr(kernels, name)(z[:, j : j + 1], y[:, j : j + 1])[0], exact[j], dtype
+                    )
+                    <= ALLOWED
+                )
         else:
             for loss, true in zip(given, exact, strict=True):
                 assert ulps(loss, true, dtype) <= ALLOWED, order
@@ -178,8 +204,8 @@ def test_infinite_terms_stay_infinite(name, kernels, dtype):
 @pytest.mark.parametrize("rest", [1e-9, 3e-3, 0.1, 0.7, 0.99, 1.1])
 @pytest.mark.parametrize("n", [5, 40, 300, 700, 2500])
 def test_the_loss_of_a_confident_softmax(n, rest, kernels, dtype):
-    """log(1 + the other entries' e^(z − max)) keeps the digits of that sum, however small it is beside 1. From 1 on, it is that of all
-    less 1, with the rounding of their block."""
+    """log(1 + the other entries' e^(z − max)) keeps the digits of that sum, however small it is
+    beside 1. From 1 on, it is that of all less 1, with the rounding of their block."""
     allowed = 2 * ALLOWED if rest < 1 else 6 * ALLOWED
     z = np.full((n, 2), np.log(rest / (n - 1)), dtype)
     z[n // 3], z[n // 2, 1] = 0, z[0, 0] - 1
@@ -187,11 +213,16 @@ def test_the_loss_of_a_confident_softmax(n, rest, kernels, dtype):
     y[n // 3] = 1
     with mpmath.workdps(40):
         low = mpmath.mpf(float(z[0, 0]))
-        sums = [(n - 1) * mpmath.exp(low), (n - 2) * mpmath.exp(low) + mpmath.exp(mpmath.mpf(float(z[n // 2, 1])))]
+        sums = [
+            (n - 1) * mpmath.exp(low),
+            (n - 2) * mpmath.exp(low) + mpmath.exp(mpmath.mpf(float(z[n // 2, 1]))),
+        ]
         exact = [mpmath.log1p(s) for s in sums]
     for order in "CF":
         for j in range(2):
-            loss, _ = kernels.softmax_nll(np.array(z[:, j:j + 1], order=order), np.array(y[:, j:j + 1], order=order))
+            loss, _ = kernels.softmax_nll(
+                np.array(z[:, j : j + 1], order=order), np.array(y[:, j : j + 1], order=order)
+            )
             assert ulps(loss, exact[j], dtype) <= allowed, order
         loss, _ = kernels.softmax_nll(np.array(z, order=order), np.array(y, order=order))
         assert ulps(loss, sum(exact), dtype) <= allowed, order
@@ -210,7 +241,7 @@ def test_an_infinite_loss_of_a_softmax(n, kernels, dtype):
         y[n - 2, 1] = 0
 
 
-# ---------------------------------------------------------------------------------------------- over the batch
+# ----------------------------------------------------------------------------------- over the batch
 
 
 def test_the_gradient_of_the_bias(kernels, dtype):
@@ -218,7 +249,9 @@ def test_the_gradient_of_the_bias(kernels, dtype):
     dLdZ = np.random.default_rng(1).uniform(0.1, 0.2, (19, b)).astype(dtype)
     dLdZ[0] = dtype(0.1)
     for order in "CF":
-        dLdW0 = kernels.linear_backward(np.array(dLdZ, order=order), np.ones((1, b), dtype), np.ones((1, 19), dtype))[2]
+        dLdW0 = kernels.linear_backward(
+            np.array(dLdZ, order=order), np.ones((1, b), dtype), np.ones((1, 19), dtype)
+        )[2]
         for given, row in zip(dLdW0[:, 0], dLdZ, strict=True):
             assert ulps(given, exact_sum(row.tolist()), dtype) <= 2, order
 
@@ -229,7 +262,9 @@ def test_the_gradient_of_the_bias_in_fit(optimizer, b, backend, dtype):
     """The gradient of a batch of equal samples is that of one: the sum of b equal terms over b."""
     net = nn.Sequential([nn.Linear(1, 3, dtype=dtype)], nn.Squared())
     net.modules[0].W[...] = 0
-    net.fit(np.zeros((1, b), dtype), np.full((3, b), -0.05, dtype), 1, b, lrate=1.0, optimizer=optimizer)
+    net.fit(
+        np.zeros((1, b), dtype), np.full((3, b), -0.05, dtype), 1, b, lrate=1.0, optimizer=optimizer
+    )
     one = 2 * dtype(0.05)
     assert all(ulps(-w, mpmath.mpf(float(one)), dtype) <= ALLOWED for w in net.modules[0].W0[:, 0])
 
@@ -245,14 +280,18 @@ def test_statistics_of_a_batch(kernels, dtype):
         mean = exact_sum(A[i].tolist()) / b
         assert ulps(mus[i, 0], mean, dtype) <= 2
         deviations = (A[i].astype(np.float64) - float(mus[i, 0])) ** 2
-        assert abs(float(vars[i, 0]) / float(exact_sum(deviations) / b) - 1) < 8 * np.finfo(dtype).eps
+        assert (
+            abs(float(vars[i, 0]) / float(exact_sum(deviations) / b) - 1) < 8 * np.finfo(dtype).eps
+        )
         assert ulps(dLdB[i, 0], exact_sum(A[i].tolist()), dtype) <= 2
         products = A[i] * norm[i]
         scale = float(np.abs(products).sum())
-        assert abs(float(dLdG[i, 0]) - float(exact_sum(products))) <= 2 * np.finfo(dtype).eps * scale
+        assert (
+            abs(float(dLdG[i, 0]) - float(exact_sum(products))) <= 2 * np.finfo(dtype).eps * scale
+        )
 
 
-# ---------------------------------------------------------------------------------------------- softmax
+# ------------------------------------------------------------------------------------------ softmax
 
 
 @pytest.mark.parametrize("n", [17, 100, 767, 1535, 1800, 5000, 30000])
@@ -268,7 +307,7 @@ def test_softmax_denominators(n, batch, kernels, dtype):
             assert ulps(p, exact, dtype) <= 2 * ALLOWED, order
 
 
-# ---------------------------------------------------------------------------------------------- penalty and epochs
+# ------------------------------------------------------------------------------- penalty and epochs
 
 
 def test_a_penalty_beyond_the_range_of_float32(backend):
@@ -279,13 +318,18 @@ def test_a_penalty_beyond_the_range_of_float32(backend):
     assert history["loss"] == [pytest.approx(2e38, rel=1e-7)]
 
 
-@pytest.mark.parametrize("shape", [(1, 3000), (3000, 1), (700, 701), (1101, 1037)])  # the last in the user's memory
+@pytest.mark.parametrize(
+    "shape", [(1, 3000), (3000, 1), (700, 701), (1101, 1037)]
+)  # the last in the user's memory
 def test_penalties_of_many_weights(shape, backend, dtype):
     net = nn.Sequential([nn.Linear(*shape, dtype=dtype)], nn.Squared())
     net.modules[0].W[...] = 0.1
     w = mpmath.mpf(float(dtype(0.1)))
     history = net.fit(np.zeros((shape[0], 2)), np.zeros((shape[1], 2)), 1, 2, lrate=0.0, l2=0.3)
-    assert ulps(history["loss"][0], mpmath.mpf(0.15) * w * w * shape[0] * shape[1], np.float64) <= ALLOWED
+    assert (
+        ulps(history["loss"][0], mpmath.mpf(0.15) * w * w * shape[0] * shape[1], np.float64)
+        <= ALLOWED
+    )
 
 
 @pytest.mark.parametrize("batch", [1, 32])
@@ -309,12 +353,16 @@ def test_the_loss_of_an_epoch_does_not_depend_on_its_chunks():
     X, Y = rng.normal(size=(3, 20000)), rng.normal(size=(1, 20000))
     net = nn.Sequential([nn.Linear(3, 1)], nn.Squared())
     whole = net.partial_fit(X, Y, 4, lrate=0.0)
-    halves = [net.partial_fit(X[:, half], Y[:, half], 4, lrate=0.0) for half in (slice(0, 9999), slice(9999, None))]
+    halves = [
+        net.partial_fit(X[:, half], Y[:, half], 4, lrate=0.0)
+        for half in (slice(0, 9999), slice(9999, None))
+    ]
     assert whole == pytest.approx((9999 * halves[0] + 10001 * halves[1]) / 20000, rel=1e-15)
 
 
 def test_r_squared_of_many_samples(backend):
-    """The mean of Y is subtracted before it is squared, however many samples there are and however far from 0."""
+    """The mean of Y is subtracted before it is squared, however many samples there are and however
+    far from 0."""
     net = nn.Sequential([nn.Linear(1, 1)], nn.Squared())
     net.modules[0].W[...], net.modules[0].W0[...] = 1, 0.25
     X = 2.0**20 + np.arange(60000)[None, :] % 2

@@ -1,4 +1,5 @@
-"""sgd, fit and evaluation: the same on both backends and both ways of running, and nothing changed by what is refused."""
+"""sgd, fit and evaluation: the same on both backends and both ways of running, and nothing changed
+by what is refused."""
 
 import copy
 import pickle
@@ -11,7 +12,11 @@ import pytest
 import nncore as nn
 from nncore import schedules, training
 
-RATES = {"number": 0.05, "schedule": schedules.InverseTime(0.05, 0.01), "callable": lambda t: 0.05 / (1 + 0.01 * (t - 1))}
+RATES = {
+    "number": 0.05,
+    "schedule": schedules.InverseTime(0.05, 0.01),
+    "callable": lambda t: 0.05 / (1 + 0.01 * (t - 1)),
+}
 
 
 def make(dims=(5, 7, 3), activation=nn.Tanh, output=nn.SoftMax, loss=nn.NLL, seed=0, **options):
@@ -63,7 +68,11 @@ def test_program_modules_and_numpy_agree(rate):
             states.append(np.random.get_state())
     for net, state in zip(nets[1:], states[1:], strict=True):
         same(weights(nets[0]), weights(net))
-        assert state[0] == states[0][0] and np.array_equal(state[1], states[0][1]) and state[2:] == states[0][2:]
+        assert (
+            state[0] == states[0][0]
+            and np.array_equal(state[1], states[0][1])
+            and state[2:] == states[0][2:]
+        )
 
 
 def test_sgd_is_the_courses_loop(backend):
@@ -75,7 +84,7 @@ def test_sgd_is_the_courses_loop(backend):
     np.random.seed(9)
     for _ in range(20):
         i = np.random.randint(X.shape[1])
-        wanted.loss.forward(wanted.forward(X[:, i:i + 1]), Y[:, i:i + 1])
+        wanted.loss.forward(wanted.forward(X[:, i : i + 1]), Y[:, i : i + 1])
         wanted.backward(wanted.loss.backward())
         wanted.sgd_step(0.1)
     assert after == np.random.randint(1 << 30)
@@ -109,7 +118,9 @@ def test_integer_weights_are_rebound_before_training(backend):
     net, (X, Y) = make(), data()
     net.modules[0].W0 = np.ones((7, 1), int)
     net.sgd(X, Y, 5, 0.1)
-    assert net.modules[0].W0.dtype == np.float64 and not np.array_equal(net.modules[0].W0, np.ones((7, 1)))
+    assert net.modules[0].W0.dtype == np.float64 and not np.array_equal(
+        net.modules[0].W0, np.ones((7, 1))
+    )
 
 
 def test_zero_iterations_draw_nothing(backend):
@@ -117,32 +128,82 @@ def test_zero_iterations_draw_nothing(backend):
     before, state = weights(net), np.random.get_state()[1:3]
     net.sgd(X, Y, 0)
     net.fit(X, Y, epochs=0)
-    assert np.array_equal(np.random.get_state()[1], state[0]) and np.random.get_state()[2] == state[1]
+    assert (
+        np.array_equal(np.random.get_state()[1], state[0]) and np.random.get_state()[2] == state[1]
+    )
     assert all(map(np.array_equal, weights(net), before))
 
 
 X_, Y_ = data()
 REFUSED = {
-    "X transposed": (lambda n: n.sgd(X_.T, Y_), ValueError, "X must have shape .5, N., got .23, 5.; samples are columns"),
+    "X transposed": (
+        lambda n: n.sgd(X_.T, Y_),
+        ValueError,
+        "X must have shape .5, N., got .23, 5.; samples are columns",
+    ),
     "one column": (lambda n: n.sgd(X_[:, 0], Y_), ValueError, "X must have shape"),
-    "labels": (lambda n: n.sgd(X_, np.full(23, 3)), ValueError, "Y must hold whole numbers from 0 to 2, the classes of the network"),
-    "rate": (lambda n: n.sgd(X_, Y_, 30, -0.1), ValueError, "lrate must be finite and at least 0, got -0.1"),
-    "nan rate": (lambda n: n.mini_gd(X_, Y_, 30, np.nan), ValueError, "lrate must be finite and at least 0, got nan"),
-    "schedule": (lambda n: n.sgd(X_, Y_, 500, nn.schedules.Power(1e300, -4)), ValueError, "got inf at step 500"),
-    "masked X": (lambda n: n.sgd(np.ma.masked_less(X_, 0.1), Y_), TypeError, "X must not be masked, got a masked array with"),
-    "masked Y": (lambda n: n.mini_gd(X_, np.ma.masked_equal(Y_, 1), 3, 0.1), TypeError, "Y must not be masked, got a masked array with 23"),
+    "labels": (
+        lambda n: n.sgd(X_, np.full(23, 3)),
+        ValueError,
+        "Y must hold whole numbers from 0 to 2, the classes of the network",
+    ),
+    "rate": (
+        lambda n: n.sgd(X_, Y_, 30, -0.1),
+        ValueError,
+        "lrate must be finite and at least 0, got -0.1",
+    ),
+    "nan rate": (
+        lambda n: n.mini_gd(X_, Y_, 30, np.nan),
+        ValueError,
+        "lrate must be finite and at least 0, got nan",
+    ),
+    "schedule": (
+        lambda n: n.sgd(X_, Y_, 500, nn.schedules.Power(1e300, -4)),
+        ValueError,
+        "got inf at step 500",
+    ),
+    "masked X": (
+        lambda n: n.sgd(np.ma.masked_less(X_, 0.1), Y_),
+        TypeError,
+        "X must not be masked, got a masked array with",
+    ),
+    "masked Y": (
+        lambda n: n.mini_gd(X_, np.ma.masked_equal(Y_, 1), 3, 0.1),
+        TypeError,
+        "Y must not be masked, got a masked array with 23",
+    ),
     "Y too short": (lambda n: n.sgd(X_, Y_[:, :5]), ValueError, "Y must have shape .3, 23."),
     "complex": (lambda n: n.sgd(X_ + 0j, Y_), TypeError, "X must be a real array, got complex128"),
     "text": (lambda n: n.sgd(X_, Y_.astype(str)), TypeError, "Y must be a real array"),
     "no samples": (lambda n: n.sgd(X_[:, :0], Y_[:, :0]), ValueError, "at least one sample"),
     "iters": (lambda n: n.sgd(X_, Y_, 1.5), TypeError, "iters must be a whole number, got float"),
     "iters negative": (lambda n: n.sgd(X_, Y_, -1), ValueError, "iters must be at least 0, got -1"),
-    "lrate": (lambda n: n.sgd(X_, Y_, 5, "fast"), TypeError, "lrate must be a real number, got str"),
-    "lrate bool": (lambda n: n.sgd(X_, Y_, 5, True), TypeError, "lrate must be a real number, got bool"),
-    "batch": (lambda n: n.fit(X_, Y_, batch_size=0), ValueError, "batch_size must be at least 1, got 0"),
+    "lrate": (
+        lambda n: n.sgd(X_, Y_, 5, "fast"),
+        TypeError,
+        "lrate must be a real number, got str",
+    ),
+    "lrate bool": (
+        lambda n: n.sgd(X_, Y_, 5, True),
+        TypeError,
+        "lrate must be a real number, got bool",
+    ),
+    "batch": (
+        lambda n: n.fit(X_, Y_, batch_size=0),
+        ValueError,
+        "batch_size must be at least 1, got 0",
+    ),
     "epochs": (lambda n: n.fit(X_, Y_, epochs=-1), ValueError, "epochs must be at least 0"),
-    "reduction": (lambda n: n.fit(X_, Y_, reduction="max"), ValueError, "reduction must be one of 'mean', 'sum', got 'max'"),
-    "NaN": (lambda n: n.fit(np.where(X_ == X_[2, 4], np.nan, X_), Y_), ValueError, "X must be finite, got NaN or infinity in column 4"),
+    "reduction": (
+        lambda n: n.fit(X_, Y_, reduction="max"),
+        ValueError,
+        "reduction must be one of 'mean', 'sum', got 'max'",
+    ),
+    "NaN": (
+        lambda n: n.fit(np.where(X_ == X_[2, 4], np.nan, X_), Y_),
+        ValueError,
+        "X must be finite, got NaN or infinity in column 4",
+    ),
     "inf": (lambda n: n.fit(X_, np.where(Y_ > 0, np.inf, 0)), ValueError, "Y must be finite"),
     "evaluate": (lambda n: n.evaluate(X_.T, Y_), ValueError, "samples are columns"),
     "predict": (lambda n: n.predict(X_.T), ValueError, "samples are columns"),
@@ -156,7 +217,9 @@ def test_refused_before_anything_changes(backend, case):
     before, state = weights(net), np.random.get_state()[1:3]
     with pytest.raises(error, match=message):
         call(net)
-    assert np.array_equal(np.random.get_state()[1], state[0]) and np.random.get_state()[2] == state[1]
+    assert (
+        np.array_equal(np.random.get_state()[1], state[0]) and np.random.get_state()[2] == state[1]
+    )
     assert all(map(np.array_equal, weights(net), before))
     assert not hasattr(net.modules[0], "A")
 
@@ -175,8 +238,17 @@ def test_read_only_and_mismatched_weights_are_refused_first(backend):
         net.sgd(X, Y, 5)
 
 
-@pytest.mark.parametrize(("output", "loss"), [(nn.OutputSigmoid, nn.NLL), (nn.SoftMax, nn.BinaryNLL), (nn.Sigmoid, nn.BinaryNLL),
-                                              (nn.Tanh, nn.NLL), (nn.SoftMax, nn.Squared), (nn.Tanh, nn.Hinge)])
+@pytest.mark.parametrize(
+    ("output", "loss"),
+    [
+        (nn.OutputSigmoid, nn.NLL),
+        (nn.SoftMax, nn.BinaryNLL),
+        (nn.Sigmoid, nn.BinaryNLL),
+        (nn.Tanh, nn.NLL),
+        (nn.SoftMax, nn.Squared),
+        (nn.Tanh, nn.Hinge),
+    ],
+)
 def test_a_loss_beside_the_wrong_output_is_refused(backend, output, loss):
     net, (X, Y) = make(output=output, loss=loss), data()
     for call in (lambda: net.sgd(X, Y, 5), lambda: net.fit(X, Y), lambda: net.evaluate(X, Y)):
@@ -210,7 +282,9 @@ def test_users_own_loss_and_modules_train(backend):
     first = net.evaluate(X, Y)[0]
     net.sgd(X, Y, 300, 0.02)
     history = net.fit(X, Y, epochs=20, batch_size=5, lrate=0.05, seed=0)
-    assert net.modules[2].stepped and history["loss"][-1] < first and np.isnan(net.evaluate(X, Y)[1])
+    assert (
+        net.modules[2].stepped and history["loss"][-1] < first and np.isnan(net.evaluate(X, Y)[1])
+    )
 
 
 def test_not_compiled_when_it_must_not():
@@ -242,12 +316,14 @@ def test_not_compiled_when_it_must_not():
 def test_fit_is_gradient_descent_over_batches(backend, batch_size, reduction):
     net, (X, Y) = make(), data()
     wanted = make()
-    history = net.fit(X, Y, epochs=3, batch_size=batch_size, lrate=0.02, seed=7, reduction=reduction)
+    history = net.fit(
+        X, Y, epochs=3, batch_size=batch_size, lrate=0.02, seed=7, reduction=reduction
+    )
     rng = np.random.default_rng(7)
     for epoch in range(3):
         order, total = rng.permutation(23), 0.0
         for at in range(0, 23, batch_size):
-            i = order[at:at + batch_size]
+            i = order[at : at + batch_size]
             total += wanted.loss.forward(wanted.forward(X[:, i]), Y[:, i])
             wanted.backward(wanted.loss.backward() / (len(i) if reduction == "mean" else 1))
             wanted.sgd_step(0.02)
@@ -261,18 +337,28 @@ def test_fit_repeats_by_seed_and_leaves_the_global_generator_alone(backend):
     one, two, other = make(), make(), make()
     np.random.seed(0)
     state = np.random.get_state()[1].copy()
-    assert one.fit(X, Y, epochs=2, seed=3, batch_size=4) == two.fit(X, Y, epochs=2, seed=3, batch_size=4)
+    assert one.fit(X, Y, epochs=2, seed=3, batch_size=4) == two.fit(
+        X, Y, epochs=2, seed=3, batch_size=4
+    )
     other.fit(X, Y, epochs=2, seed=4, batch_size=4)
     assert np.array_equal(np.random.get_state()[1], state)
-    assert all(map(np.array_equal, weights(one), weights(two))) and not np.array_equal(one.modules[0].W, other.modules[0].W)
+    assert all(map(np.array_equal, weights(one), weights(two))) and not np.array_equal(
+        one.modules[0].W, other.modules[0].W
+    )
 
 
 @pytest.mark.parametrize("chain", [make, lambda: by_modules(make())], ids=["program", "modules"])
-@pytest.mark.parametrize("rate", [1e308, schedules.Constant(1e308), lambda t: 1e308, lambda t: 0.1 if t < 9 else 1e308],
-                         ids=["number", "schedule", "callable", "late"])
+@pytest.mark.parametrize(
+    "rate",
+    [1e308, schedules.Constant(1e308), lambda t: 1e308, lambda t: 0.1 if t < 9 else 1e308],
+    ids=["number", "schedule", "callable", "late"],
+)
 def test_fit_stops_on_divergence_with_the_last_finite_weights(backend, chain, rate):
     net, (X, Y) = chain(), data()
-    with pytest.raises(FloatingPointError, match="training diverged at step") as caught, np.errstate(all="ignore"):
+    with (
+        pytest.raises(FloatingPointError, match="training diverged at step") as caught,
+        np.errstate(all="ignore"),
+    ):
         net.fit(X, Y, epochs=50, batch_size=4, lrate=rate, seed=0)
     assert all(np.isfinite(w).all() for w in weights(net))
     step = int(str(caught.value).split("step ")[1].split(":")[0])
@@ -292,13 +378,16 @@ def test_fit_stops_on_divergence_with_the_last_finite_weights(backend, chain, ra
 
 def test_a_confident_mistake_is_not_divergence(backend):
     np.random.seed(0)
+
     class Own(nn.Sequential):
         """Never compiled."""
 
     for net in (make((2, 2)), Own(make((2, 2)).modules, nn.NLL())):
         net.modules[0].W[...] = [[1e4, 0], [0, 1e4]]
         X, Y = np.eye(2), np.eye(2)[::-1].copy()
-        assert net.fit(X, Y, lrate=0.1, batch_size=2)["loss"] == [1e4] and net.evaluate(X, Y)[0] == pytest.approx(1e4, rel=1e-3)
+        assert net.fit(X, Y, lrate=0.1, batch_size=2)["loss"] == [1e4] and net.evaluate(X, Y)[
+            0
+        ] == pytest.approx(1e4, rel=1e-3)
 
 
 def test_sgd_warns_once_of_a_loss_that_is_not_finite_and_goes_on(backend):
@@ -309,7 +398,11 @@ def test_sgd_warns_once_of_a_loss_that_is_not_finite_and_goes_on(backend):
         warnings.simplefilter("always")
         net.sgd(X, Y, 50, 0.1)
     seen = [w for w in seen if "the loss is not finite" in str(w.message)]
-    assert len(seen) == 1 and seen[0].category is RuntimeWarning and "at step 1;" in str(seen[0].message)
+    assert (
+        len(seen) == 1
+        and seen[0].category is RuntimeWarning
+        and "at step 1;" in str(seen[0].message)
+    )
     assert np.isnan(net.modules[0].W).all()
 
 
@@ -319,11 +412,13 @@ def test_a_second_training_at_once_is_refused(backend):
 
     def rate(t):
         if t == 3:
+
             def second():
                 try:
                     net.fit(X, Y)
                 except RuntimeError as error:
                     errors.append(str(error))
+
             thread = threading.Thread(target=second)
             thread.start()
             thread.join()
@@ -407,7 +502,9 @@ def test_binary_labels(backend):
         net.sgd(X, Y, 3000, 0.2)
         history = net.fit(X, Y, epochs=50, batch_size=7, lrate=0.5, seed=0)
         assert history["loss"][-1] < first / 2 and net.evaluate(X, Y)[1] > 0.9
-        assert net.evaluate(X, Y)[1] == np.mean(net.predict(X) == (Y[0] if labels == 1 else Y))  # the share of labels
+        assert net.evaluate(X, Y)[1] == np.mean(
+            net.predict(X) == (Y[0] if labels == 1 else Y)
+        )  # the share of labels
 
 
 def test_networks_copy_pickle_and_show_themselves(backend):
@@ -422,23 +519,42 @@ def test_networks_copy_pickle_and_show_themselves(backend):
     assert nn.Sequential(chain, net.loss).modules is chain
 
 
-@pytest.mark.parametrize("schedule", [schedules.Constant(0.3), schedules.InverseTime(0.3, 0.1), schedules.Power(0.3, 0.5),
-                                      schedules.Step(0.3, 4, 0.5), schedules.Cosine(0.3, 10, 0.01)], ids=repr)
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        schedules.Constant(0.3),
+        schedules.InverseTime(0.3, 0.1),
+        schedules.Power(0.3, 0.5),
+        schedules.Step(0.3, 4, 0.5),
+        schedules.Cosine(0.3, 10, 0.01),
+    ],
+    ids=repr,
+)
 def test_schedules(schedule):
     values = schedule.values(1, 20)
     assert values.shape == (20,) and values.dtype == np.float64 and values[0] == 0.3
-    assert [schedule(t) for t in range(1, 21)] == values.tolist() and np.array_equal(schedule.values(6, 5), values[5:10])
+    assert [schedule(t) for t in range(1, 21)] == values.tolist() and np.array_equal(
+        schedule.values(6, 5), values[5:10]
+    )
     assert pickle.loads(pickle.dumps(schedule)) == schedule and (np.diff(values) <= 0).all()
 
 
-@pytest.mark.parametrize("make_bad", [lambda: schedules.Constant("0.1"), lambda: schedules.InverseTime(0.1, -1),
-                                      lambda: schedules.Step(0.1, 0), lambda: schedules.Cosine(0.1, 1.5), lambda: schedules.Power(None, 1)])
+@pytest.mark.parametrize(
+    "make_bad",
+    [
+        lambda: schedules.Constant("0.1"),
+        lambda: schedules.InverseTime(0.1, -1),
+        lambda: schedules.Step(0.1, 0),
+        lambda: schedules.Cosine(0.1, 1.5),
+        lambda: schedules.Power(None, 1),
+    ],
+)
 def test_schedules_refuse(make_bad):
     with pytest.raises((TypeError, ValueError), match="must"):
         make_bad()
 
 
-# ------------------------------------------------------------------------------------------------ linear outputs
+# ----------------------------------------------------------------------------------- linear outputs
 
 
 def test_squared_learns_a_function(backend):
@@ -465,10 +581,17 @@ def test_hinge_separates_and_wants_signs(backend):
     np.random.seed(0)
     net = nn.Sequential([nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1)], nn.Hinge())
     net.sgd(X, Y, 3000, 0.01)
-    assert net.evaluate(X, Y)[1] > 0.97 and set(net.predict(X)) == {-1, 1} and net.predict(X).shape == (300,)
+    assert (
+        net.evaluate(X, Y)[1] > 0.97
+        and set(net.predict(X)) == {-1, 1}
+        and net.predict(X).shape == (300,)
+    )
     before = weights(net)
     for call in (net.sgd, net.fit, net.evaluate):
-        with pytest.raises(ValueError, match=r"Y must hold -1 and \+1 for Hinge, got 0; labels of 0 and 1 become 2 \* Y - 1"):
+        with pytest.raises(
+            ValueError,
+            match=r"Y must hold -1 and \+1 for Hinge, got 0; labels of 0 and 1 become 2 \* Y - 1",
+        ):
             call(X, (Y + 1) // 2)
     assert all(map(np.array_equal, weights(net), before))
 
@@ -482,11 +605,14 @@ def test_squared_errors_beyond_the_range_are_told(backend):
         net.fit(X, Y)
 
 
-# ---------------------------------------------------------------------------------------------- what a rate function gives
+# ----------------------------------------------------------------------- what a rate function gives
 
-METHODS = {"sgd": lambda net, rate: net.sgd(X_, Y_, 30, rate), "mini_gd": lambda net, rate: net.mini_gd(X_, Y_, 30, rate, K=5),
-           "fit": lambda net, rate: net.fit(X_, Y_, epochs=3, batch_size=5, lrate=rate),
-           "partial_fit": lambda net, rate: net.partial_fit(X_, Y_, batch_size=5, lrate=rate)}
+METHODS = {
+    "sgd": lambda net, rate: net.sgd(X_, Y_, 30, rate),
+    "mini_gd": lambda net, rate: net.mini_gd(X_, Y_, 30, rate, K=5),
+    "fit": lambda net, rate: net.fit(X_, Y_, epochs=3, batch_size=5, lrate=rate),
+    "partial_fit": lambda net, rate: net.partial_fit(X_, Y_, batch_size=5, lrate=rate),
+}
 
 
 class Values(nn.schedules.Schedule):
@@ -498,9 +624,18 @@ class Values(nn.schedules.Schedule):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("given, name", [
-    (None, "NoneType"), ("0.1", "str"), ([0.1], "list"), (np.array([0.1]), "ndarray"), (True, "bool"), (0.1j, "complex")],
-    ids=["None", "text", "list", "array", "bool", "complex"])
+@pytest.mark.parametrize(
+    "given, name",
+    [
+        (None, "NoneType"),
+        ("0.1", "str"),
+        ([0.1], "list"),
+        (np.array([0.1]), "ndarray"),
+        (True, "bool"),
+        (0.1j, "complex"),
+    ],
+    ids=["None", "text", "list", "array", "bool", "complex"],
+)
 def test_a_rate_function_that_gives_no_number_is_refused(backend, method, given, name):
     net = make()
     before = weights(net)
@@ -510,13 +645,28 @@ def test_a_rate_function_that_gives_no_number_is_refused(backend, method, given,
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("give, error, words", [
-    (lambda count: np.full(count - 1, 0.1), ValueError, r"must have shape \(\d+,\), got \(\d+,\)"),
-    (lambda count: np.full(count + 1, 0.1), ValueError, r"must have shape \(\d+,\), got \(\d+,\)"),
-    (lambda count: 0.1, ValueError, r"must have shape \(\d+,\), got \(\)"),
-    (lambda count: None, TypeError, "must be a real array, got object"),
-    (lambda count: ["slow"] * count, TypeError, "must be a real array, got <U4")], ids=["short", "long", "one", "None", "text"])
-def test_a_schedule_that_gives_other_than_so_many_numbers_is_refused(backend, method, give, error, words):
+@pytest.mark.parametrize(
+    "give, error, words",
+    [
+        (
+            lambda count: np.full(count - 1, 0.1),
+            ValueError,
+            r"must have shape \(\d+,\), got \(\d+,\)",
+        ),
+        (
+            lambda count: np.full(count + 1, 0.1),
+            ValueError,
+            r"must have shape \(\d+,\), got \(\d+,\)",
+        ),
+        (lambda count: 0.1, ValueError, r"must have shape \(\d+,\), got \(\)"),
+        (lambda count: None, TypeError, "must be a real array, got object"),
+        (lambda count: ["slow"] * count, TypeError, "must be a real array, got <U4"),
+    ],
+    ids=["short", "long", "one", "None", "text"],
+)
+def test_a_schedule_that_gives_other_than_so_many_numbers_is_refused(
+    backend, method, give, error, words
+):
     net = make()
     before = weights(net)
     with pytest.raises(error, match=r"lrate.values\(t0, count\) " + words):

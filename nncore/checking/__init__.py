@@ -1,8 +1,9 @@
 """nncore.check: what is wrong in somebody's modules, losses and networks, in words.
 
-Every module runs on small random batches of several samples and of one, with random weights. What it gives is compared with the
-library's module of the same job, where its name, its attributes or its behaviour tell which, and with finite differences of its own
-forward. Where a number is wrong, `mistakes` is searched for a formula that gives just that number.
+Every module runs on small random batches of several samples and of one, with random weights. What
+it gives is compared with the library's module of the same job, where its name, its attributes or
+its behaviour tell which, and with finite differences of its own forward. Where a number is wrong,
+`mistakes` is searched for a formula that gives just that number.
 
     mistakes.py   wrong formulas and the words that name them
     trials.py     running a user's code; finite differences
@@ -22,15 +23,19 @@ __all__ = ["Fault", "Report", "Result", "check"]
 
 
 def check(module_or_net, inputs=None):
-    """Compare a module, a loss or a network with finite differences and with the library; returns a Report, true where all is right.
+    """Compare a module, a loss or a network with finite differences and with the library; returns a
+    Report, true where all is right.
 
-    module_or_net: a network (anything with `modules`, and `loss` or None), a module (anything with forward and backward), a loss (its
-    backward takes nothing), or a class of them, which is first made with small sizes. inputs: the number of input features, where the
-    weights do not tell it. Looked at are each module's forward, backward, gradients (dLdW for a weight W) and step, the loss beside its
-    output unit, class_fun, and the network's own forward, backward, sgd_step and sgd.
+    module_or_net: a network (anything with `modules`, and `loss` or None), a module (anything with
+    forward and backward), a loss (its backward takes nothing), or a class of them, which is first
+    made with small sizes. inputs: the number of input features, where the weights do not tell it.
+    Looked at are each module's forward, backward, gradients (dLdW for a weight W) and step, the
+    loss beside its output unit, class_fun, and the network's own forward, backward, sgd_step and
+    sgd.
 
-    Nothing is printed: print the Report. What is checked runs on probes; its attributes and the random generators are put back.
-    TypeError for anything else, ValueError for a network without modules and for inputs below 1.
+    Nothing is printed: print the Report. What is checked runs on probes; its attributes and the
+    random generators are put back. TypeError for anything else, ValueError for a network without
+    modules and for inputs below 1.
 
     >>> import numpy as np
     >>> import nncore
@@ -54,12 +59,17 @@ def check(module_or_net, inputs=None):
     if networks.is_network(thing):
         return Report(networks.check(thing, inputs))
     if not modules.has_methods(thing):
-        raise TypeError("module_or_net must be a network (with modules and loss), or a module or loss with forward and backward, or a "
-                        f"class of them, got {thing.__name__ if is_class else type(thing).__name__}")
+        raise TypeError(
+            "module_or_net must be a network (with modules and loss), or a module or loss with "
+            "forward and backward, or a "
+            f"class of them, got {thing.__name__ if is_class else type(thing).__name__}"
+        )
     if is_class:
         return Report([_check_class(thing, inputs)])
     with untouched(thing):
-        return Report([losses.check(thing) if is_loss(thing) else modules.check(thing, inputs=inputs)[0]])
+        return Report(
+            [losses.check(thing) if is_loss(thing) else modules.check(thing, inputs=inputs)[0]]
+        )
 
 
 def is_loss(thing):
@@ -72,7 +82,10 @@ def _check_class(cls, inputs):
     """The Result of the objects that a class makes: of a few sizes, the first that is wrong."""
     parameters = required(cls) or []
     if len(parameters) > 2:
-        raise TypeError(f"{cls.__name__} must be given as an object, because it takes more than two sizes to make one, got the class")
+        raise TypeError(
+            f"{cls.__name__} must be given as an object, because it takes more than two sizes to "
+            f"make one, got the class"
+        )
     result = None
     for sizes in ((inputs or 3, 2), (inputs or 2, 5)):
         made, fault = modules.make(cls, parameters, sizes)
@@ -80,7 +93,9 @@ def _check_class(cls, inputs):
             return Result("", cls.__name__, faults=[fault])
         if is_loss(cls):
             return losses.check(made)
-        result = modules.check(made, inputs=sizes[0] if parameters or inputs else None, made=True)[0]
+        result = modules.check(made, inputs=sizes[0] if parameters or inputs else None, made=True)[
+            0
+        ]
         if not result.ok or not parameters:
             break
     return result

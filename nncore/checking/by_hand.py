@@ -20,8 +20,8 @@ RATE = 0.0625
 class ByHand:
     """A network, three samples for it, and its forward, backward and steps made by hand.
 
-    chain: its modules; places: their names; movers: for each the step that changes anything, or None; trained: the keys
-    (index of the module, attribute) of what the steps change.
+    chain: its modules; places: their names; movers: for each the step that changes anything, or
+    None; trained: the keys (index of the module, attribute) of what the steps change.
     """
 
     def __init__(self, net, chain, places, loss, features, outputs):
@@ -124,9 +124,9 @@ class ByHand:
         """A list that grows with every call of a module or of the loss, inside of `untouched`.
 
         An entry has `method`, `index` (of the module; None for the loss), `given` (copies of the
-        arguments) and `result`. stand_ins: what each module's backward returns instead of being run.
-        If a part takes no attributes, or is used twice, the record is not complete and `recordable`
-        is False.
+        arguments) and `result`. stand_ins: what each module's backward returns instead of being
+        run. If a part takes no attributes, or is used twice, the record is not complete and
+        `recordable` is False.
         """
         calls = []
         if len({id(m) for m in self.chain}) < len(self.chain):

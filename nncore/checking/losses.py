@@ -1,4 +1,5 @@
-"""One loss: its value, summed over the batch, and its backward, dL/dZ through the output unit that it belongs to."""
+"""One loss: its value, summed over the batch, and its backward, dL/dZ through the output unit that
+it belongs to."""
 
 from types import SimpleNamespace
 
@@ -20,13 +21,16 @@ LABELS_FIRST = "its arguments are swapped"
 def check(loss, place="", output=None, outputs=None, hands="through"):
     """The Result of a loss; the caller restores it.
 
-    In a network: output, the role of its last module ("" for none that is known); outputs, how many it has; hands, whether its backward
-    hands dL/dZ "through" or multiplies by its own "derivative", and so wants dL/dYpred.
+    In a network: output, the role of its last module ("" for none that is known); outputs, how many
+    it has; hands, whether its backward hands dL/dZ "through" or multiplies by its own "derivative",
+    and so wants dL/dYpred.
     """
     result, role = Result(place, type(loss).__name__), roles.name_of(loss)
     if role == "NLL" and output in ("Sigmoid", "OutputSigmoid"):
         role = "BinaryNLL"
-    fits = output is None or {"NLL": ("SoftMax",), "BinaryNLL": ("Sigmoid", "OutputSigmoid")}.get(role, ())
+    fits = output is None or {"NLL": ("SoftMax",), "BinaryNLL": ("Sigmoid", "OutputSigmoid")}.get(
+        role, ()
+    )
     if role in ("NLL", "BinaryNLL") and (output is None or output in fits):
         _known_loss(result, loss, role, outputs or (3 if role == "NLL" else 2), hands)
     else:
@@ -64,14 +68,22 @@ def _judge_known(result, loss, role, trial, probes, hands):
     _value(result, loss, role, trial, probes, [twin.forward(p.Ypred, p.Y) for p in probes])
     if not result.ok and result.faults[-1].error < 1e-3 and not result.faults[-1].cause:
         result.faults.pop()
-        result.remarks.append("the loss is off by less than 0.1 %: a small number added inside np.log? The smaller, the better")
+        result.remarks.append(
+            "the loss is off by less than 0.1 %: a small number added inside np.log? The smaller, "
+            "the better"
+        )
     wanted = [p.Ypred - p.Y for p in probes]
     if hands == "derivative":
-        wanted = [-p.Y / p.Ypred if role == "NLL" else (p.Ypred - p.Y) / (p.Ypred * (1 - p.Ypred)) for p in probes]
+        wanted = [
+            -p.Y / p.Ypred if role == "NLL" else (p.Ypred - p.Y) / (p.Ypred * (1 - p.Ypred))
+            for p in probes
+        ]
     fault = judge("backward", f"{role}.backward", trial.back, wanted, probes, loss.backward)
     if fault:
         if hands == "derivative":
-            fault.formula = "dL/dYpred, because the output unit's backward multiplies by its own derivative"
+            fault.formula = (
+                "dL/dYpred, because the output unit's backward multiplies by its own derivative"
+            )
         result.faults.append(fault)
 
 
@@ -122,13 +134,16 @@ def turned_round(loss):
 
 
 def _own_loss(result, loss, role, output, n, hands):
-    """A loss of another kind: its gradient against differences of its value, with the labels that suit it."""
+    """A loss of another kind: its gradient against differences of its value, with the labels that
+    suit it."""
     fault = failed = None
     for kind in _kinds(role, output):
         probes = _probes(kind, n)
         trial = _run(loss, probes)
         if trial.failure:
-            failed = failed or raised(loss, trial.method, trial.failure)  # it may refuse labels of another kind
+            failed = failed or raised(
+                loss, trial.method, trial.failure
+            )  # it may refuse labels of another kind
             continue
         if not _value(result, loss, role, trial, probes, None):
             return
@@ -136,10 +151,14 @@ def _own_loss(result, loss, role, output, n, hands):
             wanted = [_slopes(loss, kind, p, by_logits) for p in probes]
             if not all(np.isfinite(slopes).all() for _, slopes, _ in wanted):
                 continue
-            found = judge("backward", f"{role}.backward", trial.back, wanted, probes, loss.backward, 1e-6)
+            found = judge(
+                "backward", f"{role}.backward", trial.back, wanted, probes, loss.backward, 1e-6
+            )
             if found is None:
                 if _is_averaged(loss, probes[0]):
-                    result.remarks.append("it is averaged over the batch; the course's losses are summed")
+                    result.remarks.append(
+                        "it is averaged over the batch; the course's losses are summed"
+                    )
                 return
             found.formula = f"dL/d{'Z' if by_logits else 'Ypred'}, of the shape of Ypred"
             if fault is None or found.cause and not fault.cause:
@@ -171,22 +190,29 @@ def _ways(kind, output, hands):
 
 
 def _probes(kind, n):
-    """Predictions Ypred (n, b) with their logits Z, and labels Y of that kind: two batches unlike n, and a single sample."""
+    """Predictions Ypred (n, b) with their logits Z, and labels Y of that kind: two batches unlike
+    n, and a single sample."""
     rng = np.random.default_rng(4)
     several = next(b for b in (BATCH, BATCH + 1) if b != n)
     probes = []
     for b in (several, several, 1):
         Z = rng.uniform(0.2, 1.6, (n, b)) * rng.choice([-1, 1], (n, b))
         Z[np.abs(np.abs(Z) - 1) < 0.1] = 0.5  # the hinge has its kink at 1
-        Y = {"NLL": lambda b=b: np.eye(n)[:, rng.integers(n, size=b)], "BinaryNLL": lambda b=b: rng.integers(0, 2, (n, b)) * 1.0,
-             "Hinge": lambda b=b: rng.choice([-1.0, 1.0], (n, b)), "Squared": lambda b=b: rng.normal(size=(n, b))}[kind]()
+        Y = {
+            "NLL": lambda b=b: np.eye(n)[:, rng.integers(n, size=b)],
+            "BinaryNLL": lambda b=b: rng.integers(0, 2, (n, b)) * 1.0,
+            "Hinge": lambda b=b: rng.choice([-1.0, 1.0], (n, b)),
+            "Squared": lambda b=b: rng.normal(size=(n, b)),
+        }[kind]()
         probes.append(SimpleNamespace(b=b, Z=Z, Y=Y, Ypred=_unit(kind)(Z)))
     return probes
 
 
 def _unit(kind):
     """The function of the output unit before a loss of that kind."""
-    return {"NLL": reference.SoftMax().forward, "BinaryNLL": reference.OutputSigmoid().forward}.get(kind, np.copy)
+    return {"NLL": reference.SoftMax().forward, "BinaryNLL": reference.OutputSigmoid().forward}.get(
+        kind, np.copy
+    )
 
 
 def _run(loss, probes, turned=False):
@@ -215,18 +241,33 @@ def _value(result, loss, role, trial, probes, wanted):
     """Judge what forward gave: one number for the batch. True where it is one."""
     given = trial.out
     if all(isinstance(v, np.ndarray) and v.ndim and v.size == 1 for v in given):
-        result.remarks.append(f"forward gives an array {given[0].shape}; the course's loss is a number")
+        result.remarks.append(
+            f"forward gives an array {given[0].shape}; the course's loss is a number"
+        )
         given = [v.item() for v in given]
     fault = judge("forward", f"{role}.forward", given, wanted, probes, loss.forward)
     one = all(np.ndim(v) == 0 for v in given)
     if not one and (fault is None or fault.shape is not None):
-        fault = fault or Fault("forward", "", "np.sum is missing", where=location(loss.forward), shape=np.shape(given[0]), wanted_shape=())
+        fault = fault or Fault(
+            "forward",
+            "",
+            "np.sum is missing",
+            where=location(loss.forward),
+            shape=np.shape(given[0]),
+            wanted_shape=(),
+        )
         fault.message = f"gives shape {fault.shape}, must be one number"
     if fault:
         result.faults.append(fault)
     if trial.wrote:
-        result.faults.append(Fault("forward", "changes its input", "it writes into Ypred or Y; it must make a new array",
-                                   where=location(loss.forward)))
+        result.faults.append(
+            Fault(
+                "forward",
+                "changes its input",
+                "it writes into Ypred or Y; it must make a new array",
+                where=location(loss.forward),
+            )
+        )
     return one and (fault is None or fault.message != "gives None")
 
 

@@ -105,14 +105,23 @@ def _forward(result, work):
     return False
 
 
-# ------------------------------------------------------------------------- the way through a network
+# ------------------------------------------------------------------------ the way through a network
 
 WAYS = {  # the variable of the course's loop, what the first module is given, the order
-    "forward": ("A", "the input X", "it goes through the modules from the last to the first; it must go from "
-                "the first to the last"),
-    "backward": ("delta", "the gradient of the loss", "it goes through the modules from the first to the last: a "
-                 "module's gradient comes back from the one after it, so it must go from the last to the first, "
-                 "self.modules[::-1]"),
+    "forward": (
+        "A",
+        "the input X",
+        "it goes through the modules from the last to the first; it must go from "
+        "the first to the last",
+    ),
+    "backward": (
+        "delta",
+        "the gradient of the loss",
+        "it goes through the modules from the first to the last: a "
+        "module's gradient comes back from the one after it, so it must go from the last to the "
+        "first, "
+        "self.modules[::-1]",
+    ),
 }
 
 
@@ -136,7 +145,8 @@ def _first_pass(calls, method):
 
 
 def _way(work, calls, start, method):
-    """What is wrong with calls of the modules in a row, the first of which is to be given `start`; or ""."""
+    """What is wrong with calls of the modules in a row, the first of which is to be given `start`;
+    or ""."""
     if not work.recordable:
         return ""
     if not calls:
@@ -145,7 +155,7 @@ def _way(work, calls, start, method):
     order, way = order[::-1] if method == "backward" else order, [c.index for c in calls]
     if method == "backward" and calls[0].given and np.ndim(calls[0].given[0]) == 0:
         return "it is given the loss itself; it must be given dL/dZ, which is self.loss.backward()"
-    if len(order) > 1 and way[0] == order[-1] and way == order[::-1][:len(way)]:
+    if len(order) > 1 and way[0] == order[-1] and way == order[::-1][: len(way)]:
         return WAYS[method][2]
     if _drops_results(calls):
         return _dropped(method)
@@ -155,25 +165,33 @@ def _way(work, calls, start, method):
     missing = [i for i in order if i not in way]
     if missing and calls[-1].result is not None:  # else the last call has failed
         return f"it does not call the {method} of {' and '.join(work.places[i] for i in missing)}"
-    if way != order[:len(way)]:
-        return (f"it calls the {method} of the modules in the order {', '.join(map(str, way))}; "
-                f"it must be {', '.join(map(str, order))}")
+    if way != order[: len(way)]:
+        return (
+            f"it calls the {method} of the modules in the order {', '.join(map(str, way))}; "
+            f"it must be {', '.join(map(str, order))}"
+        )
     return _handing(work, calls, start, method)
 
 
 def _drops_results(calls):
     """True if every module is given the same, though not every one hands on what it is given."""
     first = calls[0].given[0] if calls[0].given else None
-    return (len(calls) > 1 and all(c.given and same(c.given[0], first, 0) for c in calls[1:])
-            and any(not same(c.result, first, 0) for c in calls[:-1]))
+    return (
+        len(calls) > 1
+        and all(c.given and same(c.given[0], first, 0) for c in calls[1:])
+        and any(not same(c.result, first, 0) for c in calls[:-1])
+    )
 
 
 def _dropped(method):
     variable, given, _ = WAYS[method]
     call_ = f"m.{method}({variable})"
     last = ", from the last to the first" if method == "backward" else ""
-    return (f"every module is given {given}, because what {call_} returns is dropped: each one's result must go "
-            f"into the next one, {variable} = {call_}{last}")
+    return (
+        f"every module is given {given}, because what {call_} returns is dropped: each one's "
+        f"result must go "
+        f"into the next one, {variable} = {call_}{last}"
+    )
 
 
 def _handing(work, calls, start, method):
@@ -181,7 +199,11 @@ def _handing(work, calls, start, method):
     for k, c in enumerate(calls):
         wanted = calls[k - 1].result if k else start
         if wanted is not None and c.given and not same(c.given[0], wanted, 1e-12):
-            whence = f"what the {method} of {work.places[calls[k - 1].index]} returned" if k else WAYS[method][1]
+            whence = (
+                f"what the {method} of {work.places[calls[k - 1].index]} returned"
+                if k
+                else WAYS[method][1]
+            )
             return f"{work.places[c.index]} is not given {whence}, but something else"
     return ""
 
@@ -221,11 +243,15 @@ def _clear_gradients(chain):
 
 def _of_backward(work, failed, turned):
     """The Fault of net.backward, or None."""
-    where, formula = location(work.net.backward), "for m in self.modules[::-1]: delta = m.backward(delta)"
+    where, formula = (
+        location(work.net.backward),
+        "for m in self.modules[::-1]: delta = m.backward(delta)",
+    )
     if failed and "NoneType" in str(failed.error) and ".reverse()" in failed.line:
         fault = raised(work.net, "backward", failed)
         fault.cause = (
-            "reverse() turns the list itself round and returns None; loop over self.modules[::-1] or "
+            "reverse() turns the list itself round and returns None; loop over self.modules[::-1] "
+            "or "
             "reversed(self.modules)"
         )
     elif turned and not failed:
@@ -263,7 +289,12 @@ def _way_of_backward(work):
         rng, start = np.random.default_rng(11), call(work.loss.backward)[0]
         calls = work.record([rng.normal(size=np.shape(x)) for x in work.inputs])
         call(work.net.backward, start)
-    return _way(work, [c for c in calls if c.method == "backward" and c.index is not None], start, "backward")
+    return _way(
+        work,
+        [c for c in calls if c.method == "backward" and c.index is not None],
+        start,
+        "backward",
+    )
 
 
 def _of_step(work, stepping, calls, failure, start, after):
@@ -271,7 +302,10 @@ def _of_step(work, stepping, calls, failure, start, after):
     if failure:
         return _step_failed(work, stepping, failure)
     left = sorted({i for i, k in work.trained if same(after.get((i, k)), start.get((i, k)), 0)})
-    where, formula = location(getattr(work.net, stepping)), "for m in self.modules: m.sgd_step(lrate)"
+    where, formula = (
+        location(getattr(work.net, stepping)),
+        "for m in self.modules: m.sgd_step(lrate)",
+    )
     if left and all(work.movers[i] for i in left):
         called = [[c.method for c in calls if c.index == i] for i in left]
         names = " and ".join(f"{work.places[i]} ({type(work.chain[i]).__name__})" for i in left)
@@ -304,7 +338,10 @@ def _step_failed(work, stepping, failure):
         fault.cause = f"{type(culprit).__name__} has no {name}" + (
             f", but {other}: one name must serve in both"
             if hasattr(culprit, other)
-            else "; modules without weights need one that does nothing, which a base class may give them"
+            else (
+                "; modules without weights need one that does nothing, which a base class may "
+                "give them"
+            )
         )
     elif isinstance(failure.error, TypeError) and "positional argument" in str(failure.error):
         fault.cause = "a module's step takes lrate: m.sgd_step(lrate)"

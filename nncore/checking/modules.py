@@ -11,11 +11,27 @@ from nncore.checking import roles, steps
 from nncore.checking.findings import Fault, Result, judge, raised
 from nncore.checking.mistakes import BIAS_IN_DLDA, EITHER, TOLERANCE, WANTED, same
 from nncore.checking.roles import ACTIVATIONS, BATCH, OUTPUTS
-from nncore.checking.trials import attributes, call, copied, differences, location, reseeder, seeded, set_weights
+from nncore.checking.trials import (
+    attributes,
+    call,
+    copied,
+    differences,
+    location,
+    reseeder,
+    seeded,
+    set_weights,
+)
 
 __all__ = ["check", "has_methods", "make"]
 
-SHARES = ("rate", "p", "pct", "dropout", "prob", "keep")  # parameters that are a share of one, not a size
+SHARES = (
+    "rate",
+    "p",
+    "pct",
+    "dropout",
+    "prob",
+    "keep",
+)  # parameters that are a share of one, not a size
 
 
 def has_methods(thing):
@@ -25,20 +41,28 @@ def has_methods(thing):
 
 def make(cls, parameters, sizes):
     """(object, None) or (None, Fault) of a class given small numbers."""
-    arguments = [0.25 if set(p.name.lower().split("_")) & set(SHARES) else size for p, size in zip(parameters, sizes, strict=False)]
+    arguments = [
+        0.25 if set(p.name.lower().split("_")) & set(SHARES) else size
+        for p, size in zip(parameters, sizes, strict=False)
+    ]
     seeded()
     made, failure = call(cls, *arguments)
     if failure is None:
         return made, None
-    return None, Fault("__init__", f"raised {failure} for {cls.__name__}({', '.join(map(str, arguments))})", where=failure.line)
+    return None, Fault(
+        "__init__",
+        f"raised {failure} for {cls.__name__}({', '.join(map(str, arguments))})",
+        where=failure.line,
+    )
 
 
 def check(module, place="", inputs=None, is_output=False, in_network=False, made=False):
     """(Result, what a network must know of it) of one module; the caller restores it.
 
-    inputs: its features, None where its weights must tell; is_output: it stands last, before a loss; made: from a class, by sizes.
-    Known are its role, its number of outputs (None where it does not run), whether forward keeps anything, and, of an output unit,
-    whether its backward hands dL/dZ "through" or multiplies by its "derivative".
+    inputs: its features, None where its weights must tell; is_output: it stands last, before a
+    loss; made: from a class, by sizes. Known are its role, its number of outputs (None where it
+    does not run), whether forward keeps anything, and, of an output unit, whether its backward
+    hands dL/dZ "through" or multiplies by its "derivative".
     """
     result = Result(place, type(module).__name__)
     known = SimpleNamespace(role=None, outputs=None, keeps=False, hands="derivative")
@@ -46,7 +70,10 @@ def check(module, place="", inputs=None, is_output=False, in_network=False, made
     role = roles.find(module, result, features)
     known.role = role.name
     if result.faults:
-        return result, known  # its weights do not fit each other, and everything else follows from that
+        return (
+            result,
+            known,
+        )  # its weights do not fit each other, and everything else follows from that
     weights = roles.weights_of(module, role, features)
     probes = _probes(module, role, weights, features)
     trial = _run(module, role, weights, probes)
@@ -108,18 +135,25 @@ def _by_behaviour(probes, trial, is_output):
     return None
 
 
-# ---------------------------------------------------------------------------------------------- what it does
+# ------------------------------------------------------------------------------------- what it does
 
 
 def _probes(module, role, weights, features):
-    """Inputs away from kinks: two batches of several, so that what is left over from the first shows, then single samples."""
+    """Inputs away from kinks: two batches of several, so that what is left over from the first
+    shows, then single samples."""
     rng = np.random.default_rng(2)
     sizes = {features, *(s for w in weights.values() for s in w.shape)}
     b = next(b for b in range(BATCH, BATCH + 9) if b not in sizes)
     if role.name == "BatchNorm":
         return [SimpleNamespace(x=roles.spread(rng, features, b), b=b, g=None) for _ in range(2)]
-    probes = [SimpleNamespace(x=rng.uniform(0.2, 1.6, (features, batch)) * rng.choice([-1, 1], (features, batch)), b=batch, g=None)
-              for batch in (b, b, 1, 1)]
+    probes = [
+        SimpleNamespace(
+            x=rng.uniform(0.2, 1.6, (features, batch)) * rng.choice([-1, 1], (features, batch)),
+            b=batch,
+            g=None,
+        )
+        for batch in (b, b, 1, 1)
+    ]
     if role.name is not None or roles.name_of(module) not in (None, "BatchNorm"):
         return probes
     with untouched(module):
@@ -129,8 +163,12 @@ def _probes(module, role, weights, features):
         several, failure = call(module.forward, probes[0].x.copy())
         reset()
         single, other = call(module.forward, probes[0].x[:, :1].copy())
-    if failure is None and (other is not None or not same(np.asarray(several)[..., :1], single, 1e-6)):
-        return probes[:2]  # the samples of a batch depend on each other, as in BatchNorm, where one alone says nothing
+    if failure is None and (
+        other is not None or not same(np.asarray(several)[..., :1], single, 1e-6)
+    ):
+        return probes[
+            :2
+        ]  # the samples of a batch depend on each other, as in BatchNorm; one alone says nothing
     return probes
 
 
@@ -141,8 +179,11 @@ def upstream(shape, seed):
 
 
 def _run(module, role, weights, probes):
-    """Forward and backward on one probe after the other, without a step: what came back and was set, what was changed, what failed."""
-    trial = SimpleNamespace(out=[], back=[], gradients=[], wrote=set(), failures={}, at=None, keeps=False)
+    """Forward and backward on one probe after the other, without a step: what came back and was
+    set, what was changed, what failed."""
+    trial = SimpleNamespace(
+        out=[], back=[], gradients=[], wrote=set(), failures={}, at=None, keeps=False
+    )
     with untouched(module):
         set_weights(module, weights)
         reset = reseeder(module)
@@ -239,11 +280,15 @@ def _numeric(module, role, weights, probes, trial):
     return wanted
 
 
-# ---------------------------------------------------------------------------------------------- whether that is right
+# ---------------------------------------------------------------------------- whether that is right
 
 
 def _failed(module, method, trial, probes, role):
-    only = " for a batch of several" if trial.at.b > 1 and probes[-1].b == 1 and _works_alone(module, method, probes[-1]) else ""
+    only = (
+        " for a batch of several"
+        if trial.at.b > 1 and probes[-1].b == 1 and _works_alone(module, method, probes[-1])
+        else ""
+    )
     only = only or (f" for one sample, though not for {probes[0].b}" if trial.at.b == 1 else "")
     fault = raised(
         module, method, trial.failures[method], role.table or roles.name_of(module), only
@@ -257,7 +302,10 @@ def _failed(module, method, trial, probes, role):
         with untouched(module):
             Z, failure = call(module.forward, trial.at.x.T.copy())
         if failure is None and np.shape(Z)[:1] == (trial.at.b,) and np.shape(Z) != (trial.at.b,):
-            fault.cause = "it takes samples as rows; the course's samples are columns: A is (m, b), Z is (n, b)"
+            fault.cause = (
+                "it takes samples as rows; the course's samples are columns: A is (m, b), Z is "
+                "(n, b)"
+            )
     return fault
 
 
@@ -287,9 +335,16 @@ def _forward(result, module, role, trial, probes, twin):
     if fault:
         result.faults.append(fault)
     if "forward" in trial.wrote:
-        result.faults.append(Fault("forward", "changes its input", "it writes into the array that it is given (Z[...] = ..., or Z *= ...), "
-                                   "which is the user's data, or what the module before has kept; it must make a new one",
-                                   where=location(module.forward)))
+        result.faults.append(
+            Fault(
+                "forward",
+                "changes its input",
+                "it writes into the array that it is given (Z[...] = ..., or Z *= ...), "
+                "which is the user's data, or what the module before has kept; it must make a new "
+                "one",
+                where=location(module.forward),
+            )
+        )
 
 
 def _backward(result, module, role, known, trial, probes, wanted, is_output):
@@ -317,14 +372,20 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
     )
     if fault and role.name in OUTPUTS and _is_derivative(role.name, trial, probes):
         if not is_output:
-            result.remarks.append("backward multiplies by its own derivative, which is right beside a loss whose backward gives dL/dYpred; "
-                                  "the course's hands dLdZ through, because its NLL gives dL/dZ")
+            result.remarks.append(
+                "backward multiplies by its own derivative, which is right beside a loss whose "
+                "backward gives dL/dYpred; "
+                "the course's hands dLdZ through, because its NLL gives dL/dZ"
+            )
         fault = None
     elif fault and role.name == "Sigmoid" and through:
         if is_output:
             fault = None
         else:
-            fault.cause += " (only an output unit may hand it through, when the loss gives dL/dZ: call it OutputSigmoid)"
+            fault.cause += (
+                " (only an output unit may hand it through, when the loss gives dL/dZ: call it "
+                "OutputSigmoid)"
+            )
     elif fault and role.name in OUTPUTS:
         known.hands = "through"  # as it should: the loss is judged by that
     if fault:
@@ -332,11 +393,14 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
             fault.cause = fault.cause or EITHER
         result.faults.append(fault)
     if "backward" in trial.wrote:
-        result.remarks.append("backward changes the array that it is given; it should make a new one")
+        result.remarks.append(
+            "backward changes the array that it is given; it should make a new one"
+        )
 
 
 def _by_differences(result, module, role, weights, trial, probes):
-    """What agrees with the library must agree with the module's own forward too, unless that does something else at every call."""
+    """What agrees with the library must agree with the module's own forward too, unless that does
+    something else at every call."""
     wanted = _numeric(module, role, weights, probes, trial)
     given = [("backward", trial.back[:1], wanted.back)]
     given += [
@@ -347,15 +411,21 @@ def _by_differences(result, module, role, weights, trial, probes):
     for what, g, w in given:
         fault = judge(what, "", g, w, probes, module.backward, wanted.tolerance)
         if fault:
-            fault.cause = ("it is not the derivative of what forward computes, by finite differences: does forward depend on more than its "
-                           "input?")
+            fault.cause = (
+                "it is not the derivative of what forward computes, by finite differences: does "
+                "forward depend on more than its "
+                "input?"
+            )
             result.faults.append(fault)
 
 
 def _is_derivative(role, trial, probes):
     """True where an output unit multiplied by its true derivative."""
     if role == "SoftMax":
-        return all(same(g, p.A * (p.g - np.sum(p.A * p.g, axis=0))) for g, p in zip(trial.back, probes, strict=True))
+        return all(
+            same(g, p.A * (p.g - np.sum(p.A * p.g, axis=0)))
+            for g, p in zip(trial.back, probes, strict=True)
+        )
     return all(same(g, p.g * p.A * (1 - p.A)) for g, p in zip(trial.back, probes, strict=True))
 
 
@@ -365,8 +435,11 @@ def _softmax_extras(result, module):
         with untouched(module):
             A, failure = call(module.forward, np.array([[1000.0], [-1000.0], [0.0]]))
         if failure or not np.isfinite(np.asarray(A, dtype=np.float64)).all():
-            result.remarks.append("unstable softmax: np.exp overflows for logits above 709, and then every weight becomes NaN; subtract "
-                                  "the largest entry of each column first, np.exp(Z - np.max(Z, axis=0))")
+            result.remarks.append(
+                "unstable softmax: np.exp overflows for logits above 709, and then every weight "
+                "becomes NaN; subtract "
+                "the largest entry of each column first, np.exp(Z - np.max(Z, axis=0))"
+            )
     if callable(getattr(module, "class_fun", None)):
         _class_fun(result, module)
 
@@ -386,13 +459,28 @@ def _class_fun(result, module):
             given.append(C)
     wanted = [np.argmax(p.Ypred, axis=0) for p in probes]
     where, formula = location(module.class_fun), WANTED["SoftMax.class_fun"]
-    if all(isinstance(g, (list, tuple)) for g in given) and all(same(g, w, 0) for g, w in zip(given, wanted, strict=True)):
-        result.faults.append(Fault("class_fun", f"gives a {type(given[0]).__name__}, must give an array", "== compares lists as a whole, "
-                                   "so that every accuracy is 0 or 1", formula, where))
+    if all(isinstance(g, (list, tuple)) for g in given) and all(
+        same(g, w, 0) for g, w in zip(given, wanted, strict=True)
+    ):
+        result.faults.append(
+            Fault(
+                "class_fun",
+                f"gives a {type(given[0]).__name__}, must give an array",
+                "== compares lists as a whole, so that every accuracy is 0 or 1",
+                formula,
+                where,
+            )
+        )
         return
     fault = judge("class_fun", "SoftMax.class_fun", given, wanted, probes, module.class_fun)
-    if fault and all(isinstance(g, np.ndarray) and same(g.ravel(), w, 0) for g, w in zip(given, wanted, strict=True)):
-        result.remarks.append(f"class_fun gives an array {given[0].shape}; the course's has one axis, {wanted[0].shape}")
+    if fault and all(
+        isinstance(g, np.ndarray) and same(g.ravel(), w, 0)
+        for g, w in zip(given, wanted, strict=True)
+    ):
+        result.remarks.append(
+            f"class_fun gives an array {given[0].shape}; the course's has one axis, "
+            f"{wanted[0].shape}"
+        )
     elif fault:
         if fault.shape == fault.wanted_shape and fault.shape is not None:
             fault.message = "gives other classes than the largest entries of Ypred"

@@ -17,6 +17,7 @@ CALLED = ("forward", "backward", "dLdA", *NAMES)  # what the network calls of it
 
 __all__ = ["check", "check_class", "flattened", "is_network", "is_network_class"]
 
+
 def is_network(thing):
     """True for an object with a list of modules."""
     return not inspect.isclass(thing) and isinstance(getattr(thing, "modules", None), (list, tuple))
@@ -25,19 +26,42 @@ def is_network(thing):
 def is_network_class(thing):
     """True for a class that is made from modules."""
     parameters = required(thing)
-    return bool(parameters) and parameters[0].name in ("modules", "layers") and hasattr(thing, "forward")
+    return (
+        bool(parameters)
+        and parameters[0].name in ("modules", "layers")
+        and hasattr(thing, "forward")
+    )
 
 
 def check_class(cls):
-    """[Result] of a class of networks, made around the library's modules, so that what is wrong is its own."""
+    """[Result] of a class of networks, made around the library's modules, so that what is wrong is
+    its own."""
     seeded()
-    chain = [reference.Linear(4, 4), reference.Tanh(), reference.Linear(4, 4), reference.SoftMax()]  # square: no shape fails
-    net, failure = call(cls, *[chain, reference.NLL()][:len(required(cls))])
+    chain = [
+        reference.Linear(4, 4),
+        reference.Tanh(),
+        reference.Linear(4, 4),
+        reference.SoftMax(),
+    ]  # square: no shape fails
+    net, failure = call(cls, *[chain, reference.NLL()][: len(required(cls))])
     result = Result("", cls.__name__)
     if failure:
-        result.faults.append(Fault("__init__", f"raised {failure} for {cls.__name__}(modules, loss)", where=failure.line))
+        result.faults.append(
+            Fault(
+                "__init__",
+                f"raised {failure} for {cls.__name__}(modules, loss)",
+                where=failure.line,
+            )
+        )
     elif not is_network(net):
-        result.faults.append(Fault("__init__", "does not keep its list of modules", "self.modules = modules", where=location(cls.__init__)))
+        result.faults.append(
+            Fault(
+                "__init__",
+                "does not keep its list of modules",
+                "self.modules = modules",
+                where=location(cls.__init__),
+            )
+        )
     else:
         if getattr(net, "loss", None) is None:
             net.loss = reference.NLL()
@@ -57,8 +81,12 @@ def check(net, inputs):
         if not modules.has_methods(part):
             raise TypeError(f"{place} must have forward and backward, got {type(part).__name__}")
     if any(inspect.isclass(part) for _, part in parts):
-        return [*(_is_class(place, part) for place, part in parts if inspect.isclass(part)),
-                Result("network", type(net).__name__, unchecked="it needs objects of its classes first")]
+        return [
+            *(_is_class(place, part) for place, part in parts if inspect.isclass(part)),
+            Result(
+                "network", type(net).__name__, unchecked="it needs objects of its classes first"
+            ),
+        ]
     with untouched(net, loss, *(module for _, module in chain)):
         features = inputs or _first_features(chain)
         results, known = _modules(chain, features, loss)
@@ -78,7 +106,9 @@ def check(net, inputs):
         else:
             methods.check(itself, net, chain, features, known.outputs, loss)
             told = {f.where for r in results for f in r.faults}
-            if any(f.where and f.where in told for f in itself.faults):  # the same failure, seen from further off
+            if any(
+                f.where and f.where in told for f in itself.faults
+            ):  # the same failure, seen from further off
                 itself.faults.clear()
                 itself.unchecked = "its modules must run first"
         results.append(itself)
@@ -109,8 +139,17 @@ def _accepted(results, net, chain, loss, features, known):
 
 def _is_class(place, cls):
     """The Result of a class that stands where one of its objects must."""
-    return Result(place, cls.__name__, faults=[Fault("it", "is the class, must be an object of it",
-                                                            f"the parentheses are missing: {cls.__name__}()")])
+    return Result(
+        place,
+        cls.__name__,
+        faults=[
+            Fault(
+                "it",
+                "is the class, must be an object of it",
+                f"the parentheses are missing: {cls.__name__}()",
+            )
+        ],
+    )
 
 
 def flattened(chain, place="modules"):
@@ -132,7 +171,8 @@ def _first_features(chain):
 
 
 def _modules(chain, features, loss):
-    """([Result], what is known of the last one) of the modules, each with as many inputs as the one before it has outputs."""
+    """([Result], what is known of the last one) of the modules, each with as many inputs as the one
+    before it has outputs."""
     results, known, sure = [], None, True
     for i, (place, module) in enumerate(chain):
         faults, before = [], chain[i - 1][0] if i else "X"
@@ -141,14 +181,28 @@ def _modules(chain, features, loss):
         if is_linear and not sure:
             features, sure = None, True
         elif is_linear and features not in np.shape(W):
-            faults.append(Fault("W", f"takes {len(W)} inputs, but {before} gives {features}",
-                                f"the sizes do not fit: W must be ({features}, n)", shape=W.shape))
+            faults.append(
+                Fault(
+                    "W",
+                    f"takes {len(W)} inputs, but {before} gives {features}",
+                    f"the sizes do not fit: W must be ({features}, n)",
+                    shape=W.shape,
+                )
+            )
             features = len(W)
         earlier = next((p for p, m in chain[:i] if m is module), None)
-        result, known = modules.check(module, place, features, loss is not None and i == len(chain) - 1, True)
+        result, known = modules.check(
+            module, place, features, loss is not None and i == len(chain) - 1, True
+        )
         if earlier is not None and known.keeps:
-            faults.append(Fault("it", f"is the same object as {earlier}", "what its forward keeps for backward is overwritten in its other "
-                                f"place; make two, with {type(module).__name__}(...) twice"))
+            faults.append(
+                Fault(
+                    "it",
+                    f"is the same object as {earlier}",
+                    "what its forward keeps for backward is overwritten in its other "
+                    f"place; make two, with {type(module).__name__}(...) twice",
+                )
+            )
         result.faults[:0] = faults
         results.append(result)
         features, sure = known.outputs, sure and known.outputs is not None
@@ -158,29 +212,60 @@ def _modules(chain, features, loss):
 
 
 def _pair(results, last, loss, known):
-    """Where the last module multiplies by its derivative and the loss gives dL/dZ already, the module is at fault, not the loss."""
+    """Where the last module multiplies by its derivative and the loss gives dL/dZ already, the
+    module is at fault, not the loss."""
     output, own = results
     if known.role in roles.OUTPUTS or known.role == "Sigmoid":
         hands_through = losses.check(loss, "loss", known.role, known.outputs, "through")
         if known.hands == "derivative" and not own.ok and hands_through.ok and output.ok:
             own.faults[:] = []
-            output.faults.append(Fault("backward", f"multiplies by its derivative, but {type(loss).__name__}.backward gives dL/dZ already",
-                                       "the derivative is applied twice; the output unit's backward must return dLdZ itself", "return dLdZ",
-                                       location(last.backward)))
+            output.faults.append(
+                Fault(
+                    "backward",
+                    f"multiplies by its derivative, but {type(loss).__name__}.backward gives dL/dZ "
+                    f"already",
+                    "the derivative is applied twice; the output unit's backward must return dLdZ "
+                    "itself",
+                    "return dLdZ",
+                    location(last.backward),
+                )
+            )
 
 
 def _unit(results, loss, known):
-    """Where an NLL stands beside a module that gives no probabilities of classes, that module is at fault, not the loss."""
+    """Where an NLL stands beside a module that gives no probabilities of classes, that module is at
+    fault, not the loss."""
     output, own = results
     if roles.name_of(loss) != "NLL" or any(f.what != "it" for f in output.faults):
         return
-    is_nll = any(losses.check(loss, "loss", "SoftMax", known.outputs, hands).ok for hands in ("through", "derivative"))
+    is_nll = any(
+        losses.check(loss, "loss", "SoftMax", known.outputs, hands).ok
+        for hands in ("through", "derivative")
+    )
     if known.role in ("Linear", "Tanh", "ReLU") and (is_nll or own.unchecked):
-        output.faults.append(Fault("it", "is the last module, but gives no probabilities, of which NLL takes the logarithm",
-                                   "SoftMax is missing: it must come last, after this one", "modules = [..., SoftMax()]"))
-    elif known.role in ("Sigmoid", "OutputSigmoid") and (known.outputs or 1) > 1 and is_nll and not own.ok:
-        output.faults.append(Fault("it", "is a sigmoid before a loss of several classes, whose probabilities must add up to 1",
-                                   "the output unit of NLL is SoftMax", "modules = [..., SoftMax()]"))
+        output.faults.append(
+            Fault(
+                "it",
+                "is the last module, but gives no probabilities, of which NLL takes the logarithm",
+                "SoftMax is missing: it must come last, after this one",
+                "modules = [..., SoftMax()]",
+            )
+        )
+    elif (
+        known.role in ("Sigmoid", "OutputSigmoid")
+        and (known.outputs or 1) > 1
+        and is_nll
+        and not own.ok
+    ):
+        output.faults.append(
+            Fault(
+                "it",
+                "is a sigmoid before a loss of several classes, whose probabilities must add up to "
+                "1",
+                "the output unit of NLL is SoftMax",
+                "modules = [..., SoftMax()]",
+            )
+        )
     else:
         return
     if is_nll:

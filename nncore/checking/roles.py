@@ -27,7 +27,8 @@ __all__ = [
     "weights_of",
 ]
 
-# Samples in a batch of several; more if a layer has as many inputs or outputs, so that shapes differ.
+# Samples in a batch of several; more if a layer has as many inputs or outputs, so that shapes
+# differ.
 BATCH = 3
 # Of the inputs of a BatchNorm: no eps in use shows, whether added to the variance or to its root.
 SPREAD = 3e4
@@ -70,8 +71,21 @@ CALLED = {
     "B": ("b", "beta", "betas", "shift", "offset", "bias"),
 }
 # What is before and after the name of a weight in that of its gradient.
-GRADIENTS = (("dld", ""), ("d", ""), ("grad", ""), ("", "grad"), ("g", ""), ("gradient", ""), ("", "gradient"),
-             ("dl", ""), ("delta", ""), ("dj", ""), ("dc", ""), ("dloss", ""), ("dlossd", ""))
+GRADIENTS = (
+    ("dld", ""),
+    ("d", ""),
+    ("grad", ""),
+    ("", "grad"),
+    ("g", ""),
+    ("gradient", ""),
+    ("", "gradient"),
+    ("dl", ""),
+    ("delta", ""),
+    ("dj", ""),
+    ("dc", ""),
+    ("dloss", ""),
+    ("dlossd", ""),
+)
 
 
 @dataclasses.dataclass
@@ -123,8 +137,8 @@ class Role:
         return self.gradients.get(k, "dLd" + k)
 
     def look_for_gradients(self, module, weights):
-        """Find the attributes with the gradients of the weights by their names, after a backward.
-        """
+        """Find the attributes with the gradients of the weights by their names, after a
+        backward."""
         there = {_squashed(name): name for name, v in attributes(module).items() if not callable(v)}
         for k in weights:
             also = CALLED.get(self.weights.get(k), ())
@@ -435,8 +449,8 @@ def spread(rng, m, b):
 
 
 def statistics(x):
-    """{"mu", "var", "norm"} of the rows of a batch x (m, b), whose variance no eps in use changes.
-    """
+    """{"mu", "var", "norm"} of the rows of a batch x (m, b), whose variance no eps in use
+    changes."""
     mu, var = x.mean(axis=1, keepdims=True), x.var(axis=1, keepdims=True)
     return {"mu": mu, "var": var, "norm": (x - mu) / np.sqrt(var)}
 
@@ -445,8 +459,8 @@ def statistics(x):
 
 
 def weights_of(module, role, features):
-    """{name: random values} of the weights: of the role; else of the arrays that forward depends on,
-    and that have a gradient or are changed by a step.
+    """{name: random values} of the weights: of the role; else of the arrays that forward depends
+    on, and that have a gradient or are changed by a step.
     """
     rng = np.random.default_rng(1)
     if role.name == "BatchNorm":

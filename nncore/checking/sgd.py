@@ -23,8 +23,8 @@ DRAW = "i = np.random.randint(N), with N = X.shape[1], gives 0 to N-1"
 
 
 def check(result, work):
-    """Judge single steps on one sample and on three, the rate, the number of steps, and the draws.
-    """
+    """Judge single steps on one sample and on three, the rate, the number of steps, and the
+    draws."""
     if not work.trained or not _takes_the_course_s_arguments(result, work.net.sgd):
         return
     fault = Fault("sgd", "", "", "", location(work.net.sgd))

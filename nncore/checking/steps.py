@@ -11,7 +11,15 @@ __all__ = ["NAMES", "RATE", "check", "run"]
 
 NAMES = ("sgd_step", "step")
 RATE = 0.125
-ALIKE = ("step", "sgd", "sdg", "stp", "update", "train", "descen")  # parts of names that mean a step
+ALIKE = (
+    "step",
+    "sgd",
+    "sdg",
+    "stp",
+    "update",
+    "train",
+    "descen",
+)  # parts of names that mean a step
 
 
 def check(result, module, role, weights, trial, probes, wanted, in_network):
@@ -40,7 +48,11 @@ def check(result, module, role, weights, trial, probes, wanted, in_network):
         for k in weights
         if all(k in g for g in trial.gradients)
     }
-    working = [name for name, (after, _, failure) in runs.items() if failure or any(not same(after[k], w, 0) for k, w in weights.items())]
+    working = [
+        name
+        for name, (after, _, failure) in runs.items()
+        if failure or any(not same(after[k], w, 0) for k, w in weights.items())
+    ]
     if not working or runs[working[0]][2]:
         for fault in filter(None, faults.values()):
             _add_gradient(result, fault)
@@ -77,24 +89,40 @@ def check(result, module, role, weights, trial, probes, wanted, in_network):
             _add(result, faults_of_step)
     idle = [name for name in names if name not in working]
     if idle and not in_network and not _owner(module, idle[0]).__module__.startswith("nncore."):
-        result.faults.append(Fault(idle[0], "changes nothing: a network that calls it never trains this module",
-                                   f"the update is called {name}, but {idle[0]}, inherited from {_owner(module, idle[0]).__name__}, does "
-                                   f"nothing; call the update {idle[0]}", where=location(getattr(module, name))))
+        result.faults.append(
+            Fault(
+                idle[0],
+                "changes nothing: a network that calls it never trains this module",
+                f"the update is called {name}, but {idle[0]}, inherited from "
+                f"{_owner(module, idle[0]).__name__}, does "
+                f"nothing; call the update {idle[0]}",
+                where=location(getattr(module, name)),
+            )
+        )
 
 
 def _add(result, faults):
     """Add the faults of an update; what is wrong with W is told of W0 in the same breath."""
     for fault in faults:
-        first = next((f for f in result.faults if (f.what, f.cause) == (fault.what, fault.cause) and f.cause), None)
+        first = next(
+            (
+                f
+                for f in result.faults
+                if (f.what, f.cause) == (fault.what, fault.cause) and f.cause
+            ),
+            None,
+        )
         if first is None or " wrongly" not in fault.message:
             result.faults.append(fault)
         else:
-            first.message = first.message.replace(" wrongly", f" and {fault.message.split()[1]} wrongly")
+            first.message = first.message.replace(
+                " wrongly", f" and {fault.message.split()[1]} wrongly"
+            )
 
 
 def _add_gradient(result, fault):
-    """Add the fault of a gradient; the same mistake in the gradient of another weight is one fault.
-    """
+    """Add the fault of a gradient; the same mistake in the gradient of another weight is one
+    fault."""
     first = next(
         (
             f
@@ -118,7 +146,7 @@ def _explain(faults, module, name, role, k, weights, probes, wanted):
         return
     gradients = []
     for i in range(len(probes)):
-        after, _, failure = run(module, name, role, weights, probes[:i + 1])
+        after, _, failure = run(module, name, role, weights, probes[: i + 1])
         if failure or not isinstance(after.get(k), np.ndarray):
             return
         with np.errstate(all="ignore"):
@@ -136,7 +164,8 @@ def _explain(faults, module, name, role, k, weights, probes, wanted):
 
 
 def run(module, name, role, weights, passes, rate=RATE):
-    """Make a step after a pass of each of these probes; what is left over from a pass shows in the next.
+    """Make a step after a pass of each of these probes; what is left over from a pass shows in the
+    next.
 
     Returns (attributes afterwards, the module's gradients before the step, Failure or None).
     """
@@ -160,7 +189,11 @@ def _from_rest(module, name, role, k, weights, probes):
         before = {n: v.copy() for n, v in arrays(module).items()}
         call(getattr(module, name), RATE)
         after = arrays(module)
-    kept = [n for n, v in before.items() if n not in weights and v.dtype.kind == "f" and not same(after.get(n), v, 0)]
+    kept = [
+        n
+        for n, v in before.items()
+        if n not in weights and v.dtype.kind == "f" and not same(after.get(n), v, 0)
+    ]
     if not kept:
         return None
     with untouched(module):
@@ -181,7 +214,8 @@ def _passes(module, probes):
 
 
 def _right_gradient(wanted, k):
-    """The right gradient of a weight on the first probe, None where not all of its entries are known."""
+    """The right gradient of a weight on the first probe, None where not all of its entries are
+    known."""
     g = wanted.gradients[0][k]
     if not isinstance(g, tuple):
         return g
@@ -196,27 +230,57 @@ def _owner(module, name):
 
 def _never(module, role, names, weights, runs):
     """The fault of a module whose weights no step changes."""
-    name = next((n for n in names if _owner(module, n) is type(module) or n in attributes(module)), None)
+    name = next(
+        (n for n in names if _owner(module, n) is type(module) or n in attributes(module)), None
+    )
     message = "never changes the weights: the module never trains"
     if name is None:
         known = {*NAMES, "forward", "backward", "class_fun"}
-        alike = [n for n in dir(type(module)) if n not in known and not n.startswith("__") and any(part in n.lower() for part in ALIKE)]
-        inherited = f", and the one inherited from {_owner(module, names[0]).__name__} does nothing" if names else ""
-        return Fault("sgd_step", message, f"it has no sgd_step (or step) of its own{inherited}" + (
-            f"; it has {alike[0]}: a misspelt name?" if alike else ""), "W = W - lrate * dLdW",
-            location(getattr(module, alike[0])) if alike else "")
+        alike = [
+            n
+            for n in dir(type(module))
+            if n not in known
+            and not n.startswith("__")
+            and any(part in n.lower() for part in ALIKE)
+        ]
+        inherited = (
+            f", and the one inherited from {_owner(module, names[0]).__name__} does nothing"
+            if names
+            else ""
+        )
+        return Fault(
+            "sgd_step",
+            message,
+            f"it has no sgd_step (or step) of its own{inherited}"
+            + (f"; it has {alike[0]}: a misspelt name?" if alike else ""),
+            "W = W - lrate * dLdW",
+            location(getattr(module, alike[0])) if alike else "",
+        )
     method, first = getattr(module, name), next(iter(weights))
     after, own, _ = runs[name]
     code = getattr(getattr(method, "__func__", method), "__code__", None)
-    inner = code.co_varnames[code.co_argcount:] if code else ()
+    inner = code.co_varnames[code.co_argcount :] if code else ()
     cause = f"it assigns nothing to self.{first}"
     for k, w in weights.items():
         for other, v in after.items():
-            if other != k and isinstance(own[k], np.ndarray) and own[k].shape == w.shape and same(v, w - RATE * own[k]):
-                return Fault(name, message, f"the new {k} is put into self.{other}; it belongs into self.{k}", where=location(method))
+            if (
+                other != k
+                and isinstance(own[k], np.ndarray)
+                and own[k].shape == w.shape
+                and same(v, w - RATE * own[k])
+            ):
+                return Fault(
+                    name,
+                    message,
+                    f"the new {k} is put into self.{other}; it belongs into self.{k}",
+                    where=location(method),
+                )
     for v in inner:
         if v.lower() in {k.lower() for k in weights}:
-            cause = f"it assigns a local variable {v}, which is forgotten when it ends; it must assign self.{v}"
+            cause = (
+                f"it assigns a local variable {v}, which is forgotten when it ends; it must "
+                f"assign self.{v}"
+            )
             break
     else:
         if code is not None and not code.co_names:
@@ -231,33 +295,66 @@ def _never(module, role, names, weights, runs):
 
 
 def _update(module, name, role, k, weights, after, g, probes, result):
-    """[Fault] of the update of one weight, given the gradient g that the module has; [] for W - lrate g, and for another way downhill."""
+    """[Fault] of the update of one weight, given the gradient g that the module has; [] for W -
+    lrate g, and for another way downhill."""
     w, b = weights[k], probes[0].b
     if same(after, w - RATE * g):
         return []
     gradient = f"self.{role.gradient(k)}" if k.isidentifier() else "its gradient"
-    common = {"formula": f"self.{k} = self.{k} - lrate * {gradient}", "where": location(getattr(module, name)), "wanted_shape": w.shape,
-              "shape": np.shape(after)}
+    common = {
+        "formula": f"self.{k} = self.{k} - lrate * {gradient}",
+        "where": location(getattr(module, name)),
+        "wanted_shape": w.shape,
+        "shape": np.shape(after),
+    }
     if not isinstance(after, np.ndarray) or after.shape != w.shape:
-        return [Fault(name, f"turns {k} into shape {np.shape(after)}, must leave it {w.shape}", **common)]
-    moved, error = after - w, float(np.max(np.abs(after - w + RATE * g)) / np.max(np.abs(w - RATE * g)))
+        return [
+            Fault(
+                name, f"turns {k} into shape {np.shape(after)}, must leave it {w.shape}", **common
+            )
+        ]
+    moved, error = (
+        after - w,
+        float(np.max(np.abs(after - w + RATE * g)) / np.max(np.abs(w - RATE * g))),
+    )
     for change, words in (
-            (0 * g, f"{k} is forgotten: the step must update it too"),
-            (RATE * g, "the gradient is added; it must be subtracted"),
-            (-g, "lrate is forgotten"),
-            (g, "lrate is forgotten, and the gradient is added, not subtracted"),
-            (-RATE * g / b, "divided by the batch: the course steps along the gradient summed over the batch, not averaged"),
-            (-RATE * RATE * g, "lrate is multiplied twice"),
-            (-g / RATE, "divided by lrate, not multiplied"),
-            (-RATE * g - w, "the old weight is lost: the step must be subtracted from it"),
-            (RATE * g - w - w, "the difference is the wrong way round"),
-            (g - RATE * w - w, "the weight and its gradient are swapped"),
-            (-RATE * w, "lrate multiplies the weight; it must multiply the gradient")):
+        (0 * g, f"{k} is forgotten: the step must update it too"),
+        (RATE * g, "the gradient is added; it must be subtracted"),
+        (-g, "lrate is forgotten"),
+        (g, "lrate is forgotten, and the gradient is added, not subtracted"),
+        (
+            -RATE * g / b,
+            "divided by the batch: the course steps along the gradient summed over the batch, not "
+            "averaged",
+        ),
+        (-RATE * RATE * g, "lrate is multiplied twice"),
+        (-g / RATE, "divided by lrate, not multiplied"),
+        (-RATE * g - w, "the old weight is lost: the step must be subtracted from it"),
+        (RATE * g - w - w, "the difference is the wrong way round"),
+        (g - RATE * w - w, "the weight and its gradient are swapped"),
+        (-RATE * w, "lrate multiplies the weight; it must multiply the gradient"),
+    ):
         if same(moved, change, 1e-7):
-            return [Fault(name, f"changes {k} wrongly" if np.any(change) else f"never changes {k}", words, error=error, **common)]
+            return [
+                Fault(
+                    name,
+                    f"changes {k} wrongly" if np.any(change) else f"never changes {k}",
+                    words,
+                    error=error,
+                    **common,
+                )
+            ]
     faster = run(module, name, role, weights, probes[1::-1], 2 * RATE)[0]
     if same(faster.get(k), after):
-        return [Fault(name, f"changes {k} wrongly", "lrate is ignored: the step must be lrate times the gradient", error=error, **common)]
+        return [
+            Fault(
+                name,
+                f"changes {k} wrongly",
+                "lrate is ignored: the step must be lrate times the gradient",
+                error=error,
+                **common,
+            )
+        ]
     decay = -np.vdot(w, moved + RATE * g) / np.vdot(w, w)
     if 0 < decay < 0.5 and same(moved + RATE * g, -decay * w, 1e-7):
         remark = f"{name} shrinks the weights too, as a weight decay or an l2 penalty does"
@@ -265,7 +362,10 @@ def _update(module, name, role, k, weights, after, g, probes, result):
         return []
     rested = _from_rest(module, name, role, k, weights, probes)
     if np.all((moved if rested is None else rested) * g <= 1e-12):
-        remark = f"{name} goes downhill, but not by lrate times the gradient: another optimiser, such as momentum?"
+        remark = (
+            f"{name} goes downhill, but not by lrate times the gradient: another optimiser, "
+            f"such as momentum?"
+        )
         result.remarks += [remark] if remark not in result.remarks else []
         return []
     return [

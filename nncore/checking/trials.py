@@ -1,4 +1,5 @@
-"""Running code that somebody else wrote, to look at what it does: quietly, repeatably, and with finite differences."""
+"""Running code that somebody else wrote, to look at what it does: quietly, repeatably, and with
+finite differences."""
 
 import difflib
 import inspect
@@ -59,14 +60,17 @@ class Failure:
         if self.frame is None:
             return ""
         code = (self.frame.line or "").strip()
-        return f"{os.path.basename(self.frame.filename)}:{self.frame.lineno}" + (f": {code}" if code else "")
+        return f"{os.path.basename(self.frame.filename)}:{self.frame.lineno}" + (
+            f": {code}" if code else ""
+        )
 
     def __str__(self):
         text = " ".join(str(self.error).split())
         return f"{type(self.error).__name__}{': ' + text if text else ''}"
 
     def _missing(self):
-        """(name, similar): the attribute that was not there and the most similar one that is, or ""; None for other failures."""
+        """(name, similar): the attribute that was not there and the most similar one that is, or
+        ""; None for other failures."""
         if not isinstance(self.error, AttributeError) or not self.error.name:
             return None
         there = [name for name in dir(self.error.obj) if not name.startswith("__")]
@@ -89,19 +93,26 @@ def call(function, *arguments):
 
 
 def seeded(seed=0):
-    """Both global generators in the same place, so that a random module (dropout) does the same thing again."""
+    """Both global generators in the same place, so that a random module (dropout) does the same
+    thing again."""
     np.random.seed(seed)
     random.seed(seed)
 
 
 def reseeder(*things):
-    """A function (seed=0) that does what seeded does, and puts the generators that the things keep themselves, and their whole
-    numbers, which may count the draws, where they are now."""
+    """A function (seed=0) that does what seeded does, and puts the generators that the things keep
+    themselves, and their whole numbers, which may count the draws, where they are now."""
     kept = [v for thing in things for v in attributes(thing).values()]
-    numpy = [(g.bit_generator, g.bit_generator.state) for g in kept if isinstance(g, np.random.Generator)]
+    numpy = [
+        (g.bit_generator, g.bit_generator.state) for g in kept if isinstance(g, np.random.Generator)
+    ]
     legacy = [(g, g.get_state()) for g in kept if isinstance(g, np.random.RandomState)]
     python = [(g, g.getstate()) for g in kept if isinstance(g, random.Random)]
-    counts = [(vars(thing), {name: v for name, v in attributes(thing).items() if type(v) is int}) for thing in things if attributes(thing)]
+    counts = [
+        (vars(thing), {name: v for name, v in attributes(thing).items() if type(v) is int})
+        for thing in things
+        if attributes(thing)
+    ]
 
     def reset(seed=0):
         seeded(seed)
@@ -113,6 +124,7 @@ def reseeder(*things):
             g.setstate(state)
         for held, numbers in counts:
             held.update(numbers)
+
     return reset
 
 
@@ -122,7 +134,8 @@ def attributes(thing):
 
 
 def set_weights(thing, weights):
-    """Put copies of weights into a thing: bound to its attributes, or written into the arrays of its lists and dictionaries."""
+    """Put copies of weights into a thing: bound to its attributes, or written into the arrays of
+    its lists and dictionaries."""
     held = arrays(thing) if not all(k.isidentifier() for k in weights) else {}
     for k, w in weights.items():
         if k.isidentifier():
@@ -142,7 +155,11 @@ def required(function):
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return None
-    return [p for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [
+        p
+        for p in parameters
+        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
 
 
 def is_users(filename):
@@ -167,12 +184,18 @@ def location(function):
 
 
 def differences(value, x, step):
-    """(flat indices, derivatives, shape) of value() with respect to entries of x, by central differences.
+    """(flat indices, derivatives, shape) of value() with respect to entries of x, by central
+    differences.
 
-    x is changed in place and put back. Entries beside a kink, where the slopes to the two sides differ, are left out. All entries of
-    small arrays, SAMPLE random ones of others. value() -> float; whatever it raises is raised.
+    x is changed in place and put back. Entries beside a kink, where the slopes to the two sides
+    differ, are left out. All entries of small arrays, SAMPLE random ones of others. value() ->
+    float; whatever it raises is raised.
     """
-    index = np.arange(x.size) if x.size <= FEW else np.sort(np.random.default_rng(0).choice(x.size, SAMPLE, replace=False))
+    index = (
+        np.arange(x.size)
+        if x.size <= FEW
+        else np.sort(np.random.default_rng(0).choice(x.size, SAMPLE, replace=False))
+    )
     middle = value()
     kept, slopes = [], []
     for i in index:

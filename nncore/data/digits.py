@@ -1,7 +1,8 @@
 """The 1,797 UCI handwritten digits, as text: source and licence are in ATTRIBUTION.md.
 
-A module instead of a file beside the code: PyInstaller, Nuitka and cx_Freeze take modules along by themselves, but data files only when
-they are told to. The text is base64 of zlib's compression of X (1797, 64), then y (1797,), unsigned bytes in C order.
+A module instead of a data file: PyInstaller, Nuitka and cx_Freeze bundle modules by themselves, but
+data files only when told to. The text is base64 of the zlib compression of X (1797, 64), then y
+(1797,), unsigned bytes in C order.
 """
 
 import base64
@@ -13,7 +14,9 @@ SAMPLES = 1797
 
 
 def arrays():
-    """(X (1797, 64) uint8 with grey levels 0..16, y (1797,) uint8 in 0..9), samples as rows; new arrays at each call.
+    """(X (1797, 64) uint8 with grey levels 0..16, y (1797,) uint8 in 0..9), samples as rows.
+
+    New arrays at each call.
 
     >>> X, y = arrays()
     >>> X.shape, y[:4].tolist()

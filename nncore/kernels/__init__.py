@@ -1,7 +1,8 @@
 """The kernel interface: functions of arrays, for people who only want the kernels.
 
-Each function runs on the live backend (nncore.use_backend). The two implementations under the same names and signatures are
-the modules `numpy_kernels` (plain NumPy: the specification) and `compiled`. Their docstrings give formulas, shapes and types.
+Each function runs on the live backend (nncore.use_backend). The two implementations under the same
+names and signatures are the modules `numpy_kernels` (plain NumPy: the specification) and
+`compiled`. Their docstrings give formulas, shapes and types.
 
 >>> import numpy as np
 >>> from nncore import kernels
@@ -17,5 +18,6 @@ __all__ = ["compiled", "numpy_kernels", *compiled.__all__]
 
 
 def bind(module):
-    """Make the functions of this package those of `module`: plain attributes, as a look-up at each call would cost more than most."""
+    """Make the functions of this package those of `module`: plain attributes, as a look-up at each
+    call would cost more than most."""
     globals().update({name: getattr(module, name) for name in compiled.__all__})

@@ -1,10 +1,13 @@
-"""The kernels in plain NumPy: the formulas of the notes, to be read beside them, and the oracle for the compiled ones.
+"""The kernels in plain NumPy: the formulas of the notes, to be read beside them, and the oracle for
+the compiled ones.
 
-Samples are columns. b is the batch; A (m, b), W (m, n), W0 (n, 1), Z and dLdZ (n, b). Every function computes in the type of its
-weights, else of its first argument (float32 and float64 as they are, other real types as float64), changes none of its inputs
-and takes out= for its result. Losses are in nats.
+Samples are columns. b is the batch; A (m, b), W (m, n), W0 (n, 1), Z and dLdZ (n, b). Every
+function computes in the type of its weights, else of its first argument (float32 and float64 as
+they are, other real types as float64), changes none of its inputs and takes out= for its result.
+Losses are in nats.
 
-The private functions are the formulas alone, without checks or types; the public ones below them add both.
+The private functions are the formulas alone, without checks or types; the public ones below them
+add both.
 """
 
 import functools
@@ -14,7 +17,7 @@ import numpy as np
 from nncore import _checks
 from nncore._sums import pairwise
 
-# ---------------------------------------------------------------------------------------------- the formulas
+# ------------------------------------------------------------------------------------- the formulas
 
 
 def _linear_forward(A, W, W0):
@@ -45,7 +48,9 @@ def _relu_backward(dLdA, A):
 
 
 def _sigmoid_forward(Z):
-    e = np.exp(-np.abs(Z))  # e^-|z| <= 1 never overflows, and e / (1 + e) keeps its digits where z is very negative
+    e = np.exp(
+        -np.abs(Z)
+    )  # e^-|z| <= 1 never overflows, and e / (1 + e) keeps its digits where z is very negative
     return np.where(Z < 0, e, 1) / (1 + e)
 
 
@@ -54,12 +59,15 @@ def _sigmoid_backward(dLdA, A):
 
 
 def _softmax_forward(Z):
-    e = np.exp(Z - Z.max(axis=0, keepdims=True))  # the largest exponent is 0: no overflow for finite logits
+    e = np.exp(
+        Z - Z.max(axis=0, keepdims=True)
+    )  # the largest exponent is 0: no overflow for finite logits
     return e / pairwise(e, keepdims=True).astype(e.dtype)
 
 
 def _softmax_nll(Z, Y):
-    """-sum_i y_i log softmax(z)_i = sum_i y_i ((max - z_i) + log(1 + the other entries' e^(z - max)))."""
+    """-sum_i y_i log softmax(z)_i = sum_i y_i ((max - z_i) + log(1 + the other entries' e^(z -
+    max)))."""
     top = Z.argmax(axis=0)
     columns = np.arange(Z.shape[1])
     below = Z[top, columns] - Z
@@ -76,14 +84,16 @@ def _nll_backward(Ypred, Y):
 
 
 def _label_weights(Y):
-    """The sum of each column, exactly 1 if it is 1 to rounding or not finite. n labels normalised in float32 sum to 1 within n 2^-23."""
+    """The sum of each column, exactly 1 if it is 1 to rounding or not finite. n labels normalised
+    in float32 sum to 1 within n 2^-23."""
     sums = pairwise(Y)
     off = np.abs(sums - 1)
     return np.where((off > Y.shape[0] * 2.0**-23) & (off < np.inf), sums, 1).astype(Y.dtype)
 
 
 def _sigmoid_nll(Z, Y):
-    """y softplus(-z) + (1 - y) softplus(z), softplus(z) = log(1 + e^z) = max(z, 0) + log1p(e^-|z|)."""
+    """y softplus(-z) + (1 - y) softplus(z), softplus(z) = log(1 + e^z) = max(z, 0) +
+    log1p(e^-|z|)."""
     tail = np.log1p(np.exp(-np.abs(Z)))
     losses = _weighted(Y, np.maximum(-Z, 0) + tail) + _weighted(1 - Y, np.maximum(Z, 0) + tail)
     return pairwise(losses), _sigmoid_forward(Z) - Y
@@ -126,7 +136,8 @@ def _scramble(u):
 
 
 def _dropout_kept(shape, p, key, count):
-    """The mask of shape (n, b), sample by sample: where a random 32-bit word of each entry is at least p 2**32."""
+    """The mask of shape (n, b), sample by sample: where a random 32-bit word of each entry is at
+    least p 2**32."""
     word = _mix((key + count * 0x9E3779B97F4A7C15) % 2**64)
     places = np.arange(shape[0] * shape[1], dtype=np.uint32)
     u = _scramble(_scramble(places ^ np.uint32(word % 2**32)) ^ np.uint32(word >> 32))
@@ -185,7 +196,10 @@ def _rmsprop_step(W, g, S, lrate, rho, eps):
 def _adam_step(W, g, M, V, t, lrate, beta1, beta2, eps, weight_decay):
     M = beta1 * M + (1 - beta1) * g
     V = beta2 * V + (1 - beta2) * g**2
-    mean, mean_square = M / (1 - beta1**t), V / (1 - beta2**t)  # without the zeros they started from
+    mean, mean_square = (
+        M / (1 - beta1**t),
+        V / (1 - beta2**t),
+    )  # without the zeros they started from
     return (1 - lrate * weight_decay) * W - lrate * mean / (np.sqrt(mean_square) + eps), M, V
 
 
@@ -194,7 +208,7 @@ def _weighted(weight, value):
     return np.where(weight == 0, 0, weight * value)
 
 
-# ---------------------------------------------------------------------------------------------- types, shapes and out=
+# --------------------------------------------------------------------------- types, shapes and out=
 
 
 def _matrices(name, x, dtype, wanted):
@@ -204,7 +218,8 @@ def _matrices(name, x, dtype, wanted):
 
 
 def _deliver(result, dtype, out, overwritten, *others):
-    """result in the computing type, in out if there is one; out may be the very array that is overwritten element by element."""
+    """result in the computing type, in out if there is one; out may be the very array that is
+    overwritten element by element."""
     result = np.asarray(result, dtype=dtype)
     if out is None:
         return result
@@ -217,16 +232,22 @@ def _deliver(result, dtype, out, overwritten, *others):
 
 
 def _same_memory(a, b):
-    return isinstance(b, np.ndarray) and a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+    return (
+        isinstance(b, np.ndarray)
+        and a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+    )
 
 
-_quiet = functools.partial(np.errstate, all="ignore")  # infinities and NaN travel on; the layer API decides what to say
+_quiet = functools.partial(
+    np.errstate, all="ignore"
+)  # infinities and NaN travel on; the layer API decides what to say
 
 
 def linear_forward(A, W, W0, out=None):
     """Z = Wᵀ A + W0. A (m, b), W (m, n), W0 (n, 1), out (n, b); returns Z.
 
-    >>> linear_forward([[1.0], [2.0]], [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], [[0.0], [0.0], [0.5]]).ravel().tolist()
+    >>> W, W0 = [[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]], [[0.0], [0.0], [0.5]]
+    >>> linear_forward([[1.0], [2.0]], W, W0).ravel().tolist()
     [1.0, 2.0, 3.5]
     """
     dtype = _checks.computing_dtype(W)
@@ -240,7 +261,8 @@ def linear_forward(A, W, W0, out=None):
 def linear_backward(dLdZ, A, W, out=None):
     """dLdA = W dLdZ, dLdW = A dLdZᵀ, dLdW0 = sum of dLdZ over the batch.
 
-    dLdZ (n, b), A (m, b), W (m, n), out a tuple of arrays (m, b), (m, n), (n, 1); returns (dLdA, dLdW, dLdW0).
+    dLdZ (n, b), A (m, b), W (m, n), out a tuple of arrays (m, b), (m, n), (n, 1); returns (dLdA,
+    dLdW, dLdW0).
 
     >>> dLdA, dLdW, dLdW0 = linear_backward([[1.0]], [[3.0], [4.0]], [[2.0], [5.0]])
     >>> dLdA.ravel().tolist(), dLdW.ravel().tolist(), dLdW0.ravel().tolist()
@@ -256,7 +278,9 @@ def linear_backward(dLdZ, A, W, out=None):
     if out is None:
         return tuple(np.asarray(r, dtype) for r in results)
     if not isinstance(out, tuple) or len(out) != 3:
-        raise TypeError(f"out must be a tuple of three arrays (dLdA, dLdW, dLdW0), got {type(out).__name__}")
+        raise TypeError(
+            f"out must be a tuple of three arrays (dLdA, dLdW, dLdW0), got {type(out).__name__}"
+        )
     inputs = [x for x in (dLdZ, A, W) if isinstance(x, np.ndarray)]
     for i, (o, r) in enumerate(zip(out, results, strict=True)):
         _checks.out(f"out[{i}]", o, r.shape, dtype)
@@ -293,7 +317,9 @@ def _backward(formula, name, doc):
 
 tanh_forward = _forward(_tanh_forward, "tanh_forward", "A = tanh Z, element by element.")
 tanh_backward = _backward(_tanh_backward, "tanh_backward", "dLdZ = dLdA ⊙ (1 − A²).")
-sigmoid_forward = _forward(_sigmoid_forward, "sigmoid_forward", "A = 1 / (1 + e^−Z), element by element.")
+sigmoid_forward = _forward(
+    _sigmoid_forward, "sigmoid_forward", "A = 1 / (1 + e^−Z), element by element."
+)
 sigmoid_backward = _backward(_sigmoid_backward, "sigmoid_backward", "dLdZ = dLdA ⊙ A (1 − A).")
 _relu_forward_real = _forward(_relu_forward, "relu_forward", None)
 _relu_backward_real = _backward(_relu_backward, "relu_backward", None)
@@ -342,7 +368,8 @@ def _loss_and_gradient(formula, Z, Y, out):
 def softmax_nll(Z, Y, out=None):
     """(loss summed over the batch in nats, dLdZ), from logits, in one pass. Z, Y, out (n, b).
 
-    dLdZ = softmax(Z) − Y for columns of Y that sum to 1, in general (Σ y) softmax(Z) − Y; see nll_backward.
+    dLdZ = softmax(Z) − Y for columns of Y that sum to 1, in general (Σ y) softmax(Z) − Y; see
+    nll_backward.
 
     >>> loss, dLdZ = softmax_nll([[0.0], [0.0]], [[1.0], [0.0]])
     >>> round(loss, 6), dLdZ.ravel().tolist()
@@ -352,7 +379,8 @@ def softmax_nll(Z, Y, out=None):
 
 
 def sigmoid_nll(Z, Y, out=None):
-    """(loss summed over labels and batch in nats, dLdZ = sigmoid(Z) − Y), from logits. Z, Y, out (n, b).
+    """(loss summed over labels and batch in nats, dLdZ = sigmoid(Z) − Y), from logits. Z, Y, out
+    (n, b).
 
     >>> loss, dLdZ = sigmoid_nll([[0.0]], [[1.0]])
     >>> round(loss, 6), dLdZ.item()
@@ -362,7 +390,8 @@ def sigmoid_nll(Z, Y, out=None):
 
 
 def batchnorm_forward(A, G, B, eps=1e-20):
-    """(Z, norm, mus, vars): norm = (A − mus) / √(vars + eps), Z = G ⊙ norm + B. A, Z, norm (n, b); G, B, mus, vars (n, 1).
+    """(Z, norm, mus, vars): norm = (A − mus) / √(vars + eps), Z = G ⊙ norm + B. A, Z, norm (n, b);
+    G, B, mus, vars (n, 1).
 
     mus and vars are mean and variance (1/b) over the batch; computes in the type of G.
 
@@ -375,12 +404,16 @@ def batchnorm_forward(A, G, B, eps=1e-20):
     if not A_.shape[1]:
         raise ValueError("A must hold at least one sample to be normalised, got 0 columns")
     with _quiet():
-        return tuple(np.asarray(a, dtype) for a in _batchnorm_forward(A_, G_, B_, dtype.type(_checks.number("eps", eps))))
+        return tuple(
+            np.asarray(a, dtype)
+            for a in _batchnorm_forward(A_, G_, B_, dtype.type(_checks.number("eps", eps)))
+        )
 
 
 def batchnorm_backward(dLdZ, norm, vars, G, eps=1e-20):
-    """(dLdA, dLdG, dLdB) of batchnorm_forward: dLdA = G (dLdZ − mean dLdZ − norm ⊙ mean(dLdZ ⊙ norm)) / √(vars + eps), dLdG and dLdB
-    summed over the batch. dLdZ, norm, dLdA (n, b); vars, G, dLdG, dLdB (n, 1).
+    """(dLdA, dLdG, dLdB) of batchnorm_forward: dLdA = G (dLdZ − mean dLdZ − norm ⊙ mean(dLdZ ⊙
+    norm)) / √(vars + eps), dLdG and dLdB summed over the batch. dLdZ, norm, dLdA (n, b); vars, G,
+    dLdG, dLdB (n, 1).
 
     >>> dLdA, dLdG, dLdB = batchnorm_backward([[1.0, 0.0]], [[-1.0, 1.0]], [[1.0]], [[2.0]])
     >>> dLdA.tolist(), dLdG.item(), dLdB.item()
@@ -392,20 +425,30 @@ def batchnorm_backward(dLdZ, norm, vars, G, eps=1e-20):
     if not norm_.shape[1]:
         raise ValueError("norm must hold at least one sample, got 0 columns")
     with _quiet():
-        return tuple(np.asarray(a, dtype) for a in _batchnorm_backward(dLdZ_, norm_, vars_, G_, dtype.type(_checks.number("eps", eps))))
+        return tuple(
+            np.asarray(a, dtype)
+            for a in _batchnorm_backward(
+                dLdZ_, norm_, vars_, G_, dtype.type(_checks.number("eps", eps))
+            )
+        )
 
 
 def batchnorm_apply(A, G, B, mus, vars, eps=1e-20):
-    """Z = G ⊙ (A − mus) / √(vars + eps) + B by given statistics. A, Z (n, b); G, B, mus, vars (n, 1).
+    """Z = G ⊙ (A − mus) / √(vars + eps) + B by given statistics. A, Z (n, b); G, B, mus, vars (n,
+    1).
 
     >>> batchnorm_apply([[1.0, 3.0]], [[2.0]], [[5.0]], [[2.0]], [[1.0]]).tolist()
     [[3.0, 7.0]]
     """
     dtype, G_, B_ = _normalizer(G, B)
-    mus_, vars_ = (_matrices(name, x, dtype, G_.shape) for name, x in (("mus", mus), ("vars", vars)))
+    mus_, vars_ = (
+        _matrices(name, x, dtype, G_.shape) for name, x in (("mus", mus), ("vars", vars))
+    )
     A_ = _matrices("A", A, dtype, (G_.shape[0], "b"))
     with _quiet():
-        return np.asarray(_batchnorm_apply(A_, G_, B_, mus_, vars_, dtype.type(_checks.number("eps", eps))), dtype)
+        return np.asarray(
+            _batchnorm_apply(A_, G_, B_, mus_, vars_, dtype.type(_checks.number("eps", eps))), dtype
+        )
 
 
 def _normalizer(G, other, name="B"):
@@ -415,10 +458,12 @@ def _normalizer(G, other, name="B"):
 
 
 def dropout(A, p, key, count):
-    """A / (1 − p) where the entry is kept, else 0: a share p is dropped, at random by the key, the count and the entry's place.
+    """A / (1 − p) where the entry is kept, else 0: a share p is dropped, at random by the key, the
+    count and the entry's place.
 
-    A (n, b); p at least 0 and below 1; key and count whole numbers from 0 to 2**64 − 1. Entry (i, j) has the place i + n j, and is kept
-    where a random 32-bit word made of key, count and place is at least p 2**32.
+    A (n, b); p at least 0 and below 1; key and count whole numbers from 0 to 2**64 − 1. Entry (i,
+    j) has the place i + n j, and is kept where a random 32-bit word made of key, count and place is
+    at least p 2**32.
 
     >>> dropout(np.ones((1, 6)), 0.5, 1, 1).tolist()
     [[0.0, 0.0, 0.0, 2.0, 2.0, 2.0]]
@@ -426,11 +471,17 @@ def dropout(A, p, key, count):
     dtype = _checks.computing_dtype(A)
     A_ = _matrices("A", A, dtype, ("n", "b"))
     with _quiet():
-        return np.asarray(_dropout(A_, _checks.share("p", p), _checks.word("key", key), _checks.word("count", count)), dtype)
+        return np.asarray(
+            _dropout(
+                A_, _checks.share("p", p), _checks.word("key", key), _checks.word("count", count)
+            ),
+            dtype,
+        )
 
 
 def squared_loss(Z, Y, out=None):
-    """(sum of (Z − Y)² over outputs and batch, dLdZ = 2 (Z − Y)), from the outputs of a Linear. Z, Y, out (n, b).
+    """(sum of (Z − Y)² over outputs and batch, dLdZ = 2 (Z − Y)), from the outputs of a Linear. Z,
+    Y, out (n, b).
 
     >>> loss, dLdZ = squared_loss([[3.0]], [[1.0]])
     >>> loss, dLdZ.item()
@@ -440,7 +491,8 @@ def squared_loss(Z, Y, out=None):
 
 
 def hinge_loss(Z, Y, out=None):
-    """(sum of max(0, 1 − Y Z) over outputs and batch, dLdZ = −Y where Y Z < 1, else 0), Y of −1 and +1. Z, Y, out (n, b).
+    """(sum of max(0, 1 − Y Z) over outputs and batch, dLdZ = −Y where Y Z < 1, else 0), Y of −1 and
+    +1. Z, Y, out (n, b).
 
     >>> loss, dLdZ = hinge_loss([[0.25, 2.0]], [[1.0, 1.0]])
     >>> loss, dLdZ.tolist()
@@ -458,7 +510,8 @@ def _losses(formula, Ypred, Y, out):
 
 
 def nll(Ypred, Y, out=None):
-    """−sum of Y log Ypred over each column: the loss of every sample in nats, (b,); 0 log 0 = 0. Ypred, Y (n, b).
+    """−sum of Y log Ypred over each column: the loss of every sample in nats, (b,); 0 log 0 = 0.
+    Ypred, Y (n, b).
 
     >>> nll([[1.0, 0.0], [0.0, 1.0]], [[1.0, 1.0], [0.0, 0.0]]).tolist()
     [0.0, inf]
@@ -467,10 +520,12 @@ def nll(Ypred, Y, out=None):
 
 
 def nll_backward(Ypred, Y, out=None):
-    """dLdZ = (Σ y) Ypred − Y through a softmax whose outputs are Ypred, where Σ y is the sum of a column. Ypred, Y, out (n, b).
+    """dLdZ = (Σ y) Ypred − Y through a softmax whose outputs are Ypred, where Σ y is the sum of a
+    column. Ypred, Y, out (n, b).
 
-    A column counts as summing to 1, which gives Ypred − Y to the last bit, if |Σ y − 1| ≤ n 2⁻²³. Normalising n labels in
-    float32 stays within that. The sum is taken in float64, of Y converted to the computing type.
+    A column counts as summing to 1, which gives Ypred − Y to the last bit, if |Σ y − 1| ≤ n 2⁻²³.
+    Normalising n labels in float32 stays within that. The sum is taken in float64, of Y converted
+    to the computing type.
 
     >>> nll_backward([[0.5, 0.5], [0.5, 0.5]], [[1.0, 0.0], [0.0, 3.0]]).tolist()
     [[-0.5, 1.5], [0.5, -1.5]]
@@ -483,7 +538,8 @@ def nll_backward(Ypred, Y, out=None):
 
 
 def binary_nll(Ypred, Y, out=None):
-    """−sum of Y log Ypred + (1 − Y) log(1 − Ypred) over each column, nats, (b,); 0 log 0 = 0. Ypred, Y (n, b).
+    """−sum of Y log Ypred + (1 − Y) log(1 − Ypred) over each column, nats, (b,); 0 log 0 = 0.
+    Ypred, Y (n, b).
 
     >>> binary_nll([[0.5, 1.0]], [[0.0, 1.0]]).round(6).tolist()
     [0.693147, 0.0]
@@ -501,7 +557,8 @@ def squared(Ypred, Y, out=None):
 
 
 def hinge(Ypred, Y, out=None):
-    """Sum of max(0, 1 − Y Ypred) over each column: the loss of every sample, (b,), Y of −1 and +1. Ypred, Y (n, b).
+    """Sum of max(0, 1 − Y Ypred) over each column: the loss of every sample, (b,), Y of −1 and +1.
+    Ypred, Y (n, b).
 
     >>> hinge([[0.25, 2.0]], [[1.0, 1.0]]).tolist()
     [0.75, 0.0]
@@ -510,7 +567,8 @@ def hinge(Ypred, Y, out=None):
 
 
 def sgd_step(W, dLdW, lrate):
-    """W ← W − lrate dLdW in W's own memory, whatever its strides. W float32 or float64, writeable; dLdW of the same shape.
+    """W ← W − lrate dLdW in W's own memory, whatever its strides. W float32 or float64, writeable;
+    dLdW of the same shape.
 
     >>> W = np.ones((1, 2))
     >>> sgd_step(W, [[1.0, 2.0]], 0.5)
@@ -548,7 +606,8 @@ def _optimizer_step(formula, W, dLdW, state, *numbers):
 
 
 def checked_state(W, state):
-    """Refuse arrays of an optimiser's state, by name, that do not fit W or share memory with it or with each other."""
+    """Refuse arrays of an optimiser's state, by name, that do not fit W or share memory with it or
+    with each other."""
     seen = [W]
     for name, array in state.items():
         _checks.in_place(name, array)
@@ -556,14 +615,19 @@ def checked_state(W, state):
             raise TypeError(f"{name} must be {W.dtype} as W is, got {array.dtype}")
         _checks.shape(name, array, W.shape)
         if any(np.may_share_memory(array, other) for other in seen):
-            raise ValueError(f"{name} must not share memory with W or the rest of the state, got an array that does")
+            raise ValueError(
+                f"{name} must not share memory with W or the rest of the state, got an array that "
+                f"does"
+            )
         seen.append(array)
 
 
 def momentum_step(W, dLdW, V, lrate, beta, nesterov=False):
-    """V ← beta V + dLdW, W ← W − lrate V; with nesterov W ← W − lrate (beta V + dLdW). W and V change in their own memory.
+    """V ← beta V + dLdW, W ← W − lrate V; with nesterov W ← W − lrate (beta V + dLdW). W and V
+    change in their own memory.
 
-    W, dLdW, V of one shape; W and V float32 or float64, writeable. Polyak (1964); Nesterov's form as in Sutskever et al. (2013).
+    W, dLdW, V of one shape; W and V float32 or float64, writeable. Polyak (1964); Nesterov's form
+    as in Sutskever et al. (2013).
 
     >>> W, V = np.array([[1.0]]), np.array([[2.0]])
     >>> momentum_step(W, [[1.0]], V, lrate=0.5, beta=0.5)
@@ -575,7 +639,8 @@ def momentum_step(W, dLdW, V, lrate, beta, nesterov=False):
 
 
 def adagrad_step(W, dLdW, S, lrate, eps):
-    """S ← S + dLdW², W ← W − lrate dLdW / (√S + eps), element by element, in the arrays' own memory.
+    """S ← S + dLdW², W ← W − lrate dLdW / (√S + eps), element by element, in the arrays' own
+    memory.
 
     W, dLdW, S of one shape; W and S float32 or float64, writeable. Duchi, Hazan, Singer (2011).
 
@@ -584,11 +649,14 @@ def adagrad_step(W, dLdW, S, lrate, eps):
     >>> W.item(), S.item()
     (0.6, 25.0)
     """
-    _optimizer_step(_adagrad_step, W, dLdW, {"S": S}, _checks.number("lrate", lrate), _checks.number("eps", eps))
+    _optimizer_step(
+        _adagrad_step, W, dLdW, {"S": S}, _checks.number("lrate", lrate), _checks.number("eps", eps)
+    )
 
 
 def rmsprop_step(W, dLdW, S, lrate, rho, eps):
-    """S ← rho S + (1 − rho) dLdW², W ← W − lrate dLdW / (√S + eps), element by element, in the arrays' own memory.
+    """S ← rho S + (1 − rho) dLdW², W ← W − lrate dLdW / (√S + eps), element by element, in the
+    arrays' own memory.
 
     W, dLdW, S of one shape; W and S float32 or float64, writeable. Tieleman and Hinton (2012).
 
@@ -602,11 +670,12 @@ def rmsprop_step(W, dLdW, S, lrate, rho, eps):
 
 
 def adam_step(W, dLdW, M, V, t, lrate, beta1, beta2, eps, weight_decay=0.0):
-    """M ← beta1 M + (1 − beta1) dLdW, V ← beta2 V + (1 − beta2) dLdW², then with M' = M / (1 − beta1ᵗ), V' = V / (1 − beta2ᵗ)
-    W ← (1 − lrate weight_decay) W − lrate M' / (√V' + eps), element by element, in the arrays' own memory.
+    """M ← beta1 M + (1 − beta1) dLdW, V ← beta2 V + (1 − beta2) dLdW², then with M' = M / (1 −
+    beta1ᵗ), V' = V / (1 − beta2ᵗ) W ← (1 − lrate weight_decay) W − lrate M' / (√V' + eps), element
+    by element, in the arrays' own memory.
 
-    W, dLdW, M, V of one shape; W, M and V float32 or float64, writeable; t = 1, 2, ... counts the steps. Kingma and Ba (2015);
-    weight_decay as in Loshchilov and Hutter (2019).
+    W, dLdW, M, V of one shape; W, M and V float32 or float64, writeable; t = 1, 2, ... counts the
+    steps. Kingma and Ba (2015); weight_decay as in Loshchilov and Hutter (2019).
 
     >>> W, M, V = np.array([[1.0]]), np.array([[0.0]]), np.array([[0.0]])
     >>> adam_step(W, [[4.0]], M, V, t=1, lrate=0.5, beta1=0.5, beta2=0.75, eps=0)
@@ -614,6 +683,14 @@ def adam_step(W, dLdW, M, V, t, lrate, beta1, beta2, eps, weight_decay=0.0):
     (0.5, 2.0, 4.0)
     """
     t = _checks.count("t", t, 1)
-    numbers = [_checks.number(name, x) for name, x in (("lrate", lrate), ("beta1", beta1), ("beta2", beta2), ("eps", eps),
-                                                       ("weight_decay", weight_decay))]
+    numbers = [
+        _checks.number(name, x)
+        for name, x in (
+            ("lrate", lrate),
+            ("beta1", beta1),
+            ("beta2", beta2),
+            ("eps", eps),
+            ("weight_decay", weight_decay),
+        )
+    ]
     _optimizer_step(_adam_step, W, dLdW, {"M": M, "V": V}, t, *numbers)

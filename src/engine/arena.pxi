@@ -1,5 +1,6 @@
-# Memory of the engine: one buffer per purpose, laid out in two passes of the same function. The first pass counts, the second hands
-# out pieces, each on a cache line of its own, with a poisoned redzone behind it when AddressSanitizer watches.
+# Memory of the engine: one buffer per purpose, laid out in two passes of the same function. The
+# first pass counts, the second hands out pieces, each on a cache line of its own, with a poisoned
+# redzone behind it when AddressSanitizer watches.
 
 cdef struct Arena:
     char *base             # NULL in the counting pass
@@ -20,7 +21,8 @@ cdef char *arena_alloc(Arena *arena, Py_ssize_t bytes_) noexcept:
 
 
 cdef void buffer_release(nn_buffer buffer) noexcept:
-    """Give a buffer back. Other Python threads run while one too large for the pool is freed (400 MB of small pages: 0.1 s)."""
+    """Give a buffer back. Other Python threads run while one too large for the pool is freed (400
+    MB of small pages: 0.1 s)."""
     if buffer.bytes <= POOLED_MOST:
         nn_buffer_release(buffer)
         return

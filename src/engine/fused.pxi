@@ -1,8 +1,10 @@
-# Small networks: every layer fits FUSED_VECTORS vectors, and one kernel call runs many steps (fused_sgd.h) or both halves of a
-# mini-batch step (fused_minibatch.h) on W and its transpose side by side.
+# Small networks: every layer fits FUSED_VECTORS vectors, and one kernel call runs many steps
+# (fused_sgd.h) or both halves of a mini-batch step (fused_minibatch.h) on W and its transpose side
+# by side.
 
 cdef Py_ssize_t choose_fused(Engine *e, Py_ssize_t widest, Py_ssize_t first_weights) noexcept nogil:
-    """Choose the narrowest vector that holds the widest layer and return its lanes, or 0 if the network is not small."""
+    """Choose the narrowest vector that holds the widest layer and return its lanes, or 0 if the
+    network is not small."""
     cdef const nn_kernels *k = e.net.k
     cdef Py_ssize_t lanes = 16 // e.net.itemsize
     e.fused.lanes = e.fused.width_index = 0
@@ -54,12 +56,14 @@ cdef void transpose_fused_weights(Engine *e) noexcept nogil:
     cdef Layer *layer
     for i in range(1, e.net.n_layers):
         layer = &e.net.layers[i]
-        e.net.k.transpose(layer.inputs, layer.outputs, layer.params.packed_w, layer.width, e.fused.layers[i].wt,
+        e.net.k.transpose(layer.inputs, layer.outputs, layer.params.packed_w, layer.width,
+                          e.fused.layers[i].wt,
                           e.net.layers[i - 1].width)
 
 
 cdef Py_ssize_t run_fused_sgd(Engine *e, Run *run) noexcept nogil:
-    """Steps of one sample each. Returns 0, or 1 if a logit of some step was not finite; the packed weights are then void."""
+    """Steps of one sample each. Returns 0, or 1 if a logit of some step was not finite; the packed
+    weights are then void."""
     cdef Fused *f = &e.fused
     cdef nn_small call
     cdef Py_ssize_t at = 0
@@ -94,10 +98,11 @@ cdef void open_fused_minibatch(Engine *e) noexcept nogil:
 
 
 cdef int fused_gradients(Engine *e, const Step *step, nn_small_batch *call) noexcept nogil:
-    """The first half of a mini-batch step; small_update, the second, takes the gradients of the inner layers, too.
+    """The first half of a mini-batch step; small_update, the second, takes the gradients of the
+    inner layers, too.
 
-    Returns what is not finite. Data in their own memory are not searched for it: any product with NaN or infinity is neither finite
-    nor 0, so it shows in the loss or in the weights.
+    Returns what is not finite. Data in their own memory are not searched for it: any product with
+    NaN or infinity is neither finite nor 0, so it shows in the loss or in the weights.
     """
     cdef Network *net = &e.net
     cdef Batch batch = step.batch
@@ -110,7 +115,8 @@ cdef int fused_gradients(Engine *e, const Step *step, nn_small_batch *call) noex
     else:
         finite = gather(net, x, step.indices, batch.size, e.ws.x_rows, net.x_stride, checks)
         call.x, call.x_row, call.draws = e.ws.x_rows, net.x_stride, NULL
-    if not (gather(net, y, step.indices, batch.size, e.ws.y_rows, net.outputs, checks and not y.direct) and finite):
+    if not (gather(net, y, step.indices, batch.size, e.ws.y_rows, net.outputs,
+                   checks and not y.direct) and finite):
         return BAD_DATA
     net.k.small_forward[e.fused.width_index](call)
     return FINITE if loss_gradient(e, &batch, True) else BAD_LOSS

@@ -1,8 +1,10 @@
-# Finite weights. Packed copies leave the user's arrays as they were until a chunk has proved finite, so a chunk can be run again.
-# Weights trained in place have nothing to go back to: a bound is kept of what weights and state may have grown to, and a step that
-# might exceed the type's range is taken with a copy at hand.
+# Finite weights. Packed copies leave the user's arrays as they were until a chunk has proved
+# finite, so a chunk can be run again. Weights trained in place have nothing to go back to: a bound
+# is kept of what weights and state may have grown to, and a step that might exceed the type's range
+# is taken with a copy at hand.
 
-cdef double largest_entry(const Network *net, Py_ssize_t rows, Py_ssize_t n, const char *x, Py_ssize_t stride) noexcept nogil:
+cdef double largest_entry(const Network *net, Py_ssize_t rows, Py_ssize_t n, const char *x,
+                          Py_ssize_t stride) noexcept nogil:
     """max |x| over a matrix; infinity if an entry is not finite."""
     cdef Py_ssize_t i
     cdef double most = 0
@@ -46,8 +48,10 @@ cdef double largest_gradient(Engine *e, const Batch *batch, double eta) noexcept
     for i in range(net.n_layers):
         layer = &net.layers[i]
         if layer.kind == LINEAR:
-            input = largest_csr_input(e, batch) if i == 0 and batch.csr else largest_entry(net, batch.size, inputs, x, x_stride)
-            most = fmax(most, fmax(1, input) * largest_entry(net, batch.size, layer.outputs, layer.grad, layer.row_stride))
+            input = largest_csr_input(e, batch) if i == 0 and batch.csr else largest_entry(net,
+                                                                                           batch.size, inputs, x, x_stride)
+            most = fmax(most, fmax(1, input) * largest_entry(net, batch.size, layer.outputs,
+                                                             layer.grad, layer.row_stride))
         elif layer.kind == BATCHNORM:
             most = fmax(most, fmax(net.k.largest(layer.outputs, layer.norm.g_grad),
                                    net.k.largest(layer.outputs, layer.norm.b_grad)) / batch.size)
@@ -66,12 +70,16 @@ cdef void start_bounds(Engine *e) noexcept nogil:
         for i in range(net.n_layers):
             p = &net.layers[i].params
             if p.rows:
-                e.opt.state_bound[j] = fmax(e.opt.state_bound[j], fmax(largest_entry(net, p.rows, p.width, p.state[j], p.width),
-                                                                       largest_entry(net, 1, p.width, p.state0[j], 0)))
+                e.opt.state_bound[j] = fmax(e.opt.state_bound[j],
+                                            fmax(largest_entry(net, p.rows, p.width, p.state[j],
+                                                               p.width),
+                                                                       largest_entry(net, 1,
+                                                                                     p.width, p.state0[j], 0)))
 
 
 cdef bint step_stays_finite(Engine *e, const Batch *batch, double eta) noexcept nogil:
-    """Whether the step ahead surely leaves weights and state finite; the bounds are then those after it."""
+    """Whether the step ahead surely leaves weights and state finite; the bounds are then those
+    after it."""
     cdef double limit = FLOAT_LIMIT if e.net.type_number == cnp.NPY_FLOAT else DOUBLE_LIMIT
     if e.opt.active:
         return optimizer_bounds_hold(e, batch, limit)
@@ -98,5 +106,6 @@ cdef bint optimizer_bounds_hold(Engine *e, const Batch *batch, double limit) noe
         state[0] = state[0] + g * g
         move = g / rule.eps
     e.weight_bound = fabs(rule.keep) * e.weight_bound + fabs(rule.eta) * move
-    return (e.weight_bound < limit and g < limit and move < limit and (e.opt.n_states < 1 or state[0] < limit)
+    return (e.weight_bound < limit and g < limit and move < limit
+            and (e.opt.n_states < 1 or state[0] < limit)
             and (e.opt.n_states < 2 or state[1] < limit))

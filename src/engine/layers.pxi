@@ -8,10 +8,11 @@
 #
 # Padding of W, biases and gradients is zero and stays zero.
 
-# ------------------------------------------------------------------------------------------------ forward
+# ------------------------------------------------------------------------------------------ forward
 
 cdef void forward(Engine *e, const Batch *batch, bint keep_logits) noexcept nogil:
-    """Activations of all layers. With keep_logits the last layer's softmax or output sigmoid is left to the loss."""
+    """Activations of all layers. With keep_logits the last layer's softmax or output sigmoid is
+    left to the loss."""
     cdef Network *net = &e.net
     cdef Py_ssize_t i
     cdef Layer *layer
@@ -26,7 +27,8 @@ cdef void forward(Engine *e, const Batch *batch, bint keep_logits) noexcept nogi
         elif layer.kind == BATCHNORM:
             batchnorm_forward_rows(net, layer, batch, x, x_stride)
         else:
-            dropout_rows(e, layer, batch, x, x_stride, layer.a + batch.first * layer.row_stride * net.itemsize)
+            dropout_rows(e, layer, batch, x, x_stride,
+                         layer.a + batch.first * layer.row_stride * net.itemsize)
         if not (keep_logits and i == net.n_layers - 1):
             output_unit(e, i, batch)
         x, x_stride = layer.a + batch.first * layer.row_stride * net.itemsize, layer.row_stride
@@ -37,7 +39,8 @@ cdef inline int inner_activation(const Layer *layer) noexcept nogil:
     return NN_NONE if layer.activation == NN_SOFTMAX or layer.activation == NN_OUTPUT_SIGMOID else layer.activation
 
 
-cdef void linear_forward_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x, Py_ssize_t x_stride) noexcept nogil:
+cdef void linear_forward_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x,
+                              Py_ssize_t x_stride) noexcept nogil:
     """A = f(X W + W0) of layer i."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[i]
@@ -57,20 +60,25 @@ cdef void linear_forward_rows(Engine *e, Py_ssize_t i, const Batch *batch, const
     elif i == 0:
         first_layer_forward(e, layer, x, a)
     elif p.transposed:
-        net.k.turned_forward(layer.inputs, layer.outputs, x, p.w, p.row_stride, p.w0, a, inner_activation(layer))
+        net.k.turned_forward(layer.inputs, layer.outputs, x, p.w, p.row_stride, p.w0, a,
+                             inner_activation(layer))
     else:
-        net.k.row_forward(layer.inputs, p.width, x, NULL, p.w, p.row_stride, p.w0, a, inner_activation(layer))
+        net.k.row_forward(layer.inputs, p.width, x, NULL, p.w, p.row_stride, p.w0, a,
+                          inner_activation(layer))
 
 
-cdef void activate_rows(const Network *net, const Layer *layer, const Batch *batch, const char *x, Py_ssize_t x_stride) noexcept nogil:
+cdef void activate_rows(const Network *net, const Layer *layer, const Batch *batch, const char *x,
+                        Py_ssize_t x_stride) noexcept nogil:
     cdef Py_ssize_t r, size = net.itemsize
     cdef char *a = layer.a + batch.first * layer.row_stride * size
     for r in range(batch.size):
-        net.k.activate(layer.outputs, x + r * x_stride * size, a + r * layer.row_stride * size, inner_activation(layer))
+        net.k.activate(layer.outputs, x + r * x_stride * size, a + r * layer.row_stride * size,
+                       inner_activation(layer))
 
 
 cdef void output_unit(Engine *e, Py_ssize_t i, const Batch *batch) noexcept nogil:
-    """The softmax or output sigmoid of layer i, in place of its logits; the last softmax writes to batch.outputs if there is one."""
+    """The softmax or output sigmoid of layer i, in place of its logits; the last softmax writes to
+    batch.outputs if there is one."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[i]
     cdef Py_ssize_t r
@@ -79,12 +87,14 @@ cdef void output_unit(Engine *e, Py_ssize_t i, const Batch *batch) noexcept nogi
         softmax(e, i, batch, NULL, True)
     elif layer.activation == NN_OUTPUT_SIGMOID:
         for r in range(batch.size):
-            net.k.activate(layer.outputs, a + r * layer.row_stride * net.itemsize, a + r * layer.row_stride * net.itemsize, NN_SIGMOID)
+            net.k.activate(layer.outputs, a + r * layer.row_stride * net.itemsize,
+                           a + r * layer.row_stride * net.itemsize, NN_SIGMOID)
 
 
-cdef void softmax(Engine *e, Py_ssize_t i, const Batch *batch, const char *y, bint keeps_outputs) noexcept nogil:
-    """Softmax of layer i's logits. With labels y, its gradient becomes dL/dZ of the NLL and the workspace gets the terms of the loss;
-    the probabilities are kept if keeps_outputs."""
+cdef void softmax(Engine *e, Py_ssize_t i, const Batch *batch, const char *y,
+                  bint keeps_outputs) noexcept nogil:
+    """Softmax of layer i's logits. With labels y, its gradient becomes dL/dZ of the NLL and the
+    workspace gets the terms of the loss; the probabilities are kept if keeps_outputs."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[i]
     cdef LossTerms *terms = &e.ws.terms
@@ -92,7 +102,8 @@ cdef void softmax(Engine *e, Py_ssize_t i, const Batch *batch, const char *y, bi
     cdef Py_ssize_t first = batch.first * net.itemsize
     f.batch, f.classes, f.classes_contiguous = batch.size, layer.outputs, 1
     f.z, f.z_sample, f.z_class = layer.a + first * layer.row_stride, layer.row_stride, 1
-    f.p, f.p_sample, f.p_class = (layer.a if keeps_outputs else layer.grad) + first * layer.row_stride, layer.row_stride, 1
+    f.p, f.p_sample, f.p_class = (layer.a if keeps_outputs
+                                  else layer.grad) + first * layer.row_stride, layer.row_stride, 1
     if keeps_outputs and batch.outputs != NULL and i == net.n_layers - 1:
         f.p, f.p_sample = batch.outputs, layer.outputs
     f.y, f.y_sample, f.y_class, f.plain = y, batch.y_stride, 1, net.plain_nll
@@ -101,12 +112,15 @@ cdef void softmax(Engine *e, Py_ssize_t i, const Batch *batch, const char *y, bi
     net.k.softmax(&f)
 
 
-# ------------------------------------------------------------------------------------------------ loss
+# --------------------------------------------------------------------------------------------- loss
 
-cdef bint loss_gradient(Engine *e, const Batch *batch, bint with_losses, bint keeps_outputs=False) noexcept nogil:
-    """dL/dZ of the last layer and the samples' losses; with keeps_outputs the probabilities of a softmax, too. False: not finite.
+cdef bint loss_gradient(Engine *e, const Batch *batch, bint with_losses,
+                        bint keeps_outputs=False) noexcept nogil:
+    """dL/dZ of the last layer and the samples' losses; with keeps_outputs the probabilities of a
+    softmax, too. False: not finite.
 
-    Without with_losses the losses are not computed where the terms they are made of show whether they are finite.
+    Without with_losses the losses are not computed where the terms they are made of show whether
+    they are finite.
     """
     cdef Network *net = &e.net
     cdef Layer *last = &net.layers[net.n_layers - 1]
@@ -117,11 +131,15 @@ cdef bint loss_gradient(Engine *e, const Batch *batch, bint with_losses, bint ke
     if net.loss == NN_NLL:
         softmax(e, net.n_layers - 1, batch, batch.y, keeps_outputs)
         if not with_losses:
-            return net.k.all_finite(batch.size, terms.label_gap + first) and net.k.all_finite(batch.size, terms.exp_rest + first)
-        net.k.softmax_losses(batch.size, terms.label_gap + first, terms.label_sum + first, terms.exp_rest + first, losses, False)
+            return net.k.all_finite(batch.size,
+                                    terms.label_gap + first) and net.k.all_finite(batch.size,
+                                                                                  terms.exp_rest + first)
+        net.k.softmax_losses(batch.size, terms.label_gap + first, terms.label_sum + first,
+                             terms.exp_rest + first, losses, False)
     else:
         for r in range(batch.size):
-            losses[r] = net.k.loss_and_gradient(last.outputs, last.a + first * last.row_stride + r * row,
+            losses[r] = net.k.loss_and_gradient(last.outputs,
+                                                last.a + first * last.row_stride + r * row,
                                                 batch.y + r * batch.y_stride * size, last.grad + first * last.row_stride + r * row,
                                                 net.loss)
     for r in range(batch.size):
@@ -129,7 +147,7 @@ cdef bint loss_gradient(Engine *e, const Batch *batch, bint with_losses, bint ke
     return finite
 
 
-# ------------------------------------------------------------------------------------------------ backward
+# ----------------------------------------------------------------------------------------- backward
 
 cdef void backward(Engine *e, const Batch *batch) noexcept nogil:
     """dL/dZ of every layer, from the last one's to the first one's."""
@@ -157,7 +175,8 @@ cdef void backward(Engine *e, const Batch *batch) noexcept nogil:
 
 
 cdef void special_backward(Engine *e, Layer *layer, const Batch *batch) noexcept nogil:
-    """A BatchNorm's or Dropout's grad, until now with respect to its outputs, becomes that with respect to its inputs."""
+    """A BatchNorm's or Dropout's grad, until now with respect to its outputs, becomes that with
+    respect to its inputs."""
     cdef char *grad = layer.grad + batch.first * layer.row_stride * e.net.itemsize
     if layer.kind == BATCHNORM:
         batchnorm_backward_rows(&e.net, layer, batch, grad)
@@ -165,9 +184,10 @@ cdef void special_backward(Engine *e, Layer *layer, const Batch *batch) noexcept
         dropout_rows(e, layer, batch, grad, layer.row_stride, grad)
 
 
-# ------------------------------------------------------------------------------------------------ update
+# ------------------------------------------------------------------------------------------- update
 
-cdef void update(Engine *e, const Batch *batch, double eta, int partition, int n_partitions, int thread) noexcept nogil:
+cdef void update(Engine *e, const Batch *batch, double eta, int partition, int n_partitions,
+                 int thread) noexcept nogil:
     """W ← W − η Xᵀ dZ and W0 ← W0 − η Σ dZ, for one partition of the rows of every W."""
     cdef Network *net = &e.net
     cdef Py_ssize_t i, x_stride = batch.x_stride, low, high
@@ -180,14 +200,16 @@ cdef void update(Engine *e, const Batch *batch, double eta, int partition, int n
             low, high = layer.inputs * partition // n_partitions, layer.inputs * (partition + 1) // n_partitions
             update_rows(e, i, batch, x, x_stride, eta, low, high, thread)
             if i % n_partitions == partition:
-                net.k.sum_rows(batch.size, layer.params.width, layer.grad, layer.row_stride, bias_grad)
+                net.k.sum_rows(batch.size, layer.params.width, layer.grad, layer.row_stride,
+                               bias_grad)
                 net.k.subtract_scaled(layer.params.width, layer.params.w0, bias_grad, eta)
         elif layer.kind == BATCHNORM and partition == 0:
             batchnorm_update(net, layer, batch.size, eta)
         x, x_stride = layer.a, layer.row_stride
 
 
-cdef void update_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x, Py_ssize_t x_stride, double eta, Py_ssize_t low,
+cdef void update_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x,
+                      Py_ssize_t x_stride, double eta, Py_ssize_t low,
                       Py_ssize_t high, int thread) noexcept nogil:
     """Rows low .. high − 1 of layer i's W."""
     cdef Network *net = &e.net
@@ -205,10 +227,11 @@ cdef void update_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x
     net.k.product(&g)
 
 
-# ------------------------------------------------------------------------------------------------ one sample
+# --------------------------------------------------------------------------------------- one sample
 
 cdef void backward_and_update(Engine *e, const Batch *sample, double eta) noexcept nogil:
-    """The backward pass of one sample; each layer's weights are updated in the pass that takes the gradient through them."""
+    """The backward pass of one sample; each layer's weights are updated in the pass that takes the
+    gradient through them."""
     cdef Network *net = &e.net
     cdef Py_ssize_t i
     cdef Layer *layer
@@ -221,14 +244,17 @@ cdef void backward_and_update(Engine *e, const Batch *sample, double eta) noexce
             batchnorm_update(net, layer, 1, eta)
         if layer.kind != LINEAR:
             if before != NULL:
-                net.k.derive(layer.inputs, layer.grad, before.a, before.grad, inner_activation(before))
+                net.k.derive(layer.inputs, layer.grad, before.a, before.grad,
+                             inner_activation(before))
         elif before == NULL:
             first_layer_update(e, layer, sample.x, eta)
         elif p.transposed:
-            net.k.turned_backward(layer.inputs, layer.outputs, p.w, p.row_stride, before.a, layer.grad, before.grad,
+            net.k.turned_backward(layer.inputs, layer.outputs, p.w, p.row_stride, before.a,
+                                  layer.grad, before.grad,
                                   inner_activation(before), eta)
         else:
-            net.k.row_backward(layer.inputs, p.width, p.w, p.row_stride, before.a, layer.grad, before.grad,
+            net.k.row_backward(layer.inputs, p.width, p.w, p.row_stride, before.a, layer.grad,
+                               before.grad,
                                inner_activation(before), eta)
         if before != NULL:
             special_backward(e, before, sample)

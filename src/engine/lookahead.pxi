@@ -1,5 +1,6 @@
-# The first layer at batch size 1. On the lookahead path LOOKAHEAD_STEPS consecutive steps share a pass over W: their products with W
-# are taken together and corrected, step by step, for what the steps before have changed (lookahead.h has the mathematics).
+# The first layer at batch size 1. On the lookahead path LOOKAHEAD_STEPS consecutive steps share a
+# pass over W: their products with W are taken together and corrected, step by step, for what the
+# steps before have changed (lookahead.h has the mathematics).
 
 cdef void layout_lookahead(Engine *e, Arena *arena) noexcept:
     cdef Lookahead *la = &e.lookahead
@@ -20,10 +21,12 @@ cdef void first_layer_forward(Engine *e, Layer *layer, const char *x, char *a) n
     cdef char *gram
     if la.at >= 0:
         gram = la.gram + la.at * LOOKAHEAD_STEPS * e.net.itemsize
-        e.net.k.row_forward(la.at, p.width, gram, NULL, la.steps, p.width, la.z + la.at * p.width * e.net.itemsize, a,
+        e.net.k.row_forward(la.at, p.width, gram, NULL, la.steps, p.width,
+                            la.z + la.at * p.width * e.net.itemsize, a,
                             inner_activation(layer))
     else:
-        e.net.k.row_forward(s.n_nonzero or layer.inputs, p.width, x, s.nonzero_index if s.n_nonzero else NULL, p.w, p.row_stride, p.w0,
+        e.net.k.row_forward(s.n_nonzero or layer.inputs, p.width, x,
+                            s.nonzero_index if s.n_nonzero else NULL, p.w, p.row_stride, p.w0,
                             a, inner_activation(layer))
 
 
@@ -36,14 +39,16 @@ cdef void first_layer_update(Engine *e, Layer *layer, const char *x, double eta)
         e.net.k.scaled(p.width, layer.grad, eta, la.steps + la.at * p.width * e.net.itemsize)
     else:
         e.net.k.scaled(p.width, layer.grad, eta, la.steps)
-        e.net.k.row_update(s.n_nonzero or layer.inputs, p.width, p.w, p.row_stride, x, s.nonzero_index if s.n_nonzero else NULL, la.steps)
+        e.net.k.row_update(s.n_nonzero or layer.inputs, p.width, p.w, p.row_stride, x,
+                           s.nonzero_index if s.n_nonzero else NULL, la.steps)
 
 
 cdef bint open_block(Engine *e, const Run *run, Py_ssize_t at, Py_ssize_t count) noexcept nogil:
-    """Take the products of a block's samples with W and with each other; samples that a last block lacks are zeros.
+    """Take the products of a block's samples with W and with each other; samples that a last block
+    lacks are zeros.
 
-    False if the steps are better taken one by one because most inputs are 0, or must be because a product is not finite; the last
-    block's update has then been carried out.
+    False if the steps are better taken one by one because most inputs are 0, or must be because a
+    product is not finite; the last block's update has then been carried out.
     """
     cdef Lookahead *la = &e.lookahead
     cdef Network *net = &e.net
@@ -61,8 +66,10 @@ cdef bint open_block(Engine *e, const Run *run, Py_ssize_t at, Py_ssize_t count)
         flush_update(e)
         return False
     net.k.sample_columns(net.inputs, la.samples, la.next)
-    net.k.block_pass(layer.inputs, p.width, p.w, p.row_stride, la.old if la.pending else NULL, la.steps, la.next, p.w0, la.z)
-    memset(la.steps + count * p.width * net.itemsize, 0, (LOOKAHEAD_STEPS - count) * p.width * net.itemsize)
+    net.k.block_pass(layer.inputs, p.width, p.w, p.row_stride, la.old if la.pending else NULL,
+                     la.steps, la.next, p.w0, la.z)
+    memset(la.steps + count * p.width * net.itemsize, 0,
+           (LOOKAHEAD_STEPS - count) * p.width * net.itemsize)
     la.old, la.next = la.next, la.old
     la.pending = True
     return True
@@ -73,6 +80,7 @@ cdef void flush_update(Engine *e) noexcept nogil:
     cdef Lookahead *la = &e.lookahead
     cdef Layer *layer = &e.net.layers[0]
     if la.pending:
-        e.net.k.block_pass(layer.inputs, layer.params.width, layer.params.w, layer.params.row_stride, la.old, la.steps, NULL,
+        e.net.k.block_pass(layer.inputs, layer.params.width, layer.params.w,
+                           layer.params.row_stride, la.old, la.steps, NULL,
                            layer.params.w0, NULL)
         la.pending = False

@@ -1,12 +1,14 @@
 # The layers of a network and the memory of their weights, activations and gradients.
 
 cdef Py_ssize_t padded_stride(const Network *net, Py_ssize_t n) noexcept nogil:
-    """A row stride for n elements that is an odd number of cache lines, so that rows do not compete for a few cache sets."""
+    """A row stride for n elements that is an odd number of cache lines, so that rows do not compete
+    for a few cache sets."""
     cdef Py_ssize_t line = 64 // net.itemsize
     return n if n <= line or n % (2 * line) else n + line
 
 
-cdef void add_layer(Engine *e, LayerKind kind, int activation, Py_ssize_t inputs, Py_ssize_t outputs) noexcept:
+cdef void add_layer(Engine *e, LayerKind kind, int activation, Py_ssize_t inputs,
+                    Py_ssize_t outputs) noexcept:
     """Append a layer; there is memory for it."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[net.n_layers]
@@ -83,14 +85,16 @@ cdef void layout_batch(Engine *e, Arena *arena) noexcept:
 
 
 cdef Py_ssize_t gemm_bytes(const Engine *e, Py_ssize_t batch) noexcept nogil:
-    """Bytes of packing memory that every matrix product of a batch can do with; single samples need none."""
+    """Bytes of packing memory that every matrix product of a batch can do with; single samples need
+    none."""
     cdef const Network *net = &e.net
     cdef const Layer *layer
     cdef Py_ssize_t i, most = 0
     for i in range(net.n_layers):
         layer = &net.layers[i]
         if layer.kind == LINEAR and (batch > 1 or e.opt.active):
-            most = max(most, max(net.k.product_work(layer.width, layer.inputs), net.k.product_work(layer.width, batch)))
+            most = max(most, max(net.k.product_work(layer.width, layer.inputs),
+                                 net.k.product_work(layer.width, batch)))
             if i > 0:
                 most = max(most, net.k.product_work(net.layers[i - 1].width, layer.outputs))
     return most

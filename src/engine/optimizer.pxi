@@ -1,7 +1,9 @@
-# The update by another rule than plain SGD, or with a penalty. The gradient of a layer is stored, a block of rows at a time that stays
-# in the cache, and one kernel updates the rows of W and of the optimizer's state from it.
+# The update by another rule than plain SGD, or with a penalty. The gradient of a layer is stored, a
+# block of rows at a time that stays in the cache, and one kernel updates the rows of W and of the
+# optimizer's state from it.
 
-cdef int set_optimizer(Engine *e, int kind, double beta1, double beta2, double eps, double l2, double decay, Py_ssize_t n_states) except -1:
+cdef int set_optimizer(Engine *e, int kind, double beta1, double beta2, double eps, double l2,
+                       double decay, Py_ssize_t n_states) except -1:
     """Train by a rule with so many arrays of state per weight from now on."""
     cdef Optimizer *opt = &e.opt
     opt.active, e.ws.capacity = True, 0
@@ -18,7 +20,8 @@ cdef void layout_state(Engine *e, Arena *arena) noexcept:
     for i in range(net.n_layers):
         layer = &net.layers[i]
         for j in range(e.opt.n_states if layer.params.rows else 0):
-            layer.params.packed_state[j] = arena_alloc(arena, layer.params.rows * layer.width * net.itemsize)
+            layer.params.packed_state[j] = arena_alloc(arena,
+                                                       layer.params.rows * layer.width * net.itemsize)
             layer.params.packed_state0[j] = arena_alloc(arena, layer.width * net.itemsize)
         if layer.kind == LINEAR:
             rows += layer.inputs
@@ -30,7 +33,9 @@ cdef void layout_gradient_blocks(Engine *e, Arena *arena) noexcept:
     cdef Py_ssize_t i
     e.opt.gradient_bytes = 0
     for i in range(net.n_layers):
-        e.opt.gradient_bytes = max(e.opt.gradient_bytes, gradient_rows(net, &net.layers[i]) * net.layers[i].width * net.itemsize)
+        e.opt.gradient_bytes = max(e.opt.gradient_bytes,
+                                   gradient_rows(net,
+                                                 &net.layers[i]) * net.layers[i].width * net.itemsize)
     e.opt.gradient = arena_alloc(arena, e.ws.n_threads * e.opt.gradient_bytes)
 
 
@@ -39,15 +44,20 @@ cdef Py_ssize_t gradient_rows(const Network *net, const Layer *layer) noexcept n
     return max(1, min(layer.inputs, <Py_ssize_t>GRADIENT_BYTES // (layer.width * net.itemsize)))
 
 
-cdef void begin_optimizer_step(Optimizer *opt, Py_ssize_t offset, double eta, double scale) noexcept nogil:
-    """Set the constants of the step that `offset` others of this chunk precede; scale multiplies the gradient."""
+cdef void begin_optimizer_step(Optimizer *opt, Py_ssize_t offset, double eta,
+                               double scale) noexcept nogil:
+    """Set the constants of the step that `offset` others of this chunk precede; scale multiplies
+    the gradient."""
     opt.rule.eta, opt.rule.scale = eta, scale
     if opt.rule.kind == NN_ADAM:
-        set_adam_step(&opt.rule, opt.updates + offset + 1, eta, opt.rule.beta1, opt.rule.beta2, opt.decay)
+        set_adam_step(&opt.rule, opt.updates + offset + 1, eta, opt.rule.beta1, opt.rule.beta2,
+                      opt.decay)
 
 
-cdef int optimizer_update(Engine *e, const Batch *batch, int partition, int n_partitions, int thread) noexcept nogil:
-    """The update for one partition of the rows of every W. Returns BAD_WEIGHTS if something is not finite."""
+cdef int optimizer_update(Engine *e, const Batch *batch, int partition, int n_partitions,
+                          int thread) noexcept nogil:
+    """The update for one partition of the rows of every W. Returns BAD_WEIGHTS if something is not
+    finite."""
     cdef Network *net = &e.net
     cdef Py_ssize_t i, low, high, x_stride = batch.x_stride, rows_before = 0
     cdef Layer *layer
@@ -61,16 +71,20 @@ cdef int optimizer_update(Engine *e, const Batch *batch, int partition, int n_pa
         layer, p = &net.layers[i], &net.layers[i].params
         if layer.kind == LINEAR:
             low, high = layer.inputs * partition // n_partitions, layer.inputs * (partition + 1) // n_partitions
-            finite = optimizer_update_rows(e, i, batch, x, x_stride, low, high, thread, e.opt.squares + rows_before) and finite
+            finite = optimizer_update_rows(e, i, batch, x, x_stride, low, high, thread,
+                                           e.opt.squares + rows_before) and finite
             if i % n_partitions == partition:
                 net.k.sum_rows(batch.size, p.width, layer.grad, layer.row_stride, bias_grad)
-                finite = net.k.optimize(p.width, p.w0, bias_grad, state_row(e, p.state0, 0, 0), state_row(e, p.state0, 1, 0),
+                finite = net.k.optimize(p.width, p.w0, bias_grad, state_row(e, p.state0, 0, 0),
+                                        state_row(e, p.state0, 1, 0),
                                         &bias_rule) and finite
             rows_before += layer.inputs
         elif layer.kind == BATCHNORM and partition == 0:
-            finite = net.k.optimize(p.width, p.w, layer.norm.g_grad, state_row(e, p.state, 0, 0), state_row(e, p.state, 1, 0),
+            finite = net.k.optimize(p.width, p.w, layer.norm.g_grad, state_row(e, p.state, 0, 0),
+                                    state_row(e, p.state, 1, 0),
                                     &bias_rule) and finite
-            finite = net.k.optimize(p.width, p.w0, layer.norm.b_grad, state_row(e, p.state0, 0, 0), state_row(e, p.state0, 1, 0),
+            finite = net.k.optimize(p.width, p.w0, layer.norm.b_grad, state_row(e, p.state0, 0, 0),
+                                    state_row(e, p.state0, 1, 0),
                                     &bias_rule) and finite
             update_running_statistics(net, layer, batch.size)
         x, x_stride = layer.a, layer.row_stride
@@ -82,9 +96,11 @@ cdef inline char *state_row(const Engine *e, char **state, int j, Py_ssize_t off
     return state[j] + offset * e.net.itemsize if j < e.opt.n_states else NULL
 
 
-cdef bint optimizer_update_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x, Py_ssize_t x_stride, Py_ssize_t low,
+cdef bint optimizer_update_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x,
+                                Py_ssize_t x_stride, Py_ssize_t low,
                                 Py_ssize_t high, int thread, double *squares) noexcept nogil:
-    """Rows low .. high − 1 of layer i's W: their gradient, a block at a time, and the step along it."""
+    """Rows low .. high − 1 of layer i's W: their gradient, a block at a time, and the step along
+    it."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[i]
     cdef char *gradient = e.opt.gradient + thread * e.opt.gradient_bytes
@@ -109,19 +125,22 @@ cdef bint optimizer_update_rows(Engine *e, Py_ssize_t i, const Batch *batch, con
     return finite
 
 
-cdef bint optimizer_step_rows(Engine *e, const Params *p, Py_ssize_t at, Py_ssize_t rows, const char *gradient,
+cdef bint optimizer_step_rows(Engine *e, const Params *p, Py_ssize_t at, Py_ssize_t rows,
+                              const char *gradient,
                               double *squares) noexcept nogil:
-    """Step rows at .. at + rows − 1 of W. With a penalty the sum of squares of each row is kept, so that their total does not depend
-    on the number of threads."""
+    """Step rows at .. at + rows − 1 of W. With a penalty the sum of squares of each row is kept, so
+    that their total does not depend on the number of threads."""
     cdef Py_ssize_t r, n = p.width, size = e.net.itemsize
     cdef char *w = p.w + at * p.row_stride * size
     cdef bint finite = True
     if e.opt.rule.l2 == 0 and p.row_stride == n:
-        return e.net.k.optimize(rows * n, w, gradient, state_row(e, p.state, 0, at * n), state_row(e, p.state, 1, at * n), &e.opt.rule)
+        return e.net.k.optimize(rows * n, w, gradient, state_row(e, p.state, 0, at * n),
+                                state_row(e, p.state, 1, at * n), &e.opt.rule)
     for r in range(rows):
         if e.opt.rule.l2 != 0:
             squares[r] = e.net.k.squares(n, w + r * p.row_stride * size)
-        finite = e.net.k.optimize(n, w + r * p.row_stride * size, gradient + r * n * size, state_row(e, p.state, 0, (at + r) * n),
+        finite = e.net.k.optimize(n, w + r * p.row_stride * size, gradient + r * n * size,
+                                  state_row(e, p.state, 0, (at + r) * n),
                                   state_row(e, p.state, 1, (at + r) * n), &e.opt.rule) and finite
     return finite
 

@@ -1,4 +1,5 @@
-# How many steps a chunk has: Python code, signals among it, must run again after about CHUNK_SECONDS.
+# How many steps a chunk has: Python code, signals among it, must run again after about
+# CHUNK_SECONDS.
 
 cdef extern from *:
     """

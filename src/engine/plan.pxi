@@ -1,5 +1,5 @@
-# How a call runs, and why. plan_call chooses once per call; plan_demote is the only change afterwards. explain() prints what
-# plan_call has chosen, and the tests assert on it.
+# How a call runs, and why. plan_call chooses once per call; plan_demote is the only change
+# afterwards. explain() prints what plan_call has chosen, and the tests assert on it.
 
 REASONS = {
     NOT_SMALL: f"a layer is wider than {FUSED_VECTORS} vectors, or the first layer's weights exceed {FUSED_BYTES >> 10} KiB",
@@ -17,7 +17,7 @@ REASONS = {
 }
 
 
-# ------------------------------------------------------------------------------------------------ what the steppers accept
+# ------------------------------------------------------------------------- what the steppers accept
 
 cdef int accepts_fused_sgd(const Engine *e, const Call *call) noexcept nogil:
     if call.kind != CALL_SGD:
@@ -53,7 +53,8 @@ cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nog
     # whether threads could gain counts, not how many there are, as the path shows in the last bits
     if splits_batches(&e.net, call.batch_size):
         return THREADS_GAIN
-    # CSR pays where layers are wide: 120-60-10 with a tenth of the inputs takes 1.45 of the time without
+    # CSR pays where layers are wide: 120-60-10 with a tenth of the inputs takes 1.45 of the time
+    # without
     return CSR_GAINS if e.plan.csr and e.net.widest > 2 * e.net.k.lanes else ACCEPTED
 
 
@@ -70,7 +71,7 @@ cdef bint splits_batches(const Network *net, Py_ssize_t batch) noexcept nogil:
     return SPLIT_BATCH / batch + SPLIT_INPUTS * net.inputs / max(net.n_weights, 1) < 1
 
 
-# ------------------------------------------------------------------------------------------------ the choice
+# --------------------------------------------------------------------------------------- the choice
 
 cdef int plan_call(Engine *e) except -1:
     """Choose how e.call runs, and make the memory for it."""
@@ -88,7 +89,8 @@ cdef int plan_call(Engine *e) except -1:
         plan_csr(e, call, call.batch_size, call.batch_size)
         plan.in_place = call.batch_size > 1 and bytes_ >= IN_PLACE_BYTES
     else:
-        reserve(e, max(1, min(call.n_samples, <Py_ssize_t>PREDICT_BLOCK * plan.n_threads)), plan.n_threads)
+        reserve(e, max(1, min(call.n_samples, <Py_ssize_t>PREDICT_BLOCK * plan.n_threads)),
+                plan.n_threads)
         plan_csr(e, call, call.n_samples, e.ws.capacity)
         plan.in_place = bytes_ >= IN_PLACE_BYTES
     plan.stepper = -1
@@ -99,7 +101,8 @@ cdef int plan_call(Engine *e) except -1:
 
 cdef int plan_threads(Engine *e, const Call *call) except -1:
     if call.kind == CALL_PREDICT:
-        return threads_for(call.n_samples // PREDICT_BLOCK * ROWS_PER_THREAD, 2.0 * call.n_samples * e.net.n_weights)
+        return threads_for(call.n_samples // PREDICT_BLOCK * ROWS_PER_THREAD,
+                           2.0 * call.n_samples * e.net.n_weights)
     # BatchNorm takes its statistics over the whole batch
     if call.kind == CALL_FIT and splits_batches(&e.net, call.batch_size) and not e.net.has_norm:
         return threads_for(call.batch_size, 6.0 * call.batch_size * e.net.n_weights)
@@ -107,7 +110,8 @@ cdef int plan_threads(Engine *e, const Call *call) except -1:
 
 
 cdef int plan_csr(Engine *e, const Call *call, Py_ssize_t batch, Py_ssize_t room) except -1:
-    """Decide on CSR rows by the density of the call's samples, and make memory for `room` of them."""
+    """Decide on CSR rows by the density of the call's samples, and make memory for `room` of
+    them."""
     cdef Layer *first = &e.net.layers[0]
     cdef double density
     if first.kind != LINEAR or batch < CSR_BATCH or room > CSR_CAPACITY // max(e.net.inputs, 1):
@@ -122,7 +126,8 @@ cdef int plan_csr(Engine *e, const Call *call, Py_ssize_t batch, Py_ssize_t room
 
 
 cdef void plan_stepper(Engine *e, const Call *call) noexcept nogil:
-    """The first row of STEPPERS after the plan's own that accepts the call, and what follows from it."""
+    """The first row of STEPPERS after the plan's own that accepts the call, and what follows from
+    it."""
     cdef Plan *plan = &e.plan
     cdef int i, reason
     for i in range(plan.stepper + 1, N_STEPPERS):
@@ -142,11 +147,13 @@ cdef void plan_stepper(Engine *e, const Call *call) noexcept nogil:
 
 cdef bint fused_nonzeros_pay(Engine *e, const Call *call) noexcept nogil:
     cdef double most = FUSED_DENSITY_COMPRESS if e.net.k.lanes * e.net.itemsize == 64 else FUSED_DENSITY
-    return e.net.inputs >= FUSED_NONZERO_INPUTS and input_density(e, &e.x, NULL, call.n_columns) < most
+    return e.net.inputs >= FUSED_NONZERO_INPUTS and input_density(e, &e.x, NULL,
+                                                                  call.n_columns) < most
 
 
 cdef bint skips_zeros(const Engine *e, bint bounded) noexcept nogil:
-    """Whether a chunk may skip zeros: 0 times a weight that is not finite would be NaN. bounded: weight_bound tells."""
+    """Whether a chunk may skip zeros: 0 times a weight that is not finite would be NaN. bounded:
+    weight_bound tells."""
     if not (e.plan.nonzeros or (e.plan.csr and e.plan.stepper != FUSED_MINIBATCH)):
         return False
     return isfinite(e.weight_bound) if bounded else weights_finite(&e.net)

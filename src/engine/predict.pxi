@@ -1,4 +1,5 @@
-# Prediction: blocks of PREDICT_BLOCK samples go through the layers, each by whichever thread comes first.
+# Prediction: blocks of PREDICT_BLOCK samples go through the layers, each by whichever thread comes
+# first.
 
 cdef struct Prediction:
     Engine *e
@@ -15,7 +16,8 @@ cdef void predict_block(void *prediction, int block, int blocks, int thread) noe
     cdef Engine *e = p.e
     cdef Network *net = &e.net
     cdef Layer *last = &net.layers[net.n_layers - 1]
-    cdef Py_ssize_t at = p.first + block * PREDICT_BLOCK, size = min(<Py_ssize_t>PREDICT_BLOCK, p.n_samples - at), i
+    cdef Py_ssize_t at = p.first + block * PREDICT_BLOCK
+    cdef Py_ssize_t size = min(<Py_ssize_t>PREDICT_BLOCK, p.n_samples - at), i
     cdef Py_ssize_t row = net.outputs * net.itemsize
     cdef int64_t[PREDICT_BLOCK] indices
     cdef Batch batch
@@ -34,7 +36,8 @@ cdef void predict_block(void *prediction, int block, int blocks, int thread) noe
         memcpy(p.outputs + (at + i) * row, last.a + (batch.first + i) * last.row_stride * net.itemsize, row)
 
 
-cdef void read_block(Engine *e, const Source *x, const int64_t *indices, Batch *batch) noexcept nogil:
+cdef void read_block(Engine *e, const Source *x, const int64_t *indices,
+                     Batch *batch) noexcept nogil:
     """The samples of a block as CSR rows, in place, or gathered."""
     cdef Network *net = &e.net
     cdef char *rows = e.ws.x_rows + batch.first * net.x_stride * net.itemsize

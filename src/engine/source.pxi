@@ -1,4 +1,5 @@
-# Samples of the user's arrays as rows of the network's type: in place where the layout allows, else converted.
+# Samples of the user's arrays as rows of the network's type: in place where the layout allows, else
+# converted.
 
 cdef extern from *:
     """
@@ -15,18 +16,23 @@ cdef inline void prefetch_sample(const Source *source, Py_ssize_t index) noexcep
         prefetch(source.data + index * source.sample_bytes, source.features * source.feature_bytes)
 
 
-cdef inline const char *read_sample(const Network *net, const Source *source, Py_ssize_t index, char *room) noexcept nogil:
-    """A sample as a contiguous row of the network's type: its own memory, or a converted copy in `room`."""
+cdef inline const char *read_sample(const Network *net, const Source *source, Py_ssize_t index,
+                                    char *room) noexcept nogil:
+    """A sample as a contiguous row of the network's type: its own memory, or a converted copy in
+    `room`."""
     cdef const char *at = source.data + index * source.sample_bytes
     if source.direct:
         return at
-    nn_convert(room, 0, net.type_number == cnp.NPY_DOUBLE, 1, source.features, at, 0, source.feature_bytes, source.type)
+    nn_convert(room, 0, net.type_number == cnp.NPY_DOUBLE, 1, source.features, at, 0,
+               source.feature_bytes, source.type)
     return room
 
 
-cdef bint gather(const Network *net, const Source *source, const int64_t *indices, Py_ssize_t count, char *rows, Py_ssize_t stride,
+cdef bint gather(const Network *net, const Source *source, const int64_t *indices,
+                 Py_ssize_t count, char *rows, Py_ssize_t stride,
                  bint checks=False) noexcept nogil:
-    """Copy samples into rows of the network's type. With `checks`, False if one of them is not finite."""
+    """Copy samples into rows of the network's type. With `checks`, False if one of them is not
+    finite."""
     cdef Py_ssize_t i, row = stride * net.itemsize, bytes_ = source.features * net.itemsize
     cdef const char *at
     cdef bint finite = True
@@ -41,9 +47,11 @@ cdef bint gather(const Network *net, const Source *source, const int64_t *indice
     return finite
 
 
-cdef bint all_samples_finite(Engine *e, const Source *source, const int64_t *indices, Py_ssize_t count, char *rows,
+cdef bint all_samples_finite(Engine *e, const Source *source, const int64_t *indices,
+                             Py_ssize_t count, char *rows,
                              Py_ssize_t stride) noexcept nogil:
-    """Whether every sample of a call is finite in the network's type; rows has room for the workspace's capacity."""
+    """Whether every sample of a call is finite in the network's type; rows has room for the
+    workspace's capacity."""
     cdef Py_ssize_t at = 0, here
     cdef bint finite = True
     while at < count:
@@ -53,10 +61,14 @@ cdef bint all_samples_finite(Engine *e, const Source *source, const int64_t *ind
     return finite
 
 
-cdef double input_density(Engine *e, const Source *x, const int64_t *indices, Py_ssize_t count) noexcept nogil:
-    """The share of non-zero inputs in up to CSR_PROBES of `count` samples, those of `indices` or all in order."""
+cdef double input_density(Engine *e, const Source *x, const int64_t *indices,
+                          Py_ssize_t count) noexcept nogil:
+    """The share of non-zero inputs in up to CSR_PROBES of `count` samples, those of `indices` or
+    all in order."""
     cdef Py_ssize_t probes = min(count, <Py_ssize_t>CSR_PROBES), i, at, n_nonzero = 0
     for i in range(probes):
         at = i * count // probes
-        n_nonzero += e.net.k.count_nonzeros(e.net.inputs, read_sample(&e.net, x, indices[at] if indices != NULL else at, e.ws.x_rows))
+        n_nonzero += e.net.k.count_nonzeros(e.net.inputs,
+                                            read_sample(&e.net, x,
+                                                        indices[at] if indices != NULL else at, e.ws.x_rows))
     return n_nonzero / fmax(1, <double>probes * e.net.inputs)

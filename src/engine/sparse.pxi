@@ -1,8 +1,9 @@
-# Inputs that are mostly zeros, as images are. In batches the first layer takes its samples as CSR rows, so that its products cost as
-# much as there are non-zeros; at batch size 1 it visits only W's rows of the sample's non-zero inputs. Either needs finite weights,
-# as 0 times a non-finite weight would be NaN.
+# Inputs that are mostly zeros, as images are. In batches the first layer takes its samples as CSR
+# rows, so that its products cost as much as there are non-zeros; at batch size 1 it visits only W's
+# rows of the sample's non-zero inputs. Either needs finite weights, as 0 times a non-finite weight
+# would be NaN.
 
-# ------------------------------------------------------------------------------------------------ batch size 1
+# ------------------------------------------------------------------------------------- batch size 1
 
 cdef void layout_nonzeros(Engine *e, Arena *arena) noexcept:
     e.sparse.nonzero_index = <int32_t *>arena_alloc(arena, (e.net.inputs + 16) * sizeof(int32_t))
@@ -11,7 +12,8 @@ cdef void layout_nonzeros(Engine *e, Arena *arena) noexcept:
 cdef void index_nonzeros(Engine *e, const char *x) noexcept nogil:
     """Index the non-zeros of a sample; n_nonzero is 0 for a dense one."""
     cdef Sparse *s = &e.sparse
-    s.n_nonzero = e.net.k.nonzeros(e.net.inputs, x, s.nonzero_index) if s.skips_zeros else e.net.inputs
+    s.n_nonzero = e.net.k.nonzeros(e.net.inputs, x,
+                                   s.nonzero_index) if s.skips_zeros else e.net.inputs
     if s.n_nonzero > e.net.inputs * NONZERO_DENSITY:
         s.n_nonzero = 0
     elif s.n_nonzero == 0:  # all inputs are zero: an index of one row, times zero
@@ -19,7 +21,7 @@ cdef void index_nonzeros(Engine *e, const char *x) noexcept nogil:
         s.n_nonzero = 1
 
 
-# ------------------------------------------------------------------------------------------------ batches
+# ------------------------------------------------------------------------------------------ batches
 
 cdef void layout_csr(Engine *e, Arena *arena) noexcept:
     cdef Sparse *s = &e.sparse
@@ -33,13 +35,16 @@ cdef void layout_csr(Engine *e, Arena *arena) noexcept:
         layout_lists(e, arena, &s.by_input, e.net.inputs, batch)
 
 
-cdef void layout_lists(Engine *e, Arena *arena, nn_lists *lists, Py_ssize_t rows, Py_ssize_t columns) noexcept:
+cdef void layout_lists(Engine *e, Arena *arena, nn_lists *lists, Py_ssize_t rows,
+                       Py_ssize_t columns) noexcept:
     lists.rows, lists.columns, lists.room = rows, columns, columns + e.net.k.lanes
     lists.entries = arena_alloc(arena, rows * lists.room * 2 * e.net.itemsize)
-    lists.ends = <int32_t *>arena_alloc(arena, rows * e.net.k.sparse_blocks(columns) * sizeof(int32_t))
+    lists.ends = <int32_t *>arena_alloc(arena,
+                                        rows * e.net.k.sparse_blocks(columns) * sizeof(int32_t))
 
 
-cdef bint read_csr(Engine *e, const Source *x, const int64_t *indices, const Batch *batch, bint checks) noexcept nogil:
+cdef bint read_csr(Engine *e, const Source *x, const int64_t *indices, const Batch *batch,
+                   bint checks) noexcept nogil:
     """The batch's samples as CSR rows. With `checks`, False if one of them is not finite."""
     cdef Sparse *s = &e.sparse
     cdef Py_ssize_t i
@@ -48,7 +53,8 @@ cdef bint read_csr(Engine *e, const Source *x, const int64_t *indices, const Bat
     for i in range(batch.size):
         if i + 1 < batch.size:
             prefetch_sample(x, indices[i + 1])
-        at = read_sample(&e.net, x, indices[i], e.ws.x_rows + (batch.first + i) * e.net.x_stride * e.net.itemsize)
+        at = read_sample(&e.net, x, indices[i],
+                         e.ws.x_rows + (batch.first + i) * e.net.x_stride * e.net.itemsize)
         e.net.k.list_row(&s.by_sample, batch.first + i, at)
         if checks or e.plan.in_place:
             s.largest_input[batch.first + i] = e.net.k.largest(e.net.inputs, at)
@@ -75,12 +81,14 @@ cdef void csr_forward(Engine *e, const Layer *layer, const Batch *batch, char *a
     e.net.k.sparse_product(&g)
 
 
-cdef void transpose_csr(Engine *e, const Batch *batch, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+cdef void transpose_csr(Engine *e, const Batch *batch, Py_ssize_t low,
+                        Py_ssize_t high) noexcept nogil:
     """The samples of each input low .. high − 1, for csr_gradient."""
     e.net.k.turn_lists(&e.sparse.by_sample, batch.size, low, high, &e.sparse.by_input)
 
 
-cdef void csr_gradient(Engine *e, const Layer *layer, const Batch *batch, Py_ssize_t low, Py_ssize_t high, char *c, Py_ssize_t c_stride,
+cdef void csr_gradient(Engine *e, const Layer *layer, const Batch *batch, Py_ssize_t low,
+                       Py_ssize_t high, char *c, Py_ssize_t c_stride,
                        bint updates, double eta) noexcept nogil:
     """Rows low .. high − 1 of the first layer's dL/dW, stored at c; to update, c <- c − η dL/dW."""
     cdef nn_sparse g

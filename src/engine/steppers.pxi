@@ -1,6 +1,7 @@
-# How a chunk of steps runs. Each way is one row of STEPPERS: deleting a special one deletes its row and its file, and leaves the
-# general ones with the same results to rounding. `accepts` returns ACCEPTED or the reason why not; `run` returns 0, or the 1-based
-# step that produced a non-finite value (run.status says where), and rolls nothing back.
+# How a chunk of steps runs. Each way is one row of STEPPERS: deleting a special one deletes its row
+# and its file, and leaves the general ones with the same results to rounding. `accepts` returns
+# ACCEPTED or the reason why not; `run` returns 0, or the 1-based step that produced a non-finite
+# value (run.status says where), and rolls nothing back.
 
 cdef Stepper[6] STEPPERS
 STEPPERS[FUSED_SGD] = Stepper("fused-sgd", accepts_fused_sgd, run_fused_sgd)
@@ -11,7 +12,7 @@ STEPPERS[MINIBATCH] = Stepper("minibatch", accepts_minibatch, run_minibatch)
 STEPPERS[PREDICTION] = Stepper("blocks", accepts_prediction, NULL)
 
 
-# ------------------------------------------------------------------------------------------------ batch size 1
+# ------------------------------------------------------------------------------------- batch size 1
 
 cdef Py_ssize_t run_sgd(Engine *e, Run *run) noexcept nogil:
     """Steps of one sample each, in blocks of LOOKAHEAD_STEPS while the plan says so."""
@@ -19,9 +20,11 @@ cdef Py_ssize_t run_sgd(Engine *e, Run *run) noexcept nogil:
     cdef const char *sample
     e.lookahead.pending = False
     while t < run.n_samples:
-        # blocks begin at multiples of their length, as chunks do: bits must not depend on where the clock ends a chunk
+        # blocks begin at multiples of their length, as chunks do: bits must not depend on where the
+        # clock ends a chunk
         count = min(<Py_ssize_t>LOOKAHEAD_STEPS, run.n_samples - t)
-        if (e.plan.stepper == LOOKAHEAD_SGD and t % LOOKAHEAD_STEPS == 0 and count >= LOOKAHEAD_LEAST
+        if (e.plan.stepper == LOOKAHEAD_SGD and t % LOOKAHEAD_STEPS == 0
+            and count >= LOOKAHEAD_LEAST
                 and open_block(e, run, t, count)):
             bad = run_block(e, run, t, count) or bad
             t += count
@@ -41,7 +44,8 @@ cdef Py_ssize_t run_sgd(Engine *e, Run *run) noexcept nogil:
 
 
 cdef Py_ssize_t run_block(Engine *e, Run *run, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
-    """The steps of an open lookahead block. Returns 0, or the 1-based step of the chunk whose loss is the first not to be finite."""
+    """The steps of an open lookahead block. Returns 0, or the 1-based step of the chunk whose loss
+    is the first not to be finite."""
     cdef Py_ssize_t i, bad = 0
     for i in range(count):
         e.lookahead.at = i
@@ -69,7 +73,7 @@ cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noe
     return finite
 
 
-# ------------------------------------------------------------------------------------------------ mini-batches
+# ------------------------------------------------------------------------------------- mini-batches
 
 cdef void begin_step(Engine *e, Run *run, Py_ssize_t at, Py_ssize_t t) noexcept nogil:
     """Describe step t of a chunk, on the samples from run.indices[at] on."""
@@ -104,7 +108,8 @@ cdef Py_ssize_t run_fused_minibatch(Engine *e, Run *run) noexcept nogil:
 
 
 cdef Py_ssize_t run_minibatch(Engine *e, Run *run) noexcept nogil:
-    """Steps of up to run.batch_size samples, led by this thread with the others to help in one parallel region for all steps."""
+    """Steps of up to run.batch_size samples, led by this thread with the others to help in one
+    parallel region for all steps."""
     cdef Py_ssize_t bad
     nn_team_open(&e.team)
     if not run.checks_weights and 6.0 * e.net.n_weights * run.n_samples >= FLOPS_PER_REGION:
@@ -117,23 +122,27 @@ cdef Py_ssize_t run_minibatch(Engine *e, Run *run) noexcept nogil:
 
 
 cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
-    """Each step has two halves, each shared among the threads: the samples go forward and back to the gradients of all logits, by rows
-    of the batch; then every W is updated, by rows of W. Each element is summed by one thread in a fixed order, so that bits do not
-    depend on the number of threads.
+    """Each step has two halves, each shared among the threads: the samples go forward and back to
+    the gradients of all logits, by rows of the batch; then every W is updated, by rows of W. Each
+    element is summed by one thread in a fixed order, so that bits do not depend on the number of
+    threads.
 
-    Weights trained in place are not touched by a step that might leave one that is not finite, unless checks_weights asks for it.
+    Weights trained in place are not touched by a step that might leave one that is not finite,
+    unless checks_weights asks for it.
     """
     cdef Py_ssize_t at = 0, t = 0
     cdef Step *step = &e.step
     while at < run.n_samples:
         begin_step(e, run, at, t)
         if e.opt.active:
-            begin_optimizer_step(&e.opt, t, run.rates[t], 1.0 / step.batch.size if run.mean else 1.0)
+            begin_optimizer_step(&e.opt, t, run.rates[t],
+                                 1.0 / step.batch.size if run.mean else 1.0)
         t += 1
         run_partitions(e)
         if run.status != FINITE:
             return t
-        if e.plan.in_place and not run.checks_weights and not step_stays_finite(e, &step.batch, step.eta):
+        if e.plan.in_place and not run.checks_weights and not step_stays_finite(e, &step.batch,
+                                                                                step.eta):
             run.status = UNSURE
             return t
         add_losses(e, run)
@@ -159,7 +168,7 @@ cdef void add_losses(Engine *e, Run *run) noexcept nogil:
         nn_add(&run.total, e.ws.terms.losses[r])
 
 
-# ------------------------------------------------------------------------------------------------ partitions of a step
+# ----------------------------------------------------------------------------- partitions of a step
 
 cdef void run_partitions(Engine *e) noexcept nogil:
     """One half of a step; helpers in the parallel region take partitions of it."""
@@ -202,7 +211,8 @@ cdef void run_partition(Engine *e, int partition, int thread) noexcept nogil:
 
 
 cdef int gradients(Engine *e, int partition, int thread) noexcept nogil:
-    """One partition of a batch's samples: read, forward, losses, and back to the gradients of all logits. Returns what is not finite."""
+    """One partition of a batch's samples: read, forward, losses, and back to the gradients of all
+    logits. Returns what is not finite."""
     cdef Step *step = &e.step
     cdef Batch batch = step.batch
     cdef bint checks = step.run.checks_data, finite
@@ -213,8 +223,10 @@ cdef int gradients(Engine *e, int partition, int thread) noexcept nogil:
     if batch.csr:
         finite = read_csr(e, step.run.x, step.indices + low, &batch, checks)
     else:
-        finite = gather(&e.net, step.run.x, step.indices + low, batch.size, <char *>batch.x, e.net.x_stride, checks)
-    if not (gather(&e.net, step.run.y, step.indices + low, batch.size, <char *>batch.y, e.net.outputs, checks) and finite):
+        finite = gather(&e.net, step.run.x, step.indices + low, batch.size, <char *>batch.x,
+                        e.net.x_stride, checks)
+    if not (gather(&e.net, step.run.y, step.indices + low, batch.size, <char *>batch.y,
+                   e.net.outputs, checks) and finite):
         return BAD_DATA
     forward(e, &batch, True)
     if not loss_gradient(e, &batch, True):

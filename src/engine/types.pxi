@@ -1,7 +1,7 @@
 # The engine's data. Functions are in the file of their duty; nothing here is a Python object.
 #
-# Pointers to numbers are char *: the network's type (float or double) is known to the table of kernels alone. Strides are counted
-# in elements unless a name says bytes.
+# Pointers to numbers are char *: the network's type (float or double) is known to the table of
+# kernels alone. Strides are counted in elements unless a name says bytes.
 
 cdef extern from "engine/buffer_pool.h":
     ctypedef struct nn_buffer:
@@ -107,7 +107,8 @@ cdef struct Network:
     Py_ssize_t widest      # of the layers' widths
     int type_number, loss
     bint trains
-    bint plain_nll         # NLL's gradient is a − y whatever a sample's labels sum to, as a user's own loss has it
+    # NLL's gradient is a − y whatever a sample's labels sum to, as a user's own loss has it
+    bint plain_nll
     bint has_special       # a BatchNorm or a Dropout
     bint has_norm
 
@@ -148,7 +149,8 @@ cdef struct Optimizer:
 
 
 cdef struct Lookahead:
-    # K = LOOKAHEAD_STEPS consecutive steps that share a pass over the first layer's W; the mathematics is in lookahead.h
+    # K = LOOKAHEAD_STEPS consecutive steps that share a pass over the first layer's W; the
+    # mathematics is in lookahead.h
     const void *samples[LOOKAHEAD_STEPS]  # as rows, in the user's memory or in x
     char *x
     char *next             # samples as columns, of this block and of the one before
@@ -194,7 +196,8 @@ cdef struct Batch:
     Py_ssize_t x_stride
     const char *y          # (size, y_stride)
     Py_ssize_t y_stride
-    char *outputs          # where the network's last softmax writes, rows close together; NULL: in place of the logits
+    # where the network's last softmax writes, rows close together; NULL: in place of the logits
+    char *outputs
     bint csr               # the samples are rows of sparse.by_sample instead
 
 
@@ -263,7 +266,8 @@ cdef struct Engine:
     Step step
     nn_team team
     int helpers            # threads invited to the open parallel region
-    double weight_bound    # of |w| over all weights trained in place, negative if it must be computed
+    # of |w| over all weights trained in place, negative if it must be computed
+    double weight_bound
 
 
 cdef struct Stepper:
@@ -272,7 +276,8 @@ cdef struct Stepper:
     Py_ssize_t (*run)(Engine *, Run *) noexcept nogil
 
 
-# In order of preference: the first row that accepts a call runs it, the next one that does is its fallback.
+# In order of preference: the first row that accepts a call runs it, the next one that does is its
+# fallback.
 cdef enum:
     FUSED_SGD
     LOOKAHEAD_SGD

@@ -1,4 +1,5 @@
-# Copies to go back to when a call fails. Putting them back allocates nothing, so that it also works when memory has run out.
+# Copies to go back to when a call fails. Putting them back allocates nothing, so that it also works
+# when memory has run out.
 
 cdef class Copies:
     """Copies of arrays as they are now; put_back() writes them back into the arrays' own memory."""

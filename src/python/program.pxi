@@ -1,7 +1,8 @@
-# The engine as Python sees it: a network of library modules, compiled. The class owns an engine and refers to the user's objects;
-# everything that runs without Python is in engine/.
+# The engine as Python sees it: a network of library modules, compiled. The class owns an engine and
+# refers to the user's objects; everything that runs without Python is in engine/.
 
-LOSSES = {None: NN_NO_LOSS, "nll": NN_NLL, "binary_nll": NN_BINARY_NLL, "squared": NN_SQUARED, "hinge": NN_HINGE}
+LOSSES = {None: NN_NO_LOSS, "nll": NN_NLL, "binary_nll": NN_BINARY_NLL, "squared": NN_SQUARED,
+          "hinge": NN_HINGE}
 ACTIVATIONS = {
     "none": NN_NONE, "tanh": NN_TANH, "relu": NN_RELU, "sigmoid": NN_SIGMOID, "softmax": NN_SOFTMAX, "output_sigmoid": NN_OUTPUT_SIGMOID,
 }
@@ -11,14 +12,17 @@ RULES = {
 
 
 cdef class Program:
-    """A Sequential of library modules, compiled. Made by nncore.training, which has checked what it is given.
+    """A Sequential of library modules, compiled. Made by nncore.training, which has checked what it
+    is given.
 
-    stages: [(Linear or None, activation's name)], or (BatchNorm, "batchnorm"), (Dropout, "dropout"); loss: a name or None, for
-    prediction alone; plain: whether NLL's gradient is a − y whatever a sample's labels sum to.
+    stages: [(Linear or None, activation's name)], or (BatchNorm, "batchnorm"), (Dropout,
+    "dropout"); loss: a name or None, for prediction alone; plain: whether NLL's gradient is a − y
+    whatever a sample's labels sum to.
     """
 
     cdef Engine e
-    cdef list owners                # (layer, module, name of w, name of w0) of each layer with weights
+    # (layer, module, name of w, name of w0) of each layer with weights
+    cdef list owners              
     cdef list norms                 # (layer, BatchNorm) of those with running statistics
     cdef list dropouts              # (layer, Dropout)
     cdef list arrays                # the user's (W, W0) as last loaded, kept alive
@@ -26,9 +30,11 @@ cdef class Program:
     cdef list states                # the optimizer's (arrays for W, arrays for W0) of each owner
     cdef dict sources               # prepared data of the call
     cdef bint frozen
-    cdef Py_ssize_t pace, paced_batch  # steps per chunk that the last fit has found right, with batches of that size
+    # steps per chunk that the last fit has found right, with batches of that size
+    cdef Py_ssize_t pace, paced_batch
     cdef public object optimizer    # whose t counts the steps, or None
-    cdef readonly Py_ssize_t steps  # whole steps that the last sgd or fit has done, also if it ended in an error
+    # whole steps that the last sgd or fit has done, also if it ended in an error
+    cdef readonly Py_ssize_t steps
     cdef readonly double total      # the loss summed over the samples of these steps, of fit
 
     def __cinit__(self, list stages, loss, dtype, inputs, plain=False):
@@ -59,7 +65,8 @@ cdef class Program:
         buffer_release(self.e.ws.state_buffer)
 
     cdef int _fused_refusal(self, list stages) except -1:
-        """Why the fused kernels cannot train this network, or ACCEPTED; their vector width is chosen then."""
+        """Why the fused kernels cannot train this network, or ACCEPTED; their vector width is
+        chosen then."""
         cdef Py_ssize_t widest = 0, outputs = 0, first_weights = 0
         for module, name in stages:
             if module is None or name in ("batchnorm", "dropout"):
@@ -104,11 +111,12 @@ cdef class Program:
     def use(self, str rule, dict parameters, list states, double l2):
         """Train by another rule than plain SGD, with its parameters by name.
 
-        states: for each module with weights ((arrays of W's state), (arrays of W0's)), C-contiguous, of the network's type; l2: the
-        penalty's factor.
+        states: for each module with weights ((arrays of W's state), (arrays of W0's)),
+        C-contiguous, of the network's type; l2: the penalty's factor.
         """
         self.states = states
-        set_optimizer(&self.e, RULES[rule], parameters.get("beta1", 0), parameters.get("beta2", 0), parameters.get("eps", 0), l2,
+        set_optimizer(&self.e, RULES[rule], parameters.get("beta1", 0), parameters.get("beta2", 0),
+                      parameters.get("eps", 0), l2,
                       parameters.get("weight_decay", 0), len(states[0][0]))
 
     # -------------------------------------------------------------------------------------------- the user's arrays
@@ -120,7 +128,8 @@ cdef class Program:
         cdef list arrays = []
         for i, module, of_w, of_w0 in self.owners:
             layer = &self.e.net.layers[<Py_ssize_t>i]
-            w = self._array(of_w, getattr(module, of_w), layer.inputs if layer.kind == LINEAR else layer.outputs,
+            w = self._array(of_w, getattr(module, of_w),
+                            layer.inputs if layer.kind == LINEAR else layer.outputs,
                             layer.outputs if layer.kind == LINEAR else 1, written)
             w0 = self._array(of_w0, getattr(module, of_w0), layer.outputs, 1, written)
             arrays.append((w, w0))
@@ -130,7 +139,8 @@ cdef class Program:
         return 0
 
     cdef int _store(self) except -1:
-        """Write everything back to the arrays it was read from. Allocates nothing: a store is never left half done."""
+        """Write everything back to the arrays it was read from. Allocates nothing: a store is never
+        left half done."""
         return self._transfer(False)
 
     cdef int _transfer(self, bint loads) except -1:
@@ -147,19 +157,24 @@ cdef class Program:
             transfer(e, i, -1, loads, matrix_view(pair[0], is_norm), matrix_view(pair[1], True))
             for j in range(e.opt.n_states if e.opt.active else 0):
                 pair = self.states[k]
-                transfer(e, i, j, loads, matrix_view((<tuple>pair[0])[j], is_norm), matrix_view((<tuple>pair[1])[j], True))
+                transfer(e, i, j, loads, matrix_view((<tuple>pair[0])[j], is_norm),
+                         matrix_view((<tuple>pair[1])[j], True))
         for k in range(len(self.norms)):
             owner, pair = self.norms[k], self.statistics[k]
             if loads:
                 load_statistics(e, owner[0], matrix_view(pair[0], True), matrix_view(pair[1], True))
             else:
-                store_statistics(e, owner[0], matrix_view(pair[0], True), matrix_view(pair[1], True))
+                store_statistics(e, owner[0], matrix_view(pair[0], True),
+                                 matrix_view(pair[1], True))
         return 0
 
-    cdef cnp.ndarray _array(self, str name, object x, Py_ssize_t rows, Py_ssize_t columns, bint written):
-        """The user's array as it is now; Python code may have put another one in its place since."""
+    cdef cnp.ndarray _array(self, str name, object x, Py_ssize_t rows, Py_ssize_t columns,
+                            bint written):
+        """The user's array as it is now; Python code may have put another one in its place
+        since."""
         if (not behaved(x, self.e.net.type_number) or cnp.PyArray_NDIM(<cnp.ndarray>x) != 2
-                or cnp.PyArray_DIM(<cnp.ndarray>x, 0) != rows or cnp.PyArray_DIM(<cnp.ndarray>x, 1) != columns
+                or cnp.PyArray_DIM(<cnp.ndarray>x, 0) != rows or cnp.PyArray_DIM(<cnp.ndarray>x,
+                                                                                 1) != columns
                 or (written and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>x))):
             given = f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
             wanted = f"{np.dtype(dtype_of(self.e.net.type_number))} array of shape ({rows}, {columns})"
@@ -191,8 +206,9 @@ cdef class Program:
         return arrays
 
     cdef Source _source(self, str name, object X, Py_ssize_t samples_read) except *:
-        """How to read X (features, N). If many samples are read from rows that run along the samples, X is transposed once: a cache
-        line then serves a sample's neighbouring features instead of one."""
+        """How to read X (features, N). If many samples are read from rows that run along the
+        samples, X is transposed once: a cache line then serves a sample's neighbouring features
+        instead of one."""
         cdef cnp.ndarray x
         cdef Py_ssize_t n
         key = (name, id(X))
@@ -209,19 +225,24 @@ cdef class Program:
         return source_of(x, self.e.net.type_number)
 
     cdef cnp.ndarray _transposed(self, cnp.ndarray x):
-        cdef cnp.ndarray copy = new_matrix(cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), self.e.net.type_number, True)
+        cdef cnp.ndarray copy = new_matrix(cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1),
+                                           self.e.net.type_number, True)
         cdef int kind = native_type(x)
-        convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(x, 0), self.e.net.type_number == cnp.NPY_DOUBLE, cnp.PyArray_DIM(x, 1),
-                cnp.PyArray_DIM(x, 0), <char *>cnp.PyArray_DATA(x), cnp.PyArray_STRIDE(x, 1), cnp.PyArray_STRIDE(x, 0), kind)
+        convert(cnp.PyArray_DATA(copy), cnp.PyArray_DIM(x, 0),
+                self.e.net.type_number == cnp.NPY_DOUBLE, cnp.PyArray_DIM(x, 1),
+                cnp.PyArray_DIM(x, 0), <char *>cnp.PyArray_DATA(x), cnp.PyArray_STRIDE(x,
+                                                                                       1), cnp.PyArray_STRIDE(x, 0), kind)
         return copy
 
     # -------------------------------------------------------------------------------------------- training
 
     def sgd(self, X, Y, iters, rate, on_nonfinite, t0=0):
-        """Make `iters` steps of stochastic gradient descent, each on one sample drawn by np.random.randint(N).
+        """Make `iters` steps of stochastic gradient descent, each on one sample drawn by
+        np.random.randint(N).
 
-        rate is η: a number, a nncore.schedules.Schedule, or a function of t = t0 + 1, t0 + 2, ...; on_nonfinite(t) is called once, for
-        the first step whose loss is not finite, and training goes on.
+        rate is η: a number, a nncore.schedules.Schedule, or a function of t = t0 + 1, t0 + 2, ...;
+        on_nonfinite(t) is called once, for the first step whose loss is not finite, and training
+        goes on.
         """
         self._begin(CALL_SGD, X, Y, None, iters, 1, rate)
         cdef Py_ssize_t done = 0, total = iters, steps, bad
@@ -231,14 +252,16 @@ cdef class Program:
         n, randint = X.shape[1], np.random.randint
         while done < total:
             steps = min(self._chunk(), total - done)
-            rates = schedules.over(rate, t0 + done + 1, steps)  # before the draws: a rate that is refused draws nothing
+            # before the draws: a rate that is refused draws nothing
+            rates = schedules.over(rate, t0 + done + 1, steps)
             steps = cnp.PyArray_DIM(rates, 0)
             draws = np.asarray(randint(n, size=steps), dtype=np.int64)
             self._load(True)
             self._open_chunk(draws, 0, steps, 1, rates, False)
             seconds = now()
             bad = self._run()
-            if bad and self.e.plan.stepper == FUSED_SGD:  # its weights are void: the next stepper finds the step
+            # its weights are void: the next stepper finds the step
+            if bad and self.e.plan.stepper == FUSED_SGD:
                 plan_demote(&self.e, NON_FINITE)
                 self._load(True)
                 self._open_chunk(draws, 0, steps, 1, rates, False)
@@ -254,14 +277,16 @@ cdef class Program:
             self._pace(steps, seconds)
 
     def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, checks_data=False):
-        """Make one pass over the sample indices `order` in batches; returns the loss summed over all samples, each batch's before its
-        update. self.total is that of the steps done so far.
+        """Make one pass over the sample indices `order` in batches; returns the loss summed over
+        all samples, each batch's before its update. self.total is that of the steps done so far.
 
-        FloatingPointError on divergence, with the weights after the last step that left all of them finite. checks_data: ValueError when
-        a sample is not finite, with the weights of the start. Looking at each batch as it is read spares a pass over all data before.
+        FloatingPointError on divergence, with the weights after the last step that left all of them
+        finite. checks_data: ValueError when a sample is not finite, with the weights of the start.
+        Looking at each batch as it is read spares a pass over all data before.
         """
         order = np.ascontiguousarray(order, dtype=np.int64)
-        cdef Py_ssize_t at = 0, count = cnp.PyArray_SIZE(order), size = max(1, min(<Py_ssize_t>batch_size, count)), steps, bad, t = t0
+        cdef Py_ssize_t at = 0, count = cnp.PyArray_SIZE(order)
+        cdef Py_ssize_t size = max(1, min(<Py_ssize_t>batch_size, count)), steps, bad, t = t0
         cdef double seconds
         cdef bint checks = checks_data
         cdef Copies start = None
@@ -296,17 +321,20 @@ cdef class Program:
             self._pace(steps, seconds)
         return self.total
 
-    cdef int _begin(self, int kind, X, Y, order, Py_ssize_t n_samples, Py_ssize_t batch_size, rate) except -1:
+    cdef int _begin(self, int kind, X, Y, order, Py_ssize_t n_samples, Py_ssize_t batch_size,
+                    rate) except -1:
         """Plan a call of training and make ready for its first chunk."""
         cdef Engine *e = &self.e
         self.steps, self.total = 0, 0
         self._plan_training(kind, X, Y, order, n_samples, batch_size, rate)
         e.opt.updates = 0 if self.optimizer is None else self.optimizer.t
-        e.run.total, e.run.mean, e.run.checks_weights, e.weight_bound = nn_total(0, 0), False, False, -1
+        e.run.total, e.run.mean, e.run.checks_weights, e.weight_bound = nn_total(0,
+                                                                                 0), False, False, -1
         e.plan.chunk = self.pace if kind == CALL_FIT and batch_size == self.paced_batch else first_chunk(e)
         return self._begin_dropouts()
 
-    cdef int _plan_training(self, int kind, X, Y, order, Py_ssize_t n_samples, Py_ssize_t batch_size, rate) except -1:
+    cdef int _plan_training(self, int kind, X, Y, order, Py_ssize_t n_samples,
+                            Py_ssize_t batch_size, rate) except -1:
         cdef Engine *e = &self.e
         e.x, e.y = self._source("X", X, n_samples), self._source("Y", Y, n_samples)
         e.call.kind, e.call.n_samples, e.call.n_columns, e.call.batch_size = kind, n_samples, X.shape[1], batch_size
@@ -324,7 +352,8 @@ cdef class Program:
         return 0
 
     cdef int _advance(self, Py_ssize_t steps) except -1:
-        """Count whole steps, where Python code can see them: in the optimizer and in the Dropouts."""
+        """Count whole steps, where Python code can see them: in the optimizer and in the
+        Dropouts."""
         self.steps += steps
         self.e.opt.updates += steps
         if self.optimizer is not None:
@@ -345,7 +374,8 @@ cdef class Program:
         if plan.call == CALL_FIT and not self.e.call.python_rate:
             self.pace, self.paced_batch = plan.chunk, self.e.call.batch_size
 
-    cdef int _open_chunk(self, cnp.ndarray indices, Py_ssize_t at, Py_ssize_t n_samples, Py_ssize_t batch_size, cnp.ndarray rates,
+    cdef int _open_chunk(self, cnp.ndarray indices, Py_ssize_t at, Py_ssize_t n_samples,
+                         Py_ssize_t batch_size, cnp.ndarray rates,
                          bint checks) except -1:
         """Describe a chunk, once the weights are loaded."""
         cdef Engine *e = &self.e
@@ -361,7 +391,8 @@ cdef class Program:
         return 0
 
     cdef Py_ssize_t _run(self) noexcept:
-        """Run the open chunk by the plan's stepper. Returns 0, or the 1-based step that produced a non-finite value."""
+        """Run the open chunk by the plan's stepper. Returns 0, or the 1-based step that produced a
+        non-finite value."""
         cdef Engine *e = &self.e
         cdef Run *run = &e.run
         cdef Py_ssize_t bad
@@ -374,9 +405,11 @@ cdef class Program:
     # -------------------------------------------------------------------------------------------- what is not finite
 
     cdef Py_ssize_t _recover(self, X, Y, Copies start, Py_ssize_t bad, Py_ssize_t t) except -1:
-        """After a chunk of fit whose step `bad` met a non-finite value: finish the steps up to it, and it if it can be.
+        """After a chunk of fit whose step `bad` met a non-finite value: finish the steps up to it,
+        and it if it can be.
 
-        Returns the steps done. FloatingPointError on divergence, ValueError if a sample is not finite.
+        Returns the steps done. FloatingPointError on divergence, ValueError if a sample is not
+        finite.
         """
         cdef Run *run = &self.e.run
         if run.checks_data:
@@ -392,7 +425,8 @@ cdef class Program:
                 raise diverged(t + bad)
             self._advance(1)
             return bad
-        # the user's arrays still hold the weights of the chunk's start: run again to find the step, then up to it
+        # the user's arrays still hold the weights of the chunk's start: run again to find the step,
+        # then up to it
         self._load(True)
         run.checks_weights = True
         bad = self._run()
@@ -457,7 +491,8 @@ cdef class Program:
         self.frozen = True
 
     def run(self, X, Y=None):
-        """(P, losses): the outputs (n, N), Fortran-ordered, and with Y the loss of every sample from its logits, (N,) float64."""
+        """(P, losses): the outputs (n, N), Fortran-ordered, and with Y the loss of every sample
+        from its logits, (N,) float64."""
         cdef Engine *e = &self.e
         cdef Py_ssize_t n = X.shape[1], blocks
         cdef cnp.ndarray P = new_matrix(e.net.outputs, n, e.net.type_number, True)
@@ -496,11 +531,13 @@ cdef class Program:
     # -------------------------------------------------------------------------------------------- what others ask
 
     def plan(self, str call, X, Y=None, batch_size=1, rate=0.0):
-        """What plan_call chooses for a call of "sgd", "fit" or "predict", as a dict; see nncore.explain."""
+        """What plan_call chooses for a call of "sgd", "fit" or "predict", as a dict; see
+        nncore.explain."""
         if call == "predict":
             self._plan_prediction(X)
         else:
-            self._plan_training(CALL_SGD if call == "sgd" else CALL_FIT, X, Y, None, X.shape[1], min(batch_size, X.shape[1]), rate)
+            self._plan_training(CALL_SGD if call == "sgd" else CALL_FIT, X, Y, None, X.shape[1],
+                                min(batch_size, X.shape[1]), rate)
         return self.last_plan
 
     @property
@@ -512,7 +549,8 @@ cdef class Program:
         for i in range(plan.n_reasons):
             reasons.append(REASONS[plan.reasons[i]])
         inputs = "csr" if plan.csr and plan.stepper != FUSED_MINIBATCH else "non-zeros" if plan.nonzeros else "dense"
-        return {"path": STEPPERS[plan.stepper].name.decode(), "reasons": reasons, "threads": plan.n_threads,
+        return {"path": STEPPERS[plan.stepper].name.decode(), "reasons": reasons,
+                "threads": plan.n_threads,
                 "parameters": "in place" if plan.in_place else "packed", "inputs": inputs,
                 "level": e.net.k.level.decode(), "dtype": np.dtype(dtype_of(e.net.type_number)).name}
 
@@ -527,7 +565,7 @@ cdef class Program:
         self.sources.clear()
 
 
-# ------------------------------------------------------------------------------------------------ arrays as the engine sees them
+# ------------------------------------------------------------------- arrays as the engine sees them
 
 cdef Source source_of(cnp.ndarray x, int type_number) noexcept:
     """A behaved array with samples as columns, for a network of this type."""
@@ -545,7 +583,8 @@ cdef View matrix_view(object array, bint transposed) noexcept:
     cdef View view
     cdef cnp.ndarray a = <cnp.ndarray>array
     view.data = <char *>cnp.PyArray_DATA(a)
-    view.row_bytes, view.column_bytes = cnp.PyArray_STRIDE(a, transposed), cnp.PyArray_STRIDE(a, not transposed)
+    view.row_bytes, view.column_bytes = cnp.PyArray_STRIDE(a, transposed), cnp.PyArray_STRIDE(a,
+                                                                                              not transposed)
     return view
 
 
