@@ -92,8 +92,9 @@ gate: $(VENV)/.installed ## compare this build with a commit's, bit for bit, the
 docs: $(VENV)/.extra-docs ## build the documentation's site into build/docs; every warning is an error
 	@$(PY) -m sphinx -W --keep-going -q docs build/docs && echo 'nncore: open build/docs/index.html'
 
-lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, cython-lint and mypy
+lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, its format, cython-lint and mypy
 	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --quiet .
 	@PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint --max-line-length=100 src
 	@$(PY) -m mypy
 
