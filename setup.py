@@ -29,12 +29,12 @@ COMPILE = [
 ]
 THREADS = [] if sys.platform == "win32" else ["-pthread"]
 SOURCES = [
-    "src/kernels_generic.c",
-    "src/kernels_avx2.c",
-    "src/kernels_avx512.c",
-    "src/dispatch.c",
-    "src/convert.c",
-    "src/pool.c",
+    "src/kernels/level_generic.c",
+    "src/kernels/level_avx2.c",
+    "src/kernels/level_avx512.c",
+    "src/kernels/dispatch.c",
+    "src/engine/convert.c",
+    "src/engine/pool.c",
 ]
 
 

@@ -7,8 +7,8 @@ learning, a frozen copy from before the drift shows what it would have cost to s
 predicted right so far is an honest estimate, as no sample was learned before (Dawid 1984; Gama and
 others 2013).
 
-    python examples/online.py python examples/online.py --samples 20000 --noise 0.1 --optimizer adam
-    --lrate 0.003 --plot online.png
+    python examples/online.py
+    python examples/online.py --samples 20000 --optimizer adam --lrate 0.003 --plot online.png
 """
 
 import argparse

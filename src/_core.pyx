@@ -16,7 +16,6 @@ from libc.math cimport fabs, fmax, isfinite, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
-from kernels cimport *
 
 cnp.import_array()
 
@@ -97,14 +96,15 @@ cdef int choose_level() except -1:
 
 choose_level()
 
+include "kernels/kernels.pxi"
 include "engine/tuning.pxi"
-include "threads.pxi"
+include "python/threads.pxi"
 include "python/copies.pxi"
-include "boundary.pxi"
-include "chain.pxi"
-include "optimizers.pxi"
-include "normalize.pxi"
-include "dropout.pxi"
+include "python/boundary.pxi"
+include "python/chain.pxi"
+include "python/optimizers.pxi"
+include "python/batchnorm.pxi"
+include "python/dropout.pxi"
 
 include "engine/types.pxi"
 include "engine/arena.pxi"
@@ -124,4 +124,4 @@ include "engine/pace.pxi"
 include "engine/predict.pxi"
 
 include "python/program.pxi"
-include "predictor.pxi"
+include "python/predictor.pxi"

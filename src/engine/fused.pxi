@@ -20,9 +20,9 @@ cdef Py_ssize_t choose_fused(Engine *e, Py_ssize_t widest, Py_ssize_t first_weig
 cdef int make_fused(Engine *e) except -1:
     """Memory of the fused kernels, once the layers are known."""
     cdef Py_ssize_t i
-    e.fused.layers = <nn_small_layer *>calloc(e.net.n_layers, sizeof(nn_small_layer))
+    e.fused.layers = <nn_fused_layer *>calloc(e.net.n_layers, sizeof(nn_fused_layer))
     if e.fused.layers == NULL:
-        raise MemoryError(f"to run this network takes {e.net.n_layers * sizeof(nn_small_layer)} bytes, which are not available")
+        raise MemoryError(f"to run this network takes {e.net.n_layers * sizeof(nn_fused_layer)} bytes, which are not available")
     arena_fill(e, layout_fused, &e.fused.buffer)
     for i in range(FUSED_BLOCK):
         e.fused.ordinals[i] = i
@@ -33,13 +33,16 @@ cdef void layout_fused(Engine *e, Arena *arena) noexcept:
     cdef Network *net = &e.net
     cdef Fused *f = &e.fused
     cdef Layer *layer
-    cdef nn_small_layer *small
+    cdef nn_fused_layer *small
     cdef Py_ssize_t i, size = net.itemsize
     for i in range(net.n_layers):
         layer, small = &net.layers[i], &f.layers[i]
-        small.m, small.n, small.vectors, small.activation = layer.inputs, layer.outputs, layer.width // f.lanes, layer.activation
+        small.m, small.n, small.vectors = layer.inputs, layer.outputs, layer.width // f.lanes
+        small.activation = layer.activation
         small.w, small.b = layer.params.packed_w, layer.params.packed_w0
-        small.a = arena_alloc(arena, layer.width * size)
+        small.a = small.z = arena_alloc(arena, layer.width * size)
+        if nn_uses_input(layer.activation):
+            small.z = arena_alloc(arena, layer.width * size)
         small.dz = arena_alloc(arena, layer.width * size)
         small.step = arena_alloc(arena, layer.width * size)
         if i > 0:
@@ -65,22 +68,23 @@ cdef Py_ssize_t run_fused_sgd(Engine *e, Run *run) noexcept nogil:
     """Steps of one sample each. Returns 0, or 1 if a logit of some step was not finite; the packed
     weights are then void."""
     cdef Fused *f = &e.fused
-    cdef nn_small call
+    cdef nn_fused_sgd call
     cdef Py_ssize_t at = 0
     transpose_fused_weights(e)
     call.plain = e.net.plain_nll
-    call.count, call.layers, call.places = e.net.n_layers, f.layers, f.nonzero_index if e.sparse.skips_zeros else NULL
+    call.count, call.layers = e.net.n_layers, f.layers
+    call.nonzero_index = f.nonzero_index if e.sparse.skips_zeros else NULL
     while at < run.n_samples:
         call.steps = min(run.n_samples - at, <Py_ssize_t>FUSED_BLOCK)
         call.rates, call.draws = run.rates + at, run.indices + at
         if run.x.direct and run.y.direct:
-            call.x, call.x_row = run.x.data, run.x.sample_bytes // e.net.itemsize
-            call.y, call.y_row = run.y.data, run.y.sample_bytes // e.net.itemsize
+            call.x, call.x_stride = run.x.data, run.x.sample_bytes // e.net.itemsize
+            call.y, call.y_stride = run.y.data, run.y.sample_bytes // e.net.itemsize
         else:
             gather(&e.net, run.x, run.indices + at, call.steps, f.x, e.net.inputs)
             gather(&e.net, run.y, run.indices + at, call.steps, f.y, e.net.outputs)
-            call.x, call.x_row, call.y, call.y_row, call.draws = f.x, e.net.inputs, f.y, e.net.outputs, f.ordinals
-        if not e.net.k.sgd_small[f.width_index](&call):
+            call.x, call.x_stride, call.y, call.y_stride, call.draws = f.x, e.net.inputs, f.y, e.net.outputs, f.ordinals
+        if not e.net.k.fused_sgd[f.width_index](&call):
             run.status = BAD_LOSS
             return 1
         at += call.steps
@@ -91,14 +95,17 @@ cdef void open_fused_minibatch(Engine *e) noexcept nogil:
     """Point the fused layers at the batch's activations and gradients."""
     cdef Py_ssize_t i
     cdef Layer *layer
+    cdef nn_fused_layer *small
     for i in range(e.net.n_layers):
         layer = &e.net.layers[i]
-        e.fused.layers[i].rows_a, e.fused.layers[i].rows_dz, e.fused.layers[i].row = layer.a, layer.grad, layer.row_stride
+        small = &e.fused.layers[i]
+        small.rows_z, small.rows_a, small.rows_dz = layer.z, layer.a, layer.grad
+        small.row_stride = layer.row_stride
     transpose_fused_weights(e)
 
 
-cdef int fused_gradients(Engine *e, const Step *step, nn_small_batch *call) noexcept nogil:
-    """The first half of a mini-batch step; small_update, the second, takes the gradients of the
+cdef int fused_gradients(Engine *e, const Step *step, nn_fused_batch *call) noexcept nogil:
+    """The first half of a mini-batch step; fused_update, the second, takes the gradients of the
     inner layers, too.
 
     Returns what is not finite. Data in their own memory are not searched for it: any product with
@@ -111,12 +118,12 @@ cdef int fused_gradients(Engine *e, const Step *step, nn_small_batch *call) noex
     cdef bint checks = step.run.checks_data, finite = True
     call.count, call.batch, call.layers, call.eta = net.n_layers, batch.size, e.fused.layers, step.eta
     if x.direct:
-        call.x, call.x_row, call.draws = x.data, x.sample_bytes // net.itemsize, step.indices
+        call.x, call.x_stride, call.draws = x.data, x.sample_bytes // net.itemsize, step.indices
     else:
         finite = gather(net, x, step.indices, batch.size, e.ws.x_rows, net.x_stride, checks)
-        call.x, call.x_row, call.draws = e.ws.x_rows, net.x_stride, NULL
+        call.x, call.x_stride, call.draws = e.ws.x_rows, net.x_stride, NULL
     if not (gather(net, y, step.indices, batch.size, e.ws.y_rows, net.outputs,
                    checks and not y.direct) and finite):
         return BAD_DATA
-    net.k.small_forward[e.fused.width_index](call)
+    net.k.fused_forward[e.fused.width_index](call)
     return FINITE if loss_gradient(e, &batch, True) else BAD_LOSS

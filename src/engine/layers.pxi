@@ -23,6 +23,7 @@ cdef void forward(Engine *e, const Batch *batch, bint keep_logits) noexcept nogi
         if layer.kind == LINEAR:
             linear_forward_rows(e, i, batch, x, x_stride)
         elif layer.kind == ACTIVATION:
+            keep_inputs(net, layer, batch, x, x_stride)
             activate_rows(net, layer, batch, x, x_stride)
         elif layer.kind == BATCHNORM:
             batchnorm_forward_rows(net, layer, batch, x, x_stride)
@@ -34,46 +35,69 @@ cdef void forward(Engine *e, const Batch *batch, bint keep_logits) noexcept nogi
         x, x_stride = layer.a + batch.first * layer.row_stride * net.itemsize, layer.row_stride
 
 
-cdef inline int inner_activation(const Layer *layer) noexcept nogil:
-    """The activation that a kernel applies by the way; output units come after it."""
-    return NN_NONE if layer.activation == NN_SOFTMAX or layer.activation == NN_OUTPUT_SIGMOID else layer.activation
+cdef inline nn_activation inner_activation(const Layer *layer) noexcept nogil:
+    """The element-wise activation of a layer; that of an output unit is none."""
+    cdef nn_activation f = layer.activation
+    if f.kind == NN_SOFTMAX or f.kind == NN_OUTPUT_SIGMOID:
+        f.kind = NN_NONE
+    return f
+
+
+cdef inline nn_activation fused_activation(const Layer *layer) noexcept nogil:
+    """The activation that the kernel of the layer's product applies: none if z must be kept."""
+    cdef nn_activation f = inner_activation(layer)
+    if layer.z != layer.a:
+        f.kind = NN_NONE
+    return f
 
 
 cdef void linear_forward_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x,
                               Py_ssize_t x_stride) noexcept nogil:
-    """A = f(X W + W0) of layer i."""
+    """Z = X W + W0 and A = f(Z) of layer i."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[i]
     cdef Params *p = &layer.params
-    cdef char *a = layer.a + batch.first * layer.row_stride * net.itemsize
-    cdef nn_product g
+    cdef char *z = layer.z + batch.first * layer.row_stride * net.itemsize
+    cdef nn_gemm g
     if i == 0 and batch.csr:
-        csr_forward(e, layer, batch, a)
+        csr_forward(e, layer, batch, z)
     elif batch.size > 1:
         g.m, g.n, g.k = batch.size, p.width, layer.inputs
-        g.a, g.a_row, g.a_col = x, x_stride, 1
-        g.b, g.b_row, g.b_col, g.work = p.w, p.row_stride, 1, batch.gemm
-        g.c, g.c_row = a, layer.row_stride
-        g.epilogue, g.activation = NN_STORE, inner_activation(layer)
+        g.a, g.a_rs, g.a_cs = x, x_stride, 1
+        g.b, g.b_rs, g.b_cs, g.work = p.w, p.row_stride, 1, batch.gemm
+        g.c, g.c_rs = z, layer.row_stride
+        g.epilogue, g.activation = NN_STORE, fused_activation(layer)
         g.bias, g.bias_down_rows = p.w0, 0
-        net.k.product(&g)
+        net.k.gemm(&g)
     elif i == 0:
-        first_layer_forward(e, layer, x, a)
+        first_layer_forward(e, layer, x, z)
     elif p.transposed:
-        net.k.turned_forward(layer.inputs, layer.outputs, x, p.w, p.row_stride, p.w0, a,
-                             inner_activation(layer))
+        net.k.gemv_wt(layer.inputs, layer.outputs, x, p.w, p.row_stride, p.w0, z,
+                             fused_activation(layer))
     else:
-        net.k.row_forward(layer.inputs, p.width, x, NULL, p.w, p.row_stride, p.w0, a,
-                          inner_activation(layer))
+        net.k.gemv(layer.inputs, p.width, x, NULL, p.w, p.row_stride, p.w0, z,
+                          fused_activation(layer))
+    if layer.z != layer.a:
+        activate_rows(net, layer, batch, z, layer.row_stride)
 
 
 cdef void activate_rows(const Network *net, const Layer *layer, const Batch *batch, const char *x,
                         Py_ssize_t x_stride) noexcept nogil:
+    """A = f(X), row by row."""
     cdef Py_ssize_t r, size = net.itemsize
     cdef char *a = layer.a + batch.first * layer.row_stride * size
     for r in range(batch.size):
-        net.k.activate(layer.outputs, x + r * x_stride * size, a + r * layer.row_stride * size,
+        net.k.activation_forward(layer.outputs, x + r * x_stride * size, a + r * layer.row_stride * size,
                        inner_activation(layer))
+
+
+cdef void keep_inputs(const Network *net, const Layer *layer, const Batch *batch, const char *x,
+                      Py_ssize_t x_stride) noexcept nogil:
+    """Z = X of an activation that does not follow a Linear, if its derivative uses Z."""
+    cdef Py_ssize_t r, size = net.itemsize
+    cdef char *z = layer.z + batch.first * layer.row_stride * size
+    for r in range(batch.size if layer.z != layer.a else 0):
+        memcpy(z + r * layer.row_stride * size, x + r * x_stride * size, layer.outputs * size)
 
 
 cdef void output_unit(Engine *e, Py_ssize_t i, const Batch *batch) noexcept nogil:
@@ -83,12 +107,12 @@ cdef void output_unit(Engine *e, Py_ssize_t i, const Batch *batch) noexcept nogi
     cdef Layer *layer = &net.layers[i]
     cdef Py_ssize_t r
     cdef char *a = layer.a + batch.first * layer.row_stride * net.itemsize
-    if layer.activation == NN_SOFTMAX:
+    if layer.activation.kind == NN_SOFTMAX:
         softmax(e, i, batch, NULL, True)
-    elif layer.activation == NN_OUTPUT_SIGMOID:
+    elif layer.activation.kind == NN_OUTPUT_SIGMOID:
         for r in range(batch.size):
-            net.k.activate(layer.outputs, a + r * layer.row_stride * net.itemsize,
-                           a + r * layer.row_stride * net.itemsize, NN_SIGMOID)
+            net.k.activation_forward(layer.outputs, a + r * layer.row_stride * net.itemsize,
+                                     a + r * layer.row_stride * net.itemsize, layer.activation)
 
 
 cdef void softmax(Engine *e, Py_ssize_t i, const Batch *batch, const char *y,
@@ -108,7 +132,7 @@ cdef void softmax(Engine *e, Py_ssize_t i, const Batch *batch, const char *y,
         f.p, f.p_sample = batch.outputs, layer.outputs
     f.y, f.y_sample, f.y_class, f.plain = y, batch.y_stride, 1, net.plain_nll
     f.grad, f.grad_sample, f.grad_class = layer.grad + first * layer.row_stride, layer.row_stride, 1
-    f.gap, f.weight, f.rest = terms.label_gap + first, terms.label_sum + first, terms.exp_rest + first
+    f.label_gap, f.label_sum, f.exp_rest = terms.label_gap + first, terms.label_sum + first, terms.exp_rest + first
     net.k.softmax(&f)
 
 
@@ -155,21 +179,21 @@ cdef void backward(Engine *e, const Batch *batch) noexcept nogil:
     cdef Py_ssize_t i, r, size = net.itemsize, first = batch.first * size
     cdef Layer *layer
     cdef Layer *before
-    cdef nn_product g
+    cdef nn_gemm g
     for i in range(net.n_layers - 1, 0, -1):
         layer, before = &net.layers[i], &net.layers[i - 1]
         if layer.kind == LINEAR:
             g.m, g.n, g.k = batch.size, layer.inputs, layer.outputs
-            g.a, g.a_row, g.a_col = layer.grad + first * layer.row_stride, layer.row_stride, 1
-            g.b, g.b_row, g.b_col, g.work = layer.params.w, 1, layer.params.row_stride, batch.gemm
-            g.c, g.c_row = before.grad + first * before.row_stride, before.row_stride
+            g.a, g.a_rs, g.a_cs = layer.grad + first * layer.row_stride, layer.row_stride, 1
+            g.b, g.b_rs, g.b_cs, g.work = layer.params.w, 1, layer.params.row_stride, batch.gemm
+            g.c, g.c_rs = before.grad + first * before.row_stride, before.row_stride
             g.epilogue, g.activation = NN_DERIVATIVE, inner_activation(before)
-            g.d, g.d_row = before.a + first * before.row_stride, before.row_stride
-            net.k.product(&g)
+            g.d, g.d_rs = before.z + first * before.row_stride, before.row_stride
+            net.k.gemm(&g)
         else:
             for r in range(batch.size):
-                net.k.derive(layer.inputs, layer.grad + (first + r * size) * layer.row_stride,
-                             before.a + (first + r * size) * before.row_stride, before.grad + (first + r * size) * before.row_stride,
+                net.k.activation_backward(layer.inputs, layer.grad + (first + r * size) * layer.row_stride,
+                             before.z + (first + r * size) * before.row_stride, before.grad + (first + r * size) * before.row_stride,
                              inner_activation(before))
         special_backward(e, before, batch)
 
@@ -215,16 +239,16 @@ cdef void update_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[i]
     cdef char *w = layer.params.w + low * layer.params.row_stride * net.itemsize
-    cdef nn_product g
+    cdef nn_gemm g
     if i == 0 and batch.csr:
         transpose_csr(e, batch, low, high)
         csr_gradient(e, layer, batch, low, high, w, layer.params.row_stride, True, eta)
         return
     g.m, g.n, g.k = high - low, layer.params.width, batch.size
-    g.a, g.a_row, g.a_col = x + low * net.itemsize, 1, x_stride
-    g.b, g.b_row, g.b_col, g.work = layer.grad, layer.row_stride, 1, e.ws.gemm + thread * e.ws.gemm_bytes
-    g.c, g.c_row, g.epilogue, g.eta = w, layer.params.row_stride, NN_UPDATE, eta
-    net.k.product(&g)
+    g.a, g.a_rs, g.a_cs = x + low * net.itemsize, 1, x_stride
+    g.b, g.b_rs, g.b_cs, g.work = layer.grad, layer.row_stride, 1, e.ws.gemm + thread * e.ws.gemm_bytes
+    g.c, g.c_rs, g.epilogue, g.eta = w, layer.params.row_stride, NN_UPDATE, eta
+    net.k.gemm(&g)
 
 
 # --------------------------------------------------------------------------------------- one sample
@@ -244,18 +268,20 @@ cdef void backward_and_update(Engine *e, const Batch *sample, double eta) noexce
             batchnorm_update(net, layer, 1, eta)
         if layer.kind != LINEAR:
             if before != NULL:
-                net.k.derive(layer.inputs, layer.grad, before.a, before.grad,
-                             inner_activation(before))
+                net.k.activation_backward(layer.inputs, layer.grad, before.z, before.grad,
+                                          inner_activation(before))
         elif before == NULL:
             first_layer_update(e, layer, sample.x, eta)
-        elif p.transposed:
-            net.k.turned_backward(layer.inputs, layer.outputs, p.w, p.row_stride, before.a,
-                                  layer.grad, before.grad,
-                                  inner_activation(before), eta)
         else:
-            net.k.row_backward(layer.inputs, p.width, p.w, p.row_stride, before.a, layer.grad,
-                               before.grad,
-                               inner_activation(before), eta)
+            if p.transposed:
+                net.k.gemv_backward_wt(layer.inputs, layer.outputs, p.w, p.row_stride, before.a,
+                                       layer.grad, before.grad, fused_activation(before), eta)
+            else:
+                net.k.gemv_backward(layer.inputs, p.width, p.w, p.row_stride, before.a, layer.grad,
+                                    before.grad, fused_activation(before), eta)
+            if before.z != before.a:
+                net.k.activation_backward(layer.inputs, before.grad, before.z, before.grad,
+                                          inner_activation(before))
         if before != NULL:
             special_backward(e, before, sample)
         if layer.kind == LINEAR:

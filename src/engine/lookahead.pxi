@@ -13,21 +13,21 @@ cdef void layout_lookahead(Engine *e, Arena *arena) noexcept:
     la.gram = arena_alloc(arena, LOOKAHEAD_STEPS * LOOKAHEAD_STEPS * size)
 
 
-cdef void first_layer_forward(Engine *e, Layer *layer, const char *x, char *a) noexcept nogil:
-    """A = f(x W + W0) of the first layer for one sample."""
+cdef void first_layer_forward(Engine *e, Layer *layer, const char *x, char *z) noexcept nogil:
+    """f(x W + W0) of the first layer for one sample, or without f if z must be kept."""
     cdef Lookahead *la = &e.lookahead
     cdef Sparse *s = &e.sparse
     cdef Params *p = &layer.params
     cdef char *gram
     if la.at >= 0:
         gram = la.gram + la.at * LOOKAHEAD_STEPS * e.net.itemsize
-        e.net.k.row_forward(la.at, p.width, gram, NULL, la.steps, p.width,
-                            la.z + la.at * p.width * e.net.itemsize, a,
-                            inner_activation(layer))
+        e.net.k.gemv(la.at, p.width, gram, NULL, la.steps, p.width,
+                            la.z + la.at * p.width * e.net.itemsize, z,
+                      fused_activation(layer))
     else:
-        e.net.k.row_forward(s.n_nonzero or layer.inputs, p.width, x,
+        e.net.k.gemv(s.n_nonzero or layer.inputs, p.width, x,
                             s.nonzero_index if s.n_nonzero else NULL, p.w, p.row_stride, p.w0,
-                            a, inner_activation(layer))
+                            z, fused_activation(layer))
 
 
 cdef void first_layer_update(Engine *e, Layer *layer, const char *x, double eta) noexcept nogil:
@@ -39,7 +39,7 @@ cdef void first_layer_update(Engine *e, Layer *layer, const char *x, double eta)
         e.net.k.scaled(p.width, layer.grad, eta, la.steps + la.at * p.width * e.net.itemsize)
     else:
         e.net.k.scaled(p.width, layer.grad, eta, la.steps)
-        e.net.k.row_update(s.n_nonzero or layer.inputs, p.width, p.w, p.row_stride, x,
+        e.net.k.rank1_update(s.n_nonzero or layer.inputs, p.width, p.w, p.row_stride, x,
                            s.nonzero_index if s.n_nonzero else NULL, la.steps)
 
 
@@ -62,11 +62,11 @@ cdef bint open_block(Engine *e, const Run *run, Py_ssize_t at, Py_ssize_t count)
     for i in range(count, LOOKAHEAD_STEPS):
         la.samples[i] = memset(la.x + i * row, 0, row)
     if ((e.sparse.skips_zeros and n_nonzero <= count * net.inputs * LOOKAHEAD_DENSITY)
-            or not net.k.block_gram(net.inputs, la.samples, la.gram)):
+            or not net.k.lookahead_gram(net.inputs, la.samples, la.gram)):
         flush_update(e)
         return False
-    net.k.sample_columns(net.inputs, la.samples, la.next)
-    net.k.block_pass(layer.inputs, p.width, p.w, p.row_stride, la.old if la.pending else NULL,
+    net.k.lookahead_columns(net.inputs, la.samples, la.next)
+    net.k.lookahead_pass(layer.inputs, p.width, p.w, p.row_stride, la.old if la.pending else NULL,
                      la.steps, la.next, p.w0, la.z)
     memset(la.steps + count * p.width * net.itemsize, 0,
            (LOOKAHEAD_STEPS - count) * p.width * net.itemsize)
@@ -80,7 +80,7 @@ cdef void flush_update(Engine *e) noexcept nogil:
     cdef Lookahead *la = &e.lookahead
     cdef Layer *layer = &e.net.layers[0]
     if la.pending:
-        e.net.k.block_pass(layer.inputs, layer.params.width, layer.params.w,
+        e.net.k.lookahead_pass(layer.inputs, layer.params.width, layer.params.w,
                            layer.params.row_stride, la.old, la.steps, NULL,
                            layer.params.w0, NULL)
         la.pending = False

@@ -7,7 +7,7 @@ cdef Py_ssize_t padded_stride(const Network *net, Py_ssize_t n) noexcept nogil:
     return n if n <= line or n % (2 * line) else n + line
 
 
-cdef void add_layer(Engine *e, LayerKind kind, int activation, Py_ssize_t inputs,
+cdef void add_layer(Engine *e, LayerKind kind, nn_activation activation, Py_ssize_t inputs,
                     Py_ssize_t outputs) noexcept:
     """Append a layer; there is memory for it."""
     cdef Network *net = &e.net
@@ -60,8 +60,10 @@ cdef void layout_batch(Engine *e, Arena *arena) noexcept:
     cdef Layer *layer
     for i in range(net.n_layers):
         layer = &net.layers[i]
-        layer.a = arena_alloc(arena, batch * layer.row_stride * size)
+        layer.a = layer.z = arena_alloc(arena, batch * layer.row_stride * size)
         if net.trains:
+            if nn_uses_input(layer.activation):
+                layer.z = arena_alloc(arena, batch * layer.row_stride * size)
             layer.grad = arena_alloc(arena, batch * layer.row_stride * size)
         if layer.kind == BATCHNORM:
             layer.norm.norm = arena_alloc(arena, batch * layer.row_stride * size)
@@ -93,10 +95,10 @@ cdef Py_ssize_t gemm_bytes(const Engine *e, Py_ssize_t batch) noexcept nogil:
     for i in range(net.n_layers):
         layer = &net.layers[i]
         if layer.kind == LINEAR and (batch > 1 or e.opt.active):
-            most = max(most, max(net.k.product_work(layer.width, layer.inputs),
-                                 net.k.product_work(layer.width, batch)))
+            most = max(most, max(net.k.gemm_workspace(layer.width, layer.inputs),
+                                 net.k.gemm_workspace(layer.width, batch)))
             if i > 0:
-                most = max(most, net.k.product_work(net.layers[i - 1].width, layer.outputs))
+                most = max(most, net.k.gemm_workspace(net.layers[i - 1].width, layer.outputs))
     return most
 
 

@@ -75,15 +75,15 @@ cdef int optimizer_update(Engine *e, const Batch *batch, int partition, int n_pa
                                            e.opt.squares + rows_before) and finite
             if i % n_partitions == partition:
                 net.k.sum_rows(batch.size, p.width, layer.grad, layer.row_stride, bias_grad)
-                finite = net.k.optimize(p.width, p.w0, bias_grad, state_row(e, p.state0, 0, 0),
+                finite = net.k.optimizer_step(p.width, p.w0, bias_grad, state_row(e, p.state0, 0, 0),
                                         state_row(e, p.state0, 1, 0),
                                         &bias_rule) and finite
             rows_before += layer.inputs
         elif layer.kind == BATCHNORM and partition == 0:
-            finite = net.k.optimize(p.width, p.w, layer.norm.g_grad, state_row(e, p.state, 0, 0),
+            finite = net.k.optimizer_step(p.width, p.w, layer.norm.g_grad, state_row(e, p.state, 0, 0),
                                     state_row(e, p.state, 1, 0),
                                     &bias_rule) and finite
-            finite = net.k.optimize(p.width, p.w0, layer.norm.b_grad, state_row(e, p.state0, 0, 0),
+            finite = net.k.optimizer_step(p.width, p.w0, layer.norm.b_grad, state_row(e, p.state0, 0, 0),
                                     state_row(e, p.state0, 1, 0),
                                     &bias_rule) and finite
             update_running_statistics(net, layer, batch.size)
@@ -105,7 +105,7 @@ cdef bint optimizer_update_rows(Engine *e, Py_ssize_t i, const Batch *batch, con
     cdef Layer *layer = &net.layers[i]
     cdef char *gradient = e.opt.gradient + thread * e.opt.gradient_bytes
     cdef Py_ssize_t at = low, rows
-    cdef nn_product g
+    cdef nn_gemm g
     cdef bint finite = True
     if i == 0 and batch.csr:
         transpose_csr(e, batch, low, high)
@@ -115,11 +115,11 @@ cdef bint optimizer_update_rows(Engine *e, Py_ssize_t i, const Batch *batch, con
             csr_gradient(e, layer, batch, at, at + rows, gradient, layer.params.width, False, 0)
         else:
             g.m, g.n, g.k = rows, layer.params.width, batch.size
-            g.a, g.a_row, g.a_col = x + at * net.itemsize, 1, x_stride
-            g.b, g.b_row, g.b_col, g.work = layer.grad, layer.row_stride, 1, e.ws.gemm + thread * e.ws.gemm_bytes
-            g.c, g.c_row = gradient, layer.params.width
-            g.epilogue, g.activation, g.bias = NN_STORE, NN_NONE, NULL
-            net.k.product(&g)
+            g.a, g.a_rs, g.a_cs = x + at * net.itemsize, 1, x_stride
+            g.b, g.b_rs, g.b_cs, g.work = layer.grad, layer.row_stride, 1, e.ws.gemm + thread * e.ws.gemm_bytes
+            g.c, g.c_rs = gradient, layer.params.width
+            g.epilogue, g.activation, g.bias = NN_STORE, no_activation(), NULL
+            net.k.gemm(&g)
         finite = optimizer_step_rows(e, &layer.params, at, rows, gradient, squares + at) and finite
         at += rows
     return finite
@@ -134,12 +134,12 @@ cdef bint optimizer_step_rows(Engine *e, const Params *p, Py_ssize_t at, Py_ssiz
     cdef char *w = p.w + at * p.row_stride * size
     cdef bint finite = True
     if e.opt.rule.l2 == 0 and p.row_stride == n:
-        return e.net.k.optimize(rows * n, w, gradient, state_row(e, p.state, 0, at * n),
+        return e.net.k.optimizer_step(rows * n, w, gradient, state_row(e, p.state, 0, at * n),
                                 state_row(e, p.state, 1, at * n), &e.opt.rule)
     for r in range(rows):
         if e.opt.rule.l2 != 0:
-            squares[r] = e.net.k.squares(n, w + r * p.row_stride * size)
-        finite = e.net.k.optimize(n, w + r * p.row_stride * size, gradient + r * n * size,
+            squares[r] = e.net.k.sum_of_squares(n, w + r * p.row_stride * size)
+        finite = e.net.k.optimizer_step(n, w + r * p.row_stride * size, gradient + r * n * size,
                                   state_row(e, p.state, 0, (at + r) * n),
                                   state_row(e, p.state, 1, (at + r) * n), &e.opt.rule) and finite
     return finite

@@ -25,7 +25,7 @@ cdef void predict_block(void *prediction, int block, int blocks, int thread) noe
         indices[i] = at + i
     batch.first, batch.size, batch.gemm = thread * PREDICT_BLOCK, size, e.ws.gemm + thread * e.ws.gemm_bytes
     batch.csr = e.plan.csr and e.sparse.skips_zeros
-    batch.outputs = p.outputs + at * row if last.activation == NN_SOFTMAX else NULL
+    batch.outputs = p.outputs + at * row if last.activation.kind == NN_SOFTMAX else NULL
     read_block(e, p.x, indices, &batch)
     forward(e, &batch, p.y != NULL)
     if p.y != NULL:

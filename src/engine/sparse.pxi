@@ -12,7 +12,7 @@ cdef void layout_nonzeros(Engine *e, Arena *arena) noexcept:
 cdef void index_nonzeros(Engine *e, const char *x) noexcept nogil:
     """Index the non-zeros of a sample; n_nonzero is 0 for a dense one."""
     cdef Sparse *s = &e.sparse
-    s.n_nonzero = e.net.k.nonzeros(e.net.inputs, x,
+    s.n_nonzero = e.net.k.nonzero_index(e.net.inputs, x,
                                    s.nonzero_index) if s.skips_zeros else e.net.inputs
     if s.n_nonzero > e.net.inputs * NONZERO_DENSITY:
         s.n_nonzero = 0
@@ -35,12 +35,12 @@ cdef void layout_csr(Engine *e, Arena *arena) noexcept:
         layout_lists(e, arena, &s.by_input, e.net.inputs, batch)
 
 
-cdef void layout_lists(Engine *e, Arena *arena, nn_lists *lists, Py_ssize_t rows,
+cdef void layout_lists(Engine *e, Arena *arena, nn_csr *lists, Py_ssize_t rows,
                        Py_ssize_t columns) noexcept:
-    lists.rows, lists.columns, lists.room = rows, columns, columns + e.net.k.lanes
-    lists.entries = arena_alloc(arena, rows * lists.room * 2 * e.net.itemsize)
+    lists.rows, lists.columns, lists.capacity = rows, columns, columns + e.net.k.lanes
+    lists.entries = arena_alloc(arena, rows * lists.capacity * 2 * e.net.itemsize)
     lists.ends = <int32_t *>arena_alloc(arena,
-                                        rows * e.net.k.sparse_blocks(columns) * sizeof(int32_t))
+                                        rows * e.net.k.csr_blocks(columns) * sizeof(int32_t))
 
 
 cdef bint read_csr(Engine *e, const Source *x, const int64_t *indices, const Batch *batch,
@@ -55,7 +55,7 @@ cdef bint read_csr(Engine *e, const Source *x, const int64_t *indices, const Bat
             prefetch_sample(x, indices[i + 1])
         at = read_sample(&e.net, x, indices[i],
                          e.ws.x_rows + (batch.first + i) * e.net.x_stride * e.net.itemsize)
-        e.net.k.list_row(&s.by_sample, batch.first + i, at)
+        e.net.k.csr_row(&s.by_sample, batch.first + i, at)
         if checks or e.plan.in_place:
             s.largest_input[batch.first + i] = e.net.k.largest(e.net.inputs, at)
             finite = finite and (not checks or isfinite(s.largest_input[batch.first + i]))
@@ -71,29 +71,29 @@ cdef double largest_csr_input(const Engine *e, const Batch *batch) noexcept nogi
     return most
 
 
-cdef void csr_forward(Engine *e, const Layer *layer, const Batch *batch, char *a) noexcept nogil:
-    """The first layer's activations."""
-    cdef nn_sparse g
+cdef void csr_forward(Engine *e, const Layer *layer, const Batch *batch, char *z) noexcept nogil:
+    """f(X W + W0) of the first layer, or without f if z must be kept."""
+    cdef nn_spmm g
     g.a, g.first, g.last, g.n = e.sparse.by_sample, batch.first, batch.first + batch.size, layer.params.width
-    g.b, g.b_row, g.packs_b = layer.params.w, layer.params.row_stride, True
-    g.c, g.c_row, g.updates = a, layer.row_stride, False
-    g.activation, g.bias = inner_activation(layer), layer.params.w0
-    e.net.k.sparse_product(&g)
+    g.b, g.b_rs, g.packs_b = layer.params.w, layer.params.row_stride, True
+    g.c, g.c_rs, g.updates = z, layer.row_stride, False
+    g.activation, g.bias = fused_activation(layer), layer.params.w0
+    e.net.k.spmm(&g)
 
 
 cdef void transpose_csr(Engine *e, const Batch *batch, Py_ssize_t low,
                         Py_ssize_t high) noexcept nogil:
     """The samples of each input low .. high − 1, for csr_gradient."""
-    e.net.k.turn_lists(&e.sparse.by_sample, batch.size, low, high, &e.sparse.by_input)
+    e.net.k.csr_transpose(&e.sparse.by_sample, batch.size, low, high, &e.sparse.by_input)
 
 
 cdef void csr_gradient(Engine *e, const Layer *layer, const Batch *batch, Py_ssize_t low,
                        Py_ssize_t high, char *c, Py_ssize_t c_stride,
                        bint updates, double eta) noexcept nogil:
     """Rows low .. high − 1 of the first layer's dL/dW, stored at c; to update, c <- c − η dL/dW."""
-    cdef nn_sparse g
+    cdef nn_spmm g
     g.a, g.first, g.last, g.n = e.sparse.by_input, low, high, layer.params.width
     g.a.columns = batch.size
-    g.b, g.b_row, g.packs_b = layer.grad, layer.row_stride, False
-    g.c, g.c_row, g.updates, g.eta, g.activation, g.bias = c, c_stride, updates, eta, NN_NONE, NULL
-    e.net.k.sparse_product(&g)
+    g.b, g.b_rs, g.packs_b = layer.grad, layer.row_stride, False
+    g.c, g.c_rs, g.updates, g.eta, g.activation, g.bias = c, c_stride, updates, eta, no_activation(), NULL
+    e.net.k.spmm(&g)

@@ -8,22 +8,22 @@
 
 cdef void batchnorm_forward_rows(const Network *net, Layer *layer, const Batch *batch,
                                  const char *x, Py_ssize_t x_stride) noexcept nogil:
-    cdef nn_norm f
+    cdef nn_batchnorm f
     memset(&f, 0, sizeof(f))
-    f.batch, f.features, f.x, f.x_row, f.row = batch.size, layer.outputs, x, x_stride, layer.row_stride
+    f.batch, f.features, f.x, f.x_stride, f.row_stride = batch.size, layer.outputs, x, x_stride, layer.row_stride
     f.g, f.shift, f.eps = layer.params.w, layer.params.w0, layer.norm.eps
     f.mean, f.var, f.z, f.norm = layer.norm.mean, layer.norm.var, layer.a, layer.norm.norm
-    net.k.normalize(&f)
+    net.k.batchnorm_forward(&f)
 
 
 cdef void batchnorm_backward_rows(const Network *net, Layer *layer, const Batch *batch,
                                   char *grad) noexcept nogil:
-    cdef nn_norm f
+    cdef nn_batchnorm f
     memset(&f, 0, sizeof(f))
-    f.batch, f.features, f.row, f.g = batch.size, layer.outputs, layer.row_stride, layer.params.w
+    f.batch, f.features, f.row_stride, f.g = batch.size, layer.outputs, layer.row_stride, layer.params.w
     f.var, f.eps, f.norm = layer.norm.var, layer.norm.eps, layer.norm.norm
     f.dz, f.dx, f.dg, f.dshift = grad, grad, layer.norm.g_grad, layer.norm.b_grad
-    net.k.normalize_back(&f)
+    net.k.batchnorm_backward(&f)
 
 
 cdef void batchnorm_update(const Network *net, Layer *layer, Py_ssize_t batch,
@@ -37,10 +37,10 @@ cdef void batchnorm_update(const Network *net, Layer *layer, Py_ssize_t batch,
 cdef void update_running_statistics(const Network *net, Layer *layer,
                                     Py_ssize_t batch) noexcept nogil:
     if layer.norm.running:
-        net.k.follow(layer.outputs, layer.norm.running_mean, layer.norm.mean, 1,
+        net.k.ema_update(layer.outputs, layer.norm.running_mean, layer.norm.mean, 1,
                      layer.norm.momentum)
         if batch > 1:
-            net.k.follow(layer.outputs, layer.norm.running_var, layer.norm.var,
+            net.k.ema_update(layer.outputs, layer.norm.running_var, layer.norm.var,
                          <double>batch / (batch - 1), layer.norm.momentum)
 
 

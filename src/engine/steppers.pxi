@@ -90,7 +90,7 @@ cdef void begin_step(Engine *e, Run *run, Py_ssize_t at, Py_ssize_t t) noexcept 
 
 cdef Py_ssize_t run_fused_minibatch(Engine *e, Run *run) noexcept nogil:
     cdef Py_ssize_t at = 0, t = 0
-    cdef nn_small_batch call
+    cdef nn_fused_batch call
     open_fused_minibatch(e)
     while at < run.n_samples:
         begin_step(e, run, at, t)
@@ -99,7 +99,7 @@ cdef Py_ssize_t run_fused_minibatch(Engine *e, Run *run) noexcept nogil:
         if run.status != FINITE:
             return t
         add_losses(e, run)
-        e.net.k.small_update[e.fused.width_index](&call)
+        e.net.k.fused_update[e.fused.width_index](&call)
         at += e.step.batch.size
         if run.checks_weights and not weights_finite(&e.net):
             run.status = BAD_WEIGHTS

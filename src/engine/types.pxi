@@ -14,7 +14,7 @@ cdef extern from "engine/buffer_pool.h":
     size_t POOLED_MOST
 
 
-cdef extern from "team.h":
+cdef extern from "engine/team.h":
     ctypedef struct nn_team:
         pass
     void nn_team_open(nn_team *) nogil
@@ -29,7 +29,7 @@ cdef extern from "team.h":
 
 cdef enum LayerKind:
     LINEAR
-    ACTIVATION             # an activation that does not follow a Linear directly
+    ACTIVATION             # an activation that does not ema_update a Linear directly
     BATCHNORM
     DROPOUT
 
@@ -41,6 +41,10 @@ cdef enum Status:
     BAD_WEIGHTS = 2
     BAD_DATA = 4
     UNSURE = 8             # a bound no longer proves that the next weights are finite
+
+
+cdef inline nn_activation no_activation() noexcept nogil:
+    return nn_activation(NN_NONE, 0)
 
 
 cdef struct Source:
@@ -87,10 +91,11 @@ cdef struct DropoutState:
 
 cdef struct Layer:
     LayerKind kind
-    int activation
+    nn_activation activation
     Py_ssize_t inputs, outputs
     Py_ssize_t width       # outputs rounded up to whole vectors
     Py_ssize_t row_stride  # of a and grad
+    char *z                # (batch, row_stride) inputs of the activation; a unless training needs both
     char *a                # (batch, row_stride) outputs of the activation
     char *grad             # (batch, row_stride) gradient with respect to the activation's input
     Params params
@@ -165,7 +170,7 @@ cdef struct Lookahead:
 cdef struct Fused:
     # what the fused kernels of small networks need
     int refusal            # why they cannot train the network, or ACCEPTED
-    nn_small_layer *layers  # NULL unless they can
+    nn_fused_layer *layers  # NULL unless they can
     nn_buffer buffer
     char *x                # FUSED_BLOCK samples, if the data cannot be read in place
     char *y
@@ -182,8 +187,8 @@ cdef struct Sparse:
     bint skips_zeros       # and whether zeros may be skipped in this chunk
     bint wanted            # batches: whether there must be memory for CSR rows
     Py_ssize_t capacity
-    nn_lists by_sample
-    nn_lists by_input
+    nn_csr by_sample
+    nn_csr by_input
     double *largest_input  # of each sample
 
 
@@ -243,7 +248,7 @@ cdef struct Plan:
     int stepper
     int n_threads
     bint in_place          # weights are updated in the user's memory, not on packed copies
-    bint nonzeros          # single-sample SGD visits the non-zero inputs of sparse samples only
+    bint nonzero_index          # single-sample SGD visits the non-zero inputs of sparse samples only
     bint csr               # batches enter the first layer as CSR rows
     bint transposes        # narrow layers hold W transposed
     Py_ssize_t chunk, chunk_multiple

@@ -11,6 +11,12 @@ RULES = {
 }
 
 
+cdef nn_activation activation_named(name):
+    """An activation by its name, or by (name, slope)."""
+    kind, slope = (name, 0) if isinstance(name, str) else name
+    return nn_activation(ACTIVATIONS[kind], slope)
+
+
 cdef class Program:
     """A Sequential of library modules, compiled. Made by nncore.training, which has checked what it
     is given.
@@ -85,17 +91,17 @@ cdef class Program:
         cdef Py_ssize_t width = e.net.inputs
         for i, (module, name) in enumerate(stages):
             if name == "dropout":
-                add_layer(e, DROPOUT, NN_NONE, width, width)
+                add_layer(e, DROPOUT, no_activation(), width, width)
                 self.dropouts.append((i, module))
             elif name == "batchnorm":
-                add_layer(e, BATCHNORM, NN_NONE, width, width)
+                add_layer(e, BATCHNORM, no_activation(), width, width)
                 self._set_norm(i, module)
             elif module is None:
-                add_layer(e, ACTIVATION, ACTIVATIONS[name], width, width)
+                add_layer(e, ACTIVATION, activation_named(name), width, width)
             else:
                 if module.W.shape[0] != width:
-                    raise ValueError(f"W must have shape ({width}, n) to follow a module with {width} outputs, got {module.W.shape}")
-                add_layer(e, LINEAR, ACTIVATIONS[name], width, module.W.shape[1])
+                    raise ValueError(f"W must have shape ({width}, n) to ema_update a module with {width} outputs, got {module.W.shape}")
+                add_layer(e, LINEAR, activation_named(name), width, module.W.shape[1])
                 self.owners.append((i, module, "W", "W0"))
             width = e.net.outputs
         return 0
@@ -172,7 +178,7 @@ cdef class Program:
                             bint written):
         """The user's array as it is now; Python code may have put another one in its place
         since."""
-        if (not behaved(x, self.e.net.type_number) or cnp.PyArray_NDIM(<cnp.ndarray>x) != 2
+        if (not is_addressable(x, self.e.net.type_number) or cnp.PyArray_NDIM(<cnp.ndarray>x) != 2
                 or cnp.PyArray_DIM(<cnp.ndarray>x, 0) != rows or cnp.PyArray_DIM(<cnp.ndarray>x,
                                                                                  1) != columns
                 or (written and not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>x))):
@@ -216,10 +222,10 @@ cdef class Program:
             x = self.sources[key][1]
         else:
             x = np.asarray(X)
-            if not behaved(x, cnp.PyArray_TYPE(x)) or native_type(x) < 0:
+            if not is_addressable(x, cnp.PyArray_TYPE(x)) or native_type(x) < 0:
                 x = real_array(name, x, self.e.net.type_number)
             n = cnp.PyArray_DIM(x, 1)
-            if not along(x, 0) and samples_read * TRANSPOSE_SHARE >= n and n > 1:
+            if not is_unit_stride(x, 0) and samples_read * TRANSPOSE_SHARE >= n and n > 1:
                 x = self._transposed(x)
             self.sources[key] = (X, x)
         return source_of(x, self.e.net.type_number)
@@ -548,7 +554,7 @@ cdef class Program:
         cdef list reasons = []
         for i in range(plan.n_reasons):
             reasons.append(REASONS[plan.reasons[i]])
-        inputs = "csr" if plan.csr and plan.stepper != FUSED_MINIBATCH else "non-zeros" if plan.nonzeros else "dense"
+        inputs = "csr" if plan.csr and plan.stepper != FUSED_MINIBATCH else "non-zeros" if plan.nonzero_index else "dense"
         return {"path": STEPPERS[plan.stepper].name.decode(), "reasons": reasons,
                 "threads": plan.n_threads,
                 "parameters": "in place" if plan.in_place else "packed", "inputs": inputs,
@@ -568,13 +574,13 @@ cdef class Program:
 # ------------------------------------------------------------------- arrays as the engine sees them
 
 cdef Source source_of(cnp.ndarray x, int type_number) noexcept:
-    """A behaved array with samples as columns, for a network of this type."""
+    """A is_addressable array with samples as columns, for a network of this type."""
     cdef Source source
     source.data = <char *>cnp.PyArray_DATA(x)
     source.features = cnp.PyArray_DIM(x, 0)
     source.feature_bytes, source.sample_bytes = cnp.PyArray_STRIDE(x, 0), cnp.PyArray_STRIDE(x, 1)
     source.type = native_type(x)
-    source.direct = cnp.PyArray_TYPE(x) == type_number and along(x, 0)
+    source.direct = cnp.PyArray_TYPE(x) == type_number and is_unit_stride(x, 0)
     return source
 
 

@@ -1,0 +1,355 @@
+/* The matrix product C <- epilogue of A B: register tiles, packing, cache blocking; and the
+ * transposition it packs with.
+ *
+ * A tile of up to TILE_ROWS x 2 vectors of C keeps its sums in registers over a block of k. Every
+ * element of C is the sum of its blocks, each one chain of multiply-adds in the order of k,
+ * whatever its tile: results do not depend on where an element falls or on how the rows are shared
+ * among threads, and long sums lose fewer digits than in one chain. B is walked in blocks of
+ * BLOCK_BYTES, up to DEPTH rows, that stay in the L2 cache; for each, A by panels of TILE_ROWS rows
+ * that stay in the L1 cache. Operands whose layout the tiles cannot walk are packed block by block:
+ * - A is read in place where its rows are contiguous, or its columns and what of it a panel takes
+ * is at most NEAR_BYTES apart; else a panel is packed as [k][PANEL_ROWS], on the stack;
+ * - B is read in place where its rows are contiguous and close together; else a block is packed as
+ * [j / PANEL][k][PANEL]. An update of more than FAR_BYTES finds its C in memory: each tile asks for
+ * its rows while it sums. (To ask for A or B does not pay.) */
+
+#undef TILE_ROWS
+#undef PANEL_ROWS
+#undef PANEL
+#undef DEPTH
+#undef BLOCK_BYTES
+#undef FAR_BYTES
+#undef NEAR_BYTES
+#if LEVEL_BYTES == 64
+#define TILE_ROWS 14
+#else
+#define TILE_ROWS 6
+#endif
+#define PANEL (2 * LANES)
+#define PANEL_ROWS ((TILE_ROWS + LANES - 1) / LANES * LANES)
+#define DEPTH (2048 / (nn_index)sizeof(real))
+#define BLOCK_BYTES (1 << 19)
+#define FAR_BYTES (1 << 20)
+#define NEAR_BYTES (1 << 14)
+
+/* ------------------------------------------------------------------------------------ transpose */
+
+/* Lanes of a and b taken alternately, from the lower or the upper half of each. */
+#if LANES == 16
+#define ZIP(a, b, o)                                                                             \
+    __builtin_shufflevector(a, b, o, o + 16, o + 1, o + 17, o + 2, o + 18, o + 3, o + 19, o + 4, \
+                            o + 20, o + 5, o + 21, o + 6, o + 22, o + 7, o + 23)
+#elif LANES == 8
+#define ZIP(a, b, o) \
+    __builtin_shufflevector(a, b, o, o + 8, o + 1, o + 9, o + 2, o + 10, o + 3, o + 11)
+#elif LANES == 4
+#define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 4, o + 1, o + 5)
+#else
+#define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 2)
+#endif
+
+/* log2(turns) perfect shuffles of the entries of `rows` vectors, both powers of two: with turns =
+ * rows they then stand column by column, and with log2(LANES) shuffles more row by row again. */
+static INLINE void FN(interleave)(const int rows, const int turns, V *v) {
+    if (rows == 1) return;
+    UNROLLED
+    for (int stage = 1; stage < turns; stage *= 2) {
+        V u[16];
+        UNROLLED
+        for (int i = 0; i < rows / 2; i++) {
+            u[2 * i] = ZIP(v[i], v[i + rows / 2], 0);
+            u[2 * i + 1] = ZIP(v[i], v[i + rows / 2], LANES / 2);
+        }
+        UNROLLED
+        for (int i = 0; i < rows; i++) v[i] = u[i];
+    }
+}
+
+static INLINE void FN(transpose_square)(V *v) { FN(interleave)(LANES, LANES, v); }
+
+static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_stride, void *out_,
+                          nn_index out_stride) {
+    const real *x = x_;
+    real *out = out_;
+    for (nn_index i = 0; i < m; i += LANES)
+        for (nn_index j = 0; j < n; j += LANES) {
+            const nn_index rows = m - i < LANES ? m - i : LANES,
+                           columns = n - j < LANES ? n - j : LANES;
+            const real *from = x + i * x_stride + j;
+            real *to = out + j * out_stride + i;
+            V v[LANES];
+            if (rows == LANES && columns == LANES) {
+                UNROLLED
+                for (int r = 0; r < LANES; r++) v[r] = FN(load)(from + r * x_stride);
+                FN(transpose_square)(v);
+                UNROLLED
+                for (int r = 0; r < LANES; r++) FN(store)(to + r * out_stride, v[r]);
+            } else { /* nothing is read or written of rows and columns that are not there */
+                UNROLLED
+                for (int r = 0; r < LANES; r++)
+                    v[r] =
+                        FN(load_part)(r < rows ? from + r * x_stride : from, r < rows ? columns : 0);
+                FN(transpose_square)(v);
+                UNROLLED
+                for (int r = 0; r < LANES; r++)
+                    FN(store_part)(r < columns ? to + r * out_stride : to, v[r],
+                                   r < columns ? rows : 0);
+            }
+        }
+}
+#undef ZIP
+
+/* ---------------------------------------------------------------------------------------- tiles */
+
+/* A block of the product: its share of k, and where it stands. */
+typedef struct {
+    const nn_gemm *g;
+    nn_index depth, a_cs;
+    int first, last; /* whether it begins and ends the sums of its elements */
+    int far;         /* whether C is asked for ahead of its update */
+} FN(block);
+
+/* rows x nv vectors of C at (i0, j0); a: the tile's rows, a_rs apart, or with `transposed` its
+ * columns, block->a_cs apart; b: its columns. */
+static INLINE void FN(tile)(const int rows, const int nv, const int whole, const int transposed,
+                            const FN(block) *block, const real *a, const real *b, nn_index b_rs,
+                            nn_index i0, nn_index j0, nn_index part) {
+    const nn_gemm *g = block->g;
+    const nn_index a_rs = transposed ? 1 : g->a_rs, a_cs = transposed ? block->a_cs : 1,
+                   c_rs = g->c_rs, depth = block->depth;
+    real *c = (real *)g->c + i0 * c_rs + j0;
+    V sum[TILE_ROWS][2];
+#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
+#define STORE(p, v, x)                         \
+    do {                                       \
+        if (whole)                             \
+            FN(store)((p) + (v) * LANES, (x)); \
+        else                                   \
+            FN(store_part)((p), (x), part);    \
+    } while (0)
+#define EACH                                  \
+    UNROLLED                                  \
+    for (int r = 0; r < rows; r++)            \
+        UNROLLED                              \
+        for (int v = 0; v < nv; v++)
+    EACH sum[r][v] = (V){0};
+    const int fetches = nv == 2 && transposed; /* as the tiles of a large update are */
+    const nn_index between = block->far ? (depth + rows - 1) / rows : depth;
+    const real *ahead = c;
+    nn_index k = 0, end = depth;
+    do {
+        if (fetches) {
+            end = depth - k < between ? depth : k + between;
+            __builtin_prefetch(ahead, 1, 2);
+            __builtin_prefetch(ahead + LANES, 1, 2);
+            ahead += c_rs;
+        }
+#if defined(__clang__)
+#pragma clang loop unroll(disable) /* unrolled, it keeps six of 28 sums in memory */
+#else
+#pragma GCC unroll 4
+#endif
+        for (; k < end; k++) {
+            V bk[2];
+            UNROLLED
+            for (int v = 0; v < nv; v++) bk[v] = LOAD(b, v);
+            UNROLLED
+            for (int r = 0; r < rows; r++) {
+                V ark = FN(set)(a[r * a_rs]);
+                UNROLLED
+                for (int v = 0; v < nv; v++) sum[r][v] += ark * bk[v];
+            }
+            a += a_cs;
+            b += b_rs;
+        }
+    } while (fetches && k < depth);
+    if (!block->first && g->epilogue != NN_UPDATE) EACH sum[r][v] += LOAD(c + r * c_rs, v);
+    if (g->epilogue == NN_UPDATE) {
+        const real eta = (real)g->eta;
+        EACH STORE(c + r * c_rs, v, LOAD(c + r * c_rs, v) - sum[r][v] * eta);
+    } else if (!block->last) {
+        EACH STORE(c + r * c_rs, v, sum[r][v]);
+    } else if (g->epilogue == NN_DERIVATIVE) {
+        const real *d = (const real *)g->d + i0 * g->d_rs + j0;
+        const nn_index d_rs = g->d_rs;
+        const real slope = (real)g->activation.slope;
+#define CASE(NAME, name, uses, forward, backward)                                            \
+    case NN_##NAME:                                                                          \
+        if (!(backward)) break;                                                              \
+        EACH STORE(c + r * c_rs, v,                                                          \
+                   FN(name##_backward)(sum[r][v], LOAD(d + r * d_rs, v), slope));            \
+        return;
+        switch (g->activation.kind) {
+        NN_ACTIVATIONS(CASE)
+        }
+#undef CASE
+        EACH STORE(c + r * c_rs, v, sum[r][v]);
+    } else {
+        if (g->bias) {
+            const real *bias = (const real *)g->bias;
+            if (g->bias_down_rows) EACH sum[r][v] += bias[i0 + r];
+            else EACH sum[r][v] += LOAD(bias + j0, v);
+        }
+        const real slope = (real)g->activation.slope;
+        (void)slope;
+#define CASE(NAME, name, uses, forward, backward) \
+    if ((forward) && g->activation.kind == NN_##NAME) EACH sum[r][v] = FN(name##_forward)(sum[r][v], slope);
+        NN_ACTIVATIONS(CASE)
+#undef CASE
+        EACH STORE(c + r * c_rs, v, sum[r][v]);
+    }
+#undef EACH
+#undef LOAD
+#undef STORE
+}
+
+#define TILE_ARGUMENTS                                                                  \
+    const FN(block) *block, const real *a, const real *b, nn_index b_rs, nn_index i0, \
+        nn_index j0, nn_index part
+#define TILE_FUNCTION(name, rows, nv, whole, transposed)                         \
+    static NOINLINE void FN(name)(TILE_ARGUMENTS) {                          \
+        FN(tile)(rows, nv, whole, transposed, block, a, b, b_rs, i0, j0, part); \
+    }
+#define TILES(rows)                               \
+    TILE_FUNCTION(tile_two_##rows, rows, 2, 1, 0) \
+    TILE_FUNCTION(tile_one_##rows, rows, 1, 1, 0) \
+    TILE_FUNCTION(tile_part_##rows, rows, 1, 0, 0) \
+    TILE_FUNCTION(tile_two_turned_##rows, rows, 2, 1, 1) \
+    TILE_FUNCTION(tile_one_turned_##rows, rows, 1, 1, 1) \
+    TILE_FUNCTION(tile_part_turned_##rows, rows, 1, 0, 1)
+#if TILE_ROWS == 14
+#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#else
+#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#endif
+FOR_ROWS(TILES)
+#define TILE_ENTRY(rows)                                                 \
+    {{FN(tile_two_##rows), FN(tile_one_##rows), FN(tile_part_##rows)},   \
+     {FN(tile_two_turned_##rows), FN(tile_one_turned_##rows), FN(tile_part_turned_##rows)}},
+typedef void FN(tile_function)(TILE_ARGUMENTS);
+static FN(tile_function) *const FN(tiles)[TILE_ROWS][2][3] = {FOR_ROWS(TILE_ENTRY)};
+#undef TILE_ARGUMENTS
+#undef TILE_FUNCTION
+#undef TILES
+#undef FOR_ROWS
+#undef TILE_ENTRY
+
+/* --------------------------------------------------------------------------- packing and blocks */
+
+static void FN(pack_a)(nn_index rows, nn_index depth, const real *a, nn_index a_rs, nn_index a_cs,
+                       real *panel) {
+    if (a_rs != 1) {
+        for (nn_index k = 0; k < depth; k++)
+            for (nn_index r = 0; r < rows; r++)
+                panel[k * PANEL_ROWS + r] = a[r * a_rs + k * a_cs];
+        return;
+    }
+    for (nn_index k = 0; k < depth; k++, a += a_cs, panel += PANEL_ROWS) {
+        nn_index r = 0;
+        for (; r + LANES <= rows; r += LANES) FN(store)(panel + r, FN(load)(a + r));
+        if (r < rows) FN(store)(panel + r, FN(load_part)(a + r, rows - r));
+    }
+}
+
+static void FN(pack_b)(nn_index depth, nn_index columns, const real *b, nn_index b_rs,
+                       nn_index b_cs, real *out) {
+    if (b_cs == 1) { /* row by row: from memory, a row is one stream */
+        for (nn_index k = 0; k < depth; k++, b += b_rs) {
+            real *to = out + k * PANEL;
+            nn_index j = 0;
+            for (; j + PANEL <= columns; j += PANEL, to += depth * PANEL)
+                for (int v = 0; v < PANEL; v += LANES) FN(store)(to + v, FN(load)(b + j + v));
+            for (; j < columns; j += LANES, to += LANES)
+                FN(store)(to, FN(load_part)(b + j, columns - j < LANES ? columns - j : LANES));
+        }
+        return;
+    }
+    for (nn_index j = 0; j < columns; j += PANEL, out += depth * PANEL) {
+        const nn_index width = columns - j < PANEL ? columns - j : PANEL;
+        FN(transpose)(width, depth, b + j * b_cs, b_cs, out, PANEL);
+    }
+}
+
+/* B must be packed where its rows are not contiguous; it pays where they are pages apart and
+ * several panels of A use them. */
+static int FN(packs_b)(const nn_gemm *g) {
+    return g->b_cs != 1 ||
+           (g->b_rs * (nn_index)sizeof(real) >= 4096 && g->m >= 2 * TILE_ROWS && g->k > 16);
+}
+
+/* Columns of a block of B: the fewer its rows, the more columns share each packed panel of A. */
+static nn_index FN(block_columns)(nn_index n, nn_index k) {
+    const nn_index depth = k < 1       ? 1
+                           : k < DEPTH ? k
+                                       : DEPTH,
+                   most = BLOCK_BYTES / (nn_index)sizeof(real);
+    const nn_index padded = (n + PANEL - 1) / PANEL * PANEL;
+    return padded * depth <= most ? padded : most / depth / PANEL * PANEL;
+}
+
+/* Enough for any product of n columns and up to k rows of B: a block of fewer rows has more
+ * columns, never more than BLOCK_BYTES. */
+static nn_index FN(gemm_workspace)(nn_index n, nn_index k) {
+    const nn_index whole =
+        (k < DEPTH ? k : DEPTH) * ((n + PANEL - 1) / PANEL * PANEL) * (nn_index)sizeof(real);
+    return whole < BLOCK_BYTES ? whole : BLOCK_BYTES;
+}
+
+static void FN(gemm)(const nn_gemm *g) {
+    if (g->m <= 0 || g->n <= 0) return;
+    /* rows split evenly: heights differ by one at most. A product of a few tiles feels each
+     * division by a variable. */
+    const nn_index tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS,
+                   height = tiles > 1 ? g->m / tiles : g->m, spare = g->m - height * tiles;
+    const nn_index depths = g->k > DEPTH ? (g->k + DEPTH - 1) / DEPTH : 1;
+    const nn_index block_columns = FN(block_columns)(g->n, g->k);
+    const int a_transposed = g->a_cs != 1, b_packed = FN(packs_b)(g) && g->work;
+    const int a_packed =
+        a_transposed && (g->a_rs != 1 || g->k * g->a_cs * (nn_index)sizeof(real) > NEAR_BYTES);
+    real panel[DEPTH * PANEL_ROWS] __attribute__((aligned(64)));
+    for (nn_index j0 = 0; j0 < g->n; j0 += block_columns) {
+        const nn_index columns = g->n - j0 < block_columns ? g->n - j0 : block_columns;
+        for (nn_index p = 0; p < depths; p++) {
+            const nn_index k0 = p ? g->k * p / depths : 0,
+                           k1 = p < depths - 1 ? g->k * (p + 1) / depths : g->k;
+            const FN(block) block = {g,
+                                     k1 - k0,
+                                     a_packed ? PANEL_ROWS : g->a_cs,
+                                     p == 0,
+                                     p == depths - 1,
+                                     g->epilogue == NN_UPDATE &&
+                                         g->m * g->n * (nn_index)sizeof(real) > FAR_BYTES};
+            const real *b = (const real *)g->b + k0 * g->b_rs + j0 * g->b_cs;
+            if (b_packed) FN(pack_b)(block.depth, columns, b, g->b_rs, g->b_cs, g->work);
+            for (nn_index t = 0, i = 0, next; t < tiles; t++, i = next) {
+                next = i + height + (t < spare);
+                const real *a = (const real *)g->a + i * g->a_rs + k0 * g->a_cs;
+                FN(tile_function) *const *tile = FN(tiles)[next - i - 1][a_transposed];
+                if (a_packed) {
+                    FN(pack_a)(next - i, block.depth, a, g->a_rs, g->a_cs, panel);
+                    a = panel;
+                }
+                for (nn_index j = 0, width; j < columns; j += width) {
+                    const nn_index left = columns - j;
+                    const int shape = left >= PANEL ? 0 : left >= LANES ? 1 : 2;
+                    width = shape == 0 ? PANEL : shape == 1 ? LANES : left;
+                    const real *packed =
+                        (const real *)g->work + j / PANEL * PANEL * block.depth + j % PANEL;
+                    if (b_packed) tile[shape](&block, a, packed, PANEL, i, j0 + j, width);
+                    else tile[shape](&block, a, b + j, g->b_rs, i, j0 + j, width);
+                }
+                const int backward = g->epilogue == NN_DERIVATIVE;
+                if (block.last && g->epilogue != NN_UPDATE &&
+                    nn_follows_product(g->activation, backward))
+                    for (nn_index r = i; r < next; r++) {
+                        real *c = (real *)g->c + r * g->c_rs + j0;
+                        if (backward)
+                            FN(activation_backward)(columns, c,
+                                                    (const real *)g->d + r * g->d_rs + j0, c,
+                                                    g->activation);
+                        else FN(activation_forward)(columns, c, c, g->activation);
+                    }
+            }
+        }
+    }
+}

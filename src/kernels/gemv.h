@@ -1,0 +1,247 @@
+/* One sample at a time: products of W with a vector, and rank-one updates of W. */
+
+/* z <- x W + bias for nv vectors of outputs; nv * ku chains of sums hide the latency of the
+ * multiply-add. With `listed` the m terms are those of rows[0 .. m - 1]. */
+static INLINE void FN(gemv_strip)(const int nv, const int ku, const int whole, const int listed,
+                                 nn_index part, nn_index m, const real *x, const int32_t *rows,
+                                 const real *w, nn_index w_stride, const real *bias, real *z) {
+    V sum[8][8];
+    nn_index k = 0;
+#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
+#define TERM(u, k)                                                                        \
+    do {                                                                                  \
+        const nn_index place = listed ? rows[k] : (k);                                    \
+        UNROLLED                                                                          \
+        for (int v = 0; v < nv; v++) sum[u][v] += LOAD(w + place * w_stride, v) * x[place];  \
+    } while (0)
+    UNROLLED
+    for (int v = 0; v < nv; v++)
+        UNROLLED
+        for (int u = 0; u < ku; u++) sum[u][v] = (V){0};
+    for (; k + ku <= m; k += ku)
+        UNROLLED
+        for (int u = 0; u < ku; u++) TERM(u, k + u);
+    for (; k < m; k++) TERM(0, k);
+    UNROLLED
+    for (int v = 0; v < nv; v++) {
+        UNROLLED
+        for (int half = ku / 2; half > 0; half /= 2)
+            UNROLLED
+            for (int u = 0; u < half; u++) sum[u][v] += sum[u + half][v];
+        V out = sum[0][v] + LOAD(bias, v);
+        if (whole) FN(store)(z + v * LANES, out); else FN(store_part)(z, out, part);
+    }
+#undef TERM
+#undef LOAD
+}
+
+/* All n outputs in strips of 8, 4, 2, 1 vectors and a part. */
+static INLINE void FN(gemv_strips)(const int listed, nn_index m, nn_index n, const real *x,
+                                  const int32_t *rows, const real *w, nn_index w_stride,
+                                  const real *bias, real *z) {
+    nn_index j = 0;
+#define STRIP(nv, ku, whole, part) \
+    FN(gemv_strip)(nv, ku, whole, listed, part, m, x, rows, w + j, w_stride, bias + j, z + j)
+#if LEVEL_BYTES == 64
+    for (; j + 8 * LANES <= n; j += 8 * LANES) STRIP(8, 1, 1, LANES);
+#endif
+    for (; j + 4 * LANES <= n; j += 4 * LANES) STRIP(4, 2, 1, LANES);
+    for (; j + 2 * LANES <= n; j += 2 * LANES) STRIP(2, 4, 1, LANES);
+    for (; j + LANES <= n; j += LANES) STRIP(1, 8, 1, LANES);
+    if (j < n) STRIP(1, 8, 0, n - j);
+#undef STRIP
+}
+
+static void FN(gemv)(nn_index m, nn_index n, const void *x, const int32_t *rows,
+                            const void *w, nn_index w_stride, const void *bias, void *z, nn_activation f) {
+    if (rows) FN(gemv_strips)(1, m, n, x, rows, w, w_stride, bias, z);
+    else FN(gemv_strips)(0, m, n, x, NULL, w, w_stride, bias, z);
+    if (f.kind != NN_NONE) FN(activation_forward)(n, z, z, f);
+}
+
+/* out[0 .. 3] <- the sums of all lanes of a, b, c, d. Vectors are merged while they are summed,
+ * which takes half the shuffles. */
+static INLINE void FN(four_sums)(V a, V b, V c, V d, real *out) {
+#if LANES == 16
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define PAIRS_LOW 0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23
+#define PAIRS_HIGH 8, 9, 24, 25, 10, 11, 26, 27, 12, 13, 28, 29, 14, 15, 30, 31
+#elif LANES == 8
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#define PAIRS_LOW 0, 1, 8, 9, 2, 3, 10, 11
+#define PAIRS_HIGH 4, 5, 12, 13, 6, 7, 14, 15
+#elif LANES == 4
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#define PAIRS_LOW 0, 1, 4, 5
+#define PAIRS_HIGH 2, 3, 6, 7
+#else
+#define LOW 0, 2
+#define HIGH 1, 3
+#endif
+    V ab = __builtin_shufflevector(a, b, LOW) + __builtin_shufflevector(a, b, HIGH);
+    V cd = __builtin_shufflevector(c, d, LOW) + __builtin_shufflevector(c, d, HIGH);
+#if LANES == 2
+    FN(store)(out, ab);
+    FN(store)(out + 2, cd);
+#else
+    V all =
+        __builtin_shufflevector(ab, cd, PAIRS_LOW) + __builtin_shufflevector(ab, cd, PAIRS_HIGH);
+#if LANES == 16
+    all += __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    all += __builtin_shufflevector(all, all, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+#elif LANES == 8
+    all += __builtin_shufflevector(all, all, 4, 5, 6, 7, 0, 1, 2, 3);
+#endif
+    __builtin_memcpy(out, &all, 4 * sizeof(real));
+#undef PAIRS_LOW
+#undef PAIRS_HIGH
+#endif
+#undef LOW
+#undef HIGH
+}
+
+/* rows k .. k + rows - 1 of W: dx[k] = W[k] . dz, then, to update, W[k] -= eta x[k] dz */
+static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, real *w,
+                                 nn_index w_stride, const real *x, const real *dz, real *dx,
+                                 real eta) {
+    V sum[4];
+    real step[4];
+    UNROLLED
+    for (int r = 0; r < rows; r++) {
+        sum[r] = (V){0};
+        step[r] = update ? eta * x[r] : 0;
+    }
+    nn_index j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        V d = FN(load)(dz + j);
+        UNROLLED
+        for (int r = 0; r < rows; r++) {
+            real *at = w + r * w_stride + j;
+            V v = FN(load)(at);
+            sum[r] += v * d;
+            if (update) FN(store)(at, v - d * step[r]);
+        }
+    }
+    if (j < n) {
+        nn_index part = n - j;
+        V d = FN(load_part)(dz + j, part);
+        UNROLLED
+        for (int r = 0; r < rows; r++) {
+            real *at = w + r * w_stride + j;
+            V v = FN(load_part)(at, part);
+            sum[r] += v * d;
+            if (update) FN(store_part)(at, v - d * step[r], part);
+        }
+    }
+    if (rows == 4) FN(four_sums)(sum[0], sum[1], sum[2], sum[3], dx);
+    else for (int r = 0; r < rows; r++) dx[r] = FN(sum_all)(sum[r])[0];
+}
+
+static void FN(gemv_backward)(nn_index m, nn_index n, void *w_, nn_index w_stride, const void *x_,
+                             const void *dz, void *dx_, nn_activation f, double eta) {
+    real *w = w_, *dx = dx_;
+    const real *x = x_;
+    nn_index k = 0;
+    for (; k + 4 <= m; k += 4)
+        FN(rows_back)(4, 1, n, w + k * w_stride, w_stride, x + k, dz, dx + k, (real)eta);
+    for (; k < m; k++) FN(rows_back)(1, 1, n, w + k * w_stride, w_stride, x + k, dz, dx + k, (real)eta);
+    FN(activation_backward)(m, dx, x, dx, f);
+}
+
+static void FN(gemv_t)(nn_index m, nn_index n, const void *w_, nn_index w_stride, const void *dz,
+                             void *dx_) {
+    real *w = (real *)w_, *dx = dx_; /* only read: nothing is written without update */
+    nn_index k = 0;
+    for (; k + 4 <= m; k += 4) FN(rows_back)(4, 0, n, w + k * w_stride, w_stride, NULL, dz, dx + k, 0);
+    for (; k < m; k++) FN(rows_back)(1, 0, n, w + k * w_stride, w_stride, NULL, dz, dx + k, 0);
+}
+
+/* gemv_backward for nv vectors of the columns of W, which are the rows of wt. */
+static INLINE void FN(transposed_strip)(const int nv, const int whole, nn_index part, nn_index n,
+                                    real *wt, nn_index wt_stride, const real *x, const real *dz,
+                                    real *dx, nn_activation f, real eta) {
+    V sum[4], a[4];
+#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
+#define STORE(p, v, x)                         \
+    do {                                       \
+        if (whole)                             \
+            FN(store)((p) + (v) * LANES, (x)); \
+        else                                   \
+            FN(store_part)((p), (x), part);    \
+    } while (0)
+#define EACH UNROLLED for (int v = 0; v < nv; v++)
+    EACH {
+        sum[v] = (V){0};
+        a[v] = LOAD(x, v);
+    }
+    for (nn_index j = 0; j < n; j++, wt += wt_stride) {
+        const real step = eta * dz[j];
+        EACH {
+            V w = LOAD(wt, v);
+            sum[v] += w * dz[j];
+            STORE(wt, v, w - a[v] * step);
+        }
+    }
+    EACH STORE(dx, v, FN(derivative)(sum[v], a[v], f.kind, (real)f.slope));
+#undef LOAD
+#undef STORE
+#undef EACH
+}
+
+static void FN(gemv_backward_wt)(nn_index m, nn_index n, void *wt_, nn_index wt_stride, const void *x_,
+                                const void *dz, void *dx_, nn_activation f, double eta) {
+    real *wt = wt_, *dx = dx_;
+    const real *x = x_;
+    nn_index i = 0;
+#define STRIP(nv, whole, part) \
+    FN(transposed_strip)(nv, whole, part, n, wt + i, wt_stride, x + i, dz, dx + i, f, (real)eta)
+    for (; i + 4 * LANES <= m; i += 4 * LANES) STRIP(4, 1, LANES);
+    for (; i + LANES <= m; i += LANES) STRIP(1, 1, LANES);
+    if (i < m) STRIP(1, 0, m - i);
+#undef STRIP
+}
+
+static void FN(gemv_wt)(nn_index m, nn_index n, const void *x, const void *wt,
+                               nn_index wt_stride, const void *bias_, void *z_, nn_activation f) {
+    const real *bias = bias_;
+    real *z = z_;
+    FN(gemv_t)(n, m, wt, wt_stride, x, z);
+    for (nn_index j = 0; j < n; j++) z[j] += bias[j];
+    if (f.kind != NN_NONE) FN(activation_forward)(n, z, z, f);
+}
+
+/* nv vectors of the rows, the last row first: a forward product that has just passed over them has
+ * left the last ones in the cache, and the next one begins with the first. */
+static INLINE void FN(update_strip)(const int nv, const int whole, nn_index part, nn_index m,
+                                    real *w, nn_index w_stride, const real *x, const int32_t *rows,
+                                    const real *step) {
+    V steps[8];
+    UNROLLED
+    for (int v = 0; v < nv; v++)
+        steps[v] = whole ? FN(load)(step + v * LANES) : FN(load_part)(step, part);
+    for (nn_index k = m - 1; k >= 0; k--) {
+        const nn_index place = rows ? rows[k] : k;
+        real *at = w + place * w_stride;
+        UNROLLED
+        for (int v = 0; v < nv; v++) {
+            if (whole) FN(store)(at + v * LANES, FN(load)(at + v * LANES) - steps[v] * x[place]);
+            else FN(store_part)(at, FN(load_part)(at, part) - steps[v] * x[place], part);
+        }
+    }
+}
+
+static void FN(rank1_update)(nn_index m, nn_index n, void *w_, nn_index w_stride, const void *x,
+                           const int32_t *rows, const void *step_) {
+    real *w = w_;
+    const real *step = step_;
+    nn_index j = 0;
+#define STRIP(nv, whole, part) FN(update_strip)(nv, whole, part, m, w + j, w_stride, x, rows, step + j)
+    for (; j + 8 * LANES <= n; j += 8 * LANES) STRIP(8, 1, LANES);
+    for (; j + 2 * LANES <= n; j += 2 * LANES) STRIP(2, 1, LANES);
+    for (; j + LANES <= n; j += LANES) STRIP(1, 1, LANES);
+    if (j < n) STRIP(1, 0, n - j);
+#undef STRIP
+}

@@ -1,0 +1,142 @@
+/* Sums of many terms, whose rounding errors are summed beside them (the two-sum of Knuth, as nn_add
+ * in kernels.h): the error of the result does not grow with the number of terms. */
+
+typedef struct { V sum, lost; } FN(total);
+
+static INLINE void FN(add)(FN(total) *total, V term) {
+    NN_TWO_SUM(V, total->sum, total->lost, term);
+}
+
+/* lost is NaN where sum is not finite. */
+static INLINE V FN(value)(FN(total) total) {
+    return FN(select)(total.lost == total.lost, total.sum + total.lost, total.sum);
+}
+
+/* The same over all lanes. */
+static INLINE real FN(value_all)(FN(total) total) {
+    const real value = FN(sum_all)(total.sum + total.lost)[0];
+    return value == value ? value : FN(sum_all)(total.sum)[0];
+}
+
+enum { FN(GROUP) = 8 }; /* rows added up before their sum joins the total */
+
+/* V result <- the sum of `term` over the rows r < m */
+#define SUM_OVER_ROWS(result, m, term)                                                 \
+    V result;                                                                          \
+    {                                                                                  \
+        FN(total) groups = {{0}, {0}};                                                 \
+        for (nn_index low = 0; low < (m); low += FN(GROUP)) {                          \
+            const nn_index high = (m) - low < FN(GROUP) ? (m) : low + FN(GROUP);       \
+            V group = {0};                                                             \
+            for (nn_index r = low; r < high; r++) group += (term);                     \
+            FN(add)(&groups, group);                                                   \
+        }                                                                              \
+        result = FN(value)(groups);                                                    \
+    }
+
+/* Totals in double, whatever the real type: WIDE vectors of doubles hold the lanes of one vector.
+ */
+#if DOUBLE
+#define WIDE 1
+#else
+#define WIDE 2
+#endif
+typedef double FN(wide) __attribute__((vector_size(WIDTH), may_alias));
+typedef real FN(part) __attribute__((vector_size(WIDTH / WIDE), may_alias));
+typedef struct { FN(wide) sum[WIDE], lost[WIDE]; } FN(wide_total);
+
+static INLINE void FN(widen)(V v, FN(wide) *wide) {
+    UNROLLED
+    for (int w = 0; w < WIDE; w++) {
+        FN(part) part;
+        __builtin_memcpy(&part, (const char *)&v + w * sizeof part, sizeof part);
+        wide[w] = __builtin_convertvector(part, FN(wide));
+    }
+}
+
+/* vector w of WIDE */
+static INLINE void FN(add_wide)(FN(wide_total) *total, int w, FN(wide) term) {
+    NN_TWO_SUM(FN(wide), total->sum[w], total->lost[w], term);
+}
+
+/* total <- total + v, or + v^2, squared in double */
+static INLINE void FN(add_vector)(FN(wide_total) *total, V v, const int squared) {
+    FN(wide) wide[WIDE];
+    FN(widen)(v, wide);
+    UNROLLED
+    for (int w = 0; w < WIDE; w++) {
+        if (squared) wide[w] *= wide[w];
+        FN(add_wide)(total, w, wide[w]);
+    }
+}
+
+/* Over all lanes, with what these additions lose, too: which term was in which lane does not show.
+ * lost is NaN where sum is not finite. */
+static INLINE double FN(wide_value)(const FN(wide_total) *total) {
+    enum { WIDE_LANES = WIDTH / sizeof(double) };
+    double sum[WIDE * WIDE_LANES], lost[WIDE * WIDE_LANES];
+    __builtin_memcpy(sum, total->sum, sizeof sum);
+    __builtin_memcpy(lost, total->lost, sizeof lost);
+    UNROLLED
+    for (int half = WIDE * WIDE_LANES / 2; half > 0; half /= 2)
+        UNROLLED
+        for (int l = 0; l < half; l++) {
+            lost[l] += lost[l + half];
+            NN_TWO_SUM(double, sum[l], lost[l], sum[l + half]);
+        }
+    return lost[0] == lost[0] ? sum[0] + lost[0] : sum[0];
+}
+
+static double FN(sum_of_squares)(nn_index n, const void *x_) {
+    const real *x = x_;
+    FN(wide_total) total = {0};
+    nn_index i = 0;
+    for (; i + LANES <= n; i += LANES) FN(add_vector)(&total, FN(load)(x + i), 1);
+    if (i < n) FN(add_vector)(&total, FN(load_part)(x + i, n - i), 1);
+    return FN(wide_value)(&total);
+}
+
+static void FN(sum_rows)(nn_index m, nn_index n, const void *x_, nn_index x_stride, void *out_) {
+    const real *x = x_;
+    real *out = out_;
+    nn_index j = 0;
+    for (; j + LANES <= n; j += LANES) {
+        SUM_OVER_ROWS(sum, m, FN(load)(x + r * x_stride + j))
+        FN(store)(out + j, sum);
+    }
+    if (j < n) {
+        SUM_OVER_ROWS(sum, m, FN(load_part)(x + r * x_stride + j, n - j))
+        FN(store_part)(out + j, sum, n - j);
+    }
+}
+
+/* The same sums of the columns, which are transposed into rows as they are read. */
+static void FN(sum_columns)(nn_index m, nn_index n, const void *x_, nn_index x_stride, void *out_) {
+    const real *x = x_;
+    for (nn_index j = 0; j < n; j += LANES) {
+        const nn_index columns = n - j < LANES ? n - j : LANES;
+        FN(total) groups = {{0}, {0}};
+        V group = {0};
+        for (nn_index i = 0; i < m; i += LANES) {
+            const nn_index rows = m - i < LANES ? m - i : LANES;
+            V v[LANES];
+            UNROLLED
+            for (int c = 0; c < LANES; c++) {
+                const real *from = x + (j + (c < columns ? c : 0)) * x_stride + i;
+                v[c] = rows == LANES ? FN(load)(from) : FN(load_part)(from, rows);
+            }
+            FN(transpose_square)(v);
+            UNROLLED
+            for (int r = 0; r < LANES; r++) { /* rows that are not there are 0 */
+                group += v[r];
+                if (r % FN(GROUP) == FN(GROUP) - 1 ||
+                    (LANES < FN(GROUP) && r == LANES - 1 && (i + LANES) % FN(GROUP) == 0)) {
+                    FN(add)(&groups, group);
+                    group = (V){0};
+                }
+            }
+        }
+        FN(add)(&groups, group);
+        FN(store_part)((real *)out_ + j, FN(value)(groups), columns);
+    }
+}

@@ -1,0 +1,443 @@
+/* Softmax of the samples of a batch and, with labels, the gradient of its NLL and what the losses
+ * are made from.
+ *
+ * Few classes go by vectors along the samples, which are transposed where the classes are
+ * contiguous. Many go by vectors along what is contiguous: rows here, in three stages; columns in
+ * softmax_columns.h.
+ *
+ * The order of every sum follows from the number of classes alone, so that results have the same
+ * bits at every address and in both layouts. The exponentials of many classes are summed in
+ * STAGE_VECTORS chains of LANES lanes: vector after vector of a group adds to another chain, what
+ * is left behind the groups to the first one; then the chains, then their lanes by halves. What the
+ * labels add is one chain, to which groups are added whole. Loads and stores may start at a cache
+ * line only where no sum is taken. */
+
+/* The sums behind softmax and loss of a vector of logits: e = e^(z - top), summed apart for the
+ * maximal logits (ties; e^0 = 1, or NaN for infinite ones) and the others, and of y (top - z) and
+ * y. */
+typedef struct { V others, ties, label_gap, label_sum; } FN(softmax_sums);
+
+/* What the sums of the labels have lost by rounding, where many labels may count (see reduce.h); else
+ * NULL is passed. */
+typedef struct { V label_gap, label_sum; } FN(softmax_lost);
+
+/* What labels add to the sums: y (top - z), where 0 silences an infinite label_gap, and y. */
+static INLINE V FN(gap_of)(V z, V top, V y) { return FN(select)(y == 0, (V){0}, y * (top - z)); }
+
+static INLINE void FN(add_labels)(V label_gap, V y, FN(softmax_sums) *sums, FN(softmax_lost) *lost) {
+    if (lost) {
+        NN_TWO_SUM(V, sums->label_gap, lost->label_gap, label_gap);
+        NN_TWO_SUM(V, sums->label_sum, lost->label_sum, y);
+        return;
+    }
+    sums->label_gap += label_gap;
+    sums->label_sum += y;
+}
+
+/* Where there are many classes, few are maximal or have a y that is not 0: vectors without any of
+ * these only add to the others. */
+static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int many,
+                                FN(softmax_sums) *sums, FN(softmax_lost) *lost) {
+    V e = FN(exp_negative)(z - top);
+    if (many && !FN(any_equal)(z, top) && !(with_y && FN(any)((I)y))) {
+        sums->others += e;
+        return e;
+    }
+    I equal = z == top;
+    sums->others += (V)((I)e & ~equal);
+    sums->ties += (V)((I)e & equal);
+    if (with_y) FN(add_labels)(FN(gap_of)(z, top, y), y, sums, lost);
+    return e;
+}
+
+#undef STAGE_VECTORS
+#undef IN_MEMORY
+#define STAGE_VECTORS 4 /* vectors that a stage takes at once, a group */
+#undef STAGE_GROUP
+#define STAGE_GROUP (STAGE_VECTORS * LANES)
+#define IN_MEMORY(s) \
+    ((s)->batch * (s)->classes * (nn_index)sizeof(real) > 4 * FAR_BYTES) /* logits */
+
+/* The three stages of a sample in softmax_rows, for nv vectors or, with nv 0, for a part of one:
+ * the largest logit, */
+static INLINE void FN(stage_top)(const int nv, nn_index part, const real *z, V *tops) {
+    if (nv == 0)
+        tops[0] = FN(max)(tops[0], FN(select)(FN(first)(part), FN(load_part)(z, part), tops[0]));
+    UNROLLED
+    for (int v = 0; v < nv; v++) tops[v] = FN(max)(tops[v], FN(load)(z + v * LANES));
+}
+
+/* (what the labels add; of one-hot labels, few are not 0) */
+static INLINE void FN(stage_labels)(const int nv, nn_index part, const real *z, V top,
+                                    const real *y, FN(softmax_sums) *sums,
+                                    FN(softmax_lost) *lost) {
+    if (nv == 0) {
+        const V yi = FN(load_part)(y, part);
+        FN(add_labels)(
+            FN(gap_of)(FN(select)(FN(first)(part), FN(load_part)(z, part), top), top, yi), yi, sums,
+            lost);
+        return;
+    }
+    I labels = (I)FN(load)(y);
+    UNROLLED
+    for (int v = 1; v < nv; v++) labels |= (I)FN(load)(y + v * LANES);
+    if (FN(any)(labels)) {
+        V label_gap = {0}, weight = {0};
+        UNROLLED
+        for (int v = 0; v < nv; v++) {
+            label_gap += FN(gap_of)(FN(load)(z + v * LANES), top, FN(load)(y + v * LANES));
+            weight += FN(load)(y + v * LANES);
+        }
+        FN(add_labels)(label_gap, weight, sums, lost);
+    }
+}
+
+/* p <- e^(z - top), summed up, and what the labels add, */
+static INLINE void FN(stage_exp)(const int nv, nn_index part, const int with_y, const real *z,
+                                 V top, const real *y, real *p, V *sum, FN(softmax_sums) *sums,
+                                 FN(softmax_lost) *lost) {
+    if (with_y) FN(stage_labels)(nv, part, z, top, y, sums, nv > 1 ? lost : NULL);
+    if (nv == 0) {
+        I used = FN(first)(part);
+        V e = FN(exp_negative)(FN(select)(used, FN(load_part)(z, part), top) - top);
+        FN(store_part)(p, e, part);
+        sum[0] += (V)((I)e & used);
+        return;
+    }
+    UNROLLED
+    for (int v = 0; v < nv; v++) {
+        V e = FN(exp_negative)(FN(load)(z + v * LANES) - top);
+        FN(store)(p + v * LANES, e);
+        sum[v] += e;
+    }
+}
+
+/* p <- p scale, grad <- p - y. */
+static INLINE void FN(stage_out)(const int nv, nn_index part, const int with_y, real *p, V scale,
+                                 const real *y, real *grad) {
+    if (nv == 0) {
+        V pi = FN(rounded)(FN(load_part)(p, part) * scale);
+        if (!with_y || grad != p) FN(store_part)(p, pi, part);
+        if (with_y) FN(store_part)(grad, pi - FN(load_part)(y, part), part);
+    }
+    UNROLLED
+    for (int v = 0; v < nv; v++) {
+        V pi = FN(rounded)(FN(load)(p + v * LANES) * scale);
+        if (!with_y || grad != p) FN(store)(p + v * LANES, pi);
+        if (with_y) FN(store)(grad + v * LANES, pi - FN(load)(y + v * LANES));
+    }
+}
+
+/* dL/dz of a class: weight p - y */
+static INLINE V FN(gradient_of)(V p, V weight, V y) { return FN(rounded)(p * weight) - y; }
+
+/* The sum of the chains. */
+static INLINE V FN(chains)(const V *sum) { return (sum[0] + sum[1]) + (sum[2] + sum[3]); }
+
+/* Exponentials p (n), summed apart where they are 1 and where less, these in groups (see reduce.h).
+ */
+static INLINE void FN(sum_apart)(nn_index n, const real *p, FN(total) *others, V *ties) {
+    V group = {0};
+    nn_index i = 0;
+#define APART(load)                                \
+    do {                                           \
+        const V e = (load);                        \
+        const I equal = e == 1;                    \
+        group += (V)((I)e & ~equal);               \
+        *ties += (V)((I)e & equal);                \
+    } while (0)
+    for (; i + FN(GROUP) * LANES <= n; i += FN(GROUP) *LANES) {
+        UNROLLED
+        for (int v = 0; v < FN(GROUP); v++) APART(FN(load)(p + i + v * LANES));
+        FN(add)(others, group);
+        group = (V){0};
+    }
+    for (; i + LANES <= n; i += LANES) APART(FN(load)(p + i));
+    if (i < n) APART(FN(load_part)(p + i, n - i));
+#undef APART
+    FN(add)(others, group);
+}
+
+/* The sum of a sample's exponentials p (n) without one largest, from the sum of all. Only where it
+ * is less than one, so that taking away the largest, 1, loses its digits, they are summed once
+ * more. */
+static INLINE V FN(softmax_rest)(nn_index n, const real *p, V all) {
+    FN(total) others = {{0}, {0}};
+    V ties = {0};
+    if (!(all[0] - 1 < 1)) return all - 1; /* also NaN */
+    FN(sum_apart)(n, p, &others, &ties);
+    return FN(sum_all)(FN(value)(others)) + (FN(sum_all)(ties) - 1);
+}
+
+/* What multiplies the probabilities in the gradient of up to `period` samples from j on, lane by
+ * lane, again from lane `period` on; sums: of their labels. */
+static NOINLINE V FN(weights_of_labels)(const nn_softmax *s, nn_index j, nn_index samples,
+                                        int period, V sums) {
+    V weights = FN(set)(1);
+    for (int l = 0; l < LANES; l++)
+        if (l % period < samples)
+            weights[l] = FN(gradient_weight)(s->plain, sums[l], s->classes,
+                                             (const real *)s->y + (j + l % period) * s->y_sample,
+                                             s->y_class);
+    return weights;
+}
+
+static INLINE V FN(gradient_weights)(const nn_softmax *s, nn_index j, nn_index samples, int period,
+                                     V sums) {
+    const V off = (V)((I)(sums - 1) & ~(I)FN(set)((real)-0.0));
+    if (!FN(any)(~(off <= (real)s->classes * C(0x1p-24f, 0x1p-24)) & FN(first)(samples)))
+        return FN(set)(1);
+    return FN(weights_of_labels)(s, j, samples, period, sums);
+}
+
+/* Elements from x to the next address that a vector may have without reaching into two cache lines.
+ */
+static INLINE nn_index FN(to_boundary)(const real *x) {
+    return (nn_index)(-(uintptr_t)x % WIDTH / sizeof(real));
+}
+
+/* A third of the classes that go by groups, of a row that is taken whole; what is left goes first.
+ */
+static INLINE nn_index FN(third_of)(nn_index n) {
+    return n < 8 * STAGE_GROUP ? 0 : (n - LANES) / (3 * STAGE_GROUP) * STAGE_GROUP;
+}
+
+/* The first stage of sample `next`, the second of `now`, the third of `last`, of which each may be
+ * -1, side by side, since the first and the last wait for memory and the second for the
+ * multiply-add units; each in another third of its row, as the processor compares only the lowest
+ * bits of addresses to tell whether a load needs what was just stored. *state: what the stages
+ * leave to those behind. */
+typedef struct { V top, scale; real weight; } FN(row_state);
+
+static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_index next,
+                                      nn_index now, nn_index last, FN(row_state) *state) {
+    const nn_index n = s->classes, length = FN(third_of)(n);
+    const int first = next >= 0, second = now >= 0, third = last >= 0;
+    const int fetches = IN_MEMORY(s) && n <= 8192; /* what the next rows need */
+    const real *z_next = (const real *)s->z + (first ? next : 0) * s->z_sample,
+               *z = (const real *)s->z + (second ? now : 0) * s->z_sample;
+    const real *y = with_y ? (const real *)s->y + (second ? now : 0) * s->y_sample : NULL;
+    const real *y_last = with_y ? (const real *)s->y + (third ? last : 0) * s->y_sample : NULL;
+    real *p = (real *)s->p + (second ? now : 0) * s->p_sample,
+         *p_last = (real *)s->p + (third ? last : 0) * s->p_sample;
+    real *grad = with_y ? (real *)s->grad + (third ? last : 0) * s->grad_sample : p_last;
+    const nn_index skip_next = length ? FN(to_boundary)(z_next) : 0,
+                   skip_last = length ? FN(to_boundary)(grad) : 0;
+    const V before = state->top, scale = state->scale;
+    V tops[STAGE_VECTORS], sum[STAGE_VECTORS], of_thirds = {0}; /* shorter chains round less */
+    FN(softmax_sums) sums = {0};
+    FN(softmax_lost) lost = {0};
+    UNROLLED
+    for (int u = 0; u < STAGE_VECTORS; u++) {
+        tops[u] = FN(set)(-(real)INFINITY);
+        sum[u] = (V){0};
+    }
+#define TOP(nv, i, part) FN(stage_top)(nv, part, z_next + (i), tops)
+#define EXP(nv, i, part)                                                                           \
+    FN(stage_exp)(nv, part, with_y, z + (i), before, with_y ? y + (i) : NULL, p + (i), sum, &sums, \
+                  &lost)
+#define OUT(nv, i, part) \
+    FN(stage_out)(nv, part, with_y, p_last + (i), scale, with_y ? y_last + (i) : NULL, grad + (i))
+#define EDGES(STAGE, skip)                                          \
+    do {                                                            \
+        nn_index i = (skip) + 3 * length;                           \
+        if (skip) STAGE(0, 0, skip);                                \
+        for (; i + LANES <= n; i += LANES) STAGE(1, i, LANES);      \
+        if (i < n) STAGE(0, i, n - i);                              \
+    } while (0)
+    if (third) EDGES(OUT, skip_last);
+    if (second) EDGES(EXP, 0);
+    if (first) EDGES(TOP, skip_next);
+    for (int third_of_row = 0; third_of_row < 3; third_of_row++) {
+        const nn_index at_next = skip_next + (third_of_row + 1) % 3 * length,
+                       at = third_of_row * length;
+        const nn_index at_last = skip_last + (third_of_row + 2) % 3 * length;
+        for (nn_index i = 0; i < length; i += STAGE_GROUP) {
+            if (fetches)
+                UNROLLED
+                for (int u = 0; u < STAGE_VECTORS; u++) {
+                    if (first)
+                        __builtin_prefetch(z_next + s->z_sample + at_next + i + u * LANES, 0, 3);
+                    if (second && with_y)
+                        __builtin_prefetch(y + s->y_sample + at + i + u * LANES, 0, 2);
+                    if (second) __builtin_prefetch(p + s->p_sample + at + i + u * LANES, 1, 2);
+                }
+            if (first) TOP(STAGE_VECTORS, at_next + i, LANES);
+            if (second) EXP(STAGE_VECTORS, at + i, LANES);
+            if (third) OUT(STAGE_VECTORS, at_last + i, LANES);
+        }
+        if (length == 0) break;
+        of_thirds += FN(chains)(sum);
+        UNROLLED
+        for (int u = 0; u < STAGE_VECTORS; u++) sum[u] = (V){0};
+    }
+#undef TOP
+#undef EXP
+#undef OUT
+#undef EDGES
+    if (second) {
+        const V exp_rest = FN(softmax_rest)(n, p, FN(sum_all)(of_thirds + FN(chains)(sum)));
+        state->scale = 1 / (exp_rest + 1);
+        if (with_y) {
+            const real labels = FN(value_all)((FN(total)){sums.label_sum, lost.label_sum});
+            ((real *)s->label_gap)[now] = FN(value_all)((FN(total)){sums.label_gap, lost.label_gap});
+            ((real *)s->label_sum)[now] = labels;
+            ((real *)s->exp_rest)[now] = exp_rest[0];
+            state->weight = FN(gradient_weight)(s->plain, labels, n, y, 1);
+        }
+    }
+    if (first)
+        state->top = FN(max_all)(FN(max)(FN(max)(tops[0], tops[1]), FN(max)(tops[2], tops[3])));
+}
+
+typedef void FN(softmax_step)(const nn_softmax *s, nn_index next, nn_index now, nn_index last,
+                              FN(row_state) *state);
+static NOINLINE void FN(softmax_alone)(const nn_softmax *s, nn_index next, nn_index now,
+                                       nn_index last, FN(row_state) *state) {
+    FN(softmax_stages)(0, s, next, now, last, state);
+}
+static NOINLINE void FN(softmax_labelled)(const nn_softmax *s, nn_index next, nn_index now,
+                                          nn_index last, FN(row_state) *state) {
+    FN(softmax_stages)(1, s, next, now, last, state);
+}
+
+/* The third stage of a row alone, also where its labels do not sum to 1. */
+static NOINLINE void FN(row_out)(FN(softmax_step) *stages, const nn_softmax *s, nn_index j,
+                                 FN(row_state) *state) {
+    if (state->weight == 1) {
+        stages(s, -1, -1, j, state);
+        return;
+    }
+    const nn_index n = s->classes;
+    const real *y = (const real *)s->y + j * s->y_sample;
+    real *p = (real *)s->p + j * s->p_sample, *grad = (real *)s->grad + j * s->grad_sample;
+    for (nn_index i = 0; i < n; i += LANES) {
+        const nn_index part = n - i < LANES ? n - i : LANES;
+        V pi = FN(rounded)(FN(load_part)(p + i, part) * state->scale);
+        FN(store_part)(p + i, pi, part);
+        FN(store_part)(grad + i,
+                       FN(gradient_of)(pi, FN(set)(state->weight), FN(load_part)(y + i, part)),
+                       part);
+    }
+}
+
+#include "softmax_rows.h"
+
+/* Classes contiguous, in vectors along the classes. Long rows go by blocks, unless labels would not
+ * find their logits any more when the probabilities are there (boundary.pxi and the program see to
+ * it); else three rows are in work at a time, or two, where six exceed the L2 cache. */
+static void FN(softmax_rows)(const nn_softmax *s) {
+    FN(softmax_step) *stages = s->y ? FN(softmax_labelled) : FN(softmax_alone);
+    const nn_index last = s->batch - 1;
+    FN(row_state) state = {{0}, {0}, 1};
+    if (s->batch <= 0) return;
+    if (FN(is_long)(s->classes) &&
+        (!s->y || s->p != s->z)) { /* whatever the batch, of which this may be a share */
+        if (s->y) FN(softmax_blocks_labelled)(s);
+        else FN(softmax_blocks_alone)(s);
+        return;
+    }
+    const int two = s->classes * (nn_index)sizeof(real) > FAR_BYTES / 8;
+    stages(s, 0, -1, -1, &state);
+    for (nn_index j = 0; j <= last; j++) {
+        const int behind = !two && j > 0, together = behind && state.weight == 1;
+        if (behind && !together) FN(row_out)(stages, s, j - 1, &state);
+        stages(s, j < last ? j + 1 : -1, j, together ? j - 1 : -1, &state);
+        if (two) FN(row_out)(stages, s, j, &state);
+    }
+    if (!two) FN(row_out)(stages, s, last, &state);
+}
+#include "softmax_columns.h"
+
+/* Few classes, contiguous, with the sums of softmax_few: LANES / 2 samples at a time, transposed so
+ * that each vector holds two classes of all of them. */
+static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
+    enum { SAMPLES = LANES / 2 };
+    const nn_index classes = s->classes;
+    const int pairs = (int)(classes + 1) / 2;
+    const V lowest = FN(set)(-(real)INFINITY);
+#define ROWS UNROLLED for (int r = 0; r < SAMPLES; r++)
+#define EACH UNROLLED for (int c = 0; c < SAMPLES; c++) if (c < pairs)
+#define FETCH(v, at, sample) \
+    ROWS v[r] =              \
+        FN(load_part)((at) + (r < samples ? j + r : j) * (sample), r < samples ? classes : 0)
+#define PUT(v, at, sample)                                                              \
+    do {                                                                                \
+        FN(interleave)(SAMPLES, LANES, v);                                              \
+        ROWS if (r < samples) FN(store_part)((at) + (j + r) * (sample), v[r], classes); \
+    } while (0)
+    for (nn_index j = 0; j < s->batch; j += SAMPLES) {
+        const nn_index samples = s->batch - j < SAMPLES ? s->batch - j : SAMPLES;
+        V p[SAMPLES], y[SAMPLES], top = lowest;
+        ROWS y[r] = (V){0};
+        FN(softmax_sums) sums = {0};
+        FETCH(p, (const real *)s->z, s->z_sample);
+        FN(interleave)(SAMPLES, SAMPLES, p);
+        if (with_y) {
+            FETCH(y, (const real *)s->y, s->y_sample);
+            FN(interleave)(SAMPLES, SAMPLES, y);
+        }
+        if (classes % 2)
+            EACH if (c == pairs - 1) p[c] = FN(select)(FN(first)(SAMPLES), p[c], lowest);
+        EACH top = FN(max)(top, p[c]);
+        top = FN(max)(top, FN(other_half)(top));
+        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, 0, &sums, NULL);
+        V others = sums.others + FN(other_half)(sums.others),
+          ties = sums.ties + FN(other_half)(sums.ties);
+        V exp_rest = others + (ties - 1), scale = 1 / (exp_rest + 1);
+        EACH p[c] *= scale;
+        if (with_y) {
+            FN(store_part)((real *)s->label_gap + j, sums.label_gap + FN(other_half)(sums.label_gap), samples);
+            FN(store_part)((real *)s->label_sum + j, sums.label_sum + FN(other_half)(sums.label_sum),
+                           samples);
+            FN(store_part)((real *)s->exp_rest + j, exp_rest, samples);
+            const V weights = FN(gradient_weights)(s, j, samples, SAMPLES,
+                                                   sums.label_sum + FN(other_half)(sums.label_sum));
+            EACH y[c] = FN(gradient_of)(p[c], weights, y[c]);
+        }
+        if (!with_y || s->grad != s->p) PUT(p, (real *)s->p, s->p_sample);
+        if (with_y) PUT(y, (real *)s->grad, s->grad_sample);
+    }
+#undef EACH
+#undef ROWS
+#undef FETCH
+#undef PUT
+}
+
+static void FN(softmax)(const nn_softmax *s) {
+    if (!s->classes_contiguous) {
+        if (s->classes > 2 * LANES) FN(softmax_columns)(s);
+        else if (s->classes > LANES && s->y) FN(softmax_several)(1, s);
+        else if (s->classes > LANES) FN(softmax_several)(0, s);
+        else if (s->y) FN(softmax_few)(1, s);
+        else FN(softmax_few)(0, s);
+        return;
+    }
+    if (s->classes <= LANES && s->batch > (LANES > 4)) {
+        if (s->y) FN(softmax_pairs)(1, s);
+        else FN(softmax_pairs)(0, s);
+        return;
+    }
+    FN(softmax_rows)(s);
+}
+
+static double FN(softmax_losses)(nn_index n, const void *gap_, const void *sum_,
+                                 const void *rest_, double *losses, int adds) {
+    const real *label_gap = gap_, *label_sum = sum_, *exp_rest = rest_;
+    FN(wide_total) total = {0};
+    for (nn_index i = 0; i < n; i += LANES) {
+        const nn_index part = n - i < LANES ? n - i : LANES;
+        FN(wide) gaps[WIDE], label_sums[WIDE], logs[WIDE];
+        FN(widen)(FN(load_part)(label_gap + i, part), gaps);
+        FN(widen)(FN(load_part)(label_sum + i, part), label_sums);
+        FN(widen)(FN(log1p)(FN(load_part)(exp_rest + i, part)), logs);
+        UNROLLED
+        for (int w = 0; w < WIDE; w++) {
+            gaps[w] += label_sums[w] * logs[w];
+            if (adds) FN(add_wide)(&total, w, gaps[w]);
+        }
+        if (part == LANES) __builtin_memcpy(losses + i, gaps, sizeof gaps);
+        else memcpy(losses + i, gaps, (size_t)part * sizeof(double));
+    }
+    return adds ? FN(wide_value)(&total) : 0;
+}

@@ -1,0 +1,392 @@
+/* Softmax where the samples are contiguous, in vectors along the samples. The sums are those of
+ * softmax.h, in the same order: what a vector holds in its lanes there is a list of LANES vectors
+ * here, one entry a lane. */
+
+/* The sum over a list's entries, which are overwritten, by halves as sum_all adds up lanes. */
+static INLINE V FN(halves)(V *list) {
+    UNROLLED
+    for (int half = LANES / 2; half > 0; half /= 2)
+        UNROLLED
+        for (int l = 0; l < half; l++) list[l] += list[l + half];
+    return list[0];
+}
+
+#define LOAD(at, class)                                             \
+    (samples == LANES ? FN(load)((at) + c * (class) + j)            \
+                      : FN(load_part)((at) + c * (class) + j, samples))
+
+/* Up to LANES classes: LANES samples at a time stay in registers. Even and odd classes are summed
+ * apart, as softmax_pairs does. */
+static INLINE void FN(softmax_few)(const int with_y, const nn_softmax *s) {
+    const int classes = (int)s->classes;
+#define EACH UNROLLED for (int c = 0; c < LANES; c++) if (c < classes)
+    for (nn_index j = 0; j < s->batch; j += LANES) {
+        const nn_index samples = s->batch - j < LANES ? s->batch - j : LANES;
+        V p[LANES], y[LANES], top = FN(set)(-(real)INFINITY);
+        FN(softmax_sums) sums[2] = {0};
+        UNROLLED
+        for (int c = 0; c < LANES; c++) p[c] = y[c] = (V){0};
+        EACH p[c] = LOAD((const real *)s->z, s->z_class);
+        if (with_y) EACH y[c] = LOAD((const real *)s->y, s->y_class);
+        EACH top = FN(max)(top, p[c]);
+        EACH p[c] = FN(softmax_add)(p[c], top, with_y ? y[c] : top, with_y, 0, &sums[c % 2], NULL);
+        const V others = sums[0].others + sums[1].others, ties = sums[0].ties + sums[1].ties;
+        V exp_rest = others + (ties - 1), scale = 1 / (exp_rest + 1);
+        EACH p[c] *= scale;
+        if (with_y) {
+            const V labels = sums[0].label_sum + sums[1].label_sum;
+            FN(store_part)((real *)s->label_gap + j, sums[0].label_gap + sums[1].label_gap, samples);
+            FN(store_part)((real *)s->label_sum + j, labels, samples);
+            FN(store_part)((real *)s->exp_rest + j, exp_rest, samples);
+            const V weights = FN(gradient_weights)(s, j, samples, LANES, labels);
+            EACH y[c] = FN(gradient_of)(p[c], weights, y[c]);
+        }
+        if (!with_y || s->grad != s->p)
+            EACH FN(store_part)((real *)s->p + c * s->p_class + j, p[c], samples);
+        if (with_y) EACH FN(store_part)((real *)s->grad + c * s->grad_class + j, y[c], samples);
+    }
+#undef EACH
+}
+
+/* Up to 2 LANES classes likewise, with the sums of softmax_rows. */
+static INLINE void FN(softmax_several)(const int with_y, const nn_softmax *s) {
+    const int classes = (int)s->classes;
+#define EACH UNROLLED for (int c = 0; c < 2 * LANES; c++) if (c < classes)
+#define CLEAR UNROLLED for (int l = 0; l < LANES; l++) list[l] = other[l] = (V){0};
+    for (nn_index j = 0; j < s->batch; j += LANES) {
+        const nn_index samples = s->batch - j < LANES ? s->batch - j : LANES;
+        V p[2 * LANES], list[LANES], other[LANES];
+        V weights = FN(set)(1), top = FN(set)(-(real)INFINITY);
+        EACH p[c] = LOAD((const real *)s->z, s->z_class);
+        EACH top = FN(max)(top, p[c]);
+        CLEAR
+        if (with_y) {
+            EACH {
+                const V yi = LOAD((const real *)s->y, s->y_class);
+                list[c % LANES] += FN(gap_of)(p[c], top, yi);
+                other[c % LANES] += yi;
+            }
+            const V label_gap = FN(halves)(list), labels = FN(halves)(other);
+            FN(store_part)((real *)s->label_gap + j, label_gap, samples);
+            FN(store_part)((real *)s->label_sum + j, labels, samples);
+            weights = FN(gradient_weights)(s, j, samples, LANES, labels);
+            CLEAR
+        }
+        EACH list[c % LANES] += p[c] = FN(exp_negative)(p[c] - top);
+        V exp_rest = FN(halves)(list) - 1;
+        const I small = exp_rest < 1;
+        if (FN(any)(small & FN(first)(samples))) { /* as in softmax_rest */
+            CLEAR
+            EACH {
+                const I equal = p[c] == 1;
+                list[c % LANES] += (V)((I)p[c] & ~equal);
+                other[c % LANES] += (V)((I)p[c] & equal);
+            }
+            const V others = FN(halves)(list);
+            exp_rest = FN(select)(small, others + (FN(halves)(other) - 1), exp_rest);
+        }
+        const V scale = 1 / (exp_rest + 1);
+        if (with_y) FN(store_part)((real *)s->exp_rest + j, exp_rest, samples);
+        EACH {
+            V pi = FN(rounded)(p[c] * scale);
+            if (!with_y || s->grad != s->p)
+                FN(store_part)((real *)s->p + c * s->p_class + j, pi, samples);
+            if (with_y) {
+                V grad = FN(gradient_of)(pi, weights, LOAD((const real *)s->y, s->y_class));
+                FN(store_part)((real *)s->grad + c * s->grad_class + j, grad, samples);
+            }
+        }
+    }
+#undef EACH
+#undef CLEAR
+}
+#undef LOAD
+
+/* --------------------------------------------------------------------------------- many classes */
+
+enum { FN(SIDE_VECTORS) = 64 };
+
+/* Up to SIDE_VECTORS vectors of samples side by side: neighbouring cache lines of each class are
+ * read together. A list holds `vectors` vectors for each of its LANES entries. */
+typedef struct {
+    const nn_softmax *s;
+    nn_index j, part; /* the first sample; how many a vector has that is not whole */
+    int vectors;
+    V *base, *sum, *scale;                    /* for each block, see softmax_blocks */
+    V *chain[STAGE_VECTORS], *sums;           /* lists: sums of exponentials */
+    V *label_gap, *label_sum, *lost_gap, *lost_sum; /* lists: sums of labels, and what they have lost */
+    V *top, *exp_rest, *weights;                  /* for each vector */
+} FN(side);
+
+#define EACH for (int v = 0; v < c->vectors; v++)
+#define LOAD(at, i, class)                                    \
+    (whole ? FN(load)((at) + (i) * (class) + v * LANES)       \
+           : FN(load_part)((at) + (i) * (class), c->part))
+#define STORE(at, i, class, x)                                       \
+    do {                                                             \
+        if (whole) FN(store)((at) + (i) * (class) + v * LANES, (x)); \
+        else FN(store_part)((at) + (i) * (class), (x), c->part);     \
+    } while (0)
+
+static INLINE void FN(clear_list)(const FN(side) *c, V *list) {
+    for (int i = 0; i < LANES * c->vectors; i++) list[i] = (V){0};
+}
+
+/* list[v] <- the sum over the entries, which are overwritten. */
+static INLINE void FN(list_sum)(const FN(side) *c, V *list) {
+    for (int half = LANES / 2 * c->vectors; half >= c->vectors; half /= 2)
+        for (int i = 0; i < half; i++) list[i] += list[half + i];
+}
+
+/* sum[v] <- the sum over the entries as value_all takes it; both lists are overwritten. */
+static INLINE void FN(list_value)(const FN(side) *c, V *sum, V *lost) {
+    for (int i = 0; i < LANES * c->vectors; i++) lost[i] += sum[i];
+    FN(list_sum)(c, lost);
+    FN(list_sum)(c, sum);
+    EACH sum[v] = FN(select)((I)(lost[v] == lost[v]), lost[v], sum[v]);
+}
+
+/* What the labels of the `count` classes i, i + LANES, ... add; few labels are not 0. */
+static INLINE void FN(side_label)(const int count, const int whole, const FN(side) *c, nn_index i,
+                                  const int compensated) {
+    const nn_softmax *s = c->s;
+    const real *z = (const real *)s->z + c->j, *y = (const real *)s->y + c->j;
+    EACH {
+        V yi[STAGE_VECTORS], label_gap = {0}, weight = {0};
+        I labels = {0};
+        UNROLLED
+        for (int u = 0; u < count; u++) labels |= (I)(yi[u] = LOAD(y, i + u * LANES, s->y_class));
+        if (!FN(any)(labels)) continue;
+        UNROLLED
+        for (int u = 0; u < count; u++) {
+            label_gap += FN(gap_of)(LOAD(z, i + u * LANES, s->z_class), c->top[v], yi[u]);
+            weight += yi[u];
+        }
+        const nn_index at = i % LANES * c->vectors + v;
+        FN(softmax_sums) sums = {.label_gap = c->label_gap[at], .label_sum = c->label_sum[at]};
+        if (compensated) {
+            FN(softmax_lost) lost = {c->lost_gap[at], c->lost_sum[at]};
+            FN(add_labels)(label_gap, weight, &sums, &lost);
+            c->lost_gap[at] = lost.label_gap;
+            c->lost_sum[at] = lost.label_sum;
+        } else FN(add_labels)(label_gap, weight, &sums, NULL);
+        c->label_gap[at] = sums.label_gap;
+        c->label_sum[at] = sums.label_sum;
+    }
+}
+
+/* Of the classes first .. last - 1, by groups before `grouped`. */
+static INLINE void FN(side_labels)(const int whole, const FN(side) *c, nn_index first,
+                                   nn_index grouped, nn_index last, const int compensated) {
+    for (nn_index i = first; i < grouped; i += STAGE_GROUP)
+        for (int l = 0; l < LANES; l++) FN(side_label)(STAGE_VECTORS, whole, c, i + l, 1);
+    for (nn_index i = grouped; i < last; i++) FN(side_label)(1, whole, c, i, compensated);
+}
+
+/* Gap and weight of the samples, and what multiplies their probabilities in the gradient. */
+static INLINE void FN(side_weights)(const int whole, const FN(side) *c) {
+    const nn_softmax *s = c->s;
+    FN(list_value)(c, c->label_gap, c->lost_gap);
+    FN(list_value)(c, c->label_sum, c->lost_sum);
+    EACH {
+        const nn_index at = c->j + v * LANES, samples = whole ? LANES : c->part;
+        FN(store_part)((real *)s->label_gap + at, c->label_gap[v], samples);
+        FN(store_part)((real *)s->label_sum + at, c->label_sum[v], samples);
+        c->weights[v] = FN(gradient_weights)(s, at, samples, LANES, c->label_sum[v]);
+    }
+}
+
+/* p <- e^(z - base) for the classes first .. last - 1, which add to a chain's entries in turn. */
+static INLINE void FN(side_exp)(const int whole, const FN(side) *c, nn_index first, nn_index last,
+                                const V *base, V *chain) {
+    const nn_softmax *s = c->s;
+    const real *z = (const real *)s->z + c->j + first * s->z_class;
+    real *p = (real *)s->p + c->j + first * s->p_class;
+    int lane = 0;
+    for (nn_index i = first; i < last; i++, z += s->z_class, p += s->p_class) {
+        EACH {
+            V e = FN(exp_negative)(LOAD(z, 0, 0) - base[v]);
+            STORE(p, 0, 0, e);
+            chain[v] += e;
+        }
+        chain += c->vectors;
+        if (++lane == LANES) {
+            lane = 0;
+            chain -= LANES * c->vectors;
+        }
+    }
+}
+
+/* The same of whole groups, of which each vector adds to another chain. */
+static INLINE void FN(side_groups)(const int whole, const FN(side) *c, nn_index first,
+                                   nn_index last, const V *base) {
+    for (nn_index i = first; i < last; i += STAGE_GROUP)
+        for (int u = 0; u < STAGE_VECTORS; u++)
+            FN(side_exp)(whole, c, i + u * LANES, i + (u + 1) * LANES, base, c->chain[u]);
+}
+
+/* sums += the chains, which begin anew. */
+static INLINE void FN(add_chains)(const FN(side) *c) {
+    V *const *chain = c->chain;
+    for (int i = 0; i < LANES * c->vectors; i++) {
+        c->sums[i] += (chain[0][i] + chain[1][i]) + (chain[2][i] + chain[3][i]);
+        for (int u = 0; u < STAGE_VECTORS; u++) chain[u][i] = (V){0};
+    }
+}
+
+/* sums[v] <- the sum of the exponentials of a row: what is left behind the thirds, then those.
+ * Labels come before the probabilities, which may take the place of the logits. */
+static INLINE void FN(side_row)(const int with_y, const int whole, const FN(side) *c,
+                                const V *base) {
+    const nn_index n = c->s->classes, third = FN(third_of)(n), end = 3 * third;
+    if (with_y) FN(side_labels)(whole, c, end, end, n, 0);
+    FN(side_exp)(whole, c, end, n, base, third ? c->chain[0] : c->sums);
+    for (nn_index i = 0; i < end; i += third) {
+        if (with_y) FN(side_labels)(whole, c, i, i + third, i + third, 0);
+        FN(side_groups)(whole, c, i, i + third, base);
+        FN(add_chains)(c);
+    }
+    FN(list_sum)(c, c->sums);
+}
+
+/* sums[v] <- the sum of the exponentials of a block. */
+static INLINE void FN(side_block)(const int whole, const FN(side) *c, nn_index first,
+                                  nn_index grouped, nn_index last, const V *base) {
+    FN(side_groups)(whole, c, first, grouped, base);
+    FN(side_exp)(whole, c, grouped, last, base, c->chain[0]);
+    FN(add_chains)(c);
+    FN(list_sum)(c, c->sums);
+}
+
+/* sum_apart of the classes first .. last - 1 for vector v, of its samples in `of`. */
+static INLINE void FN(side_apart)(const int whole, const FN(side) *c, nn_index first, nn_index last,
+                                  int v, I of, V *others, V *lost, V *ties) {
+    const nn_softmax *s = c->s;
+    const real *p = (const real *)s->p + c->j;
+    for (nn_index low = first; low < last; low += FN(GROUP) *LANES) {
+        const nn_index high = last - low < FN(GROUP) * LANES ? last : low + FN(GROUP) * LANES;
+        V group[LANES];
+        for (int l = 0; l < LANES; l++) group[l] = (V){0};
+        for (nn_index i = low; i < high; i++) {
+            V e = LOAD(p, i, s->p_class);
+            I equal = e == 1;
+            group[(i - low) % LANES] += (V)((I)e & ~equal & of);
+            ties[(i - low) % LANES * c->vectors + v] += (V)((I)e & equal & of);
+        }
+        for (int l = 0; l < LANES; l++)
+            NN_TWO_SUM(V, others[l * c->vectors + v], lost[l * c->vectors + v], group[l]);
+    }
+}
+
+#define BLOCK_END(b) ((b) < blocks - 1 ? ((b) + 1) * length : n)
+#define GROUPED(b) (BLOCK_END(b) - (BLOCK_END(b) - (b) * length) % STAGE_GROUP)
+
+/* exp_rest <- the sums without one largest exponential; scale <- what makes probabilities of a block.
+ */
+static INLINE void FN(side_rest)(const int whole, const FN(side) *c) {
+    const nn_index n = c->s->classes, length = FN(block_length)(n);
+    const int blocks = FN(block_count)(n), by_blocks = FN(is_long)(n), vectors = c->vectors;
+    V *const others = c->chain[0], *const lost = c->chain[1], *const ties = c->chain[2];
+    V *const scale = c->scale, *const sum = c->sum;
+    for (int i = 0; i < blocks * vectors; i++) scale[i] = by_blocks ? c->base[i] : FN(set)(1);
+    EACH {
+        const V top = c->top[v];
+        V all = by_blocks ? FN(join_blocks)(blocks, scale + v, sum + v, vectors, top) : sum[v];
+        const I small = all - 1 < 1;
+        c->exp_rest[v] = all - 1;
+        if (!FN(any)(small & FN(first)(whole ? LANES : c->part))) continue;
+        FN(clear_list)(c, others);
+        FN(clear_list)(c, lost);
+        FN(clear_list)(c, ties);
+        for (int b = 0; b < blocks; b++) {
+            const int at = b * vectors + v;
+            const I highest = by_blocks ? (I)(c->base[at] == top) : small;
+            if (FN(any)(highest & small))
+                FN(side_apart)(whole, c, b * length, BLOCK_END(b), v, highest, others, lost, ties);
+            NN_TWO_SUM(V, others[v], lost[v], (V)((I)sum[at] & ~highest));
+        }
+        for (int i = 0; i < LANES * vectors; i++)
+            others[i] = FN(value)((FN(total)){others[i], lost[i]});
+        FN(list_sum)(c, others);
+        FN(list_sum)(c, ties);
+        c->exp_rest[v] = FN(select)(small, others[v] + (ties[v] - 1), c->exp_rest[v]);
+    }
+    for (int b = 0; b < blocks; b++) EACH scale[b * vectors + v] /= c->exp_rest[v] + 1;
+}
+
+static INLINE void FN(softmax_side)(const int with_y, const int whole, const FN(side) *c) {
+    const nn_softmax *s = c->s;
+    const nn_index n = s->classes, length = FN(block_length)(n);
+    const int blocks = FN(block_count)(n), by_blocks = FN(is_long)(n), vectors = c->vectors;
+    const real *z = (const real *)s->z + c->j, *y = with_y ? (const real *)s->y + c->j : NULL;
+    real *p = (real *)s->p + c->j, *grad = with_y ? (real *)s->grad + c->j : p;
+    V *const top = c->top;
+    for (int u = 0; u < STAGE_VECTORS; u++) FN(clear_list)(c, c->chain[u]);
+    V *const of_labels[] = {c->label_gap, c->label_sum, c->lost_gap, c->lost_sum};
+    for (int u = 0; with_y && u < 4; u++) FN(clear_list)(c, of_labels[u]);
+    EACH top[v] = FN(set)(-(real)INFINITY);
+    for (int b = 0; b < blocks; b++) {
+        const nn_index first = b * length, last = BLOCK_END(b);
+        V *const base = c->base + b * vectors;
+        FN(clear_list)(c, c->sums);
+        for (nn_index i = first; i < last; i++)
+            EACH top[v] = FN(max)(top[v], LOAD(z, i, s->z_class));
+        EACH base[v] = by_blocks ? FN(block_base)(top[v]) : top[v];
+        if (by_blocks) FN(side_block)(whole, c, first, GROUPED(b), last, base);
+        else FN(side_row)(with_y, whole, c, base);
+        EACH c->sum[b * vectors + v] = c->sums[v];
+    }
+    for (int b = 0; with_y && by_blocks && b < blocks; b++)
+        FN(side_labels)(whole, c, b * length, GROUPED(b), BLOCK_END(b), 1);
+    if (with_y) FN(side_weights)(whole, c);
+    FN(side_rest)(whole, c);
+    for (int b = 0; b < blocks; b++)
+        for (nn_index i = b * length; i < BLOCK_END(b); i++) EACH {
+            V pi = FN(rounded)(LOAD(p, i, s->p_class) * c->scale[b * vectors + v]);
+            if (!with_y || grad != p) STORE(p, i, s->p_class, pi);
+            if (!with_y) continue;
+            V gi = FN(gradient_of)(pi, c->weights[v], LOAD(y, i, s->y_class));
+            STORE(grad, i, s->grad_class, gi);
+        }
+    real *exp_rest = (real *)s->exp_rest + c->j;
+    if (with_y) EACH FN(store_part)(exp_rest + v * LANES, c->exp_rest[v], whole ? LANES : c->part);
+}
+#undef BLOCK_END
+#undef GROUPED
+#undef EACH
+#undef LOAD
+#undef STORE
+
+static NOINLINE void FN(side_alone)(const FN(side) *c) { FN(softmax_side)(0, 1, c); }
+static NOINLINE void FN(side_labelled)(const FN(side) *c) { FN(softmax_side)(1, 1, c); }
+static NOINLINE void FN(part_alone)(const FN(side) *c) { FN(softmax_side)(0, 0, c); }
+static NOINLINE void FN(part_labelled)(const FN(side) *c) { FN(softmax_side)(1, 0, c); }
+
+static nn_index FN(softmax_work)(nn_index batch, nn_index classes) {
+    const nn_index most = (batch + LANES - 1) / LANES, lists = STAGE_VECTORS + 5;
+    const nn_index vectors = most < FN(SIDE_VECTORS) ? most : FN(SIDE_VECTORS);
+    if (classes <= 2 * LANES) return 0;
+    return vectors * (3 * FN(block_count)(classes) + lists * LANES + 3) * WIDTH;
+}
+
+static void FN(softmax_columns)(const nn_softmax *s) {
+    const int blocks = FN(block_count)(s->classes);
+    FN(side) c = {.s = s};
+    for (nn_index vectors; c.j < s->batch; c.j += vectors > 0 ? vectors * LANES : c.part) {
+        c.part = s->batch - c.j;
+        vectors = c.part / LANES < FN(SIDE_VECTORS) ? c.part / LANES : FN(SIDE_VECTORS);
+        c.vectors = vectors > 0 ? (int)vectors : 1;
+        V *at = s->work;
+        V **const of_blocks[] = {&c.base, &c.sum, &c.scale};
+        V **const single[] = {&c.top, &c.exp_rest, &c.weights};
+        V **const lists[] = {&c.sums, &c.label_gap, &c.label_sum, &c.lost_gap, &c.lost_sum};
+        for (int i = 0; i < 3; i++, at += blocks * c.vectors) *of_blocks[i] = at;
+        for (int i = 0; i < 3; i++, at += c.vectors) *single[i] = at;
+        for (int u = 0; u < STAGE_VECTORS; u++, at += LANES * c.vectors) c.chain[u] = at;
+        for (int i = 0; i < 5; i++, at += LANES * c.vectors) *lists[i] = at;
+        if (vectors > 0 && s->y) FN(side_labelled)(&c);
+        else if (vectors > 0) FN(side_alone)(&c);
+        else if (s->y) FN(part_labelled)(&c);
+        else FN(part_alone)(&c);
+    }
+}

@@ -1,0 +1,224 @@
+/* Vectors of WIDTH bytes of one real type (DOUBLE) at one level (LEVEL): types, words (simd.h) and
+ * functions. Everything that is defined here or named by FN() belongs to this (level, width, type);
+ * vector_end.h takes the macros back. */
+
+#if DOUBLE
+#define real double
+#define FN(x) PASTE(x, LEVEL, WIDTH, double)
+#define LANES (WIDTH / 8)
+#define MANTISSA_BITS 52
+#define EXPONENT_BIAS 1023
+#define C(single, double_) double_
+typedef int64_t FN(int);
+typedef uint64_t FN(unsigned);
+#else
+#define real float
+#define FN(x) PASTE(x, LEVEL, WIDTH, float)
+#define LANES (WIDTH / 4)
+#define MANTISSA_BITS 23
+#define EXPONENT_BIAS 127
+#define C(single, double_) single
+typedef int32_t FN(int);
+typedef uint32_t FN(unsigned);
+#endif
+typedef real FN(vector) __attribute__((vector_size(WIDTH), may_alias));
+typedef FN(int) FN(ivector) __attribute__((vector_size(WIDTH), may_alias));
+typedef FN(unsigned) FN(uvector) __attribute__((vector_size(WIDTH), may_alias));
+#define V FN(vector)
+#define I FN(ivector)
+#define U FN(uvector)
+
+/* x + SHIFT rounds x, far below SHIFT, to a whole number n, which the lowest bits of the sum hold.
+ */
+#define SHIFT C(12582912.0f, 6755399441055744.0)
+
+#include "simd.h"
+
+/* ----------------------------------------------------------------------------- vector functions */
+
+/* e^r = 1 + r + r^2 / 2 + c[0] r^3 + c[1] r^4 + ... for |r| <= 1.002 ln2 / 2, near-minimax: the
+ * error relative to e^r is 6e-18 (float: 3.7e-9). */
+static const real FN(exp_c)[] = {
+#if DOUBLE
+    0.1666666666666643,     0.041666666666602986,  0.008333333333502614,   0.0013888888927236758,
+    0.00019841269461886386, 2.480150807475989e-05, 2.7557643331285453e-06, 2.7625448736907674e-07,
+    2.4978101398654087e-08
+#else
+    0.166665330529212952f, 0.0416672416031360626f, 0.00836761109530925751f, 0.0013863688800483942f
+#endif
+};
+
+/* (e^r - 1 - r) / r^2, r2 = r^2, in Estrin's order, which has half the latency of Horner's. */
+static INLINE V FN(exp_tail)(V r, V r2) {
+    const real *c = FN(exp_c);
+    V q0 = r * c[0] + (real)0.5, q2 = r * c[2] + c[1];
+#if DOUBLE
+    V r4 = r2 * r2, q4 = r * c[4] + c[3], q6 = r * c[6] + c[5], q8 = r * c[8] + c[7];
+    return ((q6 * r2 + q4) + q8 * r4) * r4 + (q2 * r2 + q0);
+#else
+    return (r2 * c[3] + q2) * r2 + q0;
+#endif
+}
+
+/* (e^r - 1 - r - r^2 / 2) / r^3 */
+static INLINE V FN(exp_rest)(V r, V r2) {
+    const real *c = FN(exp_c);
+    V q0 = r * c[1] + c[0], q2 = r * c[3] + c[2];
+#if DOUBLE
+    V r4 = r2 * r2, q4 = r * c[5] + c[4], q6 = r * c[7] + c[6];
+    return ((q6 * r2 + q4) + r4 * c[8]) * r4 + (q2 * r2 + q0);
+#else
+    return q2 * r2 + q0;
+#endif
+}
+
+/* x = n ln2 + r with n whole, |r| <= ln2 / 2, ln2 in two parts of which n times the first is exact
+ * (Cody and Waite). Returns r; shifted: n + SHIFT. */
+static INLINE V FN(exp_reduce)(V x, V *shifted) {
+    *shifted = x * (real)1.44269504088896340736 + SHIFT;
+    V n = *shifted - SHIFT;
+    return (x - n * C(0.693115234375f, 0.6931471805592082)) -
+           n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
+}
+
+/* e^(high - low) - 1, where low is tiny and r = high - low rounded. Adding low to the small terms
+ * instead of to r leaves one rounding that matters, that of the last sum. */
+static INLINE V FN(exp_less_one)(V high, V low, V r) {
+    V r2 = r * r;
+    return ((r2 * r) * FN(exp_rest)(r, r2) + (r2 * (real)0.5 - low)) + high;
+}
+
+/* e^x = 2^n (1 + e). Returns e, |e| < 0.42; *shifted is n + SHIFT. x = n ln2 + (high - low), with
+ * ln2 in two parts, of which n times the first is exact (Cody and Waite), and so is high. */
+static INLINE V FN(exp_parts)(V x, V *shifted) {
+    *shifted = x * (real)1.44269504088896340736 + SHIFT;
+    V n = *shifted - SHIFT, low = n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
+    V high = x - n * C(0.693115234375f, 0.6931471805592082);
+    return FN(exp_less_one)(high, low, high - low);
+}
+
+/* 2^n, a normal number, from n + SHIFT. */
+static INLINE V FN(power_of)(V shifted) {
+    return (V)((U)FN(set)(1) + ((U)shifted << MANTISSA_BITS));
+}
+
+/* e^x where neither it nor what leads to it overflows or underflows, for x that are not NaN: n is
+ * added to the exponent. 1 + r is rounded beside the polynomial, which shortens the chain of
+ * operations that wait for each other. */
+static INLINE V FN(exp_within)(V x) {
+    V shifted, r = FN(exp_reduce)(x, &shifted), r2 = r * r, y = r2 * FN(exp_tail)(r, r2) + (1 + r);
+    return (V)((U)y + ((U)shifted << MANTISSA_BITS));
+}
+
+#if WIDTH == 64 && !DOUBLE
+/* e^x for x <= 0, 0 where it is less than the least normal number. x = n ln2 / 16 + r, |r| <= ln2 /
+ * 32, and 2^(n / 16) from a table of 16, less k 2^19 for its entry k, which n 2^19 brings along:
+ * three terms of e^r do. ln2 / 16 is taken in one part, whose error of 2^-28.4 of it adds 0.023 |x|
+ * units in the last place: for sums with a largest term e^0. Three operations less than without the
+ * table. */
+static INLINE V FN(exp_negative)(V x) {
+    const __m512 table =
+        (__m512)(I){0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532,
+                    0x3f75fed7, 0x3f75583f, 0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c,
+                    0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
+    const __mmask16 normal =
+        _mm512_cmp_ps_mask((__m512)x, (__m512)FN(set)(-87.33f), _CMP_NLT_UQ); /* NaN, too */
+    V shifted = x * (16 * 1.44269504088896340736f) + SHIFT;
+    V r = (V)_mm512_fnmadd_ps((__m512)(shifted - SHIFT),
+                              (__m512)FN(set)(0.693147180559945309417f / 16), (__m512)x);
+    V power = (V)((U)_mm512_permutexvar_ps((__m512i)shifted, table) + ((U)shifted << 19));
+    V sum = (r * 0.166666672f + 0.5f) * r + 1;
+    return (V)_mm512_maskz_fmadd_ps(normal, (__m512)(power * r), (__m512)sum, (__m512)power);
+}
+#else
+/* The same without a table, clamped beyond underflow, the constant first so that NaN passes. */
+static INLINE V FN(exp_negative)(V x) {
+    V shifted, r = FN(exp_reduce)(FN(max)(FN(set)(C(-105.0f, -750.0)), x), &shifted), r2 = r * r;
+    V y = 1 + (r2 * FN(exp_tail)(r, r2) + r);
+#if LEVEL_BYTES == 64
+    return FN(scale)(y, shifted);
+#else /* in two powers as scale does, of which one is always the same */
+    const V power = (V)(((U)shifted + (EXPONENT_BIAS + C(64, 512))) << MANTISSA_BITS);
+    return y * power * C(0x1p-64f, 0x1p-512);
+#endif
+}
+#endif
+
+/* At most 0.88 ulp where the result is a normal number. */
+static INLINE V FN(exp)(V x) {
+    x = -FN(max)(FN(set)(C(-90.0f, -711.0)), -FN(max)(FN(set)(C(-105.0f, -750.0)), x));
+    V shifted, e = FN(exp_parts)(x, &shifted);
+    return FN(scale)(1 + e, shifted);
+}
+
+/* tanh |x| = -t / (t + 2), t = e^(-2|x|) - 1 = 2^n e + (2^n - 1), where both terms are accurate
+ * where the result is small. ln2 is its rounded value, of which n times is exact for the n whose
+ * 2^n counts, plus a correction. The sign is copied back, so tanh(-0) = -0. At most 1.99 ulp. */
+static INLINE V FN(tanh)(V x) {
+    I sign = (I)FN(set)((real)-0.0), bits = (I)x & sign;
+    V m = FN(max)(FN(set)(C(-10.0f, -20.0)), (V)((I)x | sign));
+    V shifted = m * (real)(2 * 1.44269504088896340736) + SHIFT, n = shifted - SHIFT,
+      power = FN(power_of)(shifted);
+    V r = (m + m) - n * (real)0.693147180559945309417,
+      e = FN(exp_less_one)(r, n * C(-1.90465433e-9f, 2.3190468138462996e-17), r);
+    V y = ((1 - power) - power * e) / (power * e + (power + 1));
+    return (V)((I)y | bits);
+}
+
+/* 1 / (1 + e^-x), e^-x = 2^n (1 + e): 2^n e + (2^n + 1) rounds once, as 2^n + 1 is exact. For the
+ * lower x, where it is not and e^-x may overflow, q - q^2 with q = e^x. At most 1.67 ulp. */
+static INLINE V FN(sigmoid)(V x) {
+    const I low = x < C(-16.0f, -36.0);
+    V shifted, e = FN(exp_parts)(FN(max)(FN(set)(C(-20.0f, -40.0)), -x), &shifted),
+               power = FN(power_of)(shifted);
+    V y = 1 / (power * e + (power + 1));
+    if (__builtin_expect(FN(any)(low), 0)) {
+        V q = FN(exp)(x);
+        y = FN(select)(low, q - q * q, y);
+    }
+    return y;
+}
+
+/* log x = k ln2 + log(1 + f) with 1 + f in [sqrt(1/2), sqrt(2)); log(1 + f) = f - f^2/2 + s (f^2/2
+ * + s^2 P(s^2)), s = f / (2 + f), the form of fdlibm's log, P a Chebyshev fit of (log((1+s)/(1-s))
+ * - 2s) / s^3. */
+static INLINE V FN(log)(V x) {
+#if DOUBLE
+    static const double c[] = {0.146300313641228605, 0.153306173067433049, 0.181829225135159416,
+                               0.222222106742385152, 0.285714286288109956, 0.399999999998932218,
+                               0.666666666666666991};
+#else
+    static const float c[] = {0.233419433887145609f, 0.285503969596180136f, 0.400001255945543671f,
+                              0.666666665498831766f};
+#endif
+    const real tiny = C(1.17549435e-38f, 2.2250738585072014e-308),
+               up = C(33554432.0f, 18014398509481984.0);
+    I small = x < tiny;
+    V y = FN(select)(small, x * up, x);
+    V k0 = FN(select)(small, FN(set)(C(-25, -54)), (V){0});
+    const FN(int) root_half = C(0x3f3504f3, 0x3fe6a09e667f3bcd);
+    I bits = (I)((U)y - (FN(unsigned))root_half); /* the exponent field now counts from sqrt(1/2);
+                                                     unsigned, as it wraps round for x < 0 */
+    I exponent = bits >> MANTISSA_BITS;
+    V f = (V)((bits & (((FN(int))1 << MANTISSA_BITS) - 1)) + root_half) - 1;
+    V k = __builtin_convertvector(exponent, V) + k0;
+    V s = f / (f + 2), z = s * s, p = FN(set)(c[0]);
+    UNROLLED
+    for (unsigned i = 1; i < sizeof c / sizeof c[0]; i++) p = p * z + c[i];
+    V half = f * f * (real)0.5;
+    V tail = s * (half + z * p) + k * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
+    V result = k * C(0.693115234375f, 0.6931471805592082) - ((half - tail) - f);
+    const real infinite = (real)INFINITY;
+    result = FN(select)(x == 0, FN(set)(-infinite), result);
+    result = FN(select)(x < 0, FN(set)((real)NAN), result);
+    return FN(select)((x == infinite) | (x != x), x,
+                      result); /* inf and NaN are their own logarithms */
+}
+
+/* log(1 + x) for x >= -1: log u, u = 1 + x rounded, plus what the rounding lost. */
+static INLINE V FN(log1p)(V x) {
+    V u = x + 1;
+    V y = FN(log)(u) + (x - (u - 1)) / u;
+    y = FN(select)((u == 0) | (u == (real)INFINITY), FN(log)(u), y);
+    return FN(select)(x == 0, x, y);
+}
