@@ -87,7 +87,8 @@ cdef void activate_rows(const Network *net, const Layer *layer, const Batch *bat
     cdef Py_ssize_t r, size = net.itemsize
     cdef char *a = layer.a + batch.first * layer.row_stride * size
     for r in range(batch.size):
-        net.k.activation_forward(layer.outputs, x + r * x_stride * size, a + r * layer.row_stride * size,
+        net.k.activation_forward(layer.outputs, x + r * x_stride * size,
+                                 a + r * layer.row_stride * size,
                        inner_activation(layer))
 
 
@@ -192,7 +193,8 @@ cdef void backward(Engine *e, const Batch *batch) noexcept nogil:
             net.k.gemm(&g)
         else:
             for r in range(batch.size):
-                net.k.activation_backward(layer.inputs, layer.grad + (first + r * size) * layer.row_stride,
+                net.k.activation_backward(layer.inputs,
+                                          layer.grad + (first + r * size) * layer.row_stride,
                              before.z + (first + r * size) * before.row_stride, before.grad + (first + r * size) * before.row_stride,
                              inner_activation(before))
         special_backward(e, before, batch)

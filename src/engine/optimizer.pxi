@@ -75,15 +75,18 @@ cdef int optimizer_update(Engine *e, const Batch *batch, int partition, int n_pa
                                            e.opt.squares + rows_before) and finite
             if i % n_partitions == partition:
                 net.k.sum_rows(batch.size, p.width, layer.grad, layer.row_stride, bias_grad)
-                finite = net.k.optimizer_step(p.width, p.w0, bias_grad, state_row(e, p.state0, 0, 0),
+                finite = net.k.optimizer_step(p.width, p.w0, bias_grad,
+                                              state_row(e, p.state0, 0, 0),
                                         state_row(e, p.state0, 1, 0),
                                         &bias_rule) and finite
             rows_before += layer.inputs
         elif layer.kind == BATCHNORM and partition == 0:
-            finite = net.k.optimizer_step(p.width, p.w, layer.norm.g_grad, state_row(e, p.state, 0, 0),
+            finite = net.k.optimizer_step(p.width, p.w, layer.norm.g_grad,
+                                          state_row(e, p.state, 0, 0),
                                     state_row(e, p.state, 1, 0),
                                     &bias_rule) and finite
-            finite = net.k.optimizer_step(p.width, p.w0, layer.norm.b_grad, state_row(e, p.state0, 0, 0),
+            finite = net.k.optimizer_step(p.width, p.w0, layer.norm.b_grad,
+                                          state_row(e, p.state0, 0, 0),
                                     state_row(e, p.state0, 1, 0),
                                     &bias_rule) and finite
             update_running_statistics(net, layer, batch.size)

@@ -79,7 +79,7 @@ cdef int plan_call(Engine *e) except -1:
     cdef const Call *call = &e.call
     cdef Py_ssize_t bytes_ = e.net.n_weights * e.net.itemsize
     plan.call, plan.n_reasons = call.kind, 0
-    plan.csr = plan.nonzero_index = plan.transposes = False
+    plan.csr = plan.nonzeros = plan.transposes = False
     plan.n_threads = plan_threads(e, call)
     if call.kind == CALL_SGD:
         reserve(e, 1, 1)
@@ -139,9 +139,9 @@ cdef void plan_stepper(Engine *e, const Call *call) noexcept nogil:
     plan.stepper = i
     plan.chunk_multiple = LOOKAHEAD_STEPS if plan.stepper == LOOKAHEAD_SGD else 1
     if plan.stepper == FUSED_SGD:
-        plan.nonzero_index = fused_nonzeros_pay(e, call)
+        plan.nonzeros = fused_nonzeros_pay(e, call)
     elif call.kind == CALL_SGD:
-        plan.nonzero_index = e.net.layers[0].kind == LINEAR and not call.python_rate
+        plan.nonzeros = e.net.layers[0].kind == LINEAR and not call.python_rate
         plan.transposes = True
 
 
@@ -154,7 +154,7 @@ cdef bint fused_nonzeros_pay(Engine *e, const Call *call) noexcept nogil:
 cdef bint skips_zeros(const Engine *e, bint bounded) noexcept nogil:
     """Whether a chunk may skip zeros: 0 times a weight that is not finite would be NaN. bounded:
     weight_bound tells."""
-    if not (e.plan.nonzero_index or (e.plan.csr and e.plan.stepper != FUSED_MINIBATCH)):
+    if not (e.plan.nonzeros or (e.plan.csr and e.plan.stepper != FUSED_MINIBATCH)):
         return False
     return isfinite(e.weight_bound) if bounded else weights_finite(&e.net)
 

@@ -29,7 +29,7 @@ cdef extern from "engine/team.h":
 
 cdef enum LayerKind:
     LINEAR
-    ACTIVATION             # an activation that does not ema_update a Linear directly
+    ACTIVATION             # an activation that does not follow a Linear directly
     BATCHNORM
     DROPOUT
 
@@ -95,7 +95,8 @@ cdef struct Layer:
     Py_ssize_t inputs, outputs
     Py_ssize_t width       # outputs rounded up to whole vectors
     Py_ssize_t row_stride  # of a and grad
-    char *z                # (batch, row_stride) inputs of the activation; a unless training needs both
+    # (batch, row_stride) inputs of the activation; a unless training needs both
+    char *z
     char *a                # (batch, row_stride) outputs of the activation
     char *grad             # (batch, row_stride) gradient with respect to the activation's input
     Params params
@@ -248,7 +249,8 @@ cdef struct Plan:
     int stepper
     int n_threads
     bint in_place          # weights are updated in the user's memory, not on packed copies
-    bint nonzero_index          # single-sample SGD visits the non-zero inputs of sparse samples only
+    # single-sample SGD visits the non-zero inputs of sparse samples only
+    bint nonzeros
     bint csr               # batches enter the first layer as CSR rows
     bint transposes        # narrow layers hold W transposed
     Py_ssize_t chunk, chunk_multiple

@@ -42,7 +42,11 @@ enum { NN_SOFTMAX_LONG = 6144 }; /* bytes of logits from which on softmax goes b
 #define NN_ACTIVATIONS(ACTIVATION)             \
     ACTIVATION(TANH, tanh, OUTPUT, 0, 1)       \
     ACTIVATION(RELU, relu, OUTPUT, 1, 1)       \
-    ACTIVATION(SIGMOID, sigmoid, OUTPUT, 0, 1)
+    ACTIVATION(SIGMOID, sigmoid, OUTPUT, 0, 1) \
+    ACTIVATION(LEAKY_RELU, leaky_relu, OUTPUT, 0, 0) \
+    ACTIVATION(GELU, gelu, INPUT, 0, 0)        \
+    ACTIVATION(GELU_TANH, gelu_tanh, INPUT, 0, 0) \
+    ACTIVATION(SILU, silu, INPUT, 0, 0)
 
 #define NN_ACTIVATION_NAME(NAME, name, uses, forward, backward) NN_##NAME,
 enum nn_activation_kind {

@@ -5,7 +5,8 @@ cdef extern from "kernels/kernels.h" nogil:
     ctypedef Py_ssize_t nn_index
 
     enum:
-        NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID
+        NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_LEAKY_RELU, NN_GELU, NN_GELU_TANH, NN_SILU
+        NN_SOFTMAX, NN_OUTPUT_SIGMOID
         NN_NO_LOSS, NN_NLL, NN_BINARY_NLL, NN_SQUARED, NN_HINGE
         NN_STORE, NN_DERIVATIVE, NN_UPDATE
         NN_EXP, NN_LOG, NN_LOG1P

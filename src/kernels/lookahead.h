@@ -5,7 +5,7 @@
  * With W and b as they stand before the block and s_k = eta_k dL/dz_k, step k of the block needs
  *     z_k = W_k' x_k + b_k = (W' x_k + b) - sum over j < k of (x_j . x_k + 1) s_j,
  * where the products with W are taken for all samples of the block in one pass, the products of the
- * samples with each other (their Gram matrix) need no W, and the s_j ema_update one after the other:
+ * samples with each other (their Gram matrix) need no W, and the s_j follow one after the other:
  * the algorithm is the sequential one, with other rounding. The block's updates W <- W - x_k s_k
  * wait for the next block's pass, so W is read and written once a block.
  *

@@ -290,15 +290,18 @@ def linear_backward(dLdZ, A, W, out=None):
     if is_unit_stride(dw, 1):
         multiply(k, a, False, rows, True, dw, False, NULL, False)
     else:
-        multiply(k, dz, False, a if is_unit_stride(a, 0) else ordered(a, True), True, dw, True, NULL, False)
+        multiply(k, dz, False, a if is_unit_stride(a, 0) else ordered(a, True), True, dw, True,
+                 NULL, False)
     sum_of_samples(k, rows, dw0)
     if not fortran:
-        multiply(k, w, False, dz if is_unit_stride(dz, 1) else ordered(dz, False), False, da, False, NULL,
+        multiply(k, w, False, dz if is_unit_stride(dz, 1) else ordered(dz, False), False, da,
+                 False, NULL,
                  False)
     elif b == 1:
         one_row_back(k, w if is_unit_stride(w, 1) else ordered(w, False), rows, da)
     else:
-        multiply(k, dz, True, w if is_unit_stride(w, 0) else ordered(w, True), True, da, True, NULL, False)
+        multiply(k, dz, True, w if is_unit_stride(w, 0) else ordered(w, True), True, da, True,
+                 NULL, False)
     return da, dw, dw0
 
 
@@ -384,11 +387,13 @@ cdef object activation_backward(object dLdA, str name, object A, object out, int
         da = in_order_of(dz, da)
         a = in_order_of(dz, a)
     if cnp.PyArray_SIZE(a) < GIL_ELEMENTS:
-        kernels_for(t).activation_backward(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da), cnp.PyArray_DATA(a),
+        kernels_for(t).activation_backward(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da),
+                                           cnp.PyArray_DATA(a),
                               cnp.PyArray_DATA(dz), f)
         return dz
     with nogil:
-        kernels_for(t).activation_backward(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da), cnp.PyArray_DATA(a),
+        kernels_for(t).activation_backward(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(da),
+                                           cnp.PyArray_DATA(a),
                               cnp.PyArray_DATA(dz), f)
     return dz
 
@@ -439,6 +444,46 @@ def sigmoid_forward(Z, out=None):
 def sigmoid_backward(dLdA, A, out=None):
     """dLdZ = dLdA ⊙ A (1 − A)."""
     return activation_backward(dLdA, "A", A, out, NN_SIGMOID)
+
+
+def leaky_relu_forward(Z, slope, out=None):
+    """A = Z where Z > 0, else slope Z."""
+    return activation_forward(Z, out, NN_LEAKY_RELU, slope)
+
+
+def leaky_relu_backward(dLdA, A, slope, out=None):
+    """dLdZ = dLdA where A > 0, else slope dLdA."""
+    return activation_backward(dLdA, "A", A, out, NN_LEAKY_RELU, slope)
+
+
+def gelu_forward(Z, out=None):
+    """A = Z ⊙ Φ(Z), Φ the standard normal distribution."""
+    return activation_forward(Z, out, NN_GELU)
+
+
+def gelu_backward(dLdA, Z, out=None):
+    """dLdZ = dLdA ⊙ (Φ(Z) + Z ⊙ φ(Z)), φ the standard normal density."""
+    return activation_backward(dLdA, "Z", Z, out, NN_GELU)
+
+
+def gelu_tanh_forward(Z, out=None):
+    """A = Z ⊙ (1 + tanh U) / 2, U = √(2/π) (Z + 0.044715 Z³)."""
+    return activation_forward(Z, out, NN_GELU_TANH)
+
+
+def gelu_tanh_backward(dLdA, Z, out=None):
+    """dLdZ = dLdA ⊙ (σ(2U) + Z ⊙ σ'(2U) ⊙ 2U'), U = √(2/π) (Z + 0.044715 Z³)."""
+    return activation_backward(dLdA, "Z", Z, out, NN_GELU_TANH)
+
+
+def silu_forward(Z, out=None):
+    """A = Z ⊙ σ(Z)."""
+    return activation_forward(Z, out, NN_SILU)
+
+
+def silu_backward(dLdA, Z, out=None):
+    """dLdZ = dLdA ⊙ (σ(Z) + Z ⊙ σ(Z) ⊙ (1 − σ(Z)))."""
+    return activation_backward(dLdA, "Z", Z, out, NN_SILU)
 
 
 # ------------------------------------------------------------------------------------------- losses
@@ -688,7 +733,8 @@ cdef void subtract(cnp.ndarray w, cnp.ndarray g, double eta) noexcept:
                     or (fortran and cnp.PyArray_IS_F_CONTIGUOUS(w))):
         pass
     elif aligned and cnp.PyArray_NDIM(w) == 2 and ((c_order and is_unit_stride(w,
-                                                                      1)) or (fortran and is_unit_stride(w,
+                                                                      1)) or (fortran
+                                                                              and is_unit_stride(w,
                                                                                                 0))):
         across = c_order and is_unit_stride(w, 1)  # the axis along which both are contiguous
         n, rows, row = cnp.PyArray_DIM(w, across), cnp.PyArray_DIM(w,

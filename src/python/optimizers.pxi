@@ -38,7 +38,8 @@ cdef int optimize_arrays(object W, object dLdW, dict state, const nn_rule *rule)
                                 data1, data2, rule)
     else:
         with nogil:
-            kernels_for(t).optimizer_step(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w), cnp.PyArray_DATA(g),
+            kernels_for(t).optimizer_step(cnp.PyArray_SIZE(w), cnp.PyArray_DATA(w),
+                                          cnp.PyArray_DATA(g),
                                     data1, data2, rule)
     if not fits:
         for array, copy in zip((W, *values), (w, *states)):

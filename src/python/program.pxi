@@ -4,10 +4,13 @@
 LOSSES = {None: NN_NO_LOSS, "nll": NN_NLL, "binary_nll": NN_BINARY_NLL, "squared": NN_SQUARED,
           "hinge": NN_HINGE}
 ACTIVATIONS = {
-    "none": NN_NONE, "tanh": NN_TANH, "relu": NN_RELU, "sigmoid": NN_SIGMOID, "softmax": NN_SOFTMAX, "output_sigmoid": NN_OUTPUT_SIGMOID,
+    "none": NN_NONE, "tanh": NN_TANH, "relu": NN_RELU, "sigmoid": NN_SIGMOID,
+    "leaky_relu": NN_LEAKY_RELU, "gelu": NN_GELU, "gelu_tanh": NN_GELU_TANH, "silu": NN_SILU,
+    "softmax": NN_SOFTMAX, "output_sigmoid": NN_OUTPUT_SIGMOID,
 }
 RULES = {
-    "sgd": NN_SGD, "momentum": NN_MOMENTUM, "nesterov": NN_NESTEROV, "adagrad": NN_ADAGRAD, "rmsprop": NN_RMSPROP, "adam": NN_ADAM,
+    "sgd": NN_SGD, "momentum": NN_MOMENTUM, "nesterov": NN_NESTEROV, "adagrad": NN_ADAGRAD,
+    "rmsprop": NN_RMSPROP, "adam": NN_ADAM,
 }
 
 
@@ -28,7 +31,7 @@ cdef class Program:
 
     cdef Engine e
     # (layer, module, name of w, name of w0) of each layer with weights
-    cdef list owners              
+    cdef list owners
     cdef list norms                 # (layer, BatchNorm) of those with running statistics
     cdef list dropouts              # (layer, Dropout)
     cdef list arrays                # the user's (W, W0) as last loaded, kept alive
@@ -100,7 +103,7 @@ cdef class Program:
                 add_layer(e, ACTIVATION, activation_named(name), width, width)
             else:
                 if module.W.shape[0] != width:
-                    raise ValueError(f"W must have shape ({width}, n) to ema_update a module with {width} outputs, got {module.W.shape}")
+                    raise ValueError(f"W must have shape ({width}, n) to follow a module with {width} outputs, got {module.W.shape}")
                 add_layer(e, LINEAR, activation_named(name), width, module.W.shape[1])
                 self.owners.append((i, module, "W", "W0"))
             width = e.net.outputs
@@ -554,7 +557,7 @@ cdef class Program:
         cdef list reasons = []
         for i in range(plan.n_reasons):
             reasons.append(REASONS[plan.reasons[i]])
-        inputs = "csr" if plan.csr and plan.stepper != FUSED_MINIBATCH else "non-zeros" if plan.nonzero_index else "dense"
+        inputs = "csr" if plan.csr and plan.stepper != FUSED_MINIBATCH else "non-zeros" if plan.nonzeros else "dense"
         return {"path": STEPPERS[plan.stepper].name.decode(), "reasons": reasons,
                 "threads": plan.n_threads,
                 "parameters": "in place" if plan.in_place else "packed", "inputs": inputs,
