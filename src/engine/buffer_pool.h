@@ -5,8 +5,8 @@
 #define NNCORE_BUFFER_POOL_H
 #include <stdlib.h>
 #include <string.h>
+#include "tuning.h"
 
-enum { POOLED = 2, POOLED_LEAST = 1 << 16, POOLED_MOST = 1 << 22 };
 
 /* Under AddressSanitizer the pieces of a buffer are separated by poisoned memory. */
 #if defined(__SANITIZE_ADDRESS__)

@@ -169,7 +169,7 @@ static void serve(void) {
             pool.work(pool.arg, thread);
             __atomic_fetch_add(&pool.left, 1, __ATOMIC_RELEASE);
             spins = 0;
-        } else if (++spins < NN_SPINS) {
+        } else if (++spins < TEAM_SPINS) {
             NN_PAUSE();
         } else {
             park();

@@ -8,6 +8,7 @@
 #define NNCORE_TEAM_H
 
 #include <stdint.h>
+#include "tuning.h"
 #if defined(__linux__) || defined(__APPLE__)
 #include <sched.h>
 #define NN_YIELD() sched_yield()
@@ -30,10 +31,9 @@ typedef struct {
     int closed;
 } nn_team;
 
-enum { NN_SPINS = 2000 }; /* looks before the processor is offered to others: some 50 us */
 
 static inline void nn_wait(int *spins) {
-    if (++*spins < NN_SPINS) NN_PAUSE(); else NN_YIELD();
+    if (++*spins < TEAM_SPINS) NN_PAUSE(); else NN_YIELD();
 }
 
 static inline void nn_team_open(nn_team *team) { *team = (nn_team){0}; }

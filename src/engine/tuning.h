@@ -101,6 +101,54 @@ enum { PREDICT_SINGLES = 16 };
 /* Reasons that a plan remembers. */
 enum { MAX_REASONS = 8 };
 
+/* ------------------------------------------------------------------------------ matrix products */
+
+/* Blocks of B of up to GEMM_BLOCK_BYTES stay in the L2 cache; their rows are as many numbers as
+ * GEMM_DEPTH_BYTES hold, so that a panel of A stays in the L1 cache. */
+enum { GEMM_DEPTH_BYTES = 2048, GEMM_BLOCK_BYTES = 1 << 19 };
+/* What a panel of A takes of its columns is read in place up to this distance, else packed. */
+enum { GEMM_NEAR_BYTES = 1 << 14 };
+/* An update of more than this finds its C in memory, and its tiles prefetch it. */
+enum { GEMM_FAR_BYTES = 1 << 20 };
+
+/* -------------------------------------------------------------------------------------- softmax */
+
+/* Rows of at least this many bytes of logits go by blocks; a row has at most so many. */
+enum { SOFTMAX_LONG_BYTES = 6144, SOFTMAX_ROW_BLOCKS = 128 };
+/* Vectors that a stage takes at once: enough sums to hide the latency of an addition. */
+enum { SOFTMAX_GROUP = 4 };
+/* Vectors of contiguous samples side by side: neighbouring cache lines of each class are read
+ * together. */
+enum { SOFTMAX_SIDE_VECTORS = 64 };
+/* Terms added up before their sum joins a compensated total. */
+enum { SUM_GROUP = 8 };
+
+/* ------------------------------------------------------------------------------ memory, threads */
+
+/* The last POOLED buffers of these sizes are kept for the next network. */
+enum { POOLED = 2, POOLED_LEAST = 1 << 16, POOLED_MOST = 1 << 22 };
+/* A waiting thread looks so often before it offers its processor to others: some 50 us. */
+enum { TEAM_SPINS = 2000 };
+
+/* -------------------------------------------------------------------------- the Python package */
+
+/* `sgd` of at most this many steps takes less time module by module than compiling a network. */
+enum { MIN_COMPILED_STEPS = 3 };
+/* Samples evaluated at a time, which bounds the memory of `evaluate`. */
+enum { EVALUATE_SLICE = 1024 };
+/* `fit`, which may have been called for the last time, keeps an engine up to this size. */
+enum { FIT_KEPT_BYTES = 1 << 20 };
+
+/* --------------------------------------------------------------------------- what must agree */
+
+_Static_assert(FUSED_VECTORS == 4, "fused kernels are expanded for 1 to 4 vectors per layer");
+_Static_assert((int)FUSED_CHUNK % (int)FUSED_BLOCK == 0, "chunks of fused steps are whole blocks");
+_Static_assert((int)FUSED_SLICE <= (int)FUSED_BLOCK, "the engine's block holds a slice of the kernels");
+_Static_assert(LOOKAHEAD_STEPS % 4 == 0, "Gram products are taken four samples at a time");
+_Static_assert((int)LOOKAHEAD_LEAST <= (int)LOOKAHEAD_STEPS, "a block has no more steps than there are");
+_Static_assert((POOLED_LEAST & 63) == 0, "buffers begin at cache lines");
+_Static_assert(SOFTMAX_GROUP == 4, "softmax.h adds four chains");
+
 /* --------------------------------------------------------------------- the boundary with Python */
 
 /* Work below these sizes takes less time than releasing the interpreter lock: elements, and

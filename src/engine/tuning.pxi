@@ -23,6 +23,10 @@ cdef extern from "engine/tuning.h":
         PREDICT_BLOCK
         PREDICT_SINGLES
         MAX_REASONS
+        SOFTMAX_LONG_BYTES
+        MIN_COMPILED_STEPS
+        EVALUATE_SLICE
+        FIT_KEPT_BYTES
         GIL_ELEMENTS
         GIL_PRODUCT
         GIL_COPY
@@ -39,3 +43,7 @@ cdef extern from "engine/tuning.h":
     double FUSED_DENSITY
     double FUSED_DENSITY_COMPRESS
     double CSR_DENSITY
+
+# for the Python package: nncore._core.TUNING.NAME
+TUNING = {"MIN_COMPILED_STEPS": MIN_COMPILED_STEPS, "EVALUATE_SLICE": EVALUATE_SLICE,
+          "FIT_KEPT_BYTES": FIT_KEPT_BYTES}

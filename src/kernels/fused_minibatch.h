@@ -10,7 +10,7 @@
  * `fused_update` in engine/fused.pxi leaves the general path, with the same results to rounding. */
 
 #undef FUSED_SUMS
-#if LEVEL_BYTES == 64
+#if N_VECTOR_REGISTERS >= 32
 #define FUSED_SUMS 16 /* vectors of sums that are kept in registers */
 #else
 #define FUSED_SUMS 8

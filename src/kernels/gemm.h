@@ -5,32 +5,30 @@
  * element of C is the sum of its blocks, each one chain of multiply-adds in the order of k,
  * whatever its tile: results do not depend on where an element falls or on how the rows are shared
  * among threads, and long sums lose fewer digits than in one chain. B is walked in blocks of
- * BLOCK_BYTES, up to DEPTH rows, that stay in the L2 cache; for each, A by panels of TILE_ROWS rows
+ * GEMM_BLOCK_BYTES, up to DEPTH rows, that stay in the L2 cache; for each, A by panels of TILE_ROWS rows
  * that stay in the L1 cache. Operands whose layout the tiles cannot walk are packed block by block:
  * - A is read in place where its rows are contiguous, or its columns and what of it a panel takes
- * is at most NEAR_BYTES apart; else a panel is packed as [k][PANEL_ROWS], on the stack;
+ * is at most GEMM_NEAR_BYTES apart; else a panel is packed as [k][PANEL_ROWS], on the stack;
  * - B is read in place where its rows are contiguous and close together; else a block is packed as
- * [j / PANEL][k][PANEL]. An update of more than FAR_BYTES finds its C in memory: each tile asks for
+ * [j / PANEL][k][PANEL]. An update of more than GEMM_FAR_BYTES finds its C in memory: each tile asks for
  * its rows while it sums. (To ask for A or B does not pay.) */
 
 #undef TILE_ROWS
 #undef PANEL_ROWS
 #undef PANEL
 #undef DEPTH
-#undef BLOCK_BYTES
-#undef FAR_BYTES
-#undef NEAR_BYTES
-#if LEVEL_BYTES == 64
+/* The sums of a tile, two vectors a row of A, stay in registers beside two of B and one of A. */
+#if N_VECTOR_REGISTERS >= 32 && LEVEL_BYTES == 64
 #define TILE_ROWS 14
+#elif N_VECTOR_REGISTERS >= 32
+#define TILE_ROWS 8 /* 16 sums keep four pipes of latency 4 busy */
 #else
 #define TILE_ROWS 6
 #endif
+_Static_assert(2 * TILE_ROWS + 3 <= N_VECTOR_REGISTERS, "the sums of a tile must stay in registers");
 #define PANEL (2 * LANES)
 #define PANEL_ROWS ((TILE_ROWS + LANES - 1) / LANES * LANES)
-#define DEPTH (2048 / (nn_index)sizeof(real))
-#define BLOCK_BYTES (1 << 19)
-#define FAR_BYTES (1 << 20)
-#define NEAR_BYTES (1 << 14)
+#define DEPTH (GEMM_DEPTH_BYTES / (nn_index)sizeof(real))
 
 /* ------------------------------------------------------------------------------------ transpose */
 
@@ -219,6 +217,8 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
     TILE_FUNCTION(tile_part_turned_##rows, rows, 1, 0, 1)
 #if TILE_ROWS == 14
 #define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#elif TILE_ROWS == 8
+#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
 #else
 #define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #endif
@@ -282,17 +282,17 @@ static nn_index FN(block_columns)(nn_index n, nn_index k) {
     const nn_index depth = k < 1       ? 1
                            : k < DEPTH ? k
                                        : DEPTH,
-                   most = BLOCK_BYTES / (nn_index)sizeof(real);
+                   most = GEMM_BLOCK_BYTES / (nn_index)sizeof(real);
     const nn_index padded = (n + PANEL - 1) / PANEL * PANEL;
     return padded * depth <= most ? padded : most / depth / PANEL * PANEL;
 }
 
 /* Enough for any product of n columns and up to k rows of B: a block of fewer rows has more
- * columns, never more than BLOCK_BYTES. */
+ * columns, never more than GEMM_BLOCK_BYTES. */
 static nn_index FN(gemm_workspace)(nn_index n, nn_index k) {
     const nn_index whole =
         (k < DEPTH ? k : DEPTH) * ((n + PANEL - 1) / PANEL * PANEL) * (nn_index)sizeof(real);
-    return whole < BLOCK_BYTES ? whole : BLOCK_BYTES;
+    return whole < GEMM_BLOCK_BYTES ? whole : GEMM_BLOCK_BYTES;
 }
 
 static void FN(gemm)(const nn_gemm *g) {
@@ -305,7 +305,7 @@ static void FN(gemm)(const nn_gemm *g) {
     const nn_index block_columns = FN(block_columns)(g->n, g->k);
     const int a_transposed = g->a_cs != 1, b_packed = FN(packs_b)(g) && g->work;
     const int a_packed =
-        a_transposed && (g->a_rs != 1 || g->k * g->a_cs * (nn_index)sizeof(real) > NEAR_BYTES);
+        a_transposed && (g->a_rs != 1 || g->k * g->a_cs * (nn_index)sizeof(real) > GEMM_NEAR_BYTES);
     real panel[DEPTH * PANEL_ROWS] __attribute__((aligned(64)));
     for (nn_index j0 = 0; j0 < g->n; j0 += block_columns) {
         const nn_index columns = g->n - j0 < block_columns ? g->n - j0 : block_columns;
@@ -318,7 +318,7 @@ static void FN(gemm)(const nn_gemm *g) {
                                      p == 0,
                                      p == depths - 1,
                                      g->epilogue == NN_UPDATE &&
-                                         g->m * g->n * (nn_index)sizeof(real) > FAR_BYTES};
+                                         g->m * g->n * (nn_index)sizeof(real) > GEMM_FAR_BYTES};
             const real *b = (const real *)g->b + k0 * g->b_rs + j0 * g->b_cs;
             if (b_packed) FN(pack_b)(block.depth, columns, b, g->b_rs, g->b_cs, g->work);
             for (nn_index t = 0, i = 0, next; t < tiles; t++, i = next) {

@@ -42,7 +42,7 @@ static INLINE void FN(gemv_strips)(const int listed, nn_index m, nn_index n, con
     nn_index j = 0;
 #define STRIP(nv, ku, whole, part) \
     FN(gemv_strip)(nv, ku, whole, listed, part, m, x, rows, w + j, w_stride, bias + j, z + j)
-#if LEVEL_BYTES == 64
+#if N_VECTOR_REGISTERS >= 32
     for (; j + 8 * LANES <= n; j += 8 * LANES) STRIP(8, 1, 1, LANES);
 #endif
     for (; j + 4 * LANES <= n; j += 4 * LANES) STRIP(4, 2, 1, LANES);

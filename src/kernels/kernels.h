@@ -32,7 +32,6 @@ static inline double nn_value(const nn_total *total) {
     return total->lost == total->lost ? total->sum + total->lost : total->sum;
 }
 
-enum { NN_SOFTMAX_LONG = 6144 }; /* bytes of logits from which on softmax goes by blocks */
 
 /* Every activation that is applied element by element, once: ACTIVATION(NAME, name, USES,
  * TILE_FORWARD, TILE_BACKWARD). activation.h defines FN(name_forward) and FN(name_backward). The

@@ -104,8 +104,6 @@ cdef extern from "kernels/kernels.h" nogil:
         const int64_t *draws
         double eta
 
-    enum: NN_SOFTMAX_LONG
-
     ctypedef struct nn_total:
         double sum, lost
     void nn_add(nn_total *, double) noexcept nogil

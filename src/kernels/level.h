@@ -1,5 +1,10 @@
-/* Both tables of one level. The including file defines LEVEL (a name) and LEVEL_BYTES (16, 32 or
- * 64: its widest vector). */
+/* Both tables of one level. The including file describes the level:
+ *   LEVEL               its name
+ *   LEVEL_BYTES         its widest vector: 16, 32 or 64
+ *   N_VECTOR_REGISTERS
+ *   HAS_MASKS           loads, stores and arithmetic under a mask register, at all widths, and
+ *                       scaling by powers of two
+ *   HAS_COMPRESS        packing the lanes that a mask selects, in vectors of 64 bytes */
 #include <float.h>
 #include <math.h>
 #include <string.h>

@@ -8,6 +8,9 @@
 #endif
 #define LEVEL avx2
 #define LEVEL_BYTES 32
+#define N_VECTOR_REGISTERS 16
+#define HAS_MASKS 0
+#define HAS_COMPRESS 0
 #include "level.h"
 #if defined(__clang__)
 #pragma clang attribute pop

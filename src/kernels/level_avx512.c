@@ -10,6 +10,9 @@
 #endif
 #define LEVEL avx512
 #define LEVEL_BYTES 64
+#define N_VECTOR_REGISTERS 32
+#define HAS_MASKS 1
+#define HAS_COMPRESS 1
 #include "level.h"
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -74,7 +74,7 @@ static void FN(lookahead_pass)(nn_index m, nn_index n, void *w, nn_index w_strid
 }
 
 #undef GRAM_ROWS
-#if LEVEL_BYTES == 64
+#if N_VECTOR_REGISTERS >= 32
 #define GRAM_ROWS 4
 #else
 #define GRAM_ROWS 2

@@ -18,15 +18,13 @@ static INLINE real FN(value_all)(FN(total) total) {
     return value == value ? value : FN(sum_all)(total.sum)[0];
 }
 
-enum { FN(GROUP) = 8 }; /* rows added up before their sum joins the total */
-
 /* V result <- the sum of `term` over the rows r < m */
 #define SUM_OVER_ROWS(result, m, term)                                                 \
     V result;                                                                          \
     {                                                                                  \
         FN(total) groups = {{0}, {0}};                                                 \
-        for (nn_index low = 0; low < (m); low += FN(GROUP)) {                          \
-            const nn_index high = (m) - low < FN(GROUP) ? (m) : low + FN(GROUP);       \
+        for (nn_index low = 0; low < (m); low += SUM_GROUP) {                          \
+            const nn_index high = (m) - low < SUM_GROUP ? (m) : low + SUM_GROUP;       \
             V group = {0};                                                             \
             for (nn_index r = low; r < high; r++) group += (term);                     \
             FN(add)(&groups, group);                                                   \
@@ -129,8 +127,8 @@ static void FN(sum_columns)(nn_index m, nn_index n, const void *x_, nn_index x_s
             UNROLLED
             for (int r = 0; r < LANES; r++) { /* rows that are not there are 0 */
                 group += v[r];
-                if (r % FN(GROUP) == FN(GROUP) - 1 ||
-                    (LANES < FN(GROUP) && r == LANES - 1 && (i + LANES) % FN(GROUP) == 0)) {
+                if (r % SUM_GROUP == SUM_GROUP - 1 ||
+                    (LANES < SUM_GROUP && r == LANES - 1 && (i + LANES) % SUM_GROUP == 0)) {
                     FN(add)(&groups, group);
                     group = (V){0};
                 }

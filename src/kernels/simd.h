@@ -14,7 +14,7 @@ static INLINE V FN(select)(I mask, V yes, V no) { return (V)(((I)yes & mask) | (
  * (-ffp-contract=fast), and does or does not from one use of an expression to the next, results
  * that must have the same bits take this. */
 static INLINE V FN(rounded)(V v) {
-#if LEVEL_BYTES == 64
+#if HAS_MASKS
     __asm__("" : "+v"(v));
 #elif defined(__x86_64__)
     __asm__("" : "+x"(v));
@@ -55,7 +55,7 @@ static INLINE V FN(scale)(V x, V shifted) {
     return (V)_mm512_scalef_pd((__m512d)x, (__m512d)(shifted - SHIFT));
 }
 #undef PART
-#elif LEVEL_BYTES == 64
+#elif HAS_MASKS
 #define PART ((__mmask8)_bzhi_u32(0xff, (unsigned)n))
 #if WIDTH == 32 && !DOUBLE
 static INLINE V FN(load_part)(const real *p, nn_index n) {

@@ -7,7 +7,7 @@
  *
  * The order of every sum follows from the number of classes alone, so that results have the same
  * bits at every address and in both layouts. The exponentials of many classes are summed in
- * STAGE_VECTORS chains of LANES lanes: vector after vector of a group adds to another chain, what
+ * SOFTMAX_GROUP chains of LANES lanes: vector after vector of a group adds to another chain, what
  * is left behind the groups to the first one; then the chains, then their lanes by halves. What the
  * labels add is one chain, to which groups are added whole. Loads and stores may start at a cache
  * line only where no sum is taken. */
@@ -50,13 +50,11 @@ static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int man
     return e;
 }
 
-#undef STAGE_VECTORS
 #undef IN_MEMORY
-#define STAGE_VECTORS 4 /* vectors that a stage takes at once, a group */
 #undef STAGE_GROUP
-#define STAGE_GROUP (STAGE_VECTORS * LANES)
+#define STAGE_GROUP (SOFTMAX_GROUP * LANES)
 #define IN_MEMORY(s) \
-    ((s)->batch * (s)->classes * (nn_index)sizeof(real) > 4 * FAR_BYTES) /* logits */
+    ((s)->batch * (s)->classes * (nn_index)sizeof(real) > 4 * GEMM_FAR_BYTES) /* logits */
 
 /* The three stages of a sample in softmax_rows, for nv vectors or, with nv 0, for a part of one:
  * the largest logit, */
@@ -146,9 +144,9 @@ static INLINE void FN(sum_apart)(nn_index n, const real *p, FN(total) *others, V
         group += (V)((I)e & ~equal);               \
         *ties += (V)((I)e & equal);                \
     } while (0)
-    for (; i + FN(GROUP) * LANES <= n; i += FN(GROUP) *LANES) {
+    for (; i + SUM_GROUP * LANES <= n; i += SUM_GROUP *LANES) {
         UNROLLED
-        for (int v = 0; v < FN(GROUP); v++) APART(FN(load)(p + i + v * LANES));
+        for (int v = 0; v < SUM_GROUP; v++) APART(FN(load)(p + i + v * LANES));
         FN(add)(others, group);
         group = (V){0};
     }
@@ -224,11 +222,11 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
     const nn_index skip_next = length ? FN(to_boundary)(z_next) : 0,
                    skip_last = length ? FN(to_boundary)(grad) : 0;
     const V before = state->top, scale = state->scale;
-    V tops[STAGE_VECTORS], sum[STAGE_VECTORS], of_thirds = {0}; /* shorter chains round less */
+    V tops[SOFTMAX_GROUP], sum[SOFTMAX_GROUP], of_thirds = {0}; /* shorter chains round less */
     FN(softmax_sums) sums = {0};
     FN(softmax_lost) lost = {0};
     UNROLLED
-    for (int u = 0; u < STAGE_VECTORS; u++) {
+    for (int u = 0; u < SOFTMAX_GROUP; u++) {
         tops[u] = FN(set)(-(real)INFINITY);
         sum[u] = (V){0};
     }
@@ -255,21 +253,21 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
         for (nn_index i = 0; i < length; i += STAGE_GROUP) {
             if (fetches)
                 UNROLLED
-                for (int u = 0; u < STAGE_VECTORS; u++) {
+                for (int u = 0; u < SOFTMAX_GROUP; u++) {
                     if (first)
                         __builtin_prefetch(z_next + s->z_sample + at_next + i + u * LANES, 0, 3);
                     if (second && with_y)
                         __builtin_prefetch(y + s->y_sample + at + i + u * LANES, 0, 2);
                     if (second) __builtin_prefetch(p + s->p_sample + at + i + u * LANES, 1, 2);
                 }
-            if (first) TOP(STAGE_VECTORS, at_next + i, LANES);
-            if (second) EXP(STAGE_VECTORS, at + i, LANES);
-            if (third) OUT(STAGE_VECTORS, at_last + i, LANES);
+            if (first) TOP(SOFTMAX_GROUP, at_next + i, LANES);
+            if (second) EXP(SOFTMAX_GROUP, at + i, LANES);
+            if (third) OUT(SOFTMAX_GROUP, at_last + i, LANES);
         }
         if (length == 0) break;
         of_thirds += FN(chains)(sum);
         UNROLLED
-        for (int u = 0; u < STAGE_VECTORS; u++) sum[u] = (V){0};
+        for (int u = 0; u < SOFTMAX_GROUP; u++) sum[u] = (V){0};
     }
 #undef TOP
 #undef EXP
@@ -337,7 +335,7 @@ static void FN(softmax_rows)(const nn_softmax *s) {
         else FN(softmax_blocks_alone)(s);
         return;
     }
-    const int two = s->classes * (nn_index)sizeof(real) > FAR_BYTES / 8;
+    const int two = s->classes * (nn_index)sizeof(real) > GEMM_FAR_BYTES / 8;
     stages(s, 0, -1, -1, &state);
     for (nn_index j = 0; j <= last; j++) {
         const int behind = !two && j > 0, together = behind && state.weight == 1;

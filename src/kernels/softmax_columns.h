@@ -104,16 +104,14 @@ static INLINE void FN(softmax_several)(const int with_y, const nn_softmax *s) {
 
 /* --------------------------------------------------------------------------------- many classes */
 
-enum { FN(SIDE_VECTORS) = 64 };
-
-/* Up to SIDE_VECTORS vectors of samples side by side: neighbouring cache lines of each class are
+/* Up to SOFTMAX_SIDE_VECTORS vectors of samples side by side: neighbouring cache lines of each class are
  * read together. A list holds `vectors` vectors for each of its LANES entries. */
 typedef struct {
     const nn_softmax *s;
     nn_index j, part; /* the first sample; how many a vector has that is not whole */
     int vectors;
     V *base, *sum, *scale;                    /* for each block, see softmax_blocks */
-    V *chain[STAGE_VECTORS], *sums;           /* lists: sums of exponentials */
+    V *chain[SOFTMAX_GROUP], *sums;           /* lists: sums of exponentials */
     V *label_gap, *label_sum, *lost_gap, *lost_sum; /* lists: sums of labels, and what they have lost */
     V *top, *exp_rest, *weights;                  /* for each vector */
 } FN(side);
@@ -152,7 +150,7 @@ static INLINE void FN(side_label)(const int count, const int whole, const FN(sid
     const nn_softmax *s = c->s;
     const real *z = (const real *)s->z + c->j, *y = (const real *)s->y + c->j;
     EACH {
-        V yi[STAGE_VECTORS], label_gap = {0}, weight = {0};
+        V yi[SOFTMAX_GROUP], label_gap = {0}, weight = {0};
         I labels = {0};
         UNROLLED
         for (int u = 0; u < count; u++) labels |= (I)(yi[u] = LOAD(y, i + u * LANES, s->y_class));
@@ -179,7 +177,7 @@ static INLINE void FN(side_label)(const int count, const int whole, const FN(sid
 static INLINE void FN(side_labels)(const int whole, const FN(side) *c, nn_index first,
                                    nn_index grouped, nn_index last, const int compensated) {
     for (nn_index i = first; i < grouped; i += STAGE_GROUP)
-        for (int l = 0; l < LANES; l++) FN(side_label)(STAGE_VECTORS, whole, c, i + l, 1);
+        for (int l = 0; l < LANES; l++) FN(side_label)(SOFTMAX_GROUP, whole, c, i + l, 1);
     for (nn_index i = grouped; i < last; i++) FN(side_label)(1, whole, c, i, compensated);
 }
 
@@ -221,7 +219,7 @@ static INLINE void FN(side_exp)(const int whole, const FN(side) *c, nn_index fir
 static INLINE void FN(side_groups)(const int whole, const FN(side) *c, nn_index first,
                                    nn_index last, const V *base) {
     for (nn_index i = first; i < last; i += STAGE_GROUP)
-        for (int u = 0; u < STAGE_VECTORS; u++)
+        for (int u = 0; u < SOFTMAX_GROUP; u++)
             FN(side_exp)(whole, c, i + u * LANES, i + (u + 1) * LANES, base, c->chain[u]);
 }
 
@@ -230,7 +228,7 @@ static INLINE void FN(add_chains)(const FN(side) *c) {
     V *const *chain = c->chain;
     for (int i = 0; i < LANES * c->vectors; i++) {
         c->sums[i] += (chain[0][i] + chain[1][i]) + (chain[2][i] + chain[3][i]);
-        for (int u = 0; u < STAGE_VECTORS; u++) chain[u][i] = (V){0};
+        for (int u = 0; u < SOFTMAX_GROUP; u++) chain[u][i] = (V){0};
     }
 }
 
@@ -263,8 +261,8 @@ static INLINE void FN(side_apart)(const int whole, const FN(side) *c, nn_index f
                                   int v, I of, V *others, V *lost, V *ties) {
     const nn_softmax *s = c->s;
     const real *p = (const real *)s->p + c->j;
-    for (nn_index low = first; low < last; low += FN(GROUP) *LANES) {
-        const nn_index high = last - low < FN(GROUP) * LANES ? last : low + FN(GROUP) * LANES;
+    for (nn_index low = first; low < last; low += SUM_GROUP *LANES) {
+        const nn_index high = last - low < SUM_GROUP * LANES ? last : low + SUM_GROUP * LANES;
         V group[LANES];
         for (int l = 0; l < LANES; l++) group[l] = (V){0};
         for (nn_index i = low; i < high; i++) {
@@ -321,7 +319,7 @@ static INLINE void FN(softmax_side)(const int with_y, const int whole, const FN(
     const real *z = (const real *)s->z + c->j, *y = with_y ? (const real *)s->y + c->j : NULL;
     real *p = (real *)s->p + c->j, *grad = with_y ? (real *)s->grad + c->j : p;
     V *const top = c->top;
-    for (int u = 0; u < STAGE_VECTORS; u++) FN(clear_list)(c, c->chain[u]);
+    for (int u = 0; u < SOFTMAX_GROUP; u++) FN(clear_list)(c, c->chain[u]);
     V *const of_labels[] = {c->label_gap, c->label_sum, c->lost_gap, c->lost_sum};
     for (int u = 0; with_y && u < 4; u++) FN(clear_list)(c, of_labels[u]);
     EACH top[v] = FN(set)(-(real)INFINITY);
@@ -363,8 +361,8 @@ static NOINLINE void FN(part_alone)(const FN(side) *c) { FN(softmax_side)(0, 0, 
 static NOINLINE void FN(part_labelled)(const FN(side) *c) { FN(softmax_side)(1, 0, c); }
 
 static nn_index FN(softmax_work)(nn_index batch, nn_index classes) {
-    const nn_index most = (batch + LANES - 1) / LANES, lists = STAGE_VECTORS + 5;
-    const nn_index vectors = most < FN(SIDE_VECTORS) ? most : FN(SIDE_VECTORS);
+    const nn_index most = (batch + LANES - 1) / LANES, lists = SOFTMAX_GROUP + 5;
+    const nn_index vectors = most < SOFTMAX_SIDE_VECTORS ? most : SOFTMAX_SIDE_VECTORS;
     if (classes <= 2 * LANES) return 0;
     return vectors * (3 * FN(block_count)(classes) + lists * LANES + 3) * WIDTH;
 }
@@ -374,7 +372,7 @@ static void FN(softmax_columns)(const nn_softmax *s) {
     FN(side) c = {.s = s};
     for (nn_index vectors; c.j < s->batch; c.j += vectors > 0 ? vectors * LANES : c.part) {
         c.part = s->batch - c.j;
-        vectors = c.part / LANES < FN(SIDE_VECTORS) ? c.part / LANES : FN(SIDE_VECTORS);
+        vectors = c.part / LANES < SOFTMAX_SIDE_VECTORS ? c.part / LANES : SOFTMAX_SIDE_VECTORS;
         c.vectors = vectors > 0 ? (int)vectors : 1;
         V *at = s->work;
         V **const of_blocks[] = {&c.base, &c.sum, &c.scale};
@@ -382,7 +380,7 @@ static void FN(softmax_columns)(const nn_softmax *s) {
         V **const lists[] = {&c.sums, &c.label_gap, &c.label_sum, &c.lost_gap, &c.lost_sum};
         for (int i = 0; i < 3; i++, at += blocks * c.vectors) *of_blocks[i] = at;
         for (int i = 0; i < 3; i++, at += c.vectors) *single[i] = at;
-        for (int u = 0; u < STAGE_VECTORS; u++, at += LANES * c.vectors) c.chain[u] = at;
+        for (int u = 0; u < SOFTMAX_GROUP; u++, at += LANES * c.vectors) c.chain[u] = at;
         for (int i = 0; i < 5; i++, at += LANES * c.vectors) *lists[i] = at;
         if (vectors > 0 && s->y) FN(side_labelled)(&c);
         else if (vectors > 0) FN(side_alone)(&c);

@@ -5,13 +5,12 @@
  * by itself. */
 #undef SOFTMAX_BLOCK
 #define SOFTMAX_BLOCK      \
-    (NN_SOFTMAX_LONG / 2 / \
+    (SOFTMAX_LONG_BYTES / 2 / \
      (nn_index)sizeof(real))    /* elements, at least: a whole number of groups */
-enum { FN(MOST_BLOCKS) = 128 }; /* of a row */
 
-static INLINE int FN(is_long)(nn_index n) { return n * (nn_index)sizeof(real) >= NN_SOFTMAX_LONG; }
+static INLINE int FN(is_long)(nn_index n) { return n * (nn_index)sizeof(real) >= SOFTMAX_LONG_BYTES; }
 static INLINE nn_index FN(block_length)(nn_index n) {
-    return (n / (FN(MOST_BLOCKS) *SOFTMAX_BLOCK) + 1) * SOFTMAX_BLOCK;
+    return (n / (SOFTMAX_ROW_BLOCKS *SOFTMAX_BLOCK) + 1) * SOFTMAX_BLOCK;
 }
 static INLINE int FN(block_count)(nn_index n) {
     return FN(is_long)(n) ? (int)((n - LANES) / FN(block_length)(n)) : 1;
@@ -64,9 +63,9 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
     const V base = state->base, last_top = state->last_top, scale = state->scale;
     FN(softmax_sums) labels = state->labels;
     FN(softmax_lost) lost = state->lost;
-    V tops[STAGE_VECTORS], sum[STAGE_VECTORS];
+    V tops[SOFTMAX_GROUP], sum[SOFTMAX_GROUP];
     UNROLLED
-    for (int u = 0; u < STAGE_VECTORS; u++) {
+    for (int u = 0; u < SOFTMAX_GROUP; u++) {
         tops[u] = FN(set)(-(real)INFINITY);
         sum[u] = (V){0};
     }
@@ -82,7 +81,7 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
 #define EDGES(STAGE, piece)                                                            \
     do {                                                                               \
         nn_index i = together;                                                         \
-        for (; i + STAGE_GROUP <= piece.n; i += STAGE_GROUP) STAGE(STAGE_VECTORS, i, LANES);       \
+        for (; i + STAGE_GROUP <= piece.n; i += STAGE_GROUP) STAGE(SOFTMAX_GROUP, i, LANES);       \
         for (; i + LANES <= piece.n; i += LANES) STAGE(1, i, LANES);                   \
         if (i < piece.n) STAGE(0, i, piece.n - i);                                     \
     } while (0)
@@ -94,15 +93,15 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
     for (nn_index i = 0; i < together; i += STAGE_GROUP) {
         if (fetches)
             UNROLLED
-            for (int u = 0; u < STAGE_VECTORS; u++) {
+            for (int u = 0; u < SOFTMAX_GROUP; u++) {
                 const nn_index ahead = i + u * LANES + 4096 / (nn_index)sizeof(real);
                 if (first) __builtin_prefetch(z_next + ahead, 0, 2);
                 if (second) __builtin_prefetch(p + ahead, 1, 2);
                 if (third && with_y) __builtin_prefetch(y + ahead, 0, 2);
             }
-        if (first) TOP(STAGE_VECTORS, i, LANES);
-        if (second) EXP(STAGE_VECTORS, i, LANES);
-        if (third) OUT(STAGE_VECTORS, i, LANES);
+        if (first) TOP(SOFTMAX_GROUP, i, LANES);
+        if (second) EXP(SOFTMAX_GROUP, i, LANES);
+        if (third) OUT(SOFTMAX_GROUP, i, LANES);
     }
     if (first) EDGES(TOP, next);
     if (second) EDGES(EXP, now);
@@ -148,8 +147,8 @@ static INLINE void FN(softmax_blocks)(const int with_y, const nn_softmax *s) {
     const nn_index n = s->classes, length = FN(block_length)(n);
     const int blocks = FN(block_count)(n);
     const FN(softmax_piece) none = {-1, 0, 0};
-    V base[2][FN(MOST_BLOCKS)], sum[FN(MOST_BLOCKS)],
-        scale[FN(MOST_BLOCKS)]; /* bases of this row and of the one before */
+    V base[2][SOFTMAX_ROW_BLOCKS], sum[SOFTMAX_ROW_BLOCKS],
+        scale[SOFTMAX_ROW_BLOCKS]; /* bases of this row and of the one before */
     FN(softmax_piece) next = FN(block_of)(s, length, blocks, 0, 0), now;
     FN(softmax_state) state = {0};
     V top = {0};

@@ -25,7 +25,7 @@ typedef struct {
 static INLINE nn_index FN(list_part)(const real *x, nn_index first, nn_index last,
                                      FN(entry) *entries, nn_index count) {
     nn_index k = first;
-#if WIDTH == 64
+#if HAS_COMPRESS
     I at = FN(iota)() + FN(seti)((FN(int))first);
     for (; k + LANES <= last; k += LANES, at += LANES) {
         V v = FN(load)(x + k), low, high;

@@ -110,7 +110,7 @@ static INLINE V FN(exp_within)(V x) {
     return (V)((U)y + ((U)shifted << MANTISSA_BITS));
 }
 
-#if WIDTH == 64 && !DOUBLE
+#if HAS_MASKS && WIDTH == 64 && !DOUBLE
 /* e^x for x <= 0, 0 where it is less than the least normal number. x = n ln2 / 16 + r, |r| <= ln2 /
  * 32, and 2^(n / 16) from a table of 16, less k 2^19 for its entry k, which n 2^19 brings along:
  * three terms of e^r do. ln2 / 16 is taken in one part, whose error of 2^-28.4 of it adds 0.023 |x|
@@ -135,7 +135,7 @@ static INLINE V FN(exp_negative)(V x) {
 static INLINE V FN(exp_negative)(V x) {
     V shifted, r = FN(exp_reduce)(FN(max)(FN(set)(C(-105.0f, -750.0)), x), &shifted), r2 = r * r;
     V y = 1 + (r2 * FN(exp_tail)(r, r2) + r);
-#if LEVEL_BYTES == 64
+#if HAS_MASKS
     return FN(scale)(y, shifted);
 #else /* in two powers as scale does, of which one is always the same */
     const V power = (V)(((U)shifted + (EXPONENT_BIAS + C(64, 512))) << MANTISSA_BITS);

@@ -564,7 +564,7 @@ def softmax_nll(Z, Y, out=None):
     cdef cnp.ndarray p = result_like(z, out, t, (y,))
     cdef double loss = 0
     if cnp.PyArray_DATA(p) == cnp.PyArray_DATA(z) and cnp.PyArray_DIM(z,
-                                                                      0) * cnp.PyArray_ITEMSIZE(z) >= NN_SOFTMAX_LONG:
+                                                                      0) * cnp.PyArray_ITEMSIZE(z) >= SOFTMAX_LONG_BYTES:
         z = z.copy(order="K")  # many classes need their logits to the end
     softmax_call(in_order_of(p, z), in_order_of(p, y), p, t, &loss)
     return loss, p
