@@ -22,6 +22,7 @@ from nncore import _threads, kernels, schedules
 from nncore._backend import get_backend, use_backend
 from nncore._config import show_config
 from nncore._core import get_num_threads, set_num_threads
+from nncore._version import __version__ as __version__
 from nncore.losses import NLL, BinaryNLL, Hinge, Squared
 from nncore.modules import (
     BatchNorm,
@@ -34,12 +35,9 @@ from nncore.modules import (
     SoftMax,
     Tanh,
 )
-from nncore.sequential import Sequential
-from nncore.serialization import load
+from nncore.sequential import Sequential, load
 
-__version__ = "0.1.0"
-
-_threads.follow_threadpoolctl()
+_threads.follow_threadpoolctl(_core)
 
 __all__ = [
     "NLL",
@@ -85,11 +83,11 @@ def __getattr__(name):
     # One import statement each: tools that freeze programs do not see a module whose name is in a
     # string.
     if name == "explain":
-        from nncore._explain import explain
+        from nncore.training.explain import explain
 
         return explain
     if name == "accelerate":
-        from nncore._accelerate import accelerate
+        from nncore.foreign import accelerate
 
         return accelerate
     if name == "callbacks":

@@ -398,7 +398,7 @@ def _tell_doubts(source):
 def predict(options):
     """`nncore predict`: one label a line on standard output; accuracy, where labels are known, on
     standard error."""
-    net, metadata = serialization.read(options.model)
+    net, metadata = serialization.read(options.model, nncore.Sequential)
     features, classes, scaling = _recipe(net, metadata, options.model)
     source = _readers.read(options.data, options.label_column, features, option="--label-column")
     X, labels = source.select(options.part)

@@ -6,12 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 
 from nncore import reference
-from nncore._probe import untouched
 from nncore.checking import roles
 from nncore.checking.findings import Fault, Result, judge, raised
 from nncore.checking.mistakes import EITHER, same
 from nncore.checking.roles import BATCH
 from nncore.checking.trials import call, copied, differences, location, seeded
+from nncore.foreign.probe import untouched
 
 __all__ = ["check", "takes_labels_first", "turned_round"]
 

@@ -6,13 +6,13 @@ import itertools
 
 import numpy as np
 
-from nncore._probe import arrays
 from nncore.checking import sgd
 from nncore.checking.by_hand import RATE, ByHand, agree
 from nncore.checking.findings import Fault, raised
 from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, reseeder, seeded, set_weights
+from nncore.foreign.probe import arrays
 
 __all__ = ["check", "gives_labels_first", "rates", "way_back", "way_forward"]
 

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 
 from nncore import reference
-from nncore._probe import arrays, untouched
 from nncore.checking import roles, steps
 from nncore.checking.findings import Fault, Result, judge, raised
 from nncore.checking.mistakes import BIAS_IN_DLDA, EITHER, TOLERANCE, WANTED, same
@@ -21,6 +20,7 @@ from nncore.checking.trials import (
     seeded,
     set_weights,
 )
+from nncore.foreign.probe import arrays, untouched
 
 __all__ = ["check", "has_methods", "make"]
 

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nncore._probe import arrays, untouched
 from nncore.checking import steps
 from nncore.checking.findings import Fault
 from nncore.checking.mistakes import WANTED, likely_cause, same
 from nncore.checking.trials import attributes, call, location, seeded, set_weights
+from nncore.foreign.probe import arrays, untouched
 
 __all__ = [
     "ACTIVATIONS",

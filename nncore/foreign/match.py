@@ -12,7 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from nncore import _checks, _probe, modules
+from nncore import _checks, modules
+from nncore.foreign import probe
 
 TOLERANCE = {
     np.dtype(np.float32): 1e-5,
@@ -147,7 +148,7 @@ def check_forward(kind, theirs, ours, scale, large, tolerance):
         )
     columns = finite_columns(theirs.output, ours.output) if large else slice(None)
     scale = ours.output if scale is None else scale
-    error = _probe.disagreement(
+    error = probe.disagreement(
         np.asarray(theirs.output)[:, columns], ours.output[:, columns], scale
     )
     if error > tolerance:
@@ -173,7 +174,7 @@ def check_backward(kind, theirs, ours, scale, columns, large, tolerance, but=Non
     if large:
         columns = columns & finite_columns(theirs.gradient, ours.gradient)
     gradient = theirs.gradient if but is None else np.where(but, ours.gradient, theirs.gradient)
-    error = _probe.disagreement(np.asarray(gradient)[:, columns], ours.gradient[:, columns], scale)
+    error = probe.disagreement(np.asarray(gradient)[:, columns], ours.gradient[:, columns], scale)
     if error > tolerance:
         where = " for large numbers" if large else ""
         raise Refused(
@@ -242,12 +243,12 @@ def activation(foreign, width):
         two_passes(rng, width, width, samples, large, np.float64, step_size(foreign))
         for samples, large in RUNS
     ]
-    traces = [_probe.run_module(foreign, *passes) for passes in runs]
+    traces = [probe.run_module(foreign, *passes) for passes in runs]
 
     def compared(kind):
         twin = kind()
         notes = _compare_activation(
-            kind, traces, [_probe.run_module(twin, *passes) for passes in runs], runs
+            kind, traces, [probe.run_module(twin, *passes) for passes in runs], runs
         )
         return twin, notes + class_fun_notes(foreign, twin, width)
 
@@ -304,7 +305,7 @@ def class_fun_notes(foreign, twin, width):
         f"predictions of the new network use nncore's, {CLASSES[type(twin)]}",
     )
     try:
-        with _probe.untouched(foreign):
+        with probe.untouched(foreign):
             foreign.forward(rng.normal(size=P.shape))  # it may look at what forward has kept
             theirs = np.array(foreign.class_fun(P.copy()))
     except Exception as error:
@@ -410,7 +411,7 @@ def linear_of(W, W0):
 def linear(foreign, width):
     """(Linear on the arrays of a foreign module that takes `width` features, its notes); or
     Refused."""
-    found = _probe.arrays(foreign)
+    found = probe.arrays(foreign)
     try:
         return first_taken(
             [partial(_linear_on, foreign, W, W0) for W, W0 in _pairs(found, width)],
@@ -432,13 +433,12 @@ def _linear_on(foreign, W, W0):
 def _forward_agrees(foreign, W, W0):
     """True where the foreign forward is Wᵀ A + W0 with these values."""
     A = np.random.default_rng(2).normal(size=(W.shape[0], 2))
-    (trace,) = _probe.run_module(foreign, (A, None, None))
+    (trace,) = probe.run_module(foreign, (A, None, None))
     tolerance = max(TOLERANCE[_checks.computing_dtype(W)], TOLERANCE[_checks.computing_dtype(W0)])
     W, W0 = np.asarray(W, np.float64), np.asarray(W0, np.float64)
     return (
         trace.error is None
-        and _probe.disagreement(trace.output, W.T @ A + W0, abs(W).T @ abs(A) + abs(W0))
-        <= tolerance
+        and probe.disagreement(trace.output, W.T @ A + W0, abs(W).T @ abs(A) + abs(W0)) <= tolerance
     )
 
 
@@ -482,7 +482,7 @@ def _compare_linear(foreign, W, W0):
     lrate = step_size(foreign)
     if lrate is None:
         raise Refused(Refused.STEP, "it has neither sgd_step nor step")
-    with _probe.untouched(foreign):
+    with probe.untouched(foreign):
         m, n = W.share().shape
         W.share()[...] = rng.normal(0, m**-0.5, (m, n))
         W0.share()[...] = rng.normal(size=(n, 1))
@@ -490,7 +490,7 @@ def _compare_linear(foreign, W, W0):
         for samples, large in RUNS:
             twin = linear_of(W.share().copy(), W0.share().copy())
             passes = two_passes(rng, m, n, samples, large, dtype, lrate)
-            theirs, ours = _probe.run_module(foreign, *passes), follow(twin, ("W", "W0"), passes)
+            theirs, ours = probe.run_module(foreign, *passes), follow(twin, ("W", "W0"), passes)
             everything += theirs
             unsummed |= _compare_steps(theirs, ours, passes, W, W0, tolerance, samples)
     refuse_counting(modules.Linear, everything)
@@ -517,7 +517,7 @@ def follow(twin, names, passes):
     followed = []
     for A, d, lrate in passes:
         before = [getattr(twin, name).copy() for name in names]
-        (trace,) = _probe.run_module(twin, (A, d, None))
+        (trace,) = probe.run_module(twin, (A, d, None))
         twin.forward(A)
         twin.backward(d)
         twin.step(lrate)
@@ -548,7 +548,7 @@ def check_step(kind, trace, i, places, before, after, scales, tolerance, samples
     check_calls(trace, kind)
     for place, was, wanted, scale in zip(places, before, after, scales, strict=True):
         got = _after_step(trace, place)
-        if _probe.disagreement(got, wanted, scale) > tolerance:
+        if probe.disagreement(got, wanted, scale) > tolerance:
             raise Refused(
                 Refused.STEP,
                 _about_step(
@@ -590,7 +590,7 @@ def _about_step(kind, trace, place, weights, i, got, before, wanted, samples):
     ratio = float(
         np.vdot(got - before, wanted - before) / np.vdot(wanted - before, wanted - before)
     )
-    proportional = _probe.disagreement(got - before, ratio * (wanted - before)) < 1e-6
+    proportional = probe.disagreement(got - before, ratio * (wanted - before)) < 1e-6
     if i > 0:
         return f"{agree} second step is not {place.name} − lrate dL/d{place.name}{kept}"
     if proportional and samples > 1 and abs(ratio * samples - 1) < 1e-6:
