@@ -128,7 +128,7 @@ def _numbers(result, module, role, known, weights, trial, probes, is_output, in_
 
 def _by_behaviour(probes, trial, is_output):
     """The library's activation that gives the same outputs, or None."""
-    for name in (*ACTIVATIONS, "SoftMax"):
+    for name in (*ACTIVATIONS, *OUTPUTS):
         twin = getattr(reference, name)()
         if all(same(twin.forward(p.x), Z) for p, Z in zip(probes, trial.out, strict=True)):
             return "OutputSigmoid" if name == "Sigmoid" and is_output else name

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from nncore import _chain, modules
+from nncore import _chain, modules, registry
 from nncore.foreign import match, match_loss, match_norm, probe
 from nncore.sequential import Sequential
 from nncore.training import compile, predict
@@ -416,7 +416,8 @@ def _data(net, result, snapshot, width=None):
             if n > 1
             else rng.integers(2, size=(1, STEPS)).astype(np.float64)
         )
-        return X, 2 * Y - 1 if type(result.loss).__name__ == "Hinge" else Y
+        loss = registry.record_of(result.loss, registry.LOSSES)
+        return X, 2 * Y - 1 if loss is not None and loss.labels == "signs" else Y
     return None
 
 

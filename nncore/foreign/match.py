@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from nncore import _checks, modules
+from nncore import _checks, modules, registry
 from nncore.foreign import probe
 
 TOLERANCE = {
@@ -21,33 +21,6 @@ TOLERANCE = {
 }  # of the natural size of each array, as in |W|ᵀ |A| + |W0|
 RUNS = ((1, False), (3, False), (6, True))  # (samples, large numbers)
 LRATE = 0.1
-
-FORWARD = {
-    modules.Tanh: "tanh Z",
-    modules.ReLU: "max(0, Z)",
-    modules.Sigmoid: "1/(1 + e^−Z)",
-    modules.SoftMax: "softmax of each column",
-    modules.OutputSigmoid: "1/(1 + e^−Z)",
-    modules.Linear: "Wᵀ A + W0",
-    modules.BatchNorm: "G (A − μ)/√(v + eps) + B",
-}
-BACKWARD = {
-    modules.Tanh: "dLdA ⊙ (1 − A²)",
-    modules.ReLU: "dLdA where A > 0, else 0",
-    modules.Sigmoid: "dLdA ⊙ A (1 − A)",
-    modules.SoftMax: "its argument, dL/dZ, which the loss computes",
-    modules.Linear: "W dLdZ",
-    modules.OutputSigmoid: "its argument, dL/dZ, which the loss computes",
-    modules.BatchNorm: "its gradient, on which μ and v of the batch depend, too",
-}
-KINKS = {
-    modules.ReLU: lambda Z: Z == 0
-}  # where a function has no derivative, and each takes one of its own
-CLASSES = {
-    modules.SoftMax: "the place of the largest entry of each column",
-    modules.OutputSigmoid: "1 above 1/2, else 0",
-}
-ACTIVATIONS = (modules.Tanh, modules.ReLU, modules.Sigmoid, modules.SoftMax, modules.OutputSigmoid)
 
 
 class Refused(Exception):
@@ -154,7 +127,7 @@ def check_forward(kind, theirs, ours, scale, large, tolerance):
     if error > tolerance:
         raise Refused(
             stage,
-            f"its forward is not {FORWARD[kind]}"
+            f"its forward is not {registry.MODULES[kind].formula}"
             + (f" for large numbers (off by {error:.2g})" if large else ""),
         )
     return columns
@@ -179,8 +152,8 @@ def check_backward(kind, theirs, ours, scale, columns, large, tolerance, but=Non
         where = " for large numbers" if large else ""
         raise Refused(
             Refused.BACKWARD,
-            f"its forward is {kind.__name__}'s, but its backward is not {BACKWARD[kind]}{where} "
-            f"({off_by(error)})",
+            f"its forward is {kind.__name__}'s, but its backward is not "
+            f"{registry.MODULES[kind].derivative}{where} ({off_by(error)})",
         )
     return columns
 
@@ -253,7 +226,7 @@ def activation(foreign, width):
         return twin, notes + class_fun_notes(foreign, twin, width)
 
     try:
-        return first_taken([partial(compared, kind) for kind in ACTIVATIONS])
+        return first_taken([partial(compared, kind) for kind in registry.ACTIVATIONS])
     except Refused as refused:
         if refused.stage == Refused.FORWARD:
             raise Refused(
@@ -264,13 +237,14 @@ def activation(foreign, width):
 
 def _compare_activation(kind, all_theirs, all_ours, runs):
     tolerance = TOLERANCE[np.dtype(np.float64)]
+    find_kinks = registry.ACTIVATIONS[kind].kinks
     finite, notes = True, []
     for theirs, ours, passes, (_, large) in zip(all_theirs, all_ours, runs, RUNS, strict=True):
         for a, b, (A, d, _) in zip(
             theirs, ours, passes, strict=False
         ):  # strict: theirs may have ended early, with an error
             columns = check_forward(kind, a, b, None, large, tolerance)
-            kinks = KINKS[kind](A) if kind in KINKS else None
+            kinks = None if find_kinks is None else find_kinks(A)
             columns = check_backward(kind, a, b, d, columns, large, tolerance, kinks)
             notes += note_on_kinks(a.gradient, b.gradient, kinks, d, "0")
             check_calls(a, kind)
@@ -302,7 +276,7 @@ def class_fun_notes(foreign, twin, width):
     P = rng.random((width, 50))
     ours, instead = (
         twin.class_fun(P),
-        f"predictions of the new network use nncore's, {CLASSES[type(twin)]}",
+        f"predictions of the new network use nncore's, {registry.ACTIVATIONS[type(twin)].classes}",
     )
     try:
         with probe.untouched(foreign):

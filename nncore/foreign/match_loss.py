@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from nncore import losses, modules
+from nncore import losses, modules, registry
 from nncore.foreign import probe
 from nncore.foreign.match import (
     NOT_FINITE,
@@ -28,7 +28,7 @@ ADDED = (
     *(float(np.finfo(t).eps) for t in (np.float32, np.float64)),
 )  # to a logarithm's argument
 BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
-OF_PROBABILITIES = (losses.NLL, losses.BinaryNLL)
+OF_PROBABILITIES = tuple(cls for cls, loss in registry.LOSSES.items() if loss.of_probabilities)
 UNDERFLOW = 1e-300  # of a probability below which what is divided by it need not be finite
 
 
@@ -71,7 +71,13 @@ def _hinge_data(Z, rng, large, likely):
     return Z, Y
 
 
-DATA = {"NLL": _nll_data, "BinaryNLL": _binary_data, "Squared": _squared_data, "Hinge": _hinge_data}
+_DATA_OF_LABELS = {
+    "classes": _nll_data,
+    "binary": _binary_data,
+    "numbers": _squared_data,
+    "signs": _hinge_data,
+}
+DATA = {cls.__name__: _DATA_OF_LABELS[loss.labels] for cls, loss in registry.LOSSES.items()}
 
 
 def loss(foreign, width):
@@ -338,10 +344,7 @@ def output_and_loss(last, foreign, width):
     return first_taken(
         [
             partial(compared, *pair)
-            for pair in (
-                (modules.SoftMax, losses.NLL, _nll_data),
-                (modules.OutputSigmoid, losses.BinaryNLL, _binary_data),
-            )
+            for pair in ((cls.output, cls, DATA[cls.__name__]) for cls in OF_PROBABILITIES)
         ],
         "they are no pair of the library's",
     )
