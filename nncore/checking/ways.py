@@ -29,7 +29,8 @@ WAYS = {  # the variable of the course's loop, what the first module is given, t
 def way_forward(work, calls):
     """What is wrong with the first pass forward through the modules, as far as it goes; or ""."""
     passed = _first_pass(calls, "forward")
-    return way_of(work, passed, passed[0].given[0] if passed and passed[0].given else None, "forward")
+    start = passed[0].given[0] if passed and passed[0].given else None
+    return way_of(work, passed, start, "forward")
 
 
 def way_back(work, calls):
