@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from nncore import _chain, modules, registry
-from nncore.foreign import match, match_loss, match_norm, probe
+from nncore.foreign import match, match_linear, match_loss, match_norm, probe
 from nncore.sequential import Sequential
 from nncore.training import compile, predict
 
@@ -19,7 +19,7 @@ STEPS = 3
 KINDS = (
     match.activation,
     match_norm.batchnorm,
-    match.linear,
+    match_linear.linear,
 )  # what a module may be
 LIBRARY = ("nncore.modules", "nncore.losses", "nncore.sequential")
 
