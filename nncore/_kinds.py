@@ -75,6 +75,8 @@ def is_library_method(thing, name):
     nor by the object."""
     if name in getattr(thing, "__dict__", ()):
         return False
+    if type(thing) in _library:
+        return True
     owner = next((cls for cls in type(thing).__mro__ if name in vars(cls)), None)
     return owner in _library
 

@@ -254,4 +254,7 @@ for _cls in LOSSES:
 def record_of(thing, records):
     """The record, of MODULES or LOSSES, of the library class that `thing` is an object of, directly
     or through subclasses; None for others."""
-    return next((records[cls] for cls in type(thing).__mro__ if cls in records), None)
+    found = records.get(type(thing))
+    if found is None:
+        found = next((records[cls] for cls in type(thing).__mro__ if cls in records), None)
+    return found
