@@ -5,6 +5,7 @@ import platform
 import numpy as np
 
 from nncore import _backend, _core
+from nncore._version import __version__
 
 
 def show_config(mode="print"):
@@ -16,8 +17,6 @@ def show_config(mode="print"):
     ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy', 'numpy_build', 'python',
      'threads', 'version']
     """
-    from nncore import __version__
-
     config = {
         "version": __version__,
         "backend": _backend.get_backend(),

@@ -29,45 +29,34 @@ COMPUTATION = frozenset(
         "__delattr__",
     }
 )
-STATE = frozenset(
-    {  # attributes that compiled code reads or leaves: a property in their place computes, too
-        "modules",
-        "loss",
-        "W",
-        "W0",
-        "A",
-        "dLdW",
-        "dLdW0",
-        "G",
-        "B",
-        "dLdG",
-        "dLdB",
-        "K",
-        "mus",
-        "vars",
-        "norm",
-        "eps",
-        "momentum",
-        "statistics",
-        "running_mean",
-        "running_var",
-        "p",
-        "key",
-        "count",
-        "training",
-        "Ypred",
-        "Y",
-        "_scale",
-    }
-)
+# Attributes that compiled code reads or leaves: a property in their place computes, too. `register`
+# adds the weights, gradients and settings of every class.
+STATE = {
+    "modules",
+    "loss",
+    "training",
+    "A",
+    "K",
+    "mus",
+    "vars",
+    "norm",
+    "running_mean",
+    "running_var",
+    "Ypred",
+    "Y",
+    "_scale",
+}
 
 _library: dict[type, type] = {}
 
 
-def register(cls, kind=None):
-    """Make cls a library class, which computes as `kind` does (itself where none is given); returns
-    cls."""
+def register(cls, kind=None, settings=()):
+    """Make cls a library class, which computes as `kind` does (itself where none is given) by its
+    weights and these settings; returns cls."""
     _library[cls] = kind or cls
+    STATE.update(settings)
+    for weight, gradient in getattr(cls, "gradients", {}).items():
+        STATE.update((weight, gradient))
     return cls
 
 
@@ -79,6 +68,17 @@ def kind(thing):
     """
     found = _library.get(type(thing)) or _inherited(type(thing))
     return found if found is not None and COMPUTATION.isdisjoint(thing.__dict__) else None
+
+
+def is_library_method(thing, name):
+    """Whether the method of that name is a library class's own, overridden neither by a subclass
+    nor by the object."""
+    if name in getattr(thing, "__dict__", ()):
+        return False
+    if type(thing) in _library:
+        return True
+    owner = next((cls for cls in type(thing).__mro__ if name in vars(cls)), None)
+    return owner in _library
 
 
 def overridden(thing):

@@ -3,6 +3,8 @@
 import os
 import sys
 
+from nncore._version import __version__
+
 
 def wanted():
     """NNCORE_THREADS, else OMP_NUM_THREADS (its first number), else 0; ValueError where
@@ -101,36 +103,34 @@ def _unescaped(field):
 # ------------------------------------------------------------------ threadpoolctl
 
 
-def follow_threadpoolctl():
+def follow_threadpoolctl(core):
     """Make threadpoolctl report and limit nncore's threads, whether it is imported before or after.
 
-    It handles only libraries that are registered with it, found by file name and symbol.
+    It handles only libraries that are registered with it, found by file name and symbol. core:
+    nncore._core, which imports this module.
     """
     if "threadpoolctl" in sys.modules:
-        _register(sys.modules["threadpoolctl"])
+        _register(sys.modules["threadpoolctl"], core)
     else:
-        sys.meta_path.insert(0, _Watch())
+        sys.meta_path.insert(0, _Watch(core))
 
 
-def _register(threadpoolctl):
+def _register(threadpoolctl, core):
     if not hasattr(threadpoolctl, "register"):  # older than 3.2, or another module of that name
         return
-    from nncore import _core
 
     class Controller(threadpoolctl.LibController):
         user_api = internal_api = "nncore"
-        filename_prefixes = (os.path.basename(os.path.realpath(_core.__file__)).lower(),)
+        filename_prefixes = (os.path.basename(os.path.realpath(core.__file__)).lower(),)
         check_symbols = ("nncore_pool_helpers",)
 
         def get_num_threads(self):
-            return _core.get_num_threads()
+            return core.get_num_threads()
 
         def set_num_threads(self, num_threads):
-            _core.set_num_threads(num_threads)
+            core.set_num_threads(num_threads)
 
         def get_version(self):
-            from nncore import __version__
-
             return __version__
 
     threadpoolctl.register(Controller)
@@ -139,6 +139,9 @@ def _register(threadpoolctl):
 class _Watch:
     """Import hook that registers nncore once threadpoolctl is loaded. Importing it here takes 1.6
     ms."""
+
+    def __init__(self, core):
+        self.core = core
 
     def find_spec(self, name, path=None, target=None):
         if name != "threadpoolctl":
@@ -152,7 +155,7 @@ class _Watch:
                 load(module)
                 if self in sys.meta_path:
                     sys.meta_path.remove(self)
-                    _register(module)
+                    _register(module, self.core)
 
             spec.loader.exec_module = exec_module
         return spec

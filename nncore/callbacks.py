@@ -8,7 +8,8 @@ import math
 
 import numpy as np
 
-from nncore import _chain, _checks, modules, training
+from nncore import _chain, _checks, _kinds, modules
+from nncore.training import predict, session
 
 __all__ = ["EarlyStopping"]
 
@@ -60,7 +61,7 @@ class EarlyStopping:
 
     def _begin(self, net, history, optimizer, callbacks):
         """What fit calls before it changes anything."""
-        if self._net is not None and self._net is not net and training.is_training(self._net):
+        if self._net is not None and self._net is not net and session.is_training(self._net):
             raise RuntimeError(
                 "EarlyStopping must serve one training at a time, got a second one while the first "
                 "is running; make an object for each"
@@ -71,7 +72,7 @@ class EarlyStopping:
             self._refuse(history)
         if (
             self.monitor == "validation_accuracy"
-            and training.judge(net) is None
+            and predict.judge(net) is None
             and not _evaluates_by_itself(net)
         ):
             raise ValueError(
@@ -191,6 +192,4 @@ def _put_back(copies):
 
 def _evaluates_by_itself(net):
     """Whether the network's evaluate is not the library's."""
-    from nncore import sequential
-
-    return getattr(net.evaluate, "__func__", None) is not sequential.Sequential.evaluate
+    return not _kinds.is_library_method(net, "evaluate")

@@ -3,7 +3,7 @@ batch; those of NLL are nats."""
 
 import numpy as np
 
-from nncore import _backend, _checks, _kinds, _sums, modules
+from nncore import _backend, _checks, _sums, modules
 
 __all__ = ["BinaryNLL", "Hinge", "Loss", "NLL", "Squared"]
 
@@ -47,7 +47,6 @@ class Loss:
         return f"{type(self).__name__}()"
 
 
-@_kinds.register
 class NLL(Loss):
     """−Σ_i y_i log a_i a sample, with a last SoftMax and y one-hot (or any weights of the classes);
     0 log 0 = 0.
@@ -61,7 +60,7 @@ class NLL(Loss):
 
     output = modules.SoftMax
     # True: a − y whatever the labels sum to, in the place of a user's loss that computes this
-    # (_accelerate.py)
+    # (foreign/match_loss.py)
     _plain = False
 
     def per_sample(self, Ypred, Y):
@@ -74,7 +73,6 @@ class NLL(Loss):
         )
 
 
-@_kinds.register
 class BinaryNLL(Loss):
     """−Σ_i (y_i log a_i + (1 − y_i) log(1 − a_i)) a sample, over one or many independent labels,
     with a last OutputSigmoid.
@@ -90,7 +88,6 @@ class BinaryNLL(Loss):
         return self._kernels.binary_nll(Ypred, Y)
 
 
-@_kinds.register
 class Squared(Loss):
     """‖a − y‖² = Σ_i (a_i − y_i)² a sample, with a last Linear; dL/dZ = 2 (a − y). The squared
     error is neither halved nor averaged.
@@ -115,7 +112,6 @@ class Squared(Loss):
         return np.asarray(Ypred)
 
 
-@_kinds.register
 class Hinge(Loss):
     """Σ_i max(0, 1 − y_i a_i) a sample, with a last Linear and labels −1 and +1; dL/dZ = −y where y
     a < 1, else 0, so the gradient at the margin is 0.

@@ -7,7 +7,7 @@ Samples are columns: arrays are (features, b). Arithmetic is that of the live ke
 
 import numpy as np
 
-from nncore import _backend, _checks, _core, _kinds, initializers
+from nncore import _backend, _checks, _core, initializers
 
 __all__ = [
     "BatchNorm",
@@ -78,7 +78,6 @@ class Module:
         return f"{type(self).__name__}()"
 
 
-@_kinds.register
 class Linear(Module):
     """Z = Wᵀ A + W0, with W (m, n), W0 (n, 1), A (m, b), Z (n, b).
 
@@ -162,7 +161,6 @@ class _Activation(Module):
         return self._derive(dLdA)
 
 
-@_kinds.register
 class Tanh(_Activation):
     """A = tanh Z; dLdZ = dLdA ⊙ (1 − A²).
 
@@ -186,7 +184,6 @@ class Tanh(_Activation):
 _NONE = 0.0  # no dropout: the very object, for a quick look
 
 
-@_kinds.register
 class ReLU(_Activation):
     """A = max(0, Z); dLdZ = dLdA where A > 0, else 0, so the gradient at 0 is 0. Whole numbers stay
     whole.
@@ -232,7 +229,6 @@ def _times(a, b):
     return a * b
 
 
-@_kinds.register
 class Sigmoid(_Activation):
     """A = 1 / (1 + e^−Z) as a hidden activation; dLdZ = dLdA ⊙ A (1 − A). For an output with
     BinaryNLL use OutputSigmoid.
@@ -254,7 +250,6 @@ class Sigmoid(_Activation):
         return self._kernels.sigmoid_backward(dLdA, self.A)
 
 
-@_kinds.register
 class SoftMax(Module):
     """a_i = e^{z_i} / Σ_j e^{z_j} in every column, as the output unit of NLL, which computes dLdZ
     itself.
@@ -277,7 +272,6 @@ class SoftMax(Module):
         return np.argmax(Ypred, axis=0).astype(np.int64, copy=False)
 
 
-@_kinds.register
 class OutputSigmoid(Module):
     """a = 1 / (1 + e^−z) for every label, as the output unit of BinaryNLL, which computes dLdZ
     itself.
@@ -301,7 +295,6 @@ class OutputSigmoid(Module):
         return classes[0] if classes.shape[0] == 1 else classes
 
 
-@_kinds.register
 class BatchNorm(Module):
     """Z = G ⊙ (A − μ) / √(v + eps) + B, where μ and v are mean and variance (1/K) of each of the m
     rows over the K samples of the batch.
@@ -431,7 +424,6 @@ class BatchNorm(Module):
         return f"BatchNorm({self.m}{statistics}{'' if dtype == np.float64 else f', dtype={dtype}'})"
 
 
-@_kinds.register
 class Dropout(Module):
     """In training each entry becomes 0 with probability p, and the others are divided by 1 − p; in
     prediction nothing is changed.

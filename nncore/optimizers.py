@@ -245,24 +245,6 @@ class AdamW(Adam):
     weight_decay: float = 0.01
 
 
-NAMES = {
-    cls.__name__.lower(): cls for cls in (SGD, Momentum, Nesterov, Adagrad, RMSprop, Adam, AdamW)
-}
-
-
-def as_optimizer(optimizer):
-    """An optimiser object from one, from its name (a new one), or from None (SGD)."""
-    if optimizer is None:
-        return SGD()
-    if isinstance(optimizer, Optimizer):
-        return optimizer
-    if isinstance(optimizer, str):
-        return NAMES[_checks.choice("optimizer", optimizer, tuple(NAMES))]()
-    raise TypeError(
-        f"optimizer must be one of nncore.optimizers or its name, got {type(optimizer).__name__}"
-    )
-
-
 # ----------------------------------------------------------------------- the weights that it trains
 
 

@@ -3,22 +3,17 @@ use adds to it."""
 
 import numpy as np
 
-from nncore import _backend, _chain, _core, _kinds, _sums, fitting, modules, serialization, training
+from nncore import _backend, _chain, _core, _kinds, _sums, modules, registry, serialization
+from nncore.training import compile, fit, mini_gd, predict, sgd
 
-__all__ = ["Sequential"]
+__all__ = ["Sequential", "load"]
 
 # Modules whose forward compiled code may do in their place: Linear, and activations of which all
 # that counts is the function of each entry.
-_KNOWN = {
-    cls: (cls.forward, _core.ACTIVATIONS[name])
-    for cls, name in (
-        (modules.Linear, "none"),
-        (modules.Tanh, "tanh"),
-        (modules.ReLU, "relu"),
-        (modules.Sigmoid, "sigmoid"),
-        (modules.OutputSigmoid, "output_sigmoid"),
-        (modules.SoftMax, "softmax"),
-    )
+_KNOWN = {modules.Linear: (modules.Linear.forward, _core.ACTIVATIONS["none"])} | {
+    cls: (cls.forward, _core.ACTIVATIONS[activation.name])
+    for cls, activation in registry.ACTIVATIONS.items()
+    if activation.keeps_output and not activation.settings
 }
 
 
@@ -111,7 +106,7 @@ class Sequential:
         RuntimeError when the network is training already. Ctrl-C leaves the weights of a whole
         step.
         """
-        training.sgd(self, X, Y, iters, lrate, progress)
+        sgd.sgd(self, X, Y, iters, lrate, progress)
 
     def mini_gd(self, X, Y, iters, lrate, notif_each=None, K=10):
         """`iters` updates of mini-batch gradient descent, each by the gradient summed over K
@@ -125,13 +120,13 @@ class Sequential:
 
         ValueError when K exceeds N; otherwise errors and warnings as sgd.
         """
-        fitting.mini_gd(self, X, Y, iters, lrate, notif_each, K)
+        mini_gd.mini_gd(self, X, Y, iters, lrate, notif_each, K)
 
     def print_accuracy(self, it, X, Y, cur_loss, every=250):
         """When it % every == 1, print iteration, accuracy on X, Y and cur_loss as the course
         library does."""
         if it % every == 1:
-            class_fun = training.class_fun(self)
+            class_fun = predict.class_fun(self)
             accuracy = np.mean(class_fun(self.forward(X)) == class_fun(Y))
             print("Iteration =", it, "\tAcc =", accuracy, "\tLoss =", cur_loss, flush=True)
 
@@ -198,7 +193,7 @@ class Sequential:
         on divergence, naming the step, with weights and optimiser as after the last finite step;
         TypeError for modules that the optimiser cannot train; otherwise as sgd.
         """
-        return fitting.fit(
+        return fit.fit(
             self,
             X,
             Y,
@@ -233,7 +228,7 @@ class Sequential:
         >>> bool(loss < 0.1)
         True
         """
-        return fitting.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
+        return fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
 
     def score(self, X, Y):
         """The share of classes predicted right; with Squared the coefficient of determination R² (1
@@ -243,7 +238,7 @@ class Sequential:
         averaged over the outputs; an output whose y are all equal counts as 1 where it is met
         exactly, else as 0.
         """
-        return training.score(self, X, Y)
+        return predict.score(self, X, Y)
 
     def predict_proba(self, X):
         """Outputs (n, N) for X (D, N): probabilities when the last module is SoftMax or
@@ -251,8 +246,8 @@ class Sequential:
 
         RuntimeWarning where an output is NaN, as it is for a sample with a NaN.
         """
-        P = training.outputs(self, X)
-        training.warn_of_nan(training.nan_samples(P), np.shape(P)[-1])
+        P = predict.outputs(self, X)
+        predict.warn_of_nan(predict.nan_samples(P), np.shape(P)[-1])
         return P
 
     def predictor(self):
@@ -271,7 +266,7 @@ class Sequential:
         >>> bool(np.allclose(p(np.array([1.0, 2.0])), net.predict_proba([[1.0], [2.0]])[:, 0]))
         True
         """
-        return training.predictor(self)
+        return compile.predictor(self)
 
     def predict(self, X):
         """Classes for X (D, N), by the class_fun of the last module, else of the loss: (N,) int64;
@@ -280,7 +275,7 @@ class Sequential:
         RuntimeWarning where an output is NaN: the class of such a sample means nothing, and score
         and evaluate count it wrong.
         """
-        class_fun = training.class_fun(self)
+        class_fun = predict.class_fun(self)
         if class_fun is None:
             raise TypeError(
                 "the last module, or the loss, must have a class_fun to predict classes, got "
@@ -297,14 +292,14 @@ class Sequential:
         a class_fun. A sample whose outputs are NaN counts as wrong, with a RuntimeWarning.
         """
         sums, right, labels, undefined = [], 0, 0, 0
-        class_fun = training.judge(self)
-        for P, losses, Ys in training.slices(self, X, Y):
+        class_fun = predict.judge(self)
+        for P, losses, Ys in predict.slices(self, X, Y):
             sums.append(float(_sums.pairwise(np.ravel(losses))))
-            undefined += training.nan_samples(P)
+            undefined += predict.nan_samples(P)
             if class_fun is not None:
-                agree = training.agreement(class_fun, P, Ys)
+                agree = predict.agreement(class_fun, P, Ys)
                 right, labels = right + int(np.sum(agree)), labels + np.size(agree)
-        training.warn_of_nan(undefined, np.shape(X)[1])
+        predict.warn_of_nan(undefined, np.shape(X)[1])
         return float(_sums.pairwise(sums)) / np.shape(X)[1], right / labels if labels else float(
             "nan"
         )
@@ -313,7 +308,7 @@ class Sequential:
         """log Π P(correct label) over the data = −whole-data-set NLL, in nats."""
         return -float(
             _sums.pairwise(
-                [_sums.pairwise(np.ravel(losses)) for _, losses, _ in training.slices(self, X, Y)]
+                [_sums.pairwise(np.ravel(losses)) for _, losses, _ in predict.slices(self, X, Y)]
             )
         )
 
@@ -339,3 +334,20 @@ class Sequential:
     def parameters(self):
         """Number of weights of the library's modules."""
         return sum(getattr(m, "parameters", 0) for m in self.modules)
+
+
+def load(path):
+    """Return the network saved at path (str, bytes or os.PathLike).
+
+    ValueError if the file is no such model, OSError if it cannot be opened.
+
+    >>> import os, tempfile
+    >>> import nncore as nn
+    >>> net = nn.Sequential([nn.Linear(2, 2), nn.SoftMax()], nn.NLL())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     net.save(os.path.join(folder, "model.npz"))
+    ...     again = nn.load(os.path.join(folder, "model.npz"))
+    >>> (again.modules[0].W == net.modules[0].W).all().item()
+    True
+    """
+    return serialization.read(path, Sequential)[0]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import nncore as nn
-from nncore import _accelerate, reference
-from nncore._snapshot import random_state
+from nncore import foreign, reference
+from nncore.foreign.snapshot import random_state
 
 # ----------------------------------------------------------------- a student's file, in five styles
 
@@ -1422,4 +1422,4 @@ def test_errors(net, error, message):
 
 def test_report_speaks_of_every_module():
     report = nn.accelerate(network(Momentum)).report
-    assert isinstance(report, _accelerate.Report) and len(str(report).splitlines()) == 8
+    assert isinstance(report, foreign.Report) and len(str(report).splitlines()) == 8

@@ -10,6 +10,7 @@ import pytest
 from test_training import by_modules, data, make, same, weights
 
 import nncore as nn
+from nncore import registry
 from nncore.callbacks import EarlyStopping
 
 X, Y = data()
@@ -363,16 +364,14 @@ def test_calls_see_every_change_between_them(call, optimizer):
 
 
 def test_fit_leaves_a_small_program_for_the_next_call_and_no_large_one():
-    from nncore import fitting
+    from nncore.training import fit
 
     net = make()
     net.fit(X, Y)
-    program = fitting._kept.get(net).program
+    program = fit._kept.get(net).program
     before = weights(net)
     net.fit(X, Y, lrate=0.5)
-    assert fitting._kept.get(net).program is program and not np.array_equal(
-        weights(net)[0], before[0]
-    )
+    assert fit._kept.get(net).program is program and not np.array_equal(weights(net)[0], before[0])
     twins = [make(), by_modules(make())]
     for twin in twins:  # nothing of a call's rate, order, batch and data is left in the program
         for seed, batch in enumerate((1, 4, 23, 7)):
@@ -392,9 +391,9 @@ def test_fit_leaves_a_small_program_for_the_next_call_and_no_large_one():
     assert not asked and all(map(np.array_equal, weights(net), before))
     large = make((5, 1 << 13, 3))
     large.fit(X, Y)
-    assert fitting._kept.get(large) is None
+    assert fit._kept.get(large) is None
     large.partial_fit(X, Y)
-    assert fitting._kept.get(large).program.nbytes > fitting._KEPT_BYTES
+    assert fit._kept.get(large).program.nbytes > fit._KEPT_BYTES
 
 
 def test_partial_fit_between_calls_refuses_what_has_become_wrong():
@@ -457,7 +456,7 @@ def test_score(backend):
 
 
 def test_the_learning_curve_goes_down(backend):
-    for name in nn.optimizers.NAMES:
+    for name in registry.OPTIMIZERS:
         history = make().fit(X, Y, epochs=60, batch_size=8, optimizer=name, lrate=0.02, seed=0)[
             "loss"
         ]

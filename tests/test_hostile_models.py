@@ -151,7 +151,7 @@ def test_hostile_descriptions_are_refused(tmp_path, model, reason):
     archive(tmp_path / "m.npz", model, {**LINEAR, **COLUMNS})
     refused(tmp_path / "m.npz", reason)
     with pytest.raises(ValueError, match="is not an nncore model file"):
-        serialization.read(tmp_path / "m.npz")
+        serialization.read(tmp_path / "m.npz", nn.Sequential)
 
 
 def test_descriptions_that_are_no_text_are_refused(tmp_path):

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from support import LAYOUTS, LEVELS, SIZES, assert_close, pairwise, shared, unchanged
 
 import nncore as nn
-from nncore import _chain, _core, callbacks, optimizers, training
+from nncore import _chain, _core, callbacks, registry
 from nncore.kernels import compiled, numpy_kernels
+from nncore.training import predict
+from nncore.training.compile import as_program
 
 READABLE = [name for name in LAYOUTS if name != "memmap"]
 
@@ -565,7 +567,7 @@ def assert_same(one, two, tolerance):
 
 def tame(name):
     """The optimiser by name, without the division of rounding errors by their own size."""
-    cls = optimizers.NAMES[name]
+    cls = registry.OPTIMIZERS[name].cls
     return cls(eps=1e-2) if "eps" in cls().parameters else cls()
 
 
@@ -589,7 +591,7 @@ WAYS = {
         name: lambda net, X, Y, name=name: net.fit(
             X, Y, epochs=2, batch_size=16, lrate=0.01, optimizer=tame(name), seed=0
         )
-        for name in optimizers.NAMES
+        for name in registry.OPTIMIZERS
     },
 }
 
@@ -611,7 +613,7 @@ def test_both_backends_train_alike(way, loss, output, isa):
     for backend in ("compiled", "numpy"):
         with nn.use_backend(backend):
             net = make(loss=loss, output=output)
-            assert (training.as_program(net, (X, Y), True) is not None) == (backend == "compiled")
+            assert (as_program(net, (X, Y), True) is not None) == (backend == "compiled")
             told = WAYS[way](net, X, Y)
             results.append(
                 [
@@ -683,7 +685,7 @@ def chains(draw):
     chains(),
     st.sampled_from(LEVELS),
     st.sampled_from([1, 2, 7, 16]),
-    st.sampled_from(list(optimizers.NAMES)),
+    st.sampled_from(list(registry.OPTIMIZERS)),
     st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
@@ -980,7 +982,7 @@ def test_prediction_leaves_no_trace_and_ignores_the_mode(backend, statistics, ow
 
 
 def test_batch_statistics_are_of_all_samples_given(backend):
-    net, (X, Y) = make(statistics="batch"), make_data(samples=training.SLICE + 300)
+    net, (X, Y) = make(statistics="batch"), make_data(samples=predict.SLICE + 300)
     P = net.predict_proba(X)
     loss, accuracy = net.evaluate(X, Y)
     assert loss == pytest.approx(net.loss.forward(P, Y) / X.shape[1], rel=1e-12)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import nncore as nn
-from nncore import _kinds, training
+from nncore import _kinds
+from nncore.training.compile import as_program
 
 N = 23
 X = np.random.default_rng(0).normal(size=(5, N))
@@ -79,10 +80,7 @@ def weights(net):
 
 
 def compiles(net):
-    return (
-        training.as_program(net, (X, Y), True) is not None
-        and training.as_program(net, (X,), False) is not None
-    )
+    return as_program(net, (X, Y), True) is not None and as_program(net, (X,), False) is not None
 
 
 TRAIN = {
@@ -182,7 +180,7 @@ class Slow(nn.Sequential):
 )
 def test_a_subclass_that_overrides_is_run(classes):
     net, twin = make(**classes), make(**classes)
-    assert training.as_program(net, (X, Y), True) is None
+    assert as_program(net, (X, Y), True) is None
     with nn.use_backend("numpy"):
         np.random.seed(1)
         twin.sgd(X, Y, 20, 0.1)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import nncore as nn
-from nncore import schedules, training
+from nncore import schedules
+from nncore.training.compile import as_program
 
 RATES = {
     "number": 0.05,
@@ -62,7 +63,7 @@ def test_program_modules_and_numpy_agree(rate):
     states = []
     for net, backend in zip(nets, ("compiled", "compiled", "numpy"), strict=True):
         with nn.use_backend(backend):
-            assert (training.as_program(net, (X, Y), True) is not None) == (net is nets[0])
+            assert (as_program(net, (X, Y), True) is not None) == (net is nets[0])
             np.random.seed(3)
             net.sgd(X, Y, 57, RATES[rate])
             states.append(np.random.get_state())
@@ -289,7 +290,7 @@ def test_users_own_loss_and_modules_train(backend):
 
 def test_not_compiled_when_it_must_not():
     X, Y = data()
-    assert training.as_program(make(), (X, Y), True) is not None
+    assert as_program(make(), (X, Y), True) is not None
     shared = make((5, 5, 5))
     shared.modules[2].W = shared.modules[0].W
     twice = make((5, 5, 5))
@@ -305,7 +306,7 @@ def test_not_compiled_when_it_must_not():
     packed = make()
     packed.modules[0].W = np.zeros((5, 7), np.dtype([("pad", "u1"), ("w", "f8")]))["w"]
     for net in (shared, twice, patched, mixed, overlapping, subclass, packed):
-        assert training.as_program(net, (X, Y) if net.modules[0].m == 5 else (X, Y), True) is None
+        assert as_program(net, (X, Y) if net.modules[0].m == 5 else (X, Y), True) is None
         if net in (patched, mixed, overlapping, subclass, packed):
             net.sgd(X.copy() if net is overlapping else X, Y, 3)
     assert np.isfinite(packed.modules[0].W).all()

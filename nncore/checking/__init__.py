@@ -14,10 +14,10 @@ its behaviour tell which, and with finite differences of its own forward. Where 
 import inspect
 
 from nncore import _checks
-from nncore._probe import untouched
 from nncore.checking import losses, modules, networks
 from nncore.checking.findings import Fault, Report, Result
 from nncore.checking.trials import required
+from nncore.foreign.probe import untouched
 
 __all__ = ["Fault", "Report", "Result", "check"]
 

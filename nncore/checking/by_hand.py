@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nncore._probe import arrays, untouched
 from nncore.checking import roles
 from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, copied, seeded
+from nncore.foreign.probe import arrays, untouched
 
 __all__ = ["RATE", "ByHand", "agree", "changed"]
 

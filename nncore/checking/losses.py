@@ -5,15 +5,22 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nncore import reference
-from nncore._probe import untouched
+from nncore import reference, registry
 from nncore.checking import roles
 from nncore.checking.findings import Fault, Result, judge, raised
 from nncore.checking.mistakes import EITHER, same
 from nncore.checking.roles import BATCH
 from nncore.checking.trials import call, copied, differences, location, seeded
+from nncore.foreign.probe import untouched
 
 __all__ = ["check", "takes_labels_first", "turned_round"]
+
+# {loss: its output unit}; a Sigmoid that hands dL/dZ through serves as an OutputSigmoid.
+OF_PROBABILITIES = {
+    cls.__name__: cls.output.__name__
+    for cls, loss in registry.LOSSES.items()
+    if loss.of_probabilities
+}
 
 LABELS_FIRST = "its arguments are swapped"
 
@@ -28,10 +35,7 @@ def check(loss, place="", output=None, outputs=None, hands="through"):
     result, role = Result(place, type(loss).__name__), roles.name_of(loss)
     if role == "NLL" and output in ("Sigmoid", "OutputSigmoid"):
         role = "BinaryNLL"
-    fits = output is None or {"NLL": ("SoftMax",), "BinaryNLL": ("Sigmoid", "OutputSigmoid")}.get(
-        role, ()
-    )
-    if role in ("NLL", "BinaryNLL") and (output is None or output in fits):
+    if role in OF_PROBABILITIES and (output is None or role in _kinds(role, output)):
         _known_loss(result, loss, role, outputs or (3 if role == "NLL" else 2), hands)
     else:
         _own_loss(result, loss, role, output, outputs or 3, hands)
@@ -173,10 +177,9 @@ def _own_loss(result, loss, role, output, n, hands):
 
 def _kinds(role, output):
     """The kinds of predictions and labels to try."""
-    if output == "SoftMax":
-        return ("NLL",)
-    if output in ("Sigmoid", "OutputSigmoid"):
-        return ("BinaryNLL",)
+    for name, unit in OF_PROBABILITIES.items():
+        if output is not None and output in (unit, unit.removeprefix("Output")):
+            return (name,)
     if role == "Hinge":
         return ("Hinge",)
     return ("Squared", "Hinge") if output is not None else ("Squared", "NLL", "BinaryNLL", "Hinge")
@@ -184,7 +187,7 @@ def _kinds(role, output):
 
 def _ways(kind, output, hands):
     """Whether to differentiate by the logits (True) or by the outputs (False)."""
-    if kind not in ("NLL", "BinaryNLL"):
+    if kind not in OF_PROBABILITIES:
         return (False,)
     return (False, True) if output is None else (hands == "through",)
 
@@ -210,9 +213,8 @@ def _probes(kind, n):
 
 def _unit(kind):
     """The function of the output unit before a loss of that kind."""
-    return {"NLL": reference.SoftMax().forward, "BinaryNLL": reference.OutputSigmoid().forward}.get(
-        kind, np.copy
-    )
+    unit = OF_PROBABILITIES.get(kind)
+    return np.copy if unit is None else getattr(reference, unit)().forward
 
 
 def _run(loss, probes, turned=False):

@@ -8,6 +8,8 @@ gave on every probe, so that a cause is named only where its numbers are the mod
 
 import numpy as np
 
+from nncore import registry
+
 __all__ = ["BIAS_IN_DLDA", "EITHER", "TABLES", "TOLERANCE", "WANTED", "likely_cause", "same"]
 
 EITHER = "it is not the derivative of what forward computes: one of the two is wrong"
@@ -28,35 +30,15 @@ def _softmax_of(f):
 
 # The right formulas, as a student would write them.
 WANTED = {
-    "Linear.forward": "Z = W.T @ A + W0",
-    "Linear.dLdA": "dLdA = W @ dLdZ",
-    "Linear.dLdW": "dLdW = A @ dLdZ.T",
-    "Linear.dLdW0": "dLdW0 = np.sum(dLdZ, axis=1, keepdims=True)",
+    f"{cls.__name__}.{what}": code
+    for records in (registry.MODULES, registry.LOSSES)
+    for cls, record in records.items()
+    for what, code in record.code.items()
+} | {
     "LinearOutputsFirst.forward": "Z = W @ A + W0",
     "LinearOutputsFirst.dLdA": "dLdA = W.T @ dLdZ",
     "LinearOutputsFirst.dLdW": "dLdW = dLdZ @ A.T",
     "LinearOutputsFirst.dLdW0": "dLdW0 = np.sum(dLdZ, axis=1, keepdims=True)",
-    "BatchNorm.forward": "Z = G * (A - mu) / np.sqrt(var + eps) + B, where mu and var are np.mean "
-    "and np.var of A, axis=1, keepdims=True",
-    "BatchNorm.backward": "dLdA = (d - mean(d) - norm * mean(d * norm)) / np.sqrt(var + eps), "
-    "where d = G * dLdZ and mean is over the batch",
-    "BatchNorm.dLdG": "dLdG = np.sum(dLdZ * norm, axis=1, keepdims=True)",
-    "BatchNorm.dLdB": "dLdB = np.sum(dLdZ, axis=1, keepdims=True)",
-    "Tanh.forward": "A = np.tanh(Z)",
-    "Tanh.backward": "dLdZ = dLdA * (1 - A**2)",
-    "ReLU.forward": "A = np.maximum(0, Z)",
-    "ReLU.backward": "dLdZ = dLdA * (A > 0)",
-    "Sigmoid.forward": "A = 1 / (1 + np.exp(-Z))",
-    "Sigmoid.backward": "dLdZ = dLdA * A * (1 - A)",
-    "SoftMax.forward": "A = np.exp(Z) / np.sum(np.exp(Z), axis=0)",
-    "SoftMax.backward": "dLdZ itself, handed through, because the loss has computed it",
-    "SoftMax.class_fun": "np.argmax(Ypred, axis=0)",
-    "OutputSigmoid.forward": "A = 1 / (1 + np.exp(-Z))",
-    "OutputSigmoid.backward": "dLdZ itself, handed through, because the loss has computed it",
-    "NLL.forward": "-np.sum(Y * np.log(Ypred))",
-    "NLL.backward": "dLdZ = Ypred - Y",
-    "BinaryNLL.forward": "-np.sum(Y * np.log(Ypred) + (1 - Y) * np.log(1 - Ypred))",
-    "BinaryNLL.backward": "dLdZ = Ypred - Y",
 }
 
 _SIGMOID_FORWARD = [

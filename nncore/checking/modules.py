@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 
 from nncore import reference
-from nncore._probe import arrays, untouched
 from nncore.checking import roles, steps
 from nncore.checking.findings import Fault, Result, judge, raised
 from nncore.checking.mistakes import BIAS_IN_DLDA, EITHER, TOLERANCE, WANTED, same
@@ -21,6 +20,7 @@ from nncore.checking.trials import (
     seeded,
     set_weights,
 )
+from nncore.foreign.probe import arrays, untouched
 
 __all__ = ["check", "has_methods", "make"]
 
@@ -128,7 +128,7 @@ def _numbers(result, module, role, known, weights, trial, probes, is_output, in_
 
 def _by_behaviour(probes, trial, is_output):
     """The library's activation that gives the same outputs, or None."""
-    for name in (*ACTIVATIONS, "SoftMax"):
+    for name in (*ACTIVATIONS, *OUTPUTS):
         twin = getattr(reference, name)()
         if all(same(twin.forward(p.x), Z) for p, Z in zip(probes, trial.out, strict=True)):
             return "OutputSigmoid" if name == "Sigmoid" and is_output else name

@@ -7,11 +7,11 @@ import inspect
 import numpy as np
 
 from nncore import reference
-from nncore._probe import arrays, untouched
 from nncore.checking import losses, methods, modules, roles
 from nncore.checking.findings import Fault, Result
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, required, seeded
+from nncore.foreign.probe import arrays, untouched
 
 CALLED = ("forward", "backward", "dLdA", *NAMES)  # what the network calls of its modules
 

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nncore._probe import arrays, untouched
+from nncore import registry
 from nncore.checking import steps
 from nncore.checking.findings import Fault
 from nncore.checking.mistakes import WANTED, likely_cause, same
 from nncore.checking.trials import attributes, call, location, seeded, set_weights
+from nncore.foreign.probe import arrays, untouched
 
 __all__ = [
     "ACTIVATIONS",
@@ -32,36 +33,18 @@ __all__ = [
 BATCH = 3
 # Of the inputs of a BatchNorm: no eps in use shows, whether added to the variance or to its root.
 SPREAD = 3e4
-ACTIVATIONS = ("Tanh", "ReLU", "Sigmoid")
-OUTPUTS = ("SoftMax", "OutputSigmoid")
+ACTIVATIONS = tuple(a.cls.__name__ for a in registry.ACTIVATIONS.values() if not a.is_output)
+OUTPUTS = tuple(a.cls.__name__ for a in registry.ACTIVATIONS.values() if a.is_output)
 
 # What a class's name, without "my", "layer" and the like, says that it is for.
 NAMES = {
-    "linear": "Linear",
-    "dense": "Linear",
-    "affine": "Linear",
-    "fullyconnected": "Linear",
-    "fc": "Linear",
-    "tanh": "Tanh",
-    "relu": "ReLU",
-    "sigmoid": "Sigmoid",
-    "logistic": "Sigmoid",
-    "softmax": "SoftMax",
-    "outputsigmoid": "OutputSigmoid",
-    "sigmoidoutput": "OutputSigmoid",
-    "nll": "NLL",
-    "nllm": "NLL",
-    "negativeloglikelihood": "NLL",
-    "crossentropy": "NLL",
-    "binarynll": "BinaryNLL",
-    "bce": "BinaryNLL",
-    "binarycrossentropy": "BinaryNLL",
-    "hinge": "Hinge",
-    "batchnorm": "BatchNorm",
-    "batchnormalization": "BatchNorm",
-    "batchnormalisation": "BatchNorm",
-    "bn": "BatchNorm",
-    "batchnorm1d": "BatchNorm",
+    alias: cls.__name__
+    for records in (registry.MODULES, registry.LOSSES)
+    for cls, record in records.items()
+    for alias in record.aliases
+}
+_KEEP_OUTPUTS = {
+    a.cls.__name__ for a in registry.ACTIVATIONS.values() if a.keeps_output and not a.is_output
 }
 # What people call weights, in small letters, the likeliest first.
 CALLED = {
@@ -114,7 +97,7 @@ class Role:
         """True if backward computes with what forward has made of the inputs, so that it is wrong
         if forward is.
         """
-        return self.name in (*ACTIVATIONS, "BatchNorm")
+        return self.name == "BatchNorm" or self.name in _KEEP_OUTPUTS
 
     def key(self, k):
         """The key into TABLES and WANTED of the gradient of a weight."""

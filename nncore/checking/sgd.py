@@ -12,6 +12,7 @@ from nncore.checking.findings import Fault, raised
 from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, seeded
+from nncore.checking.ways import way_back, way_forward
 
 __all__ = ["check", "labels_first"]
 
@@ -144,8 +145,6 @@ def _of_one_step(work, run, steps):
 
 def _of_calls(work, calls):
     """What the calls of the modules and of the loss tell of a wrong iteration, or ""."""
-    from nncore.checking.methods import way_back, way_forward
-
     inputs = [c.given[0] for c in calls if c.index == 0 and c.method == "forward" and c.given]
     losses = [
         c.given for c in calls if c.index is None and c.method == "forward" and len(c.given) == 2

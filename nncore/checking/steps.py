@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from nncore._probe import arrays, untouched
 from nncore.checking.findings import Fault, judge, raised
 from nncore.checking.mistakes import WANTED, likely_cause, same
 from nncore.checking.trials import attributes, call, copied, location, reseeder, set_weights
+from nncore.foreign.probe import arrays, untouched
 
 __all__ = ["NAMES", "RATE", "check", "run"]
 

@@ -11,7 +11,7 @@ import traceback
 
 import numpy as np
 
-from nncore._probe import arrays, quiet
+from nncore.foreign.probe import arrays, quiet
 
 __all__ = [
     "Failure",

@@ -17,6 +17,36 @@ import numpy as np
 from nncore import _checks
 from nncore._sums import pairwise
 
+__all__ = [
+    "adagrad_step",
+    "adam_step",
+    "batchnorm_apply",
+    "batchnorm_backward",
+    "batchnorm_forward",
+    "binary_nll",
+    "dropout",
+    "hinge",
+    "hinge_loss",
+    "linear_backward",
+    "linear_forward",
+    "momentum_step",
+    "nll",
+    "nll_backward",
+    "relu_backward",
+    "relu_forward",
+    "rmsprop_step",
+    "sgd_step",
+    "sigmoid_backward",
+    "sigmoid_forward",
+    "sigmoid_nll",
+    "softmax_forward",
+    "softmax_nll",
+    "squared",
+    "squared_loss",
+    "tanh_backward",
+    "tanh_forward",
+]
+
 # ------------------------------------------------------------------------------------- the formulas
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _chain, _checks, losses, modules
+from nncore import _chain, _checks, modules, registry
 
 CLASSES = "whole numbers from 0 to"
 
@@ -21,24 +21,25 @@ def columns(net, Y, of=""):
     if Y.ndim != 1 or last is None or np.ndim(last.W) != 2:
         return Y
     n = np.shape(last.W)[1]
-    if isinstance(net.loss, losses.NLL):
+    loss = registry.record_of(net.loss, registry.LOSSES)
+    if loss is None:
+        return Y
+    if loss.labels == "classes":
         return _one_hot(_classes(Y, n, of), n, _checks.computing_dtype(last.W))
-    if n == 1 and isinstance(net.loss, losses.BinaryNLL):
+    if n == 1 and loss.labels == "binary":
         return _classes(Y, 2, of)[None, :]
-    if n == 1 and isinstance(net.loss, (losses.Hinge, losses.Squared)):
-        return Y[
-            None, :
-        ]  # that those of Hinge are -1 and +1 is looked at where all of its labels are
-    return Y
+    # Signs and numbers; check_data refuses labels that are no signs.
+    return Y[None, :] if n == 1 else Y
 
 
 def not_negative(net, X, Y):
     """X and Y as they are; ValueError where NLL would weigh a class negatively, which rewards what
     is unlikely."""
-    if type(net.loss) is losses.NLL and (Y < 0).any():
+    loss = registry.LOSSES.get(type(net.loss))
+    if loss is not None and loss.labels == "classes" and (Y < 0).any():
         raise ValueError(
             f"Y must hold one-hot columns, or weights of the classes that are not negative, for "
-            f"NLL, got {Y[Y < 0][0]}"
+            f"{loss.cls.__name__}, got {Y[Y < 0][0]}"
         )
     return X, Y
 

@@ -1,12 +1,14 @@
-"""Training in batches: mini_gd as the course defines it; fit and partial_fit for ordinary use."""
+"""fit and partial_fit: training in batches for ordinary use."""
 
 import contextlib
 from collections.abc import Iterable
 
 import numpy as np
 
-from nncore import _chain, _checks, _labels, _sums, modules, schedules, training
-from nncore._engine_cache import (
+from nncore import _chain, _checks, _sums, modules, registry, schedules
+from nncore._kinds import kind
+from nncore.training import compile, labels, logits, session, validate
+from nncore.training.cache import (
     Changed,
     EngineCache,
     Fingerprint,
@@ -14,112 +16,7 @@ from nncore._engine_cache import (
     runs_python,
     watched,
 )
-from nncore._kinds import kind
-
-# ------------------------------------------------------------------------------------------ mini_gd
-
-
-def mini_gd(net, X, Y, iters, lrate, notif_each, K):
-    """Mini-batch gradient descent as the course defines it; see Sequential.mini_gd."""
-    X, Y = training.check_data(net, X, _labels.columns(net, Y))
-    n = X.shape[1]
-    iters, K = _checks.count("iters", iters), _checks.count("K", K, 1)
-    rate = schedules.step_size(lrate, 1, iters)
-    every = _checks.count("notif_each", notif_each or 0)
-    if K > n:
-        raise ValueError(
-            f"K must be at most the number of samples, {n}, to fill one batch, got {K}"
-        )
-    with training.alone(net):
-        training.prepare_weights(net)
-        np.random.seed(0)
-        _Loop(net, X, Y, iters, rate, every, K).run()
-
-
-class _Loop:
-    """The updates of one call of mini_gd. The last one, and those that are told of, run module by
-    module: their attributes stay."""
-
-    def __init__(self, net, X, Y, iters, rate, every, K):
-        self.net, self.X, self.Y, self.iters, self.rate, self.every, self.K = (
-            net,
-            X,
-            Y,
-            iters,
-            rate,
-            every,
-            K,
-        )
-        self.compiled = training.Compiled(net, X, Y, rate, iters > training.FEW)
-        self.t, self.warned = 0, False
-
-    def run(self):
-        n = self.X.shape[1]
-        indices, order = np.arange(n), np.arange(n)
-        while self.t < self.iters:
-            np.random.shuffle(indices)
-            order = order[
-                indices
-            ]  # what permuting X and Y anew each time comes to, without copies of them
-            self._epoch(order[: n // self.K * self.K])
-
-    def _epoch(self, order):
-        at = 0
-        while at < len(order) and self.t < self.iters:
-            ahead = min((len(order) - at) // self.K, self._unseen())
-            eta = None
-            if self.compiled.program is not None and ahead:
-                done, eta = self._compiled(order[at : at + ahead * self.K])
-                at += done * self.K
-                if done == ahead:
-                    continue
-            self._by_modules(order[at : at + self.K], eta)
-            at += self.K
-
-    def _unseen(self):
-        """Updates before the next one whose loss or attributes somebody sees."""
-        last = self.iters - 1
-        return (
-            min(last, self.t + self.every - 1 - self.t % self.every if self.every else last)
-            - self.t
-        )
-
-    def _compiled(self, order):
-        """(updates that the program has done, the next one's rate where it is known already).
-
-        Where an update is not finite the modules go on from there, as the course's would.
-        """
-        program, eta = self.compiled.program, None
-        try:
-            program.fit(self.X, self.Y, order, self.K, self.compiled.rate, self.t, False)
-        except FloatingPointError:
-            self.compiled.program = None
-        except Changed as change:
-            eta = change.eta
-            self.compiled.renew()
-        self.t += program.steps
-        return program.steps, eta
-
-    def _by_modules(self, batch, eta):
-        net, t = self.net, self.t + 1
-        X, Y = self.X[:, batch], self.Y[:, batch]
-        eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
-        with training.whole_steps():
-            loss, finite = training.course_step(net, X, Y, eta)
-        self.t = t
-        if not finite and not self.warned:
-            self.warned = True
-            training.warn_not_finite(t, stacklevel=7)
-        if self.every and t % self.every == 0:
-            self._tell(loss)
-
-    def _tell(self, loss):
-        class_fun = training.class_fun(self.net)
-        accuracy = np.mean(class_fun(training.outputs(self.net, self.X)) == class_fun(self.Y))
-        print("Iteration =", self.t, "\tAcc =", accuracy, "\tLoss =", loss, flush=True)
-
-
-# ---------------------------------------------------------------------------------------------- fit
+from nncore.training.progress import shown
 
 
 def fit(
@@ -139,10 +36,9 @@ def fit(
     reduction,
 ):
     """Mini-batch training; see Sequential.fit."""
-    from nncore import optimizers
 
-    X, Y = _labels.not_negative(net, *training.check_data(net, X, _labels.columns(net, Y)))
-    optimizer = optimizers.as_optimizer(optimizer)
+    X, Y = labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
+    optimizer = validate.as_optimizer(optimizer)
     epochs, updates = (
         _checks.count("epochs", epochs),
         _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction),
@@ -155,9 +51,9 @@ def fit(
     if validation is not None:
         history |= {"validation_loss": [], "validation_accuracy": []}
     with (
-        training.alone(net),
+        session.alone(net),
         _begun(callbacks, net, history, optimizer),
-        _shown(progress, epochs) as show,
+        shown(progress, epochs) as show,
         _prepared(updates, rng, _KEPT_BYTES),
     ):
         for epoch in range(epochs):
@@ -180,21 +76,21 @@ def fit(
 
 def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     """One pass in the given order; see Sequential.partial_fit."""
-    from nncore import optimizers
 
     before = net.optimizer
     if (
         optimizer is None
         or isinstance(optimizer, str)
-        and type(before) is optimizers.NAMES.get(optimizer)
+        and optimizer in registry.OPTIMIZERS
+        and type(before) is registry.OPTIMIZERS[optimizer].cls
     ):
         optimizer = before
-    optimizer = optimizers.as_optimizer(optimizer)
-    X, Y = _labels.not_negative(net, *training.check_data(net, X, _labels.columns(net, Y)))
+    optimizer = validate.as_optimizer(optimizer)
+    X, Y = labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
     updates = _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     updates.t = optimizer.t
     updates.check_rate(1, X.shape[1])
-    with training.alone(net), _prepared(updates):
+    with session.alone(net), _prepared(updates):
         return updates.run(np.arange(X.shape[1])) / X.shape[1]
 
 
@@ -230,7 +126,7 @@ class _Kept:
     @staticmethod
     def can_keep(net):
         return all(
-            kind(module) is modules.Linear or kind(module) in training.ACTIVATIONS
+            kind(module) is modules.Linear or kind(module) in registry.ACTIVATIONS
             for module in net.modules
         )
 
@@ -250,7 +146,7 @@ class _Kept:
             and updates.l2 == self.l2
             and self.fingerprint.holds(net)
             and self.settings.holds(optimizer)
-            and training.is_compiled(net)
+            and compile.is_compiled(net)
             and self.fingerprint.is_disjoint(updates.X)
             and self.fingerprint.is_disjoint(updates.Y)
         )
@@ -315,8 +211,8 @@ def _split(net, X, Y, validation, rng):
                 f"validation must be a pair (X, Y) or a fraction of the samples, got "
                 f"{len(validation)} values"
             )
-        pair = training.check_data(
-            net, validation[0], _labels.columns(net, validation[1], OF_VALIDATION), OF_VALIDATION
+        pair = validate.check_data(
+            net, validation[0], labels.columns(net, validation[1], OF_VALIDATION), OF_VALIDATION
         )
         for name, x in zip(("X", "Y"), pair, strict=True):
             _checks.finite(name + OF_VALIDATION, x)
@@ -360,14 +256,14 @@ class _Updates:
         optimizer.begin(net)
         if not self.plain:
             self._weights()
-        self.program = training.as_program(net, (self.X, self.Y), True)
+        self.program = compile.as_program(net, (self.X, self.Y), True)
         self._look_at_data()
-        training.prepare_weights(net, rng)
+        validate.prepare_weights(net, rng)
         if not self.plain:
             optimizer.prepare(self._weights())
         optimizer.bind(net)
         if self.program is None:  # what could be made ready has been
-            self.program = training.as_program(net, (self.X, self.Y), True)
+            self.program = compile.as_program(net, (self.X, self.Y), True)
         self.fingerprint, self.settings = Fingerprint(net), OptimizerFingerprint(optimizer)
         if self.program is not None and not self.plain:
             self.program.use(*self.settings.rule, self._states(), self.l2)
@@ -393,7 +289,7 @@ class _Updates:
         optimizer."""
         if not self.unchanged():
             self.look = False  # the data have been looked at
-            self.X, self.Y = training.check_data(self.net, self.X, self.Y)
+            self.X, self.Y = validate.check_data(self.net, self.X, self.Y)
             self.prepare(self.rng)
 
     def _look_at_data(self):
@@ -467,7 +363,7 @@ class _Updates:
         (steps done, the loss summed over them)
         """
         losses = []
-        with training.whole_steps() as between_steps:
+        with session.whole_steps() as between_steps:
             for at in range(0, len(order), self.batch_size):
                 eta = (
                     schedules.at(self.rate, self.t + 1)
@@ -501,9 +397,9 @@ class _Updates:
             *own,
             *(a for arrays in optimizer.state.values() for a in arrays),
         ]
-        before = training.Moved(net, changed)
+        before = session.Moved(net, changed)
         try:
-            loss, gradient = training.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
+            loss, gradient = logits.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
             if np.isfinite(loss):
                 net.backward(_scaled(gradient, len(batch)) if self.mean else gradient)
                 loss += self._penalty(weights) * (len(batch) if self.mean else 1)
@@ -533,7 +429,7 @@ class _Updates:
             if self.l2 and name == "W":
                 gradient = _penalised(gradient, self.l2, W)
             self.optimizer.step(
-                getattr(module, "_kernels", training.live_kernels()), (i, name), W, gradient, eta
+                getattr(module, "_kernels", logits.live_kernels()), (i, name), W, gradient, eta
             )
 
     @_checks.quiet
@@ -557,42 +453,3 @@ def _scaled(gradient, count):
 @_checks.quiet
 def _penalised(gradient, l2, W):
     return gradient + np.asarray(l2, W.dtype) * W
-
-
-# ----------------------------------------------------------------------------------------- progress
-
-
-class _shown:
-    """Context manager whose value, called with the history after each epoch, shows how far the
-    training is; nothing unless asked."""
-
-    def __init__(self, progress, epochs):
-        self.wanted, self.epochs, self.bar = _checks.switch("progress", progress), epochs, None
-
-    def __enter__(self):
-        if not self.wanted:
-            return lambda history: None
-        try:
-            from tqdm import tqdm  # type: ignore[import-untyped, import-not-found, unused-ignore]
-        except ImportError:
-            return self._line
-        self.bar = tqdm(total=self.epochs, unit="epoch")
-        return self._advance
-
-    def __exit__(self, *exc_info):
-        if self.bar is not None:
-            self.bar.close()
-
-    def _advance(self, history):
-        self.bar.set_postfix(
-            {name.replace("_", " "): f"{values[-1]:.4f}" for name, values in history.items()},
-            refresh=False,
-        )
-        self.bar.update()
-
-    def _line(self, history):
-        done = len(history["loss"])
-        numbers = "  ".join(
-            f"{name.replace('_', ' ')} {values[-1]:.4f}" for name, values in history.items()
-        )
-        print(f"epoch {done:{len(str(self.epochs))}}/{self.epochs}  {numbers}", flush=True)

@@ -10,7 +10,7 @@ import operator
 import os
 import weakref
 
-from nncore import _chain, _core, modules
+from nncore import _chain, _core, registry
 from nncore._kinds import kind
 
 
@@ -76,11 +76,11 @@ class Fingerprint:
 
 def _names(module):
     """The attributes of a library module that decide how it computes."""
-    if isinstance(module, modules.Linear):
-        return ("W", "W0")
-    if isinstance(module, modules.BatchNorm):
-        return ("G", "B", "eps", "momentum", "statistics", *module.statistics_arrays)
-    return ("p",) if isinstance(module, modules.Dropout) else ()
+    record = registry.record_of(module, registry.MODULES)
+    if record is None:
+        return ()
+    statistics = getattr(module, "statistics_arrays", ())
+    return (*record.cls.gradients, *record.constants, *statistics)
 
 
 class OptimizerFingerprint:

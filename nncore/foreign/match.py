@@ -12,7 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from nncore import _checks, _probe, modules
+from nncore import _checks, registry
+from nncore.foreign import probe
 
 TOLERANCE = {
     np.dtype(np.float32): 1e-5,
@@ -20,33 +21,6 @@ TOLERANCE = {
 }  # of the natural size of each array, as in |W|ᵀ |A| + |W0|
 RUNS = ((1, False), (3, False), (6, True))  # (samples, large numbers)
 LRATE = 0.1
-
-FORWARD = {
-    modules.Tanh: "tanh Z",
-    modules.ReLU: "max(0, Z)",
-    modules.Sigmoid: "1/(1 + e^−Z)",
-    modules.SoftMax: "softmax of each column",
-    modules.OutputSigmoid: "1/(1 + e^−Z)",
-    modules.Linear: "Wᵀ A + W0",
-    modules.BatchNorm: "G (A − μ)/√(v + eps) + B",
-}
-BACKWARD = {
-    modules.Tanh: "dLdA ⊙ (1 − A²)",
-    modules.ReLU: "dLdA where A > 0, else 0",
-    modules.Sigmoid: "dLdA ⊙ A (1 − A)",
-    modules.SoftMax: "its argument, dL/dZ, which the loss computes",
-    modules.Linear: "W dLdZ",
-    modules.OutputSigmoid: "its argument, dL/dZ, which the loss computes",
-    modules.BatchNorm: "its gradient, on which μ and v of the batch depend, too",
-}
-KINKS = {
-    modules.ReLU: lambda Z: Z == 0
-}  # where a function has no derivative, and each takes one of its own
-CLASSES = {
-    modules.SoftMax: "the place of the largest entry of each column",
-    modules.OutputSigmoid: "1 above 1/2, else 0",
-}
-ACTIVATIONS = (modules.Tanh, modules.ReLU, modules.Sigmoid, modules.SoftMax, modules.OutputSigmoid)
 
 
 class Refused(Exception):
@@ -147,13 +121,13 @@ def check_forward(kind, theirs, ours, scale, large, tolerance):
         )
     columns = finite_columns(theirs.output, ours.output) if large else slice(None)
     scale = ours.output if scale is None else scale
-    error = _probe.disagreement(
+    error = probe.disagreement(
         np.asarray(theirs.output)[:, columns], ours.output[:, columns], scale
     )
     if error > tolerance:
         raise Refused(
             stage,
-            f"its forward is not {FORWARD[kind]}"
+            f"its forward is not {registry.MODULES[kind].formula}"
             + (f" for large numbers (off by {error:.2g})" if large else ""),
         )
     return columns
@@ -173,13 +147,13 @@ def check_backward(kind, theirs, ours, scale, columns, large, tolerance, but=Non
     if large:
         columns = columns & finite_columns(theirs.gradient, ours.gradient)
     gradient = theirs.gradient if but is None else np.where(but, ours.gradient, theirs.gradient)
-    error = _probe.disagreement(np.asarray(gradient)[:, columns], ours.gradient[:, columns], scale)
+    error = probe.disagreement(np.asarray(gradient)[:, columns], ours.gradient[:, columns], scale)
     if error > tolerance:
         where = " for large numbers" if large else ""
         raise Refused(
             Refused.BACKWARD,
-            f"its forward is {kind.__name__}'s, but its backward is not {BACKWARD[kind]}{where} "
-            f"({off_by(error)})",
+            f"its forward is {kind.__name__}'s, but its backward is not "
+            f"{registry.MODULES[kind].derivative}{where} ({off_by(error)})",
         )
     return columns
 
@@ -242,17 +216,17 @@ def activation(foreign, width):
         two_passes(rng, width, width, samples, large, np.float64, step_size(foreign))
         for samples, large in RUNS
     ]
-    traces = [_probe.run_module(foreign, *passes) for passes in runs]
+    traces = [probe.run_module(foreign, *passes) for passes in runs]
 
     def compared(kind):
         twin = kind()
         notes = _compare_activation(
-            kind, traces, [_probe.run_module(twin, *passes) for passes in runs], runs
+            kind, traces, [probe.run_module(twin, *passes) for passes in runs], runs
         )
         return twin, notes + class_fun_notes(foreign, twin, width)
 
     try:
-        return first_taken([partial(compared, kind) for kind in ACTIVATIONS])
+        return first_taken([partial(compared, kind) for kind in registry.ACTIVATIONS])
     except Refused as refused:
         if refused.stage == Refused.FORWARD:
             raise Refused(
@@ -263,13 +237,14 @@ def activation(foreign, width):
 
 def _compare_activation(kind, all_theirs, all_ours, runs):
     tolerance = TOLERANCE[np.dtype(np.float64)]
+    find_kinks = registry.ACTIVATIONS[kind].kinks
     finite, notes = True, []
     for theirs, ours, passes, (_, large) in zip(all_theirs, all_ours, runs, RUNS, strict=True):
         for a, b, (A, d, _) in zip(
             theirs, ours, passes, strict=False
         ):  # strict: theirs may have ended early, with an error
             columns = check_forward(kind, a, b, None, large, tolerance)
-            kinks = KINKS[kind](A) if kind in KINKS else None
+            kinks = None if find_kinks is None else find_kinks(A)
             columns = check_backward(kind, a, b, d, columns, large, tolerance, kinks)
             notes += note_on_kinks(a.gradient, b.gradient, kinks, d, "0")
             check_calls(a, kind)
@@ -301,10 +276,10 @@ def class_fun_notes(foreign, twin, width):
     P = rng.random((width, 50))
     ours, instead = (
         twin.class_fun(P),
-        f"predictions of the new network use nncore's, {CLASSES[type(twin)]}",
+        f"predictions of the new network use nncore's, {registry.ACTIVATIONS[type(twin)].classes}",
     )
     try:
-        with _probe.untouched(foreign):
+        with probe.untouched(foreign):
             foreign.forward(rng.normal(size=P.shape))  # it may look at what forward has kept
             theirs = np.array(foreign.class_fun(P.copy()))
     except Exception as error:
@@ -318,7 +293,7 @@ def class_fun_notes(foreign, twin, width):
     )
 
 
-# ------------------------------------------------------------------------------------------- Linear
+# --------------------------------------------------------------------------- weights and their step
 
 
 @dataclass
@@ -344,11 +319,11 @@ class Place:
         )
 
 
-def _itself(a):
+def itself(a):
     return a
 
 
-def _transposed(a):
+def transposed(a):
     return a.T
 
 
@@ -356,159 +331,15 @@ def _column(a):
     return a[:, None]
 
 
-def _matrices(found, width):
-    """Places that may be W: (m, n), or (n, m) and its transpose."""
-    for name, a in found.items():
-        if a.ndim == 2 and a.size:
-            for view in (_itself, _transposed):
-                if width in (None, view(a).shape[0]):
-                    yield Place(name, a, view)
-
-
 def biases(found, n):
     """Places that may be W0: (n, 1), (n,) or (1, n)."""
     for name, a in found.items():
         if a.shape == (n, 1):
-            yield Place(name, a, _itself)
+            yield Place(name, a, itself)
         elif a.shape == (n,):
             yield Place(name, a, _column)
         elif a.shape == (1, n):
-            yield Place(name, a, _transposed)
-
-
-def _pairs(found, width):
-    """Pairs of places that may be W and W0, in arrays of their own or as the rows or columns of
-    one."""
-    for W in _matrices(found, width):
-        for W0 in biases(found, W.share().shape[1]):
-            if W0.array is not W.array:
-                yield W, W0
-    for name, a in found.items():
-        if a.ndim != 2:
-            continue
-        for turn in (_itself, _transposed):
-            if turn(a).shape[0] < 2 or width not in (None, turn(a).shape[0] - 1):
-                continue
-            yield (
-                Place(name, a, lambda x, turn=turn: turn(x)[:-1]),
-                Place(name, a, lambda x, turn=turn: turn(x)[-1:].T),
-            )
-            yield (
-                Place(name, a, lambda x, turn=turn: turn(x)[1:]),
-                Place(name, a, lambda x, turn=turn: turn(x)[:1].T),
-            )
-
-
-def linear_of(W, W0):
-    """The library's Linear around these very arrays; nothing is drawn."""
-    made = modules.Linear.__new__(modules.Linear)
-    made.m, made.n = W.shape
-    made.W, made.W0 = W, W0
-    return made
-
-
-def linear(foreign, width):
-    """(Linear on the arrays of a foreign module that takes `width` features, its notes); or
-    Refused."""
-    found = _probe.arrays(foreign)
-    try:
-        return first_taken(
-            [partial(_linear_on, foreign, W, W0) for W, W0 in _pairs(found, width)],
-            "it holds no arrays of the shapes of W and W0",
-        )
-    except Refused as refused:
-        if refused.stage <= Refused.FORWARD:
-            _refuse_without_bias(foreign, found, width)
-        raise
-
-
-def _linear_on(foreign, W, W0):
-    if W.usable and W0.usable:
-        return linear_of(W.share(), W0.share()), _compare_linear(foreign, W, W0)
-    _refuse_fixed(foreign, W, W0)
-    raise Refused(Refused.RAISES, f"{W.name} and {W0.name} are not its weights")
-
-
-def _forward_agrees(foreign, W, W0):
-    """True where the foreign forward is Wᵀ A + W0 with these values."""
-    A = np.random.default_rng(2).normal(size=(W.shape[0], 2))
-    (trace,) = _probe.run_module(foreign, (A, None, None))
-    tolerance = max(TOLERANCE[_checks.computing_dtype(W)], TOLERANCE[_checks.computing_dtype(W0)])
-    W, W0 = np.asarray(W, np.float64), np.asarray(W0, np.float64)
-    return (
-        trace.error is None
-        and _probe.disagreement(trace.output, W.T @ A + W0, abs(W).T @ abs(A) + abs(W0))
-        <= tolerance
-    )
-
-
-def _refuse_fixed(foreign, W, W0):
-    """Refused where these are the weights, but cannot be updated in their own memory."""
-    if not _forward_agrees(foreign, W.share(), W0.share()):
-        return
-    for place in (W, W0):
-        if not place.array.flags.writeable:
-            raise Refused(
-                Refused.STEP,
-                f"its forward is Linear's, but {place.name} is read-only and cannot be updated in "
-                f"place",
-            )
-        if not place.usable:
-            raise Refused(
-                Refused.STEP,
-                f"its forward is Linear's, but {place.name} is {place.array.dtype} and cannot be "
-                f"updated in place; "
-                f"{place.name}.astype(float) in its stead could be",
-            )
-
-
-def _refuse_without_bias(foreign, found, width):
-    for W in _matrices(found, width):
-        if _forward_agrees(foreign, W.share(), np.zeros((W.share().shape[1], 1))):
-            raise Refused(
-                Refused.BACKWARD, f"its forward is Wᵀ A with {W.name} as W, but there is no bias W0"
-            )
-
-
-def _compare_linear(foreign, W, W0):
-    """Notes on a module that is Linear with these weights, or Refused.
-
-    The arrays are filled with random numbers first: that the outputs follow shows that the module
-    reads these very arrays.
-    """
-    rng = np.random.default_rng(3)
-    dtype = W.array.dtype
-    tolerance = max(TOLERANCE[dtype], TOLERANCE[W0.array.dtype])
-    lrate = step_size(foreign)
-    if lrate is None:
-        raise Refused(Refused.STEP, "it has neither sgd_step nor step")
-    with _probe.untouched(foreign):
-        m, n = W.share().shape
-        W.share()[...] = rng.normal(0, m**-0.5, (m, n))
-        W0.share()[...] = rng.normal(size=(n, 1))
-        everything, unsummed = [], False
-        for samples, large in RUNS:
-            twin = linear_of(W.share().copy(), W0.share().copy())
-            passes = two_passes(rng, m, n, samples, large, dtype, lrate)
-            theirs, ours = _probe.run_module(foreign, *passes), follow(twin, ("W", "W0"), passes)
-            everything += theirs
-            unsummed |= _compare_steps(theirs, ours, passes, W, W0, tolerance, samples)
-    refuse_counting(modules.Linear, everything)
-    names = sorted(set().union(*(t.rebound for t in everything)) & {W.name, W0.name})
-    notes = (
-        [
-            f"your own step binds {' and '.join(names)} anew, so that after it the two networks no "
-            f"longer share them"
-        ]
-        if names
-        else []
-    )
-    if unsummed:
-        notes.append(
-            f"your gradient of {W0.name} is not summed over the batch, so yours trains on single "
-            f"samples only; nncore's is summed"
-        )
-    return notes + notes_on(everything)
+            yield Place(name, a, transposed)
 
 
 def follow(twin, names, passes):
@@ -517,29 +348,12 @@ def follow(twin, names, passes):
     followed = []
     for A, d, lrate in passes:
         before = [getattr(twin, name).copy() for name in names]
-        (trace,) = _probe.run_module(twin, (A, d, None))
+        (trace,) = probe.run_module(twin, (A, d, None))
         twin.forward(A)
         twin.backward(d)
         twin.step(lrate)
         followed.append((trace, before, [getattr(twin, name).copy() for name in names]))
     return followed
-
-
-def _compare_steps(theirs, ours, passes, W, W0, tolerance, samples):
-    """Refused where two passes of a module differ from Linear's; True where only its bias gradient
-    is not summed."""
-    for i, (trace, (A, d, lrate)) in enumerate(zip(theirs, passes, strict=False)):
-        twin, (w, w0), after = ours[i]
-        check_forward(modules.Linear, trace, twin, abs(w).T @ abs(A) + abs(w0), False, tolerance)
-        check_backward(modules.Linear, trace, twin, abs(w) @ abs(d), slice(None), False, tolerance)
-        if samples > 1 and _is_unsummed(trace, d, W0):
-            return True
-        scales = (
-            abs(w) + lrate * abs(A) @ abs(d).T,
-            abs(w0) + lrate * abs(d).sum(axis=1, keepdims=True),
-        )
-        check_step(modules.Linear, trace, i, (W, W0), (w, w0), after, scales, tolerance, samples)
-    return False
 
 
 def check_step(kind, trace, i, places, before, after, scales, tolerance, samples):
@@ -548,7 +362,7 @@ def check_step(kind, trace, i, places, before, after, scales, tolerance, samples
     check_calls(trace, kind)
     for place, was, wanted, scale in zip(places, before, after, scales, strict=True):
         got = _after_step(trace, place)
-        if _probe.disagreement(got, wanted, scale) > tolerance:
+        if probe.disagreement(got, wanted, scale) > tolerance:
             raise Refused(
                 Refused.STEP,
                 _about_step(
@@ -560,22 +374,6 @@ def check_step(kind, trace, i, places, before, after, scales, tolerance, samples
 def _after_step(trace, place):
     now = trace.held["step"].get(place.name)
     return place.view(now) if now is not None and now.ndim == place.array.ndim else now
-
-
-def _is_unsummed(trace, d, W0):
-    """True where backward keeps dLdZ itself as the gradient of W0, and the step breaks off or makes
-    W0 one column a sample."""
-    kept = [
-        name
-        for name in trace.changed("backward")
-        if np.array_equal(trace.held["backward"][name], d)
-    ]
-    if not kept:
-        return False
-    if trace.failed == "step":
-        return isinstance(trace.error, ValueError)
-    before, now = trace.held["backward"][W0.name], trace.held["step"].get(W0.name)
-    return before.shape == (d.shape[0], 1) and np.shape(now) == d.shape
 
 
 def _about_step(kind, trace, place, weights, i, got, before, wanted, samples):
@@ -590,7 +388,7 @@ def _about_step(kind, trace, place, weights, i, got, before, wanted, samples):
     ratio = float(
         np.vdot(got - before, wanted - before) / np.vdot(wanted - before, wanted - before)
     )
-    proportional = _probe.disagreement(got - before, ratio * (wanted - before)) < 1e-6
+    proportional = probe.disagreement(got - before, ratio * (wanted - before)) < 1e-6
     if i > 0:
         return f"{agree} second step is not {place.name} − lrate dL/d{place.name}{kept}"
     if proportional and samples > 1 and abs(ratio * samples - 1) < 1e-6:

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from nncore import _chain, _checks, _labels, losses, modules, optimizers, training
+from nncore import _chain, _checks, modules, optimizers, registry
 from nncore._kinds import kind
+from nncore.training import compile, labels, predict, progress, validate
 
 __all__ = ["explain"]
 
@@ -71,11 +72,11 @@ def explain(net, X=None, Y=None, *, call="fit", **arguments):
     found = Explanation(
         call=call, compiled=False, path="modules", reasons=[], modules=_modules(net)
     )
-    reason = _not_compiled(net, call, arguments, X) or training.refusal(net, trains, (X, Y))
+    reason = _not_compiled(net, call, arguments, X) or compile.refusal(net, trains, (X, Y))
     if reason is not None:
         found["reasons"].append(reason)
         return found
-    program = training.as_program(net, (X, Y), trains)
+    program = compile.as_program(net, (X, Y), trains)
     found["compiled"] = True
     found.update(_plan(program, call, arguments, X, Y))
     return found
@@ -88,27 +89,28 @@ def _data(net, X, Y):
         X = np.random.default_rng(0).normal(
             size=(1 if first is None else np.shape(first.W)[0], 1000)
         )
-    X = training.check_inputs(_chain.modules_of(net), X)
+    X = validate.check_inputs(_chain.modules_of(net), X)
     if Y is not None:
-        return training.check_data(net, X, _labels.columns(net, Y))
+        return validate.check_data(net, X, labels.columns(net, Y))
     last = next(
         (m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None
     )
     Y = np.ones((1 if last is None else np.shape(last.W)[1], X.shape[1]))
-    return X, Y / len(Y) if kind(net.loss) is losses.NLL else Y
+    loss = registry.LOSSES.get(kind(net.loss))
+    return X, Y / len(Y) if loss is not None and loss.labels == "classes" else Y
 
 
 def _not_compiled(net, call, arguments, X):
     """Why a call does not ask for a program, or None."""
     steps = arguments.get("iters", 100)
-    if call in ("sgd", "mini_gd") and steps <= training.FEW:
+    if call in ("sgd", "mini_gd") and steps <= compile.FEW:
         return f"{steps} steps take less time module by module than a program takes to set up"
-    if call == "sgd" and training.overrides_progress(net):
+    if call == "sgd" and progress.overrides_progress(net):
         return "print_accuracy is overridden and sees every step"
     if (
         call in ("predict", "predict_proba")
         and X.shape[1] == 1
-        and training.takes_one_sample(net, X)
+        and predict.takes_one_sample(net, X)
     ):
         return (
             "one sample goes through the kernels, module by module, faster than a program is set up"
@@ -118,7 +120,7 @@ def _not_compiled(net, call, arguments, X):
 
 def _modules(net):
     def runs(module):
-        return f"{module!r}, {'library' if kind(module) is not None else training.foreign(module)}"
+        return f"{module!r}, {'library' if kind(module) is not None else compile.foreign(module)}"
 
     return [runs(module) for module in _chain.modules_of(net)]
 
@@ -131,7 +133,7 @@ def _plan(program, call, arguments, X, Y):
         return program.plan("fit", X, Y, arguments.get("K", 10), rate)
     if call not in ("fit", "partial_fit"):
         return program.plan("predict", X)
-    optimizer = optimizers.as_optimizer(arguments.get("optimizer"))
+    optimizer = validate.as_optimizer(arguments.get("optimizer"))
     l2 = arguments.get("l2", 0.0)
     if type(optimizer) is not optimizers.SGD or l2:
         program.use(*optimizer.rule(), [((), ())], l2)

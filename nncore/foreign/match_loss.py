@@ -5,8 +5,9 @@ from functools import partial
 
 import numpy as np
 
-from nncore import _probe, losses, modules
-from nncore._recognise import (
+from nncore import losses, modules, registry
+from nncore.foreign import probe
+from nncore.foreign.match import (
     NOT_FINITE,
     RUNS,
     TOLERANCE,
@@ -27,7 +28,7 @@ ADDED = (
     *(float(np.finfo(t).eps) for t in (np.float32, np.float64)),
 )  # to a logarithm's argument
 BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
-OF_PROBABILITIES = (losses.NLL, losses.BinaryNLL)
+OF_PROBABILITIES = tuple(cls for cls, loss in registry.LOSSES.items() if loss.of_probabilities)
 UNDERFLOW = 1e-300  # of a probability below which what is divided by it need not be finite
 
 
@@ -70,7 +71,13 @@ def _hinge_data(Z, rng, large, likely):
     return Z, Y
 
 
-DATA = {"NLL": _nll_data, "BinaryNLL": _binary_data, "Squared": _squared_data, "Hinge": _hinge_data}
+_DATA_OF_LABELS = {
+    "classes": _nll_data,
+    "binary": _binary_data,
+    "numbers": _squared_data,
+    "signs": _hinge_data,
+}
+DATA = {cls.__name__: _DATA_OF_LABELS[loss.labels] for cls, loss in registry.LOSSES.items()}
 
 
 def loss(foreign, width):
@@ -107,9 +114,9 @@ def _compare_loss(kind, foreign, data, width):
     ]
     notes, everything, gradients = [], [], []
     for pairs, large in runs:
-        theirs, ours = _probe.run_loss(foreign, *pairs), _probe.run_loss(kind(), *pairs)
+        theirs, ours = probe.run_loss(foreign, *pairs), probe.run_loss(kind(), *pairs)
         if len(theirs) < len(pairs):  # the first has raised; the second one by itself
-            theirs += _probe.run_loss(foreign, *pairs[len(theirs) :])
+            theirs += probe.run_loss(foreign, *pairs[len(theirs) :])
         everything += theirs
         for a, b, (P, Y), likely in zip(theirs, ours, pairs, (False, True), strict=False):
             if (
@@ -151,10 +158,10 @@ def _with_weights(loss, notes, width, gradient):
     except Refused:
         return loss, notes  # nobody trains it on such labels
     tolerance = 100 * TOLERANCE[np.dtype(np.float64)]
-    if _probe.disagreement(theirs, Y.sum(axis=0) * P - Y, Y) <= tolerance:
+    if probe.disagreement(theirs, Y.sum(axis=0) * P - Y, Y) <= tolerance:
         return loss, notes
     loss._plain = True
-    if _probe.disagreement(theirs, P - Y, Y) <= tolerance:
+    if probe.disagreement(theirs, P - Y, Y) <= tolerance:
         return loss, notes
     return loss, [
         *notes,
@@ -163,7 +170,7 @@ def _with_weights(loss, notes, width, gradient):
 
 
 def _loss_gradient(foreign, Z, P, Y):
-    trace = _probe.run_loss(foreign, (P, Y))[0]
+    trace = probe.run_loss(foreign, (P, Y))[0]
     if trace.error is not None or np.shape(trace.gradient) != P.shape:
         raise Refused(Refused.RAISES, "it takes no such labels")
     return trace.gradient
@@ -214,7 +221,7 @@ def _compare_gradients(kind, gradients, tolerance, wrong):
             kinks = P * Y == 1
             notes += note_on_kinks(theirs, ours, kinks, -Y, "the margin y a = 1")
             theirs = np.where(kinks, ours, theirs)
-        worst = max(worst, _probe.disagreement(theirs, ours, np.maximum(abs(P), abs(Y))))
+        worst = max(worst, probe.disagreement(theirs, ours, np.maximum(abs(P), abs(Y))))
     if worst <= tolerance:
         return notes
     if kind in OF_PROBABILITIES:
@@ -243,7 +250,7 @@ def _is_guarded(kind, P, Y, theirs, ours, formula, a, tolerance):
         wanted = ours if formula is None else formula(P, Y, p, a)
         left_out = (_least(kind, P) < UNDERFLOW) & ~np.isfinite(np.asarray(theirs, np.float64))
         return (
-            _probe.disagreement(
+            probe.disagreement(
                 np.where(left_out, 0, theirs),
                 np.where(left_out, 0, wanted),
                 np.maximum(abs(P), abs(Y)),
@@ -264,7 +271,7 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
             Refused.RAISES, f"its forward gives {described(trace.output)} instead of a number"
         ) from None
     total = float(value.sum())
-    if _probe.disagreement(total, wanted, max(abs(wanted), 1)) <= TOLERANCE[np.dtype(np.float64)]:
+    if probe.disagreement(total, wanted, max(abs(wanted), 1)) <= TOLERANCE[np.dtype(np.float64)]:
         return ["yours gives one value a sample, nncore's their sum"] if value.size > 1 else []
     if kind in OF_PROBABILITIES and (added := _added(kind, total, P, Y)):
         return [f"yours adds {added:.2g} to a probability before its logarithm, nncore's does not"]
@@ -277,7 +284,7 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
     ):
         return ["yours bounds the logarithm of a probability near 0 or 1, nncore's does not"]
     samples = P.shape[1]
-    if np.isfinite(wanted) and samples > 1 and _probe.disagreement(total * samples, wanted) < 1e-9:
+    if np.isfinite(wanted) and samples > 1 and probe.disagreement(total * samples, wanted) < 1e-9:
         raise Refused(
             Refused.LARGE,
             f"its value is {kind.__name__}'s averaged over the batch instead of added up",
@@ -298,7 +305,7 @@ def _added(kind, total, P, Y):
         (
             added
             for added, value in values.items()
-            if _probe.disagreement(total, value, max(abs(value), 1))
+            if probe.disagreement(total, value, max(abs(value), 1))
             <= TOLERANCE[np.dtype(np.float64)]
         ),
         None,
@@ -337,10 +344,7 @@ def output_and_loss(last, foreign, width):
     return first_taken(
         [
             partial(compared, *pair)
-            for pair in (
-                (modules.SoftMax, losses.NLL, _nll_data),
-                (modules.OutputSigmoid, losses.BinaryNLL, _binary_data),
-            )
+            for pair in ((cls.output, cls, DATA[cls.__name__]) for cls in OF_PROBABILITIES)
         ],
         "they are no pair of the library's",
     )
@@ -365,10 +369,10 @@ def _compare_pair(last, foreign, output, kind, data, width):
                 else np.full(samples, True)
             )
             notes += [] if columns.all() else [NOT_FINITE]
-            if _probe.disagreement(P[:, columns], ours[:, columns], 1) > tolerance:
+            if probe.disagreement(P[:, columns], ours[:, columns], 1) > tolerance:
                 raise Refused(Refused.FORWARD, f"the output is not {output.__name__}")
             notes += _compare_value(
-                kind, _probe.Trace(value), kind().forward(ours, Y), ours, Y, large or likely
+                kind, probe.Trace(value), kind().forward(ours, Y), ours, Y, large or likely
             )
             gradients.append(tuple(x[:, columns] for x in (ours, Y, gradient, ours - Y)))
     notes += _compare_gradients(
@@ -380,7 +384,7 @@ def _compare_pair(last, foreign, output, kind, data, width):
 def _run_pair(last, foreign, Z, Y):
     """(Ypred, loss, dL/dZ) of a last module and a loss; Refused where they raise or give other
     shapes."""
-    with _probe.untouched(last, foreign):
+    with probe.untouched(last, foreign):
         try:
             P = np.array(last.forward(Z.copy()), dtype=np.float64)
             value = foreign.forward(P.copy(), Y.copy())

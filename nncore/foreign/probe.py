@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nncore._snapshot import Snapshot, random_state
+from nncore.foreign.snapshot import Snapshot, random_state
 
 __all__ = ["Trace", "arrays", "disagreement", "quiet", "run_loss", "run_module", "untouched"]
 

@@ -6,8 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from nncore import _chain, _probe, _recognise, _recognise_loss, _recognise_norm, modules, training
+from nncore import _chain, modules, registry
+from nncore.foreign import match, match_linear, match_loss, match_norm, probe
 from nncore.sequential import Sequential
+from nncore.training import compile, predict
 
 AGREEMENT = {
     np.dtype(np.float32): 1e-3,
@@ -15,9 +17,9 @@ AGREEMENT = {
 }  # of whole networks after some steps: rounding grows
 STEPS = 3
 KINDS = (
-    _recognise.activation,
-    _recognise_norm.batchnorm,
-    _recognise.linear,
+    match.activation,
+    match_norm.batchnorm,
+    match_linear.linear,
 )  # what a module may be
 LIBRARY = ("nncore.modules", "nncore.losses", "nncore.sequential")
 
@@ -131,7 +133,7 @@ def accelerate(net):
     True
     """
     _check(net)
-    with _probe.quiet():
+    with probe.quiet():
         result = _assembled(net)
     return result
 
@@ -163,7 +165,7 @@ def _check(net):
 
 def _assembled(net):
     """The new network with its report."""
-    with _probe.untouched(net, *net.modules, net.loss):
+    with probe.untouched(net, *net.modules, net.loss):
         entries, chain = _take_modules(net.modules)
         width = _width_after(Sequential(chain), None)
         loss_entry, loss = _take_loss(net, entries, chain, width)
@@ -179,7 +181,7 @@ def _assembled(net):
                 type(net.loss).__name__, False, type(net.loss).__name__, []
             )
             result = Sequential(list(net.modules), net.loss)
-    result.report = Report(entries, loss_entry, training.would_compile(result), remarks)
+    result.report = Report(entries, loss_entry, compile.would_compile(result), remarks)
     return result
 
 
@@ -214,10 +216,10 @@ def _take_module(module, width):
     if _is_library(module):
         return Entry(name, True, repr(module), ["nncore's own"]), module
     try:
-        stands, notes = _recognise.first_taken([partial(kind, module, width) for kind in KINDS])
-    except _recognise.Refused as refused:
+        stands, notes = match.first_taken([partial(kind, module, width) for kind in KINDS])
+    except match.Refused as refused:
         remarks = [refused.reason]
-        if _recognise.step_size(module) is None:
+        if match.step_size(module) is None:
             remarks.append("it has neither sgd_step nor step, so the network cannot be trained")
         return Entry(name, False, name, remarks), module
     return Entry(name, True, repr(stands), notes), stands
@@ -250,7 +252,7 @@ def _width_after(module, width):
         return width
     if width is None:
         return None
-    (trace,) = _probe.run_module(
+    (trace,) = probe.run_module(
         module, (np.random.default_rng(0).normal(size=(width, 2)), None, None)
     )
     return (
@@ -269,24 +271,22 @@ def _take_loss(net, entries, chain, width):
     if _is_library(net.loss):
         return Entry(name, True, repr(net.loss), ["nncore's own"]), net.loss
     try:
-        loss, notes = _recognise_loss.loss(net.loss, width)
+        loss, notes = match_loss.loss(net.loss, width)
         _check_beside(loss, chain[-1])
         alone = Entry(name, True, repr(loss), notes), loss
         if entries[-1].taken:
             return alone
-    except _recognise.Refused as refused:
+    except match.Refused as refused:
         alone = Entry(name, False, name, [refused.reason]), net.loss
         if (
-            refused.stage < _recognise.Refused.BACKWARD
+            refused.stage < match.Refused.BACKWARD
         ):  # its value is another one, whatever stands before it
             return alone
     if _is_library(last):
         return alone
     try:
-        (chain[-1], last_notes), (loss, notes) = _recognise_loss.output_and_loss(
-            last, net.loss, width
-        )
-    except _recognise.Refused:
+        (chain[-1], last_notes), (loss, notes) = match_loss.output_and_loss(last, net.loss, width)
+    except match.Refused:
         return alone
     entries[-1] = Entry(type(last).__name__, True, repr(chain[-1]), last_notes)
     return Entry(name, True, repr(loss), notes), loss
@@ -298,7 +298,7 @@ def _keep_classes(last, entries, chain, loss):
     """
     if not entries[-1].taken or chain[-1] is last or not hasattr(last, "class_fun"):
         return
-    instead = training.class_fun(Sequential(chain, loss))
+    instead = predict.class_fun(Sequential(chain, loss))
     if instead is None:
         reason = (
             f"it is {chain[-1]!r}, but its class_fun makes the predictions, and nncore's has none"
@@ -318,8 +318,8 @@ def _check_beside(loss, last):
     for it."""
     output = getattr(loss, "output", None)
     if output is not None and _is_library(last) and not isinstance(last, output):
-        raise _recognise.Refused(
-            _recognise.Refused.REST,
+        raise match.Refused(
+            match.Refused.REST,
             f"it is {loss!r}, which goes with a last {output.__name__}, not with {last!r}",
         )
 
@@ -333,7 +333,7 @@ def _whole_difference(net, result):
 
     Nothing is said where net cannot be run on random numbers.
     """
-    with _probe.untouched(net, *net.modules, net.loss, *result.modules, result.loss) as snapshot:
+    with probe.untouched(net, *net.modules, net.loss, *result.modules, result.loss) as snapshot:
         data = _data(net, result, snapshot)
         if data is None:
             return ""
@@ -368,7 +368,7 @@ class _Handing:
 def _inner_difference(inner, stands, width):
     """A sentence where a network inside the network is not the chain of its modules, or cannot be
     seen to be; else ""."""
-    with _probe.untouched(inner, *inner.modules, *stands.modules) as snapshot:
+    with probe.untouched(inner, *inner.modules, *stands.modules) as snapshot:
         data = _data(inner, stands, snapshot, width)
         if data is None:
             return "its modules cannot be run on random numbers"
@@ -395,7 +395,7 @@ def _parting(wanted, got, result):
     for step, (a, b) in enumerate(zip(wanted, got, strict=True)):
         if not np.isfinite(a).all():
             break
-        if _probe.disagreement(b, a) > tolerance:
+        if probe.disagreement(b, a) > tolerance:
             return step
     return None
 
@@ -416,7 +416,8 @@ def _data(net, result, snapshot, width=None):
             if n > 1
             else rng.integers(2, size=(1, STEPS)).astype(np.float64)
         )
-        return X, 2 * Y - 1 if type(result.loss).__name__ == "Hinge" else Y
+        loss = registry.record_of(result.loss, registry.LOSSES)
+        return X, 2 * Y - 1 if loss is not None and loss.labels == "signs" else Y
     return None
 
 
@@ -425,7 +426,7 @@ def _widths(net, result):
     linears = [m.W.shape[0] for m in _chain.every_module(result) if isinstance(m, modules.Linear)][
         :1
     ]
-    sizes = [size for m in net.modules for a in _probe.arrays(m).values() for size in a.shape]
+    sizes = [size for m in net.modules for a in probe.arrays(m).values() for size in a.shape]
     return list(dict.fromkeys(linears + sizes))[:10]
 
 

@@ -5,8 +5,9 @@ from functools import partial
 
 import numpy as np
 
-from nncore import _probe, modules
-from nncore._recognise import (
+from nncore import modules
+from nncore.foreign import probe
+from nncore.foreign.match import (
     LRATE,
     RUNS,
     TOLERANCE,
@@ -42,7 +43,7 @@ EPS = (
 def batchnorm(foreign, width):
     """(BatchNorm on the arrays of a foreign module of `width` features (None: not known), its
     notes); or Refused."""
-    found = _probe.arrays(foreign)
+    found = probe.arrays(foreign)
     sizes = list(dict.fromkeys(a.size for a in found.values())) if width is None else [width]
     pairs = [
         (G, B)
@@ -68,7 +69,7 @@ def batchnorm_of(G, B, eps):
 def _batchnorm_on(foreign, G, B):
     if step_size(foreign) is None:
         raise Refused(Refused.STEP, "it has neither sgd_step nor step")
-    with _probe.untouched(foreign):
+    with probe.untouched(foreign):
         eps = _eps(foreign, G, B)
         notes = _compare(foreign, G, B, eps)
         _refuse_memory(foreign, G, B)
@@ -80,9 +81,9 @@ def _eps(foreign, G, B):
     or are in use, the nearest."""
     G.share()[...], B.share()[...] = 1, 0
     A = SPREAD * np.where(np.arange(4) % 2, 1.0, -1.0) + np.zeros((G.share().shape[0], 1))
-    (trace,) = _probe.run_module(foreign, (A, None, None))
+    (trace,) = probe.run_module(foreign, (A, None, None))
     check_forward(
-        modules.BatchNorm, trace, _probe.Trace(np.sign(A)), np.ones(A.shape), False, 1.0
+        modules.BatchNorm, trace, probe.Trace(np.sign(A)), np.ones(A.shape), False, 1.0
     )  # between 0 and that, whatever eps
     told = (SPREAD / np.max(np.abs(trace.output))) ** 2 - SPREAD**2
     held = [
@@ -101,7 +102,7 @@ def _compare(foreign, G, B, eps):
         G.share()[...], B.share()[...] = rng.normal(size=(n, 1)), rng.normal(size=(n, 1))
         twin = batchnorm_of(G.share().copy(), B.share().copy(), eps)
         passes = two_passes(rng, n, n, samples, large, dtype, LRATE)
-        theirs, ours = _probe.run_module(foreign, *passes), follow(twin, ("G", "B"), passes)
+        theirs, ours = probe.run_module(foreign, *passes), follow(twin, ("G", "B"), passes)
         everything += theirs
         for i, (trace, (A, d, lrate)) in enumerate(zip(theirs, passes, strict=False)):
             wanted, (g, b), after = ours[i]
@@ -124,7 +125,7 @@ def _refuse_memory(foreign, G, B):
     """Refused where a batch given again changes arrays: running statistics, by which it may
     predict."""
     A = np.random.default_rng(8).normal(size=(G.share().shape[0], 3))
-    _, again = _probe.run_module(foreign, (A, None, None), (A, None, None))
+    _, again = probe.run_module(foreign, (A, None, None), (A, None, None))
     kept = sorted(again.changed("forward"))
     if kept:
         raise Refused(

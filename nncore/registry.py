@@ -1,0 +1,260 @@
+"""One record for each module, loss and optimiser of the library, from which all lists of them
+follow: what compiles, what is saved, what `accelerate` and `check` compare with, what the command
+offers.
+
+A new activation or loss is a class in `modules.py` or `losses.py`, its formulas in
+`kernels/numpy_kernels.py` (and in the core) and a record here; a new optimiser likewise.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from nncore import _kinds, losses, modules
+
+__all__ = ["ACTIVATIONS", "LAYERS", "LOSSES", "MODULES", "OPTIMIZERS"]
+
+
+class Layer(NamedTuple):
+    """A module that is a layer of its own in the compiled program."""
+
+    cls: type
+    name: str  # as the core knows it
+    formula: str  # of its output
+    derivative: str  # of dL/dInput
+    code: dict[str, str]  # what `check` shows: the formula of a method or a gradient in NumPy
+    aliases: tuple[str, ...]  # what people call their own such class, in small letters
+    settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
+    constants: tuple[str, ...] = ()  # the settings that a compiled program has been made from
+
+
+class Activation(NamedTuple):
+    """A function of each entry, or of each column, that follows a Linear."""
+
+    cls: type
+    name: str  # as the core knows it
+    forward: str  # the kernel of its output
+    formula: str
+    derivative: str
+    code: dict[str, str]
+    aliases: tuple[str, ...]
+    settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
+    kinks: Callable[[np.ndarray], np.ndarray] | None = None  # where Z has no derivative
+    classes: str = ""  # how class_fun finds the classes; only output units have one
+    keeps_output: bool = True  # backward computes from the output A, not from the input Z
+
+    @property
+    def constants(self):
+        """The settings that a compiled program has been made from."""
+        return self.settings
+
+    @property
+    def is_output(self):
+        """Whether it is the output unit of a loss, whose backward hands dL/dZ through."""
+        return bool(self.classes)
+
+
+class Loss(NamedTuple):
+    """A loss; `cls.output` is the module that must come last."""
+
+    cls: type
+    name: str  # as the core knows it
+    from_logits: str  # the kernel of (loss, dL/dZ) from the logits
+    labels: str  # "classes" (weights of classes), "binary", "signs" or "numbers"
+    code: dict[str, str]
+    aliases: tuple[str, ...]
+
+    @property
+    def of_probabilities(self):
+        """Whether an output unit makes the probabilities that the loss is taken of; else the
+        logits are the outputs."""
+        return self.cls.output is not modules.Linear
+
+
+class Optimizer(NamedTuple):
+    """An optimiser of nncore.optimizers, which is imported (2 ms) when its class is asked for."""
+
+    name: str  # as `fit` and the command take it
+    class_name: str
+    command_rate: float | None = None  # of `nncore train`; None: from the curvature of the data
+
+    @property
+    def cls(self):
+        """Its class."""
+        from nncore import optimizers
+
+        return getattr(optimizers, self.class_name)
+
+
+def _by_class(*records):
+    return {record.cls: record for record in records}
+
+
+_THROUGH = "its argument, dL/dZ, which the loss computes"
+_CODE_THROUGH = "dLdZ itself, handed through, because the loss has computed it"
+
+LAYERS = _by_class(
+    Layer(
+        modules.Linear,
+        "linear",
+        formula="Wᵀ A + W0",
+        derivative="W dLdZ",
+        code={
+            "forward": "Z = W.T @ A + W0",
+            "dLdA": "dLdA = W @ dLdZ",
+            "dLdW": "dLdW = A @ dLdZ.T",
+            "dLdW0": "dLdW0 = np.sum(dLdZ, axis=1, keepdims=True)",
+        },
+        aliases=("linear", "dense", "affine", "fullyconnected", "fc"),
+    ),
+    Layer(
+        modules.BatchNorm,
+        "batchnorm",
+        formula="G (A − μ)/√(v + eps) + B",
+        derivative="its gradient, on which μ and v of the batch depend, too",
+        code={
+            "forward": "Z = G * (A - mu) / np.sqrt(var + eps) + B, where mu and var are np.mean "
+            "and np.var of A, axis=1, keepdims=True",
+            "backward": "dLdA = (d - mean(d) - norm * mean(d * norm)) / np.sqrt(var + eps), "
+            "where d = G * dLdZ and mean is over the batch",
+            "dLdG": "dLdG = np.sum(dLdZ * norm, axis=1, keepdims=True)",
+            "dLdB": "dLdB = np.sum(dLdZ, axis=1, keepdims=True)",
+        },
+        aliases=("batchnorm", "batchnormalization", "batchnormalisation", "bn", "batchnorm1d"),
+        settings=("statistics", "momentum", "eps"),
+        constants=("statistics", "momentum", "eps"),
+    ),
+    Layer(
+        modules.Dropout,
+        "dropout",
+        formula="A ⊙ mask / (1 − p)",
+        derivative="dLdA ⊙ mask / (1 − p)",
+        code={},
+        aliases=(),
+        settings=("p", "key", "count"),
+        constants=("p",),  # key and count are read at each call
+    ),
+)
+
+ACTIVATIONS = _by_class(
+    Activation(
+        modules.Tanh,
+        "tanh",
+        "tanh_forward",
+        formula="tanh Z",
+        derivative="dLdA ⊙ (1 − A²)",
+        code={"forward": "A = np.tanh(Z)", "backward": "dLdZ = dLdA * (1 - A**2)"},
+        aliases=("tanh",),
+    ),
+    Activation(
+        modules.ReLU,
+        "relu",
+        "relu_forward",
+        formula="max(0, Z)",
+        derivative="dLdA where A > 0, else 0",
+        code={"forward": "A = np.maximum(0, Z)", "backward": "dLdZ = dLdA * (A > 0)"},
+        aliases=("relu",),
+        kinks=lambda Z: Z == 0,
+    ),
+    Activation(
+        modules.Sigmoid,
+        "sigmoid",
+        "sigmoid_forward",
+        formula="1/(1 + e^−Z)",
+        derivative="dLdA ⊙ A (1 − A)",
+        code={"forward": "A = 1 / (1 + np.exp(-Z))", "backward": "dLdZ = dLdA * A * (1 - A)"},
+        aliases=("sigmoid", "logistic"),
+    ),
+    Activation(
+        modules.SoftMax,
+        "softmax",
+        "softmax_forward",
+        formula="softmax of each column",
+        derivative=_THROUGH,
+        code={
+            "forward": "A = np.exp(Z) / np.sum(np.exp(Z), axis=0)",
+            "backward": _CODE_THROUGH,
+            "class_fun": "np.argmax(Ypred, axis=0)",
+        },
+        aliases=("softmax",),
+        classes="the place of the largest entry of each column",
+    ),
+    Activation(
+        modules.OutputSigmoid,
+        "output_sigmoid",
+        "sigmoid_forward",
+        formula="1/(1 + e^−Z)",
+        derivative=_THROUGH,
+        code={"forward": "A = 1 / (1 + np.exp(-Z))", "backward": _CODE_THROUGH},
+        aliases=("outputsigmoid", "sigmoidoutput"),
+        classes="1 above 1/2, else 0",
+    ),
+)
+
+LOSSES = _by_class(
+    Loss(
+        losses.NLL,
+        "nll",
+        from_logits="softmax_nll",
+        labels="classes",
+        code={"forward": "-np.sum(Y * np.log(Ypred))", "backward": "dLdZ = Ypred - Y"},
+        aliases=("nll", "nllm", "negativeloglikelihood", "crossentropy"),
+    ),
+    Loss(
+        losses.BinaryNLL,
+        "binary_nll",
+        from_logits="sigmoid_nll",
+        labels="binary",
+        code={
+            "forward": "-np.sum(Y * np.log(Ypred) + (1 - Y) * np.log(1 - Ypred))",
+            "backward": "dLdZ = Ypred - Y",
+        },
+        aliases=("binarynll", "bce", "binarycrossentropy"),
+    ),
+    Loss(
+        losses.Squared,
+        "squared",
+        from_logits="squared_loss",
+        labels="numbers",
+        code={},
+        aliases=(),
+    ),
+    Loss(
+        losses.Hinge,
+        "hinge",
+        from_logits="hinge_loss",
+        labels="signs",
+        code={},
+        aliases=("hinge",),
+    ),
+)
+
+OPTIMIZERS = {
+    record.name: record
+    for record in (
+        Optimizer("sgd", "SGD"),
+        Optimizer("momentum", "Momentum"),
+        Optimizer("nesterov", "Nesterov"),
+        Optimizer("adagrad", "Adagrad", command_rate=0.01),
+        Optimizer("rmsprop", "RMSprop", command_rate=0.001),
+        Optimizer("adam", "Adam", command_rate=0.001),
+        Optimizer("adamw", "AdamW", command_rate=0.001),
+    )
+}
+
+MODULES: dict[type, Layer | Activation] = {**LAYERS, **ACTIVATIONS}
+
+for _record in MODULES.values():
+    _kinds.register(_record.cls, settings=_record.settings)
+for _cls in LOSSES:
+    _kinds.register(_cls)
+
+
+def record_of(thing, records):
+    """The record, of MODULES or LOSSES, of the library class that `thing` is an object of, directly
+    or through subclasses; None for others."""
+    found = records.get(type(thing))
+    if found is None:
+        found = next((records[cls] for cls in type(thing).__mro__ if cls in records), None)
+    return found
