@@ -166,12 +166,12 @@ def _assembled(net):
     with _probe.untouched(net, *net.modules, net.loss):
         entries, chain = _take_modules(net.modules)
         width = _width_after(Sequential(chain), None)
-        loss_entry, loss = _take_loss(net, entries, chain, width)
+        loss_entry, loss, guard = _take_loss(net, entries, chain, width)
         _keep_classes(net.modules[-1], entries, chain, loss)
         result = Sequential(chain, loss)
     remarks = []
     if any(e.taken for e in entries) or loss is not net.loss:
-        difference = _whole_difference(net, result)
+        difference = _whole_difference(net, result, guard)
         if difference:
             remarks.append(difference)
             entries = [Entry(type(m).__name__, False, type(m).__name__, []) for m in net.modules]
@@ -261,21 +261,21 @@ def _width_after(module, width):
 
 
 def _take_loss(net, entries, chain, width):
-    """(entry, loss); a last module that is the library's only together with the loss is replaced in
-    entries and chain."""
+    """(entry, loss, Guard or None); a last module that is the library's only together with the loss
+    is replaced in entries and chain."""
     if net.loss is None:
-        return None, None
+        return None, None, None
     name, last = type(net.loss).__name__, net.modules[-1]
     if _is_library(net.loss):
-        return Entry(name, True, repr(net.loss), ["nncore's own"]), net.loss
+        return Entry(name, True, repr(net.loss), ["nncore's own"]), net.loss, None
     try:
-        loss, notes = _recognise_loss.loss(net.loss, width)
+        loss, notes, guard = _recognise_loss.loss(net.loss, width)
         _check_beside(loss, chain[-1])
-        alone = Entry(name, True, repr(loss), notes), loss
+        alone = Entry(name, True, repr(loss), notes), loss, guard
         if entries[-1].taken:
             return alone
     except _recognise.Refused as refused:
-        alone = Entry(name, False, name, [refused.reason]), net.loss
+        alone = Entry(name, False, name, [refused.reason]), net.loss, None
         if (
             refused.stage < _recognise.Refused.BACKWARD
         ):  # its value is another one, whatever stands before it
@@ -283,13 +283,13 @@ def _take_loss(net, entries, chain, width):
     if _is_library(last):
         return alone
     try:
-        (chain[-1], last_notes), (loss, notes) = _recognise_loss.output_and_loss(
+        (chain[-1], last_notes), (loss, notes, guard) = _recognise_loss.output_and_loss(
             last, net.loss, width
         )
     except _recognise.Refused:
         return alone
     entries[-1] = Entry(type(last).__name__, True, repr(chain[-1]), last_notes)
-    return Entry(name, True, repr(loss), notes), loss
+    return Entry(name, True, repr(loss), notes), loss, guard
 
 
 def _keep_classes(last, entries, chain, loss):
@@ -327,9 +327,12 @@ def _check_beside(loss, last):
 # ---------------------------------------------------------------------------------------- the whole
 
 
-def _whole_difference(net, result):
+def _whole_difference(net, result, guard):
     """A sentence where the two networks train differently although their modules agree one by one,
     as when modules share state; else "".
+
+    A loss that was taken although it guards itself against probabilities near 0 (Guard, else None)
+    differs by as much as the label's probability is small, so its guard is in both trainings.
 
     Nothing is said where net cannot be run on random numbers.
     """
@@ -343,7 +346,7 @@ def _whole_difference(net, result):
             return ""
         snapshot.restore()
         try:
-            got = _trained(result.modules, result.loss, *data)
+            got = _trained(result.modules, guard or result.loss, *data)
         except Exception as error:
             return f"not taken: beside your modules nncore's raise {type(error).__name__}: {error}"
     step = _parting(wanted, got, result)

@@ -562,17 +562,18 @@ def course_step(net, X, Y, eta):
     """
     moved = Moved(net)
     try:
-        loss = net.loss.forward(net.forward(X), Y)
-        gradient = net.loss.backward()
-        # from logits the loss is finite where a probability has underflowed to 0: there the
-        # gradient tells
-        finite = _is_finite(loss) or (
-            _has_output_unit(net)
-            and _logits_kernel(net) is not None
-            and np.isfinite(gradient).all()
-        )
-        net.backward(gradient)
-        net.sgd_step(eta)
+        with _chain.in_training_mode(net):  # a rate function may have called net.eval()
+            loss = net.loss.forward(net.forward(X), Y)
+            gradient = net.loss.backward()
+            # from logits the loss is finite where a probability has underflowed to 0: there the
+            # gradient tells
+            finite = _is_finite(loss) or (
+                _has_output_unit(net)
+                and _logits_kernel(net) is not None
+                and np.isfinite(gradient).all()
+            )
+            net.backward(gradient)
+            net.sgd_step(eta)
     except BaseException:
         moved.put_back()
         raise

@@ -891,6 +891,20 @@ def test_a_loss_that_is_right_until_a_probability_underflows_is_taken(kind, smal
     assert ("taken together" in str(fast.report.modules[-1])) == (Output is Derivative)
 
 
+@pytest.mark.parametrize("small", [1e-12, 1e-8, 1e-7, 1e-5])
+@pytest.mark.parametrize(
+    "kind, Output",
+    [("added", Stable), ("bounded", Stable), ("kept", Stable), ("quotient", Derivative)],
+)
+def test_a_guarded_loss_is_taken_for_any_initial_weights(kind, Output, small):
+    """The whole networks differ by the guard, which is not mistaken for modules that share
+    state."""
+    for seed in range(12):
+        np.random.seed(seed)
+        fast = nn.accelerate(network(InPlace, Output=Output, Loss=_guard(kind, small)))
+        assert fast.report.compiled, (seed, fast.report)
+
+
 def _lowering(self, lrate):
     self.t += 1
     InPlace.sgd_step(self, lrate * 0.5 ** (self.t // 100))
@@ -1265,7 +1279,8 @@ def test_the_librarys_network_around_foreign_modules():
 # ------------------------------------------------------------------------------ networks as a whole
 
 
-def test_modules_that_share_state_are_left_as_they_are():
+@pytest.mark.parametrize("Loss", [MyNLL, _guard("added", 1e-7)], ids=["plain", "guarded"])
+def test_modules_that_share_state_are_left_as_they_are(Loss):
     shared = {}
 
     class Front(InPlace):
@@ -1278,7 +1293,7 @@ def test_modules_that_share_state_are_left_as_they_are():
             if shared.get("steps", 0) % 2 == 0:
                 super().sgd_step(lrate)
 
-    net = MyNetwork([Front(2, 3), MyTanh(), Back(3, 2), Stable()], MyNLL())
+    net = MyNetwork([Front(2, 3), MyTanh(), Back(3, 2), Stable()], Loss())
     fast = nn.accelerate(net)
     assert not shared
     assert fast.modules == net.modules and fast.loss is net.loss
