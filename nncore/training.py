@@ -583,7 +583,7 @@ def course_step(net, X, Y, eta):
 def _is_finite(loss):
     try:
         return bool(np.isfinite(loss).all())
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: lists of different lengths
         return True
 
 
@@ -682,20 +682,26 @@ def _is_plain(loss):
 
 def _one_number(loss):
     """What a user's loss has given as a float; ValueError unless it is one number."""
+    value = _numbers(loss)
+    if value is not None and value.size == 1:
+        return float(value.reshape(()))
+    raise ValueError(
+        f"loss.forward must return one number, the loss summed over the batch, got {_given(loss)}"
+    )
+
+
+def _numbers(loss):
+    """What a user's loss has given as an array, or None if it is not made of real numbers."""
     try:
         value = np.asarray(loss)
-    except ValueError:
-        value = np.empty(0)
-    if value.size == 1 and value.dtype.kind in _checks.REAL_KINDS:
-        return float(value.reshape(()))
-    given = (
-        f"shape {value.shape}"
-        if isinstance(loss, (np.ndarray, list, tuple))
-        else type(loss).__name__
-    )
-    raise ValueError(
-        f"loss.forward must return one number, the loss summed over the batch, got {given}"
-    )
+    except ValueError:  # lists of different lengths
+        return None
+    return value if value.dtype.kind in _checks.REAL_KINDS else None
+
+
+def _given(loss):
+    shaped = isinstance(loss, np.ndarray) or _numbers(loss) is not None
+    return f"shape {np.shape(loss)}" if shaped else type(loss).__name__
 
 
 # --------------------------------------------------------------------------------------- evaluation
@@ -859,11 +865,11 @@ def slices(net, X, Y):
                 )
                 continue
             P = _chain.predicted([net], Xs)
-            values = (
-                net.loss.per_sample(P, Ys)
-                if hasattr(net.loss, "per_sample")
-                else net.loss.forward(P, Ys)
-            )
+            call = "per_sample" if hasattr(net.loss, "per_sample") else "forward"
+            given = getattr(net.loss, call)(P, Ys)
+            values = _numbers(given)
+            if values is None:
+                raise ValueError(f"loss.{call} must return numbers, got {_given(given)}")
         yield P, values, Ys
 
 
