@@ -340,11 +340,13 @@ def _whole_difference(net, result, guard):
         data = _data(net, result, snapshot)
         if data is None:
             return ""
+        _move_off_kinks(result)
         try:
             wanted = _trained(net.modules, net.loss, *data)
         except Exception:
             return ""
         snapshot.restore()
+        _move_off_kinks(result)
         try:
             got = _trained(result.modules, guard or result.loss, *data)
         except Exception as error:
@@ -356,6 +358,18 @@ def _whole_difference(net, result, guard):
         f"not taken: the modules agree one by one, but together they differ after "
         f"{step} steps, as if they shared state"
     )
+
+
+def _move_off_kinks(network):
+    """Add random numbers to the biases, which the user's modules share.
+
+    A bias of 0 behind units that are all off puts logits at exactly 0, the kink of a ReLU, where
+    the derivative of a module that was taken may be another one.
+    """
+    rng = np.random.default_rng(8)
+    for module in _chain.every_module(network):
+        if isinstance(module, modules.Linear) and module.W0.flags.writeable:
+            module.W0 += rng.normal(size=module.W0.shape).astype(module.W0.dtype)
 
 
 class _Handing:
@@ -375,11 +389,13 @@ def _inner_difference(inner, stands, width):
         data = _data(inner, stands, snapshot, width)
         if data is None:
             return "its modules cannot be run on random numbers"
+        _move_off_kinks(stands)
         try:
             wanted = _trained([inner], _Handing(), *data)
         except Exception as error:
             return f"it raises {type(error).__name__}: {error}"
         snapshot.restore()
+        _move_off_kinks(stands)
         got = _trained(stands.modules, _Handing(), *data)
     return (
         ""

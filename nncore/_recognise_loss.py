@@ -23,8 +23,10 @@ from nncore._recognise import (
 )
 
 ADDED = (
-    *(10.0**-k for k in range(5, 17)),
+    *(10.0**-k for k in (*range(5, 41), *range(50, 301, 10), 307, 308)),
     *(float(np.finfo(t).eps) for t in (np.float32, np.float64)),
+    *(float(np.finfo(t).tiny) for t in (np.float32, np.float64)),
+    float(np.finfo(np.float64).smallest_subnormal),
 )  # to a logarithm's argument
 BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
 OF_PROBABILITIES = (losses.NLL, losses.BinaryNLL)

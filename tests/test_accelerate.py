@@ -891,7 +891,9 @@ def test_a_loss_that_is_right_until_a_probability_underflows_is_taken(kind, smal
     assert ("taken together" in str(fast.report.modules[-1])) == (Output is Derivative)
 
 
-@pytest.mark.parametrize("small", [1e-12, 1e-8, 1e-7, 1e-5])
+@pytest.mark.parametrize(
+    "small", [1e-5, 1e-7, 1e-8, 1e-12, 1e-20, 1e-300, np.finfo(np.float64).tiny]
+)
 @pytest.mark.parametrize(
     "kind, Output",
     [("added", Stable), ("bounded", Stable), ("kept", Stable), ("quotient", Derivative)],
@@ -899,9 +901,34 @@ def test_a_loss_that_is_right_until_a_probability_underflows_is_taken(kind, smal
 def test_a_guarded_loss_is_taken_for_any_initial_weights(kind, Output, small):
     """The whole networks differ by the guard, which is not mistaken for modules that share
     state."""
-    for seed in range(12):
+    for seed in range(8):
         np.random.seed(seed)
         fast = nn.accelerate(network(InPlace, Output=Output, Loss=_guard(kind, small)))
+        assert fast.report.compiled, (seed, fast.report)
+
+
+class OneAtZero(MyReLU):
+    def backward(self, dLdA):
+        return dLdA * (self.Z >= 0)
+
+
+class NoBias(InPlace):
+    """Starts with W0 = 0, as the course's Linear does."""
+
+    def __init__(self, m, n):
+        super().__init__(m, n)
+        self.W0[:] = 0
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_another_derivative_at_0_is_taken_for_any_initial_weights(nested):
+    """Two units that are both off, before a bias of 0, put the next ReLU at its kink."""
+    for seed in range(25):
+        np.random.seed(seed)
+        net = network(NoBias, (2, 2, 2, 3), Stable, hidden=(OneAtZero,))
+        if nested:
+            net.modules = [MyChain(*net.modules[:-1]), net.modules[-1]]
+        fast = nn.accelerate(net)
         assert fast.report.compiled, (seed, fast.report)
 
 
