@@ -20,7 +20,11 @@ static INLINE void FN(normalize_strip)(const nn_norm *s, const nn_index j, const
         var = LOAD((const real *)s->var + j);
     } else {
         SUM_OVER_ROWS(total, s->batch, LOAD(x + r * s->x_row))
-        mean = total / (real)s->batch;
+        const V rough = total / (real)s->batch;
+        /* A constant feature must have exactly its own mean: an ulp beside it, with eps = 1e-20,
+         * normalises float32 to +-1 instead of 0. */
+        SUM_OVER_ROWS(rest, s->batch, LOAD(x + r * s->x_row) - rough)
+        mean = rough + rest / (real)s->batch;
         SUM_OVER_ROWS(squares, s->batch,
                       (LOAD(x + r * s->x_row) - mean) * (LOAD(x + r * s->x_row) - mean))
         var = squares / (real)s->batch;
