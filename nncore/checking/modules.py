@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nncore import reference
+from nncore import reference, registry
 from nncore.checking import roles, steps
 from nncore.checking.findings import Fault, Result, judge, raised
 from nncore.checking.mistakes import BIAS_IN_DLDA, EITHER, TOLERANCE, WANTED, same
@@ -100,7 +100,7 @@ def check(module, place="", inputs=None, is_output=False, in_network=False, made
 
 def _numbers(result, module, role, known, weights, trial, probes, is_output, in_network):
     """Judge forward, what backward returned, the gradients and the step."""
-    twin = _twin(role, weights, probes)
+    twin = _twin(role, weights, probes, trial)
     _forward(result, module, role, trial, probes, twin)
     if (
         any(p.g is None for p in probes)
@@ -129,7 +129,7 @@ def _numbers(result, module, role, known, weights, trial, probes, is_output, in_
 def _by_behaviour(probes, trial, is_output):
     """The library's activation that gives the same outputs, or None."""
     for name in (*ACTIVATIONS, *OUTPUTS):
-        twin = getattr(reference, name)()
+        twin = _activation(name, probes, trial)
         if all(same(twin.forward(p.x), Z) for p, Z in zip(probes, trial.out, strict=True)):
             return "OutputSigmoid" if name == "Sigmoid" and is_output else name
     return None
@@ -220,7 +220,21 @@ def _run(module, role, weights, probes):
     return trial
 
 
-def _twin(role, weights, probes):
+def _activation(name, probes, trial):
+    """The library's activation of that name; if it has settings, those with which it comes nearest
+    to what the module has computed."""
+    record = next(a for a in registry.ACTIVATIONS.values() if a.cls.__name__ == name)
+    made, Z, A = [record.cls()], probes[0].x, trial.out[0] if trial.out else None
+    if isinstance(A, np.ndarray) and A.shape == Z.shape and A.dtype.kind in "fiu":
+        with np.errstate(all="ignore"):
+            made = record.matching(Z, np.asarray(A, np.float64))
+    twins = [getattr(reference, name)(*(getattr(m, s) for s in record.settings)) for m in made]
+    if len(twins) == 1:
+        return twins[0]
+    return min(twins, key=lambda t: np.abs(t.forward(Z) - A).max())
+
+
+def _twin(role, weights, probes, trial):
     """What the library's module of that role gives on the probes; None if it has none. Names the
     probes' arrays on the way.
     """
@@ -229,9 +243,11 @@ def _twin(role, weights, probes):
     values = {
         role.weights[k]: role.to_library(k, w) for k, w in weights.items() if k in role.weights
     }
-    twin = getattr(reference, role.name)(
-        *(values["W"].shape if "W" in values else values["G"].shape[:1] if "G" in values else ())
-    )
+    if values:
+        sizes = values["W"].shape if "W" in values else values["G"].shape[:1]
+        twin = getattr(reference, role.name)(*sizes)
+    else:
+        twin = _activation(role.name, probes, trial)
     set_weights(twin, values)
     wanted = SimpleNamespace(out=[], back=[], gradients=[], tolerance=TOLERANCE)
     for p in probes:
