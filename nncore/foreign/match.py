@@ -225,7 +225,7 @@ def activation(foreign, width):
         return twin, notes + class_fun_notes(foreign, twin, width)
 
     try:
-        Z, A = runs[0][0][0], traces[0][0].output if traces[0] else None
+        Z, A = _outputs(runs, traces)
         return first_taken(
             [
                 partial(compared, kind, twin)
@@ -241,12 +241,21 @@ def activation(foreign, width):
         raise
 
 
+def _outputs(all_passes, all_traces):
+    """(Z, A) of all passes that went forward, as vectors of equal length."""
+    Z, A = [], []
+    for passes, traces in zip(all_passes, all_traces, strict=True):
+        for (given, *_), trace in zip(passes, traces, strict=False):
+            if np.shape(trace.output) == given.shape:
+                Z.append(np.ravel(given))
+                A.append(np.ravel(np.asarray(trace.output, np.float64)))
+    return (np.concatenate(Z), np.concatenate(A)) if Z else (np.empty(0), np.empty(0))
+
+
 def _matching(record, Z, A):
-    """Objects of an activation's class that might compute A, of the shape of Z if it is right."""
-    if np.shape(A) != Z.shape:
-        return [record.cls()]
+    """Objects of an activation's class that might compute A from Z."""
     with np.errstate(all="ignore"):
-        return record.matching(Z, np.asarray(A, np.float64))
+        return record.matching(Z, A)
 
 
 def _compare_activation(kind, all_theirs, all_ours, runs):
