@@ -253,7 +253,30 @@ class Sigmoid(_Activation):
         return self._kernels.sigmoid_backward(dLdA, self.A)
 
 
-class LeakyReLU(_Activation):
+class _Elementwise(_Activation):
+    """An activation given by its kernels, `<_kernel>_forward` and `<_kernel>_backward`."""
+
+    _kernel = ""
+    _of = "A"  # what the derivative is a function of: the output A, or the input Z
+    _arguments: tuple[float, ...] = ()  # further ones of the kernels
+
+    def forward(self, Z):
+        """Return A, which is kept as `.A`; Z is not changed."""
+        self.A = self.predict_forward(Z)
+        if self._of == "Z":
+            self.Z = Z
+        return self.A
+
+    def predict_forward(self, Z):
+        """Return forward(Z), but keep nothing."""
+        return getattr(self._kernels, self._kernel + "_forward")(Z, *self._arguments)
+
+    def _derive(self, dLdA):
+        backward = getattr(self._kernels, self._kernel + "_backward")
+        return backward(dLdA, getattr(self, self._of), *self._arguments)
+
+
+class LeakyReLU(_Elementwise):
     """Rectified linear unit with a slope for negative inputs.
 
     A = Z if Z > 0, else slope Z; dL/dZ = dL/dA if A > 0, else slope dL/dA. The derivative at 0 is
@@ -277,6 +300,8 @@ class LeakyReLU(_Activation):
     [-0.2, 3.0]
     """
 
+    _kernel = "leaky_relu"
+
     def __init__(self, slope=0.01):
         self._configure(slope)
 
@@ -287,23 +312,15 @@ class LeakyReLU(_Activation):
             raise ValueError(f"slope must be at least 0 and finite, got {slope}")
         self.slope = value
 
-    def forward(self, Z):
-        """Return A, which is kept as `.A`; Z is not changed."""
-        self.A = self._kernels.leaky_relu_forward(Z, self.slope)
-        return self.A
-
-    def predict_forward(self, Z):
-        """Return forward(Z), but keep nothing."""
-        return self._kernels.leaky_relu_forward(Z, self.slope)
-
-    def _derive(self, dLdA):
-        return self._kernels.leaky_relu_backward(dLdA, self.A, self.slope)
+    @property
+    def _arguments(self):
+        return (self.slope,)
 
     def __repr__(self):
         return f"LeakyReLU({self.slope:g})"
 
 
-class GELU(_Activation):
+class GELU(_Elementwise):
     """Gaussian error linear unit.
 
     A = Z ⊙ Φ(Z), where Φ is the standard normal distribution; dL/dZ = dL/dA ⊙ (Φ(Z) + Z ⊙ φ(Z)),
@@ -326,6 +343,8 @@ class GELU(_Activation):
     [-0.1587, 0.8413]
     """
 
+    _of = "Z"
+
     def __init__(self, approximate="none"):
         self._configure(approximate)
 
@@ -333,26 +352,15 @@ class GELU(_Activation):
         """Check the setting; `load` calls it, too."""
         self.approximate = _checks.choice("approximate", approximate, ("none", "tanh"))
 
-    def forward(self, Z):
-        """Return A, which is kept as `.A`, as is Z as `.Z`."""
-        self.Z, self.A = Z, self.predict_forward(Z)
-        return self.A
-
-    def predict_forward(self, Z):
-        """Return forward(Z), but keep nothing."""
-        k = self._kernels
-        return k.gelu_forward(Z) if self.approximate == "none" else k.gelu_tanh_forward(Z)
-
-    def _derive(self, dLdA):
-        k = self._kernels
-        backward = k.gelu_backward if self.approximate == "none" else k.gelu_tanh_backward
-        return backward(dLdA, self.Z)
+    @property
+    def _kernel(self):
+        return "gelu" if self.approximate == "none" else "gelu_tanh"
 
     def __repr__(self):
         return "GELU()" if self.approximate == "none" else "GELU('tanh')"
 
 
-class SiLU(_Activation):
+class SiLU(_Elementwise):
     """Sigmoid linear unit, also known as Swish.
 
     A = Z ⊙ σ(Z) with σ(z) = 1 / (1 + e^−z); dL/dZ = dL/dA ⊙ (σ(Z) + Z ⊙ σ(Z) ⊙ (1 − σ(Z)))
@@ -364,17 +372,7 @@ class SiLU(_Activation):
     [0.0, 0.7311]
     """
 
-    def forward(self, Z):
-        """Return A, which is kept as `.A`, as is Z as `.Z`."""
-        self.Z, self.A = Z, self._kernels.silu_forward(Z)
-        return self.A
-
-    def predict_forward(self, Z):
-        """Return forward(Z), but keep nothing."""
-        return self._kernels.silu_forward(Z)
-
-    def _derive(self, dLdA):
-        return self._kernels.silu_backward(dLdA, self.Z)
+    _kernel, _of = "silu", "Z"
 
 
 class SoftMax(Module):

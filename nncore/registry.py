@@ -7,7 +7,7 @@ A new activation or loss is a class in `modules.py` or `losses.py`, its formulas
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class Activation(NamedTuple):
     classes: str = ""  # how class_fun finds the classes; only output units have one
     keeps_output: bool = True  # backward computes from the output A, not from the input Z
     # what the core takes in place of the name, of an object with settings
-    core: Callable[[modules.Module], object] | None = None
+    core: Callable[[Any], object] | None = None
     # objects that a foreign function of Z with the values A might be; None: the default alone
     candidates: Callable[[np.ndarray, np.ndarray], list[modules.Module]] | None = None
 
