@@ -969,7 +969,7 @@ def test_differences_leave_kinks_out():
 
 COURSE = (
     json.dumps(students.__file__),
-    "exec(open({0}).read().split('- wrong')[0], globals())",
+    "exec(open({0}).read().split('# ' + '-' * 92 + ' wrong')[0], globals())",
 )
 PROGRAM = (
     COURSE[1].format(COURSE[0])
