@@ -109,4 +109,8 @@ def __getattr__(name):
         import nncore.reference
 
         return nncore.reference
+    if name == "sklearn":  # not in __all__: it needs scikit-learn
+        import nncore.sklearn
+
+        return nncore.sklearn
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

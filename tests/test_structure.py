@@ -20,7 +20,7 @@ ROOT = PACKAGE.parent
 ORDER = """
 nncore.__main__ nncore.cli
 nncore
-nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets nncore._plot
+nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets nncore._plot nncore.sklearn
 nncore.sequential
 nncore.serialization nncore.training
 nncore.registry

@@ -1,0 +1,104 @@
+"""The stochastic solvers: epochs, scores, stopping."""
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from nncore.sklearn import _formulas
+
+WORDS = {
+    False: "Training loss did not improve more than tol=%f for %d consecutive epochs. ",
+    True: "Validation score did not improve more than tol=%f for %d consecutive epochs. ",
+}
+
+
+def fit(estimator, job):
+    """Train by epochs until the loss or score no longer improves; one epoch for partial_fit."""
+    self = estimator
+    engine = _formulas.NumPyEngine(
+        self._problem(),
+        self.coefs_,
+        self.intercepts_,
+        self._optimizer,
+        job.X,
+        job.y,
+        job.weights,
+        job.batch_size,
+        self._random_state,
+    )
+    try:
+        _epochs(self, job, engine)
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=4)
+    if self.early_stopping:
+        self.coefs_ = self._best_coefs
+        self.intercepts_ = self._best_intercepts
+
+
+def _epochs(self, job, engine):
+    n = job.n_samples
+    order = np.arange(n)
+    loss_type = np.result_type(self.coefs_[0], job.y.dtype if job.y.dtype.kind == "f" else bool)
+    self.n_iter_ = 0
+    for _ in range(self.max_iter):
+        if self.shuffle:
+            places = np.arange(n)
+            self._random_state.shuffle(places)
+            order = order[places]
+        total = engine.epoch(order)
+        self.n_iter_ += 1
+        self.loss_ = loss_type.type(total / n)
+        self.t_ += n
+        self.loss_curve_.append(self.loss_)
+        if self.verbose:
+            print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+        _count(self, job, engine)
+        if _ends(self, job):
+            break
+
+
+def _ends(self, job):
+    """Set the next epoch's learning rate; whether this was the last epoch."""
+    optimizer = self._optimizer
+    optimizer.end_epoch(self.t_)
+    if self._no_improvement_count > self.n_iter_no_change:
+        action, stops = optimizer.stop_or_slow()
+        if self.verbose:
+            print(WORDS[self.early_stopping] % (self.tol, self.n_iter_no_change) + action)
+        if stops:
+            return True
+        self._no_improvement_count = 0
+    if job.incremental:
+        return True
+    if self.n_iter_ == self.max_iter:
+        warnings.warn(
+            f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) "
+            "reached and the optimization hasn't converged yet.",
+            ConvergenceWarning,
+            stacklevel=6,
+        )
+    return False
+
+
+def _count(self, job, engine):
+    """Count the epochs without improvement, and keep the best weights."""
+    if not self.early_stopping:
+        loss = self.loss_curve_[-1]
+        self._no_improvement_count = (
+            self._no_improvement_count + 1 if loss > self.best_loss_ - self.tol else 0
+        )
+        if loss < self.best_loss_:
+            self.best_loss_ = loss
+        return
+    score = self._held_out_score(job, engine.outputs)
+    self.validation_scores_.append(score)
+    if self.verbose:
+        print(f"Validation score: {score:f}")
+    # A comparison with NaN is False: the count starts again and the best weights stay.
+    worse = score < self.best_validation_score_ + self.tol
+    self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
+    if score > self.best_validation_score_:
+        self.best_validation_score_ = score
+        self._best_coefs = [w.copy() for w in self.coefs_]
+        self._best_intercepts = [w.copy() for w in self.intercepts_]
