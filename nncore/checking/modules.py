@@ -1,4 +1,4 @@
-"""One module: its forward, what its backward returns, and (steps.py) its gradients and step."""
+"""The check of one module: its forward and backward, and (steps.py) its gradients and step."""
 
 import re
 from types import SimpleNamespace
@@ -31,16 +31,16 @@ SHARES = (
     "dropout",
     "prob",
     "keep",
-)  # parameters that are a share of one, not a size
+)  # parameters that are a fraction, not a size
 
 
 def has_methods(thing):
-    """True for anything with forward and backward."""
+    """Return whether the object has forward and backward."""
     return callable(getattr(thing, "forward", None)) and callable(getattr(thing, "backward", None))
 
 
 def make(cls, parameters, sizes):
-    """(object, None) or (None, Fault) of a class given small numbers."""
+    """Instantiate a class with small numbers; return (object, None) or (None, Fault)."""
     arguments = [
         0.25 if set(p.name.lower().split("_")) & set(SHARES) else size
         for p, size in zip(parameters, sizes, strict=False)
@@ -57,12 +57,13 @@ def make(cls, parameters, sizes):
 
 
 def check(module, place="", inputs=None, is_output=False, in_network=False, made=False):
-    """(Result, what a network must know of it) of one module; the caller restores it.
+    """Return (Result, what the network needs to know) of one module; the caller restores the
+    module.
 
-    inputs: its features, None where its weights must tell; is_output: it stands last, before a
-    loss; made: from a class, by sizes. Known are its role, its number of outputs (None where it
-    does not run), whether forward keeps anything, and, of an output unit, whether its backward
-    hands dL/dZ "through" or multiplies by its "derivative".
+    inputs: its number of features, None to infer it from the weights; is_output: it is the last
+    module, followed by a loss; made: instantiated here, by sizes. The second value has `role`,
+    `outputs` (None if it does not run), whether forward keeps anything, and `hands`: whether an
+    output unit's backward returns dL/dZ unchanged ("through") or multiplies by its "derivative".
     """
     result = Result(place, type(module).__name__)
     known = SimpleNamespace(role=None, outputs=None, keeps=False, hands="derivative")
@@ -73,7 +74,7 @@ def check(module, place="", inputs=None, is_output=False, in_network=False, made
         return (
             result,
             known,
-        )  # its weights do not fit each other, and everything else follows from that
+        )  # its weights do not fit each other, which causes all further failures
     weights = roles.weights_of(module, role, features)
     probes = _probes(module, role, weights, features)
     trial = _run(module, role, weights, probes)
@@ -99,7 +100,7 @@ def check(module, place="", inputs=None, is_output=False, in_network=False, made
 
 
 def _numbers(result, module, role, known, weights, trial, probes, is_output, in_network):
-    """Judge forward, what backward returned, the gradients and the step."""
+    """Judge forward, backward, the gradients and the step."""
     twin = _twin(role, weights, probes)
     _forward(result, module, role, trial, probes, twin)
     if (
@@ -109,7 +110,7 @@ def _numbers(result, module, role, known, weights, trial, probes, is_output, in_
     ):
         if "backward" in trial.failures:
             result.faults.append(_failed(module, "backward", trial, probes, role))
-        return  # with an output of another shape, what follows from it cannot be told from the rest
+        return  # later failures may follow from the wrong shape
     wanted = twin or _numeric(module, role, weights, probes, trial)
     wanted.own = (
         _numeric(module, role, weights, probes, trial)
@@ -127,7 +128,7 @@ def _numbers(result, module, role, known, weights, trial, probes, is_output, in_
 
 
 def _by_behaviour(probes, trial, is_output):
-    """The library's activation that gives the same outputs, or None."""
+    """Return the library's activation with the same outputs, or None."""
     for name in (*ACTIVATIONS, *OUTPUTS):
         twin = getattr(reference, name)()
         if all(same(twin.forward(p.x), Z) for p, Z in zip(probes, trial.out, strict=True)):
@@ -139,8 +140,9 @@ def _by_behaviour(probes, trial, is_output):
 
 
 def _probes(module, role, weights, features):
-    """Inputs away from kinks: two batches of several, so that what is left over from the first
-    shows, then single samples."""
+    """Return inputs away from kinks: two batches of several samples, which expose state left over
+    from the first, then single samples.
+    """
     rng = np.random.default_rng(2)
     sizes = {features, *(s for w in weights.values() for s in w.shape)}
     b = next(b for b in range(BATCH, BATCH + 9) if b not in sizes)
@@ -168,19 +170,20 @@ def _probes(module, role, weights, features):
     ):
         return probes[
             :2
-        ]  # the samples of a batch depend on each other, as in BatchNorm; one alone says nothing
+        ]  # the samples of a batch depend on each other, as in BatchNorm; a single one shows nothing
     return probes
 
 
 def upstream(shape, seed):
-    """A dL/dOutput with entries of both signs, none near 0."""
+    """Return a random dL/dOutput with entries of both signs, none near 0."""
     rng = np.random.default_rng(seed)
     return rng.uniform(0.3, 1.5, shape) * rng.choice([-1, 1], shape)
 
 
 def _run(module, role, weights, probes):
-    """Forward and backward on one probe after the other, without a step: what came back and was
-    set, what was changed, what failed."""
+    """Run forward and backward on each probe without a step; return outputs, gradients, changes and
+    failures.
+    """
     trial = SimpleNamespace(
         out=[], back=[], gradients=[], wrote=set(), failures={}, at=None, keeps=False
     )
@@ -221,8 +224,8 @@ def _run(module, role, weights, probes):
 
 
 def _twin(role, weights, probes):
-    """What the library's module of that role gives on the probes; None if it has none. Names the
-    probes' arrays on the way.
+    """Return the results of the library's module of that role on the probes, or None. Adds the
+    arrays' names to the probes.
     """
     if role.name not in (*ACTIVATIONS, *OUTPUTS, "Linear", "BatchNorm"):
         return None
@@ -245,7 +248,7 @@ def _twin(role, weights, probes):
                 for k in role.weights
             }
         )
-        # the names that the course gives them, in which the mistakes are written
+        # The tables of mistakes use the course's names.
         vars(p).update(values)
         if role.outputs_first:
             p.W = p.W.T
@@ -259,7 +262,7 @@ def _twin(role, weights, probes):
 
 
 def _numeric(module, role, weights, probes, trial):
-    """Finite differences of sum(g * forward(x)), in the place of a twin."""
+    """Return finite differences of sum(g * forward(x)); used if the library has no such module."""
     single = any(Z.dtype == np.float32 for Z in trial.out)
     far = roles.SPREAD if role.name == "BatchNorm" else 1
     step, tolerance = (1e-2, 2e-2) if single else (1e-5, 1e-6)
@@ -284,6 +287,7 @@ def _numeric(module, role, weights, probes, trial):
 
 
 def _failed(module, method, trial, probes, role):
+    """Report a method that raised an exception."""
     only = (
         " for a batch of several"
         if trial.at.b > 1 and probes[-1].b == 1 and _works_alone(module, method, probes[-1])
@@ -310,7 +314,7 @@ def _failed(module, method, trial, probes, role):
 
 
 def _names_the_bias(role, line):
-    """True if a line of backward reads the bias itself, of which no gradient depends."""
+    """Return whether a line of backward reads the bias, on which no gradient depends."""
     return any(
         re.search(rf"\bself\.{re.escape(k)}(?!\w)", line)
         for k, theirs in role.weights.items()
@@ -319,7 +323,7 @@ def _names_the_bias(role, line):
 
 
 def _works_alone(module, method, probe):
-    """True where one sample goes through that method."""
+    """Return whether the method accepts a single sample."""
     with untouched(module):
         Z, failure = call(module.forward, probe.x.copy())
         if failure is None and method == "backward":
@@ -328,7 +332,7 @@ def _works_alone(module, method, probe):
 
 
 def _forward(result, module, role, trial, probes, twin):
-    """Judge what forward gave."""
+    """Judge the outputs of forward."""
     fault = judge(
         "forward", f"{role.table}.forward", trial.out, twin and twin.out, probes, module.forward
     )
@@ -348,7 +352,7 @@ def _forward(result, module, role, trial, probes, twin):
 
 
 def _backward(result, module, role, known, trial, probes, wanted, is_output):
-    """Judge what backward returned."""
+    """Judge the results of backward."""
     if "backward" in trial.failures:
         result.faults.append(_failed(module, "backward", trial, probes, role))
         return
@@ -387,9 +391,9 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
                 "OutputSigmoid)"
             )
     elif fault and role.name in OUTPUTS:
-        known.hands = "through"  # as it should: the loss is judged by that
+        known.hands = "through"  # as it should; the loss is judged accordingly
     if fault:
-        if wanted.out is None:  # nobody knows what forward should be
+        if wanted.out is None:  # the right outputs are unknown
             fault.cause = fault.cause or EITHER
         result.faults.append(fault)
     if "backward" in trial.wrote:
@@ -399,8 +403,9 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
 
 
 def _by_differences(result, module, role, weights, trial, probes):
-    """What agrees with the library must agree with the module's own forward too, unless that does
-    something else at every call."""
+    """Compare results that agree with the library with finite differences of the module's own
+    forward too, unless forward is random.
+    """
     wanted = _numeric(module, role, weights, probes, trial)
     given = [("backward", trial.back[:1], wanted.back)]
     given += [
@@ -420,7 +425,7 @@ def _by_differences(result, module, role, weights, trial, probes):
 
 
 def _is_derivative(role, trial, probes):
-    """True where an output unit multiplied by its true derivative."""
+    """Return whether an output unit multiplied by its true derivative."""
     if role == "SoftMax":
         return all(
             same(g, p.A * (p.g - np.sum(p.A * p.g, axis=0)))
@@ -430,7 +435,7 @@ def _is_derivative(role, trial, probes):
 
 
 def _softmax_extras(result, module):
-    """Large logits, and the classes."""
+    """Check a softmax on large logits, and its class_fun."""
     if result.ok:
         with untouched(module):
             A, failure = call(module.forward, np.array([[1000.0], [-1000.0], [0.0]]))
@@ -445,6 +450,7 @@ def _softmax_extras(result, module):
 
 
 def _class_fun(result, module):
+    """Check class_fun."""
     rng = np.random.default_rng(3)
     probes, given = [], []
     with untouched(module):
@@ -488,6 +494,7 @@ def _class_fun(result, module):
 
 
 def _relu_at_zero(result, module):
+    """Note a derivative at exactly 0 that differs from the course's."""
     with untouched(module):
         call(module.forward, np.zeros((1, 1)))
         back, failure = call(module.backward, np.ones((1, 1)))
@@ -496,6 +503,7 @@ def _relu_at_zero(result, module):
 
 
 def _initial_weights(result, module, role):
+    """Report initial weights that are all equal."""
     name = next(k for k, theirs in role.weights.items() if theirs == "W")
     W = arrays(module)[name]
     if not np.any(W) or np.ptp(W) == 0:
