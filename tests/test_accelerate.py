@@ -891,6 +891,47 @@ def test_a_loss_that_is_right_until_a_probability_underflows_is_taken(kind, smal
     assert ("taken together" in str(fast.report.modules[-1])) == (Output is Derivative)
 
 
+@pytest.mark.parametrize(
+    "small", [1e-5, 1e-7, 1e-8, 1e-12, 1e-20, 1e-300, np.finfo(np.float64).tiny]
+)
+@pytest.mark.parametrize(
+    "kind, Output",
+    [("added", Stable), ("bounded", Stable), ("kept", Stable), ("quotient", Derivative)],
+)
+def test_a_guarded_loss_is_taken_for_any_initial_weights(kind, Output, small):
+    """The whole networks differ by the guard, which is not mistaken for modules that share
+    state."""
+    for seed in range(8):
+        np.random.seed(seed)
+        fast = nn.accelerate(network(InPlace, Output=Output, Loss=_guard(kind, small)))
+        assert fast.report.compiled, (seed, fast.report)
+
+
+class OneAtZero(MyReLU):
+    def backward(self, dLdA):
+        return dLdA * (self.Z >= 0)
+
+
+class NoBias(InPlace):
+    """Starts with W0 = 0, as the course's Linear does."""
+
+    def __init__(self, m, n):
+        super().__init__(m, n)
+        self.W0[:] = 0
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_another_derivative_at_0_is_taken_for_any_initial_weights(nested):
+    """Two units that are both off, before a bias of 0, put the next ReLU at its kink."""
+    for seed in range(25):
+        np.random.seed(seed)
+        net = network(NoBias, (2, 2, 2, 3), Stable, hidden=(OneAtZero,))
+        if nested:
+            net.modules = [MyChain(*net.modules[:-1]), net.modules[-1]]
+        fast = nn.accelerate(net)
+        assert fast.report.compiled, (seed, fast.report)
+
+
 def _lowering(self, lrate):
     self.t += 1
     InPlace.sgd_step(self, lrate * 0.5 ** (self.t // 100))
@@ -1265,7 +1306,8 @@ def test_the_librarys_network_around_foreign_modules():
 # ------------------------------------------------------------------------------ networks as a whole
 
 
-def test_modules_that_share_state_are_left_as_they_are():
+@pytest.mark.parametrize("Loss", [MyNLL, _guard("added", 1e-7)], ids=["plain", "guarded"])
+def test_modules_that_share_state_are_left_as_they_are(Loss):
     shared = {}
 
     class Front(InPlace):
@@ -1278,7 +1320,7 @@ def test_modules_that_share_state_are_left_as_they_are():
             if shared.get("steps", 0) % 2 == 0:
                 super().sgd_step(lrate)
 
-    net = MyNetwork([Front(2, 3), MyTanh(), Back(3, 2), Stable()], MyNLL())
+    net = MyNetwork([Front(2, 3), MyTanh(), Back(3, 2), Stable()], Loss())
     fast = nn.accelerate(net)
     assert not shared
     assert fast.modules == net.modules and fast.loss is net.loss

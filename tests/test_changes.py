@@ -228,6 +228,33 @@ def test_changes_by_a_rate_during_the_courses_loops(what, method, kind, dtype):
     )
 
 
+@pytest.mark.parametrize("norm, dropout", [(False, True), (True, False)])
+@pytest.mark.parametrize("method", ["sgd", "mini_gd", "fit", "fit, rate"])
+def test_eval_during_a_training_counts_after_it(backend, method, norm, dropout):
+    """The training methods always train; the mode that Python code sets is that of forward."""
+
+    def train(change):
+        net = make(norm=norm, dropout=dropout)
+
+        def rate(t):
+            change(net)
+            return 0.02
+
+        if method in COURSE:
+            np.random.seed(9)
+            COURSE[method](net, rate)
+        elif method == "fit":
+            net.fit(X, Y, 4, 8, lrate=0.02, seed=3, callbacks=lambda net, history: change(net))
+        else:
+            net.fit(X, Y, 4, 8, lrate=rate, seed=3)
+        return net
+
+    net = train(lambda net: net.eval() and None)
+    assert not net.training and not net.modules[1].training
+    for a, b in zip(weights(net), weights(train(lambda net: None)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 class Restless(nn.schedules.Schedule):
     """A schedule that changes the network at each call."""
 

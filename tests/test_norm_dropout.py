@@ -330,6 +330,19 @@ def test_a_feature_constant_in_training_does_not_blow_up_in_prediction(backend, 
     assert before < 0.2 and abs(after - before) < 0.5
 
 
+@pytest.mark.parametrize("eps", [1e-20, 1e-5])
+def test_a_constant_feature_is_normalised_to_zero(backend, dtype, eps):
+    """As the outputs of a Linear behind units that are all off. Its mean must be exact: with the
+    course's eps an ulp of difference would count as a standard deviation."""
+    constants = np.random.default_rng(0).normal(size=(37, 1)).astype(dtype)
+    ones, zeros = np.ones((37, 1), dtype), np.zeros((37, 1), dtype)
+    for batch in (1, 2, 3, 5, 7, 8, 13, 40, 100):
+        _, norm, mus, variances = nn.kernels.batchnorm_forward(
+            np.tile(constants, batch), ones, zeros, eps
+        )
+        assert np.array_equal(mus, constants) and not variances.any() and not norm.any(), batch
+
+
 def test_batchnorm_follows_the_statistics(backend, dtype):
     rng = np.random.default_rng(0)
     norm = nn.BatchNorm(2, statistics="running", momentum=0.25, dtype=dtype)

@@ -168,12 +168,12 @@ def _assembled(net):
     with probe.untouched(net, *net.modules, net.loss):
         entries, chain = _take_modules(net.modules)
         width = _width_after(Sequential(chain), None)
-        loss_entry, loss = _take_loss(net, entries, chain, width)
+        loss_entry, loss, guard = _take_loss(net, entries, chain, width)
         _keep_classes(net.modules[-1], entries, chain, loss)
         result = Sequential(chain, loss)
     remarks = []
     if any(e.taken for e in entries) or loss is not net.loss:
-        difference = _whole_difference(net, result)
+        difference = _whole_difference(net, result, guard)
         if difference:
             remarks.append(difference)
             entries = [Entry(type(m).__name__, False, type(m).__name__, []) for m in net.modules]
@@ -263,21 +263,21 @@ def _width_after(module, width):
 
 
 def _take_loss(net, entries, chain, width):
-    """(entry, loss); a last module that is the library's only together with the loss is replaced in
-    entries and chain."""
+    """(entry, loss, Guard or None); a last module that is the library's only together with the loss
+    is replaced in entries and chain."""
     if net.loss is None:
-        return None, None
+        return None, None, None
     name, last = type(net.loss).__name__, net.modules[-1]
     if _is_library(net.loss):
-        return Entry(name, True, repr(net.loss), ["nncore's own"]), net.loss
+        return Entry(name, True, repr(net.loss), ["nncore's own"]), net.loss, None
     try:
-        loss, notes = match_loss.loss(net.loss, width)
+        loss, notes, guard = match_loss.loss(net.loss, width)
         _check_beside(loss, chain[-1])
-        alone = Entry(name, True, repr(loss), notes), loss
+        alone = Entry(name, True, repr(loss), notes), loss, guard
         if entries[-1].taken:
             return alone
     except match.Refused as refused:
-        alone = Entry(name, False, name, [refused.reason]), net.loss
+        alone = Entry(name, False, name, [refused.reason]), net.loss, None
         if (
             refused.stage < match.Refused.BACKWARD
         ):  # its value is another one, whatever stands before it
@@ -285,11 +285,13 @@ def _take_loss(net, entries, chain, width):
     if _is_library(last):
         return alone
     try:
-        (chain[-1], last_notes), (loss, notes) = match_loss.output_and_loss(last, net.loss, width)
+        (chain[-1], last_notes), (loss, notes, guard) = match_loss.output_and_loss(
+            last, net.loss, width
+        )
     except match.Refused:
         return alone
     entries[-1] = Entry(type(last).__name__, True, repr(chain[-1]), last_notes)
-    return Entry(name, True, repr(loss), notes), loss
+    return Entry(name, True, repr(loss), notes), loss, guard
 
 
 def _keep_classes(last, entries, chain, loss):
@@ -327,9 +329,12 @@ def _check_beside(loss, last):
 # ---------------------------------------------------------------------------------------- the whole
 
 
-def _whole_difference(net, result):
+def _whole_difference(net, result, guard):
     """A sentence where the two networks train differently although their modules agree one by one,
     as when modules share state; else "".
+
+    A loss that was taken although it guards itself against probabilities near 0 (Guard, else None)
+    differs by as much as the label's probability is small, so its guard is in both trainings.
 
     Nothing is said where net cannot be run on random numbers.
     """
@@ -337,13 +342,15 @@ def _whole_difference(net, result):
         data = _data(net, result, snapshot)
         if data is None:
             return ""
+        _move_off_kinks(result)
         try:
             wanted = _trained(net.modules, net.loss, *data)
         except Exception:
             return ""
         snapshot.restore()
+        _move_off_kinks(result)
         try:
-            got = _trained(result.modules, result.loss, *data)
+            got = _trained(result.modules, guard or result.loss, *data)
         except Exception as error:
             return f"not taken: beside your modules nncore's raise {type(error).__name__}: {error}"
     step = _parting(wanted, got, result)
@@ -353,6 +360,18 @@ def _whole_difference(net, result):
         f"not taken: the modules agree one by one, but together they differ after "
         f"{step} steps, as if they shared state"
     )
+
+
+def _move_off_kinks(network):
+    """Add random numbers to the biases, which the user's modules share.
+
+    A bias of 0 behind units that are all off puts logits at exactly 0, the kink of a ReLU, where
+    the derivative of a module that was taken may be another one.
+    """
+    rng = np.random.default_rng(8)
+    for module in _chain.every_module(network):
+        if isinstance(module, modules.Linear) and module.W0.flags.writeable:
+            module.W0 += rng.normal(size=module.W0.shape).astype(module.W0.dtype)
 
 
 class _Handing:
@@ -372,11 +391,13 @@ def _inner_difference(inner, stands, width):
         data = _data(inner, stands, snapshot, width)
         if data is None:
             return "its modules cannot be run on random numbers"
+        _move_off_kinks(stands)
         try:
             wanted = _trained([inner], _Handing(), *data)
         except Exception as error:
             return f"it raises {type(error).__name__}: {error}"
         snapshot.restore()
+        _move_off_kinks(stands)
         got = _trained(stands.modules, _Handing(), *data)
     return (
         ""

@@ -24,8 +24,10 @@ from nncore.foreign.match import (
 )
 
 ADDED = (
-    *(10.0**-k for k in range(5, 17)),
+    *(10.0**-k for k in (*range(5, 41), *range(50, 301, 10), 307, 308)),
     *(float(np.finfo(t).eps) for t in (np.float32, np.float64)),
+    *(float(np.finfo(t).tiny) for t in (np.float32, np.float64)),
+    float(np.finfo(np.float64).smallest_subnormal),
 )  # to a logarithm's argument
 BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
 OF_PROBABILITIES = tuple(cls for cls, loss in registry.LOSSES.items() if loss.of_probabilities)
@@ -81,14 +83,14 @@ DATA = {cls.__name__: _DATA_OF_LABELS[loss.labels] for cls, loss in registry.LOS
 
 
 def loss(foreign, width):
-    """(the library's loss, its notes) for a foreign loss of `width` outputs (None: not known);
-    Refused says why not."""
+    """(the library's loss, its notes, Guard or None) for a foreign loss of `width` outputs (None:
+    not known); Refused says why not."""
     width = 3 if width is None else width
 
     def compared(name):
         kind = getattr(losses, name)
-        notes = _compare_loss(kind, foreign, DATA[name], width)
-        return _with_weights(kind(), notes, width, partial(_loss_gradient, foreign))
+        notes, guard = _compare_loss(kind, foreign, DATA[name], width)
+        return *_with_weights(kind(), notes, width, partial(_loss_gradient, foreign)), guard
 
     try:
         return first_taken(
@@ -133,13 +135,13 @@ def _compare_loss(kind, foreign, data, width):
             check_calls(a, kind)
             gradients.append((P, Y, a.gradient, b.gradient))
     tolerance = TOLERANCE[np.dtype(np.float64)]
-    notes += _compare_gradients(
+    on_gradients, guard = _compare_gradients(
         kind,
         gradients,
         tolerance,
         f"its value is {kind.__name__}'s, but its backward is not dL/dZ as nncore's",
     )
-    return [*dict.fromkeys(notes + notes_on(everything))]
+    return [*dict.fromkeys(notes + on_gradients + notes_on(everything))], guard
 
 
 def _with_weights(loss, notes, width, gradient):
@@ -207,9 +209,28 @@ GUARDED = (
 )
 
 
+class Guard:
+    """The library's loss with the guard of a foreign one in its gradient, to train beside it."""
+
+    def __init__(self, kind, formula, small):
+        self.kind, self.formula, self.small = kind, formula, small
+
+    def gradient(self, P, Y):
+        """dL/dZ by a formula of GUARDED."""
+        nll = self.kind is losses.NLL
+        p = np.sum(P * Y, axis=0, keepdims=True) if nll else np.where(Y > 0, P, 1 - P)
+        return self.formula(P, Y, p, self.small)
+
+    def forward(self, Ypred, Y):
+        self.Ypred, self.Y = Ypred, Y
+
+    def backward(self):
+        return self.gradient(self.Ypred, self.Y)
+
+
 def _compare_gradients(kind, gradients, tolerance, wrong):
-    """Notes on (P, Y, their dL/dZ, ours) of all runs; Refused, with the sentence `wrong`, where
-    they are not those of the loss.
+    """(notes, Guard or None) on (P, Y, their dL/dZ, ours) of all runs; Refused, with the sentence
+    `wrong`, where they are not those of the loss.
     """
     notes, worst = [], 0.0
     for P, Y, theirs, ours in gradients:
@@ -223,31 +244,27 @@ def _compare_gradients(kind, gradients, tolerance, wrong):
             theirs = np.where(kinks, ours, theirs)
         worst = max(worst, probe.disagreement(theirs, ours, np.maximum(abs(P), abs(Y))))
     if worst <= tolerance:
-        return notes
+        return notes, None
     if kind in OF_PROBABILITIES:
-        for formula, words, a in (
-            (None, NOT_FINITE, 0.0),
+        for guard, words in (
+            (None, NOT_FINITE),
             *(
-                (f, f"{words.format(a)}, nncore's does not", a)
+                (Guard(kind, f, a), f"{words.format(a)}, nncore's does not")
                 for f, words in GUARDED
                 for a in ADDED
             ),
         ):
-            if all(
-                _is_guarded(kind, P, Y, theirs, ours, formula, a, tolerance)
-                for P, Y, theirs, ours in gradients
-            ):
-                return [*notes, words]
+            if all(_is_guarded(kind, *run, guard, tolerance) for run in gradients):
+                return [*notes, words], guard
     raise Refused(Refused.BACKWARD, f"{wrong} ({off_by(worst)})")
 
 
-def _is_guarded(kind, P, Y, theirs, ours, formula, a, tolerance):
-    """True if theirs is what the formula gives (None: ours); where a probability underflows it need
+def _is_guarded(kind, P, Y, theirs, ours, guard, tolerance):
+    """True if theirs is what the guard gives (None: ours); where a probability underflows it need
     not be finite.
     """
-    p = np.sum(P * Y, axis=0, keepdims=True) if kind is losses.NLL else np.where(Y > 0, P, 1 - P)
     with np.errstate(all="ignore"):
-        wanted = ours if formula is None else formula(P, Y, p, a)
+        wanted = ours if guard is None else guard.gradient(P, Y)
         left_out = (_least(kind, P) < UNDERFLOW) & ~np.isfinite(np.asarray(theirs, np.float64))
         return (
             probe.disagreement(
@@ -321,15 +338,15 @@ def _vanishes(P, Y):
 
 
 def output_and_loss(last, foreign, width):
-    """((the library's output, notes), (the library's loss, notes)) where only the two together are
-    the library's; or Refused.
+    """((the library's output, notes), (the library's loss, notes, Guard or None)) if only the two
+    together are the library's; or Refused.
 
     So it is where the loss hands back ∂L/∂A, and the output multiplies by ∂A/∂Z.
     """
     width = 3 if width is None else width
 
     def compared(output, kind, data):
-        notes = _compare_pair(last, foreign, output, kind, data, width)
+        notes, guard = _compare_pair(last, foreign, output, kind, data, width)
         together = (
             f"taken together with the loss: its backward alone is not {output.__name__}'s, "
             f"but the two give the same dL/dZ"
@@ -338,7 +355,7 @@ def output_and_loss(last, foreign, width):
         of_loss = ["taken together with the last module, which makes dL/dZ of its backward"]
         return (
             (output(), [together, *notes, *class_fun_notes(last, output(), width)]),
-            _with_weights(kind(), of_loss, width, gradient),
+            (*_with_weights(kind(), of_loss, width, gradient), guard),
         )
 
     return first_taken(
@@ -351,8 +368,8 @@ def output_and_loss(last, foreign, width):
 
 
 def _compare_pair(last, foreign, output, kind, data, width):
-    """Notes on a last module and a loss that together are output and loss of the library; or
-    Refused."""
+    """(notes, Guard or None) on a last module and a loss that together are output and loss of the
+    library; or Refused."""
     rng = np.random.default_rng(5)
     tolerance = (
         100 * TOLERANCE[np.dtype(np.float64)]
@@ -375,10 +392,10 @@ def _compare_pair(last, foreign, output, kind, data, width):
                 kind, probe.Trace(value), kind().forward(ours, Y), ours, Y, large or likely
             )
             gradients.append(tuple(x[:, columns] for x in (ours, Y, gradient, ours - Y)))
-    notes += _compare_gradients(
+    on_gradients, guard = _compare_gradients(
         kind, gradients, tolerance, "the gradient of the logits is not Ypred − Y"
     )
-    return [*dict.fromkeys(notes)]
+    return [*dict.fromkeys(notes + on_gradients)], guard
 
 
 def _run_pair(last, foreign, Z, Y):

@@ -372,7 +372,8 @@ class _Updates:
                 )
                 if runs_python(self.rate):
                     self.renew()
-                losses.append(self._step(order[at : at + self.batch_size], eta))
+                with _chain.in_training_mode(self.net):  # Python code may have called net.eval()
+                    losses.append(self._step(order[at : at + self.batch_size], eta))
                 eta = None
                 between_steps()
                 if self.program is not None:

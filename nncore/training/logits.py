@@ -62,17 +62,24 @@ def is_plain(loss):
 
 def _one_number(loss):
     """What a user's loss has given as a float; ValueError unless it is one number."""
+    value = numbers(loss)
+    if value is not None and value.size == 1:
+        return float(value.reshape(()))
+    raise ValueError(
+        f"loss.forward must return one number, the loss summed over the batch, got {given(loss)}"
+    )
+
+
+def numbers(loss):
+    """What a user's loss has given as an array, or None if it is not made of real numbers."""
     try:
         value = np.asarray(loss)
-    except ValueError:
-        value = np.empty(0)
-    if value.size == 1 and value.dtype.kind in _checks.REAL_KINDS:
-        return float(value.reshape(()))
-    given = (
-        f"shape {value.shape}"
-        if isinstance(loss, (np.ndarray, list, tuple))
-        else type(loss).__name__
-    )
-    raise ValueError(
-        f"loss.forward must return one number, the loss summed over the batch, got {given}"
-    )
+    except ValueError:  # lists of different lengths
+        return None
+    return value if value.dtype.kind in _checks.REAL_KINDS else None
+
+
+def given(loss):
+    """Words for what a user's loss has given: its shape, or its type."""
+    shaped = isinstance(loss, np.ndarray) or numbers(loss) is not None
+    return f"shape {np.shape(loss)}" if shaped else type(loss).__name__

@@ -128,11 +128,11 @@ def slices(net, X, Y):
                 )
                 continue
             P = _chain.predicted([net], Xs)
-            values = (
-                net.loss.per_sample(P, Ys)
-                if hasattr(net.loss, "per_sample")
-                else net.loss.forward(P, Ys)
-            )
+            call = "per_sample" if hasattr(net.loss, "per_sample") else "forward"
+            given = getattr(net.loss, call)(P, Ys)
+            values = logits.numbers(given)
+            if values is None:
+                raise ValueError(f"loss.{call} must return numbers, got {logits.given(given)}")
         yield P, values, Ys
 
 

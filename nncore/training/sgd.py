@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from nncore import _checks, schedules
+from nncore import _chain, _checks, schedules
 from nncore.training import compile, labels, logits, session, validate
 from nncore.training.cache import Changed, Fingerprint, runs_python, watched
 from nncore.training.progress import overrides_progress
@@ -119,17 +119,18 @@ def course_step(net, X, Y, eta):
     """
     moved = session.Moved(net)
     try:
-        loss = net.loss.forward(net.forward(X), Y)
-        gradient = net.loss.backward()
-        # from logits the loss is finite where a probability has underflowed to 0: there the
-        # gradient tells
-        finite = _is_finite(loss) or (
-            logits.has_output_unit(net)
-            and logits.logits_kernel(net) is not None
-            and np.isfinite(gradient).all()
-        )
-        net.backward(gradient)
-        net.sgd_step(eta)
+        with _chain.in_training_mode(net):  # a rate function may have called net.eval()
+            loss = net.loss.forward(net.forward(X), Y)
+            gradient = net.loss.backward()
+            # from logits the loss is finite where a probability has underflowed to 0: there the
+            # gradient tells
+            finite = _is_finite(loss) or (
+                logits.has_output_unit(net)
+                and logits.logits_kernel(net) is not None
+                and np.isfinite(gradient).all()
+            )
+            net.backward(gradient)
+            net.sgd_step(eta)
     except BaseException:
         moved.put_back()
         raise
@@ -139,7 +140,7 @@ def course_step(net, X, Y, eta):
 def _is_finite(loss):
     try:
         return bool(np.isfinite(loss).all())
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: lists of different lengths
         return True
 
 

@@ -20,7 +20,11 @@ static INLINE void FN(normalize_strip)(const nn_batchnorm *s, const nn_index j, 
         var = LOAD((const real *)s->var + j);
     } else {
         SUM_OVER_ROWS(total, s->batch, LOAD(x + r * s->x_stride))
-        mean = total / (real)s->batch;
+        const V rough = total / (real)s->batch;
+        /* A constant feature must have exactly its own mean: an ulp beside it, with eps = 1e-20,
+         * normalises float32 to +-1 instead of 0. */
+        SUM_OVER_ROWS(residual, s->batch, LOAD(x + r * s->x_stride) - rough)
+        mean = rough + residual / (real)s->batch;
         SUM_OVER_ROWS(squares, s->batch,
                       (LOAD(x + r * s->x_stride) - mean) * (LOAD(x + r * s->x_stride) - mean))
         var = squares / (real)s->batch;
