@@ -19,9 +19,8 @@ def explained(error):
     `error` itself where it says it all.
     """
     words = " ".join(str(error).split())
-    if (
-        "NNCORE_" in words
-    ):  # a wish of the environment's that cannot be fulfilled: its own sentence says all
+    # a wish of the environment's that cannot be fulfilled: its own sentence says all
+    if "NNCORE_" in words:
         return error
     if any(hint in words.lower() for hint in _SUBINTERPRETER):
         return ImportError(

@@ -104,13 +104,11 @@ class EarlyStopping:
             self._refuse(history)
         self._start = None
         values = history[self.monitor]
-        if (
-            self._net is None and len(values) == 1
-        ):  # called by a loop of the user's own, which begins anew
+        # called by a loop of the user's own, which begins anew
+        if self._net is None and len(values) == 1:
             self._forget()
-        if (
-            len(values) == 0 or self._net is not None and len(values) == self._seen
-        ):  # not every callback adds a value each epoch
+        # not every callback adds a value each epoch
+        if len(values) == 0 or self._net is not None and len(values) == self._seen:
             return False
         self._seen = len(values)
         value = _checks.number(f"history[{self.monitor!r}]", values[-1])

@@ -1179,7 +1179,7 @@ class Running(MyBatchNorm):
 
 
 class Detached(MyBatchNorm):
-    """μ and v are taken for constants."""
+    """μ and v are treated as constants."""
 
     def backward(self, dLdZ):
         super().backward(dLdZ)

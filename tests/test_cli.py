@@ -77,7 +77,7 @@ def test_train_without_arguments(run, tmp_path):
     )
     assert any(re.match(r"trained   43110 samples in .* samples/s", line) for line in lines)
     assert any(
-        re.match(r"speed     compiled backend .* times the NumPy backend, measured", line)
+        re.match(r"speed     compiled backend .* times as fast as the NumPy backend, measured", line)
         for line in lines
     )
     accuracy, correct = re.fullmatch(r"test accuracy: (\d\.\d{4}) \((\d+)/360\)", lines[-1]).group(
@@ -269,7 +269,7 @@ BAD_TRAIN = [
     ("idx", "gzip"),
     ("digits more", "unrecognized arguments"),
     ("--nope", "unrecognized arguments"),
-    ("--layers 64,x", "--layers: must be whole numbers"),
+    ("--layers 64,x", "--layers: must be integers"),
     ("--layers 0", "--layers"),
     ("--layers 99999999999", "--layers"),
     ("--rate -1", "--rate: must be a positive number, got '-1'"),
@@ -286,7 +286,7 @@ BAD_TRAIN = [
         "--plot none/curve.png",
         "--plot must be a file that can be written, got none/curve.png (the folder does not exist)",
     ),
-    ("--epochs 0", "--epochs: must be a whole number"),
+    ("--epochs 0", "--epochs: must be an integer"),
     ("--epochs 1.5", "--epochs"),
     ("--batch-size 0", "--batch-size"),
     ("--seed -1", "--seed"),
@@ -308,7 +308,7 @@ BAD_PREDICT = [
     ("model.npz digits", "model.npz"),
     ("nan.npz digits", "nan.npz"),
     ("good.npz none.csv", "none.csv"),
-    ("good.npz table.csv", "must have 64 features a sample"),
+    ("good.npz table.csv", "must have 64 features per sample"),
     ("good.npz", "the following arguments are required: DATA"),
     ("good.npz digits --part x", "--part"),
 ]

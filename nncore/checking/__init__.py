@@ -5,10 +5,10 @@ results are compared with the library's module of the same job, which its name, 
 behaviour identify, and with finite differences of its own forward. For a wrong number, `check`
 searches the tables of known mistakes for a formula that gives exactly that number.
 
-    mistakes.py, formulas.py    the tables of known mistakes; the search in them
-    trials.py                   running a user's code; finite differences
-    findings.py, judge.py       Fault, Result, Report; the comparison that makes a fault
-    modules.py, steps.py, losses.py, networks.py    the checks, one file per kind of object
+    mistakes.py, output_mistakes.py    the known mistakes, as formulas and words
+    causes.py       the search for the mistake that explains wrong numbers
+    trials.py       running a user's code; finite differences
+    findings.py     Fault, Result, Report; the comparison that makes a fault
 """
 
 import inspect

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from nncore.checking import roles
-from nncore.checking.mistakes import same
+from nncore.checking.causes import same
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, copied, seeded
 from nncore.foreign.probe import arrays, untouched
@@ -64,7 +64,7 @@ class ByHand:
         return failure
 
     def find_movers(self):
-        """Set `movers` and `trained`; return the first Failure of the modules or the loss, or None."""
+        """Set `movers` and `trained`; return the first Failure of modules or loss, or None."""
         with self.untouched():
             seeded()
             failure = self.forward_backward(self.X, self.Y)

@@ -8,8 +8,9 @@ import numpy as np
 
 from nncore import reference, registry
 from nncore.checking import roles
+from nncore.checking.causes import same
 from nncore.checking.findings import Fault, Result, judge, raised
-from nncore.checking.mistakes import EITHER, same
+from nncore.checking.mistakes import EITHER
 from nncore.checking.roles import BATCH
 from nncore.checking.trials import call, copied, differences, location, seeded
 from nncore.foreign.probe import untouched
@@ -26,48 +27,48 @@ OF_PROBABILITIES = {
 LABELS_FIRST = "its arguments are swapped"
 
 
-def check(loss, place="", output=None, outputs=None, hands="through"):
+def check(loss, place="", output=None, outputs=None, backward_kind="identity"):
     """Return the Result of a loss; the caller restores the loss.
 
     In a network: output is the role of the last module ("" if unknown); outputs, how many it has;
-    hands, whether its backward returns dL/dZ unchanged ("through") or multiplies by its own
-    "derivative" and so needs dL/dYpred.
+    backward_kind, "identity" if its backward returns dL/dZ unchanged, "derivative" if it multiplies
+    by its own derivative and so needs dL/dYpred.
     """
     result, role = Result(place, type(loss).__name__), roles.name_of(loss)
     if role == "NLL" and output in ("Sigmoid", "OutputSigmoid"):
         role = "BinaryNLL"
     if role in OF_PROBABILITIES and (output is None or role in _kinds(role, output)):
-        _known_loss(result, loss, role, outputs or (3 if role == "NLL" else 2), hands)
+        _known_loss(result, loss, role, outputs or (3 if role == "NLL" else 2), backward_kind)
     else:
-        _own_loss(result, loss, role, output, outputs or 3, hands)
+        _own_loss(result, loss, role, output, outputs or 3, backward_kind)
     return result
 
 
-def _known_loss(result, loss, role, n, hands):
+def _known_loss(result, loss, role, n, backward_kind):
     """Compare value and gradient with those of the library's loss of the same name."""
     probes = _probes(role, n)
     trial = _run(loss, probes)
     if trial.failure:
         result.faults.append(raised(loss, trial.method, trial.failure, role))
     else:
-        _judge_known(result, loss, role, trial, probes, hands)
+        _judge_known(result, loss, role, trial, probes, backward_kind)
     if (
         not result.ok
         and result.faults[0].what == "forward"
         and (trial.failure or not result.faults[0].cause)
     ):
-        _swapped(result, loss, role, probes, hands)
+        _swapped(result, loss, role, probes, backward_kind)
     if result.ok:
         with untouched(loss):
             value, failure = call(loss.forward, np.array([[1.0], [0.0]]), np.array([[1.0], [0.0]]))
         if failure or not np.all(np.isfinite(value)):
             result.remarks.append(
-                "where a probability is exactly 0 the loss is NaN (0 * log 0), though the gradient "
+                "if a probability is exactly 0, the loss is NaN (0 * log 0), though the gradient "
                 "is right"
             )
 
 
-def _judge_known(result, loss, role, trial, probes, hands):
+def _judge_known(result, loss, role, trial, probes, backward_kind):
     """Judge the values and gradients of a loss that the library has."""
     twin = getattr(reference, role)()
     _value(result, loss, role, trial, probes, [twin.forward(p.Ypred, p.Y) for p in probes])
@@ -78,21 +79,21 @@ def _judge_known(result, loss, role, trial, probes, hands):
             "the better"
         )
     wanted = [p.Ypred - p.Y for p in probes]
-    if hands == "derivative":
+    if backward_kind == "derivative":
         wanted = [
             -p.Y / p.Ypred if role == "NLL" else (p.Ypred - p.Y) / (p.Ypred * (1 - p.Ypred))
             for p in probes
         ]
     fault = judge("backward", f"{role}.backward", trial.back, wanted, probes, loss.backward)
     if fault:
-        if hands == "derivative":
+        if backward_kind == "derivative":
             fault.formula = (
                 "dL/dYpred, because the output unit's backward multiplies by its own derivative"
             )
         result.faults.append(fault)
 
 
-def _swapped(result, loss, role, probes, hands):
+def _swapped(result, loss, role, probes, backward_kind):
     """Report swapped arguments if the loss, given the labels first, is right or makes a known
     mistake.
     """
@@ -100,7 +101,7 @@ def _swapped(result, loss, role, probes, hands):
     other = Result("", "")
     if trial.failure:
         return
-    _judge_known(other, loss, role, trial, probes, hands)
+    _judge_known(other, loss, role, trial, probes, backward_kind)
     of_forward = [f for f in other.faults if f.what == "forward"]
     if any(not f.cause for f in of_forward):
         return
@@ -138,7 +139,7 @@ def turned_round(loss):
     )()
 
 
-def _own_loss(result, loss, role, output, n, hands):
+def _own_loss(result, loss, role, output, n, backward_kind):
     """Check another loss's gradient against finite differences of its value, with labels of a kind
     that suits it.
     """
@@ -147,13 +148,12 @@ def _own_loss(result, loss, role, output, n, hands):
         probes = _probes(kind, n)
         trial = _run(loss, probes)
         if trial.failure:
-            failed = failed or raised(
-                loss, trial.method, trial.failure
-            )  # it may refuse labels of another kind
+            # it may refuse labels of another kind
+            failed = failed or raised(loss, trial.method, trial.failure)
             continue
         if not _value(result, loss, role, trial, probes, None):
             return
-        for by_logits in _ways(kind, output, hands):
+        for by_logits in _ways(kind, output, backward_kind):
             wanted = [_slopes(loss, kind, p, by_logits) for p in probes]
             if not all(np.isfinite(slopes).all() for _, slopes, _ in wanted):
                 continue
@@ -187,13 +187,13 @@ def _kinds(role, output):
     return ("Squared", "Hinge") if output is not None else ("Squared", "NLL", "BinaryNLL", "Hinge")
 
 
-def _ways(kind, output, hands):
+def _ways(kind, output, backward_kind):
     """Return whether to differentiate by the logits (True) or by the outputs (False), the likelier
     first.
     """
     if kind not in OF_PROBABILITIES:
         return (False,)
-    return (False, True) if output is None else (hands == "through",)
+    return (False, True) if output is None else (backward_kind == "identity",)
 
 
 def _probes(kind, n):

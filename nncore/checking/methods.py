@@ -6,8 +6,8 @@ import numpy as np
 
 from nncore.checking import sgd
 from nncore.checking.by_hand import RATE, ByHand, agree
+from nncore.checking.causes import same
 from nncore.checking.findings import Fault, raised
-from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, reseeder, seeded, set_weights
 from nncore.checking.ways import way_forward, way_of
@@ -147,7 +147,7 @@ def _of_backward(work, failed, turned):
     if failed and "NoneType" in str(failed.error) and ".reverse()" in failed.line:
         fault = raised(work.net, "backward", failed)
         fault.cause = (
-            "reverse() turns the list itself round and returns None; loop over self.modules[::-1] "
+            "reverse() reverses the list itself and returns None; loop over self.modules[::-1] "
             "or "
             "reversed(self.modules)"
         )
@@ -155,7 +155,7 @@ def _of_backward(work, failed, turned):
         fault = Fault(
             "backward",
             "changes the order of self.modules",
-            "reverse() turns the list itself round, so that the next pass goes the "
+            "reverse() reverses the list itself, so that the next pass goes the "
             "wrong way; self.modules[::-1] and reversed(self.modules) do not",
             where=where,
         )
@@ -167,7 +167,7 @@ def _of_backward(work, failed, turned):
             raised(work.net, "backward", failed)
             if failed
             else Fault(
-                "backward", "does not hand the gradient back through the modules", where=where
+                "backward", "does not pass the gradient back through the modules", where=where
             )
         )
         if cause:

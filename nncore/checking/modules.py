@@ -6,32 +6,22 @@ from types import SimpleNamespace
 import numpy as np
 
 from nncore import reference
-from nncore.checking import roles, steps
+from nncore.checking import passes, roles, steps
+from nncore.checking.causes import same
 from nncore.checking.findings import Fault, Result, judge, raised
-from nncore.checking.mistakes import BIAS_IN_DLDA, EITHER, TOLERANCE, WANTED, same
-from nncore.checking.roles import ACTIVATIONS, BATCH, OUTPUTS
+from nncore.checking.mistakes import BIAS_IN_DLDA, EITHER, WANTED
+from nncore.checking.roles import ACTIVATIONS, OUTPUTS
 from nncore.checking.trials import (
-    attributes,
     call,
-    copied,
-    differences,
     location,
-    reseeder,
     seeded,
-    set_weights,
 )
 from nncore.foreign.probe import arrays, untouched
 
 __all__ = ["check", "has_methods", "make"]
 
-SHARES = (
-    "rate",
-    "p",
-    "pct",
-    "dropout",
-    "prob",
-    "keep",
-)  # parameters that are a fraction, not a size
+# parameters that are a fraction, not a size
+SHARES = ("rate", "p", "pct", "dropout", "prob", "keep")
 
 
 def has_methods(thing):
@@ -62,22 +52,20 @@ def check(module, place="", inputs=None, is_output=False, in_network=False, made
 
     inputs: its number of features, None to infer it from the weights; is_output: it is the last
     module, followed by a loss; made: instantiated here, by sizes. The second value has `role`,
-    `outputs` (None if it does not run), whether forward keeps anything, and `hands`: whether an
-    output unit's backward returns dL/dZ unchanged ("through") or multiplies by its "derivative".
+    `outputs` (None if it does not run), whether forward keeps anything, and `backward_kind`:
+    "identity" if an output unit's backward returns dL/dZ unchanged, "derivative" if it multiplies.
     """
     result = Result(place, type(module).__name__)
-    known = SimpleNamespace(role=None, outputs=None, keeps=False, hands="derivative")
+    known = SimpleNamespace(role=None, outputs=None, keeps=False, backward_kind="derivative")
     features = inputs or roles.features_of(module)
     role = roles.find(module, result, features)
     known.role = role.name
     if result.faults:
-        return (
-            result,
-            known,
-        )  # its weights do not fit each other, which causes all further failures
+        # its weights do not fit each other, which causes all further failures
+        return (result, known)
     weights = roles.weights_of(module, role, features)
-    probes = _probes(module, role, weights, features)
-    trial = _run(module, role, weights, probes)
+    probes = passes.probes(module, role, weights, features)
+    trial = passes.run(module, role, weights, probes)
     known.keeps = trial.keeps
     if "forward" in trial.failures:
         result.faults.append(_failed(module, "forward", trial, probes, role))
@@ -101,7 +89,7 @@ def check(module, place="", inputs=None, is_output=False, in_network=False, made
 
 def _numbers(result, module, role, known, weights, trial, probes, is_output, in_network):
     """Judge forward, backward, the gradients and the step."""
-    twin = _twin(role, weights, probes)
+    twin = passes.library_results(role, weights, probes)
     _forward(result, module, role, trial, probes, twin)
     if (
         any(p.g is None for p in probes)
@@ -111,16 +99,16 @@ def _numbers(result, module, role, known, weights, trial, probes, is_output, in_
         if "backward" in trial.failures:
             result.faults.append(_failed(module, "backward", trial, probes, role))
         return  # later failures may follow from the wrong shape
-    wanted = twin or _numeric(module, role, weights, probes, trial)
+    wanted = twin or passes.numeric_results(module, role, weights, probes, trial)
     wanted.own = (
-        _numeric(module, role, weights, probes, trial)
+        passes.numeric_results(module, role, weights, probes, trial)
         if twin and result.faults and not trial.failures
         else None
     )
     _backward(result, module, role, known, trial, probes, wanted, is_output)
     if not trial.failures:
         steps.check(result, module, role, weights, trial, probes, wanted, in_network)
-    if twin and role.name not in OUTPUTS and known.hands == "derivative" and result.ok:
+    if twin and role.name not in OUTPUTS and known.backward_kind == "derivative" and result.ok:
         _by_differences(result, module, role, weights, trial, probes[:1])
 
 
@@ -134,153 +122,6 @@ def _by_behaviour(probes, trial, is_output):
         if all(same(twin.forward(p.x), Z) for p, Z in zip(probes, trial.out, strict=True)):
             return "OutputSigmoid" if name == "Sigmoid" and is_output else name
     return None
-
-
-# ------------------------------------------------------------------------------------- what it does
-
-
-def _probes(module, role, weights, features):
-    """Return inputs away from kinks: two batches of several samples, which expose state left over
-    from the first, then single samples.
-    """
-    rng = np.random.default_rng(2)
-    sizes = {features, *(s for w in weights.values() for s in w.shape)}
-    b = next(b for b in range(BATCH, BATCH + 9) if b not in sizes)
-    if role.name == "BatchNorm":
-        return [SimpleNamespace(x=roles.spread(rng, features, b), b=b, g=None) for _ in range(2)]
-    probes = [
-        SimpleNamespace(
-            x=rng.uniform(0.2, 1.6, (features, batch)) * rng.choice([-1, 1], (features, batch)),
-            b=batch,
-            g=None,
-        )
-        for batch in (b, b, 1, 1)
-    ]
-    if role.name is not None or roles.name_of(module) not in (None, "BatchNorm"):
-        return probes
-    with untouched(module):
-        set_weights(module, weights)
-        reset = reseeder(module)
-        reset()
-        several, failure = call(module.forward, probes[0].x.copy())
-        reset()
-        single, other = call(module.forward, probes[0].x[:, :1].copy())
-    if failure is None and (
-        other is not None or not same(np.asarray(several)[..., :1], single, 1e-6)
-    ):
-        return probes[
-            :2
-        ]  # the samples of a batch depend on each other, as in BatchNorm; a single one shows nothing
-    return probes
-
-
-def upstream(shape, seed):
-    """Return a random dL/dOutput with entries of both signs, none near 0."""
-    rng = np.random.default_rng(seed)
-    return rng.uniform(0.3, 1.5, shape) * rng.choice([-1, 1], shape)
-
-
-def _run(module, role, weights, probes):
-    """Run forward and backward on each probe without a step; return outputs, gradients, changes and
-    failures.
-    """
-    trial = SimpleNamespace(
-        out=[], back=[], gradients=[], wrote=set(), failures={}, at=None, keeps=False
-    )
-    with untouched(module):
-        set_weights(module, weights)
-        reset = reseeder(module)
-        for seed, p in enumerate(probes):
-            x, before = p.x.copy(), dict(attributes(module))
-            reset()
-            Z, failure = call(module.forward, x)
-            trial.keeps |= any(before.get(k) is not v for k, v in attributes(module).items())
-            if failure:
-                trial.failures["forward"], trial.at = failure, p
-                return trial
-            if not same(x, p.x, 0):
-                trial.wrote.add("forward")
-            trial.out.append(copied(Z))
-            if not isinstance(Z, np.ndarray) or "backward" in trial.failures:
-                continue
-            p.g = upstream(Z.shape, seed)
-            g = p.g.copy()
-            back, failure = call(module.backward, g)
-            if failure:
-                trial.failures["backward"], trial.at = failure, p
-                continue
-            if not same(g, p.g, 0):
-                trial.wrote.add("backward")
-            trial.back.append(copied(back))
-            role.look_for_gradients(module, weights)
-            trial.gradients.append(
-                {
-                    k: copied(getattr(module, role.gradient(k)))
-                    for k in weights
-                    if hasattr(module, role.gradient(k))
-                }
-            )
-    return trial
-
-
-def _twin(role, weights, probes):
-    """Return the results of the library's module of that role on the probes, or None. Adds the
-    arrays' names to the probes.
-    """
-    if role.name not in (*ACTIVATIONS, *OUTPUTS, "Linear", "BatchNorm"):
-        return None
-    values = {
-        role.weights[k]: role.to_library(k, w) for k, w in weights.items() if k in role.weights
-    }
-    twin = getattr(reference, role.name)(
-        *(values["W"].shape if "W" in values else values["G"].shape[:1] if "G" in values else ())
-    )
-    set_weights(twin, values)
-    wanted = SimpleNamespace(out=[], back=[], gradients=[], tolerance=TOLERANCE)
-    for p in probes:
-        Z = twin.forward(p.x)
-        g = p.g if np.shape(p.g) == Z.shape else upstream(Z.shape, 0)
-        wanted.out.append(Z)
-        wanted.back.append(np.array(twin.backward(g)))
-        wanted.gradients.append(
-            {
-                k: role.to_own(k, np.array(getattr(twin, "dLd" + role.weights[k])))
-                for k in role.weights
-            }
-        )
-        # The tables of mistakes use the course's names.
-        vars(p).update(values)
-        if role.outputs_first:
-            p.W = p.W.T
-        if values:
-            p.A, p.Z, p.dLdZ = p.x, Z, g
-        else:
-            p.Z, p.A, p.dLdA, p.dLdZ = p.x, Z, g, g
-        if role.name == "BatchNorm":
-            vars(p).update(roles.statistics(p.A))
-    return wanted
-
-
-def _numeric(module, role, weights, probes, trial):
-    """Return finite differences of sum(g * forward(x)); used if the library has no such module."""
-    single = any(Z.dtype == np.float32 for Z in trial.out)
-    far = roles.SPREAD if role.name == "BatchNorm" else 1
-    step, tolerance = (1e-2, 2e-2) if single else (1e-5, 1e-6)
-    wanted = SimpleNamespace(out=None, back=[], gradients=[], tolerance=tolerance, own=None)
-    with untouched(module) as snapshot:
-        for p in probes:
-            x, moved = p.x.copy(), {k: w.copy() for k, w in weights.items()}
-
-            def value(p=p, x=x, moved=moved):
-                snapshot.restore()  # it may count its calls or keep running means
-                set_weights(module, moved)
-                seeded()
-                Z, failure = call(module.forward, x.copy())
-                return np.nan if failure else float(np.sum(p.g * Z, dtype=np.float64))
-
-            wanted.back.append(differences(value, x, step * far))
-            wanted.gradients.append({k: differences(value, w, step) for k, w in moved.items()})
-    return wanted
 
 
 # ---------------------------------------------------------------------------- whether that is right
@@ -361,7 +202,7 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
         same(g, p.g) for g, p in zip(trial.back, probes, strict=True)
     )
     if through:
-        known.hands = "through"
+        known.backward_kind = "identity"
     own = wanted.own and wanted.own.back
     fault = judge(
         what,
@@ -377,9 +218,9 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
     if fault and role.name in OUTPUTS and _is_derivative(role.name, trial, probes):
         if not is_output:
             result.remarks.append(
-                "backward multiplies by its own derivative, which is right beside a loss whose "
+                "backward multiplies by its own derivative, which is right with a loss whose "
                 "backward gives dL/dYpred; "
-                "the course's hands dLdZ through, because its NLL gives dL/dZ"
+                "the course's returns dLdZ unchanged, because its NLL gives dL/dZ"
             )
         fault = None
     elif fault and role.name == "Sigmoid" and through:
@@ -387,11 +228,11 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
             fault = None
         else:
             fault.cause += (
-                " (only an output unit may hand it through, when the loss gives dL/dZ: call it "
+                " (only an output unit may return it unchanged, if the loss gives dL/dZ: call it "
                 "OutputSigmoid)"
             )
     elif fault and role.name in OUTPUTS:
-        known.hands = "through"  # as it should; the loss is judged accordingly
+        known.backward_kind = "identity"  # as it should; the loss is judged accordingly
     if fault:
         if wanted.out is None:  # the right outputs are unknown
             fault.cause = fault.cause or EITHER
@@ -406,7 +247,7 @@ def _by_differences(result, module, role, weights, trial, probes):
     """Compare results that agree with the library with finite differences of the module's own
     forward too, unless forward is random.
     """
-    wanted = _numeric(module, role, weights, probes, trial)
+    wanted = passes.numeric_results(module, role, weights, probes, trial)
     given = [("backward", trial.back[:1], wanted.back)]
     given += [
         (role.gradient(k), [g], [wanted.gradients[0][k]])
@@ -472,7 +313,7 @@ def _class_fun(result, module):
             Fault(
                 "class_fun",
                 f"gives a {type(given[0]).__name__}, must give an array",
-                "== compares lists as a whole, so that every accuracy is 0 or 1",
+                "== compares lists as a whole, so every accuracy is 0 or 1",
                 formula,
                 where,
             )
@@ -511,7 +352,7 @@ def _initial_weights(result, module, role):
             Fault(
                 "__init__",
                 f"makes all entries of {name} equal",
-                "all units of the layer then stay equal for ever; W must be random",
+                "all units of the layer then stay equal forever; W must be random",
                 "W = np.random.normal(0, m**-.5, (m, n))",
                 location(module.__init__),
             )

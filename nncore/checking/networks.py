@@ -1,4 +1,4 @@
-"""The check of a network: its modules in order, its loss, and (methods.py, sgd.py) its own methods."""
+"""The check of a network: its modules in order, its loss, and (methods.py) its own methods."""
 
 import inspect
 
@@ -36,12 +36,8 @@ def check_class(cls):
     faults are its own.
     """
     seeded()
-    chain = [
-        reference.Linear(4, 4),
-        reference.Tanh(),
-        reference.Linear(4, 4),
-        reference.SoftMax(),
-    ]  # square, so that no shape fails
+    # square, so that no shape fails
+    chain = [reference.Linear(4, 4), reference.Tanh(), reference.Linear(4, 4), reference.SoftMax()]
     net, failure = call(cls, *[chain, reference.NLL()][: len(required(cls))])
     result = Result("", cls.__name__)
     if failure:
@@ -91,7 +87,7 @@ def check(net, inputs):
         results, known = _modules(chain, features, loss)
         if loss is not None:
             output = known.role if known.role in (*roles.OUTPUTS, "Sigmoid") else ""
-            results.append(losses.check(loss, "loss", output, known.outputs, known.hands))
+            results.append(losses.check(loss, "loss", output, known.outputs, known.backward_kind))
             _pair(results[-2:], chain[-1][1], loss, known)
             _unit(results[-2:], loss, known)
         loss = _accepted(results, net, chain, loss, features, known)
@@ -104,10 +100,9 @@ def check(net, inputs):
             itself.unchecked = "its modules must run first"
         else:
             methods.check(itself, net, chain, features, known.outputs, loss)
-            told = {f.where for r in results for f in r.faults}
-            if any(
-                f.where and f.where in told for f in itself.faults
-            ):  # the same failure, reported by the network
+            reported = {f.where for r in results for f in r.faults}
+            # the same failure, reported by the network
+            if any(f.where and f.where in reported for f in itself.faults):
                 itself.faults.clear()
                 itself.unchecked = "its modules must run first"
         results.append(itself)
@@ -217,8 +212,8 @@ def _pair(results, last, loss, known):
     """Blame the last module, not the loss, if both apply the output unit's derivative."""
     output, own = results
     if known.role in roles.OUTPUTS or known.role == "Sigmoid":
-        hands_through = losses.check(loss, "loss", known.role, known.outputs, "through")
-        if known.hands == "derivative" and not own.ok and hands_through.ok and output.ok:
+        as_identity = losses.check(loss, "loss", known.role, known.outputs, "identity")
+        if known.backward_kind == "derivative" and not own.ok and as_identity.ok and output.ok:
             own.faults[:] = []
             output.faults.append(
                 Fault(
@@ -241,8 +236,8 @@ def _unit(results, loss, known):
     if roles.name_of(loss) != "NLL" or any(f.what != "it" for f in output.faults):
         return
     is_nll = any(
-        losses.check(loss, "loss", "SoftMax", known.outputs, hands).ok
-        for hands in ("through", "derivative")
+        losses.check(loss, "loss", "SoftMax", known.outputs, backward_kind).ok
+        for backward_kind in ("identity", "derivative")
     )
     if known.role in ("Linear", "Tanh", "ReLU") and (is_nll or own.unchecked):
         output.faults.append(

@@ -8,8 +8,9 @@ import numpy as np
 
 from nncore import registry
 from nncore.checking import steps
+from nncore.checking.causes import likely_cause, same
 from nncore.checking.findings import Fault
-from nncore.checking.mistakes import WANTED, likely_cause, same
+from nncore.checking.mistakes import WANTED
 from nncore.checking.trials import attributes, call, location, seeded, set_weights
 from nncore.foreign.probe import arrays, untouched
 
@@ -474,9 +475,8 @@ def weights_of(module, role, features):
         learns |= {k for k, v in held.items() if not same(after.get(k), v, 0)}
     weights = {}
     for k in sorted(learns, key=list(held).index):
-        moved = held[k] + 0.2 * rng.normal(
-            size=held[k].shape
-        )  # near their values: some must stay positive
+        # near their values: some must stay positive
+        moved = held[k] + 0.2 * rng.normal(size=held[k].shape)
         with untouched(module):
             set_weights(module, {k: moved})
             seeded()

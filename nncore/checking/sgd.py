@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from nncore.checking.by_hand import RATE, agree
+from nncore.checking.causes import same
 from nncore.checking.findings import Fault, raised
-from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, seeded
 from nncore.checking.ways import way_back, way_forward
@@ -70,7 +70,7 @@ def _takes_the_course_s_arguments(result, sgd):
     if len(names) >= 4 and rates[3] and not rates[2]:
         return True
     result.remarks.append(
-        f"sgd was not checked: it takes ({', '.join(names)}), where the course's takes (X, Y, "
+        f"sgd was not checked: it takes ({', '.join(names)}); the course's takes (X, Y, "
         "iters, lrate), in that "
         "order"
     )
@@ -164,8 +164,8 @@ def _of_calls(work, calls):
         )
     if any(np.shape(x)[1:] == (0,) for x in inputs):
         return (
-            f"an index beyond the last column is drawn, where X[:, i:i+1] is empty: {DRAW}, while "
-            "random.randint(0, N) gives N, too"
+            f"an index beyond the last column is drawn, for which X[:, i:i+1] is empty: {DRAW}, "
+            "while random.randint(0, N) can give N"
         )
     if np.shape(inputs[0])[:1] != work.X.shape[:1]:
         return (
@@ -178,7 +178,7 @@ def _of_calls(work, calls):
             "prediction first"
         )
     if losses and inputs and np.shape(losses[0][1])[1:] != np.shape(inputs[0])[1:]:
-        return "X and Y are not cut alike: X[:, i:i+1] goes with Y[:, i:i+1]"
+        return "X and Y are not indexed alike: X[:, i:i+1] goes with Y[:, i:i+1]"
     if (True, "backward") in back and not losses:
         return (
             "self.loss.forward(Ypred, Yt) must come before self.loss.backward(), which uses what "
@@ -220,9 +220,8 @@ def _draws(result, work, fault):
     N = work.X.shape[1]
     columns = [slice(i, i + 1) for i in range(N)]
     alone = [work.after([(c, c)]) for c in columns]
-    if any(
-        agree(alone[i], alone[i - 1]) for i in range(N)
-    ):  # for example if all units are off: no step shows its draw
+    # for example if all units are off: no step shows its draw
+    if any(agree(alone[i], alone[i - 1]) for i in range(N)):
         return
     drawn, expected = [], []
     for seed in range(SEEDS):
@@ -266,7 +265,7 @@ def _draws(result, work, fault):
         )
     elif drawn != expected:
         result.remarks.append(
-            "sgd draws otherwise than by one np.random.randint(N) a step; its numbers differ from "
+            "sgd does not draw by one np.random.randint(N) per step; its numbers differ from "
             "the course's"
         )
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from nncore.checking.causes import likely_cause, same
 from nncore.checking.findings import Fault, judge, raised
-from nncore.checking.mistakes import WANTED, likely_cause, same
+from nncore.checking.mistakes import WANTED
 from nncore.checking.trials import attributes, call, copied, location, reseeder, set_weights
 from nncore.foreign.probe import arrays, untouched
 
@@ -11,15 +12,8 @@ __all__ = ["NAMES", "RATE", "check", "run"]
 
 NAMES = ("sgd_step", "step")
 RATE = 0.125
-ALIKE = (
-    "step",
-    "sgd",
-    "sdg",
-    "stp",
-    "update",
-    "train",
-    "descen",
-)  # parts of method names that suggest a step
+# parts of method names that suggest a step
+ALIKE = ("step", "sgd", "sdg", "stp", "update", "train", "descen")
 
 
 def check(result, module, role, weights, trial, probes, wanted, in_network):
@@ -271,13 +265,13 @@ def _never(module, role, names, weights, runs):
                 return Fault(
                     name,
                     message,
-                    f"the new {k} is put into self.{other}; it belongs into self.{k}",
+                    f"the new {k} is assigned to self.{other}; it must be self.{k}",
                     where=location(method),
                 )
     for v in inner:
         if v.lower() in {k.lower() for k in weights}:
             cause = (
-                f"it assigns a local variable {v}, which is forgotten when it ends; it must "
+                f"it assigns a local variable {v}, which is lost when it returns; it must "
                 f"assign self.{v}"
             )
             break
@@ -371,7 +365,7 @@ def _update(module, name, role, k, weights, after, g, probes, result):
     return [
         Fault(
             name,
-            f"changes {k} by up to {np.max(np.abs(moved)):.3g}, where lrate * {role.gradient(k)} "
+            f"changes {k} by up to {np.max(np.abs(moved)):.3g}, but lrate * {role.gradient(k)} "
             f"goes up to {np.max(np.abs(RATE * g)):.3g}",
             error=error,
             **common,

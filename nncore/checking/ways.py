@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from nncore.checking.mistakes import same
+from nncore.checking.causes import same
 
 __all__ = ["way_back", "way_forward", "way_of"]
 
@@ -73,7 +73,7 @@ def way_of(work, calls, start, method):
             f"it calls the {method} of the modules in the order {', '.join(map(str, way))}; "
             f"it must be {', '.join(map(str, order))}"
         )
-    return _handing(work, calls, start, method)
+    return _wrong_argument(work, calls, start, method)
 
 
 def _drops_results(calls):
@@ -97,7 +97,7 @@ def _dropped(method):
     )
 
 
-def _handing(work, calls, start, method):
+def _wrong_argument(work, calls, start, method):
     """Return the mistake in the arrays that the modules are given, or ""."""
     for k, c in enumerate(calls):
         wanted = calls[k - 1].result if k else start

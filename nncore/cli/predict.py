@@ -52,7 +52,7 @@ def run(options):
     if labels is not None:
         correct = int((predicted == labels).sum())
         print(f"accuracy: {correct / labels.size:.4f} ({correct}/{labels.size})", file=sys.stderr)
-    messages.tell_doubts(source)
+    messages.print_notes(source)
 
 
 def _recipe(net, metadata, path):

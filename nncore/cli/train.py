@@ -41,8 +41,8 @@ fifth for testing, in the same way for every seed. The test part never influence
 With batch size 1 this is the algorithm of the course notes: W ~ N(0, 1/m), W0 ~ N(0, 1); then each
 step draws a sample at random (with replacement), runs forward and backward, and subtracts rate x
 gradient. An epoch is as many draws as there are samples. --batch-size above 1, --shuffle, --l2 or
-an --optimizer other than sgd select mini-batch training: every epoch shuffles the samples, uses
-each once, and steps along the mean gradient of a batch.
+an --optimizer other than sgd select another algorithm, mini-batches: every epoch shuffles the
+samples, uses each once, and steps along the mean gradient of a batch.
 """
 EXAMPLES = """\
 examples:

@@ -11,16 +11,11 @@ from nncore.foreign import match, match_linear, match_loss, match_norm, probe
 from nncore.sequential import Sequential
 from nncore.training import compile, predict
 
-AGREEMENT = {
-    np.dtype(np.float32): 1e-3,
-    np.dtype(np.float64): 1e-8,
-}  # of whole networks after some steps: rounding grows
+# of whole networks after some steps: rounding grows
+AGREEMENT = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-8}
 STEPS = 3
-KINDS = (
-    match.activation,
-    match_norm.batchnorm,
-    match_linear.linear,
-)  # what a module may be
+# what a module may be
+KINDS = (match.activation, match_norm.batchnorm, match_linear.linear)
 LIBRARY = ("nncore.modules", "nncore.losses", "nncore.sequential")
 
 
@@ -32,9 +27,8 @@ class Entry:
     taken: bool  # whether a part of the library stands in its place
     stands: str  # what stands in the new network
     remarks: list  # why it was not taken, or what is different
-    inside: list = field(
-        default_factory=list
-    )  # of a network inside the network that was taken: its modules' entries
+    # of a network inside the network that was taken: its modules' entries
+    inside: list = field(default_factory=list)
 
     def __str__(self):
         what = f"{self.given} -> {self.stands}" if self.taken else f"{self.given} kept"
@@ -278,9 +272,8 @@ def _take_loss(net, entries, chain, width):
             return alone
     except match.Refused as refused:
         alone = Entry(name, False, name, [refused.reason]), net.loss, None
-        if (
-            refused.stage < match.Refused.BACKWARD
-        ):  # its value is another one, whatever stands before it
+        # its value is another one, whatever stands before it
+        if refused.stage < match.Refused.BACKWARD:
             return alone
     if _is_library(last):
         return alone

@@ -15,10 +15,8 @@ import numpy as np
 from nncore import _checks, registry
 from nncore.foreign import probe
 
-TOLERANCE = {
-    np.dtype(np.float32): 1e-5,
-    np.dtype(np.float64): 1e-12,
-}  # of the natural size of each array, as in |W|ᵀ |A| + |W0|
+# of the natural size of each array, as in |W|ᵀ |A| + |W0|
+TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
 RUNS = ((1, False), (3, False), (6, True))  # (samples, large numbers)
 LRATE = 0.1
 
@@ -240,9 +238,8 @@ def _compare_activation(kind, all_theirs, all_ours, runs):
     find_kinks = registry.ACTIVATIONS[kind].kinks
     finite, notes = True, []
     for theirs, ours, passes, (_, large) in zip(all_theirs, all_ours, runs, RUNS, strict=True):
-        for a, b, (A, d, _) in zip(
-            theirs, ours, passes, strict=False
-        ):  # strict: theirs may have ended early, with an error
+        # strict: theirs may have ended early, with an error
+        for a, b, (A, d, _) in zip(theirs, ours, passes, strict=False):
             columns = check_forward(kind, a, b, None, large, tolerance)
             kinks = None if find_kinks is None else find_kinks(A)
             columns = check_backward(kind, a, b, d, columns, large, tolerance, kinks)

@@ -23,12 +23,13 @@ from nncore.foreign.match import (
     off_by,
 )
 
+# to a logarithm's argument
 ADDED = (
     *(10.0**-k for k in (*range(5, 41), *range(50, 301, 10), 307, 308)),
     *(float(np.finfo(t).eps) for t in (np.float32, np.float64)),
     *(float(np.finfo(t).tiny) for t in (np.float32, np.float64)),
     float(np.finfo(np.float64).smallest_subnormal),
-)  # to a logarithm's argument
+)
 BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
 OF_PROBABILITIES = tuple(cls for cls, loss in registry.LOSSES.items() if loss.of_probabilities)
 UNDERFLOW = 1e-300  # of a probability below which what is divided by it need not be finite
@@ -93,9 +94,8 @@ def loss(foreign, width):
         return *_with_weights(kind(), notes, width, partial(_loss_gradient, foreign)), guard
 
     try:
-        return first_taken(
-            [partial(compared, name) for name in DATA if name != "NLL" or width > 1]
-        )  # of one class, NLL is always 0
+        # of one class, NLL is always 0
+        return first_taken([partial(compared, name) for name in DATA if name != "NLL" or width > 1])
     except Refused as refused:
         if refused.stage == Refused.FORWARD:
             raise Refused(Refused.FORWARD, "its value is none of the library's losses") from None
@@ -371,9 +371,8 @@ def _compare_pair(last, foreign, output, kind, data, width):
     """(notes, Guard or None) on a last module and a loss that together are output and loss of the
     library; or Refused."""
     rng = np.random.default_rng(5)
-    tolerance = (
-        100 * TOLERANCE[np.dtype(np.float64)]
-    )  # dividing by a probability and multiplying by it again costs digits
+    # dividing by a probability and multiplying by it again costs digits
+    tolerance = 100 * TOLERANCE[np.dtype(np.float64)]
     notes, gradients = [], []
     for samples, large in RUNS:
         for likely in (False, True):

@@ -26,18 +26,8 @@ from nncore.foreign.match import (
 
 # of the inputs that show eps: small beside the square root of any in use but the course's 1e-20
 SPREAD = 1e-6
-EPS = (
-    1e-20,
-    0.0,
-    1e-5,
-    1e-8,
-    1e-3,
-    1e-6,
-    1e-7,
-    1e-10,
-    1e-12,
-    1e-16,
-)  # what people write, where no attribute holds it
+# what people write, where no attribute holds it
+EPS = (1e-20, 0.0, 1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-10, 1e-12, 1e-16)
 
 
 def batchnorm(foreign, width):
@@ -82,9 +72,8 @@ def _eps(foreign, G, B):
     G.share()[...], B.share()[...] = 1, 0
     A = SPREAD * np.where(np.arange(4) % 2, 1.0, -1.0) + np.zeros((G.share().shape[0], 1))
     (trace,) = probe.run_module(foreign, (A, None, None))
-    check_forward(
-        modules.BatchNorm, trace, probe.Trace(np.sign(A)), np.ones(A.shape), False, 1.0
-    )  # between 0 and that, whatever eps
+    # between 0 and that, whatever eps
+    check_forward(modules.BatchNorm, trace, probe.Trace(np.sign(A)), np.ones(A.shape), False, 1.0)
     told = (SPREAD / np.max(np.abs(trace.output))) ** 2 - SPREAD**2
     held = [
         x for x in getattr(foreign, "__dict__", {}).values() if isinstance(x, float) and 0 <= x < 1

@@ -36,13 +36,11 @@ class Trace:
     failed: str = ""
     held: dict = field(default_factory=dict)
     rebound: set = field(default_factory=set)  # names that the step bound to another array
-    overwritten: set = field(
-        default_factory=set
-    )  # "input", "gradient": arguments that were changed in place
+    # "input", "gradient": arguments that were changed in place
+    overwritten: set = field(default_factory=set)
     drew: bool = False  # whether np.random or random was used
-    counted: set = field(
-        default_factory=set
-    )  # names of numbers, and lengths of lists, that the step has changed
+    # names of numbers, and lengths of lists, that the step has changed
+    counted: set = field(default_factory=set)
 
     def changed(self, call):
         """Names of the arrays that the call has made or changed."""

@@ -146,9 +146,8 @@ class EngineCache:
 
     def __init__(self):
         self._entries = {}
-        os.register_at_fork(
-            after_in_child=self._entries.clear
-        )  # a training of the parent's may have been in the middle of one
+        # a training of the parent's may have been in the middle of one
+        os.register_at_fork(after_in_child=self._entries.clear)
 
     def get(self, net):
         """The entry of a network, or None."""

@@ -65,9 +65,8 @@ def refusal(net, trains, data=()):
         return "the loss uses the NumPy kernels"
     if len({id(m) for m in parts}) != len(parts):
         return "a module is used twice"
-    if not trains and _chain.depends_on_batch(
-        net
-    ):  # the program predicts by blocks of samples, several at once
+    # the program predicts by blocks of samples, several at once
+    if not trains and _chain.depends_on_batch(net):
         return "a BatchNorm normalises by the whole batch given"
     weights = _weights(parts)
     if not any(isinstance(m, modules.Linear) for m in parts):

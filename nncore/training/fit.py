@@ -153,9 +153,8 @@ class _Kept:
 
 
 _kept = EngineCache()
-_KEPT_BYTES = (
-    1 << 20
-)  # fit, which may have been called for the last time, leaves no more than this behind
+# fit, which may have been called for the last time, leaves no more than this behind
+_KEPT_BYTES = 1 << 20
 
 
 def _generator(seed):

@@ -57,8 +57,7 @@ def _classes(Y, n, of=""):
 
 
 def _one_hot(classes, n, dtype):
-    Y = np.zeros(
-        (n, len(classes)), dtype, order="F"
-    )  # a sample's labels side by side, as they are read
+    # a sample's labels side by side, as they are read
+    Y = np.zeros((n, len(classes)), dtype, order="F")
     Y[classes, np.arange(len(classes))] = 1
     return Y

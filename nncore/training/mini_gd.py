@@ -46,9 +46,8 @@ class _Loop:
         indices, order = np.arange(n), np.arange(n)
         while self.t < self.iters:
             np.random.shuffle(indices)
-            order = order[
-                indices
-            ]  # what permuting X and Y anew each time comes to, without copies of them
+            # what permuting X and Y anew each time comes to, without copies of them
+            order = order[indices]
             self._epoch(order[: n // self.K * self.K])
 
     def _epoch(self, order):

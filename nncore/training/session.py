@@ -45,9 +45,8 @@ def is_training(net):
 
 
 _training: dict[int, alone] = {}
-os.register_at_fork(
-    after_in_child=_training.clear
-)  # the parent's other threads do not train in the child
+# the parent's other threads do not train in the child
+os.register_at_fork(after_in_child=_training.clear)
 
 
 class whole_steps:
