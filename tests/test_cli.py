@@ -77,7 +77,9 @@ def test_train_without_arguments(run, tmp_path):
     )
     assert any(re.match(r"trained   43110 samples in .* samples/s", line) for line in lines)
     assert any(
-        re.match(r"speed     compiled backend .* times as fast as the NumPy backend, measured", line)
+        re.match(
+            r"speed     compiled backend .* times as fast as the NumPy backend, measured", line
+        )
         for line in lines
     )
     accuracy, correct = re.fullmatch(r"test accuracy: (\d\.\d{4}) \((\d+)/360\)", lines[-1]).group(

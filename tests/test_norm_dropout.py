@@ -895,7 +895,7 @@ def test_widths_that_do_not_fit_are_refused(backend):
         lambda: net.predictor(),
     ):
         with pytest.raises(
-            ValueError, match="m of BatchNorm must be 20 to follow a module with 20 outputs, got 19"
+            ValueError, match=r"BatchNorm\(19, .*\) must take the 20 outputs of .*, got 19 inputs"
         ):
             call()
     with pytest.raises(ValueError, match=r"20|19"):
@@ -995,7 +995,7 @@ def test_prediction_leaves_no_trace_and_ignores_the_mode(backend, statistics, ow
 
 
 def test_batch_statistics_are_of_all_samples_given(backend):
-    net, (X, Y) = make(statistics="batch"), make_data(samples=predict.SLICE + 300)
+    net, (X, Y) = make(statistics="batch"), make_data(samples=predict.EVALUATE_SLICE + 300)
     P = net.predict_proba(X)
     loss, accuracy = net.evaluate(X, Y)
     assert loss == pytest.approx(net.loss.forward(P, Y) / X.shape[1], rel=1e-12)

@@ -146,7 +146,7 @@ REFUSED = {
     "labels": (
         lambda n: n.sgd(X_, np.full(23, 3)),
         ValueError,
-        "Y must hold whole numbers from 0 to 2, the classes of the network",
+        "Y must hold integers from 0 to 2, the classes of the network",
     ),
     "rate": (
         lambda n: n.sgd(X_, Y_, 30, -0.1),
@@ -253,7 +253,7 @@ def test_read_only_and_mismatched_weights_are_refused_first(backend):
 def test_a_loss_beside_the_wrong_output_is_refused(backend, output, loss):
     net, (X, Y) = make(output=output, loss=loss), data()
     for call in (lambda: net.sgd(X, Y, 5), lambda: net.fit(X, Y), lambda: net.evaluate(X, Y)):
-        with pytest.raises(ValueError, match=f"{loss.__name__} must follow a last"):
+        with pytest.raises(ValueError, match=f"{loss.__name__} requires a final"):
             call()
     net.forward(X)
 
