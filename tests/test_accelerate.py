@@ -988,7 +988,7 @@ def test_one_value_a_sample_is_matched():
         self.Ypred, self.Y = Ypred, Y
         return -np.sum(Y * np.log(Ypred), axis=0)
 
-    assert "one value a sample" in str(
+    assert "one value per sample" in str(
         nn.accelerate(network(InPlace, Loss=changed("forward", forward, MyNLL))).report
     )
 

@@ -406,7 +406,7 @@ def _about_step(kind, trace, place, weights, i, got, before, wanted, samples):
     if proportional and samples > 1 and abs(ratio * samples - 1) < 1e-6:
         return (
             f"{agree} step averages the gradient of {place.name} over the batch instead of "
-            f"adding it up"
+            f"summing it"
         )
     times = f" but {ratio:.3g} times that step" if proportional else ""
     return f"{agree} step is not {place.name} − lrate dL/d{place.name}{times}{kept}"
