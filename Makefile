@@ -30,7 +30,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-clang test-arm64 sanitize sanitize-threads bench bench-peers gate docs lint clean
+.PHONY: help train test test-slow test-clang test-arm64 sanitize sanitize-threads bench bench-peers gate docs lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
@@ -41,6 +41,9 @@ train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists 
 
 test: $(VENV)/.extra-test $(VENV)/.extra-docs ## install with the test extras, then run the whole suite (ARGS='-k cli' for a part)
 	@$(PY) -m pytest $(ARGS)
+
+test-slow: $(VENV)/.extra-test ## the exhaustive tests that `make test` leaves out
+	@$(PY) -m pytest -m slow $(ARGS)
 
 test-clang: ## the whole suite built with clang, in a copy of the checkout (build/clang) with an environment of its own
 	@command -v clang >/dev/null || { echo 'nncore: clang is missing (Debian: apt install clang)' >&2; exit 1; }

@@ -10,12 +10,15 @@ import numpy as np
 from nncore import _backend, _checks, _core, initializers
 
 __all__ = [
+    "GELU",
     "BatchNorm",
     "Dropout",
+    "LeakyReLU",
     "Linear",
     "Module",
     "OutputSigmoid",
     "ReLU",
+    "SiLU",
     "Sigmoid",
     "SoftMax",
     "Tanh",
@@ -248,6 +251,128 @@ class Sigmoid(_Activation):
 
     def _derive(self, dLdA):
         return self._kernels.sigmoid_backward(dLdA, self.A)
+
+
+class _Elementwise(_Activation):
+    """An activation given by its kernels, `<_kernel>_forward` and `<_kernel>_backward`."""
+
+    _kernel = ""
+    _of = "A"  # what the derivative is a function of: the output A, or the input Z
+    _arguments: tuple[float, ...] = ()  # further ones of the kernels
+
+    def forward(self, Z):
+        """Return A, which is kept as `.A`; Z is not changed."""
+        self.A = self.predict_forward(Z)
+        if self._of == "Z":
+            self.Z = Z
+        return self.A
+
+    def predict_forward(self, Z):
+        """Return forward(Z), but keep nothing."""
+        return getattr(self._kernels, self._kernel + "_forward")(Z, *self._arguments)
+
+    def _derive(self, dLdA):
+        backward = getattr(self._kernels, self._kernel + "_backward")
+        return backward(dLdA, getattr(self, self._of), *self._arguments)
+
+
+class LeakyReLU(_Elementwise):
+    """Rectified linear unit with a slope for negative inputs.
+
+    A = Z if Z > 0, else slope Z; dL/dZ = dL/dA if A > 0, else slope dL/dA. The derivative at 0 is
+    `slope`.
+
+    Parameters
+    ----------
+    slope : float, default 0.01
+        Derivative for negative Z, at least 0 and finite.
+
+    Raises
+    ------
+    ValueError
+        If slope is negative, infinite or NaN.
+    TypeError
+        If slope is not a real number.
+
+    Examples
+    --------
+    >>> LeakyReLU(0.1).forward([[-2.0], [3.0]]).ravel().tolist()
+    [-0.2, 3.0]
+    """
+
+    _kernel = "leaky_relu"
+
+    def __init__(self, slope=0.01):
+        self._configure(slope)
+
+    def _configure(self, slope):
+        """Check the setting and keep it as a plain number; `load` calls it, too."""
+        value = _checks.number("slope", slope)
+        if not 0 <= value < np.inf:
+            raise ValueError(f"slope must be at least 0 and finite, got {slope}")
+        self.slope = value
+
+    @property
+    def _arguments(self):
+        return (self.slope,)
+
+    def __repr__(self):
+        return f"LeakyReLU({self.slope:g})"
+
+
+class GELU(_Elementwise):
+    """Gaussian error linear unit.
+
+    A = Z ⊙ Φ(Z), where Φ is the standard normal distribution; dL/dZ = dL/dA ⊙ (Φ(Z) + Z ⊙ φ(Z)),
+    where φ is its density (Hendrycks and Gimpel 2016).
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}, default "none"
+        "tanh" computes A = Z ⊙ (1 + tanh U) / 2 with U = √(2/π) (Z + 0.044715 Z³), which differs
+        from the exact form by at most 5e-4.
+
+    Raises
+    ------
+    ValueError
+        If approximate is neither.
+
+    Examples
+    --------
+    >>> GELU().forward([[-1.0], [1.0]]).ravel().round(4).tolist()
+    [-0.1587, 0.8413]
+    """
+
+    _of = "Z"
+
+    def __init__(self, approximate="none"):
+        self._configure(approximate)
+
+    def _configure(self, approximate):
+        """Check the setting; `load` calls it, too."""
+        self.approximate = _checks.choice("approximate", approximate, ("none", "tanh"))
+
+    @property
+    def _kernel(self):
+        return "gelu" if self.approximate == "none" else "gelu_tanh"
+
+    def __repr__(self):
+        return "GELU()" if self.approximate == "none" else "GELU('tanh')"
+
+
+class SiLU(_Elementwise):
+    """Sigmoid linear unit, also known as Swish.
+
+    A = Z ⊙ σ(Z) with σ(z) = 1 / (1 + e^−z); dL/dZ = dL/dA ⊙ (σ(Z) + Z ⊙ σ(Z) ⊙ (1 − σ(Z)))
+    (Hendrycks and Gimpel 2016; Elfwing, Uchibe and Doya 2018).
+
+    Examples
+    --------
+    >>> SiLU().forward([[0.0], [1.0]]).ravel().round(4).tolist()
+    [0.0, 0.7311]
+    """
+
+    _kernel, _of = "silu", "Z"
 
 
 class SoftMax(Module):

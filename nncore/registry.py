@@ -7,7 +7,7 @@ A new activation or loss is a class in `modules.py` or `losses.py`, its formulas
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,11 +43,23 @@ class Activation(NamedTuple):
     kinks: Callable[[np.ndarray], np.ndarray] | None = None  # where Z has no derivative
     classes: str = ""  # how class_fun finds the classes; only output units have one
     keeps_output: bool = True  # backward computes from the output A, not from the input Z
+    # what the core takes in place of the name, of an object with settings
+    core: Callable[[Any], object] | None = None
+    # objects that a foreign function of Z with the values A might be; None: the default alone
+    candidates: Callable[[np.ndarray, np.ndarray], list[modules.Module]] | None = None
 
     @property
     def constants(self):
         """The settings that a compiled program has been made from."""
         return self.settings
+
+    def core_name(self, module):
+        """What the core knows an object of this class as."""
+        return self.name if self.core is None else self.core(module)
+
+    def matching(self, Z, A):
+        """Objects of the class, one of which computes A from Z if any does."""
+        return [self.cls()] if self.candidates is None else self.candidates(Z, A)
 
     @property
     def is_output(self):
@@ -89,6 +101,14 @@ class Optimizer(NamedTuple):
 
 def _by_class(*records):
     return {record.cls: record for record in records}
+
+
+def _leaky(Z, A):
+    """A LeakyReLU with the slope of A at negative Z."""
+    negative = (Z < 0) & np.isfinite(A)
+    slope = np.median(A[negative] / Z[negative]) if negative.any() else np.nan
+    fits = 0 <= slope < np.inf and slope != 1  # 1: the identity
+    return [modules.LeakyReLU(float(f"{slope:.12g}")) if fits else modules.LeakyReLU()]
 
 
 _THROUGH = "its argument, dL/dZ, which the loss computes"
@@ -165,6 +185,51 @@ ACTIVATIONS = _by_class(
         derivative="dLdA ⊙ A (1 − A)",
         code={"forward": "A = 1 / (1 + np.exp(-Z))", "backward": "dLdZ = dLdA * A * (1 - A)"},
         aliases=("sigmoid", "logistic"),
+    ),
+    Activation(
+        modules.LeakyReLU,
+        "leaky_relu",
+        "leaky_relu_forward",
+        formula="Z where Z > 0, else slope Z",
+        derivative="dLdA where Z > 0, else slope dLdA",
+        code={
+            "forward": "A = np.where(Z > 0, Z, slope * Z)",
+            "backward": "dLdZ = dLdA * np.where(Z > 0, 1, slope)",
+        },
+        aliases=("leakyrelu", "lrelu"),
+        settings=("slope",),
+        kinks=lambda Z: Z == 0,
+        core=lambda module: ("leaky_relu", module.slope),
+        candidates=_leaky,
+    ),
+    Activation(
+        modules.GELU,
+        "gelu",
+        "gelu_forward",
+        formula="Z ⊙ Φ(Z)",
+        derivative="dLdA ⊙ (Φ(Z) + Z ⊙ φ(Z))",
+        code={
+            "forward": "A = Z * Phi(Z), where Phi(z) = (1 + erf(z / sqrt(2))) / 2",
+            "backward": "dLdZ = dLdA * (Phi(Z) + Z * np.exp(-Z**2 / 2) / np.sqrt(2 * np.pi))",
+        },
+        aliases=("gelu",),
+        settings=("approximate",),
+        keeps_output=False,
+        core=lambda module: "gelu" if module.approximate == "none" else "gelu_tanh",
+        candidates=lambda Z, A: [modules.GELU(), modules.GELU("tanh")],
+    ),
+    Activation(
+        modules.SiLU,
+        "silu",
+        "silu_forward",
+        formula="Z ⊙ σ(Z)",
+        derivative="dLdA ⊙ (σ(Z) + Z ⊙ σ(Z) ⊙ (1 − σ(Z)))",
+        code={
+            "forward": "A = Z * s, where s = 1 / (1 + np.exp(-Z))",
+            "backward": "dLdZ = dLdA * (s + Z * s * (1 - s)), where s = 1 / (1 + np.exp(-Z))",
+        },
+        aliases=("silu", "swish"),
+        keeps_output=False,
     ),
     Activation(
         modules.SoftMax,

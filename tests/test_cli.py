@@ -293,7 +293,7 @@ BAD_TRAIN = [
     ("--batch-size 0", "--batch-size"),
     ("--seed -1", "--seed"),
     ("--dtype int8", "--dtype"),
-    ("--activation gelu", "--activation"),
+    ("--activation elu", "--activation"),
     ("--schedule x", "--schedule"),
     ("--backend gpu", "--backend"),
     ("--label-column 3", "--label-column"),

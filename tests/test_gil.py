@@ -172,7 +172,7 @@ LEAF = re.compile(
     r"|nn_write_back|start_bounds|skips_zeros|input_density|weights_finite|all_samples_finite|transfer_now"
     r"|(?:load|store)_(?:params|state)|STEPPERS\[[^\]]+\]\.run)\("
 )
-BRIEF = re.compile(r"\b(?:product_work|softmax_work|sparse_blocks)\(")  # a few operations
+BRIEF = re.compile(r"\b(?:gemm_workspace|softmax_work|csr_blocks)\(")  # a few operations
 
 
 HEAD = re.compile(r"\s*(?:cdef|cpdef|def|with|if|elif|else|for|while|try)\b")

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nncore import reference
+from nncore import reference, registry
 from nncore.checking import roles
 from nncore.checking.causes import TOLERANCE, same
 from nncore.checking.roles import ACTIVATIONS, BATCH, OUTPUTS
@@ -19,7 +19,7 @@ from nncore.checking.trials import (
 )
 from nncore.foreign.probe import untouched
 
-__all__ = ["library_results", "numeric_results", "probes", "run"]
+__all__ = ["activation", "library_results", "numeric_results", "probes", "run"]
 
 
 def probes(module, role, weights, features):
@@ -105,7 +105,22 @@ def run(module, role, weights, probes):
     return trial
 
 
-def library_results(role, weights, probes):
+def activation(name, probes, trial):
+    """Return the library's activation of that name, with the settings that come nearest to the
+    module's results if it has any.
+    """
+    record = next(a for a in registry.ACTIVATIONS.values() if a.cls.__name__ == name)
+    made, Z, A = [record.cls()], probes[0].x, trial.out[0] if trial.out else None
+    if isinstance(A, np.ndarray) and A.shape == Z.shape and A.dtype.kind in "fiu":
+        with np.errstate(all="ignore"):
+            made = record.matching(Z, np.asarray(A, np.float64))
+    twins = [getattr(reference, name)(*(getattr(m, s) for s in record.settings)) for m in made]
+    if len(twins) == 1:
+        return twins[0]
+    return min(twins, key=lambda t: np.abs(t.forward(Z) - A).max())
+
+
+def library_results(role, weights, probes, trial):
     """Return the results of the library's module of that role on the probes, or None. Adds the
     arrays' names to the probes.
     """
@@ -114,9 +129,11 @@ def library_results(role, weights, probes):
     values = {
         role.weights[k]: role.to_library(k, w) for k, w in weights.items() if k in role.weights
     }
-    twin = getattr(reference, role.name)(
-        *(values["W"].shape if "W" in values else values["G"].shape[:1] if "G" in values else ())
-    )
+    if values:
+        sizes = values["W"].shape if "W" in values else values["G"].shape[:1]
+        twin = getattr(reference, role.name)(*sizes)
+    else:
+        twin = activation(role.name, probes, trial)
     set_weights(twin, values)
     wanted = SimpleNamespace(out=[], back=[], gradients=[], tolerance=TOLERANCE)
     for p in probes:

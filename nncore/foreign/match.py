@@ -223,21 +223,44 @@ def activation(foreign, width):
     ]
     traces = [probe.run_module(foreign, *passes) for passes in runs]
 
-    def compared(kind):
-        twin = kind()
+    def compared(kind, twin):
         notes = _compare_activation(
             kind, traces, [probe.run_module(twin, *passes) for passes in runs], runs
         )
         return twin, notes + class_fun_notes(foreign, twin, width)
 
     try:
-        return first_match([partial(compared, kind) for kind in registry.ACTIVATIONS])
+        Z, A = _outputs(runs, traces)
+        return first_match(
+            [
+                partial(compared, kind, twin)
+                for kind, record in registry.ACTIVATIONS.items()
+                for twin in _matching(record, Z, A)
+            ]
+        )
     except Refused as refused:
         if refused.stage == Refused.FORWARD:
             raise Refused(
                 Refused.FORWARD, "its forward is none of the library's functions"
             ) from None
         raise
+
+
+def _outputs(all_passes, all_traces):
+    """Return (Z, A) of all passes whose forward succeeded, as vectors of equal length."""
+    Z, A = [], []
+    for passes, traces in zip(all_passes, all_traces, strict=True):
+        for (given, *_), trace in zip(passes, traces, strict=False):
+            if np.shape(trace.output) == given.shape:
+                Z.append(np.ravel(given))
+                A.append(np.ravel(np.asarray(trace.output, np.float64)))
+    return (np.concatenate(Z), np.concatenate(A)) if Z else (np.empty(0), np.empty(0))
+
+
+def _matching(record, Z, A):
+    """Return objects of an activation's class that might compute A from Z."""
+    with np.errstate(all="ignore"):
+        return record.matching(Z, A)
 
 
 def _compare_activation(kind, all_theirs, all_ours, runs):

@@ -11,6 +11,7 @@ add both.
 """
 
 import functools
+import math
 
 import numpy as np
 
@@ -25,8 +26,14 @@ __all__ = [
     "batchnorm_forward",
     "binary_nll",
     "dropout",
+    "gelu_backward",
+    "gelu_forward",
+    "gelu_tanh_backward",
+    "gelu_tanh_forward",
     "hinge",
     "hinge_loss",
+    "leaky_relu_backward",
+    "leaky_relu_forward",
     "linear_backward",
     "linear_forward",
     "momentum_step",
@@ -39,6 +46,8 @@ __all__ = [
     "sigmoid_backward",
     "sigmoid_forward",
     "sigmoid_nll",
+    "silu_backward",
+    "silu_forward",
     "softmax_forward",
     "softmax_nll",
     "squared",
@@ -62,10 +71,12 @@ def _linear_backward(dLdZ, A, W):
 
 
 def _tanh_forward(Z):
+    """A = tanh Z, element by element."""
     return np.tanh(Z)
 
 
 def _tanh_backward(dLdA, A):
+    """dLdZ = dLdA ⊙ (1 − A²)."""
     return dLdA * (1 - A**2)
 
 
@@ -78,6 +89,7 @@ def _relu_backward(dLdA, A):
 
 
 def _sigmoid_forward(Z):
+    """A = 1 / (1 + e^−Z), element by element."""
     e = np.exp(
         -np.abs(Z)
     )  # e^-|z| <= 1 never overflows, and e / (1 + e) keeps its digits where z is very negative
@@ -85,6 +97,7 @@ def _sigmoid_forward(Z):
 
 
 def _sigmoid_backward(dLdA, A):
+    """dLdZ = dLdA ⊙ A (1 − A)."""
     return dLdA * (A * (1 - A))
 
 
@@ -321,39 +334,129 @@ def linear_backward(dLdZ, A, W, out=None):
     return out
 
 
-def _forward(formula, name, doc):
+def _forward(formula, name=None):
+    """The kernel of an activation's formula, under its name."""
+
+    @functools.wraps(formula)
     def kernel(Z, out=None):
         dtype = _checks.computing_dtype(Z)
         Z_ = _checks.as_real("Z", Z, dtype)
         with _quiet():
             return _deliver(formula(Z_), dtype, out, Z)
 
-    kernel.__name__ = kernel.__qualname__ = name
-    kernel.__doc__ = doc
+    kernel.__name__ = kernel.__qualname__ = name or formula.__name__
     return kernel
 
 
-def _backward(formula, name, doc):
+def _backward(formula, name=None):
+    """The kernel of the formula of dL/dZ in terms of dL/dA and the activation's output A."""
+
+    @functools.wraps(formula)
     def kernel(dLdA, A, out=None):
-        dtype = _checks.computing_dtype(A)
-        A_ = _checks.as_real("A", A, dtype)
-        dLdA_ = _matrices("dLdA", dLdA, dtype, A_.shape)
-        with _quiet():
-            return _deliver(formula(dLdA_, A_), dtype, out, dLdA, A)
+        return _derived(formula, "A", dLdA, A, out)
 
-    kernel.__name__ = kernel.__qualname__ = name
-    kernel.__doc__ = doc
+    kernel.__name__ = kernel.__qualname__ = name or formula.__name__
     return kernel
 
 
-tanh_forward = _forward(_tanh_forward, "tanh_forward", "A = tanh Z, element by element.")
-tanh_backward = _backward(_tanh_backward, "tanh_backward", "dLdZ = dLdA ⊙ (1 − A²).")
-sigmoid_forward = _forward(
-    _sigmoid_forward, "sigmoid_forward", "A = 1 / (1 + e^−Z), element by element."
-)
-sigmoid_backward = _backward(_sigmoid_backward, "sigmoid_backward", "dLdZ = dLdA ⊙ A (1 − A).")
-_relu_forward_real = _forward(_relu_forward, "relu_forward", None)
-_relu_backward_real = _backward(_relu_backward, "relu_backward", None)
+def _backward_of_input(formula):
+    """Likewise, in terms of dL/dA and the activation's input Z."""
+
+    @functools.wraps(formula)
+    def kernel(dLdA, Z, out=None):
+        return _derived(formula, "Z", dLdA, Z, out)
+
+    return kernel
+
+
+def _derived(formula, name, dLdA, U, out):
+    dtype = _checks.computing_dtype(U)
+    U_ = _checks.as_real(name, U, dtype)
+    dLdA_ = _matrices("dLdA", dLdA, dtype, U_.shape)
+    with _quiet():
+        return _deliver(formula(dLdA_, U_), dtype, out, dLdA, U)
+
+
+tanh_forward = _forward(_tanh_forward, "tanh_forward")
+tanh_backward = _backward(_tanh_backward, "tanh_backward")
+sigmoid_forward = _forward(_sigmoid_forward, "sigmoid_forward")
+sigmoid_backward = _backward(_sigmoid_backward, "sigmoid_backward")
+
+
+def leaky_relu_forward(Z, slope, out=None):
+    """A = Z where Z > 0, else slope Z."""
+    slope = _checks.number("slope", slope)
+    return _forward(lambda Z: np.where(Z > 0, Z, slope * Z))(Z, out)
+
+
+def leaky_relu_backward(dLdA, A, slope, out=None):
+    """dLdZ = dLdA where A > 0, else slope dLdA."""
+    slope = _checks.number("slope", slope)
+    return _backward(lambda dLdA, A: np.where(A > 0, dLdA, slope * dLdA))(dLdA, A, out)
+
+
+_FAR = 1000  # where sigmoids and the normal distribution are 0 or 1
+
+
+@_forward
+def gelu_forward(Z):
+    """A = Z ⊙ Φ(Z), Φ the standard normal distribution."""
+    Z = np.maximum(Z, -_FAR)
+    return Z * _normal(Z)
+
+
+@_backward_of_input
+def gelu_backward(dLdA, Z):
+    """dLdZ = dLdA ⊙ (Φ(Z) + Z ⊙ φ(Z)), φ the standard normal density."""
+    Z = np.clip(Z, -_FAR, _FAR)
+    return dLdA * (_normal(Z) + Z * np.exp(-(Z**2) / 2) / np.sqrt(2 * np.pi))
+
+
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+def _normal(Z):
+    """Φ(z) = erfc(−z / √2) / 2."""
+    return _erfc(-Z / np.sqrt(2)).astype(Z.dtype) / 2
+
+
+@_forward
+def gelu_tanh_forward(Z):
+    """A = Z ⊙ (1 + tanh U) / 2 = Z ⊙ σ(2U), U = √(2/π) (Z + 0.044715 Z³)."""
+    Z = np.maximum(Z, -_FAR)
+    return Z * _sigmoid_forward(2 * np.sqrt(2 / np.pi) * (Z + 0.044715 * Z**3))
+
+
+@_backward_of_input
+def gelu_tanh_backward(dLdA, Z):
+    """dLdZ = dLdA ⊙ (σ(2U) + Z ⊙ σ'(2U) ⊙ 2U'), U = √(2/π) (Z + 0.044715 Z³)."""
+    Z, c = np.clip(Z, -_FAR, _FAR), 2 * np.sqrt(2 / np.pi)
+    U2, slope = c * (Z + 0.044715 * Z**3), c * (1 + 3 * 0.044715 * Z**2)
+    return dLdA * (_sigmoid_forward(U2) + Z * _sigmoid_slope(U2) * slope)
+
+
+@_forward
+def silu_forward(Z):
+    """A = Z ⊙ σ(Z)."""
+    Z = np.maximum(Z, -_FAR)
+    return Z * _sigmoid_forward(Z)
+
+
+@_backward_of_input
+def silu_backward(dLdA, Z):
+    """dLdZ = dLdA ⊙ (σ(Z) + Z ⊙ σ(Z) ⊙ (1 − σ(Z)))."""
+    Z = np.clip(Z, -_FAR, _FAR)
+    return dLdA * (_sigmoid_forward(Z) + Z * _sigmoid_slope(Z))
+
+
+def _sigmoid_slope(Z):
+    """σ'(z) = σ(z) (1 − σ(z)), which keeps its digits when σ(z) is nearly 1."""
+    e = np.exp(-np.abs(Z))
+    return e / (1 + e) ** 2
+
+
+_relu_forward_real = _forward(_relu_forward, "relu_forward")
+_relu_backward_real = _backward(_relu_backward, "relu_backward")
 
 
 def relu_forward(Z, out=None):

@@ -149,9 +149,9 @@ def _stages(parts):
             if what is modules.BatchNorm or module.p > 0:
                 stages.append((module, registry.LAYERS[what].name))
         elif stages and stages[-1][0] is not None and stages[-1][1] == "none":
-            stages[-1] = (stages[-1][0], registry.ACTIVATIONS[what].name)
+            stages[-1] = (stages[-1][0], registry.ACTIVATIONS[what].core_name(module))
         else:
-            stages.append((None, registry.ACTIVATIONS[what].name))
+            stages.append((None, registry.ACTIVATIONS[what].core_name(module)))
     return stages
 
 
