@@ -23,7 +23,7 @@ COMPUTATION = frozenset(
         "_step_terms",
         "_derive",
         "_gradient",
-        "_hand_back",
+        "_input_gradient",
         "__getattribute__",
         "__setattr__",
         "__delattr__",

@@ -126,10 +126,9 @@ class Report:
 
 
 def accelerate(net):
-    """Convert a network of your own NumPy classes to a compiled `Sequential` that shares its
-    weights.
+    """Convert a network of your own NumPy classes to a compiled one on the same weights.
 
-    The new network computes and trains as `net` does, on the same weight arrays.
+    The new network, a `Sequential`, computes and trains as `net` does and shares its weight arrays.
 
     Parameters
     ----------
@@ -543,7 +542,7 @@ def _trained(chain, loss, X, Y):
         delta = loss.backward()
         for module in chain[::-1]:
             delta = (
-                module._hand_back(delta)
+                module._input_gradient(delta)
                 if isinstance(module, Sequential)
                 else module.backward(delta)
             )
