@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
+from support import assert_close
 from test_training import by_modules, data, make, same, weights
 
 import nncore as nn
@@ -555,3 +556,21 @@ def test_small_networks_refuse_data_that_are_not_finite(activation, bad, batch, 
         with pytest.raises(ValueError, match=wanted):
             net.fit(data_["X"], data_["Y"], shuffle=False, batch_size=batch, lrate=0.1)
         same(weights(net), before)
+
+
+def test_lanes_beyond_a_layer_of_a_small_network_do_not_train(isa, dtype):
+    """Units that are off do not move, however large the inputs. A sigmoid of the 0 in a lane beyond
+    them is on; its weights would grow beyond the type."""
+    X, y = np.full((1, 32), np.finfo(dtype).max / 10, dtype), np.arange(32) // 8 % 2
+
+    def fitted(backend):
+        with nn.use_backend(backend):
+            np.random.seed(0)
+            modules = [nn.Linear(1, 3, dtype=dtype), nn.Sigmoid(), nn.Linear(3, 2, dtype=dtype)]
+            net = nn.Sequential([*modules, nn.SoftMax()], nn.NLL())
+            modules[0].W[:] = -1
+            losses = net.fit(X, y, 3, 8, lrate=20, shuffle=False)["loss"]
+        return [modules[0].W, modules[2].W, modules[2].W0, np.array(losses, dtype)]
+
+    for compiled, reference in zip(fitted("compiled"), fitted("numpy"), strict=True):
+        assert_close(compiled, reference)
