@@ -13,7 +13,7 @@ from support import LAYOUTS, LEVELS, SIZES, assert_close, pairwise, shared, unch
 
 import nncore as nn
 from nncore import _chain, _core, callbacks, registry
-from nncore.kernels import compiled, numpy_kernels
+from nncore.kernels import compiled, numpy_formulas, numpy_kernels
 from nncore.training import predict
 from nncore.training.compile import as_program
 
@@ -212,10 +212,10 @@ def test_dropout_drops_the_share_everywhere_and_independently(p):
 def test_dropout_keeps_an_entry_whose_word_is_the_threshold_itself(kernels, isa):
     """p 2^32 is compared with the entry's random word: the entry is kept up to equality."""
     key, count = 7, 3
-    word = numpy_kernels._mix((key + count * 0x9E3779B97F4A7C15) % 2**64)
+    word = numpy_formulas.mix((key + count * 0x9E3779B97F4A7C15) % 2**64)
     places = np.arange(37, dtype=np.uint32)
-    words = numpy_kernels._scramble(
-        numpy_kernels._scramble(places ^ np.uint32(word % 2**32)) ^ np.uint32(word >> 32)
+    words = numpy_formulas.scramble(
+        numpy_formulas.scramble(places ^ np.uint32(word % 2**32)) ^ np.uint32(word >> 32)
     )
     for place in range(37):
         for more, kept in ((0, True), (1, False)):
