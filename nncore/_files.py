@@ -38,7 +38,7 @@ def name(path):
 
 
 def open_regular(path):
-    """Open a regular file for reading; ValueError for others: opening a FIFO can wait for ever."""
+    """Open a regular file for reading; ValueError for others: opening a FIFO can wait forever."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open refuses folders itself
         raise ValueError(f"it is {_kind(mode)}, not a regular file")

@@ -871,7 +871,7 @@ def test_wrong_arguments():
         nn.check(Sequential([], NLL()))
     with pytest.raises(ValueError, match="inputs must be at least 1, got 0"):
         nn.check(Tanh, inputs=0)
-    with pytest.raises(TypeError, match="inputs must be a whole number, got str"):
+    with pytest.raises(TypeError, match="inputs must be an integer, got str"):
         nn.check(Tanh, inputs="4")
 
 

@@ -257,7 +257,7 @@ def bad_files(folder):
 BAD_TRAIN = [
     ("none.csv", "none.csv: No such file"),
     ("nan.npz", "got nan in sample 1"),
-    ("counts.npz", "one label a sample"),
+    ("counts.npz", "one label per sample"),
     ("names.npz", "must hold arrays X and y"),
     ("nolabels.npz", "must hold labels"),
     ("one.npz", "two classes"),
@@ -400,8 +400,8 @@ def test_output_keeps_the_mode_and_is_never_put_in_the_place_of_a_fifo(run, tmp_
     assert got == [(tmp_path / "m.npz").read_bytes()]
 
 
-def test_what_was_taken_for_what(run, table, tmp_path):
-    """A line for a table; doubts are notes on standard error, where prediction keeps them from its
+def test_the_choice_of_columns_is_reported(run, table, tmp_path):
+    """A line for a table; notes go to standard error, where prediction keeps them from its
     labels."""
     lines = run("train", table, *QUICK, "--no-save").stdout.splitlines()
     assert lines[1] == "table     labels in column 3, 2 columns of features; no headings"
@@ -411,7 +411,7 @@ def test_what_was_taken_for_what(run, table, tmp_path):
     )
     done = run("train", "lxy.csv", "--epochs", 5, "--quiet", "--output", "m.npz")
     note = (
-        "nncore: note: lxy.csv: column 3 'y' is taken for a feature, "
+        "nncore: note: lxy.csv: column 3 'y' is treated as a feature, "
         "because column 1 'label' holds the labels\n"
     )
     assert re.fullmatch(r"test accuracy: (0\.9|1\.0)\d+ \(\d+/40\)\n", done.stdout)

@@ -233,7 +233,7 @@ def test_dropout_of_special_values_and_refusals(kernels, isa):
         (ValueError, "p must be at least 0 and below 1, got 1", (A, 1, 0, 1)),
         (ValueError, "p must be at least 0", (A, np.nan, 0, 1)),
         (TypeError, "p must be a real number, got str", (A, "half", 0, 1)),
-        (TypeError, "key must be a whole number", (A, 0.5, None, 1)),
+        (TypeError, "key must be an integer", (A, 0.5, None, 1)),
         (ValueError, "key must be below", (A, 0.5, 2**64, 1)),
         (ValueError, "count must be at least 0", (A, 0.5, 0, -1)),
         (ValueError, r"A must have shape \(n, b\)", (A[0], 0.5, 0, 1)),
@@ -433,7 +433,7 @@ def test_modules_refuse(backend):
             lambda: nn.BatchNorm(2).step(0.1),
         ),
         (ValueError, "p must be at least 0 and below 1, got 1.0", lambda: nn.Dropout(1.0)),
-        (TypeError, "seed must be a whole number", lambda: nn.Dropout(0.5, seed=0.5)),
+        (TypeError, "seed must be an integer", lambda: nn.Dropout(0.5, seed=0.5)),
         (
             RuntimeError,
             "Dropout.backward must follow Dropout.forward",

@@ -221,7 +221,7 @@ REFUSED = {
     "one_hot n": (
         lambda: datasets.one_hot([0, 1], None),
         TypeError,
-        "n must be a whole number, got NoneType",
+        "n must be an integer, got NoneType",
     ),
     "one_hot dtype": (
         lambda: datasets.one_hot([0, 1], 2, 3),
@@ -256,7 +256,7 @@ REFUSED = {
     "split_indices": (
         lambda: datasets.split_indices(1.5),
         TypeError,
-        "count must be a whole number, got float",
+        "count must be an integer, got float",
     ),
     "plot_history": (
         lambda: nn.plot_history([1.0]),

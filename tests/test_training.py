@@ -177,7 +177,7 @@ REFUSED = {
     "complex": (lambda n: n.sgd(X_ + 0j, Y_), TypeError, "X must be a real array, got complex128"),
     "text": (lambda n: n.sgd(X_, Y_.astype(str)), TypeError, "Y must be a real array"),
     "no samples": (lambda n: n.sgd(X_[:, :0], Y_[:, :0]), ValueError, "at least one sample"),
-    "iters": (lambda n: n.sgd(X_, Y_, 1.5), TypeError, "iters must be a whole number, got float"),
+    "iters": (lambda n: n.sgd(X_, Y_, 1.5), TypeError, "iters must be an integer, got float"),
     "iters negative": (lambda n: n.sgd(X_, Y_, -1), ValueError, "iters must be at least 0, got -1"),
     "lrate": (
         lambda n: n.sgd(X_, Y_, 5, "fast"),

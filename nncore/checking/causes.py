@@ -28,7 +28,7 @@ _ANYWHERE = [
     ),
     (
         lambda t, p, q, s: t + s,
-        "it is added to those of the batches before: every backward must start anew",
+        "it is added to those of the batches before: every backward must start from zero",
     ),
 ]
 

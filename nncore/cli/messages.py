@@ -11,5 +11,5 @@ def fail(message, status):
 
 def print_notes(source):
     """Print the warnings that the reader of a data file has collected."""
-    for doubt in source.doubts:
-        print(f"nncore: note: {source.name}: {doubt}", file=sys.stderr)
+    for note in source.notes:
+        print(f"nncore: note: {source.name}: {note}", file=sys.stderr)

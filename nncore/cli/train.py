@@ -228,8 +228,8 @@ def run(options):
             f"{validation}{X_test.shape[1]} to test, "
             f"{X.shape[0]} features, {classes.size} classes"
         )
-        if source.taken:
-            say(f"table     {source.taken}")
+        if source.choice:
+            say(f"table     {source.choice}")
         messages.print_notes(source)
         say(
             f"network   {'-'.join(map(str, [X.shape[0], *options.layers, classes.size]))}, "
