@@ -40,7 +40,8 @@ train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists 
 	@$(VENV)/bin/nncore train $(ARGS)
 
 test: $(VENV)/.extra-test $(VENV)/.extra-docs ## install with the test extras, then run the whole suite (ARGS='-k cli' for a part)
-	@$(PY) -m pytest $(ARGS)
+	@$(if $(ARGS),$(PY) -m pytest $(ARGS),$(PY) -m pytest -n auto -m 'not slow and not alone' \
+	    && $(PY) -m pytest -m 'alone and not slow')
 
 test-slow: $(VENV)/.extra-test ## the exhaustive tests that `make test` leaves out
 	@$(PY) -m pytest -m slow $(ARGS)

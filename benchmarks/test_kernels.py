@@ -40,6 +40,8 @@ def arguments(kernel, dtype):
         "hinge": lambda: (columns(CLASSES), 2 * Y - 1),
         "squared_loss": lambda: (columns(CLASSES), Y),
         "hinge_loss": lambda: (columns(CLASSES), 2 * Y - 1),
+        "leaky_relu_forward": lambda: (columns(UNITS), 0.1),
+        "leaky_relu_backward": lambda: (columns(UNITS), columns(UNITS), 0.1),
         "batchnorm_forward": lambda: (columns(UNITS), W0 + 1, W0),
         "batchnorm_backward": lambda: (columns(UNITS), columns(UNITS), W0**2 + 1, W0 + 1),
         "batchnorm_apply": lambda: (columns(UNITS), W0 + 1, W0, W0, W0**2 + 1),

@@ -119,12 +119,12 @@ def test_idx_images_without_labels(tmp_path, images):
     "images_file, labels_file, message",
     [
         (
-            lambda i: gzip.compress(idx(i))[:-20],
+            lambda i: gzip.compress(idx(i), mtime=0)[:-20],
             lambda y: idx(y),
             "must be a whole gzip file, got a damaged one",
         ),
         (
-            lambda i: gzip.compress(idx(i))[:12] + b"!!!!!!" * 9,
+            lambda i: gzip.compress(idx(i), mtime=0)[:12] + b"!!!!!!" * 9,
             lambda y: idx(y),
             "must be a whole gzip file",
         ),
@@ -500,7 +500,7 @@ def test_csv_without_labels(tmp_path):
         ("a,b\n1,2,0\n", r"must have as many columns as headings \(2\), got 3"),
         ("0\n1\n", "must hold at least one sample with one feature"),
         (b"1,2,0\n\xff\xfe,3,1\n", "must be a text file in UTF-8, got byte 0xff"),
-        (gzip.compress(b"1,2,0\n" * 500)[:-12], "must be a whole gzip file"),
+        (gzip.compress(b"1,2,0\n" * 500, mtime=0)[:-12], "must be a whole gzip file"),
     ],
 )
 def test_unusable_csv(tmp_path, text, message):

@@ -213,6 +213,7 @@ print(*sorted(m for m in sys.modules if m.startswith("nncore.")))
     assert not {"nncore.datasets", "nncore.cli", "nncore.reference"} & set(ours.split())
 
 
+@pytest.mark.alone
 def test_import_takes_little_time_over_numpy(tmp_path, monkeypatch):
     """The fastest of several, in processor time and from compiled bytecode, with a wide margin over
     the 10 ms aimed at: this catches a heavy import, not a busy machine."""

@@ -9,6 +9,8 @@ import pytest
 import nncore as nn
 from nncore import registry
 
+pytestmark = pytest.mark.alone
+
 SMALL, WIDE = (
     (20, 12, 3),
     (300, 200, 150, 4),

@@ -16,6 +16,8 @@ import nncore
 from nncore import _core, _threads
 from nncore.kernels import compiled
 
+pytestmark = pytest.mark.alone
+
 COUNTS = [2, 3, 4, 7]
 SPEC = (
     170,
