@@ -191,7 +191,7 @@ class Sequential:
         lrate : float or callable
             The step size, as for `sgd`.
         notif_each : int, optional
-            Print iteration, accuracy on X, Y and the batch's loss after every so many updates.
+            Print iteration, accuracy on X, Y and the batch's loss after each `notif_each` updates.
         K : int
             The batch size.
 
@@ -202,7 +202,7 @@ class Sequential:
 
         See Also
         --------
-        fit : Leaves the choices to the caller that this contract makes.
+        fit : Training with a choice of shuffling, optimiser and reduction.
 
         Notes
         -----

@@ -878,7 +878,7 @@ class Derivative(Stable):
             "strict",
             0,
             Stable,
-            "yours raises AssertionError if a probability is 0, nncore's goes on",
+            "yours raises AssertionError if a probability is 0, nncore's does not",
         ),
         ("quotient", 1e-12, Derivative, "matched together with the last module"),
     ],

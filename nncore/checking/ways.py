@@ -102,10 +102,10 @@ def _wrong_argument(work, calls, start, method):
     for k, c in enumerate(calls):
         wanted = calls[k - 1].result if k else start
         if wanted is not None and c.given and not same(c.given[0], wanted, 1e-12):
-            whence = (
+            source = (
                 f"what the {method} of {work.places[calls[k - 1].index]} returned"
                 if k
                 else WAYS[method][1]
             )
-            return f"{work.places[c.index]} is not given {whence}, but something else"
+            return f"{work.places[c.index]} is not given {source}, but something else"
     return ""
