@@ -1,8 +1,9 @@
-/* The non-zero entries of a sample, counted and indexed. NaN is not zero. */
+/* Count and index the non-zero entries of a sample; NaN is non-zero. Used by fused_sgd.h,
+ * engine/sparse.pxi and engine/lookahead.pxi. */
 
 static nn_index FN(count_nonzeros)(nn_index m, const void *x_) {
     const real *x = x_;
-    I count = {0}; /* a lane counts m / LANES at most */
+    I count = {0}; /* at most m / LANES per lane */
     nn_index k = 0, total = 0;
     for (; k + LANES <= m; k += LANES) count -= FN(load)(x + k) != 0;
     for (; k < m; k++) total += x[k] != 0;
@@ -10,8 +11,8 @@ static nn_index FN(count_nonzeros)(nn_index m, const void *x_) {
     return total;
 }
 
-/* index <- the places of the non-zero entries of x (m), in order; it has room for m + 16. Returns how
- * many. */
+/* index (capacity m + 16) <- the indices of the non-zero entries of x (m), in order. Returns their
+ * number. */
 static nn_index FN(nonzero_index)(nn_index m, const void *x_, int32_t *index) {
     const real *x = x_;
     nn_index count = 0, k = 0;
