@@ -20,7 +20,7 @@ REASONS = {
 }
 
 
-# ---------------------------------------------------------------------------- STEPPERS[i].accepts
+# ------------------------------------------------------------------------------ STEPPERS[i].accepts
 
 cdef int accepts_fused_sgd(const Engine *e, const Call *call) noexcept nogil:
     if call.kind != CALL_SGD:

@@ -1,8 +1,8 @@
 # Inputs that are mostly zeros, like images. In batches the first layer takes its samples as CSR
 # rows, so that its products cost as much as there are non-zeros; at batch size 1 it visits only W's
 # rows of the sample's non-zero inputs. Both need finite weights, as 0 times a non-finite weight
-# would be NaN. Called by layers.pxi, steppers.pxi, optimizer.pxi and predict.pxi; without this file
-# every input is dense, with the same results to rounding.
+# would be NaN. Called by layers.pxi, lookahead.pxi, steppers.pxi, optimizer.pxi, guard.pxi and
+# predict.pxi. Deleting it with these calls leaves dense inputs, with the same results to rounding.
 
 # ------------------------------------------------------------------------------------- batch size 1
 

@@ -94,8 +94,8 @@ static INLINE void FN(subtract_indexed)(const int nv, nn_index m, const int32_t 
                                         const real *x, const V *step) {
     for (nn_index i = 0; i < m; i++)
         UNROLLED_FOR(v, nv) {
-            real *at = w + (index[i] * nv + v) * LANES;
-            FN(store)(at, FN(load)(at) - step[v] * x[index[i]]);
+            real *row = w + (index[i] * nv + v) * LANES;
+            FN(store)(row, FN(load)(row) - step[v] * x[index[i]]);
         }
 }
 
@@ -104,8 +104,8 @@ static INLINE void FN(subtract_rows)(const int nv, nn_index m, real *w, const re
                                      const V *step) {
     for (nn_index k = 0; k < m; k++)
         UNROLLED_FOR(v, nv) {
-            real *at = w + (k * nv + v) * LANES;
-            FN(store)(at, FN(load)(at) - step[v] * x[k]);
+            real *row = w + (k * nv + v) * LANES;
+            FN(store)(row, FN(load)(row) - step[v] * x[k]);
         }
 }
 
@@ -115,12 +115,12 @@ static INLINE void FN(back_rows)(const int nv, nn_index n, real *wt, const real 
     V more[FUSED_VECTORS];
     nn_index j = 0;
     UNROLLED_FOR(v, nv) back[v] = more[v] = (V){0};
-#define ROW(to, j)                              \
-    UNROLLED_FOR(v, nv) {                       \
-        real *at = wt + ((j) * nv + v) * LANES; \
-        V row = FN(load)(at);                   \
-        to[v] += row * dz[j];                   \
-        FN(store)(at, row - a[v] * step[j]);    \
+#define ROW(to, j)                               \
+    UNROLLED_FOR(v, nv) {                        \
+        real *row = wt + ((j) * nv + v) * LANES; \
+        V old = FN(load)(row);                   \
+        to[v] += old * dz[j];                    \
+        FN(store)(row, old - a[v] * step[j]);    \
     }
     for (; j + 2 <= n; j += 2) {
         ROW(back, j)

@@ -110,20 +110,20 @@ static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, r
     for (; j + LANES <= n; j += LANES) {
         V d = FN(load)(dz + j);
         UNROLLED_FOR(r, rows) {
-            real *at = w + r * w_stride + j;
-            V v = FN(load)(at);
+            real *p = w + r * w_stride + j;
+            V v = FN(load)(p);
             sum[r] += v * d;
-            if (update) FN(store)(at, v - d * step[r]);
+            if (update) FN(store)(p, v - d * step[r]);
         }
     }
     if (j < n) {
         nn_index part = n - j;
         V d = FN(load_part)(dz + j, part);
         UNROLLED_FOR(r, rows) {
-            real *at = w + r * w_stride + j;
-            V v = FN(load_part)(at, part);
+            real *p = w + r * w_stride + j;
+            V v = FN(load_part)(p, part);
             sum[r] += v * d;
-            if (update) FN(store_part)(at, v - d * step[r], part);
+            if (update) FN(store_part)(p, v - d * step[r], part);
         }
     }
     if (rows == 4) FN(four_sums)(sum[0], sum[1], sum[2], sum[3], dx);

@@ -3,7 +3,8 @@
  *
  * Arrays are passed as void * and hold the table's real type; sizes and strides are in elements.
  * Kernels do not allocate, fail or call Python. Unless a comment says otherwise, rows are
- * contiguous, outputs are overwritten, and an element-wise output may be its own input. */
+ * contiguous, outputs are overwritten, and an element-wise output may be its own input. The
+ * argument structs are flat, a line per operand, so that a call reads like one of BLAS. */
 #ifndef NNCORE_KERNELS_H
 #define NNCORE_KERNELS_H
 

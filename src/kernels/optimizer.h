@@ -63,8 +63,8 @@ static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n,
         if (states > 0) FN(store_part)(s1 + i, a, part);
         if (states > 1) FN(store_part)(s2 + i, b, part);
         /* lanes beyond the part may be NaN if eps = 0 */
-        V over = wi * 0 + (a * 0 + b * 0);
-        bad += (V)((I)over & FN(first)(part));
+        V part_bad = wi * 0 + (a * 0 + b * 0);
+        bad += (V)((I)part_bad & FN(first)(part));
     }
     return FN(sum_all)(bad)[0] == 0;
 }

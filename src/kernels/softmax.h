@@ -238,21 +238,22 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
     if (second) EDGES(EXP, 0);
     if (first) EDGES(TOP, skip_next);
     for (int third_of_row = 0; third_of_row < 3; third_of_row++) {
-        const nn_index at_next = skip_next + (third_of_row + 1) % 3 * length,
-                       at = third_of_row * length;
-        const nn_index at_last = skip_last + (third_of_row + 2) % 3 * length;
+        const nn_index next_start = skip_next + (third_of_row + 1) % 3 * length,
+                       now_start = third_of_row * length;
+        const nn_index last_start = skip_last + (third_of_row + 2) % 3 * length;
         for (nn_index i = 0; i < length; i += STAGE_GROUP) {
             if (prefetches)
                 UNROLLED_FOR(u, SOFTMAX_GROUP) {
                     if (first)
-                        __builtin_prefetch(z_next + s->z_sample + at_next + i + u * LANES, 0, 3);
+                        __builtin_prefetch(z_next + s->z_sample + next_start + i + u * LANES, 0, 3);
                     if (second && with_y)
-                        __builtin_prefetch(y + s->y_sample + at + i + u * LANES, 0, 2);
-                    if (second) __builtin_prefetch(p + s->p_sample + at + i + u * LANES, 1, 2);
+                        __builtin_prefetch(y + s->y_sample + now_start + i + u * LANES, 0, 2);
+                    if (second)
+                        __builtin_prefetch(p + s->p_sample + now_start + i + u * LANES, 1, 2);
                 }
-            if (first) TOP(SOFTMAX_GROUP, at_next + i, LANES);
-            if (second) EXP(SOFTMAX_GROUP, at + i, LANES);
-            if (third) OUT(SOFTMAX_GROUP, at_last + i, LANES);
+            if (first) TOP(SOFTMAX_GROUP, next_start + i, LANES);
+            if (second) EXP(SOFTMAX_GROUP, now_start + i, LANES);
+            if (third) OUT(SOFTMAX_GROUP, last_start + i, LANES);
         }
         if (length == 0) break;
         of_thirds += FN(chains)(sum);

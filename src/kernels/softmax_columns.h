@@ -159,16 +159,17 @@ static INLINE void FN(columns_label)(const int count, const int whole, const FN(
             label_gap += FN(gap_of)(zi, c->top[v], yi[u]);
             weight += yi[u];
         }
-        const nn_index at = i % LANES * c->vectors + v;
-        FN(softmax_sums) sums = {.label_gap = c->label_gap[at], .label_sum = c->label_sum[at]};
+        const nn_index entry = i % LANES * c->vectors + v;
+        FN(softmax_sums) sums = {.label_gap = c->label_gap[entry],
+                                 .label_sum = c->label_sum[entry]};
         if (compensated) {
-            FN(softmax_lost) lost = {c->lost_gap[at], c->lost_sum[at]};
+            FN(softmax_lost) lost = {c->lost_gap[entry], c->lost_sum[entry]};
             FN(add_labels)(label_gap, weight, &sums, &lost);
-            c->lost_gap[at] = lost.label_gap;
-            c->lost_sum[at] = lost.label_sum;
+            c->lost_gap[entry] = lost.label_gap;
+            c->lost_sum[entry] = lost.label_sum;
         } else FN(add_labels)(label_gap, weight, &sums, NULL);
-        c->label_gap[at] = sums.label_gap;
-        c->label_sum[at] = sums.label_sum;
+        c->label_gap[entry] = sums.label_gap;
+        c->label_sum[entry] = sums.label_sum;
     }
 }
 
@@ -186,10 +187,10 @@ static INLINE void FN(columns_weights)(const int whole, const FN(columns) *c) {
     FN(list_value)(c, c->label_gap, c->lost_gap);
     FN(list_value)(c, c->label_sum, c->lost_sum);
     EACH {
-        const nn_index at = c->j + v * LANES, samples = whole ? LANES : c->part;
-        FN(store_part)((real *)s->label_gap + at, c->label_gap[v], samples);
-        FN(store_part)((real *)s->label_sum + at, c->label_sum[v], samples);
-        c->weights[v] = FN(gradient_weights)(s, at, samples, LANES, c->label_sum[v]);
+        const nn_index first = c->j + v * LANES, samples = whole ? LANES : c->part;
+        FN(store_part)((real *)s->label_gap + first, c->label_gap[v], samples);
+        FN(store_part)((real *)s->label_sum + first, c->label_sum[v], samples);
+        c->weights[v] = FN(gradient_weights)(s, first, samples, LANES, c->label_sum[v]);
     }
 }
 
@@ -296,12 +297,12 @@ static INLINE void FN(columns_rest)(const int whole, const FN(columns) *c) {
         FN(clear_list)(c, lost);
         FN(clear_list)(c, ties);
         for (int b = 0; b < blocks; b++) {
-            const int at = b * vectors + v;
-            const I highest = by_blocks ? (I)(c->base[at] == top) : below_one;
+            const int entry = b * vectors + v;
+            const I highest = by_blocks ? (I)(c->base[entry] == top) : below_one;
             if (FN(any)(highest & below_one))
                 FN(columns_apart)(whole, c, b * length, BLOCK_END(b), v, highest, others, lost,
                                   ties);
-            NN_TWO_SUM(V, others[v], lost[v], (V)((I)sum[at] & ~highest));
+            NN_TWO_SUM(V, others[v], lost[v], (V)((I)sum[entry] & ~highest));
         }
         for (int i = 0; i < LANES * vectors; i++)
             others[i] = FN(value)((FN(total)){others[i], lost[i]});
@@ -376,14 +377,14 @@ static void FN(softmax_columns)(const nn_softmax *s) {
         c.part = s->batch - c.j;
         vectors = c.part / LANES < SOFTMAX_COLUMN_VECTORS ? c.part / LANES : SOFTMAX_COLUMN_VECTORS;
         c.vectors = vectors > 0 ? (int)vectors : 1;
-        V *at = s->workspace;
+        V *next = s->workspace;
         V **const of_blocks[] = {&c.base, &c.sum, &c.scale};
         V **const single[] = {&c.top, &c.exp_rest, &c.weights};
         V **const lists[] = {&c.sums, &c.label_gap, &c.label_sum, &c.lost_gap, &c.lost_sum};
-        for (int i = 0; i < 3; i++, at += blocks * c.vectors) *of_blocks[i] = at;
-        for (int i = 0; i < 3; i++, at += c.vectors) *single[i] = at;
-        for (int u = 0; u < SOFTMAX_GROUP; u++, at += LANES * c.vectors) c.chain[u] = at;
-        for (int i = 0; i < 5; i++, at += LANES * c.vectors) *lists[i] = at;
+        for (int i = 0; i < 3; i++, next += blocks * c.vectors) *of_blocks[i] = next;
+        for (int i = 0; i < 3; i++, next += c.vectors) *single[i] = next;
+        for (int u = 0; u < SOFTMAX_GROUP; u++, next += LANES * c.vectors) c.chain[u] = next;
+        for (int i = 0; i < 5; i++, next += LANES * c.vectors) *lists[i] = next;
         if (vectors > 0 && s->y) FN(columns_labelled)(&c);
         else if (vectors > 0) FN(columns_alone)(&c);
         else if (s->y) FN(columns_part_labelled)(&c);

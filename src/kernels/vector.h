@@ -193,9 +193,9 @@ static INLINE V FN(log)(V x) {
 #endif
     const real tiny = C(1.17549435e-38f, 2.2250738585072014e-308),
                up = C(33554432.0f, 18014398509481984.0);
-    I small = x < tiny;
-    V y = FN(select)(small, x * up, x);
-    V k0 = FN(select)(small, FN(set)(C(-25, -54)), (V){0});
+    I subnormal = x < tiny;
+    V y = FN(select)(subnormal, x * up, x);
+    V k0 = FN(select)(subnormal, FN(set)(C(-25, -54)), (V){0});
     const FN(int) root_half = C(0x3f3504f3, 0x3fe6a09e667f3bcd);
     /* the exponent field counts from sqrt(1/2); unsigned, as it wraps around for x < 0 */
     I bits = (I)((U)y - (FN(unsigned))root_half);
