@@ -30,7 +30,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-clang test-arm64 sanitize sanitize-threads bench bench-peers gate docs lint clean
+.PHONY: help train test test-slow test-clang test-arm64 sanitize sanitize-threads bench bench-peers gate docs lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
@@ -40,7 +40,11 @@ train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists 
 	@$(VENV)/bin/nncore train $(ARGS)
 
 test: $(VENV)/.extra-test $(VENV)/.extra-docs ## install with the test extras, then run the whole suite (ARGS='-k cli' for a part)
-	@$(PY) -m pytest $(ARGS)
+	@$(if $(ARGS),$(PY) -m pytest $(ARGS),$(PY) -m pytest -n auto -m 'not slow and not alone' \
+	    && $(PY) -m pytest -m 'alone and not slow')
+
+test-slow: $(VENV)/.extra-test ## the exhaustive tests that `make test` leaves out
+	@$(PY) -m pytest -m slow $(ARGS)
 
 test-clang: ## the whole suite built with clang, in a copy of the checkout (build/clang) with an environment of its own
 	@command -v clang >/dev/null || { echo 'nncore: clang is missing (Debian: apt install clang)' >&2; exit 1; }
@@ -92,11 +96,12 @@ gate: $(VENV)/.installed ## compare this build with a commit's, bit for bit, the
 docs: $(VENV)/.extra-docs ## build the documentation's site into build/docs; every warning is an error
 	@$(PY) -m sphinx -W --keep-going -q docs build/docs && echo 'nncore: open build/docs/index.html'
 
-lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, its format, cython-lint and mypy
+lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, its format, cython-lint, mypy, and the docstrings of public names
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --quiet .
 	@PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint --max-line-length=100 src
 	@$(PY) -m mypy
+	@$(PY) docs/check_docstrings.py
 
 clean: ## remove the environment, the compiled core and whatever else these targets made (models stay)
 	@if [ -e '$(VENV)/.created' ]; then rm -rf '$(VENV)'; fi

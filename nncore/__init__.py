@@ -1,9 +1,9 @@
 """nncore: compiled kernels that train and run small and medium fully connected neural networks on
 CPUs.
 
-The layer API is the course library's: modules with forward, backward and step, losses that hand
-back dL/dZ, Sequential with sgd. Samples are columns. `nncore.reference` is the same API on plain
-NumPy; `nncore.kernels` holds the functions beneath.
+The layer API is the course library's: modules with forward, backward and step, losses whose
+backward returns dL/dZ, Sequential with sgd. Samples are columns. `nncore.reference` is the same API
+on plain NumPy; `nncore.kernels` holds the functions beneath.
 """
 
 try:
@@ -16,55 +16,34 @@ except ImportError as error:
         raise
     raise sentence from error
 
-# Named here for tools that freeze programs: they do not see what compiled code imports.
+# _checks is named here for tools that freeze programs: they do not see what compiled code imports.
 from nncore import _checks as _checks
-from nncore import _threads, kernels, schedules
+from nncore import _threads, kernels, losses, modules, schedules
 from nncore._backend import get_backend, use_backend
 from nncore._config import show_config
 from nncore._core import get_num_threads, set_num_threads
-from nncore.losses import NLL, BinaryNLL, Hinge, Squared
-from nncore.modules import (
-    BatchNorm,
-    Dropout,
-    Linear,
-    Module,
-    OutputSigmoid,
-    ReLU,
-    Sigmoid,
-    SoftMax,
-    Tanh,
-)
-from nncore.sequential import Sequential
-from nncore.serialization import load
+from nncore._version import __version__ as __version__
+from nncore.losses import *
+from nncore.modules import *
+from nncore.sequential import Sequential, load
 
-__version__ = "0.1.0"
-
-_threads.follow_threadpoolctl()
+_threads.follow_threadpoolctl(_core)
 
 __all__ = [
-    "NLL",
-    "BatchNorm",
-    "BinaryNLL",
-    "Dropout",
-    "Hinge",
-    "Linear",
-    "Module",
-    "OutputSigmoid",
-    "ReLU",
     "Sequential",
-    "Sigmoid",
-    "SoftMax",
-    "Squared",
-    "Tanh",
     "accelerate",
     "callbacks",
     "check",
+    "checking",
     "datasets",
     "explain",
+    "foreign",
     "get_backend",
     "get_num_threads",
     "kernels",
     "load",
+    "losses",
+    "modules",
     "optimizers",
     "plot_history",
     "reference",
@@ -73,23 +52,26 @@ __all__ = [
     "show_config",
     "use_backend",
 ]
+__all__ += modules.__all__
+__all__ += [name for name in losses.__all__ if name != "Loss"]  # the base class is losses.Loss
+
+
+def __dir__():
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
 
 
 def _named_for_tools():
-    """Never called: compiled code of NumPy's random module imports this, unseen by tools that
-    freeze programs."""
+    """Never called: compiled code of NumPy's random module imports this, invisibly to tools that
+    freeze programs.
+    """
     import secrets  # noqa: F401
 
 
 def __getattr__(name):
     # One import statement each: tools that freeze programs do not see a module whose name is in a
     # string.
-    if name == "explain":
-        from nncore._explain import explain
-
-        return explain
     if name == "accelerate":
-        from nncore._accelerate import accelerate
+        from nncore.foreign import accelerate
 
         return accelerate
     if name == "callbacks":
@@ -100,10 +82,22 @@ def __getattr__(name):
         from nncore.checking import check
 
         return check
+    if name == "checking":
+        import nncore.checking
+
+        return nncore.checking
     if name == "datasets":
         import nncore.datasets
 
         return nncore.datasets
+    if name == "explain":
+        from nncore.training.explain import explain
+
+        return explain
+    if name == "foreign":
+        import nncore.foreign
+
+        return nncore.foreign
     if name == "optimizers":
         import nncore.optimizers
 

@@ -1,7 +1,7 @@
-"""Which library class computes for an object: its own, or one that it inherits from without
-overriding the computation.
+"""The library class that computes for an object: its own, or a base whose computation is not
+overridden.
 
-Compiled code may run in place of an object's methods only where `kind` names a class.
+Compiled code may replace an object's methods only if `kind` returns a class.
 """
 
 COMPUTATION = frozenset(
@@ -23,67 +23,70 @@ COMPUTATION = frozenset(
         "_step_terms",
         "_derive",
         "_gradient",
-        "_hand_back",
+        "_input_gradient",
         "__getattribute__",
         "__setattr__",
         "__delattr__",
     }
 )
-STATE = frozenset(
-    {  # attributes that compiled code reads or leaves: a property in their place computes, too
-        "modules",
-        "loss",
-        "W",
-        "W0",
-        "A",
-        "dLdW",
-        "dLdW0",
-        "G",
-        "B",
-        "dLdG",
-        "dLdB",
-        "K",
-        "mus",
-        "vars",
-        "norm",
-        "eps",
-        "momentum",
-        "statistics",
-        "running_mean",
-        "running_var",
-        "p",
-        "key",
-        "count",
-        "training",
-        "Ypred",
-        "Y",
-        "_scale",
-    }
-)
+# Attributes that compiled code reads or sets: a property of that name overrides, too. `register`
+# adds the weights, gradients and settings of every class.
+STATE = {
+    "modules",
+    "loss",
+    "training",
+    "A",
+    "K",
+    "mus",
+    "vars",
+    "norm",
+    "running_mean",
+    "running_var",
+    "Ypred",
+    "Y",
+    "_scale",
+}
 
 _library: dict[type, type] = {}
 
 
-def register(cls, kind=None):
-    """Make cls a library class, which computes as `kind` does (itself where none is given); returns
-    cls."""
+def register(cls, kind=None, settings=()):
+    """Make cls a library class that computes as `kind` (default: itself) does, with its weights and
+    these settings; return cls.
+    """
     _library[cls] = kind or cls
+    STATE.update(settings)
+    for weight, gradient in getattr(cls, "gradients", {}).items():
+        STATE.update((weight, gradient))
     return cls
 
 
 def kind(thing):
-    """The library class whose computation `thing` runs, or None where a subclass or the object
-    itself overrides any of it.
+    """Return the library class whose computation `thing` runs, None if a subclass or the object
+    overrides any of it.
 
-    A subclass is looked at anew each time, since a class can be changed after it was made.
+    Subclasses are inspected each time, since a class can change after its creation.
     """
     found = _library.get(type(thing)) or _inherited(type(thing))
     return found if found is not None and COMPUTATION.isdisjoint(thing.__dict__) else None
 
 
+def is_library_method(thing, name):
+    """Return whether the method is a library class's own, overridden neither by a subclass nor by
+    the object.
+    """
+    if name in getattr(thing, "__dict__", ()):
+        return False
+    if type(thing) in _library:
+        return True
+    owner = next((cls for cls in type(thing).__mro__ if name in vars(cls)), None)
+    return owner in _library
+
+
 def overridden(thing):
-    """Names of the computation that a subclass of a library class, or the object itself, overrides;
-    [] for foreign objects."""
+    """Return the names of the computation that a subclass of a library class, or the object,
+    overrides; [] for foreign objects.
+    """
     base = next((c for c in type(thing).__mro__ if c in _library), None)
     if base is None:
         return []

@@ -1,24 +1,30 @@
-"""Default number of threads (the environment's wish, else the usable cores), and threadpoolctl."""
+"""The default number of threads (environment variables, else the usable cores), and
+threadpoolctl.
+"""
 
 import os
 import sys
 
+from nncore._version import __version__
+
 
 def wanted():
-    """NNCORE_THREADS, else OMP_NUM_THREADS (its first number), else 0; ValueError where
-    NNCORE_THREADS is no number from 1."""
+    """Return NNCORE_THREADS, else the first number of OMP_NUM_THREADS, else 0; ValueError for an
+    invalid NNCORE_THREADS.
+    """
     for name in ("NNCORE_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name, "").split(",")[0].strip()
         if text.isdecimal() and int(text) >= 1:
             return int(text)
         if text and name == "NNCORE_THREADS":
-            raise ValueError(f"{name} must be a whole number of at least 1, got {text!r}")
+            raise ValueError(f"{name} must be an integer of at least 1, got {text!r}")
     return 0
 
 
 def usable_cores():
     """Return the number of cores this process may use: its affinity, at most its CPU quota, at
-    least 1."""
+    least 1.
+    """
     if hasattr(os, "sched_getaffinity"):
         processors = os.sched_getaffinity(0)
     else:
@@ -39,7 +45,7 @@ def _read(path):
 
 
 def _quota(root=""):
-    """Return the smallest quota of this process's control groups in whole processors, or
+    """Return the smallest CPU quota of this process's control groups in whole processors, or
     sys.maxsize.
 
     A quota limits all groups below its own, so the ancestors of each group count as well. `root` is
@@ -61,8 +67,9 @@ def _quota(root=""):
 
 
 def _control_groups(root):
-    """Yield the folders of this process's CPU control groups (version 1 and 2) and their
-    ancestors."""
+    """Yield the folders of this process's CPU control groups (version 1 and 2) and
+    their ancestors.
+    """
     groups = {}
     for line in (_read(f"{root}/proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -101,44 +108,46 @@ def _unescaped(field):
 # ------------------------------------------------------------------ threadpoolctl
 
 
-def follow_threadpoolctl():
+def follow_threadpoolctl(core):
     """Make threadpoolctl report and limit nncore's threads, whether it is imported before or after.
 
-    It handles only libraries that are registered with it, found by file name and symbol.
+    It handles only libraries that are registered with it, found by file name and symbol. core:
+    nncore._core, which imports this module.
     """
     if "threadpoolctl" in sys.modules:
-        _register(sys.modules["threadpoolctl"])
+        _register(sys.modules["threadpoolctl"], core)
     else:
-        sys.meta_path.insert(0, _Watch())
+        sys.meta_path.insert(0, _Watch(core))
 
 
-def _register(threadpoolctl):
+def _register(threadpoolctl, core):
     if not hasattr(threadpoolctl, "register"):  # older than 3.2, or another module of that name
         return
-    from nncore import _core
 
     class Controller(threadpoolctl.LibController):
         user_api = internal_api = "nncore"
-        filename_prefixes = (os.path.basename(os.path.realpath(_core.__file__)).lower(),)
+        filename_prefixes = (os.path.basename(os.path.realpath(core.__file__)).lower(),)
         check_symbols = ("nncore_pool_helpers",)
 
         def get_num_threads(self):
-            return _core.get_num_threads()
+            return core.get_num_threads()
 
         def set_num_threads(self, num_threads):
-            _core.set_num_threads(num_threads)
+            core.set_num_threads(num_threads)
 
         def get_version(self):
-            from nncore import __version__
-
             return __version__
 
     threadpoolctl.register(Controller)
 
 
 class _Watch:
-    """Import hook that registers nncore once threadpoolctl is loaded. Importing it here takes 1.6
-    ms."""
+    """Import hook that registers nncore once threadpoolctl is loaded. Importing it here would take
+    1.6 ms.
+    """
+
+    def __init__(self, core):
+        self.core = core
 
     def find_spec(self, name, path=None, target=None):
         if name != "threadpoolctl":
@@ -152,7 +161,7 @@ class _Watch:
                 load(module)
                 if self in sys.meta_path:
                     sys.meta_path.remove(self)
-                    _register(module)
+                    _register(module, self.core)
 
             spec.loader.exec_module = exec_module
         return spec

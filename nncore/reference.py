@@ -1,5 +1,5 @@
-"""The layer API bound to the plain NumPy kernels, whatever backend is live: the specification, to
-read and to compare with.
+"""The layer API bound to the plain NumPy kernels, whatever backend is live: the specification to
+read and compare with.
 
 >>> import numpy as np
 >>> from nncore import reference as ref
@@ -9,98 +9,27 @@ read and to compare with.
 1.0
 """
 
-from nncore import _kinds, losses, modules, sequential
+from nncore import _kinds, registry, sequential
 from nncore.kernels import numpy_kernels
-from nncore.modules import Module
-
-__all__ = [
-    "BatchNorm",
-    "BinaryNLL",
-    "Dropout",
-    "Hinge",
-    "Linear",
-    "Module",
-    "NLL",
-    "OutputSigmoid",
-    "ReLU",
-    "Sequential",
-    "Sigmoid",
-    "SoftMax",
-    "Squared",
-    "Tanh",
-]
+from nncore.modules import Module as Module
 
 
-class Linear(modules.Linear):
-    """nncore.Linear on the NumPy kernels."""
-
-    _kernels = numpy_kernels
+def __getattr__(name: str) -> type:  # for type checkers: the classes are made below
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-class Tanh(modules.Tanh):
-    """nncore.Tanh on the NumPy kernels."""
-
-    _kernels = numpy_kernels
-
-
-class ReLU(modules.ReLU):
-    """nncore.ReLU on the NumPy kernels."""
-
-    _kernels = numpy_kernels
+def _bound(cls):
+    """Return a subclass of cls on the NumPy kernels."""
+    namespace = {
+        "__module__": __name__,
+        "__doc__": f"nncore.{cls.__name__} on the NumPy kernels.",
+        "_kernels": numpy_kernels,
+    }
+    return _kinds.register(type(cls.__name__, (cls,), namespace), cls)
 
 
-class Sigmoid(modules.Sigmoid):
-    """nncore.Sigmoid on the NumPy kernels."""
-
-    _kernels = numpy_kernels
-
-
-class SoftMax(modules.SoftMax):
-    """nncore.SoftMax on the NumPy kernels."""
-
-    _kernels = numpy_kernels
-
-
-class OutputSigmoid(modules.OutputSigmoid):
-    """nncore.OutputSigmoid on the NumPy kernels."""
-
-    _kernels = numpy_kernels
-
-
-class BatchNorm(modules.BatchNorm):
-    """nncore.BatchNorm on the NumPy kernels."""
-
-    _kernels = numpy_kernels
-
-
-class Dropout(modules.Dropout):
-    """nncore.Dropout on the NumPy kernels."""
-
-    _kernels = numpy_kernels
-
-
-class NLL(losses.NLL):
-    """nncore.NLL on the NumPy kernels."""
-
-    _kernels = numpy_kernels
-
-
-class BinaryNLL(losses.BinaryNLL):
-    """nncore.BinaryNLL on the NumPy kernels."""
-
-    _kernels = numpy_kernels
-
-
-class Squared(losses.Squared):
-    """nncore.Squared on the NumPy kernels."""
-
-    _kernels = numpy_kernels
-
-
-class Hinge(losses.Hinge):
-    """nncore.Hinge on the NumPy kernels."""
-
-    _kernels = numpy_kernels
+for _cls in (*registry.MODULES, *registry.LOSSES):
+    globals()[_cls.__name__] = _bound(_cls)
 
 
 class Sequential(sequential.Sequential):
@@ -109,6 +38,7 @@ class Sequential(sequential.Sequential):
     _kernels = numpy_kernels
 
 
-for _name in __all__:
-    if _name != "Module":
-        _kinds.register(globals()[_name], globals()[_name].__base__)
+_kinds.register(Sequential, sequential.Sequential)
+
+__all__ = ["Module", "Sequential"]
+__all__ += [_cls.__name__ for _cls in (*registry.MODULES, *registry.LOSSES)]

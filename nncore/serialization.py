@@ -6,43 +6,27 @@ the Linear at index i (`i.G`, `i.B` and running statistics for a BatchNorm), and
 for array k of the optimiser's state for these. An index counts the modules of inner Sequentials one
 by one.
 
-Whatever a file holds, `load` returns a network or raises one ValueError that names the file. It
+Whatever a file holds, `read` returns a network or raises one ValueError that names the file. It
 reads only the entries that the description calls for, and its memory is bounded by the file's size.
 """
 
 import numpy as np
 
-from nncore import _chain, _checks, _files, _npz
+from nncore import _chain, _checks, _files, _npz, registry
 
-__all__ = ["load", "load_metadata", "save"]
+__all__ = ["load_metadata", "read", "save"]
 
 FORMAT, VERSION = "nncore", 1
-SETTINGS = {"BatchNorm": ("statistics", "momentum", "eps"), "Dropout": ("p", "key", "count")}
-# Bounds for networks that are loaded, and so for those that are saved: far beyond any of use, far
-# below the end of the stack and of the memory.
+# Bounds for networks that are loaded or saved: far beyond any useful network, far
+# below the limits of stack and memory.
 DEEPEST, MOST_MODULES = 100, 100_000
 # `save` does not compress. A file that another tool has compressed may inflate to INFLATED times
 # its size, or to SMALL bytes.
 INFLATED, SMALL = 8, 2**23
 
 
-def _library():
-    from nncore import losses, modules
-
-    kinds = (
-        modules.Linear,
-        modules.Tanh,
-        modules.ReLU,
-        modules.Sigmoid,
-        modules.SoftMax,
-        modules.OutputSigmoid,
-        modules.BatchNorm,
-        modules.Dropout,
-    )
-    return (
-        {c.__name__: c for c in kinds},
-        {c.__name__: c for c in (losses.NLL, losses.BinaryNLL, losses.Squared, losses.Hinge)},
-    )
+_MODULES = {cls.__name__: record for cls, record in registry.MODULES.items()}
+_LOSSES = {cls.__name__: record for cls, record in registry.LOSSES.items()}
 
 
 # ---------------------------------------------------------------- saving
@@ -58,16 +42,15 @@ def save(net, path, metadata=None):
     TypeError for modules that are not the library's own, ValueError for settings that `load` would
     refuse, OSError if the file cannot be written.
     """
-    module_types, loss_types = _library()
     arrays, settings = {}, {}
     for i, module in enumerate(_chain.modules_of(net)):
-        kind = _name_of(module, module_types, f"modules[{i}]")
+        kind = _MODULES[_name_of(module, _MODULES, f"modules[{i}]")]
         for name in (*module.gradients, *getattr(module, "statistics_arrays", ())):
             arrays[f"{i}.{name}"] = _checks.real(f"{name} of modules[{i}]", getattr(module, name))
-        if kind in SETTINGS:
-            settings[i] = _plain_settings(module, module_types[kind], SETTINGS[kind], i)
-    loss = None if net.loss is None else _name_of(net.loss, loss_types, "loss")
-    kinds = _kinds(net, module_types)
+        if kind.settings:
+            settings[i] = _plain_settings(module, kind, i)
+    loss = None if net.loss is None else _name_of(net.loss, _LOSSES, "loss")
+    kinds = _kinds(net)
     _flat(kinds)
     model = {
         "format": FORMAT,
@@ -83,30 +66,28 @@ def save(net, path, metadata=None):
     _files.write(path, lambda file: np.savez(file, **arrays))
 
 
-def _plain_settings(module, cls, names, i):
+def _plain_settings(module, kind, i):
     """Return a module's settings as plain numbers; refuse those that its constructor would."""
-    twin = cls.__new__(cls)
+    twin = kind.cls.__new__(kind.cls)
     try:
-        twin._configure(**{name: getattr(module, name) for name in names})
+        twin._configure(**{name: getattr(module, name) for name in kind.settings})
     except (TypeError, ValueError) as error:
         raise type(error)(f"modules[{i}] must have settings that can be loaded: {error}") from None
-    return {name: getattr(twin, name) for name in names}
+    return {name: getattr(twin, name) for name in kind.settings}
 
 
-def _kinds(net, module_types):
+def _kinds(net):
     """Names of the modules, those of an inner Sequential in a list."""
     return [
-        _kinds(module, module_types)
-        if hasattr(module, "modules")
-        else _name_of(module, module_types, "modules")
+        _kinds(module) if hasattr(module, "modules") else _name_of(module, _MODULES, "modules")
         for module in net.modules
     ]
 
 
-def _name_of(thing, types, where):
-    for name, cls in types.items():
-        if type(thing) is cls or (
-            type(thing).__module__ == "nncore.reference" and isinstance(thing, cls)
+def _name_of(thing, kinds, where):
+    for name, kind in kinds.items():
+        if type(thing) is kind.cls or (
+            type(thing).__module__ == "nncore.reference" and isinstance(thing, kind.cls)
         ):
             return name
     raise TypeError(
@@ -115,15 +96,14 @@ def _name_of(thing, types, where):
 
 
 def _describe_optimizer(optimizer, arrays):
-    """What JSON can hold of an optimiser; its state goes into arrays."""
-    from nncore import optimizers
-
-    if type(optimizer) not in optimizers.NAMES.values():
+    """Return the JSON description of an optimiser; its state goes into arrays."""
+    names = {record.cls: name for name, record in registry.OPTIMIZERS.items()}
+    if type(optimizer) not in names:
         raise TypeError(
             f"optimizer must be one of nncore.optimizers to be saved, got "
             f"{type(optimizer).__name__}"
         )
-    name = type(optimizer).__name__.lower()
+    name = names[type(optimizer)]
     made = _make_optimizer(name, optimizer.parameters, optimizer.t)
     for (i, weight), state in optimizer.state.items():
         arrays.update({f"{i}.{weight}.{k}": array for k, array in enumerate(state)})
@@ -131,10 +111,8 @@ def _describe_optimizer(optimizer, arrays):
 
 
 def _make_optimizer(name, parameters, t):
-    from nncore import optimizers
-
-    _checks.choice("name", name, tuple(optimizers.NAMES))
-    optimizer = optimizers.NAMES[name](**parameters)
+    _checks.choice("name", name, tuple(registry.OPTIMIZERS))
+    optimizer = registry.OPTIMIZERS[name].cls(**parameters)
     optimizer.t = _checks.counter("t", t)
     return optimizer
 
@@ -158,31 +136,20 @@ def _json(model):
 # ---------------------------------------------------------------- loading
 
 
-def load(path):
-    """Return the network saved at path (str, bytes or os.PathLike).
-
-    ValueError if the file is no such model, OSError if it cannot be opened.
-
-    >>> import os, tempfile
-    >>> import nncore as nn
-    >>> net = nn.Sequential([nn.Linear(2, 2), nn.SoftMax()], nn.NLL())
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     net.save(os.path.join(folder, "model.npz"))
-    ...     again = nn.load(os.path.join(folder, "model.npz"))
-    >>> (again.modules[0].W == net.modules[0].W).all().item()
-    True
-    """
-    return read(path)[0]
-
-
 def load_metadata(path):
     """Return the metadata dict saved with the model at path."""
     return _read(path, lambda archive, model: model["metadata"])
 
 
-def read(path):
-    """Return (network, metadata), both from one file even if another process replaces it."""
-    return _read(path, lambda archive, model: (_network(archive, model), model["metadata"]))
+def read(path, make_network):
+    """Return (network, metadata), both from one file even if another process replaces it.
+
+    make_network: called with a list of modules, and for the outermost network also with its loss,
+    like Sequential, which imports this module.
+    """
+    return _read(
+        path, lambda archive, model: (_network(archive, model, make_network), model["metadata"])
+    )
 
 
 def _read(path, build):
@@ -204,7 +171,7 @@ def _read(path, build):
 
 
 def _description(archive):
-    """Return the JSON text as a dict; all fields that `load` uses are there and of their types."""
+    """Return the JSON text as a dict with all required fields, of their types."""
     import json
 
     try:
@@ -234,19 +201,17 @@ def _description(archive):
     return model
 
 
-def _network(archive, model):
-    from nncore.sequential import Sequential
-
-    module_types, loss_types = _library()
+def _network(archive, model, make_network):
     chain = []
     width = None
     for i, name in enumerate(_flat(model["modules"])):
-        if name not in module_types:
+        if name not in _MODULES:
             raise ValueError(f"module {i} is of an unknown type {name!r}")
-        module = module_types[name].__new__(module_types[name])
+        kind = _MODULES[name]
+        module = kind.cls.__new__(kind.cls)
         inputs = outputs = width
-        if name in SETTINGS:
-            _configure(module, model["settings"].get(str(i)), SETTINGS[name], i)
+        if kind.settings:
+            _configure(module, model["settings"].get(str(i)), kind.settings, i)
         if name == "Linear":
             inputs, outputs = _load_linear(archive, module, i)
         elif name == "BatchNorm":
@@ -255,11 +220,11 @@ def _network(archive, model):
             raise ValueError(f"module {i} takes {inputs} inputs after {width} outputs")
         width = outputs
         chain.append(module)
-    if model["loss"] is not None and model["loss"] not in loss_types:
+    if model["loss"] is not None and model["loss"] not in _LOSSES:
         raise ValueError(f"the loss is of an unknown type {model['loss']!r}")
-    net = Sequential(
-        _nested(model["modules"], iter(chain)),
-        None if model["loss"] is None else loss_types[model["loss"]](),
+    net = make_network(
+        _nested(model["modules"], iter(chain), make_network),
+        None if model["loss"] is None else _LOSSES[model["loss"]].cls(),
     )
     if model["optimizer"] is not None:
         net.optimizer = _load_optimizer(archive, model["optimizer"], chain)
@@ -291,12 +256,10 @@ def _flat(kinds):
     return names
 
 
-def _nested(kinds, chain):
-    """The modules of chain, one after the other, with Sequentials where kinds has lists."""
-    from nncore.sequential import Sequential
-
+def _nested(kinds, chain, make_network):
+    """Return the modules of chain, with networks where kinds has lists."""
     return [
-        Sequential(_nested(kind, chain)) if isinstance(kind, list) else next(chain)
+        make_network(_nested(kind, chain, make_network)) if isinstance(kind, list) else next(chain)
         for kind in kinds
     ]
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import nncore as nn
-from nncore import fitting
 from nncore.optimizers import SGD, Adam, AdamW, Momentum, RMSprop
+from nncore.training import fit
 
 N = 24
 X = np.random.default_rng(0).normal(size=(5, N))
@@ -226,6 +226,33 @@ def test_changes_by_a_rate_during_the_courses_loops(what, method, kind, dtype):
     assert len(unchanged) != len(compiled) or not same(
         compiled, unchanged, 1e-6 if dtype == np.float64 else 1e-4
     )
+
+
+@pytest.mark.parametrize("norm, dropout", [(False, True), (True, False)])
+@pytest.mark.parametrize("method", ["sgd", "mini_gd", "fit", "fit, rate"])
+def test_eval_during_a_training_counts_after_it(backend, method, norm, dropout):
+    """The training methods always train; the mode that Python code sets is that of forward."""
+
+    def train(change):
+        net = make(norm=norm, dropout=dropout)
+
+        def rate(t):
+            change(net)
+            return 0.02
+
+        if method in COURSE:
+            np.random.seed(9)
+            COURSE[method](net, rate)
+        elif method == "fit":
+            net.fit(X, Y, 4, 8, lrate=0.02, seed=3, callbacks=lambda net, history: change(net))
+        else:
+            net.fit(X, Y, 4, 8, lrate=rate, seed=3)
+        return net
+
+    net = train(lambda net: net.eval() and None)
+    assert not net.training and not net.modules[1].training
+    for a, b in zip(weights(net), weights(train(lambda net: None)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 class Restless(nn.schedules.Schedule):
@@ -594,7 +621,7 @@ def test_a_child_does_not_train_on_what_the_parent_was_reading():
     Y = X[:1] * 3
     net = nn.Sequential([nn.Linear(20, 8), nn.Tanh(), nn.Linear(8, 1)], nn.Squared())
     net.fit(X, Y, lrate=1e-3)
-    assert fitting._kept.get(net) is not None
+    assert fit._engine_cache.get(net) is not None
     thread = threading.Thread(
         target=lambda: net.fit(
             X, Y, epochs=3000, batch_size=4000, lrate=1e-3, callbacks=lambda *_: stop.is_set()
@@ -608,7 +635,7 @@ def test_a_child_does_not_train_on_what_the_parent_was_reading():
         try:
             Y[:] = 1
             loss = [net.fit(X, Y, epochs=5, lrate=0.05, seed=0)["loss"][-1]][0]
-            os._exit(0 if fitting._kept.get(net) is not None and loss < 0.5 else 1)
+            os._exit(0 if fit._engine_cache.get(net) is not None and loss < 0.5 else 1)
         finally:
             os._exit(2)
     stop.set()

@@ -7,9 +7,11 @@ import weakref
 
 import numpy as np
 import pytest
+from support import assert_close
 from test_training import by_modules, data, make, same, weights
 
 import nncore as nn
+from nncore import registry
 from nncore.callbacks import EarlyStopping
 
 X, Y = data()
@@ -57,9 +59,9 @@ def test_one_output_takes_one_label_a_sample(backend, output, loss, labels):
 
 
 BAD = {
-    "too large": (LABELS + 1, "Y must hold whole numbers from 0 to 2, .* got 3 at"),
+    "too large": (LABELS + 1, "Y must hold integers from 0 to 2, .* got 3 at"),
     "negative": (-LABELS, "got -[12] at"),
-    "not whole": (LABELS + 0.5, r"whole numbers from 0 to 2, .* got [012]\.5 at 0"),
+    "not whole": (LABELS + 0.5, r"integers from 0 to 2, .* got [012]\.5 at 0"),
     "NaN": (np.full(23, np.nan), "got nan at 0"),
     "too few": (LABELS[:-1], r"Y must have shape \(3, 23\), got \(3, 22\)"),
 }
@@ -363,14 +365,14 @@ def test_calls_see_every_change_between_them(call, optimizer):
 
 
 def test_fit_leaves_a_small_program_for_the_next_call_and_no_large_one():
-    from nncore import fitting
+    from nncore.training import fit
 
     net = make()
     net.fit(X, Y)
-    program = fitting._kept.get(net).program
+    program = fit._engine_cache.get(net).program
     before = weights(net)
     net.fit(X, Y, lrate=0.5)
-    assert fitting._kept.get(net).program is program and not np.array_equal(
+    assert fit._engine_cache.get(net).program is program and not np.array_equal(
         weights(net)[0], before[0]
     )
     twins = [make(), by_modules(make())]
@@ -392,9 +394,9 @@ def test_fit_leaves_a_small_program_for_the_next_call_and_no_large_one():
     assert not asked and all(map(np.array_equal, weights(net), before))
     large = make((5, 1 << 13, 3))
     large.fit(X, Y)
-    assert fitting._kept.get(large) is None
+    assert fit._engine_cache.get(large) is None
     large.partial_fit(X, Y)
-    assert fitting._kept.get(large).program.nbytes > fitting._KEPT_BYTES
+    assert fit._engine_cache.get(large).program.nbytes > fit.FIT_KEPT_BYTES
 
 
 def test_partial_fit_between_calls_refuses_what_has_become_wrong():
@@ -457,7 +459,7 @@ def test_score(backend):
 
 
 def test_the_learning_curve_goes_down(backend):
-    for name in nn.optimizers.NAMES:
+    for name in registry.OPTIMIZERS:
         history = make().fit(X, Y, epochs=60, batch_size=8, optimizer=name, lrate=0.02, seed=0)[
             "loss"
         ]
@@ -554,3 +556,21 @@ def test_small_networks_refuse_data_that_are_not_finite(activation, bad, batch, 
         with pytest.raises(ValueError, match=wanted):
             net.fit(data_["X"], data_["Y"], shuffle=False, batch_size=batch, lrate=0.1)
         same(weights(net), before)
+
+
+def test_lanes_beyond_a_layer_of_a_small_network_do_not_train(isa, dtype):
+    """Units that are off do not move, however large the inputs. A sigmoid of the 0 in a lane beyond
+    them is on; its weights would grow beyond the type."""
+    X, y = np.full((1, 32), np.finfo(dtype).max / 10, dtype), np.arange(32) // 8 % 2
+
+    def fitted(backend):
+        with nn.use_backend(backend):
+            np.random.seed(0)
+            modules = [nn.Linear(1, 3, dtype=dtype), nn.Sigmoid(), nn.Linear(3, 2, dtype=dtype)]
+            net = nn.Sequential([*modules, nn.SoftMax()], nn.NLL())
+            modules[0].W[:] = -1
+            losses = net.fit(X, y, 3, 8, lrate=20, shuffle=False)["loss"]
+        return [modules[0].W, modules[2].W, modules[2].W0, np.array(losses, dtype)]
+
+    for compiled, reference in zip(fitted("compiled"), fitted("numpy"), strict=True):
+        assert_close(compiled, reference)

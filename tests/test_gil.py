@@ -20,6 +20,8 @@ import nncore as nn
 from nncore import _core
 from nncore.kernels import compiled
 
+pytestmark = pytest.mark.alone
+
 ATTEMPTS = 200
 SOURCES = Path(__file__).parent.parent / "src"
 

@@ -12,6 +12,8 @@ from support import NETS, copy_net, make_data, make_net, make_program, weights
 
 import nncore
 
+pytestmark = pytest.mark.alone
+
 FOREVER = 10**12
 SOON = 0.1 * float(
     os.environ.get("NNCORE_TEST_SLOWNESS", 1)

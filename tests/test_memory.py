@@ -14,8 +14,9 @@ import pytest
 from support import LAYOUTS, assert_close, unchanged
 
 import nncore as nn
-from nncore import _core, training
+from nncore import _core
 from nncore.kernels import compiled, numpy_kernels
+from nncore.training import session
 
 HERE = Path(__file__).parent
 
@@ -237,7 +238,7 @@ def test_a_training_that_could_not_begin_does_not_lock_the_network(monkeypatch):
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._chain, "in_training_mode", fail)
+        patch.setattr(session._chain, "in_training_mode", fail)
         with pytest.raises(MemoryError):
             net.sgd(X, Y, 1, 0.1)
     net.sgd(X, Y, 1, 0.1)

@@ -11,10 +11,10 @@ from support import SIZES, TOLERANCE, assert_close, guarded, guards_whole, share
 from test_training import by_modules, data, make, same, weights
 
 import nncore as nn
-from nncore import optimizers
+from nncore import optimizers, registry
 from nncore.kernels import compiled, numpy_kernels
 
-NAMES = tuple(optimizers.NAMES)
+NAMES = tuple(registry.OPTIMIZERS)
 OBJECTS = {
     "sgd": optimizers.SGD(),
     "momentum": optimizers.Momentum(0.8),

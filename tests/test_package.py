@@ -82,7 +82,7 @@ def test_public_classes_and_functions_show_an_example(name):
     assert any(">>>" in (v.__doc__ or "") for v in own), f"{name} has no example"
 
 
-@pytest.mark.parametrize("name", compiled.__all__)
+@pytest.mark.parametrize("name", numpy_kernels.__all__)
 def test_both_backends_have_the_kernel_under_the_same_signature(name):
     ours, theirs = getattr(compiled, name), getattr(numpy_kernels, name)
     assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
@@ -213,6 +213,7 @@ print(*sorted(m for m in sys.modules if m.startswith("nncore.")))
     assert not {"nncore.datasets", "nncore.cli", "nncore.reference"} & set(ours.split())
 
 
+@pytest.mark.alone
 def test_import_takes_little_time_over_numpy(tmp_path, monkeypatch):
     """The fastest of several, in processor time and from compiled bytecode, with a wide margin over
     the 10 ms aimed at: this catches a heavy import, not a busy machine."""

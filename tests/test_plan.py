@@ -6,7 +6,8 @@ import pytest
 from support import make_net, make_program
 
 import nncore as nn
-from nncore import _core, training
+from nncore import _core
+from nncore.training import compile as compiling
 
 N = 200
 
@@ -41,8 +42,8 @@ def data(net, density=1.0, dtype=np.float32):
 def ran(net, call, X, Y, **arguments):
     """The plan of the program that a call has run, caught as it is made."""
     made = []
-    as_program, training.as_program = (
-        training.as_program,
+    as_program, compiling.as_program = (
+        compiling.as_program,
         lambda *args: made.append(as_program(*args)) or made[-1],
     )
     try:
@@ -50,7 +51,7 @@ def ran(net, call, X, Y, **arguments):
             "predict_proba",
         ) else net.predict_proba(X)
     finally:
-        training.as_program = as_program
+        compiling.as_program = as_program
     program = next((p for p in made if p is not None), None)
     return program and program.last_plan
 

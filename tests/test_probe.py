@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from nncore import _probe
-from nncore._snapshot import Snapshot, random_state
+from nncore.foreign import probe
+from nncore.foreign.snapshot import Snapshot, random_state
 
 FILE_RNG = np.random.default_rng(0)
 FILE_CACHE = {}
@@ -114,7 +114,7 @@ def state(x):
 def test_everything_is_put_back_and_nothing_shown(capsys):
     x = Restless()
     before = state(x)
-    (trace,) = _probe.run_module(
+    (trace,) = probe.run_module(
         x,
         (np.ones((2, 1)), np.ones((2, 1)), 0.1),
     )
@@ -131,7 +131,7 @@ def test_everything_is_put_back_and_nothing_shown(capsys):
 def test_put_back_on_interrupt():
     x = Restless()
     before = state(x)
-    with pytest.raises(KeyboardInterrupt), _probe.untouched(x):
+    with pytest.raises(KeyboardInterrupt), probe.untouched(x):
         x.forward(np.ones((2, 1)))
         assert state(x) != before
         raise KeyboardInterrupt
@@ -151,11 +151,11 @@ def test_snapshot_restores_more_than_once():
 def test_cycles_end():
     a, b = SimpleNamespace(W=np.ones(1)), SimpleNamespace()
     a.other, b.other, b.all = b, a, [a, b]
-    with _probe.untouched(a):
+    with probe.untouched(a):
         a.W[0] = 5
         b.other = None
     assert a.W[0] == 1 and b.other is a
-    assert list(_probe.arrays(a)) == ["W"]
+    assert list(probe.arrays(a)) == ["W"]
 
 
 def test_a_trace_tells_what_changed_when():
@@ -176,7 +176,7 @@ def test_a_trace_tells_what_changed_when():
             self.p["b"] = self.p["b"] - lrate * self.db
 
     A, dLdZ = np.arange(4.0).reshape(2, 2), np.ones((3, 2))
-    first, second = _probe.run_module(Dense(), (A, dLdZ, 0.5), (A, dLdZ, 0.5))
+    first, second = probe.run_module(Dense(), (A, dLdZ, 0.5), (A, dLdZ, 0.5))
     assert [first.changed(c) for c in ("forward", "backward", "step")] == [
         {"A"},
         {"dw", "db"},
@@ -203,7 +203,7 @@ def test_losses_and_what_they_overwrite():
         def backward(self):
             return self.Y
 
-    (trace,) = _probe.run_loss(Loss(), (np.ones((2, 1)), np.zeros((2, 1))))
+    (trace,) = probe.run_loss(Loss(), (np.ones((2, 1)), np.zeros((2, 1))))
     assert trace.output == 3 and trace.gradient[0, 0] == 7 and trace.overwritten == {"labels"}
 
 
@@ -224,4 +224,4 @@ def test_losses_and_what_they_overwrite():
     ],
 )
 def test_disagreement(actual, expected, error):
-    assert _probe.disagreement(actual, expected) == pytest.approx(error)
+    assert probe.disagreement(actual, expected) == pytest.approx(error)

@@ -10,7 +10,7 @@ import pytest
 
 import nncore as nn
 from nncore import reference as ref
-from nncore import training
+from nncore.training.compile import as_program
 
 ACTIVATIONS = ("Tanh", "ReLU", "Sigmoid")
 OUTPUTS = {"NLL": "SoftMax", "BinaryNLL": "OutputSigmoid", "Squared": None, "Hinge": None}
@@ -67,10 +67,7 @@ def test_one_step_agrees(activation, loss, dtype):
     if loss == "Hinge":
         Y = 2 * Y - 1
     net, reference = build(nn, activation, loss, dtype), build(ref, activation, loss, dtype)
-    assert (
-        training.as_program(net, (X, Y), True) is not None
-        and training.as_program(reference, (X, Y), True) is None
-    )
+    assert as_program(net, (X, Y), True) is not None and as_program(reference, (X, Y), True) is None
     by_sgd, by_sgd_too, by_fit, by_fit_too = (
         copy.deepcopy(n) for n in (net, reference, net, reference)
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import nncore as nn
-from nncore import training
+from nncore.training.compile import as_program
 
 N = 11
 RNG = np.random.default_rng(0)
@@ -286,7 +286,7 @@ def test_methods_replaced_on_an_instance_are_used():
             return original(*args)
 
         setattr(target, name, replaced)
-        assert training.as_program(net, (X, Y), True) is None
+        assert as_program(net, (X, Y), True) is None
         net.sgd(X, Y, 4, 0.1)
         assert len(calls) == 4
         net.fit(X, Y, batch_size=N, seed=0)

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 import nncore as nn
+from nncore import registry
+
+pytestmark = pytest.mark.alone
 
 SMALL, WIDE = (
     (20, 12, 3),
@@ -142,7 +145,7 @@ def test_a_predictor_is_called_in_several_threads(sizes, isa, dtype):
     assert all(at_once(*[always(call) for call in calls]))
 
 
-@pytest.mark.parametrize("optimizer", [None, *nn.optimizers.NAMES])
+@pytest.mark.parametrize("optimizer", [None, *registry.OPTIMIZERS])
 @pytest.mark.parametrize("sizes", [SMALL, WIDE])
 def test_networks_of_their_own_train_in_several_threads(sizes, optimizer):
     """Programs share memory kept from earlier ones, and nothing else."""

@@ -20,7 +20,7 @@ from support import (
 )
 
 import nncore
-from nncore import optimizers
+from nncore import registry
 from nncore.kernels import numpy_kernels
 
 # Whole strips of 8, 4, 2 and 1 vectors at every level, and blocks of inputs and samples that are
@@ -174,7 +174,7 @@ def test_any_number_of_threads_gives_the_same_bits(inputs, rule, isa, dtype):
         assert shared(threads, run) == alone, threads
 
 
-@pytest.mark.parametrize("name", optimizers.NAMES)
+@pytest.mark.parametrize("name", registry.OPTIMIZERS)
 def test_optimizers(name, dtype):
     """Against the same network whose every way but module by module is refused, as a class of the
     user's stands in it."""

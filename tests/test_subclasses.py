@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 import nncore as nn
-from nncore import _kinds, training
+from nncore import _kinds
+from nncore.training.compile import as_program
 
 N = 23
 X = np.random.default_rng(0).normal(size=(5, N))
@@ -79,10 +80,7 @@ def weights(net):
 
 
 def compiles(net):
-    return (
-        training.as_program(net, (X, Y), True) is not None
-        and training.as_program(net, (X,), False) is not None
-    )
+    return as_program(net, (X, Y), True) is not None and as_program(net, (X,), False) is not None
 
 
 TRAIN = {
@@ -182,7 +180,7 @@ class Slow(nn.Sequential):
 )
 def test_a_subclass_that_overrides_is_run(classes):
     net, twin = make(**classes), make(**classes)
-    assert training.as_program(net, (X, Y), True) is None
+    assert as_program(net, (X, Y), True) is None
     with nn.use_backend("numpy"):
         np.random.seed(1)
         twin.sgd(X, Y, 20, 0.1)
@@ -306,16 +304,20 @@ class Odd:
 
 
 @pytest.mark.parametrize(
-    "give",
+    "give, numbers",
     [
-        lambda e: e.sum(axis=0),
-        lambda e: e,
-        lambda e: None,
-        lambda e: "text",
-        lambda e: e.sum(axis=0).tolist(),
+        (lambda e: e.sum(axis=0), True),
+        (lambda e: e, True),
+        (lambda e: None, False),
+        (lambda e: "text", False),
+        (lambda e: e.sum(axis=0).tolist(), True),
+        (lambda e: [[1.0], [1.0, 2.0]], False),
+        (lambda e: 1j, False),
     ],
 )
-def test_a_loss_that_is_no_number_is_ignored_as_in_the_course_and_refused_by_fit(backend, give):
+def test_a_loss_that_is_no_number_is_ignored_as_in_the_course_and_refused_by_fit(
+    backend, give, numbers
+):
     def network(loss):
         np.random.seed(0)
         return nn.Sequential([nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 3)], loss)
@@ -340,5 +342,10 @@ def test_a_loss_that_is_no_number_is_ignored_as_in_the_course_and_refused_by_fit
         ):
             call(X, Y)
     assert all(map(np.array_equal, weights(net), before))
+    if numbers:  # one per sample, or per entry
+        assert np.isclose(net.evaluate(X, Y)[0], plain.evaluate(X, Y)[0])
+    else:
+        with pytest.raises(ValueError, match="loss.forward must return numbers, got "):
+            net.evaluate(X, Y)
     one = network(Odd(lambda e: e.sum(keepdims=True)))
     assert one.fit(X, Y, lrate=0.01)["loss"][0] > 0

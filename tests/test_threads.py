@@ -16,6 +16,8 @@ import nncore
 from nncore import _core, _threads
 from nncore.kernels import compiled
 
+pytestmark = pytest.mark.alone
+
 COUNTS = [2, 3, 4, 7]
 SPEC = (
     170,
@@ -277,7 +279,7 @@ def test_a_variable_that_is_no_number_is_refused_at_import(text):
     answer = started_with(NNCORE_THREADS=text)
     assert (
         answer.returncode
-        and f"NNCORE_THREADS must be a whole number of at least 1, got '{text}'"
+        and f"NNCORE_THREADS must be an integer of at least 1, got '{text}'"
         in answer.stderr.splitlines()[-1]
     )
 

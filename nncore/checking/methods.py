@@ -1,24 +1,23 @@
-"""A network's own forward, backward and sgd_step, beside those of its modules called one after the
-other.
+"""The checks of a network's own forward, backward and sgd_step against those of its modules in
+sequence.
 """
-
-import itertools
 
 import numpy as np
 
-from nncore._probe import arrays
 from nncore.checking import sgd
 from nncore.checking.by_hand import RATE, ByHand, agree
+from nncore.checking.causes import same
 from nncore.checking.findings import Fault, raised
-from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, reseeder, seeded, set_weights
+from nncore.checking.ways import way_forward, way_of
+from nncore.foreign.probe import arrays
 
-__all__ = ["check", "gives_labels_first", "rates", "way_back", "way_forward"]
+__all__ = ["check", "gives_labels_first", "rates"]
 
 
 def check(result, net, chain, features, outputs, loss=None):
-    """Judge a network's methods; chain: [(place, module)]; loss: in the place of its own."""
+    """Judge a network's methods. chain: [(place, module)]; loss: replaces the network's own."""
     loss = getattr(net, "loss", None) if loss is None else loss
     work = ByHand(net, [m for _, m in chain], [p for p, _ in chain], loss, features, outputs)
     if callable(getattr(net, "forward", None)) and not _forward(result, work):
@@ -44,7 +43,7 @@ def check(result, net, chain, features, outputs, loss=None):
 
 
 def gives_labels_first(net, chain, loss, features, outputs):
-    """True if net.sgd gives net.loss the labels first; loss: the same, turned round."""
+    """Return whether net.sgd gives net.loss the labels first; loss: a wrapper that swaps them."""
     work = ByHand(net, [m for _, m in chain], [p for p, _ in chain], loss, features, outputs)
     if work.find_movers():
         return False
@@ -53,7 +52,7 @@ def gives_labels_first(net, chain, loss, features, outputs):
 
 
 def _is_random(work):
-    """True where the outputs depend on the random generators, as with dropout."""
+    """Return whether the outputs depend on the random generators, as with dropout."""
     with work.untouched():
         outputs = []
         for seed in (0, 1):
@@ -66,7 +65,7 @@ def _is_random(work):
 
 
 def _forward(result, work):
-    """True if net.forward is its modules' forward in order."""
+    """Return whether net.forward runs its modules' forward in order."""
     where, formula = location(work.net.forward), "for m in self.modules: A = m.forward(A)"
     with work.untouched():
         reset = reseeder(*work.chain)
@@ -105,120 +104,17 @@ def _forward(result, work):
     return False
 
 
-# ------------------------------------------------------------------------ the way through a network
-
-WAYS = {  # the variable of the course's loop, what the first module is given, the order
-    "forward": (
-        "A",
-        "the input X",
-        "it goes through the modules from the last to the first; it must go from "
-        "the first to the last",
-    ),
-    "backward": (
-        "delta",
-        "the gradient of the loss",
-        "it goes through the modules from the first to the last: a "
-        "module's gradient comes back from the one after it, so it must go from the last to the "
-        "first, "
-        "self.modules[::-1]",
-    ),
-}
-
-
-def way_forward(work, calls):
-    """What is wrong with the first pass forward through the modules, as far as it goes; or ""."""
-    passed = _first_pass(calls, "forward")
-    return _way(work, passed, passed[0].given[0] if passed and passed[0].given else None, "forward")
-
-
-def way_back(work, calls):
-    """What is wrong with the first pass back through the modules, as far as it goes; or ""."""
-    passed = _first_pass(calls, "backward")
-    start = next((c.result for c in calls if c.index is None and c.method == "backward"), None)
-    return _way(work, passed, start, "backward") if passed else ""
-
-
-def _first_pass(calls, method):
-    """The first run of calls of the modules' method, one after the other."""
-    runs = itertools.groupby(calls, lambda c: c.method == method and c.index is not None)
-    return next((list(run) for is_method, run in runs if is_method), [])
-
-
-def _way(work, calls, start, method):
-    """What is wrong with calls of the modules in a row, the first of which is to be given `start`;
-    or ""."""
-    if not work.recordable:
-        return ""
-    if not calls:
-        return f"it calls no module's {method}"
-    order = list(range(len(work.chain)))
-    order, way = order[::-1] if method == "backward" else order, [c.index for c in calls]
-    if method == "backward" and calls[0].given and np.ndim(calls[0].given[0]) == 0:
-        return "it is given the loss itself; it must be given dL/dZ, which is self.loss.backward()"
-    if len(order) > 1 and way[0] == order[-1] and way == order[::-1][: len(way)]:
-        return WAYS[method][2]
-    if _drops_results(calls):
-        return _dropped(method)
-    twice = next((i for i in order if way.count(i) > 1), None)
-    if twice is not None:
-        return f"it calls the {method} of {work.places[twice]} {way.count(twice)} times"
-    missing = [i for i in order if i not in way]
-    if missing and calls[-1].result is not None:  # else the last call has failed
-        return f"it does not call the {method} of {' and '.join(work.places[i] for i in missing)}"
-    if way != order[: len(way)]:
-        return (
-            f"it calls the {method} of the modules in the order {', '.join(map(str, way))}; "
-            f"it must be {', '.join(map(str, order))}"
-        )
-    return _handing(work, calls, start, method)
-
-
-def _drops_results(calls):
-    """True if every module is given the same, though not every one hands on what it is given."""
-    first = calls[0].given[0] if calls[0].given else None
-    return (
-        len(calls) > 1
-        and all(c.given and same(c.given[0], first, 0) for c in calls[1:])
-        and any(not same(c.result, first, 0) for c in calls[:-1])
-    )
-
-
-def _dropped(method):
-    variable, given, _ = WAYS[method]
-    call_ = f"m.{method}({variable})"
-    last = ", from the last to the first" if method == "backward" else ""
-    return (
-        f"every module is given {given}, because what {call_} returns is dropped: each one's "
-        f"result must go "
-        f"into the next one, {variable} = {call_}{last}"
-    )
-
-
-def _handing(work, calls, start, method):
-    """What is wrong with what each module is given; or ""."""
-    for k, c in enumerate(calls):
-        wanted = calls[k - 1].result if k else start
-        if wanted is not None and c.given and not same(c.given[0], wanted, 1e-12):
-            whence = (
-                f"what the {method} of {work.places[calls[k - 1].index]} returned"
-                if k
-                else WAYS[method][1]
-            )
-            return f"{work.places[c.index]} is not given {whence}, but something else"
-    return ""
-
-
 # ---------------------------------------------------------------------------- backward and the step
 
 
 def _backward_and_step(result, work, stepping):
-    """True if net.backward and its step train every module that can be trained, by lrate."""
+    """Return whether net.backward and its step train every trainable module by lrate."""
     wanted = work.after([(slice(None), slice(None))])
     with work.untouched():
         start, reset, order = work.weights(), reseeder(*work.chain), list(map(id, work.net.modules))
         reset()
         work.forward_backward(work.X, work.Y)
-        _clear_gradients(work.chain)  # so that a backward that does nothing shows
+        _clear_gradients(work.chain)  # exposes a backward that does nothing
         reset()
         has_forward = hasattr(work.net, "forward")
         A, _ = call(work.net.forward, work.X.copy()) if has_forward else work.forward(work.X)
@@ -236,13 +132,14 @@ def _backward_and_step(result, work, stepping):
 
 
 def _clear_gradients(chain):
+    """Zero the gradients that the modules keep."""
     for module in chain:
         names = [k for k in arrays(module) if k.startswith("dLd") and k.isidentifier()]
         set_weights(module, {k: np.zeros_like(getattr(module, k)) for k in names})
 
 
 def _of_backward(work, failed, turned):
-    """The Fault of net.backward, or None."""
+    """Return the Fault of net.backward, or None."""
     where, formula = (
         location(work.net.backward),
         "for m in self.modules[::-1]: delta = m.backward(delta)",
@@ -250,7 +147,7 @@ def _of_backward(work, failed, turned):
     if failed and "NoneType" in str(failed.error) and ".reverse()" in failed.line:
         fault = raised(work.net, "backward", failed)
         fault.cause = (
-            "reverse() turns the list itself round and returns None; loop over self.modules[::-1] "
+            "reverse() reverses the list itself and returns None; loop over self.modules[::-1] "
             "or "
             "reversed(self.modules)"
         )
@@ -258,7 +155,7 @@ def _of_backward(work, failed, turned):
         fault = Fault(
             "backward",
             "changes the order of self.modules",
-            "reverse() turns the list itself round, so that the next pass goes the "
+            "reverse() reverses the list itself, so that the next pass goes the "
             "wrong way; self.modules[::-1] and reversed(self.modules) do not",
             where=where,
         )
@@ -270,7 +167,7 @@ def _of_backward(work, failed, turned):
             raised(work.net, "backward", failed)
             if failed
             else Fault(
-                "backward", "does not hand the gradient back through the modules", where=where
+                "backward", "does not pass the gradient back through the modules", where=where
             )
         )
         if cause:
@@ -280,8 +177,8 @@ def _of_backward(work, failed, turned):
 
 
 def _way_of_backward(work):
-    """What is wrong with the way that net.backward takes, seen with random arrays in the place of
-    what the modules' backward return.
+    """Return the mistake in the order of net.backward, or "". The modules' backward return random
+    arrays meanwhile.
     """
     with work.untouched():
         seeded()
@@ -289,7 +186,7 @@ def _way_of_backward(work):
         rng, start = np.random.default_rng(11), call(work.loss.backward)[0]
         calls = work.record([rng.normal(size=np.shape(x)) for x in work.inputs])
         call(work.net.backward, start)
-    return _way(
+    return way_of(
         work,
         [c for c in calls if c.method == "backward" and c.index is not None],
         start,
@@ -298,7 +195,7 @@ def _way_of_backward(work):
 
 
 def _of_step(work, stepping, calls, failure, start, after):
-    """The Fault of the network's step."""
+    """Return the Fault of the network's step, or None."""
     if failure:
         return _step_failed(work, stepping, failure)
     left = sorted({i for i, k in work.trained if same(after.get((i, k)), start.get((i, k)), 0)})
@@ -330,7 +227,7 @@ def _of_step(work, stepping, calls, failure, start, after):
 
 
 def _step_failed(work, stepping, failure):
-    """The Fault of a step of the network that raised an exception."""
+    """Return the Fault of a network's step that raised an exception."""
     fault = raised(work.net, stepping, failure)
     name, culprit = (failure.missing or ("", ""))[0], getattr(failure.error, "obj", None)
     if name in NAMES and culprit in work.chain:
@@ -349,7 +246,7 @@ def _step_failed(work, stepping, failure):
 
 
 def _doubled(work, stepping):
-    """The calls of the network's step when it is given twice RATE."""
+    """Return the calls of the network's step at twice RATE."""
     with work.untouched():
         seeded()
         work.forward_backward(work.X, work.Y)
@@ -359,8 +256,8 @@ def _doubled(work, stepping):
 
 
 def rates(work, calls, rate, doubled):
-    """What is wrong with the rates of the modules' steps, given the calls at a rate and those at
-    twice that; "" if nothing is.
+    """Return the mistake in the modules' learning rates, or "", given the calls at a rate and at
+    twice that rate.
     """
     given, other = (
         [c.given[0] for c in some if c.method in NAMES and c.given and work.movers[c.index]]

@@ -11,13 +11,26 @@ names and signatures are the modules `numpy_kernels` (plain NumPy: the specifica
 (0.693147, [-0.5, 0.5])
 """
 
-from nncore.kernels import compiled, numpy_kernels
-from nncore.kernels.compiled import *  # noqa: F403
+from typing import TYPE_CHECKING
 
-__all__ = ["compiled", "numpy_kernels", *compiled.__all__]
+from nncore.kernels import compiled, numpy_kernels
+
+if TYPE_CHECKING:
+    from nncore.kernels.compiled import *  # noqa: F403
+
+__all__ = ["compiled", "numpy_kernels"]
+__all__ += numpy_kernels.__all__
+
+
+def __dir__():
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
 
 
 def bind(module):
-    """Make the functions of this package those of `module`: plain attributes, as a look-up at each
-    call would cost more than most."""
-    globals().update({name: getattr(module, name) for name in compiled.__all__})
+    """Set the functions of this package to those of `module`, as plain attributes: a look-up per
+    call would cost more than most kernels.
+    """
+    globals().update({name: getattr(module, name) for name in numpy_kernels.__all__})
+
+
+bind(compiled)

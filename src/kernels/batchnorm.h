@@ -16,7 +16,11 @@ static INLINE void FN(normalize_strip)(const nn_batchnorm *s, const nn_index j,
         var = LOAD((const real *)s->var + j, 0);
     } else {
         SUM_OVER_ROWS(total, s->batch, X)
-        mean = total / (real)s->batch;
+        const V rough = total / (real)s->batch;
+        /* The mean of a constant feature must be exact: with eps = 1e-20 an error of one ulp
+         * normalises float32 to +-1 instead of 0. */
+        SUM_OVER_ROWS(residual, s->batch, X - rough)
+        mean = rough + residual / (real)s->batch;
         SUM_OVER_ROWS(squares, s->batch, (X - mean) * (X - mean))
         var = squares / (real)s->batch;
         STORE((real *)s->mean + j, 0, mean);

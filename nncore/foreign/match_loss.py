@@ -1,12 +1,14 @@
-"""Tell by its behaviour which loss of the library a foreign one is, alone or together with the
-output module before it."""
+"""Match a foreign loss with a loss of the library by its behaviour, alone or with its output
+module.
+"""
 
 from functools import partial
 
 import numpy as np
 
-from nncore import _probe, losses, modules
-from nncore._recognise import (
+from nncore import losses, modules, registry
+from nncore.foreign import probe
+from nncore.foreign.match import (
     NOT_FINITE,
     RUNS,
     TOLERANCE,
@@ -15,25 +17,28 @@ from nncore._recognise import (
     class_fun_notes,
     described,
     finite_columns,
-    first_taken,
+    first_match,
     note_on_kinks,
     notes_on,
     numbers,
     off_by,
 )
 
+# Small numbers that losses add to a logarithm's argument.
 ADDED = (
-    *(10.0**-k for k in range(5, 17)),
+    *(10.0**-k for k in (*range(5, 41), *range(50, 301, 10), 307, 308)),
     *(float(np.finfo(t).eps) for t in (np.float32, np.float64)),
-)  # to a logarithm's argument
-BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
-OF_PROBABILITIES = (losses.NLL, losses.BinaryNLL)
-UNDERFLOW = 1e-300  # of a probability below which what is divided by it need not be finite
+    *(float(np.finfo(t).tiny) for t in (np.float32, np.float64)),
+    float(np.finfo(np.float64).smallest_subnormal),
+)
+BOUND = 1e-6  # a loss may bound the logarithm of probabilities nearer to 0 or 1
+OF_PROBABILITIES = tuple(cls for cls, loss in registry.LOSSES.items() if loss.of_probabilities)
+UNDERFLOW = 1e-300  # quotients by smaller probabilities need not be finite
 
 
-# Inputs of a loss, and (Ypred, Y) made of them for each loss. Likely labels have a finite value
-# also where probabilities vanish, and are given with probabilities near 1; of large logits the
-# others are the unlikeliest, which shows whether a loss bounds the logarithm.
+# Inputs of a loss, and (Ypred, Y) made of them for each loss. The loss of likely labels is finite
+# even if probabilities vanish; they come with probabilities near 1. For large logits the other
+# labels are the unlikeliest, which shows whether a loss bounds the logarithm.
 
 
 def _logits(rng, shape, large, likely):
@@ -70,23 +75,29 @@ def _hinge_data(Z, rng, large, likely):
     return Z, Y
 
 
-DATA = {"NLL": _nll_data, "BinaryNLL": _binary_data, "Squared": _squared_data, "Hinge": _hinge_data}
+_DATA_OF_LABELS = {
+    "classes": _nll_data,
+    "binary": _binary_data,
+    "numbers": _squared_data,
+    "signs": _hinge_data,
+}
+DATA = {cls.__name__: _DATA_OF_LABELS[loss.labels] for cls, loss in registry.LOSSES.items()}
 
 
 def loss(foreign, width):
-    """(the library's loss, its notes) for a foreign loss of `width` outputs (None: not known);
-    Refused says why not."""
+    """Return (the library's loss, its notes, Guard or None) for a foreign loss of `width` outputs
+    (None if unknown); or refuse.
+    """
     width = 3 if width is None else width
 
     def compared(name):
         kind = getattr(losses, name)
-        notes = _compare_loss(kind, foreign, DATA[name], width)
-        return _with_weights(kind(), notes, width, partial(_loss_gradient, foreign))
+        notes, guard = _compare_loss(kind, foreign, DATA[name], width)
+        return *_with_weights(kind(), notes, width, partial(_loss_gradient, foreign)), guard
 
     try:
-        return first_taken(
-            [partial(compared, name) for name in DATA if name != "NLL" or width > 1]
-        )  # of one class, NLL is always 0
+        # NLL of a single class is always 0
+        return first_match([partial(compared, name) for name in DATA if name != "NLL" or width > 1])
     except Refused as refused:
         if refused.stage == Refused.FORWARD:
             raise Refused(Refused.FORWARD, "its value is none of the library's losses") from None
@@ -107,9 +118,9 @@ def _compare_loss(kind, foreign, data, width):
     ]
     notes, everything, gradients = [], [], []
     for pairs, large in runs:
-        theirs, ours = _probe.run_loss(foreign, *pairs), _probe.run_loss(kind(), *pairs)
-        if len(theirs) < len(pairs):  # the first has raised; the second one by itself
-            theirs += _probe.run_loss(foreign, *pairs[len(theirs) :])
+        theirs, ours = probe.run_loss(foreign, *pairs), probe.run_loss(kind(), *pairs)
+        if len(theirs) < len(pairs):  # the first has raised: run the second by itself
+            theirs += probe.run_loss(foreign, *pairs[len(theirs) :])
         everything += theirs
         for a, b, (P, Y), likely in zip(theirs, ours, pairs, (False, True), strict=False):
             if (
@@ -118,28 +129,28 @@ def _compare_loss(kind, foreign, data, width):
                 and (_least(kind, P) < UNDERFLOW).any()
             ):
                 notes.append(
-                    f"yours raises {type(a.error).__name__} where a probability is 0, nncore's "
-                    "goes on"
+                    f"yours raises {type(a.error).__name__} if a probability is 0, nncore's does not"
                 )
                 continue
             notes += _compare_value(kind, a, b.output, P, Y, large or likely)
             check_calls(a, kind)
             gradients.append((P, Y, a.gradient, b.gradient))
     tolerance = TOLERANCE[np.dtype(np.float64)]
-    notes += _compare_gradients(
+    on_gradients, guard = _compare_gradients(
         kind,
         gradients,
         tolerance,
         f"its value is {kind.__name__}'s, but its backward is not dL/dZ as nncore's",
     )
-    return [*dict.fromkeys(notes + notes_on(everything))]
+    return [*dict.fromkeys(notes + on_gradients + notes_on(everything))], guard
 
 
 def _with_weights(loss, notes, width, gradient):
-    """(loss, notes); for labels that do not sum to 1, an NLL computes what the foreign one does.
+    """Return (loss, notes); for labels that do not sum to 1, the NLL computes what the foreign loss
+    does.
 
-    gradient(Z, P, Y): the foreign dL/dZ. Programs of the course hand back Ypred − Y for any labels,
-    those that differentiate the loss (Σ y) Ypred − Y.
+    gradient(Z, P, Y): the foreign dL/dZ. The course's programs return Ypred − Y for any labels;
+    those that differentiate the loss return (Σ y) Ypred − Y.
     """
     if not isinstance(loss, losses.NLL):
         return loss, notes
@@ -149,23 +160,23 @@ def _with_weights(loss, notes, width, gradient):
     try:
         theirs = gradient(Z, P, Y)
     except Refused:
-        return loss, notes  # nobody trains it on such labels
+        return loss, notes  # it does not train on such labels
     tolerance = 100 * TOLERANCE[np.dtype(np.float64)]
-    if _probe.disagreement(theirs, Y.sum(axis=0) * P - Y, Y) <= tolerance:
+    if probe.disagreement(theirs, Y.sum(axis=0) * P - Y, Y) <= tolerance:
         return loss, notes
     loss._plain = True
-    if _probe.disagreement(theirs, P - Y, Y) <= tolerance:
+    if probe.disagreement(theirs, P - Y, Y) <= tolerance:
         return loss, notes
     return loss, [
         *notes,
-        "where the labels of a sample do not sum to 1, dL/dZ is Ypred − Y here, yours is not",
+        "if the labels of a sample do not sum to 1, dL/dZ is Ypred − Y here, yours is not",
     ]
 
 
 def _loss_gradient(foreign, Z, P, Y):
-    trace = _probe.run_loss(foreign, (P, Y))[0]
+    trace = probe.run_loss(foreign, (P, Y))[0]
     if trace.error is not None or np.shape(trace.gradient) != P.shape:
-        raise Refused(Refused.RAISES, "it takes no such labels")
+        raise Refused(Refused.RAISES, "it does not accept such labels")
     return trace.gradient
 
 
@@ -174,35 +185,56 @@ def _pair_gradient(last, foreign, Z, P, Y):
 
 
 def _least(kind, P):
-    """The least probability that each sample's loss may divide by: a row (1, b); of each label by
-    itself for BinaryNLL, (n, b).
+    """Return the smallest probability that each sample's loss may divide by: a row (1, b); for
+    BinaryNLL that of each label, (n, b).
     """
     return np.min(P, axis=0, keepdims=True) if kind is losses.NLL else np.minimum(P, 1 - P)
 
 
-# What dL/dZ is where a loss guards itself against dividing by 0: p is the probability of the label,
-# a the small number.
+# dL/dZ of losses that guard against division by 0: p is the probability of the label, a the small
+# number.
 GUARDED = (
     (
         lambda P, Y, p, a: (P - Y) * (p / (p + a)),
-        "yours keeps what it divides by away from 0, by {:.2g}",
+        "yours keeps its divisor away from 0, by {:.2g}",
     ),
     (
         lambda P, Y, p, a: (P - Y) * (p / np.maximum(p, a)),
-        "yours keeps what it divides by away from 0, by {:.2g}",
+        "yours keeps its divisor away from 0, by {:.2g}",
     ),
     (
         lambda P, Y, p, a: np.clip(P, a, 1 - a) - Y,
-        "your dL/dZ takes no probability nearer to 0 or 1 than {:.2g}",
+        "your dL/dZ clips probabilities to at least {:.2g} from 0 and 1",
     ),
-    (lambda P, Y, p, a: np.maximum(P, a) - Y, "your dL/dZ takes no probability below {:.2g}"),
+    (lambda P, Y, p, a: np.maximum(P, a) - Y, "your dL/dZ clips probabilities below {:.2g}"),
     (lambda P, Y, p, a: P + a - Y, "your dL/dZ adds {:.2g} to a probability"),
 )
 
 
+class Guard:
+    """The library's loss with a foreign loss's guard in its gradient, for training next to the
+    foreign one.
+    """
+
+    def __init__(self, kind, formula, small):
+        self.kind, self.formula, self.small = kind, formula, small
+
+    def gradient(self, P, Y):
+        """Return dL/dZ by a formula of GUARDED."""
+        nll = self.kind is losses.NLL
+        p = np.sum(P * Y, axis=0, keepdims=True) if nll else np.where(Y > 0, P, 1 - P)
+        return self.formula(P, Y, p, self.small)
+
+    def forward(self, Ypred, Y):
+        self.Ypred, self.Y = Ypred, Y
+
+    def backward(self):
+        return self.gradient(self.Ypred, self.Y)
+
+
 def _compare_gradients(kind, gradients, tolerance, wrong):
-    """Notes on (P, Y, their dL/dZ, ours) of all runs; Refused, with the sentence `wrong`, where
-    they are not those of the loss.
+    """Return (notes, Guard or None) on (P, Y, their dL/dZ, ours) of all runs; refuse with the
+    sentence `wrong` if they are not those of the loss.
     """
     notes, worst = [], 0.0
     for P, Y, theirs, ours in gradients:
@@ -214,36 +246,32 @@ def _compare_gradients(kind, gradients, tolerance, wrong):
             kinks = P * Y == 1
             notes += note_on_kinks(theirs, ours, kinks, -Y, "the margin y a = 1")
             theirs = np.where(kinks, ours, theirs)
-        worst = max(worst, _probe.disagreement(theirs, ours, np.maximum(abs(P), abs(Y))))
+        worst = max(worst, probe.disagreement(theirs, ours, np.maximum(abs(P), abs(Y))))
     if worst <= tolerance:
-        return notes
+        return notes, None
     if kind in OF_PROBABILITIES:
-        for formula, words, a in (
-            (None, NOT_FINITE, 0.0),
+        for guard, words in (
+            (None, NOT_FINITE),
             *(
-                (f, f"{words.format(a)}, nncore's does not", a)
+                (Guard(kind, f, a), f"{words.format(a)}, nncore's does not")
                 for f, words in GUARDED
                 for a in ADDED
             ),
         ):
-            if all(
-                _is_guarded(kind, P, Y, theirs, ours, formula, a, tolerance)
-                for P, Y, theirs, ours in gradients
-            ):
-                return [*notes, words]
+            if all(_is_guarded(kind, *run, guard, tolerance) for run in gradients):
+                return [*notes, words], guard
     raise Refused(Refused.BACKWARD, f"{wrong} ({off_by(worst)})")
 
 
-def _is_guarded(kind, P, Y, theirs, ours, formula, a, tolerance):
-    """True if theirs is what the formula gives (None: ours); where a probability underflows it need
-    not be finite.
+def _is_guarded(kind, P, Y, theirs, ours, guard, tolerance):
+    """Return whether the guard (None: ours) gives theirs; it need not be finite if a probability
+    underflows.
     """
-    p = np.sum(P * Y, axis=0, keepdims=True) if kind is losses.NLL else np.where(Y > 0, P, 1 - P)
     with np.errstate(all="ignore"):
-        wanted = ours if formula is None else formula(P, Y, p, a)
+        wanted = ours if guard is None else guard.gradient(P, Y)
         left_out = (_least(kind, P) < UNDERFLOW) & ~np.isfinite(np.asarray(theirs, np.float64))
         return (
-            _probe.disagreement(
+            probe.disagreement(
                 np.where(left_out, 0, theirs),
                 np.where(left_out, 0, wanted),
                 np.maximum(abs(P), abs(Y)),
@@ -253,8 +281,9 @@ def _is_guarded(kind, P, Y, theirs, ours, formula, a, tolerance):
 
 
 def _compare_value(kind, trace, wanted, P, Y, extreme):
-    """Notes on the value of a loss; Refused where it is another one. `extreme` numbers or
-    probabilities need not be finite with them."""
+    """Return notes on the value of a loss, or refuse. For `extreme` numbers or probabilities it
+    need not be finite.
+    """
     if trace.failed == "forward":
         check_calls(trace, kind)
     try:
@@ -264,8 +293,8 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
             Refused.RAISES, f"its forward gives {described(trace.output)} instead of a number"
         ) from None
     total = float(value.sum())
-    if _probe.disagreement(total, wanted, max(abs(wanted), 1)) <= TOLERANCE[np.dtype(np.float64)]:
-        return ["yours gives one value a sample, nncore's their sum"] if value.size > 1 else []
+    if probe.disagreement(total, wanted, max(abs(wanted), 1)) <= TOLERANCE[np.dtype(np.float64)]:
+        return ["yours gives one value per sample, nncore's their sum"] if value.size > 1 else []
     if kind in OF_PROBABILITIES and (added := _added(kind, total, P, Y)):
         return [f"yours adds {added:.2g} to a probability before its logarithm, nncore's does not"]
     if extreme and not np.isfinite(total):
@@ -277,10 +306,10 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
     ):
         return ["yours bounds the logarithm of a probability near 0 or 1, nncore's does not"]
     samples = P.shape[1]
-    if np.isfinite(wanted) and samples > 1 and _probe.disagreement(total * samples, wanted) < 1e-9:
+    if np.isfinite(wanted) and samples > 1 and probe.disagreement(total * samples, wanted) < 1e-9:
         raise Refused(
             Refused.LARGE,
-            f"its value is {kind.__name__}'s averaged over the batch instead of added up",
+            f"its value is {kind.__name__}'s averaged over the batch instead of summed",
         )
     where = " for large numbers or probabilities near 0 or 1" if extreme else ""
     raise Refused(
@@ -289,8 +318,9 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
 
 
 def _added(kind, total, P, Y):
-    """The small number that a loss adds to probabilities before it takes their logarithms, None
-    where its value is none of that."""
+    """Return the small number that a loss adds to probabilities before taking logarithms, None if
+    it adds none.
+    """
     if kind is losses.BinaryNLL:
         P, Y = np.concatenate([P, 1 - P]), np.concatenate([Y, 1 - Y])
     values = {added: losses.NLL().forward(P + added, Y) for added in ADDED}
@@ -298,7 +328,7 @@ def _added(kind, total, P, Y):
         (
             added
             for added, value in values.items()
-            if _probe.disagreement(total, value, max(abs(value), 1))
+            if probe.disagreement(total, value, max(abs(value), 1))
             <= TOLERANCE[np.dtype(np.float64)]
         ),
         None,
@@ -306,7 +336,7 @@ def _added(kind, total, P, Y):
 
 
 def _vanishes(P, Y):
-    """True where the probability of a label is nearly 0."""
+    """Return whether the probability of a label is nearly 0."""
     return bool((np.where(Y > 0, P, 1 - P) < BOUND).any())
 
 
@@ -314,45 +344,40 @@ def _vanishes(P, Y):
 
 
 def output_and_loss(last, foreign, width):
-    """((the library's output, notes), (the library's loss, notes)) where only the two together are
-    the library's; or Refused.
+    """Return ((the library's output, notes), (the library's loss, notes, Guard or None)) if only
+    the pair matches; or refuse.
 
-    So it is where the loss hands back ∂L/∂A, and the output multiplies by ∂A/∂Z.
+    Pairs match together if the loss returns ∂L/∂A, and the output multiplies by ∂A/∂Z.
     """
     width = 3 if width is None else width
 
     def compared(output, kind, data):
-        notes = _compare_pair(last, foreign, output, kind, data, width)
+        notes, guard = _compare_pair(last, foreign, output, kind, data, width)
         together = (
-            f"taken together with the loss: its backward alone is not {output.__name__}'s, "
+            f"matched together with the loss: its backward alone is not {output.__name__}'s, "
             f"but the two give the same dL/dZ"
         )
         gradient = partial(_pair_gradient, last, foreign)
-        of_loss = ["taken together with the last module, which makes dL/dZ of its backward"]
+        of_loss = ["matched together with the last module, which makes dL/dZ of its backward"]
         return (
             (output(), [together, *notes, *class_fun_notes(last, output(), width)]),
-            _with_weights(kind(), of_loss, width, gradient),
+            (*_with_weights(kind(), of_loss, width, gradient), guard),
         )
 
-    return first_taken(
+    return first_match(
         [
             partial(compared, *pair)
-            for pair in (
-                (modules.SoftMax, losses.NLL, _nll_data),
-                (modules.OutputSigmoid, losses.BinaryNLL, _binary_data),
-            )
+            for pair in ((cls.output, cls, DATA[cls.__name__]) for cls in OF_PROBABILITIES)
         ],
-        "they are no pair of the library's",
+        "they are not an output and a loss of the library",
     )
 
 
 def _compare_pair(last, foreign, output, kind, data, width):
-    """Notes on a last module and a loss that together are output and loss of the library; or
-    Refused."""
+    """Return (notes, Guard or None) on a last module and a loss that match as a pair; or refuse."""
     rng = np.random.default_rng(5)
-    tolerance = (
-        100 * TOLERANCE[np.dtype(np.float64)]
-    )  # dividing by a probability and multiplying by it again costs digits
+    # dividing by a probability and multiplying by it again costs digits
+    tolerance = 100 * TOLERANCE[np.dtype(np.float64)]
     notes, gradients = [], []
     for samples, large in RUNS:
         for likely in (False, True):
@@ -365,22 +390,23 @@ def _compare_pair(last, foreign, output, kind, data, width):
                 else np.full(samples, True)
             )
             notes += [] if columns.all() else [NOT_FINITE]
-            if _probe.disagreement(P[:, columns], ours[:, columns], 1) > tolerance:
+            if probe.disagreement(P[:, columns], ours[:, columns], 1) > tolerance:
                 raise Refused(Refused.FORWARD, f"the output is not {output.__name__}")
             notes += _compare_value(
-                kind, _probe.Trace(value), kind().forward(ours, Y), ours, Y, large or likely
+                kind, probe.Trace(value), kind().forward(ours, Y), ours, Y, large or likely
             )
             gradients.append(tuple(x[:, columns] for x in (ours, Y, gradient, ours - Y)))
-    notes += _compare_gradients(
+    on_gradients, guard = _compare_gradients(
         kind, gradients, tolerance, "the gradient of the logits is not Ypred − Y"
     )
-    return [*dict.fromkeys(notes)]
+    return [*dict.fromkeys(notes + on_gradients)], guard
 
 
 def _run_pair(last, foreign, Z, Y):
-    """(Ypred, loss, dL/dZ) of a last module and a loss; Refused where they raise or give other
-    shapes."""
-    with _probe.untouched(last, foreign):
+    """Return (Ypred, loss, dL/dZ) of a last module and a loss; refuse if they raise or return other
+    shapes.
+    """
+    with probe.untouched(last, foreign):
         try:
             P = np.array(last.forward(Z.copy()), dtype=np.float64)
             value = foreign.forward(P.copy(), Y.copy())

@@ -1,9 +1,10 @@
-"""Which path a call would take, and why, answered by the functions that choose."""
+"""Report which path a call would take, and why; the answer comes from the functions that choose."""
 
 import numpy as np
 
-from nncore import _chain, _checks, _labels, losses, modules, optimizers, training
+from nncore import _chain, _checks, modules, optimizers, registry
 from nncore._kinds import kind
+from nncore.training import compile, labels, predict, progress, validate
 
 __all__ = ["explain"]
 
@@ -11,12 +12,7 @@ CALLS = ("sgd", "mini_gd", "fit", "partial_fit", "predict", "predict_proba", "ev
 
 
 class Explanation(dict):
-    """How a call would run, by name; prints as text.
-
-    "compiled": whether it runs as one compiled program; "path": its name, or "modules"; "reasons":
-    why not a faster one; "modules": what runs each module; and, if compiled, "threads", "level",
-    "dtype", "parameters" ("packed" or "in place") and "inputs" ("dense", "non-zeros" or "csr").
-    """
+    """The path of a call and the reasons for it; prints as text. `explain` lists the keys."""
 
     def __str__(self):
         lines = [f"{self['call']}: {'compiled, ' if self['compiled'] else ''}path {self['path']}"]
@@ -32,24 +28,30 @@ class Explanation(dict):
 
 
 def explain(net, X=None, Y=None, *, call="fit", **arguments):
-    """Say which path `net.fit(X, Y, ...)`, or another call, would take, and why.
+    """Report which path `net.fit(X, Y, ...)`, or another call, would take, and why.
 
     Nothing is trained, drawn or changed.
 
     Parameters
     ----------
     net : Sequential
-    X : array (D, N), optional
-        The data of the call; without, 1,000 dense samples.
-    Y : array (n, N) or (N,), optional
+        The network.
+    X : array_like of shape (D, N), optional
+        The data of the call; by default 1,000 dense samples.
+    Y : array_like of shape (n, N) or (N,), optional
+        The labels of the call.
     call : {"fit", "partial_fit", "sgd", "mini_gd", "predict", "predict_proba", "evaluate"}
+        The method.
     **arguments
-        The call's own: iters, lrate, K, batch_size, optimizer, l2.
+        The method's own arguments: iters, lrate, K, batch_size, optimizer, l2.
 
     Returns
     -------
     Explanation
-        A dict that prints as text.
+        A dict that prints as text. "compiled": whether the call runs as one compiled program;
+        "path": its name, or "modules"; "reasons": why it takes no faster path; "modules": what runs
+        each module; and, if compiled, "threads", "level", "dtype", "parameters" ("packed" or "in
+        place") and "inputs" ("dense", "non-zeros" or "csr").
 
     Raises
     ------
@@ -71,44 +73,45 @@ def explain(net, X=None, Y=None, *, call="fit", **arguments):
     found = Explanation(
         call=call, compiled=False, path="modules", reasons=[], modules=_modules(net)
     )
-    reason = _not_compiled(net, call, arguments, X) or training.refusal(net, trains, (X, Y))
+    reason = _not_compiled(net, call, arguments, X) or compile.refusal(net, trains, (X, Y))
     if reason is not None:
         found["reasons"].append(reason)
         return found
-    program = training.as_program(net, (X, Y), trains)
+    program = compile.as_program(net, (X, Y), trains)
     found["compiled"] = True
     found.update(_plan(program, call, arguments, X, Y))
     return found
 
 
 def _data(net, X, Y):
-    """The call's data as it would check them, or dense samples in their place."""
+    """Return the call's data, checked as the call would, or dense samples."""
     if X is None:
         first = next((m for m in _chain.modules_of(net) if isinstance(m, modules.Linear)), None)
         X = np.random.default_rng(0).normal(
             size=(1 if first is None else np.shape(first.W)[0], 1000)
         )
-    X = training.check_inputs(_chain.modules_of(net), X)
+    X = validate.check_inputs(_chain.modules_of(net), X)
     if Y is not None:
-        return training.check_data(net, X, _labels.columns(net, Y))
+        return validate.check_data(net, X, labels.columns(net, Y))
     last = next(
         (m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None
     )
     Y = np.ones((1 if last is None else np.shape(last.W)[1], X.shape[1]))
-    return X, Y / len(Y) if kind(net.loss) is losses.NLL else Y
+    loss = registry.LOSSES.get(kind(net.loss))
+    return X, Y / len(Y) if loss is not None and loss.labels == "classes" else Y
 
 
 def _not_compiled(net, call, arguments, X):
-    """Why a call does not ask for a program, or None."""
+    """Return the reason why a call does not request a program, or None."""
     steps = arguments.get("iters", 100)
-    if call in ("sgd", "mini_gd") and steps <= training.FEW:
+    if call in ("sgd", "mini_gd") and steps <= compile.MIN_COMPILED_STEPS:
         return f"{steps} steps take less time module by module than a program takes to set up"
-    if call == "sgd" and training.overrides_progress(net):
+    if call == "sgd" and progress.overrides_progress(net):
         return "print_accuracy is overridden and sees every step"
     if (
         call in ("predict", "predict_proba")
         and X.shape[1] == 1
-        and training.takes_one_sample(net, X)
+        and predict.takes_one_sample(net, X)
     ):
         return (
             "one sample goes through the kernels, module by module, faster than a program is set up"
@@ -117,13 +120,16 @@ def _not_compiled(net, call, arguments, X):
 
 
 def _modules(net):
+    """Describe what runs each module."""
+
     def runs(module):
-        return f"{module!r}, {'library' if kind(module) is not None else training.foreign(module)}"
+        return f"{module!r}, {'library' if kind(module) is not None else compile.foreign(module)}"
 
     return [runs(module) for module in _chain.modules_of(net)]
 
 
 def _plan(program, call, arguments, X, Y):
+    """Return the program's plan of the call."""
     rate = arguments.get("lrate", 0.1)
     if call == "sgd":
         return program.plan("sgd", X, Y, 1, rate)
@@ -131,7 +137,7 @@ def _plan(program, call, arguments, X, Y):
         return program.plan("fit", X, Y, arguments.get("K", 10), rate)
     if call not in ("fit", "partial_fit"):
         return program.plan("predict", X)
-    optimizer = optimizers.as_optimizer(arguments.get("optimizer"))
+    optimizer = validate.as_optimizer(arguments.get("optimizer"))
     l2 = arguments.get("l2", 0.0)
     if type(optimizer) is not optimizers.SGD or l2:
         program.use(*optimizer.rule(), [((), ())], l2)

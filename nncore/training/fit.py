@@ -1,125 +1,22 @@
-"""Training in batches: mini_gd as the course defines it; fit and partial_fit for ordinary use."""
+"""fit and partial_fit: training in batches for ordinary use."""
 
 import contextlib
 from collections.abc import Iterable
 
 import numpy as np
 
-from nncore import _chain, _checks, _labels, _sums, modules, schedules, training
-from nncore._engine_cache import (
-    Changed,
+from nncore import _chain, _checks, _core, _sums, modules, registry, schedules
+from nncore._kinds import kind
+from nncore.training import compile, labels, logits, session, validate
+from nncore.training.cache import (
     EngineCache,
     Fingerprint,
+    NetworkChanged,
     OptimizerFingerprint,
     runs_python,
     watched,
 )
-from nncore._kinds import kind
-
-# ------------------------------------------------------------------------------------------ mini_gd
-
-
-def mini_gd(net, X, Y, iters, lrate, notif_each, K):
-    """Mini-batch gradient descent as the course defines it; see Sequential.mini_gd."""
-    X, Y = training.check_data(net, X, _labels.columns(net, Y))
-    n = X.shape[1]
-    iters, K = _checks.count("iters", iters), _checks.count("K", K, 1)
-    rate = schedules.step_size(lrate, 1, iters)
-    every = _checks.count("notif_each", notif_each or 0)
-    if K > n:
-        raise ValueError(
-            f"K must be at most the number of samples, {n}, to fill one batch, got {K}"
-        )
-    with training.alone(net):
-        training.prepare_weights(net)
-        np.random.seed(0)
-        _Loop(net, X, Y, iters, rate, every, K).run()
-
-
-class _Loop:
-    """The updates of one call of mini_gd. The last one, and those that are told of, run module by
-    module: their attributes stay."""
-
-    def __init__(self, net, X, Y, iters, rate, every, K):
-        self.net, self.X, self.Y, self.iters, self.rate, self.every, self.K = (
-            net,
-            X,
-            Y,
-            iters,
-            rate,
-            every,
-            K,
-        )
-        self.compiled = training.Compiled(net, X, Y, rate, iters > training.FEW)
-        self.t, self.warned = 0, False
-
-    def run(self):
-        n = self.X.shape[1]
-        indices, order = np.arange(n), np.arange(n)
-        while self.t < self.iters:
-            np.random.shuffle(indices)
-            order = order[
-                indices
-            ]  # what permuting X and Y anew each time comes to, without copies of them
-            self._epoch(order[: n // self.K * self.K])
-
-    def _epoch(self, order):
-        at = 0
-        while at < len(order) and self.t < self.iters:
-            ahead = min((len(order) - at) // self.K, self._unseen())
-            eta = None
-            if self.compiled.program is not None and ahead:
-                done, eta = self._compiled(order[at : at + ahead * self.K])
-                at += done * self.K
-                if done == ahead:
-                    continue
-            self._by_modules(order[at : at + self.K], eta)
-            at += self.K
-
-    def _unseen(self):
-        """Updates before the next one whose loss or attributes somebody sees."""
-        last = self.iters - 1
-        return (
-            min(last, self.t + self.every - 1 - self.t % self.every if self.every else last)
-            - self.t
-        )
-
-    def _compiled(self, order):
-        """(updates that the program has done, the next one's rate where it is known already).
-
-        Where an update is not finite the modules go on from there, as the course's would.
-        """
-        program, eta = self.compiled.program, None
-        try:
-            program.fit(self.X, self.Y, order, self.K, self.compiled.rate, self.t, False)
-        except FloatingPointError:
-            self.compiled.program = None
-        except Changed as change:
-            eta = change.eta
-            self.compiled.renew()
-        self.t += program.steps
-        return program.steps, eta
-
-    def _by_modules(self, batch, eta):
-        net, t = self.net, self.t + 1
-        X, Y = self.X[:, batch], self.Y[:, batch]
-        eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
-        with training.whole_steps():
-            loss, finite = training.course_step(net, X, Y, eta)
-        self.t = t
-        if not finite and not self.warned:
-            self.warned = True
-            training.warn_not_finite(t, stacklevel=7)
-        if self.every and t % self.every == 0:
-            self._tell(loss)
-
-    def _tell(self, loss):
-        class_fun = training.class_fun(self.net)
-        accuracy = np.mean(class_fun(training.outputs(self.net, self.X)) == class_fun(self.Y))
-        print("Iteration =", self.t, "\tAcc =", accuracy, "\tLoss =", loss, flush=True)
-
-
-# ---------------------------------------------------------------------------------------------- fit
+from nncore.training.progress import ProgressBar
 
 
 def fit(
@@ -138,11 +35,10 @@ def fit(
     seed,
     reduction,
 ):
-    """Mini-batch training; see Sequential.fit."""
-    from nncore import optimizers
+    """Train in mini-batches; see Sequential.fit."""
 
-    X, Y = _labels.not_negative(net, *training.check_data(net, X, _labels.columns(net, Y)))
-    optimizer = optimizers.as_optimizer(optimizer)
+    X, Y = labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
+    optimizer = validate.as_optimizer(optimizer)
     epochs, updates = (
         _checks.count("epochs", epochs),
         _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction),
@@ -155,10 +51,10 @@ def fit(
     if validation is not None:
         history |= {"validation_loss": [], "validation_accuracy": []}
     with (
-        training.alone(net),
-        _begun(callbacks, net, history, optimizer),
-        _shown(progress, epochs) as show,
-        _prepared(updates, rng, _KEPT_BYTES),
+        session.exclusive_training(net),
+        _started(callbacks, net, history, optimizer),
+        ProgressBar(progress, epochs) as show,
+        _prepared(updates, rng, FIT_KEPT_BYTES),
     ):
         for epoch in range(epochs):
             if epoch > 0 and (callbacks or validation is not None):
@@ -170,7 +66,9 @@ def fit(
                 history["validation_loss"].append(loss)
                 history["validation_accuracy"].append(accuracy)
             show(history)
-            answers = [callback(net, history) for callback in callbacks]  # every one is called
+            answers = [
+                callback(net, history) for callback in callbacks
+            ]  # all are called, whatever they return
             if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
                 break
         for callback in callbacks:
@@ -179,33 +77,34 @@ def fit(
 
 
 def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
-    """One pass in the given order; see Sequential.partial_fit."""
-    from nncore import optimizers
+    """Make one pass in the given order; see Sequential.partial_fit."""
 
     before = net.optimizer
     if (
         optimizer is None
         or isinstance(optimizer, str)
-        and type(before) is optimizers.NAMES.get(optimizer)
+        and optimizer in registry.OPTIMIZERS
+        and type(before) is registry.OPTIMIZERS[optimizer].cls
     ):
         optimizer = before
-    optimizer = optimizers.as_optimizer(optimizer)
-    X, Y = _labels.not_negative(net, *training.check_data(net, X, _labels.columns(net, Y)))
+    optimizer = validate.as_optimizer(optimizer)
+    X, Y = labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
     updates = _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     updates.t = optimizer.t
     updates.check_rate(1, X.shape[1])
-    with training.alone(net), _prepared(updates):
+    with session.exclusive_training(net), _prepared(updates):
         return updates.run(np.arange(X.shape[1])) / X.shape[1]
 
 
 @contextlib.contextmanager
 def _prepared(updates, rng=None, most=np.inf):
-    """Updates that are ready to run: by the program that the network's last call has left, where it
-    serves, else by one of their own, which is left for the next call unless it takes more than
-    `most` bytes."""
+    """Prepare the updates with the network's cached program if it fits, else with a new one.
+
+    On exit the program is cached for the next call, unless it takes more than `most` bytes.
+    """
     net = updates.net
-    kept = _kept.get(net)
-    if kept is not None and kept.serves(updates):
+    kept = _engine_cache.get(net)
+    if kept is not None and kept.fits(updates):
         updates.take(kept)
     else:
         updates.prepare(rng)
@@ -214,23 +113,24 @@ def _prepared(updates, rng=None, most=np.inf):
     finally:
         program = updates.program
         if program is None:
-            _kept.drop(net)
+            _engine_cache.drop(net)
         else:
             program.forget()
-            if program.nbytes <= most and _Kept.can_keep(net):
+            if program.nbytes <= most and _CacheEntry.is_cacheable(net):
                 if kept is None or kept.program is not program:
-                    _kept.put(net, _Kept(updates))
+                    _engine_cache.put(net, _CacheEntry(updates))
             else:
-                _kept.drop(net)
+                _engine_cache.drop(net)
 
 
-class _Kept:
-    """A network's program after a call of fit or partial_fit, for the next one."""
+class _CacheEntry:
+    """A network's program after a call of fit or partial_fit, for its next call."""
 
     @staticmethod
-    def can_keep(net):
+    def is_cacheable(net):
+        """Return whether the network has plain layers only."""
         return all(
-            kind(module) is modules.Linear or kind(module) in training.ACTIVATIONS
+            kind(module) is modules.Linear or kind(module) in registry.ACTIVATIONS
             for module in net.modules
         )
 
@@ -243,23 +143,22 @@ class _Kept:
         )
         self.fingerprint, self.settings = updates.fingerprint, updates.settings
 
-    def serves(self, updates):
+    def fits(self, updates):
+        """Return whether the program fits a call's network, data and optimiser."""
         net, optimizer = updates.net, updates.optimizer
         return (
             (optimizer is self.optimizer or self.plain and updates.plain)
             and updates.l2 == self.l2
             and self.fingerprint.holds(net)
             and self.settings.holds(optimizer)
-            and training.is_compiled(net)
+            and compile.is_compiled(net)
             and self.fingerprint.is_disjoint(updates.X)
             and self.fingerprint.is_disjoint(updates.Y)
         )
 
 
-_kept = EngineCache()
-_KEPT_BYTES = (
-    1 << 20
-)  # fit, which may have been called for the last time, leaves no more than this behind
+_engine_cache = EngineCache()
+FIT_KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
 
 
 def _generator(seed):
@@ -267,16 +166,17 @@ def _generator(seed):
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            "seed must be None, a whole number of at least 0, or anything else that "
+            "seed must be None, an integer of at least 0, or anything else that "
             "np.random.default_rng takes, got "
             f"{_checks.shown(seed)}"
         ) from None
 
 
 @contextlib.contextmanager
-def _begun(callbacks, net, history, optimizer):
-    """Tell the callbacks that want to know, the library's own, that a training begins and, however
-    it ends, that it has ended."""
+def _started(callbacks, net, history, optimizer):
+    """Notify the library's own callbacks that a training starts and, however it ends, that it has
+    ended.
+    """
     with contextlib.ExitStack() as begun:
         for callback in callbacks:
             if hasattr(callback, "_begin"):
@@ -301,11 +201,11 @@ def _checked_callbacks(callbacks):
     return callbacks
 
 
-OF_VALIDATION = " of validation"  # behind X and Y in errors
+OF_VALIDATION = " of validation"  # follows X and Y in error messages
 
 
 def _split(net, X, Y, validation, rng):
-    """(places of the samples to train on, pair of arrays to validate on or None)."""
+    """Return (positions of the training samples, pair of validation arrays or None)."""
     n = X.shape[1]
     if validation is None:
         return np.arange(n), None
@@ -315,8 +215,8 @@ def _split(net, X, Y, validation, rng):
                 f"validation must be a pair (X, Y) or a fraction of the samples, got "
                 f"{len(validation)} values"
             )
-        pair = training.check_data(
-            net, validation[0], _labels.columns(net, validation[1], OF_VALIDATION), OF_VALIDATION
+        pair = validate.check_data(
+            net, validation[0], labels.columns(net, validation[1], OF_VALIDATION), OF_VALIDATION
         )
         for name, x in zip(("X", "Y"), pair, strict=True):
             _checks.finite(name + OF_VALIDATION, x)
@@ -333,7 +233,7 @@ def _split(net, X, Y, validation, rng):
 
 
 class _Updates:
-    """The updates of one call: by the compiled program where it applies, else module by module."""
+    """The updates of one call: compiled if possible, else module by module."""
 
     def __init__(self, net, X, Y, batch_size, lrate, optimizer, l2, reduction):
         from nncore import optimizers
@@ -346,64 +246,68 @@ class _Updates:
             raise ValueError(f"l2 must be finite and at least 0, got {l2}")
         self.mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
         self.plain = type(optimizer) is optimizers.SGD and self.l2 == 0
-        self.t, self.rng, self.look = 0, None, True
+        self.t, self.rng, self.unchecked = 0, None, True
 
     def check_rate(self, epochs, samples):
-        """Refuse a schedule of the library's that is no step size somewhere in so many epochs."""
+        """Refuse a library schedule with an invalid step size within these epochs."""
         schedules.step_size(self.rate, self.t + 1, epochs * -(-samples // self.batch_size))
 
     def prepare(self, rng=None):
-        """Refuse what cannot be trained; make weights, state and program ready. Nothing has changed
-        when it raises."""
+        """Refuse anything that cannot be trained; prepare weights, state and program. Raises before
+        changing anything.
+        """
         net, optimizer = self.net, self.optimizer
         self.rng = rng
         optimizer.begin(net)
         if not self.plain:
             self._weights()
-        self.program = training.as_program(net, (self.X, self.Y), True)
-        self._look_at_data()
-        training.prepare_weights(net, rng)
+        self.program = compile.as_program(net, (self.X, self.Y), True)
+        self._validate_data()
+        validate.prepare_weights(net, rng)
         if not self.plain:
             optimizer.prepare(self._weights())
         optimizer.bind(net)
-        if self.program is None:  # what could be made ready has been
-            self.program = training.as_program(net, (self.X, self.Y), True)
+        if self.program is None:  # the prepared weights may compile
+            self.program = compile.as_program(net, (self.X, self.Y), True)
         self.fingerprint, self.settings = Fingerprint(net), OptimizerFingerprint(optimizer)
         if self.program is not None and not self.plain:
             self.program.use(*self.settings.rule, self._states(), self.l2)
 
     def take(self, kept):
-        """prepare() by a program that is ready for this network and optimizer."""
+        """Prepare with a cached program that fits this network and optimiser."""
         self.optimizer.begin(self.net)
         self.program, self.fingerprint, self.settings = (
             kept.program,
             kept.fingerprint,
             kept.settings,
         )
-        self._look_at_data()
+        self._validate_data()
         self.optimizer.bind(self.net)
 
     def unchanged(self):
-        """Whether everything that the updates were prepared for is there still; Python code may
-        have run since."""
+        """Return whether everything that the updates were prepared for is in place; Python code may
+        have run since.
+        """
         return self.fingerprint.holds(self.net) and self.settings.holds(self.optimizer)
 
     def renew(self):
-        """Prepare again where callbacks or rate functions have changed the network or the
-        optimizer."""
+        """Prepare again if callbacks or rate functions have changed the network or the
+        optimiser.
+        """
         if not self.unchanged():
-            self.look = False  # the data have been looked at
-            self.X, self.Y = training.check_data(self.net, self.X, self.Y)
+            self.unchecked = False  # the data have been validated
+            self.X, self.Y = validate.check_data(self.net, self.X, self.Y)
             self.prepare(self.rng)
 
-    def _look_at_data(self):
-        """ValueError where X or Y is not finite, unless the program looks at each sample as it
-        comes and puts the weights back: where nobody sees them in between."""
+    def _validate_data(self):
+        """Raise ValueError if X or Y is non-finite, unless the program checks each sample and rolls
+        back before Python code can see the weights.
+        """
         seen = callable(self.rate) and not isinstance(self.rate, schedules.Schedule)
-        if self.look and (self.program is None or seen):
+        if self.unchecked and (self.program is None or seen):
             _checks.finite("X", self.X)
             _checks.finite("Y", self.Y)
-            self.look = False
+            self.unchecked = False
 
     def _weights(self):
         from nncore import optimizers
@@ -411,7 +315,7 @@ class _Updates:
         return optimizers.trained_weights(self.net, self.optimizer, self.l2)
 
     def _states(self):
-        """For each module with weights of a network that compiles, its weights' arrays."""
+        """Return the state arrays of each module with weights, for a network that compiles."""
         return [
             tuple(self.optimizer.state.get((i, name), ()) for name in module.gradients)
             for i, module in enumerate(_chain.modules_of(self.net))
@@ -419,8 +323,9 @@ class _Updates:
         ]
 
     def run(self, order):
-        """One pass over the samples at `order`; returns the loss summed over them, each batch's
-        before its update."""
+        """Make one pass over the samples at `order`; return the summed loss, each batch's before
+        its update.
+        """
         at, losses, eta = 0, [], None
         while at < len(order):
             if self.program is not None and eta is None:
@@ -433,10 +338,9 @@ class _Updates:
         return float(_sums.pairwise(losses))
 
     def _compiled(self, order):
-        """(steps done, the loss summed over them, the next step's rate where it is known
-        already)."""
+        """Return (steps done, their summed loss, the next step's rate if already known)."""
         program, eta = self.program, None
-        look, self.look = self.look, False
+        check, self.unchecked = self.unchecked, False
         program.optimizer = self.optimizer
         try:
             program.fit(
@@ -447,9 +351,9 @@ class _Updates:
                 watched(self.rate, self.unchanged),
                 self.t,
                 self.mean,
-                look,
+                check,
             )
-        except Changed as change:
+        except NetworkChanged as change:
             eta = (
                 change.eta
                 if change.eta is not None
@@ -461,13 +365,13 @@ class _Updates:
         return program.steps, program.total, eta
 
     def _by_modules(self, order, eta):
-        """What Program.fit does, until a program serves; eta is the first step's rate, where it is
-        known already.
+        """Run as Program.fit does until a program fits; eta is the first step's rate if already
+        known.
 
-        (steps done, the loss summed over them)
+        Return (steps done, their summed loss).
         """
         losses = []
-        with training.whole_steps() as between_steps:
+        with session.defer_sigint() as between_steps:
             for at in range(0, len(order), self.batch_size):
                 eta = (
                     schedules.at(self.rate, self.t + 1)
@@ -476,7 +380,8 @@ class _Updates:
                 )
                 if runs_python(self.rate):
                     self.renew()
-                losses.append(self._step(order[at : at + self.batch_size], eta))
+                with _chain.in_training_mode(self.net):  # Python code may have called net.eval()
+                    losses.append(self._step(order[at : at + self.batch_size], eta))
                 eta = None
                 between_steps()
                 if self.program is not None:
@@ -484,12 +389,13 @@ class _Updates:
         return len(losses), float(_sums.pairwise(losses))
 
     def _step(self, batch, eta):
-        """One update, undone where something is no longer finite; returns what the batch adds to
-        the summed loss."""
+        """Make one update; undo it if a value becomes non-finite. Return the batch's contribution
+        to the summed loss.
+        """
         from nncore import optimizers
 
         net, optimizer, t, count = self.net, self.optimizer, self.t + 1, self.optimizer.t
-        weights = self._weights()  # looked at each time: Python code has run
+        weights = self._weights()  # collected each time: Python code has run
         own = [
             w
             for module in _chain.modules_of(net)
@@ -501,9 +407,9 @@ class _Updates:
             *own,
             *(a for arrays in optimizer.state.values() for a in arrays),
         ]
-        before = training.Moved(net, changed)
+        before = session.ForwardState(net, changed)
         try:
-            loss, gradient = training.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
+            loss, gradient = logits.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
             if np.isfinite(loss):
                 net.backward(_scaled(gradient, len(batch)) if self.mean else gradient)
                 loss += self._penalty(weights) * (len(batch) if self.mean else 1)
@@ -518,7 +424,7 @@ class _Updates:
             self.t = t
         except BaseException:
             optimizer.t = count
-            before.put_back()
+            before.restore()
             raise
         return loss
 
@@ -533,12 +439,12 @@ class _Updates:
             if self.l2 and name == "W":
                 gradient = _penalised(gradient, self.l2, W)
             self.optimizer.step(
-                getattr(module, "_kernels", training.live_kernels()), (i, name), W, gradient, eta
+                getattr(module, "_kernels", logits.live_kernels()), (i, name), W, gradient, eta
             )
 
     @_checks.quiet
     def _penalty(self, weights):
-        """l2 / 2 times the sum of the squares of every W."""
+        """Return l2 / 2 times the sum of the squares of every W."""
         if not self.l2:
             return 0.0
         squares = (
@@ -557,42 +463,3 @@ def _scaled(gradient, count):
 @_checks.quiet
 def _penalised(gradient, l2, W):
     return gradient + np.asarray(l2, W.dtype) * W
-
-
-# ----------------------------------------------------------------------------------------- progress
-
-
-class _shown:
-    """Context manager whose value, called with the history after each epoch, shows how far the
-    training is; nothing unless asked."""
-
-    def __init__(self, progress, epochs):
-        self.wanted, self.epochs, self.bar = _checks.switch("progress", progress), epochs, None
-
-    def __enter__(self):
-        if not self.wanted:
-            return lambda history: None
-        try:
-            from tqdm import tqdm  # type: ignore[import-untyped, import-not-found, unused-ignore]
-        except ImportError:
-            return self._line
-        self.bar = tqdm(total=self.epochs, unit="epoch")
-        return self._advance
-
-    def __exit__(self, *exc_info):
-        if self.bar is not None:
-            self.bar.close()
-
-    def _advance(self, history):
-        self.bar.set_postfix(
-            {name.replace("_", " "): f"{values[-1]:.4f}" for name, values in history.items()},
-            refresh=False,
-        )
-        self.bar.update()
-
-    def _line(self, history):
-        done = len(history["loss"])
-        numbers = "  ".join(
-            f"{name.replace('_', ' ')} {values[-1]:.4f}" for name, values in history.items()
-        )
-        print(f"epoch {done:{len(str(self.epochs))}}/{self.epochs}  {numbers}", flush=True)

@@ -1,0 +1,97 @@
+"""The command `nncore`: train a classifier, save it, predict with it, check modules.
+
+Errors in files, labels or options are reported in one line on standard error, with exit status 2,
+before anything is written. A training that diverges exits with status 1, Ctrl-C with 130, a closed
+pipe with 141.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+
+import nncore
+from nncore.cli import check, predict, train
+from nncore.cli.messages import fail
+
+
+def main(arguments=None):
+    """Run the command with `arguments` (default: those of the process) and return the exit status.
+
+    >>> main(["predict", "none.npz", "digits"])
+    2
+    """
+    if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
+        # The terminal's encoding may lack characters of a file's name.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        options = _parser().parse_args(arguments)
+        with warnings.catch_warnings():
+            # The command reports overflow and a non-finite loss itself, in one line.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            status = options.run(options)
+        sys.stdout.flush()
+        return status or 0
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
+    except BrokenPipeError:
+        # Nobody reads the rest of the buffer; the interpreter's flush at exit would print an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except train.Diverged as error:
+        return fail(error, 1)
+    except OSError as error:
+        return fail(f"{error.filename}: {error.strerror}" if error.filename else error, 2)
+    except (ValueError, MemoryError) as error:
+        return fail(error, 2)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """Print the message in one line, without argparse's usage."""
+        sys.exit(fail(f"{message} (see {self.prog} -h)", 2))
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    def __init__(self, prog):
+        super().__init__(prog, max_help_position=28, width=110)
+
+
+def _parser():
+    parser = _Parser(
+        prog="nncore",
+        formatter_class=_Help,
+        allow_abbrev=False,
+        description="Small neural networks, trained by SGD with compiled kernels.",
+    )
+    parser.add_argument("--version", action="version", version=f"nncore {nncore.__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    train.add_options(
+        commands.add_parser(
+            "train",
+            help="train a classifier (no arguments: on the digits) and save it",
+            description=train.HELP,
+            epilog=train.EXAMPLES,
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+    )
+    predict.add_options(
+        commands.add_parser(
+            "predict",
+            help="predict labels with a saved model",
+            description=predict.HELP,
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+    )
+    check.add_options(
+        commands.add_parser(
+            "check",
+            help="check the modules and networks in a Python program",
+            description=check.HELP,
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+    )
+    return parser

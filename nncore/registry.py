@@ -1,0 +1,327 @@
+"""One record per module, loss and optimiser of the library; all lists of them are derived from
+these.
+
+The lists decide what compiles, what is saved, what `accelerate` and `check` compare with, and what
+the command offers. A new activation or loss is a class in `modules.py` or `losses.py`, its formulas
+in `kernels/` (and in the core) and a record here; a new optimiser likewise.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nncore import _kinds, losses, modules
+
+__all__ = ["ACTIVATIONS", "LAYERS", "LOSSES", "MODULES", "OPTIMIZERS"]
+
+
+class Layer(NamedTuple):
+    """A module that is a layer of its own in the compiled program."""
+
+    cls: type
+    name: str  # in the core
+    formula: str  # the formula of its output
+    derivative: str  # the formula of dL/dInput
+    code: dict[str, str]  # the NumPy formula of a method or gradient, for `check`
+    aliases: tuple[str, ...]  # usual names of such classes, in lower case
+    settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
+    constants: tuple[str, ...] = ()  # the settings that a compiled program depends on
+
+
+class Activation(NamedTuple):
+    """An elementwise function, or one of each column, that follows a Linear."""
+
+    cls: type
+    name: str  # in the core
+    forward: str  # the kernel of its output
+    formula: str
+    derivative: str
+    code: dict[str, str]
+    aliases: tuple[str, ...]
+    settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
+    kinks: Callable[[np.ndarray], np.ndarray] | None = None  # True where Z has no derivative
+    classes: str = ""  # how class_fun finds the classes; for output units only
+    keeps_output: bool = True  # backward uses the output A, not the input Z
+    # the core's name for an object with settings
+    core: Callable[[Any], object] | None = None
+    # candidates for a foreign function with the values A at Z; None: the default only
+    candidates: Callable[[np.ndarray, np.ndarray], list[modules.Module]] | None = None
+
+    @property
+    def constants(self):
+        """The settings that a compiled program depends on."""
+        return self.settings
+
+    def core_name(self, module):
+        """Return the core's name for an object of this class."""
+        return self.name if self.core is None else self.core(module)
+
+    def matching(self, Z, A):
+        """Return objects of the class, one of which computes A from Z if any does."""
+        return [self.cls()] if self.candidates is None else self.candidates(Z, A)
+
+    @property
+    def is_output(self):
+        """Whether it is the output unit of a loss, whose backward returns dL/dZ unchanged."""
+        return bool(self.classes)
+
+
+class Loss(NamedTuple):
+    """A loss; `cls.output` is the module that must come last."""
+
+    cls: type
+    name: str  # in the core
+    from_logits: str  # the kernel of (loss, dL/dZ) from the logits
+    labels: str  # "classes" (weights of classes), "binary", "signs" or "numbers"
+    code: dict[str, str]
+    aliases: tuple[str, ...]
+
+    @property
+    def of_probabilities(self):
+        """Whether the loss is one of probabilities, made by an output unit; else the logits are the
+        outputs.
+        """
+        return self.cls.output is not modules.Linear
+
+
+class Optimizer(NamedTuple):
+    """An optimiser of nncore.optimizers, which is imported (2 ms) when its class is first used."""
+
+    name: str  # for `fit` and the command
+    class_name: str
+    command_rate: float | None = None  # the rate of `nncore train`; None: from the data's curvature
+
+    @property
+    def cls(self):
+        """The optimiser's class."""
+        from nncore import optimizers
+
+        return getattr(optimizers, self.class_name)
+
+
+def _by_class(*records):
+    return {record.cls: record for record in records}
+
+
+def _leaky(Z, A):
+    """Return a LeakyReLU with the slope of A at negative Z."""
+    negative = (Z < 0) & np.isfinite(A)
+    slope = np.median(A[negative] / Z[negative]) if negative.any() else np.nan
+    fits = 0 <= slope < np.inf and slope != 1  # 1: the identity
+    return [modules.LeakyReLU(float(f"{slope:.12g}")) if fits else modules.LeakyReLU()]
+
+
+_THROUGH = "its argument, dL/dZ, which the loss computes"
+_CODE_THROUGH = "dLdZ unchanged, because the loss has computed it"
+
+LAYERS = _by_class(
+    Layer(
+        modules.Linear,
+        "linear",
+        formula="Wᵀ A + W0",
+        derivative="W dLdZ",
+        code={
+            "forward": "Z = W.T @ A + W0",
+            "dLdA": "dLdA = W @ dLdZ",
+            "dLdW": "dLdW = A @ dLdZ.T",
+            "dLdW0": "dLdW0 = np.sum(dLdZ, axis=1, keepdims=True)",
+        },
+        aliases=("linear", "dense", "affine", "fullyconnected", "fc"),
+    ),
+    Layer(
+        modules.BatchNorm,
+        "batchnorm",
+        formula="G (A − μ)/√(v + eps) + B",
+        derivative="its gradient, on which μ and v of the batch depend, too",
+        code={
+            "forward": "Z = G * (A - mu) / np.sqrt(var + eps) + B, where mu and var are np.mean "
+            "and np.var of A, axis=1, keepdims=True",
+            "backward": "dLdA = (d - mean(d) - norm * mean(d * norm)) / np.sqrt(var + eps), "
+            "where d = G * dLdZ and mean is over the batch",
+            "dLdG": "dLdG = np.sum(dLdZ * norm, axis=1, keepdims=True)",
+            "dLdB": "dLdB = np.sum(dLdZ, axis=1, keepdims=True)",
+        },
+        aliases=("batchnorm", "batchnormalization", "batchnormalisation", "bn", "batchnorm1d"),
+        settings=("statistics", "momentum", "eps"),
+        constants=("statistics", "momentum", "eps"),
+    ),
+    Layer(
+        modules.Dropout,
+        "dropout",
+        formula="A ⊙ mask / (1 − p)",
+        derivative="dLdA ⊙ mask / (1 − p)",
+        code={},
+        aliases=(),
+        settings=("p", "key", "count"),
+        constants=("p",),  # key and count are read at each call
+    ),
+)
+
+ACTIVATIONS = _by_class(
+    Activation(
+        modules.Tanh,
+        "tanh",
+        "tanh_forward",
+        formula="tanh Z",
+        derivative="dLdA ⊙ (1 − A²)",
+        code={"forward": "A = np.tanh(Z)", "backward": "dLdZ = dLdA * (1 - A**2)"},
+        aliases=("tanh",),
+    ),
+    Activation(
+        modules.ReLU,
+        "relu",
+        "relu_forward",
+        formula="max(0, Z)",
+        derivative="dLdA where A > 0, else 0",
+        code={"forward": "A = np.maximum(0, Z)", "backward": "dLdZ = dLdA * (A > 0)"},
+        aliases=("relu",),
+        kinks=lambda Z: Z == 0,
+    ),
+    Activation(
+        modules.Sigmoid,
+        "sigmoid",
+        "sigmoid_forward",
+        formula="1/(1 + e^−Z)",
+        derivative="dLdA ⊙ A (1 − A)",
+        code={"forward": "A = 1 / (1 + np.exp(-Z))", "backward": "dLdZ = dLdA * A * (1 - A)"},
+        aliases=("sigmoid", "logistic"),
+    ),
+    Activation(
+        modules.LeakyReLU,
+        "leaky_relu",
+        "leaky_relu_forward",
+        formula="Z where Z > 0, else slope Z",
+        derivative="dLdA where Z > 0, else slope dLdA",
+        code={
+            "forward": "A = np.where(Z > 0, Z, slope * Z)",
+            "backward": "dLdZ = dLdA * np.where(Z > 0, 1, slope)",
+        },
+        aliases=("leakyrelu", "lrelu"),
+        settings=("slope",),
+        kinks=lambda Z: Z == 0,
+        core=lambda module: ("leaky_relu", module.slope),
+        candidates=_leaky,
+    ),
+    Activation(
+        modules.GELU,
+        "gelu",
+        "gelu_forward",
+        formula="Z ⊙ Φ(Z)",
+        derivative="dLdA ⊙ (Φ(Z) + Z ⊙ φ(Z))",
+        code={
+            "forward": "A = Z * Phi(Z), where Phi(z) = (1 + erf(z / sqrt(2))) / 2",
+            "backward": "dLdZ = dLdA * (Phi(Z) + Z * np.exp(-Z**2 / 2) / np.sqrt(2 * np.pi))",
+        },
+        aliases=("gelu",),
+        settings=("approximate",),
+        keeps_output=False,
+        core=lambda module: "gelu" if module.approximate == "none" else "gelu_tanh",
+        candidates=lambda Z, A: [modules.GELU(), modules.GELU("tanh")],
+    ),
+    Activation(
+        modules.SiLU,
+        "silu",
+        "silu_forward",
+        formula="Z ⊙ σ(Z)",
+        derivative="dLdA ⊙ (σ(Z) + Z ⊙ σ(Z) ⊙ (1 − σ(Z)))",
+        code={
+            "forward": "A = Z * s, where s = 1 / (1 + np.exp(-Z))",
+            "backward": "dLdZ = dLdA * (s + Z * s * (1 - s)), where s = 1 / (1 + np.exp(-Z))",
+        },
+        aliases=("silu", "swish"),
+        keeps_output=False,
+    ),
+    Activation(
+        modules.SoftMax,
+        "softmax",
+        "softmax_forward",
+        formula="softmax of each column",
+        derivative=_THROUGH,
+        code={
+            "forward": "A = np.exp(Z) / np.sum(np.exp(Z), axis=0)",
+            "backward": _CODE_THROUGH,
+            "class_fun": "np.argmax(Ypred, axis=0)",
+        },
+        aliases=("softmax",),
+        classes="the place of the largest entry of each column",
+    ),
+    Activation(
+        modules.OutputSigmoid,
+        "output_sigmoid",
+        "sigmoid_forward",
+        formula="1/(1 + e^−Z)",
+        derivative=_THROUGH,
+        code={"forward": "A = 1 / (1 + np.exp(-Z))", "backward": _CODE_THROUGH},
+        aliases=("outputsigmoid", "sigmoidoutput"),
+        classes="1 above 1/2, else 0",
+    ),
+)
+
+LOSSES = _by_class(
+    Loss(
+        losses.NLL,
+        "nll",
+        from_logits="softmax_nll",
+        labels="classes",
+        code={"forward": "-np.sum(Y * np.log(Ypred))", "backward": "dLdZ = Ypred - Y"},
+        aliases=("nll", "nllm", "negativeloglikelihood", "crossentropy"),
+    ),
+    Loss(
+        losses.BinaryNLL,
+        "binary_nll",
+        from_logits="sigmoid_nll",
+        labels="binary",
+        code={
+            "forward": "-np.sum(Y * np.log(Ypred) + (1 - Y) * np.log(1 - Ypred))",
+            "backward": "dLdZ = Ypred - Y",
+        },
+        aliases=("binarynll", "bce", "binarycrossentropy"),
+    ),
+    Loss(
+        losses.Squared,
+        "squared",
+        from_logits="squared_loss",
+        labels="numbers",
+        code={},
+        aliases=(),
+    ),
+    Loss(
+        losses.Hinge,
+        "hinge",
+        from_logits="hinge_loss",
+        labels="signs",
+        code={},
+        aliases=("hinge",),
+    ),
+)
+
+OPTIMIZERS = {
+    record.name: record
+    for record in (
+        Optimizer("sgd", "SGD"),
+        Optimizer("momentum", "Momentum"),
+        Optimizer("nesterov", "Nesterov"),
+        Optimizer("adagrad", "Adagrad", command_rate=0.01),
+        Optimizer("rmsprop", "RMSprop", command_rate=0.001),
+        Optimizer("adam", "Adam", command_rate=0.001),
+        Optimizer("adamw", "AdamW", command_rate=0.001),
+    )
+}
+
+MODULES: dict[type, Layer | Activation] = {**LAYERS, **ACTIVATIONS}
+
+for _record in MODULES.values():
+    _kinds.register(_record.cls, settings=_record.settings)
+for _cls in LOSSES:
+    _kinds.register(_cls)
+
+
+def record_of(thing, records):
+    """Return the record in MODULES or LOSSES of the library class that `thing` is an object of,
+    also through subclasses; else None.
+    """
+    found = records.get(type(thing))
+    if found is None:
+        found = next((records[cls] for cls in type(thing).__mro__ if cls in records), None)
+    return found

@@ -1,0 +1,15 @@
+"""How networks train and predict; the methods of Sequential call these modules.
+
+validate.py    checks of networks, data, weights and optimisers before a call
+labels.py      one-dimensional labels as columns
+logits.py      the loss and its gradient from the logits
+compile.py     the compiled program of a network, or the reason why there is none
+session.py     exclusive training, deferred Ctrl-C, undo after a failure
+cache.py       programs kept for a network's next call, and whether they still fit
+progress.py    progress bars and lines
+sgd.py         sgd: one sample per step
+mini_gd.py     mini_gd: the course's mini-batches
+fit.py         fit and partial_fit: epochs, optimisers, validation, callbacks
+predict.py     outputs, classes, losses and scores
+explain.py     nncore.explain: which path a call takes, and why
+"""

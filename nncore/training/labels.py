@@ -1,0 +1,64 @@
+"""Convert labels of shape (N,) to the columns (n, N) that a network trains on."""
+
+import numpy as np
+
+from nncore import _chain, _checks, modules, registry
+
+CLASSES = "integers from 0 to"
+
+
+def columns(net, Y, of=""):
+    """Return Y, or for one-dimensional Y: one-hot columns for a final SoftMax, a single row for a
+    network of one output.
+
+    ValueError for labels that are out of range, not integers or not of the loss's kind. Shapes are
+    checked later. of: follows Y in error messages.
+    """
+    Y = _checks.real(f"Y{of}", Y)
+    last = next(
+        (m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None
+    )
+    if Y.ndim != 1 or last is None or np.ndim(last.W) != 2:
+        return Y
+    n = np.shape(last.W)[1]
+    loss = registry.record_of(net.loss, registry.LOSSES)
+    if loss is None:
+        return Y
+    if loss.labels == "classes":
+        return _one_hot(_classes(Y, n, of), n, _checks.computing_dtype(last.W))
+    if n == 1 and loss.labels == "binary":
+        return _classes(Y, 2, of)[None, :]
+    # Signs and numbers; check_data refuses other labels than signs.
+    return Y[None, :] if n == 1 else Y
+
+
+def not_negative(net, X, Y):
+    """Return X and Y; ValueError if NLL would weight a class negatively, which rewards unlikely
+    outputs.
+    """
+    loss = registry.LOSSES.get(type(net.loss))
+    if loss is not None and loss.labels == "classes" and (Y < 0).any():
+        raise ValueError(
+            f"Y must hold one-hot columns, or weights of the classes that are not negative, for "
+            f"{loss.cls.__name__}, got {Y[Y < 0][0]}"
+        )
+    return X, Y
+
+
+def _classes(Y, n, of=""):
+    """Return Y as int64; ValueError unless all are classes below n."""
+    wrong = (Y != np.floor(Y)) | (Y < 0) | (Y >= n) | (Y != Y)
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        raise ValueError(
+            f"Y{of} must hold {CLASSES} {n - 1}, the classes of the network, or one column per "
+            f"sample, got {Y[at]} at {at}"
+        )
+    return Y.astype(np.int64)
+
+
+def _one_hot(classes, n, dtype):
+    # contiguous columns, as they are read
+    Y = np.zeros((n, len(classes)), dtype, order="F")
+    Y[classes, np.arange(len(classes))] = 1
+    return Y

@@ -1,0 +1,161 @@
+"""Outputs, classes, losses and scores of data, in slices of bounded memory."""
+
+import warnings
+
+import numpy as np
+
+from nncore import _chain, _checks, _core, _sums, modules, registry
+from nncore._kinds import kind
+from nncore.training import compile, labels, logits, validate
+
+EVALUATE_SLICE = _core.TUNING["EVALUATE_SLICE"]
+
+
+def class_fun(net):
+    """Return the function from outputs to classes, of the last module or else of the loss; None if
+    neither has one.
+    """
+    last = _chain.modules_of(net)[-1:]
+    return getattr(last[0] if last else None, "class_fun", None) or getattr(
+        net.loss, "class_fun", None
+    )
+
+
+def judge(net):
+    """Return the class_fun with which evaluate counts correct answers; None if the network is no
+    classifier.
+    """
+    return class_fun(net) if getattr(net.loss, "classifies", True) else None
+
+
+def _one_sample(net, X):
+    """Return the outputs for a single column, by the live kernels without compiling and without
+    storing activations; or None.
+    """
+    first = net.modules[0]
+    if (
+        kind(net) is None
+        or kind(first) is not modules.Linear
+        or np.shape(first.W)[:1] != X.shape[:1]
+    ):
+        return None
+    for module in net.modules:
+        what = kind(module)
+        if what is modules.Linear:
+            if not X.size:  # the general path refuses it
+                return None
+            X = module._kernels.linear_forward(X, module.W, module.W0)
+        elif what in registry.ACTIVATIONS:
+            activation = registry.ACTIVATIONS[what]
+            if activation.settings:
+                X = module.predict_forward(X)
+            else:
+                X = getattr(module._kernels, activation.forward)(X)
+        elif what is not modules.Dropout:
+            return None
+    return X if X.size else None
+
+
+def takes_one_sample(net, X):
+    """Return whether `outputs` sends X through the live kernels without a program."""
+    return _is_one_sample(net, X) and _one_sample(net, X) is not None
+
+
+def _is_one_sample(net, X):
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and X.shape[1] == 1
+        and X.dtype in _checks.COMPUTING
+        and bool(net.modules)
+    )
+
+
+def outputs(net, X):
+    """Return the network's outputs (n, N) for X (D, N)."""
+    if _is_one_sample(net, X):
+        P = _one_sample(net, X)
+        if P is not None:
+            return P
+    _chain.check_methods(net.modules, None)
+    X = validate.check_inputs(_chain.modules_of(net), X)
+    program = compile.as_program(net, (X,), False)
+    return program.run(X)[0] if program is not None else _chain.predicted([net], X)
+
+
+def agreement(class_fun, P, Y):
+    """Return whether the classes of P equal those of Y under class_fun; NaN outputs
+    have no class.
+    """
+    agree = class_fun(P) == class_fun(Y)
+    if _core.has_nan(P):
+        valid = ~np.isnan(P)
+        agree = agree & (valid if np.shape(agree) == np.shape(P) else valid.all(axis=0))
+    return agree
+
+
+def nan_samples(P):
+    """Return the number of samples with a NaN output."""
+    return int(np.isnan(P).any(axis=0).sum()) if _core.has_nan(P) else 0
+
+
+def warn_of_nan(count, N):
+    """Warn about samples with NaN outputs, which their classes would hide."""
+    if count:
+        warnings.warn(
+            f"the outputs of {count} of {N} samples are NaN, because X or a weight holds NaN or "
+            f"infinity; their classes mean "
+            "nothing and count as wrong",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def slices(net, X, Y):
+    """Yield (outputs, losses, Y) of up to EVALUATE_SLICE samples at a time; losses are one per
+    sample, or their sum for a loss without per_sample.
+    """
+    X, Y = validate.check_data(net, X, labels.columns(net, Y))
+    program = compile.as_program(net, (X, Y), False) if kind(net.loss) in registry.LOSSES else None
+    size = X.shape[1] if _chain.depends_on_batch(net) else EVALUATE_SLICE
+    for at in range(0, X.shape[1], size):
+        Xs, Ys = X[:, at : at + size], Y[:, at : at + size]
+        if program is not None:
+            P, values = program.run(Xs, Ys)
+        else:
+            kernel = logits.logits_kernel(net)
+            if kernel is not None:
+                Z = logits.logits(net, Xs, predicting=True)
+                yield (
+                    _chain.modules_of(net)[-1].forward(Z) if logits.has_output_unit(net) else Z,
+                    kernel(Z, Ys)[0],
+                    Ys,
+                )
+                continue
+            P = _chain.predicted([net], Xs)
+            call = "per_sample" if hasattr(net.loss, "per_sample") else "forward"
+            given = getattr(net.loss, call)(P, Ys)
+            values = logits.numbers(given)
+            if values is None:
+                raise ValueError(f"loss.{call} must return numbers, got {logits.given(given)}")
+        yield P, values, Ys
+
+
+def score(net, X, Y):
+    """Return the accuracy or R squared; see Sequential.score."""
+    if getattr(net.loss, "classifies", True):
+        return net.evaluate(X, Y)[1]
+    parts = [(P, Ys) for P, _, Ys in slices(net, X, Y)]
+    P, Y = (
+        np.concatenate(arrays, axis=1).astype(np.float64) for arrays in zip(*parts, strict=True)
+    )
+    warn_of_nan(nan_samples(P), P.shape[1])
+    return _r_squared(P, Y)
+
+
+@_checks.quiet
+def _r_squared(P, Y):
+    residual = _sums.pairwise((Y - P) ** 2, axis=1)
+    total = _sums.pairwise((Y - _sums.pairwise(Y, axis=1, keepdims=True) / Y.shape[1]) ** 2, axis=1)
+    flat = total == 0
+    return float(np.mean(np.where(flat, residual == 0, 1 - residual / np.where(flat, 1, total))))

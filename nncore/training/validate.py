@@ -1,0 +1,169 @@
+"""Checks before a call starts: networks, data, weights, optimisers."""
+
+import itertools
+
+import numpy as np
+
+from nncore import _chain, _checks, losses, modules, registry
+from nncore._kinds import kind
+
+
+def _is_library(module):
+    """Return whether a module computes as the library's does, so that its shapes are known."""
+    return kind(module) is not None
+
+
+def check_network(net):
+    """Return the modules; ValueError for a network that cannot train: no modules, no loss, or a
+    library loss after the wrong output.
+    """
+    _chain.check_methods(net.modules, net.loss)
+    if not net.modules:
+        raise ValueError("modules must hold at least one module, got none")
+    if net.loss is None:
+        raise ValueError("loss must be given to train or evaluate a network, got None")
+    modules_ = _chain.modules_of(net)
+    if not modules_:
+        raise ValueError("modules must hold at least one module, got Sequentials without any")
+    last = modules_[-1]
+    wanted = getattr(net.loss, "output", None) if isinstance(net.loss, losses.Loss) else None
+    if wanted is not None and _is_library(last) and not isinstance(last, wanted):
+        through = "of that Linear" if wanted is modules.Linear else "through that unit"
+        raise ValueError(
+            f"{type(net.loss).__name__} requires a final {wanted.__name__}, because its backward "
+            f"is dL/dZ {through}; the last module is {type(last).__name__}"
+        )
+    return modules_
+
+
+def check_inputs(parts, X, name="X"):
+    """Return X as an array (D, N) that fits the first Linear of these modules; TypeError or
+    ValueError otherwise.
+    """
+    check_sizes(parts)
+    X = _checks.real(name, X)
+    first = _end_linear(parts)
+    _checks.shape(name, X, (np.shape(first.W)[0] if first is not None else "D", "N"))
+    if first is not None and first is not parts[0]:
+        # A leading activation on its own would compute in the type of X instead of the network's.
+        X = _checks.as_real(name, X, _checks.computing_dtype(first.W))
+    return X
+
+
+def check_data(net, X, Y, of=""):
+    """Return X (D, N) and Y (n, N) as arrays that fit each other and the network. of: follows X and
+    Y in error messages.
+    """
+    parts = check_network(net)
+    X, Y, name = check_inputs(parts, X, f"X{of}"), _checks.real(f"Y{of}", Y), f"Y{of}"
+    last = _end_linear(reversed(parts))
+    n, N = np.shape(last.W)[1] if last is not None else "n", X.shape[1]
+    hint = ""
+    if n == 1 and Y.ndim == 1:
+        hint = "; one label per sample is one row, as in Y[None, :]"
+    elif Y.shape == (N, n):
+        hint = "; samples are columns: pass the transpose"
+    elif Y.size == N:
+        hint = f"; classes go in as one-hot columns: nncore.datasets.one_hot(labels, {n})"
+    _checks.shape(name, Y, (n, N), hint)
+    if N == 0:
+        raise ValueError(f"X{of} must hold at least one sample, got 0 columns")
+    loss = registry.LOSSES.get(type(net.loss))
+    labels = None if loss is None else loss.labels
+    if labels == "signs" and not (abs(Y) == 1).all():
+        raise ValueError(
+            f"{name} must hold -1 and +1 for {loss.cls.__name__}, got {Y[abs(Y) != 1][0]}; "
+            "labels of 0 and 1 become 2 * Y - 1"
+        )
+    if labels == "binary" and ((Y < 0) | (Y > 1)).any():
+        raise ValueError(
+            f"{name} must lie between 0 and 1 for {loss.cls.__name__}, got "
+            f"{Y[(Y < 0) | (Y > 1)][0]}; labels of -1 and +1 become (Y + 1) / 2"
+        )
+    return X, Y
+
+
+def check_sizes(parts):
+    """Refuse layers without inputs or outputs: the compiled loops assume sizes of at least 1."""
+    for i, module in enumerate(parts):
+        if isinstance(module, modules.Linear) and type(module).forward is modules.Linear.forward:
+            _checks.not_empty(f"W of modules[{i}]", module.W)
+
+
+def _end_linear(chain):
+    """Return the first Linear of a chain if only activations of the library, which keep the number
+    of features, precede it.
+    """
+    for module in chain:
+        if not _is_library(module):
+            return None
+        if isinstance(module, modules.Linear):
+            return module if np.ndim(module.W) == 2 else None
+    return None
+
+
+def prepare_weights(net, rng=None):
+    """Check that all weights can be updated in place, replace those that a step would replace, and
+    draw the Dropout keys from rng or np.random. Raises before changing anything.
+    """
+    parts = _chain.modules_of(net)
+    ready = []
+    for i, module in enumerate(parts):
+        names = tuple(getattr(module, "gradients", ()))
+        if not (names or hasattr(module, "sgd_step") or hasattr(module, "step")):
+            raise TypeError(
+                f"modules[{i}] must have sgd_step(lrate) or step(lrate), which may do nothing "
+                f"if there is nothing to train, got {type(module).__name__} with neither"
+            )
+        if isinstance(module, (modules.Linear, modules.BatchNorm)):
+            if _chain.steps_by_library(module):
+                ready += zip(itertools.repeat(module), names, module.checked_weights())
+        else:
+            ready += (
+                (
+                    module,
+                    name,
+                    _checks.trainable(name, getattr(module, name), np.shape(getattr(module, name))),
+                )
+                for name in names
+            )
+    check_widths(parts)
+    for module, name, array in ready:
+        setattr(module, name, array)
+    for module in _chain.every_module(net):
+        if isinstance(module, modules.Dropout):
+            module.draw_key(rng)
+
+
+def check_widths(parts):
+    """Raise ValueError if a module of the library does not take as many inputs as the module before
+    it has outputs.
+    """
+    source, width = "", None
+    for i, module in enumerate(parts):
+        if not _is_library(module):
+            width = None
+        elif isinstance(module, (modules.Linear, modules.BatchNorm)):
+            m, n = np.shape(module.W) if isinstance(module, modules.Linear) else (module.m,) * 2
+            if width not in (None, m):
+                raise ValueError(
+                    f"modules[{i}] {module!r} must take the {width} outputs of {source}, got {m} "
+                    f"inputs"
+                )
+            source, width = f"modules[{i}] {module!r}", n
+
+
+def as_optimizer(optimizer):
+    """Return an optimiser from an object, a name (a new one), or None (SGD)."""
+    from nncore import optimizers
+
+    if optimizer is None:
+        return optimizers.SGD()
+    if isinstance(optimizer, optimizers.Optimizer):
+        return optimizer
+    if isinstance(optimizer, str):
+        name = _checks.choice("optimizer", optimizer, tuple(registry.OPTIMIZERS))
+        return registry.OPTIMIZERS[name].cls()
+    raise TypeError(
+        f"optimizer must be one of nncore.optimizers or its name, got {type(optimizer).__name__}"
+    )
