@@ -198,7 +198,6 @@ typedef struct { V top, scale; real weight; } FN(row_state);
  * third of its row, since the processor compares only the lowest bits of addresses to detect a load
  * of data that was just stored. One function, although long: the sums of all stages stay in
  * registers. */
-
 static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_index next,
                                       nn_index now, nn_index last, FN(row_state) *state) {
     const nn_index n = s->classes, length = FN(third_of)(n);

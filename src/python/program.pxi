@@ -87,6 +87,7 @@ cdef class Program:
         return ACCEPTED if choose_fused(&self.e, widest, first_weights) else TOO_LARGE
 
     cdef int _add_layers(self, list stages) except -1:
+        """Append a layer per stage and record the modules with weights."""
         cdef Engine *e = &self.e
         cdef Py_ssize_t width = e.net.inputs
         for i, (module, name) in enumerate(stages):
@@ -108,6 +109,7 @@ cdef class Program:
         return 0
 
     cdef int _set_norm(self, Py_ssize_t i, module) except -1:
+        """Copy the settings of a BatchNorm to layer i."""
         cdef NormState *norm = &self.e.net.layers[i].norm
         norm.eps, norm.momentum = module.eps, module.momentum
         norm.running = module.statistics == "running"
