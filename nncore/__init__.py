@@ -1,9 +1,9 @@
 """nncore: compiled kernels that train and run small and medium fully connected neural networks on
 CPUs.
 
-The layer API is the course library's: modules with forward, backward and step, losses that hand
-back dL/dZ, Sequential with sgd. Samples are columns. `nncore.reference` is the same API on plain
-NumPy; `nncore.kernels` holds the functions beneath.
+The layer API is the course library's: modules with forward, backward and step, losses whose
+backward returns dL/dZ, Sequential with sgd. Samples are columns. `nncore.reference` is the same API
+on plain NumPy; `nncore.kernels` holds the functions beneath.
 """
 
 try:
@@ -61,8 +61,9 @@ def __dir__():
 
 
 def _named_for_tools():
-    """Never called: compiled code of NumPy's random module imports this, unseen by tools that
-    freeze programs."""
+    """Never called: compiled code of NumPy's random module imports this, invisibly to tools that
+    freeze programs.
+    """
     import secrets  # noqa: F401
 
 

@@ -1,5 +1,6 @@
-"""Which kernels are live. The base classes of the layer API are told, as looking here at every call
-would cost as much as a kernel."""
+"""The live backend. Switching it updates the base classes of the layer API: a look-up at every call
+would cost as much as a kernel.
+"""
 
 from nncore import _checks, _core, kernels
 from nncore.kernels import compiled, numpy_kernels
@@ -26,12 +27,31 @@ def _switch(module):
 
 
 class use_backend:
-    """Switch the whole process to the "numpy" or the "compiled" kernels; as a context manager, for
-    the block only.
+    """Switch the whole process to the "numpy" or the "compiled" kernels.
 
-    The two agree to rounding: one step from identical weights to 1e-13 (float64) or 2e-6 (float32)
-    of each array's largest entry. ValueError for another name.
+    As a context manager, switch for the block only.
 
+    Parameters
+    ----------
+    name : {"numpy", "compiled"}
+        The backend.
+
+    Raises
+    ------
+    ValueError
+        For another name.
+
+    See Also
+    --------
+    get_backend : The live backend.
+
+    Notes
+    -----
+    The two agree up to rounding: one step from identical weights to 1e-13 (float64) or 2e-6
+    (float32) of each array's largest entry.
+
+    Examples
+    --------
     >>> import nncore
     >>> with nncore.use_backend("numpy"):
     ...     nncore.get_backend()
@@ -52,8 +72,15 @@ class use_backend:
 
 
 def get_backend():
-    """Name of the live backend, "compiled" or "numpy".
+    """Return the name of the live backend.
 
+    Returns
+    -------
+    str
+        "compiled" or "numpy".
+
+    Examples
+    --------
     >>> get_backend()
     'compiled'
     """

@@ -4,8 +4,9 @@ from nncore import _kinds, modules
 
 
 def check_list(modules, loss):
-    """TypeError unless modules is a list and its elements, and loss, are objects, not their
-    classes."""
+    """Raise TypeError unless modules is a list, and its elements and the loss are objects, not
+    classes.
+    """
     if not isinstance(modules, (list, tuple)):
         raise TypeError(f"modules must be a list of modules, got {type(modules).__name__}")
     for i, x in enumerate((*modules, loss)):
@@ -17,13 +18,13 @@ def check_list(modules, loss):
 
 
 def check_methods(modules, loss):
-    """TypeError unless modules and loss, if there is one, have a forward."""
+    """Raise TypeError unless modules and loss, if any, have a forward."""
     if (
         type(modules) is list
         and all([hasattr(x, "forward") and not isinstance(x, type) for x in modules])
         and (loss is None or hasattr(loss, "forward") and not isinstance(loss, type))
     ):
-        return  # before each call of partial_fit: a quick look
+        return  # the fast path, taken by each call of partial_fit
     check_list(modules, loss)
     for i, x in enumerate(modules if loss is None else (*modules, loss)):
         if not hasattr(x, "forward"):
@@ -38,8 +39,9 @@ def _place(i, modules):
 
 
 def modules_of(net):
-    """The modules of a network in order; a library Sequential inside it is replaced by its
-    modules."""
+    """Return the modules of a network in order; library Sequentials inside it are replaced by their
+    modules.
+    """
     flat = []
     for module in net.modules:
         if hasattr(module, "modules") and _kinds.kind(module) is not None:
@@ -50,7 +52,7 @@ def modules_of(net):
 
 
 def steps_by_library(module):
-    """Whether a module's step is the library's own."""
+    """Return whether a module's step is the library's own."""
     cls = type(module)
     return (
         isinstance(module, modules.Module)
@@ -66,7 +68,7 @@ _STEP = {"step", "sgd_step"}
 
 
 def every_module(net):
-    """All modules of a network, those of any network inside it too."""
+    """Yield all modules of a network, including those of inner networks."""
     for module in net.modules:
         yield module
         if isinstance(getattr(module, "modules", None), (list, tuple)):
@@ -74,8 +76,9 @@ def every_module(net):
 
 
 def depends_on_batch(net):
-    """Whether a prediction for one sample depends on the others, as by the batch statistics of a
-    BatchNorm."""
+    """Return whether a prediction for one sample depends on the others, as with a BatchNorm's batch
+    statistics.
+    """
     return any(
         isinstance(module, modules.BatchNorm) and module.statistics == "batch"
         for module in every_module(net)
@@ -83,7 +86,7 @@ def depends_on_batch(net):
 
 
 class in_training_mode:
-    """All modules in training mode; afterwards as they were."""
+    """Context manager: all modules in training mode, restored afterwards."""
 
     def __init__(self, net):
         self.predicting = [
@@ -102,16 +105,20 @@ class in_training_mode:
 
 
 def predicted(parts, X):
-    """The output of modules in prediction mode, whatever their flags say. The library's own keep
-    nothing: a training in another thread may be between its forward and its backward."""
+    """Return the output of modules in prediction mode, whatever their flags.
+
+    The library's modules keep nothing: a training in another thread may be between its forward and
+    its backward.
+    """
     for module in parts:
         X = module.forward(X) if has_own_forward(module) else module.predict_forward(X)
     return X
 
 
 def has_own_forward(module):
-    """True unless the class that the module has its forward from has predict_forward, too: what a
-    subclass or the object itself puts in the place of forward counts."""
+    """Return whether forward overrides the class's predict_forward: the class that defines the
+    module's forward, or the object itself, has none.
+    """
     for names in (getattr(module, "__dict__", ()), *map(vars, type(module).__mro__)):
         if "predict_forward" in names:
             return False

@@ -1,34 +1,34 @@
-"""The only place that refuses arrays: each message names the argument, what was wanted and what was
-given."""
+"""The checks of arrays and numbers: every message names the argument, what was wanted and what was
+given.
+"""
 
 import numbers
 
 import numpy as np
 
 REAL_KINDS = "fiub"
-# A decorator for arithmetic that calls no code of the user's: results do not depend on np.errstate
-# (1 µs).
+# A decorator for arithmetic that calls no user code: results do not depend on np.errstate (1 µs).
 quiet = np.errstate(all="ignore")
 COMPUTING = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def describe(x):
-    """What was given, in few words: dtype and shape of an array, else the type's name."""
+    """Describe an argument in few words: dtype and shape of an array, else the type's name."""
     return f"{x.dtype} {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
 
 
 def shown(x):
-    """What was given, as it is written; dtype and shape of an array."""
+    """Return an argument as written; dtype and shape of an array."""
     return describe(x) if isinstance(x, np.ndarray) else repr(x)
 
 
 def computing_dtype(x):
-    """float32 for float32 arrays, else float64."""
+    """Return float32 for float32 arrays, else float64."""
     return COMPUTING[0] if getattr(x, "dtype", None) == COMPUTING[0] else COMPUTING[1]
 
 
 def real(name, x):
-    """x as an array of any real type; TypeError for complex, object, text and the like."""
+    """Return x as an array of any real type; TypeError for complex, object, text and the like."""
     try:
         a = np.asarray(x)
     except (ValueError, TypeError) as error:
@@ -44,8 +44,9 @@ def real(name, x):
 
 
 def as_real(name, x, dtype=None):
-    """x as an aligned, native array of dtype (None: float32 and float64 as they are, anything else
-    as float64)."""
+    """Return x as an aligned, native array of dtype (None: float32 and float64 as they are, others
+    as float64).
+    """
     a = real(name, x)
     if dtype is None:
         dtype = (
@@ -60,8 +61,9 @@ def _required(a, dtype):
 
 
 def shape(name, x, wanted, hint=""):
-    """ValueError unless x.shape is wanted, a tuple of sizes and letters for any size; hint says
-    what may have been meant."""
+    """Raise ValueError unless x.shape is wanted, a tuple of sizes, with letters for any size; hint
+    is appended.
+    """
     given = x.shape if isinstance(x, np.ndarray) else np.shape(x)
     if given == wanted or _fits(given, wanted):
         return
@@ -75,7 +77,7 @@ def shape(name, x, wanted, hint=""):
 
 
 def _fits(given, wanted):
-    """Whether a shape is the wanted one, in which letters stand for any size."""
+    """Return whether a shape is the wanted one; letters match any size."""
     if len(given) != len(wanted):
         return False
     for g, w in zip(given, wanted, strict=True):
@@ -85,7 +87,7 @@ def _fits(given, wanted):
 
 
 def not_empty(name, W):
-    """ValueError for weights (m, n) of a layer without inputs or without outputs."""
+    """Raise ValueError for weights (m, n) of a layer without inputs or outputs."""
     if np.ndim(W) == 2 and 0 in np.shape(W):
         raise ValueError(
             f"{name} must have at least one input and one output, got shape {np.shape(W)}"
@@ -93,7 +95,7 @@ def not_empty(name, W):
 
 
 def out(name, x, wanted, dtype):
-    """x if it can be written as it stands: dtype, shape, contiguous, aligned, native, writeable."""
+    """Return x if it can hold the result: dtype, shape, contiguous, aligned, native, writeable."""
     if not isinstance(x, np.ndarray) or x.dtype != dtype or not x.dtype.isnative:
         raise TypeError(f"{name} must be a {np.dtype(dtype)} array, got {describe(x)}")
     shape(name, x, wanted)
@@ -107,14 +109,14 @@ def out(name, x, wanted, dtype):
 
 
 def no_overlap(name, x, *inputs):
-    """ValueError when x shares memory with an input."""
+    """Raise ValueError if x shares memory with an input."""
     for other in inputs:
         if np.may_share_memory(x, other):
             raise ValueError(f"{name} must not share memory with an input, got an array that does")
 
 
 def in_place(name, x):
-    """Refuse an array that cannot be updated in its own memory: wrong type, read-only."""
+    """Refuse an array that cannot be updated in place: wrong type, read-only."""
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, got {type(x).__name__}")
     if x.dtype not in COMPUTING or not x.dtype.isnative:
@@ -124,8 +126,8 @@ def in_place(name, x):
 
 
 def trainable(name, x, wanted):
-    """x, ready to be updated in place: itself, or a float64 copy of what cannot hold fractions
-    natively.
+    """Return x ready for updates in place: itself, or a float64 copy if its type cannot hold
+    fractions natively.
 
     Integers, bool, float16, longdouble and foreign byte orders are copied; complex, objects, wrong
     shapes and read-only arrays are refused.
@@ -145,7 +147,7 @@ def trainable(name, x, wanted):
         )
     a = real(name, x)
     shape(name, a, wanted)
-    if isinstance(x, np.ndarray):  # a subclass such as a memmap keeps its own memory too
+    if isinstance(x, np.ndarray):  # a subclass such as a memmap keeps its own memory
         if x.dtype in COMPUTING and x.dtype.isnative:
             in_place(name, x)
             return x
@@ -157,7 +159,7 @@ def trainable(name, x, wanted):
 
 
 def number(name, x):
-    """x as a float; TypeError for what is not a real number."""
+    """Return x as a float; TypeError unless it is a real number."""
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Real):
         if isinstance(x, np.ndarray) and x.ndim == 0 and x.dtype.kind in "fiu":
             return float(x)
@@ -170,7 +172,7 @@ def number(name, x):
 
 
 def share(name, x):
-    """x as a float of at least 0 and below 1."""
+    """Return x as a float of at least 0 and below 1."""
     value = number(name, x)
     if not 0 <= value < 1:
         raise ValueError(f"{name} must be at least 0 and below 1, got {x}")
@@ -178,7 +180,7 @@ def share(name, x):
 
 
 def word(name, x):
-    """x as an int of 64 bits without a sign."""
+    """Return x as an unsigned 64-bit int."""
     value = count(name, x, most=None)
     if value >= 2**64:
         raise ValueError(f"{name} must be below 2**64, got {x}")
@@ -186,7 +188,9 @@ def word(name, x):
 
 
 def counter(name, x):
-    """x as an int that counts steps: from 0 and so far below 2**63 that no training gets there."""
+    """Return x as an int that counts steps: at least 0, and so far below 2**63 that no training
+    gets there.
+    """
     value = count(name, x, most=None)
     if value >= 2**62:
         raise ValueError(f"{name} must be below 2**62, got {x}")
@@ -194,7 +198,7 @@ def counter(name, x):
 
 
 def network_dtype(dtype):
-    """dtype as float32 or float64; TypeError for others."""
+    """Return dtype as float32 or float64; TypeError for others."""
     try:
         given = np.dtype(dtype)
     except (TypeError, ValueError):
@@ -205,9 +209,9 @@ def network_dtype(dtype):
 
 
 def count(name, x, least=0, most=2**63 - 1):
-    """x as an int from `least` to `most` (None: any); TypeError for what is not a whole number."""
+    """Return x as an int from `least` to `most` (None: any); TypeError unless it is an integer."""
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Integral):
-        raise TypeError(f"{name} must be a whole number, got {type(x).__name__}")
+        raise TypeError(f"{name} must be an integer, got {type(x).__name__}")
     if x < least:
         raise ValueError(f"{name} must be at least {least}, got {x}")
     if most is not None and x > most:
@@ -216,21 +220,21 @@ def count(name, x, least=0, most=2**63 - 1):
 
 
 def choice(name, x, allowed):
-    """x when it is one of the allowed values, all of them str."""
+    """Return x if it is one of the allowed strings."""
     if not isinstance(x, str) or x not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(x)}")
     return x
 
 
 def switch(name, x):
-    """x as a bool; None is False."""
+    """Return x as a bool; None is False."""
     if x is not None and not isinstance(x, (bool, np.bool_)):
         raise TypeError(f"{name} must be True, False or None, got {type(x).__name__}")
     return bool(x)
 
 
 def finite(name, x):
-    """ValueError when x holds NaN or infinity; names the first column that does."""
+    """Raise ValueError, naming the column, if x holds NaN or infinity."""
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         column = int(np.argwhere(~np.isfinite(x))[0][-1])
         raise ValueError(f"{name} must be finite, got NaN or infinity in column {column}")

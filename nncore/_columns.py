@@ -1,4 +1,4 @@
-"""Decide which columns of a table hold labels and which hold features."""
+"""Choose the columns of a table that hold labels and features."""
 
 import dataclasses
 
@@ -18,13 +18,13 @@ INDEX_NAMES = ("", "unnamed: 0")
 class Columns:
     """`label` (a column or None) and `features` (columns) of a table.
 
-    `taken` describes the choice in words; `doubts` are sentences on what may be meant otherwise.
+    `choice` describes the choice in words; `notes` are sentences about other possible meanings.
     """
 
     label: int | None
     features: list[int]
-    taken: str
-    doubts: list[str]
+    choice: str
+    notes: list[str]
 
 
 def choose(path, table, headings, label, features, option):
@@ -51,13 +51,13 @@ def choose(path, table, headings, label, features, option):
             raise ValueError(
                 f"{option} must be {', '.join(LABELS)} or a heading of {path}, got {label!r}"
             )
-    doubts = []
+    notes = []
     column = columns[0] if label == "first" else columns[-1]
     if label == "none" or (label == "auto" and len(columns) == features):
         column = None
         if named:
-            doubts.append(
-                f"{words(named)} is taken for a feature, because the model has {features} of them"
+            notes.append(
+                f"{words(named)} is treated as a feature, because the model has {features} of them"
             )
     elif len(named) > 1:
         raise ValueError(
@@ -68,25 +68,27 @@ def choose(path, table, headings, label, features, option):
         (column,) = named
         others = [c for c in headed(WEAK_NAME) if c != column]
         if label == "auto" and others:
-            doubts.append(
-                f"{words(others)} is taken for a feature, because {words(named)} holds the labels"
+            notes.append(
+                f"{words(others)} is treated as a feature, because {words(named)} holds the labels"
             )
     rest = [c for c in columns if c != column]
     if rest[:1] == [0] and _counts_samples(table[:, 0]):
-        doubts.append(
-            f"{words([0])} counts the samples and is taken for a feature, not for an index"
+        notes.append(
+            f"{words([0])} counts the samples and is treated as a feature, not as an index"
         )
-    taken = [
+    choice = [
         "no labels" if column is None else f"labels in {words([column])}",
         f"{len(rest)} {'column' if len(rest) == 1 else 'columns'} of features",
     ]
     if index:
-        taken.append(f"{words([0])} left out as an index")
-    return Columns(column, rest, ", ".join(taken), doubts)
+        choice.append(f"{words([0])} left out as an index")
+    return Columns(column, rest, ", ".join(choice), notes)
 
 
 def is_counting(fields):
-    """Whether fields are the texts 0, 1, 2, ..., which pandas writes above unnamed columns."""
+    """Return whether fields are the texts 0, 1, 2, ..., which pandas writes above
+    unnamed columns.
+    """
     return len(fields) > 1 and list(fields) == [str(i) for i in range(len(fields))]
 
 

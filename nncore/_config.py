@@ -1,4 +1,4 @@
-"""show_config: what this installation is and runs on."""
+"""show_config: the installation and the machine."""
 
 import platform
 
@@ -9,9 +9,25 @@ from nncore._version import __version__
 
 
 def show_config(mode="print"):
-    """Print the live backend, instruction-set level, threads, compiler and versions; mode="dict"
-    returns them instead.
+    """Print the live backend, instruction-set level, threads, compiler and versions.
 
+    Parameters
+    ----------
+    mode : {"print", "dict"}
+        "dict" returns the configuration instead of printing it.
+
+    Returns
+    -------
+    dict or None
+        The configuration for mode="dict".
+
+    Raises
+    ------
+    ValueError
+        For another mode.
+
+    Examples
+    --------
     >>> import nncore
     >>> sorted(nncore.show_config(mode="dict"))
     ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy', 'numpy_build', 'python',

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 Array = NDArray[Any]
 Rate = float | Callable[[int], float]
 
+TUNING: dict[str, int]
+
 def linear_forward(
     A: ArrayLike, W: ArrayLike, W0: ArrayLike, out: Array | None = None
 ) -> Array: ...

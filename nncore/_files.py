@@ -38,7 +38,7 @@ def name(path):
 
 
 def open_regular(path):
-    """Open a regular file for reading; ValueError for others: opening a FIFO can wait for ever."""
+    """Open a regular file for reading; ValueError for others: opening a FIFO can wait forever."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # open refuses folders itself
         raise ValueError(f"it is {_kind(mode)}, not a regular file")
@@ -106,20 +106,20 @@ def _replace(path, real, old, fill):
     """Write a temporary file and rename it to real; old is os.stat of a file there, or None."""
     folder, base = os.path.split(real)
     _sweep(folder, base[:STEM])
-    beside = None
+    temporary = None
     try:
-        beside, descriptor = _create(os.path.join(folder, base[:STEM]), old)
+        temporary, descriptor = _create(os.path.join(folder, base[:STEM]), old)
         with open(descriptor, "wb") as file:
             if old is not None:
                 _take_over(descriptor, old)
             fill(file)
             file.flush()
             os.fsync(descriptor)
-            os.replace(beside, real)  # while the file is still locked
+            os.replace(temporary, real)  # while the file is still locked
     except BaseException as error:
-        if beside is not None:
+        if temporary is not None:
             with contextlib.suppress(OSError):
-                os.unlink(beside)
+                os.unlink(temporary)
         with errors_name(path, folder):
             raise error
 
@@ -128,14 +128,14 @@ def _create(stem, old):
     """Return (path, descriptor) of a new locked file, private if it replaces another one."""
     mode = 0o666 if old is None else 0o600
     while True:
-        beside = f"{stem}.{os.urandom(4).hex()}.tmp"
+        temporary = f"{stem}.{os.urandom(4).hex()}.tmp"
         try:
-            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         except FileExistsError:
             continue
         _lock(descriptor)
-        if os.path.exists(beside):
-            return beside, descriptor
+        if os.path.exists(temporary):
+            return temporary, descriptor
         os.close(descriptor)  # another process swept it before it was locked
 
 

@@ -1,7 +1,7 @@
-"""Which library class computes for an object: its own, or one that it inherits from without
-overriding the computation.
+"""The library class that computes for an object: its own, or a base whose computation is not
+overridden.
 
-Compiled code may run in place of an object's methods only where `kind` names a class.
+Compiled code may replace an object's methods only if `kind` returns a class.
 """
 
 COMPUTATION = frozenset(
@@ -23,13 +23,13 @@ COMPUTATION = frozenset(
         "_step_terms",
         "_derive",
         "_gradient",
-        "_hand_back",
+        "_input_gradient",
         "__getattribute__",
         "__setattr__",
         "__delattr__",
     }
 )
-# Attributes that compiled code reads or leaves: a property in their place computes, too. `register`
+# Attributes that compiled code reads or sets: a property of that name overrides, too. `register`
 # adds the weights, gradients and settings of every class.
 STATE = {
     "modules",
@@ -51,8 +51,9 @@ _library: dict[type, type] = {}
 
 
 def register(cls, kind=None, settings=()):
-    """Make cls a library class, which computes as `kind` does (itself where none is given) by its
-    weights and these settings; returns cls."""
+    """Make cls a library class that computes as `kind` (default: itself) does, with its weights and
+    these settings; return cls.
+    """
     _library[cls] = kind or cls
     STATE.update(settings)
     for weight, gradient in getattr(cls, "gradients", {}).items():
@@ -61,18 +62,19 @@ def register(cls, kind=None, settings=()):
 
 
 def kind(thing):
-    """The library class whose computation `thing` runs, or None where a subclass or the object
-    itself overrides any of it.
+    """Return the library class whose computation `thing` runs, None if a subclass or the object
+    overrides any of it.
 
-    A subclass is looked at anew each time, since a class can be changed after it was made.
+    Subclasses are inspected each time, since a class can change after its creation.
     """
     found = _library.get(type(thing)) or _inherited(type(thing))
     return found if found is not None and COMPUTATION.isdisjoint(thing.__dict__) else None
 
 
 def is_library_method(thing, name):
-    """Whether the method of that name is a library class's own, overridden neither by a subclass
-    nor by the object."""
+    """Return whether the method is a library class's own, overridden neither by a subclass nor by
+    the object.
+    """
     if name in getattr(thing, "__dict__", ()):
         return False
     if type(thing) in _library:
@@ -82,8 +84,9 @@ def is_library_method(thing, name):
 
 
 def overridden(thing):
-    """Names of the computation that a subclass of a library class, or the object itself, overrides;
-    [] for foreign objects."""
+    """Return the names of the computation that a subclass of a library class, or the object,
+    overrides; [] for foreign objects.
+    """
     base = next((c for c in type(thing).__mro__ if c in _library), None)
     if base is None:
         return []

@@ -1,10 +1,10 @@
-"""Why the compiled core could not be imported, in one sentence with the remedy."""
+"""Explain in one sentence, with the remedy, why the compiled core could not be imported."""
 
 import importlib.machinery
 import os
 import sys
 
-# What CPython, Cython and NumPy say when an extension module is loaded twice in one process.
+# The words of CPython, Cython and NumPy for an extension module loaded twice in one process.
 _SUBINTERPRETER = (
     "subinterpreter",
     "sub-interpreter",
@@ -14,14 +14,13 @@ _SUBINTERPRETER = (
 
 
 def explained(error):
-    """The ImportError to raise instead of `error`, which importing nncore._core has raised.
+    """Return the ImportError to raise instead of `error`, which importing nncore._core has raised.
 
-    `error` itself where it says it all.
+    It is `error` itself if that needs no explanation.
     """
     words = " ".join(str(error).split())
-    if (
-        "NNCORE_" in words
-    ):  # a wish of the environment's that cannot be fulfilled: its own sentence says all
+    # an invalid environment variable: its own sentence is enough
+    if "NNCORE_" in words:
         return error
     if any(hint in words.lower() for hint in _SUBINTERPRETER):
         return ImportError(
@@ -58,7 +57,7 @@ def explained(error):
         )
     return ImportError(
         f"nncore's compiled core could not be loaded: {words}; "
-        "if this names a library, install it, else build nncore anew "
+        "if this names a library, install it, else rebuild nncore "
         "on this system"
     )
 

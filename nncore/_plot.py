@@ -1,4 +1,4 @@
-"""Learning curves drawn by matplotlib, which is an extra: pip install nncore[plot]."""
+"""Learning curves, drawn by matplotlib (an extra: pip install nncore[plot])."""
 
 COLOURS = {
     "loss": "tab:blue",
@@ -9,13 +9,33 @@ COLOURS = {
 
 
 def plot_history(history, ax=None):
-    """Draw the learning curve that `fit` has returned: losses against the epoch, accuracies on an
-    axis of their own; returns the Axes.
+    """Plot the learning curves that `fit` has returned.
 
-    history: {name: list of a number each epoch}; ax: the matplotlib Axes to draw on, else those of
-    a new figure. A file is made by `plot_history(history).figure.savefig("curve.png")`. ImportError
-    where matplotlib is missing. ValueError for a history of no epoch.
+    Losses are plotted against the epoch, accuracies on a second axis.
 
+    Parameters
+    ----------
+    history : dict
+        {name: list of one number per epoch}.
+    ax : matplotlib.axes.Axes, optional
+        The axes to draw on; by default those of a new figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes. `plot_history(history).figure.savefig("curve.png")` writes a file.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError
+        If `history` is not a dict, or `ax` is not a matplotlib Axes.
+    ValueError
+        If the history has no epoch.
+
+    Examples
+    --------
     >>> plot_history({"loss": []})
     Traceback (most recent call last):
         ...
@@ -32,13 +52,13 @@ def plot_history(history, ax=None):
         ax = _new_axes()
     others = [name for name in curves if name.endswith("accuracy")]
     lines = [_draw(ax, name, curves[name]) for name in curves if name not in others]
-    ax.set(xlabel="epoch", ylabel="mean loss a sample")
+    ax.set(xlabel="epoch", ylabel="mean loss per sample")
     ax.xaxis.get_major_locator().set_params(integer=True)
     ax.grid(alpha=0.3)
     if others:
-        beside = ax.twinx()
-        lines += [_draw(beside, name, curves[name], linestyle="--") for name in others]
-        beside.set_ylabel("accuracy")
+        right = ax.twinx()
+        lines += [_draw(right, name, curves[name], linestyle="--") for name in others]
+        right.set_ylabel("accuracy")
     ax.legend(handles=lines, loc="center right")
     return ax
 
@@ -52,7 +72,7 @@ def _new_axes():
         ) from error
     import sys
 
-    if "matplotlib.pyplot" in sys.modules:  # somebody looks at figures: let this be one of them
+    if "matplotlib.pyplot" in sys.modules:  # pyplot is in use: make one of its figures
         return sys.modules["matplotlib.pyplot"].subplots(layout="constrained")[1]
     return Figure(figsize=(6.4, 4.0), layout="constrained").subplots()
 

@@ -1,7 +1,7 @@
 """Read data files for `nncore.datasets` and the command: MNIST-format idx, `.npz`, tables (`.csv`).
 
-A file that cannot be used raises one ValueError that names it and says what is wrong; a file that
-cannot be opened raises the operating system's own error.
+A file that cannot be used raises one ValueError with its name and the reason. A file that cannot be
+opened raises the operating system's own error.
 """
 
 import contextlib
@@ -21,17 +21,19 @@ CHUNK = 2**20
 class Source:
     """The content of a source: pairs (samples as rows, labels (N,) int64 or None).
 
-    The keys of `pairs` are "all", or both "train" and "test". For a table, `taken` says which
-    columns were taken for what, and `doubts` are choices that may be wrong.
+    The keys of `pairs` are "all", or both "train" and "test". For a table, `choice` describes the
+    use of its columns, and `notes` are choices that may be wrong.
     """
 
     name: str
     pairs: dict
-    taken: str = ""
-    doubts: tuple = ()
+    choice: str = ""
+    notes: tuple = ()
 
     def select(self, part):
-        """Return (X (features, N), labels) of "all", "train" or "test"; the split may be fixed."""
+        """Return (X (features, N), labels) of "all", "train" or "test"; without a test part, by the
+        fixed split.
+        """
         if part not in ("all", "train", "test"):
             raise ValueError(f"part must be all, train or test, got {part!r}")
         if "all" in self.pairs:
@@ -59,7 +61,7 @@ class Source:
             raise ValueError(f"{self.name} must hold labels to train on, got samples only")
         classes = np.unique(split[1])
         if classes.size < 2:
-            hint = "; is the label column another one (first, last)?" if self.taken else ""
+            hint = "; is the label column another one (first, last)?" if self.choice else ""
             raise ValueError(
                 f"{self.name} must hold at least two classes to train on, "
                 f"got only label {classes[0]}{hint}"
@@ -135,14 +137,14 @@ def _checked_labels(name, labels, count):
         raise ValueError(f"{name} must hold integers as labels, got dtype {labels.dtype}")
     if labels.shape not in ((count,), (count, 1)):
         raise ValueError(
-            f"{name} must hold one label a sample (samples are rows in the file), "
+            f"{name} must hold one label per sample (samples are rows in the file), "
             f"got {count} samples and labels of shape {labels.shape}"
         )
     labels = labels.reshape(count)
     wanted = "integers as labels"
     wrong = np.zeros(count, bool)
     if labels.dtype.kind == "f":
-        # Beyond 2**53 neighbouring floats are not neighbouring integers; NaN compares false.
+        # Above 2**53 adjacent floats are not adjacent integers; NaN compares false.
         wrong = ~((abs(labels) < 2**53) & (labels == np.trunc(labels)))
     elif labels.dtype.kind == "u":
         wanted, wrong = "labels below 2**63", labels > np.iinfo(np.int64).max
@@ -153,7 +155,7 @@ def _checked_labels(name, labels, count):
 
 
 def _source(name, pairs):
-    """Return a Source; a single part, whatever the file calls it, is all of it."""
+    """Return a Source; a single part, whatever its name in the file, is all of it."""
     if len(pairs) == 1:
         return Source(name, {"all": next(iter(pairs.values()))})
     train, test = (pairs[part][0].shape[1] for part in ("train", "test"))
@@ -167,7 +169,7 @@ def _source(name, pairs):
 
 @contextlib.contextmanager
 def _opened(path):
-    """Open a file; decompress it if its first bytes, whatever its name, are those of gzip."""
+    """Open a file; decompress it if its first bytes are those of gzip, whatever its name."""
     import gzip
     import zlib
 
@@ -185,7 +187,7 @@ def _opened(path):
 
 
 def _take(file, most):
-    """Read at most so many bytes, in pieces: memory follows the data, not what a header claims."""
+    """Read at most `most` bytes, in pieces: memory follows the data, not the sizes in a header."""
     content = bytearray()
     while len(content) < most and (piece := file.read(min(most - len(content), CHUNK))):
         content += piece
@@ -225,7 +227,7 @@ def _read_idx(path, axes):
 
 
 def _find_idx(folder):
-    """Return {(part, "images" or "labels"): path}; ValueError if two files claim one place."""
+    """Return {(part, "images" or "labels"): path}; ValueError if two files match one of them."""
     pattern = re.compile(r"(train|t10k|test)[-.](images[-.]idx3|labels[-.]idx1)[-.]ubyte(\.gz)?")
     found = {}
     # In reverse order, so that a plain file takes the place of its own gzipped copy.
@@ -346,20 +348,20 @@ def read_csv(path, label, features, option="label"):
     columns = _columns.choose(path, table, headings, label, features, option)
     labels = None if columns.label is None else table[:, columns.label]
     pair = _checked(path, table[:, columns.features], labels)
-    doubts = columns.doubts
+    notes = columns.notes
     if headings is None and _columns.is_counting(first):
-        doubts.append(
-            f"line {line}, {separator.join(first[:3])}..., is taken for a sample; "
+        notes.append(
+            f"line {line}, {separator.join(first[:3])}..., is treated as a sample; "
             "headings must not be numbers"
         )
     heading = "no headings" if headings is None else f"headings in line {line}"
-    return Source(path, {"all": pair}, f"{columns.taken}; {heading}", tuple(doubts))
+    return Source(path, {"all": pair}, f"{columns.choice}; {heading}", tuple(notes))
 
 
 def _is_heading(first):
-    """Whether the first line holds headings.
+    """Return whether the first line holds headings.
 
-    It does if none of its fields is a number, if one is the heading of labels, or if they are those
+    It does if none of its fields is a number, if one is a heading of labels, or if they are those
     that pandas writes above an index and unnamed columns.
     """
     if not any(map(_is_number, first)):

@@ -1,4 +1,4 @@
-"""Sums of many numbers whose rounding error does not grow with their number."""
+"""Sums whose rounding error does not grow with the number of terms."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from nncore import _checks
 
 @_checks.quiet
 def pairwise(x, axis=0, keepdims=False):
-    """Sum along an axis in float64 by halves: n terms lose about log2(n) / 2 units in the last
-    place at most.
+    """Sum along an axis in float64 by halves: n terms lose at most about log2(n) / 2 units in the
+    last place.
 
-    The order of the additions does not depend on the layout in memory, as that of NumPy's own sum
-    does. Complex numbers stay complex.
+    The order of the additions does not depend on the memory layout, unlike that of NumPy's own sum.
+    Complex numbers stay complex.
 
     >>> float(pairwise(np.full(10**6, np.float32(0.1))))
     100000.00149011612

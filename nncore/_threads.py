@@ -1,4 +1,6 @@
-"""Default number of threads (the environment's wish, else the usable cores), and threadpoolctl."""
+"""The default number of threads (environment variables, else the usable cores), and
+threadpoolctl.
+"""
 
 import os
 import sys
@@ -7,20 +9,22 @@ from nncore._version import __version__
 
 
 def wanted():
-    """NNCORE_THREADS, else OMP_NUM_THREADS (its first number), else 0; ValueError where
-    NNCORE_THREADS is no number from 1."""
+    """Return NNCORE_THREADS, else the first number of OMP_NUM_THREADS, else 0; ValueError for an
+    invalid NNCORE_THREADS.
+    """
     for name in ("NNCORE_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name, "").split(",")[0].strip()
         if text.isdecimal() and int(text) >= 1:
             return int(text)
         if text and name == "NNCORE_THREADS":
-            raise ValueError(f"{name} must be a whole number of at least 1, got {text!r}")
+            raise ValueError(f"{name} must be an integer of at least 1, got {text!r}")
     return 0
 
 
 def usable_cores():
     """Return the number of cores this process may use: its affinity, at most its CPU quota, at
-    least 1."""
+    least 1.
+    """
     if hasattr(os, "sched_getaffinity"):
         processors = os.sched_getaffinity(0)
     else:
@@ -41,7 +45,7 @@ def _read(path):
 
 
 def _quota(root=""):
-    """Return the smallest quota of this process's control groups in whole processors, or
+    """Return the smallest CPU quota of this process's control groups in whole processors, or
     sys.maxsize.
 
     A quota limits all groups below its own, so the ancestors of each group count as well. `root` is
@@ -63,8 +67,9 @@ def _quota(root=""):
 
 
 def _control_groups(root):
-    """Yield the folders of this process's CPU control groups (version 1 and 2) and their
-    ancestors."""
+    """Yield the folders of this process's CPU control groups (version 1 and 2) and
+    their ancestors.
+    """
     groups = {}
     for line in (_read(f"{root}/proc/self/cgroup") or "").splitlines():
         _, controllers, path = line.split(":", 2)
@@ -137,8 +142,9 @@ def _register(threadpoolctl, core):
 
 
 class _Watch:
-    """Import hook that registers nncore once threadpoolctl is loaded. Importing it here takes 1.6
-    ms."""
+    """Import hook that registers nncore once threadpoolctl is loaded. Importing it here would take
+    1.6 ms.
+    """
 
     def __init__(self, core):
         self.core = core

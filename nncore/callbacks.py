@@ -1,7 +1,7 @@
-"""Callbacks of fit: any callable, called with (net, history) after each epoch.
+"""Callbacks of `fit`: callables invoked with (net, history) after each epoch.
 
-One that returns True ends the training. A method `finish(net, history)`, if any, is called at the
-end.
+A callback that returns True ends the training. Its method `finish(net, history)`, if any, is called
+at the end.
 """
 
 import math
@@ -15,23 +15,49 @@ __all__ = ["EarlyStopping"]
 
 
 class EarlyStopping:
-    """End the training when `monitor` has not become better for `patience` of its values.
+    """End the training when `monitor` has not improved for `patience` of its values.
 
-    monitor: a name in the history. Names that end in "accuracy" are better when larger, others when
-    smaller, by more than min_delta; NaN is never better. `fit` adds one value per epoch. Another
-    callback may add a list of its own to the history: give it before this one.
+    Parameters
+    ----------
+    monitor : str
+        A name in the history. Names that end in "accuracy" improve upwards, others downwards. NaN
+        never improves. `fit` adds one value per epoch. If another callback adds the list, pass that
+        callback first.
+    patience : int
+        Number of values without improvement, at least 1.
+    min_delta : float
+        The least change that counts as an improvement; finite, at least 0.
+    restore_best : bool
+        If True, the weights of the best epoch are restored in place when the training ends, by this
+        callback or after its last epoch. The optimiser's state is not restored. After Ctrl-C or
+        divergence nothing is restored.
 
-    restore_best: when the training ends, by this or by its number of epochs, the weights become
-    those of the best epoch, in their own memory. The optimiser's state stays; after Ctrl-C or
-    divergence nothing is restored. Afterwards `best` and `best_epoch` (from 1; 0 when every value
-    was NaN) tell which. An object can be used again, for one training at a time.
+    Attributes
+    ----------
+    best : float
+        The best value; NaN if every value was NaN.
+    best_epoch : int
+        Its epoch, from 1; 0 if every value was NaN.
 
-    ValueError when the training does not compute `monitor`: before the first epoch, or after it
-    when another callback could have added it. Weights, optimiser and Dropouts are then as before.
+    Raises
+    ------
+    ValueError
+        If the training does not compute `monitor`: before the first epoch, or after it if another
+        callback could have added it. Weights, optimiser and Dropouts are then unchanged.
+    RuntimeError
+        If the object is used by two trainings at once. It can be reused for one training after
+        another.
 
-    >>> stop = EarlyStopping(patience=3)
-    >>> stop.monitor, stop.restore_best
-    ('validation_loss', True)
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nncore
+    >>> stop = nncore.callbacks.EarlyStopping(monitor="loss", patience=3)
+    >>> net = nncore.Sequential([nncore.Linear(2, 1)], nncore.Squared())
+    >>> X = np.random.default_rng(0).normal(size=(2, 64))
+    >>> history = net.fit(X, X[:1], epochs=500, lrate=0.1, callbacks=[stop])
+    >>> stop.best_epoch <= len(history["loss"]) < 500
+    True
     """
 
     def __init__(self, monitor="validation_loss", patience=5, min_delta=0.0, restore_best=True):
@@ -51,16 +77,15 @@ class EarlyStopping:
 
     def _forget(self):
         self.best, self.best_epoch = math.nan, 0
-        self._seen = self._best_at = (
-            0  # values of the monitor, and the place of the best among them, from 1
-        )
+        # The number of values of the monitor, and the position of the best one, from 1.
+        self._seen = self._best_at = 0
 
     def _drop(self):
-        """Let go of the network and of all copies of its weights."""
+        """Release the network and all copies of its weights."""
         self._net = self._weights = self._start = None
 
     def _begin(self, net, history, optimizer, callbacks):
-        """What fit calls before it changes anything."""
+        """Prepare for a training; `fit` calls it before it changes anything."""
         if self._net is not None and self._net is not net and session.is_training(self._net):
             raise RuntimeError(
                 "EarlyStopping must serve one training at a time, got a second one while the first "
@@ -100,17 +125,15 @@ class EarlyStopping:
     def __call__(self, net, history):
         if self.monitor not in history:
             if self._start is not None:
-                self._start.put_back()
+                self._start.restore()
             self._refuse(history)
         self._start = None
         values = history[self.monitor]
-        if (
-            self._net is None and len(values) == 1
-        ):  # called by a loop of the user's own, which begins anew
+        # a loop of the user's own starts again
+        if self._net is None and len(values) == 1:
             self._forget()
-        if (
-            len(values) == 0 or self._net is not None and len(values) == self._seen
-        ):  # not every callback adds a value each epoch
+        # another callback may add no value in some epochs
+        if len(values) == 0 or self._net is not None and len(values) == self._seen:
             return False
         self._seen = len(values)
         value = _checks.number(f"history[{self.monitor!r}]", values[-1])
@@ -128,17 +151,25 @@ class EarlyStopping:
         return self._seen - self._best_at >= self.patience
 
     def finish(self, net, history):
-        """Restore the best epoch's weights."""
-        _put_back(self._weights or ())
+        """Restore the best epoch's weights.
+
+        Parameters
+        ----------
+        net : Sequential
+            The trained network.
+        history : dict
+            Its history.
+        """
+        _restore(self._weights or ())
         self._weights = None
 
     def _end(self):
-        """What fit calls when it ends, also by an error."""
+        """Release the copies; `fit` calls it when it ends, also after an error."""
         self._drop()
 
 
 class _Start:
-    """Weights, optimiser, and the Dropouts' keys and counts, as they were before a training."""
+    """The weights, optimiser, and the Dropouts' keys and counts before a training."""
 
     def __init__(self, net, optimizer):
         self.net, self.optimizer, self.of_net, self.t = net, optimizer, net.optimizer, optimizer.t
@@ -150,8 +181,8 @@ class _Start:
             (m, m.key, m.count) for m in _chain.every_module(net) if isinstance(m, modules.Dropout)
         ]
 
-    def put_back(self):
-        _put_back(self.weights)
+    def restore(self):
+        _restore(self.weights)
         self.net.optimizer, self.optimizer.t = self.of_net, self.t
         for key in set(self.optimizer.state) - set(self.state):
             del self.optimizer.state[key]
@@ -163,10 +194,10 @@ class _Start:
 
 
 def _copies(net):
-    """[(module, name, copy of the array)] of all that training changes.
+    """Return [(module, name, copy of the array)] of everything that training changes.
 
-    The weights that a module names by their gradients and what else it names as its state; every
-    array of a module that names nothing, as its own step may train any.
+    These are the weights that a module names by its gradients, and the state it names. A module
+    that names neither may train any of its arrays by its own step, so all are copied.
     """
     copies = []
     for module in _chain.every_module(net):
@@ -181,7 +212,7 @@ def _copies(net):
     return copies
 
 
-def _put_back(copies):
+def _restore(copies):
     for module, name, before in copies:
         array = getattr(module, name)
         if isinstance(array, np.ndarray) and array.shape == before.shape:
@@ -191,5 +222,5 @@ def _put_back(copies):
 
 
 def _evaluates_by_itself(net):
-    """Whether the network's evaluate is not the library's."""
+    """Return whether the network overrides evaluate."""
     return not _kinds.is_library_method(net, "evaluate")

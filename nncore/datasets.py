@@ -1,14 +1,13 @@
-"""Data sets: the embedded digits, files (idx, npz, csv), the course's toy sets; all with samples as
-columns.
+"""Data sets: the embedded digits, files (idx, npz, csv) and the course's toy sets.
 
-Every loader returns (X, labels): X is (features, N) in the type the file holds (csv: float64), its
-columns contiguous in memory; labels is (N,) int64, or None where the file has none. A file that
-cannot be used gives one ValueError that names the file and what is wrong with it; a file that is
-not there gives the operating system's own error.
+Samples are columns. Every loader returns (X, labels): X is (features, N) in the type of the file
+(csv: float64), with contiguous columns; labels is (N,) int64, or None if the file has none. A file
+that cannot be used raises one ValueError that names the file and the reason. A missing file raises
+the operating system's own error.
 
-`part` selects what is returned: "all" (default), "train" or "test". Files with a test part of their
-own keep it; for all others the split is fixed: ``np.random.default_rng(0).permutation(N)``, the
-first ``4 * N // 5`` for training.
+`part` selects the samples: "all" (default), "train" or "test". Files with a test part keep it. All
+others are split in a fixed way: ``np.random.default_rng(0).permutation(N)``, the first ``4 * N //
+5`` for training.
 """
 
 import numpy as np
@@ -38,13 +37,28 @@ __all__ = [
 
 
 def load_digits(part="all"):
-    """The UCI handwritten digits: X (64, 1797) uint8 with grey levels 0..16, labels (1797,) int64
-    in 0..9.
+    """Load the UCI handwritten digits, 8x8 images row by row.
 
-    8x8 images, row by row. Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits,
-    UCI Machine Learning Repository, doi 10.24432/C50P49, CC BY 4.0; the 1797 images of its test
-    file (data/ATTRIBUTION.md).
+    Parameters
+    ----------
+    part : {"all", "train", "test"}
+        The samples to return.
 
+    Returns
+    -------
+    X : ndarray of shape (64, N)
+        Grey levels 0..16, uint8; N is 1797 in all.
+    labels : ndarray of shape (N,)
+        The digits 0..9, int64.
+
+    Notes
+    -----
+    Source: Alpaydin & Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning
+    Repository, doi 10.24432/C50P49, CC BY 4.0; the 1797 images of its test file
+    (data/ATTRIBUTION.md).
+
+    Examples
+    --------
     >>> X, labels = load_digits()
     >>> X.shape, X.dtype, int(X.max()), labels[:4]
     ((64, 1797), dtype('uint8'), 16, array([0, 1, 2, 3]))
@@ -53,13 +67,37 @@ def load_digits(part="all"):
 
 
 def load_idx(folder, part="all"):
-    """Images and labels from a folder of MNIST-format idx files: X (pixels, N) uint8, labels (N,).
+    """Load images and labels from a folder of MNIST-format idx files.
 
-    Looks for ``train-images-idx3-ubyte`` with ``train-labels-idx1-ubyte`` and for ``t10k-...`` (or
-    ``test-...``) likewise, also with dots for dashes, gzipped (``.gz``) or not. With both pairs,
-    "t10k" is the test part; with one pair the fixed split applies. Images without labels give
-    labels None. Format: LeCun & Cortes, http://yann.lecun.com/exdb/mnist.
+    The files are ``train-images-idx3-ubyte`` with ``train-labels-idx1-ubyte``, and ``t10k-...`` (or
+    ``test-...``) likewise, also with dots for dashes, gzipped (``.gz``) or not. If both pairs
+    exist, "t10k" is the test part; a single pair is split in the fixed way.
 
+    Parameters
+    ----------
+    folder : path_like
+        The folder.
+    part : {"all", "train", "test"}
+        The samples to return.
+
+    Returns
+    -------
+    X : ndarray of shape (pixels, N)
+        Grey levels, uint8.
+    labels : ndarray of shape (N,) or None
+        The labels, int64; None if there are images only.
+
+    Raises
+    ------
+    ValueError
+        If the files cannot be used.
+
+    Notes
+    -----
+    Format: LeCun & Cortes, http://yann.lecun.com/exdb/mnist.
+
+    Examples
+    --------
     >>> import gzip, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     for name, head, body in (("images-idx3", [8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2],
@@ -75,12 +113,33 @@ def load_idx(folder, part="all"):
 
 
 def load_npz(path, part="all"):
-    """Arrays X and y of an ``.npz`` file as X (features, N), labels (N,).
+    """Load arrays X and y of an ``.npz`` file.
 
-    The file holds samples first, as such files do: X is (N, features) or (N, height, width, ...), y
-    is (N,) or (N, 1). The names are ``X`` and ``y``, or ``x_train``, ``y_train`` and perhaps
-    ``x_test``, ``y_test``, in either case; y may be missing. Nothing is unpickled.
+    The file holds samples first: X is (N, features) or (N, height, width, ...), y is (N,) or (N,
+    1). The names are ``X`` and ``y``, or ``x_train``, ``y_train`` and optionally ``x_test``,
+    ``y_test``, in upper or lower case; y is optional. Nothing is unpickled.
 
+    Parameters
+    ----------
+    path : path_like
+        The file.
+    part : {"all", "train", "test"}
+        The samples to return.
+
+    Returns
+    -------
+    X : ndarray of shape (features, N)
+        The samples, in the type of the file.
+    labels : ndarray of shape (N,) or None
+        The labels, int64.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be used.
+
+    Examples
+    --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     np.savez(f"{folder}/data.npz", X=[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], y=[0, 1, 0])
@@ -92,20 +151,42 @@ def load_npz(path, part="all"):
 
 
 def load_csv(path, part="all", label="auto", features=None):
-    """Table of numbers, one sample a line, as X (features, N) float64 and labels (N,).
+    r"""Load a table of numbers with one sample per line.
 
     The file is UTF-8, plain or gzipped (``.gz``), separated by commas, semicolons or tabs. The
     first line holds headings if none of its fields is a number or one of them is label, class or
     target. A first column without a heading is an index, as pandas and R write it, and is left out.
 
-    `label` says which column holds the labels: "auto" is the one headed label, class or target,
-    else the one headed y, else the last; "first", "last", "none", or a heading. With "auto", a
-    table with exactly `features` columns has no labels. ValueError if several headings match.
+    Parameters
+    ----------
+    path : path_like
+        The file.
+    part : {"all", "train", "test"}
+        The samples to return.
+    label : str
+        The column of the labels. "auto" is the one headed label, class or target, else the one
+        headed y, else the last; "first", "last", "none", or a heading.
+    features : int, optional
+        The number of features. With "auto", a table with exactly that many columns has no labels.
 
+    Returns
+    -------
+    X : ndarray of shape (features, N)
+        The samples, float64.
+    labels : ndarray of shape (N,) or None
+        The labels, int64.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be used, or several headings match.
+
+    Examples
+    --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with open(f"{folder}/data.csv", "w") as file:
-    ...         _ = file.write("width,height,class\\n1.5,2,0\\n3,4,1\\n")
+    ...         _ = file.write("width,height,class\n1.5,2,0\n3,4,1\n")
     ...     load_csv(f"{folder}/data.csv")
     (array([[1.5, 3. ],
            [2. , 4. ]]), array([0, 1]))
@@ -114,11 +195,33 @@ def load_csv(path, part="all", label="auto", features=None):
 
 
 def load(source="digits", part="all", label="auto", features=None):
-    """Any of the above by what `source` is: "digits", a folder (idx), or a file ending in .npz,
-    .csv or .csv.gz.
+    """Load any of these sources, chosen by `source`.
 
-    `label` and `features` are those of `load_csv`; other kinds of file have no use for them.
+    Parameters
+    ----------
+    source : str or path_like
+        "digits", a folder (idx), or a file ending in .npz, .csv or .csv.gz.
+    part : {"all", "train", "test"}
+        The samples to return.
+    label : str
+        As for `load_csv`; other files ignore it.
+    features : int, optional
+        As for `load_csv`; other files ignore it.
 
+    Returns
+    -------
+    X : ndarray of shape (features, N)
+        The samples.
+    labels : ndarray of shape (N,) or None
+        The labels, int64.
+
+    Raises
+    ------
+    ValueError
+        If the source cannot be used.
+
+    Examples
+    --------
     >>> load("digits", part="test")[0].shape
     (64, 360)
     """
@@ -126,9 +229,33 @@ def load(source="digits", part="all", label="auto", features=None):
 
 
 def load_split(source="digits", label="auto"):
-    """X_train, labels_train, X_test, labels_test of `source`, for training: labels and two classes
-    are a must.
+    """Load the training and test parts of `source`, which must have labels of at least two classes.
 
+    Parameters
+    ----------
+    source : str or path_like
+        As for `load`.
+    label : str
+        As for `load_csv`.
+
+    Returns
+    -------
+    X_train : ndarray of shape (features, N)
+        The training samples.
+    labels_train : ndarray of shape (N,)
+        Their labels, int64.
+    X_test : ndarray of shape (features, N_test)
+        The test samples.
+    labels_test : ndarray of shape (N_test,)
+        Their labels, int64.
+
+    Raises
+    ------
+    ValueError
+        If the source cannot be used, or has no labels or a single class.
+
+    Examples
+    --------
     >>> [array.shape for array in load_split("digits")]
     [(64, 1437), (1437,), (64, 360), (360,)]
     """
@@ -136,9 +263,22 @@ def load_split(source="digits", label="auto"):
 
 
 def split_indices(count):
-    """The fixed split of `count` samples: (indices for training, indices for testing), every call
-    the same.
+    """Return the fixed split of `count` samples, the same in every call.
 
+    Parameters
+    ----------
+    count : int
+        The number of samples.
+
+    Returns
+    -------
+    train : ndarray
+        Indices of the training samples.
+    test : ndarray
+        Indices of the test samples.
+
+    Examples
+    --------
     >>> train, test = split_indices(1797)
     >>> train.size, test.size
     (1437, 360)
@@ -147,8 +287,31 @@ def split_indices(count):
 
 
 def one_hot(labels, n, dtype=np.float64):
-    """Y[i, j] = 1 where labels[j] = i, else 0: labels (N,) integers in 0..n-1 to Y (n, N).
+    """Return one-hot columns: Y[i, j] = 1 if labels[j] = i, else 0.
 
+    Parameters
+    ----------
+    labels : array_like of shape (N,)
+        Integers in 0..n-1.
+    n : int
+        The number of classes.
+    dtype : dtype
+        The type of the result.
+
+    Returns
+    -------
+    ndarray of shape (n, N)
+        The one-hot columns, contiguous.
+
+    Raises
+    ------
+    TypeError
+        If labels are not integers, or `dtype` is not a NumPy type.
+    ValueError
+        If a label is out of range, or labels are not (N,).
+
+    Examples
+    --------
     >>> one_hot([0, 2, 1], 3)
     array([[1., 0., 0.],
            [0., 0., 1.],
@@ -167,7 +330,7 @@ def one_hot(labels, n, dtype=np.float64):
         raise ValueError(
             f"labels must lie in 0..{n - 1}, got values from {labels.min()} to {labels.max()}"
         )
-    # Filled as (N, n) so that a sample's column is contiguous.
+    # Filled as (N, n), so that the columns are contiguous.
     Y = np.zeros((labels.size, n), dtype)
     Y[np.arange(labels.size), labels.astype(np.intp)] = 1
     return Y.T
@@ -178,15 +341,30 @@ def one_hot(labels, n, dtype=np.float64):
 
 @_checks.quiet
 def fit_scaling(X, kind="auto"):
-    """The scaling x -> (x - shift) * factor that suits the training inputs X (features, N), for
-    `scale`.
+    """Return the scaling x -> (x - shift) * factor that suits the training inputs, for `scale`.
 
-    "grey" divides by the largest value, so that zeros stay zeros; "standard" gives every feature
-    mean 0 and standard deviation 1 (a constant feature becomes 0); "none" changes nothing; "auto"
-    is "grey" where all values are whole numbers in 0..255, as in images, else "standard". Returns a
-    dictionary {"shift", "factor"} of plain numbers or of lists with one number per feature, which a
-    model file can hold.
+    Parameters
+    ----------
+    X : array_like of shape (features, N)
+        The training inputs.
+    kind : {"auto", "grey", "standard", "none"}
+        "grey" divides by the largest value, so zeros stay zeros; "standard" gives every feature
+        mean 0 and standard deviation 1 (a constant feature becomes 0); "none" changes nothing;
+        "auto" is "grey" if all values are integers in 0..255, as in images, else "standard".
 
+    Returns
+    -------
+    dict
+        {"shift", "factor"}: plain numbers, or lists with one number per feature, which a model file
+        can hold.
+
+    Raises
+    ------
+    ValueError
+        If X is empty, or its squares overflow.
+
+    Examples
+    --------
     >>> fit_scaling(np.array([[0, 128], [255, 3]]))
     {'shift': 0.0, 'factor': 0.00392156862745098}
     >>> fit_scaling(np.array([[1.0, 3.0], [0.5, 0.5]]))
@@ -217,9 +395,24 @@ def fit_scaling(X, kind="auto"):
 
 @_checks.quiet
 def scale(X, scaling, dtype=np.float64):
-    """(X - shift) * factor by feature: X (features, N) to an array of `dtype` with contiguous
-    columns.
+    """Scale every feature: (X - shift) * factor.
 
+    Parameters
+    ----------
+    X : array_like of shape (features, N)
+        The inputs.
+    scaling : dict
+        {"shift", "factor"}, as `fit_scaling` returns it.
+    dtype : dtype
+        The type of the result, float32 or float64.
+
+    Returns
+    -------
+    ndarray of shape (features, N)
+        The scaled inputs, with contiguous columns.
+
+    Examples
+    --------
     >>> scale(np.array([[1, 3]]), {"shift": 2.0, "factor": 0.5})
     array([[-0.5,  0.5]])
     """
@@ -247,8 +440,20 @@ def scale(X, scaling, dtype=np.float64):
 
 
 def for_softmax(y):
-    """vstack([1 - y, y]): labels y (1, N) of 0 and 1 to one-hot Y (2, N).
+    """Convert labels 0 and 1 to one-hot columns: vstack([1 - y, y]).
 
+    Parameters
+    ----------
+    y : array_like of shape (1, N)
+        Labels 0 and 1.
+
+    Returns
+    -------
+    ndarray of shape (2, N)
+        The one-hot columns.
+
+    Examples
+    --------
     >>> for_softmax(np.array([[0, 1]]))
     array([[1, 0],
            [0, 1]])
@@ -258,8 +463,17 @@ def for_softmax(y):
 
 
 def super_simple_separable_through_origin():
-    """Four points that a line through the origin separates: X (2, 4), Y (2, 4) one-hot.
+    """Return four points that a line through the origin separates.
 
+    Returns
+    -------
+    X : ndarray of shape (2, 4)
+        The points.
+    Y : ndarray of shape (2, 4)
+        The labels, one-hot.
+
+    Examples
+    --------
     >>> super_simple_separable_through_origin()[0].shape
     (2, 4)
     """
@@ -267,8 +481,17 @@ def super_simple_separable_through_origin():
 
 
 def super_simple_separable():
-    """Four points that a line separates: X (2, 4), Y (2, 4) one-hot.
+    """Return four points that a line separates.
 
+    Returns
+    -------
+    X : ndarray of shape (2, 4)
+        The points.
+    Y : ndarray of shape (2, 4)
+        The labels, one-hot.
+
+    Examples
+    --------
     >>> super_simple_separable()[1]
     array([[0, 1, 0, 1],
            [1, 0, 1, 0]])
@@ -277,9 +500,17 @@ def super_simple_separable():
 
 
 def xor():
-    """The exclusive or on the corners of a square, which no line separates: X (2, 4), Y (2, 4)
-    one-hot.
+    """Return the exclusive or on the corners of a square, which no line separates.
 
+    Returns
+    -------
+    X : ndarray of shape (2, 4)
+        The points.
+    Y : ndarray of shape (2, 4)
+        The labels, one-hot.
+
+    Examples
+    --------
     >>> xor()[0]
     array([[1, 2, 1, 2],
            [1, 2, 2, 1]])
@@ -288,8 +519,17 @@ def xor():
 
 
 def xor_more():
-    """Eight points arranged like `xor`: X (2, 8), Y (2, 8) one-hot.
+    """Return eight points arranged like `xor`.
 
+    Returns
+    -------
+    X : ndarray of shape (2, 8)
+        The points.
+    Y : ndarray of shape (2, 8)
+        The labels, one-hot.
+
+    Examples
+    --------
     >>> xor_more()[0].shape
     (2, 8)
     """
@@ -298,8 +538,17 @@ def xor_more():
 
 
 def hard():
-    """Twenty points that need two hidden layers or luck: X (2, 20) float64, Y (2, 20) one-hot.
+    """Return twenty points that need two hidden layers or luck.
 
+    Returns
+    -------
+    X : ndarray of shape (2, 20)
+        The points, float64.
+    Y : ndarray of shape (2, 20)
+        The labels, one-hot.
+
+    Examples
+    --------
     >>> X, Y = hard()
     >>> X.shape, Y.sum()
     ((2, 20), np.float64(20.0))

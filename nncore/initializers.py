@@ -1,5 +1,6 @@
-"""Initial weights by name: how W (m, n) and W0 (n, 1) of a Linear are drawn from NumPy's legacy
-global generator."""
+"""Initial weights by name: W (m, n) and W0 (n, 1) of a Linear, from NumPy's legacy global
+generator.
+"""
 
 import numpy as np
 
@@ -7,21 +8,23 @@ from nncore import _checks
 
 
 def course(m, n):
-    """W ~ N(0, 1/m) in exactly one draw, W0 = 0: the course library's own."""
+    """Draw W ~ N(0, 1/m) in exactly one draw; W0 = 0: the course library's rule."""
     W0 = np.zeros((n, 1))
     return np.random.normal(0, m**-0.5, (m, n)), W0
 
 
 def notes(m, n):
-    """W ~ N(0, 1/m), so that the size of Z does not depend on m; then W0 ~ N(0, 1): the course
-    notes' rule."""
+    """Draw W ~ N(0, 1/m), so that the scale of Z is independent of m, then W0 ~ N(0, 1): the notes'
+    rule.
+    """
     W = np.random.normal(0, m**-0.5, (m, n))
     return W, np.random.normal(0, 1, (n, 1))
 
 
 def he(m, n):
-    """W ~ N(0, 2/m), W0 = 0: keeps the size of activations through ReLU (He et al. 2015, eq.
-    10)."""
+    """Draw W ~ N(0, 2/m); W0 = 0: keeps the scale of activations through ReLU (He et al. 2015, eq.
+    10).
+    """
     return np.random.normal(0, (2 / m) ** 0.5, (m, n)), np.zeros((n, 1))
 
 
@@ -29,7 +32,7 @@ BY_NAME = {"course": course, "notes": notes, "he": he}
 
 
 def initial_weights(init, m, n, dtype):
-    """(W, W0) in dtype from a name or a callable (m, n) -> (W, W0)."""
+    """Return (W, W0) in dtype from a name or a callable (m, n) -> (W, W0)."""
     if callable(init):
         drawn = init(m, n)
         if not isinstance(drawn, tuple) or len(drawn) != 2:

@@ -1,5 +1,7 @@
-"""Losses that go with their output unit and hand back dL/dZ directly. Values are summed over the
-batch; those of NLL are nats."""
+"""Losses, each for its own output unit, with dL/dZ as the gradient.
+
+Values are summed over the batch; those of NLL and BinaryNLL are in nats.
+"""
 
 import numpy as np
 
@@ -10,24 +12,62 @@ __all__ = ["BinaryNLL", "Hinge", "Loss", "NLL", "Squared"]
 
 @_backend.follow
 class Loss:
-    """Base of the library's losses; `output` is the module class that must come last in the
-    network.
+    """Base class of the library's losses.
 
+    Attributes
+    ----------
+    output : type
+        The module class that must come last in the network.
+    classifies : bool
+        Whether outputs are judged by their classes.
+
+    Notes
+    -----
     A user's own loss needs no base class: forward(Ypred, Y) -> float and backward() -> dL/dZ
     suffice.
+
+    Examples
+    --------
+    >>> import nncore
+    >>> nncore.NLL().output is nncore.SoftMax
+    True
     """
 
     output: type[modules.Module]
-    classifies = True  # whether outputs are judged by their classes
+    classifies = True
 
     def forward(self, Ypred, Y):
-        """The loss summed over the batch, a Python float; keeps .Ypred and .Y. Ypred, Y (n, b)."""
+        """Return the loss summed over the batch; keep .Ypred and .Y for `backward`.
+
+        Parameters
+        ----------
+        Ypred : array_like of shape (n, b)
+            The network's outputs.
+        Y : array_like of shape (n, b)
+            The labels.
+
+        Returns
+        -------
+        float
+            The loss, a sum over the batch.
+        """
         self.Ypred, self.Y = Ypred, Y
         return float(_sums.pairwise(self.per_sample(Ypred, Y)))
 
     def backward(self):
-        """dL/dZ (n, b) of the last Linear, through the output unit; for the losses of probabilities
-        Ypred − Y, if labels sum to 1."""
+        """Return dL/dZ of the last Linear, through the output unit.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The gradient. For NLL and BinaryNLL it is Ypred − Y, for NLL if the labels of each
+            sample sum to 1.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        """
         if not hasattr(self, "Ypred"):
             raise RuntimeError(
                 f"{type(self).__name__}.backward must follow {type(self).__name__}.forward, got no "
@@ -39,8 +79,21 @@ class Loss:
         # in the computing type: unsigned bytes would wrap around, bool cannot be subtracted
         return np.subtract(self.Ypred, self.Y, dtype=_checks.computing_dtype(self.Ypred))
 
-    def per_sample(self, Ypred, Y):
-        """The loss of every sample, (b,)."""
+        # In the computing type: uint8 would wrap around, and bool cannot be subtracted.
+        """Return the loss of every sample.
+
+        Parameters
+        ----------
+        Ypred : array_like of shape (n, b)
+            The network's outputs.
+        Y : array_like of shape (n, b)
+            The labels.
+
+        Returns
+        -------
+        ndarray of shape (b,)
+            The losses.
+        """
         raise NotImplementedError
 
     def __repr__(self):
@@ -48,23 +101,41 @@ class Loss:
 
 
 class NLL(Loss):
-    """−Σ_i y_i log a_i a sample, with a last SoftMax and y one-hot (or any weights of the classes);
-    0 log 0 = 0.
+    """Negative log-likelihood of classes, −Σ_i y_i log a_i per sample, in nats.
 
+    The last module must be a SoftMax. y is one-hot, or any weights of the classes; 0 log 0 = 0.
+
+    Notes
+    -----
     dL/dZ = (Σ_i y_i) a − y, which is a − y for labels that sum to 1. A column of zeros is an
-    unlabelled sample: loss and gradient 0.
+    unlabelled sample: its loss and gradient are 0.
 
+    Examples
+    --------
     >>> NLL().forward([[0.5], [0.5]], [[1], [0]])
     0.6931471805599453
     """
 
     output = modules.SoftMax
-    # True: a − y whatever the labels sum to, in the place of a user's loss that computes this
+    # True: a − y for any sum of the labels, as a matched user's loss computes it
     # (foreign/match_loss.py)
     _plain = False
 
     def per_sample(self, Ypred, Y):
-        """−Σ_i y_i log a_i of every sample, (b,)."""
+        """Return −Σ_i y_i log a_i of every sample.
+
+        Parameters
+        ----------
+        Ypred : array_like of shape (n, b)
+            The probabilities a.
+        Y : array_like of shape (n, b)
+            The labels y.
+
+        Returns
+        -------
+        ndarray of shape (b,)
+            The losses, in nats.
+        """
         return self._kernels.nll(Ypred, Y)
 
     def _gradient(self):
@@ -74,9 +145,17 @@ class NLL(Loss):
 
 
 class BinaryNLL(Loss):
-    """−Σ_i (y_i log a_i + (1 − y_i) log(1 − a_i)) a sample, over one or many independent labels,
-    with a last OutputSigmoid.
+    """Negative log-likelihood of one or many independent binary labels, in nats.
 
+    It is −Σ_i (y_i log a_i + (1 − y_i) log(1 − a_i)) per sample. The last module must be an
+    OutputSigmoid.
+
+    Notes
+    -----
+    dL/dZ = a − y.
+
+    Examples
+    --------
     >>> BinaryNLL().forward([[0.5]], [[0]])
     0.6931471805599453
     """
@@ -84,14 +163,32 @@ class BinaryNLL(Loss):
     output = modules.OutputSigmoid
 
     def per_sample(self, Ypred, Y):
-        """−Σ_i (y_i log a_i + (1 − y_i) log(1 − a_i)) of every sample, (b,)."""
+        """Return −Σ_i (y_i log a_i + (1 − y_i) log(1 − a_i)) of every sample.
+
+        Parameters
+        ----------
+        Ypred : array_like of shape (n, b)
+            The probabilities a.
+        Y : array_like of shape (n, b)
+            The labels y, from 0 to 1.
+
+        Returns
+        -------
+        ndarray of shape (b,)
+            The losses, in nats.
+        """
         return self._kernels.binary_nll(Ypred, Y)
 
 
 class Squared(Loss):
-    """‖a − y‖² = Σ_i (a_i − y_i)² a sample, with a last Linear; dL/dZ = 2 (a − y). The squared
-    error is neither halved nor averaged.
+    """Squared error, ‖a − y‖² = Σ_i (a_i − y_i)² per sample, for a last Linear.
 
+    Notes
+    -----
+    dL/dZ = 2 (a − y). The squared error is neither halved nor averaged.
+
+    Examples
+    --------
     >>> loss = Squared()
     >>> loss.forward([[3.0]], [[1.0]]), loss.backward().item()
     (4.0, 4.0)
@@ -101,21 +198,50 @@ class Squared(Loss):
     classifies = False
 
     def per_sample(self, Ypred, Y):
-        """Σ_i (a_i − y_i)² of every sample, (b,)."""
+        """Return Σ_i (a_i − y_i)² of every sample.
+
+        Parameters
+        ----------
+        Ypred : array_like of shape (n, b)
+            The outputs a.
+        Y : array_like of shape (n, b)
+            The wanted outputs y.
+
+        Returns
+        -------
+        ndarray of shape (b,)
+            The losses.
+        """
         return self._kernels.squared(Ypred, Y)
 
     def _gradient(self):
         return self._kernels.squared_loss(self.Ypred, self.Y)[1]
 
     def class_fun(self, Ypred):
-        """The outputs themselves, (n, b): a prediction of numbers, not of classes."""
+        """Return the outputs unchanged: predictions of numbers, not of classes.
+
+        Parameters
+        ----------
+        Ypred : array_like of shape (n, b)
+            The outputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs.
+        """
         return np.asarray(Ypred)
 
 
 class Hinge(Loss):
-    """Σ_i max(0, 1 − y_i a_i) a sample, with a last Linear and labels −1 and +1; dL/dZ = −y where y
-    a < 1, else 0, so the gradient at the margin is 0.
+    """Hinge loss, Σ_i max(0, 1 − y_i a_i) per sample, for a last Linear and labels −1 and +1.
 
+    Notes
+    -----
+    dL/dZ = −y if y a < 1, else 0; the gradient at the margin is 0.
+
+    Examples
+    --------
     >>> loss = Hinge()
     >>> loss.forward([[0.25]], [[1.0]]), loss.backward().item(), loss.class_fun([[0.25]]).tolist()
     (0.75, -1.0, [1])
@@ -124,14 +250,37 @@ class Hinge(Loss):
     output = modules.Linear
 
     def per_sample(self, Ypred, Y):
-        """Σ_i max(0, 1 − y_i a_i) of every sample, (b,)."""
+        """Return Σ_i max(0, 1 − y_i a_i) of every sample.
+
+        Parameters
+        ----------
+        Ypred : array_like of shape (n, b)
+            The outputs a.
+        Y : array_like of shape (n, b)
+            The labels y, −1 or +1.
+
+        Returns
+        -------
+        ndarray of shape (b,)
+            The losses.
+        """
         return self._kernels.hinge(Ypred, Y)
 
     def _gradient(self):
         return self._kernels.hinge_loss(self.Ypred, self.Y)[1]
 
     def class_fun(self, Ypred):
-        """+1 where the output is 0 or more, else −1: int64, (b,) for one output, (n, b) for
-        several."""
+        """Return +1 if the output is at least 0, else −1.
+
+        Parameters
+        ----------
+        Ypred : array_like of shape (n, b)
+            The outputs.
+
+        Returns
+        -------
+        ndarray of shape (b,) or (n, b)
+            The classes, int64; (b,) for one output.
+        """
         classes = np.where(np.asarray(Ypred) >= 0, np.int64(1), np.int64(-1))
         return classes[0] if classes.shape[0] == 1 else classes

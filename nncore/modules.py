@@ -1,7 +1,7 @@
-"""Modules with the course library's contract: output from input, dL/dInput from dL/dOutput,
-dL/dWeights, and the step.
+"""Modules with the course library's contract: forward, backward and step.
 
-Samples are columns: arrays are (features, b). Arithmetic is that of the live kernels
+A module computes its output from its input, dL/dInput and dL/dWeights from dL/dOutput, and then the
+step. Samples are columns: arrays are (features, b). The live kernels do the arithmetic
 (nncore.use_backend).
 """
 
@@ -27,16 +27,23 @@ __all__ = [
 
 @_backend.follow
 class Module:
-    """Base of all modules; subclass it and mix your own modules into a Sequential.
+    """Base class of all modules; subclass it to mix your own modules into a Sequential.
 
-    A subclass with weights overrides `step(lrate)` or `sgd_step(lrate)`, whichever name its author
-    knows: the other one calls it. A subclass that overrides neither has nothing to train.
-    `training` is True or False as net.train() and net.eval() set it; a module that predicts by
-    another way than it trains, or whose forward keeps what its backward needs, may also have
-    predict_forward(A), which keeps nothing: with it, threads may predict while another trains.
-    `gradients` names the weights that optimisers may update, and the gradients that backward
-    leaves: {"W": "dLdW", "W0": "dLdW0"} for Linear.
+    A subclass with weights overrides `step(lrate)` or `sgd_step(lrate)`; the other one calls it. A
+    subclass that overrides neither has nothing to train. A module that predicts in another way than
+    it trains, or whose forward keeps what its backward needs, may also have predict_forward(A),
+    which keeps nothing: threads may then predict while another one trains.
 
+    Attributes
+    ----------
+    training : bool
+        True in training mode; set by net.train() and net.eval().
+    gradients : dict
+        The weights that optimisers may update, with the gradients that backward sets: {"W": "dLdW",
+        "W0": "dLdW0"} for Linear.
+
+    Examples
+    --------
     >>> class Double(Module):
     ...     def forward(self, A):
     ...         return 2 * A
@@ -49,16 +56,29 @@ class Module:
     gradients: dict[str, str] = {}
 
     def step(self, lrate):
-        """Update the weights; the same as sgd_step."""
+        """Update the weights; the same as sgd_step.
+
+        Parameters
+        ----------
+        lrate : float
+            The step size.
+        """
         self._either(Module.sgd_step, self.sgd_step, lrate)
 
     def sgd_step(self, lrate):
-        """Update the weights: W ← W − lrate dL/dW; returns None."""
+        """Update the weights: W ← W − lrate dL/dW.
+
+        Parameters
+        ----------
+        lrate : float
+            The step size.
+        """
         self._either(Module.step, self.step, lrate)
 
     def _either(self, base, other, lrate):
-        """Run the other name where a subclass or the instance overrides it, not from inside it;
-        else the library's own update."""
+        """Run the other method if a subclass or the instance overrides it, except from inside it;
+        else the library's own update.
+        """
         if getattr(other, "__func__", None) is base or "_stepping" in self.__dict__:
             self._update(lrate)
             return
@@ -69,12 +89,13 @@ class Module:
             del self._stepping
 
     def _update(self, lrate):
-        """The library's own update of the module's weights, in the arrays' own memory."""
+        """Update the library's weights in place."""
         _core.take_steps(self._step_terms(lrate))
 
     def _step_terms(self, lrate):
-        """What take_steps needs for this module's step; no weight has changed yet. A module without
-        weights has none."""
+        """Return the arguments of take_steps for this module's step, before any weight changes; []
+        without weights.
+        """
         return []
 
     def __repr__(self):
@@ -82,13 +103,38 @@ class Module:
 
 
 class Linear(Module):
-    """Z = Wᵀ A + W0, with W (m, n), W0 (n, 1), A (m, b), Z (n, b).
+    """Fully connected layer, Z = Wᵀ A + W0.
 
-    init: "course" (W ~ N(0, 1/m) in one draw of np.random.normal, W0 = 0), "notes" (W0 ~ N(0, 1) as
-    well, drawn after W), "he" (W ~ N(0, 2/m), W0 = 0) or a callable (m, n) -> (W, W0). dtype:
-    float64 or float32; the type of W computes. ValueError for m or n below 1 and unknown names;
-    TypeError for other dtypes.
+    Parameters
+    ----------
+    m : int
+        The number of inputs.
+    n : int
+        The number of outputs.
+    init : {"course", "notes", "he"} or callable
+        "course": W ~ N(0, 1/m) in one draw of np.random.normal, W0 = 0. "notes": also W0 ~ N(0, 1),
+        drawn after W. "he": W ~ N(0, 2/m), W0 = 0. A callable (m, n) -> (W, W0) may draw others.
+    dtype : dtype
+        The type of the weights, float64 or float32. It is the computing type.
 
+    Attributes
+    ----------
+    W : ndarray of shape (m, n)
+        The weights.
+    W0 : ndarray of shape (n, 1)
+        The biases.
+    dLdW, dLdW0 : ndarray
+        Their gradients after `backward`, summed over the batch.
+
+    Raises
+    ------
+    ValueError
+        For m or n below 1, and for unknown names.
+    TypeError
+        For other dtypes.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> np.random.seed(0)
     >>> Linear(2, 3).forward(np.array([[2], [5]])).round(3).ravel().tolist()
@@ -104,24 +150,61 @@ class Linear(Module):
         self.W, self.W0 = initializers.initial_weights(init, self.m, self.n, dtype)
 
     def forward(self, A):
-        """Z (n, b) from A (m, b), which is kept as .A for backward."""
+        """Return Z = Wᵀ A + W0; keep A as .A for `backward`.
+
+        Parameters
+        ----------
+        A : array_like of shape (m, b)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs Z.
+        """
         self.A = A
         return self._kernels.linear_forward(A, self.W, self.W0)
 
     def predict_forward(self, A):
-        """forward(A) that keeps nothing."""
+        """Return forward(A) without keeping A.
+
+        Parameters
+        ----------
+        A : array_like of shape (m, b)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs Z.
+        """
         return self._kernels.linear_forward(A, self.W, self.W0)
 
     def backward(self, dLdZ):
-        """dLdA (m, b) from dLdZ (n, b); sets .dLdW (m, n) and .dLdW0 (n, 1), both summed over the
-        batch."""
+        """Return dL/dA = W dL/dZ; set .dLdW = A dL/dZᵀ and .dLdW0, summed over the batch.
+
+        Parameters
+        ----------
+        dLdZ : array_like of shape (n, b)
+            The gradient of the outputs.
+
+        Returns
+        -------
+        ndarray of shape (m, b)
+            The gradient of the inputs.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        """
         if not hasattr(self, "A"):
             raise RuntimeError("Linear.backward must follow Linear.forward, got no input yet")
         dLdA, self.dLdW, self.dLdW0 = self._kernels.linear_backward(dLdZ, self.A, self.W)
         return dLdA
 
     def _step_terms(self, lrate):
-        """W ← W − lrate dLdW, W0 ← W0 − lrate dLdW0, in the arrays' own memory.
+        """Return the terms of W ← W − lrate dLdW, W0 ← W0 − lrate dLdW0, in place.
 
         Integer, bool, float16, longdouble and byte-swapped weights are first replaced by a float64
         copy. Read-only weights, gradients of another shape and other types are refused before
@@ -137,14 +220,21 @@ class Linear(Module):
         return [terms(W, self.dLdW, lrate), terms(W0, self.dLdW0, lrate)]
 
     def checked_weights(self):
-        """(W, W0) as a step will update them: the attributes themselves, or float64 copies of what
-        cannot be updated."""
+        """Return the weights that a step will update.
+
+        Returns
+        -------
+        W : ndarray of shape (m, n)
+            The attribute, or a float64 copy if its type cannot be updated.
+        W0 : ndarray of shape (n, 1)
+            Likewise.
+        """
         W = _checks.trainable("W", self.W, ("m", "n"))
         return W, _checks.trainable("W0", self.W0, (W.shape[1], 1))
 
     @property
     def parameters(self):
-        """Number of weights, m n + n."""
+        """The number of weights, m n + n."""
         return np.size(self.W) + np.size(self.W0)
 
     def __repr__(self):
@@ -154,8 +244,26 @@ class Linear(Module):
 
 
 class _Activation(Module):
+    """Base class of the activations with a derivative."""
+
     def backward(self, dLdA):
-        """dLdZ from dLdA, both of the shape of the last input."""
+        """Return dL/dZ from dL/dA.
+
+        Parameters
+        ----------
+        dLdA : array_like of shape (n, b)
+            The gradient of the outputs of the last `forward`.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The gradient of the inputs.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        """
         if not hasattr(self, "A"):
             raise RuntimeError(
                 f"{type(self).__name__}.backward must follow {type(self).__name__}.forward, got no "
@@ -165,37 +273,66 @@ class _Activation(Module):
 
 
 class Tanh(_Activation):
-    """A = tanh Z; dLdZ = dLdA ⊙ (1 − A²).
+    """Hyperbolic tangent, A = tanh Z; dL/dZ = dL/dA ⊙ (1 − A²).
 
+    Examples
+    --------
     >>> Tanh().forward([[0.0]]).item()
     0.0
     """
 
     def forward(self, Z):
-        """A = tanh Z, kept as .A and returned; Z is not changed."""
+        """Return A = tanh Z, kept as .A; Z is not changed.
+
+        Parameters
+        ----------
+        Z : array_like of shape (n, b)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs A.
+        """
         self.A = self._kernels.tanh_forward(Z)
         return self.A
 
     def predict_forward(self, Z):
-        """forward(Z) that keeps nothing."""
+        """Return forward(Z) without keeping A.
+
+        Parameters
+        ----------
+        Z : array_like of shape (n, b)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs A.
+        """
         return self._kernels.tanh_forward(Z)
 
     def _derive(self, dLdA):
         return self._kernels.tanh_backward(dLdA, self.A)
 
 
-_NONE = 0.0  # no dropout: the very object, for a quick look
+_NONE = 0.0  # no dropout; compared by identity, which is fast
 
 
 class ReLU(_Activation):
-    """A = max(0, Z); dLdZ = dLdA where A > 0, else 0, so the gradient at 0 is 0. Whole numbers stay
-    whole.
+    """Rectified linear unit, A = max(0, Z); dL/dZ = dL/dA if A > 0, else 0.
 
-    forward(Z, dropout_pct) is the course's variant with dropout: of the outputs a share
-    dropout_pct, drawn by np.random.binomial, becomes 0 and the others are divided by 1 −
-    dropout_pct, and so are the gradients; at 0 nothing is drawn. Networks call forward(Z) alone: in
-    a network use Dropout.
+    The gradient at 0 is 0. Integers stay integers.
 
+    Notes
+    -----
+    forward(Z, dropout_pct) is the course's variant with dropout: a fraction dropout_pct of the
+    outputs, drawn by np.random.binomial, becomes 0, and the others are divided by 1 − dropout_pct;
+    so are the gradients. At 0 nothing is drawn. Networks call forward(Z) only, so use Dropout in a
+    network.
+
+    Examples
+    --------
     >>> ReLU().forward(np.array([[-1], [2]])).ravel().tolist()
     [0, 2]
     """
@@ -203,7 +340,20 @@ class ReLU(_Activation):
     _scale = 1.0
 
     def forward(self, Z, dropout_pct=_NONE):
-        """A = max(0, Z), kept as .A and returned; Z is not changed. 0 ≤ dropout_pct < 1."""
+        """Return A = max(0, Z), kept as .A; Z is not changed.
+
+        Parameters
+        ----------
+        Z : array_like of shape (n, b)
+            The inputs.
+        dropout_pct : float
+            The fraction of outputs to drop, at least 0 and below 1.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs A.
+        """
         A = self._kernels.relu_forward(Z)
         if dropout_pct is _NONE and self._scale == 1:
             self.A = A
@@ -219,7 +369,18 @@ class ReLU(_Activation):
         return A
 
     def predict_forward(self, Z):
-        """forward(Z) that keeps nothing."""
+        """Return max(0, Z) without keeping it.
+
+        Parameters
+        ----------
+        Z : array_like of shape (n, b)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs A.
+        """
         return self._kernels.relu_forward(Z)
 
     def _derive(self, dLdA):
@@ -233,20 +394,45 @@ def _times(a, b):
 
 
 class Sigmoid(_Activation):
-    """A = 1 / (1 + e^−Z) as a hidden activation; dLdZ = dLdA ⊙ A (1 − A). For an output with
-    BinaryNLL use OutputSigmoid.
+    """Logistic sigmoid as a hidden activation, A = 1 / (1 + e^−Z); dL/dZ = dL/dA ⊙ A (1 − A).
 
+    For an output with BinaryNLL use OutputSigmoid.
+
+    Examples
+    --------
     >>> Sigmoid().forward([[0.0]]).item()
     0.5
     """
 
     def forward(self, Z):
-        """A = 1 / (1 + e^−Z), kept as .A and returned; Z is not changed."""
+        """Return A = 1 / (1 + e^−Z), kept as .A; Z is not changed.
+
+        Parameters
+        ----------
+        Z : array_like of shape (n, b)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs A.
+        """
         self.A = self._kernels.sigmoid_forward(Z)
         return self.A
 
     def predict_forward(self, Z):
-        """forward(Z) that keeps nothing."""
+        """Return forward(Z) without keeping A.
+
+        Parameters
+        ----------
+        Z : array_like of shape (n, b)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs A.
+        """
         return self._kernels.sigmoid_forward(Z)
 
     def _derive(self, dLdA):
@@ -257,18 +443,40 @@ class _Elementwise(_Activation):
     """An activation given by its kernels, `<_kernel>_forward` and `<_kernel>_backward`."""
 
     _kernel = ""
-    _of = "A"  # what the derivative is a function of: the output A, or the input Z
-    _arguments: tuple[float, ...] = ()  # further ones of the kernels
+    _of = "A"  # the derivative's argument: the output A, or the input Z
+    _arguments: tuple[float, ...] = ()  # further arguments of the kernels
 
     def forward(self, Z):
-        """Return A, which is kept as `.A`; Z is not changed."""
+        """Return A, kept as .A; Z is not changed.
+
+        Parameters
+        ----------
+        Z : array_like of shape (n, b)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs A.
+        """
         self.A = self.predict_forward(Z)
         if self._of == "Z":
             self.Z = Z
         return self.A
 
     def predict_forward(self, Z):
-        """Return forward(Z), but keep nothing."""
+        """Return forward(Z) without keeping A.
+
+        Parameters
+        ----------
+        Z : array_like of shape (n, b)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs A.
+        """
         return getattr(self._kernels, self._kernel + "_forward")(Z, *self._arguments)
 
     def _derive(self, dLdA):
@@ -306,7 +514,7 @@ class LeakyReLU(_Elementwise):
         self._configure(slope)
 
     def _configure(self, slope):
-        """Check the setting and keep it as a plain number; `load` calls it, too."""
+        """Check the setting and store it as a plain number; `load` also calls this."""
         value = _checks.number("slope", slope)
         if not 0 <= value < np.inf:
             raise ValueError(f"slope must be at least 0 and finite, got {slope}")
@@ -349,7 +557,7 @@ class GELU(_Elementwise):
         self._configure(approximate)
 
     def _configure(self, approximate):
-        """Check the setting; `load` calls it, too."""
+        """Check the setting; `load` also calls this."""
         self.approximate = _checks.choice("approximate", approximate, ("none", "tanh"))
 
     @property
@@ -376,67 +584,159 @@ class SiLU(_Elementwise):
 
 
 class SoftMax(Module):
-    """a_i = e^{z_i} / Σ_j e^{z_j} in every column, as the output unit of NLL, which computes dLdZ
-    itself.
+    """Softmax of every column, a_i = e^{z_i} / Σ_j e^{z_j}: the output unit of NLL.
 
+    The loss computes dL/dZ itself, so `backward` returns its argument.
+
+    Examples
+    --------
     >>> SoftMax().forward([[0.0], [0.0]]).ravel().tolist()
     [0.5, 0.5]
     """
 
     def forward(self, Z):
-        """Probabilities (n, b) from logits (n, b), stable for any finite logits."""
+        """Return the probabilities, stable for any finite logits.
+
+        Parameters
+        ----------
+        Z : array_like of shape (n, b)
+            The logits.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The probabilities; every column sums to 1.
+        """
         return self._kernels.softmax_forward(Z)
 
     def backward(self, dLdZ):
-        """dLdZ itself, handed through from the loss."""
+        """Return dL/dZ unchanged, as the loss has computed it.
+
+        Parameters
+        ----------
+        dLdZ : array_like of shape (n, b)
+            The gradient of the logits.
+
+        Returns
+        -------
+        array_like of shape (n, b)
+            The argument.
+        """
         return dLdZ
 
     def class_fun(self, Ypred):
-        """Index of the largest entry of every column, the first one where several are equal: (b,)
-        int64."""
+        """Return the index of the largest entry of every column, the first of equal ones.
+
+        Parameters
+        ----------
+        Ypred : array_like of shape (n, b)
+            The probabilities, or one-hot columns.
+
+        Returns
+        -------
+        ndarray of shape (b,)
+            The classes, int64.
+        """
         return np.argmax(Ypred, axis=0).astype(np.int64, copy=False)
 
 
 class OutputSigmoid(Module):
-    """a = 1 / (1 + e^−z) for every label, as the output unit of BinaryNLL, which computes dLdZ
-    itself.
+    """Logistic sigmoid of every label, a = 1 / (1 + e^−z): the output unit of BinaryNLL.
 
+    The loss computes dL/dZ itself, so `backward` returns its argument.
+
+    Examples
+    --------
     >>> OutputSigmoid().forward([[0.0]]).item()
     0.5
     """
 
     def forward(self, Z):
-        """Probabilities (n, b) from logits (n, b)."""
+        """Return the probabilities.
+
+        Parameters
+        ----------
+        Z : array_like of shape (n, b)
+            The logits.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The probabilities.
+        """
         return self._kernels.sigmoid_forward(Z)
 
     def backward(self, dLdZ):
-        """dLdZ itself, handed through from the loss."""
+        """Return dL/dZ unchanged, as the loss has computed it.
+
+        Parameters
+        ----------
+        dLdZ : array_like of shape (n, b)
+            The gradient of the logits.
+
+        Returns
+        -------
+        array_like of shape (n, b)
+            The argument.
+        """
         return dLdZ
 
     def class_fun(self, Ypred):
-        """1 where the probability exceeds 1/2, else 0: int64, (b,) for one label, (n, b) for
-        several."""
+        """Return 1 if the probability exceeds 1/2, else 0.
+
+        Parameters
+        ----------
+        Ypred : array_like of shape (n, b)
+            The probabilities.
+
+        Returns
+        -------
+        ndarray of shape (b,) or (n, b)
+            The classes, int64; (b,) for one label.
+        """
         classes = (np.asarray(Ypred) > 0.5).astype(np.int64)
         return classes[0] if classes.shape[0] == 1 else classes
 
 
 class BatchNorm(Module):
-    """Z = G ⊙ (A − μ) / √(v + eps) + B, where μ and v are mean and variance (1/K) of each of the m
-    rows over the K samples of the batch.
+    """Batch normalisation, Z = G ⊙ (A − μ) / √(v + eps) + B.
 
-    dLdA = G (dLdZ − mean dLdZ − norm ⊙ mean(dLdZ ⊙ norm)) / √(v + eps); dLdG = Σ dLdZ ⊙ norm; dLdB
-    = Σ dLdZ (Ioffe and Szegedy 2015). The constructor draws G ~ N(0, 1/m), (m, 1), by
-    np.random.normal; B = 0.
+    μ and v are mean and variance (1/K) of each of the m rows over the K samples of the batch. The
+    constructor draws G ~ N(0, 1/m), (m, 1), by np.random.normal; B = 0.
 
-    statistics: "batch" is the course's form. It normalises by the batch given, in prediction too:
-    the output for one sample depends on the rest of the batch, and a sample alone gives B. The
-    constructor calls np.random.seed(0) before it draws, and eps is 1e-20. "running" predicts by
-    running_mean and running_var, which each training forward moves by `momentum` towards the
-    batch's mean and its variance (1/(K − 1); unchanged for K = 1). The constructor seeds nothing,
-    and eps is 1e-5.
+    Parameters
+    ----------
+    m : int
+        The number of features.
+    statistics : {"batch", "running"}
+        "batch" is the course's form. It also predicts by the statistics of the given batch: the
+        output for one sample depends on the rest of the batch, and a single sample gives B. The
+        constructor calls np.random.seed(0) before it draws. "running" predicts by running_mean and
+        running_var; the constructor seeds nothing.
+    momentum : float
+        The fraction by which each training forward moves the running statistics towards the batch's
+        mean and variance (1/(K − 1); unchanged for K = 1); above 0, at most 1.
+    eps : float, optional
+        Added to the variance, at least 0. The default is 1e-20 for "batch" and 1e-5 for "running".
+    dtype : dtype
+        The type of the weights, float64 or float32.
 
-    eps: a number of at least 0; None is the default of the form.
+    Attributes
+    ----------
+    G, B : ndarray of shape (m, 1)
+        Scale and shift.
+    dLdG, dLdB : ndarray of shape (m, 1)
+        Their gradients after `backward`, summed over the batch.
+    running_mean, running_var : ndarray of shape (m, 1)
+        The running statistics, with statistics="running".
 
+    Notes
+    -----
+    dL/dA = G (dL/dZ − mean dL/dZ − norm ⊙ mean(dL/dZ ⊙ norm)) / √(v + eps); dL/dG = Σ dL/dZ ⊙ norm;
+    dL/dB = Σ dL/dZ (Ioffe and Szegedy 2015).
+
+    Examples
+    --------
     >>> import numpy as np
     >>> norm = BatchNorm(1)
     >>> norm.G[:] = 1
@@ -462,7 +762,7 @@ class BatchNorm(Module):
             )
 
     def _configure(self, statistics, momentum, eps):
-        """Check all settings, then keep them as plain numbers; `load` calls it, too."""
+        """Check all settings, then store them as plain numbers; `load` also calls this."""
         _checks.choice("statistics", statistics, ("batch", "running"))
         share, least = _checks.number("momentum", momentum), _checks.number("eps", eps)
         if not 0 < share <= 1:
@@ -473,8 +773,18 @@ class BatchNorm(Module):
         self.statistics, self.momentum, self.eps = statistics, share, least
 
     def forward(self, A):
-        """Z (m, K) from A (m, K); in training mode keeps .A, .K, .mus, .vars (m, 1) and .norm (m,
-        K)."""
+        """Return Z; in training mode keep .A, .K, .mus, .vars (m, 1) and .norm (m, K).
+
+        Parameters
+        ----------
+        A : array_like of shape (m, K)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (m, K)
+            The outputs Z.
+        """
         if not self.training:
             return self.predict_forward(A)
         Z, self.norm, self.mus, self.vars = self._kernels.batchnorm_forward(
@@ -487,13 +797,34 @@ class BatchNorm(Module):
 
     @_checks.quiet
     def follow(self, mus, vars, K):
-        """Move the running statistics towards those of a batch of K samples."""
+        """Move the running statistics towards those of a batch.
+
+        Parameters
+        ----------
+        mus : ndarray of shape (m, 1)
+            The means of the batch.
+        vars : ndarray of shape (m, 1)
+            Its variances (1/K).
+        K : int
+            The number of its samples.
+        """
         self.running_mean += self.momentum * (mus - self.running_mean)
         if K > 1:
             self.running_var += self.momentum * (vars * (K / (K - 1)) - self.running_var)
 
     def predict_forward(self, A):
-        """Z (m, K) by the statistics of prediction; nothing is kept."""
+        """Return Z by the statistics of prediction, keeping nothing.
+
+        Parameters
+        ----------
+        A : array_like of shape (m, K)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (m, K)
+            The outputs Z.
+        """
         if self.statistics == "batch":
             return self._kernels.batchnorm_forward(A, self.G, self.B, self.eps)[0]
         return self._kernels.batchnorm_apply(
@@ -501,7 +832,23 @@ class BatchNorm(Module):
         )
 
     def backward(self, dLdZ):
-        """dLdA (m, K) from dLdZ (m, K); sets .dLdG and .dLdB (m, 1), both summed over the batch."""
+        """Return dL/dA; set .dLdG and .dLdB, summed over the batch.
+
+        Parameters
+        ----------
+        dLdZ : array_like of shape (m, K)
+            The gradient of the outputs.
+
+        Returns
+        -------
+        ndarray of shape (m, K)
+            The gradient of the inputs.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called in training mode.
+        """
         if not hasattr(self, "norm"):
             raise RuntimeError(
                 "BatchNorm.backward must follow BatchNorm.forward in training mode, got no input "
@@ -513,7 +860,7 @@ class BatchNorm(Module):
         return dLdA
 
     def _step_terms(self, lrate):
-        """G ← G − lrate dLdG, B ← B − lrate dLdB, in the arrays' own memory."""
+        """Return the terms of G ← G − lrate dLdG, B ← B − lrate dLdB, in place."""
         if not hasattr(self, "dLdG"):
             raise RuntimeError("BatchNorm.step must follow BatchNorm.backward, got no gradient yet")
         self.G, self.B = self.checked_weights()
@@ -522,24 +869,39 @@ class BatchNorm(Module):
 
     @property
     def parameters(self):
-        """Number of weights, 2 m."""
+        """The number of weights, 2 m."""
         return np.size(self.G) + np.size(self.B)
 
     @property
     def statistics_arrays(self):
-        """Names of the arrays that change in training beside the weights."""
+        """The names of the arrays besides the weights that change in training."""
         return ("running_mean", "running_var") if self.statistics == "running" else ()
 
     def checked_weights(self):
-        """(G, B) as a step will update them."""
+        """Return the weights that a step will update.
+
+        Returns
+        -------
+        G : ndarray of shape (m, 1)
+            The attribute, or a float64 copy if its type cannot be updated.
+        B : ndarray of shape (m, 1)
+            Likewise.
+        """
         return tuple(
             _checks.trainable(name, getattr(self, name), (self.m, 1)) for name in ("G", "B")
         )
 
     @_checks.quiet
     def affine(self):
-        """(scale, shift), both (m, 1): in prediction by running statistics Z = scale ⊙ A +
-        shift."""
+        """Return scale and shift of prediction by running statistics, Z = scale ⊙ A + shift.
+
+        Returns
+        -------
+        scale : ndarray of shape (m, 1)
+            The factor.
+        shift : ndarray of shape (m, 1)
+            The summand.
+        """
         scale = self.G / np.sqrt(self.running_var + self.eps)
         return scale, self.B - self.running_mean * scale
 
@@ -550,14 +912,25 @@ class BatchNorm(Module):
 
 
 class Dropout(Module):
-    """In training each entry becomes 0 with probability p, and the others are divided by 1 − p; in
-    prediction nothing is changed.
+    """Dropout: set each entry to 0 with probability p in training, divide the others by 1 − p.
 
-    The mask is a function of (key, number of the training forward, place of the entry), so that
-    both backends, every instruction-set level and any number of threads give the same one. seed:
-    the key, a whole number; None draws it by np.random.randint at the first training forward. 0 ≤ p
-    < 1 (Srivastava and others 2014, as "inverted" dropout).
+    In prediction nothing is changed.
 
+    Parameters
+    ----------
+    p : float
+        The probability, at least 0 and below 1.
+    seed : int, optional
+        The key of the masks. By default np.random.randint draws it at the first training forward.
+
+    Notes
+    -----
+    The mask is a function of the key, the number of the training forward and the position of the
+    entry, so both backends, every instruction-set level and any number of threads give the same
+    one. "Inverted" dropout, Srivastava and others 2014.
+
+    Examples
+    --------
     >>> Dropout(0.5, seed=0).forward(np.ones((2, 4))).tolist()
     [[0.0, 2.0, 2.0, 0.0], [2.0, 0.0, 2.0, 2.0]]
     """
@@ -568,13 +941,24 @@ class Dropout(Module):
         )
 
     def _configure(self, p, key, count):
-        """Check the settings and keep them as plain numbers; `load` calls it, too."""
+        """Check the settings and store them as plain numbers; `load` also calls this."""
         self.p = _checks.share("p", p)
         self.key = None if key is None else _checks.word("key", key)
         self.count = _checks.counter("count", count)
 
     def forward(self, A):
-        """A ⊙ mask / (1 − p) in training mode, A itself in prediction mode."""
+        """Return A ⊙ mask / (1 − p) in training mode, A itself in prediction mode.
+
+        Parameters
+        ----------
+        A : array_like of shape (n, b)
+            The inputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs.
+        """
         self._dropped = self.training and self.p > 0
         if not self._dropped:
             return A
@@ -583,19 +967,51 @@ class Dropout(Module):
         return self._kernels.dropout(A, self.p, self.key, self.count)
 
     def draw_key(self, rng=None):
-        """Settle on a key, where no seed was given: from a numpy.random.Generator, or from
-        np.random."""
+        """Draw the key if no seed was given.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator, optional
+            The generator; np.random by default.
+        """
         if self.key is None:
             self.key = int(
                 np.random.randint(2**63, dtype=np.int64) if rng is None else rng.integers(2**63)
             )
 
     def predict_forward(self, A):
-        """A itself."""
+        """Return A itself.
+
+        Parameters
+        ----------
+        A : array_like of shape (n, b)
+            The inputs.
+
+        Returns
+        -------
+        array_like of shape (n, b)
+            The argument.
+        """
         return A
 
     def backward(self, dLdA):
-        """dLdA ⊙ mask / (1 − p), by the mask of the last forward."""
+        """Return dL/dA ⊙ mask / (1 − p), with the mask of the last forward.
+
+        Parameters
+        ----------
+        dLdA : array_like of shape (n, b)
+            The gradient of the outputs.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The gradient of the inputs.
+
+        Raises
+        ------
+        RuntimeError
+            If `forward` has not been called.
+        """
         if not hasattr(self, "_dropped"):
             raise RuntimeError("Dropout.backward must follow Dropout.forward, got no input yet")
         return self._kernels.dropout(dLdA, self.p, self.key, self.count) if self._dropped else dLdA

@@ -1,10 +1,12 @@
-"""Optimisers: how a step follows from the gradient. g is the gradient of the (penalised) loss, η
-the step size, t = 1, 2, ... the step.
+"""Optimisers: the rules that turn gradients into steps.
 
-`net.fit(..., optimizer=Adam())` or by name, `optimizer="adam"`. An optimiser owns its state, arrays
-of the weights' shapes and types, so one object serves one network; `fit` and `partial_fit` continue
-from it, and `net.save` stores it with the model. The definitions, and the state that each starts
-from, are PyTorch's. The arithmetic is that of nncore.kernels, in the weights' own memory.
+g is the gradient of the (penalised) loss, η the step size, t = 1, 2, ... the step. Pass one to
+`net.fit(..., optimizer=Adam())`, or its name, `optimizer="adam"`.
+
+An optimiser owns its state, arrays of the weights' shapes and types, so one object serves one
+network. `fit` and `partial_fit` continue from the state, and `net.save` stores it with the model.
+The definitions and initial states are PyTorch's. The arithmetic is that of nncore.kernels, in place
+on the weights.
 """
 
 import dataclasses
@@ -20,20 +22,39 @@ __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer
 
 @dataclasses.dataclass(eq=False)
 class Optimizer:
-    """Base of the optimisers: `t` counts the steps made, `state` maps (index of the module, name of
-    the weight) to its arrays."""
+    """Base class of the optimisers.
 
-    STATE: ClassVar[tuple[str, ...]] = ()  # names of the arrays that a weight has
-    LRATE: ClassVar[float] = 0.1  # the step size where none is given
+    Attributes
+    ----------
+    t : int
+        The number of steps made.
+    state : dict
+        Maps (index of the module, name of the weight) to the tuple of its state arrays.
 
-    _modules: ClassVar[tuple | None] = None  # references to the modules that it has trained
+    Examples
+    --------
+    >>> optimizer = Adam()
+    >>> optimizer.t, optimizer.state
+    (0, {})
+    """
+
+    STATE: ClassVar[tuple[str, ...]] = ()  # names of a weight's state arrays
+    LRATE: ClassVar[float] = 0.1  # the default step size
+
+    _modules: ClassVar[tuple | None] = None  # references to the trained modules
 
     def __post_init__(self):
         self._check_settings()
         self.reset()
 
     def reset(self):
-        """Forget all steps and the state, as if the optimizer were new; returns it."""
+        """Forget all steps and the state, as if the optimiser were new.
+
+        Returns
+        -------
+        Optimizer
+            The optimiser itself.
+        """
         self.t, self.state, self._modules = 0, {}, None
         return self
 
@@ -53,13 +74,23 @@ class Optimizer:
 
     @property
     def parameters(self):
-        """The numbers it was made with, by name."""
+        """The settings by name."""
         names = [field.name for field in dataclasses.fields(self)]
         return {name: _checks.number(name, getattr(self, name)) for name in names}
 
     def begin(self, net):
-        """ValueError for settings that no step can use, and for a state that belongs to the weights
-        of another network."""
+        """Check the settings and the state before a training of `net`.
+
+        Parameters
+        ----------
+        net : Sequential
+            The network.
+
+        Raises
+        ------
+        ValueError
+            If a setting is invalid, or the state belongs to the weights of another network.
+        """
         self._check_settings()
         if (
             net.optimizer is self
@@ -75,7 +106,13 @@ class Optimizer:
         )
 
     def bind(self, net):
-        """Belong to a network from now on: net.optimizer is this one."""
+        """Attach the optimiser to a network: net.optimizer is this one.
+
+        Parameters
+        ----------
+        net : Sequential
+            The network.
+        """
         if net.optimizer is not self or self._modules is None:
             net.optimizer = self
             self._modules = tuple(map(_reference, _with_weights(net)))
@@ -87,8 +124,18 @@ class Optimizer:
         return {name: value for name, value in self.__dict__.items() if name != "_modules"}
 
     def prepare(self, weights):
-        """Make the state that is not there yet, zeros, for weights {(index, name): array}.
-        ValueError when what is there does not fit."""
+        """Create missing state arrays, filled with zeros.
+
+        Parameters
+        ----------
+        weights : dict
+            {(index, name): array}.
+
+        Raises
+        ------
+        ValueError
+            If existing state does not fit the weights.
+        """
         for key, array in self.state.items():
             wanted = weights.get(key)
             if wanted is None or any(
@@ -106,18 +153,46 @@ class Optimizer:
                 self.state[key] = tuple(np.zeros(W.shape, W.dtype) for _ in self.STATE)
 
     def step(self, kernels, key, W, gradient, lrate):
-        """Step number t of one weight W, with its state, along its gradient, in place."""
+        """Make step number `t` of one weight and its state, in place.
+
+        Parameters
+        ----------
+        kernels : module
+            The kernels to use.
+        key : tuple
+            (index of the module, name of the weight).
+        W : ndarray
+            The weight.
+        gradient : ndarray
+            Its gradient.
+        lrate : float
+            The step size.
+        """
         raise NotImplementedError
 
     def rule(self):
-        """(name, parameters) of the rule as the compiled program knows it."""
+        """Return the rule for the compiled program.
+
+        Returns
+        -------
+        name : str
+            The name of the rule.
+        parameters : dict
+            Its settings, by the program's names.
+        """
         raise NotImplementedError
 
 
 @dataclasses.dataclass(eq=False)
 class SGD(Optimizer):
-    """w ← w − η g: gradient descent on a sample or a batch (Robbins and Monro 1951).
+    """Gradient descent on a sample or a batch: w ← w − η g.
 
+    Notes
+    -----
+    Robbins and Monro 1951.
+
+    Examples
+    --------
     >>> SGD()
     SGD()
     """
@@ -131,8 +206,19 @@ class SGD(Optimizer):
 
 @dataclasses.dataclass(eq=False)
 class Momentum(Optimizer):
-    """v ← beta v + g, w ← w − η v (Polyak 1964; PyTorch's SGD with momentum).
+    """Momentum: v ← beta v + g, w ← w − η v.
 
+    Parameters
+    ----------
+    beta : float
+        The decay of v, at least 0 and below 1.
+
+    Notes
+    -----
+    Polyak 1964; PyTorch's SGD with momentum.
+
+    Examples
+    --------
     >>> Momentum(0.8)
     Momentum(beta=0.8)
     """
@@ -149,9 +235,19 @@ class Momentum(Optimizer):
 
 @dataclasses.dataclass(eq=False)
 class Nesterov(Optimizer):
-    """v ← beta v + g, w ← w − η (g + beta v) (Nesterov 1983, in the form of Sutskever et al. 2013;
-    PyTorch's SGD with nesterov=True).
+    """Nesterov's momentum: v ← beta v + g, w ← w − η (g + beta v).
 
+    Parameters
+    ----------
+    beta : float
+        The decay of v, at least 0 and below 1.
+
+    Notes
+    -----
+    Nesterov 1983, in the form of Sutskever et al. 2013; PyTorch's SGD with nesterov=True.
+
+    Examples
+    --------
     >>> Nesterov()
     Nesterov(beta=0.9)
     """
@@ -168,8 +264,19 @@ class Nesterov(Optimizer):
 
 @dataclasses.dataclass(eq=False)
 class Adagrad(Optimizer):
-    """s ← s + g², w ← w − η g / (√s + eps), element by element (Duchi, Hazan, Singer 2011).
+    """Adagrad: s ← s + g², w ← w − η g / (√s + eps), elementwise.
 
+    Parameters
+    ----------
+    eps : float
+        Added to the divisor, at least 1e-30.
+
+    Notes
+    -----
+    Duchi, Hazan, Singer 2011.
+
+    Examples
+    --------
     >>> Adagrad()
     Adagrad(eps=1e-10)
     """
@@ -186,9 +293,21 @@ class Adagrad(Optimizer):
 
 @dataclasses.dataclass(eq=False)
 class RMSprop(Optimizer):
-    """s ← rho s + (1 − rho) g², w ← w − η g / (√s + eps), element by element (Tieleman and Hinton
-    2012, lecture 6.5).
+    """RMSprop: s ← rho s + (1 − rho) g², w ← w − η g / (√s + eps), elementwise.
 
+    Parameters
+    ----------
+    rho : float
+        The decay of s, at least 0 and below 1.
+    eps : float
+        Added to the divisor, at least 1e-30.
+
+    Notes
+    -----
+    Tieleman and Hinton 2012, lecture 6.5.
+
+    Examples
+    --------
     >>> RMSprop(rho=0.9)
     RMSprop(rho=0.9, eps=1e-08)
     """
@@ -207,9 +326,26 @@ class RMSprop(Optimizer):
 
 @dataclasses.dataclass(eq=False)
 class Adam(Optimizer):
-    """m ← beta1 m + (1 − beta1) g, v ← beta2 v + (1 − beta2) g², w ← w − η m' / (√v' + eps) with m'
-    = m / (1 − beta1ᵗ) and v' = v / (1 − beta2ᵗ), element by element (Kingma and Ba 2015).
+    """Adam: steps scaled by moving averages of the gradient and its square, elementwise.
 
+    m ← beta1 m + (1 − beta1) g, v ← beta2 v + (1 − beta2) g², w ← w − η m' / (√v' + eps) with m' =
+    m / (1 − beta1ᵗ) and v' = v / (1 − beta2ᵗ).
+
+    Parameters
+    ----------
+    beta1 : float
+        The decay of m, at least 0 and below 1.
+    beta2 : float
+        The decay of v, at least 0 and below 1.
+    eps : float
+        Added to the divisor, at least 1e-30.
+
+    Notes
+    -----
+    Kingma and Ba 2015.
+
+    Examples
+    --------
     >>> Adam()
     Adam(beta1=0.9, beta2=0.999, eps=1e-08)
     """
@@ -232,12 +368,26 @@ class Adam(Optimizer):
 
 @dataclasses.dataclass(eq=False)
 class AdamW(Adam):
-    """w ← (1 − η weight_decay) w, then Adam's step: decay that is no part of the gradient
-    (Loshchilov and Hutter 2019).
+    """Adam with decoupled weight decay: w ← (1 − η weight_decay) w, then Adam's step.
 
-    As in the paper and in PyTorch it decays every weight, W0 among them; the l2 of `fit` penalises
-    W only.
+    Parameters
+    ----------
+    beta1 : float
+        The decay of m, at least 0 and below 1.
+    beta2 : float
+        The decay of v, at least 0 and below 1.
+    eps : float
+        Added to the divisor, at least 1e-30.
+    weight_decay : float
+        The decay of the weights, at least 0. It is not part of the gradient.
 
+    Notes
+    -----
+    Loshchilov and Hutter 2019. As in the paper and in PyTorch it decays every weight, W0 too; the
+    l2 of `fit` penalises W only.
+
+    Examples
+    --------
     >>> AdamW(weight_decay=0.1)
     AdamW(beta1=0.9, beta2=0.999, eps=1e-08, weight_decay=0.1)
     """
@@ -249,12 +399,12 @@ class AdamW(Adam):
 
 
 def _with_weights(net):
-    """The modules of a network that optimisers train."""
+    """Return the modules of a network that optimisers train."""
     return [module for module in _chain.modules_of(net) if getattr(module, "gradients", None)]
 
 
 def _reference(module):
-    """A weak reference, or a strong one to an object that allows no other."""
+    """Return a weak reference, or a strong one to an object without weak references."""
     try:
         return weakref.ref(module)
     except TypeError:
@@ -262,8 +412,9 @@ def _reference(module):
 
 
 def has_own_step(module):
-    """Whether a module's own step trains it: one that a user wrote below the class that names its
-    gradients, or without any such."""
+    """Return whether a user's step trains the module: one defined below the class that names its
+    gradients, or without any.
+    """
     names = {"step", "sgd_step"}
     if not names.isdisjoint(getattr(module, "__dict__", ())):
         return True
@@ -276,11 +427,11 @@ def has_own_step(module):
 
 
 def trained_weights(net, optimizer, l2):
-    """{(index of the module, name): array} of all weights that `optimizer` trains, ready to be
-    updated in place; the modules of inner Sequentials count one by one.
+    """Return {(index of the module, name): array} of all weights that `optimizer` trains, ready for
+    updates in place; the modules of inner Sequentials count one by one.
 
-    TypeError for modules that only their own step can train, unless that is what plain SGD without
-    a penalty calls.
+    TypeError for modules that only their own step can train, except for plain SGD without a
+    penalty, which calls it.
     """
     plain = type(optimizer) is SGD and l2 == 0
     weights = {}

@@ -1,5 +1,5 @@
-"""The layer API bound to the plain NumPy kernels, whatever backend is live: the specification, to
-read and to compare with.
+"""The layer API bound to the plain NumPy kernels, whatever backend is live: the specification to
+read and compare with.
 
 >>> import numpy as np
 >>> from nncore import reference as ref
@@ -19,7 +19,7 @@ def __getattr__(name: str) -> type:  # for type checkers: the classes are made b
 
 
 def _bound(cls):
-    """A subclass of cls on the NumPy kernels, which computes as cls does."""
+    """Return a subclass of cls on the NumPy kernels."""
     namespace = {
         "__module__": __name__,
         "__doc__": f"nncore.{cls.__name__} on the NumPy kernels.",

@@ -1,9 +1,9 @@
-"""One record for each module, loss and optimiser of the library, from which all lists of them
-follow: what compiles, what is saved, what `accelerate` and `check` compare with, what the command
-offers.
+"""One record per module, loss and optimiser of the library; all lists of them are derived from
+these.
 
-A new activation or loss is a class in `modules.py` or `losses.py`, its formulas in
-`kernels/numpy_kernels.py` (and in the core) and a record here; a new optimiser likewise.
+The lists decide what compiles, what is saved, what `accelerate` and `check` compare with, and what
+the command offers. A new activation or loss is a class in `modules.py` or `losses.py`, its formulas
+in `kernels/` (and in the core) and a record here; a new optimiser likewise.
 """
 
 from collections.abc import Callable
@@ -20,50 +20,50 @@ class Layer(NamedTuple):
     """A module that is a layer of its own in the compiled program."""
 
     cls: type
-    name: str  # as the core knows it
-    formula: str  # of its output
-    derivative: str  # of dL/dInput
-    code: dict[str, str]  # what `check` shows: the formula of a method or a gradient in NumPy
-    aliases: tuple[str, ...]  # what people call their own such class, in small letters
+    name: str  # in the core
+    formula: str  # the formula of its output
+    derivative: str  # the formula of dL/dInput
+    code: dict[str, str]  # the NumPy formula of a method or gradient, for `check`
+    aliases: tuple[str, ...]  # usual names of such classes, in lower case
     settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
-    constants: tuple[str, ...] = ()  # the settings that a compiled program has been made from
+    constants: tuple[str, ...] = ()  # the settings that a compiled program depends on
 
 
 class Activation(NamedTuple):
-    """A function of each entry, or of each column, that follows a Linear."""
+    """An elementwise function, or one of each column, that follows a Linear."""
 
     cls: type
-    name: str  # as the core knows it
+    name: str  # in the core
     forward: str  # the kernel of its output
     formula: str
     derivative: str
     code: dict[str, str]
     aliases: tuple[str, ...]
     settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
-    kinks: Callable[[np.ndarray], np.ndarray] | None = None  # where Z has no derivative
-    classes: str = ""  # how class_fun finds the classes; only output units have one
-    keeps_output: bool = True  # backward computes from the output A, not from the input Z
-    # what the core takes in place of the name, of an object with settings
+    kinks: Callable[[np.ndarray], np.ndarray] | None = None  # True where Z has no derivative
+    classes: str = ""  # how class_fun finds the classes; for output units only
+    keeps_output: bool = True  # backward uses the output A, not the input Z
+    # the core's name for an object with settings
     core: Callable[[Any], object] | None = None
-    # objects that a foreign function of Z with the values A might be; None: the default alone
+    # candidates for a foreign function with the values A at Z; None: the default only
     candidates: Callable[[np.ndarray, np.ndarray], list[modules.Module]] | None = None
 
     @property
     def constants(self):
-        """The settings that a compiled program has been made from."""
+        """The settings that a compiled program depends on."""
         return self.settings
 
     def core_name(self, module):
-        """What the core knows an object of this class as."""
+        """Return the core's name for an object of this class."""
         return self.name if self.core is None else self.core(module)
 
     def matching(self, Z, A):
-        """Objects of the class, one of which computes A from Z if any does."""
+        """Return objects of the class, one of which computes A from Z if any does."""
         return [self.cls()] if self.candidates is None else self.candidates(Z, A)
 
     @property
     def is_output(self):
-        """Whether it is the output unit of a loss, whose backward hands dL/dZ through."""
+        """Whether it is the output unit of a loss, whose backward returns dL/dZ unchanged."""
         return bool(self.classes)
 
 
@@ -71,7 +71,7 @@ class Loss(NamedTuple):
     """A loss; `cls.output` is the module that must come last."""
 
     cls: type
-    name: str  # as the core knows it
+    name: str  # in the core
     from_logits: str  # the kernel of (loss, dL/dZ) from the logits
     labels: str  # "classes" (weights of classes), "binary", "signs" or "numbers"
     code: dict[str, str]
@@ -79,21 +79,22 @@ class Loss(NamedTuple):
 
     @property
     def of_probabilities(self):
-        """Whether an output unit makes the probabilities that the loss is taken of; else the
-        logits are the outputs."""
+        """Whether the loss is one of probabilities, made by an output unit; else the logits are the
+        outputs.
+        """
         return self.cls.output is not modules.Linear
 
 
 class Optimizer(NamedTuple):
-    """An optimiser of nncore.optimizers, which is imported (2 ms) when its class is asked for."""
+    """An optimiser of nncore.optimizers, which is imported (2 ms) when its class is first used."""
 
-    name: str  # as `fit` and the command take it
+    name: str  # for `fit` and the command
     class_name: str
-    command_rate: float | None = None  # of `nncore train`; None: from the curvature of the data
+    command_rate: float | None = None  # the rate of `nncore train`; None: from the data's curvature
 
     @property
     def cls(self):
-        """Its class."""
+        """The optimiser's class."""
         from nncore import optimizers
 
         return getattr(optimizers, self.class_name)
@@ -104,7 +105,7 @@ def _by_class(*records):
 
 
 def _leaky(Z, A):
-    """A LeakyReLU with the slope of A at negative Z."""
+    """Return a LeakyReLU with the slope of A at negative Z."""
     negative = (Z < 0) & np.isfinite(A)
     slope = np.median(A[negative] / Z[negative]) if negative.any() else np.nan
     fits = 0 <= slope < np.inf and slope != 1  # 1: the identity
@@ -112,7 +113,7 @@ def _leaky(Z, A):
 
 
 _THROUGH = "its argument, dL/dZ, which the loss computes"
-_CODE_THROUGH = "dLdZ itself, handed through, because the loss has computed it"
+_CODE_THROUGH = "dLdZ unchanged, because the loss has computed it"
 
 LAYERS = _by_class(
     Layer(
@@ -317,8 +318,9 @@ for _cls in LOSSES:
 
 
 def record_of(thing, records):
-    """The record, of MODULES or LOSSES, of the library class that `thing` is an object of, directly
-    or through subclasses; None for others."""
+    """Return the record in MODULES or LOSSES of the library class that `thing` is an object of,
+    also through subclasses; else None.
+    """
     found = records.get(type(thing))
     if found is None:
         found = next((records[cls] for cls in type(thing).__mro__ if cls in records), None)

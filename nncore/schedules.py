@@ -1,6 +1,6 @@
-"""Step sizes η(t) as functions of the step t = 1, 2, 3, ...
+"""Learning-rate schedules: step sizes η(t) as functions of the step t = 1, 2, 3, ...
 
-Anything callable serves as a schedule; these are evaluated a block of steps at a time, so the
+Any callable works as a schedule. These are evaluated for a block of steps at a time, so the
 compiled loop does not return to Python for them.
 """
 
@@ -15,17 +15,44 @@ __all__ = ["Constant", "Cosine", "InverseTime", "Power", "Schedule", "Step"]
 
 
 def _rate(name, x):
-    """Refuse x unless it is a number that can be a step size."""
+    """Refuse x unless it is a valid step size."""
     if not 0 <= _checks.number(name, x) < math.inf:
         raise ValueError(f"{name} must be finite and at least 0, got {x}")
 
 
 class Schedule:
-    """Base class: a subclass gives `values(t0, count)`, the array η(t0), ..., η(t0 + count − 1) in
-    float64."""
+    """Base class of the schedules.
+
+    A subclass defines `values`; calling the object with a step t gives η(t), a float.
+
+    See Also
+    --------
+    nncore.Sequential.sgd : Takes a schedule as `lrate`.
+
+    Examples
+    --------
+    >>> class Halving(Schedule):
+    ...     def values(self, t0, count):
+    ...         return 0.5 ** np.arange(t0, t0 + count, dtype=np.float64)
+    >>> Halving()(3)
+    0.125
+    """
 
     def values(self, t0, count):
-        """η(t0), ..., η(t0 + count − 1) as a float64 array (count,)."""
+        """Return η(t0), ..., η(t0 + count − 1).
+
+        Parameters
+        ----------
+        t0 : int
+            The first step, counted from 1.
+        count : int
+            The number of steps.
+
+        Returns
+        -------
+        ndarray of shape (count,)
+            The step sizes, float64.
+        """
         raise NotImplementedError
 
     def __call__(self, t):
@@ -33,7 +60,7 @@ class Schedule:
 
 
 def _steps(t0, count):
-    """t0, ..., t0 + count − 1 as float64."""
+    """Return t0, ..., t0 + count − 1 as float64."""
     if not math.isfinite(_checks.number("t", t0)):
         raise ValueError(f"t must be finite, got {t0}")
     count = _checks.count("count", count)
@@ -42,8 +69,15 @@ def _steps(t0, count):
 
 @dataclasses.dataclass(frozen=True)
 class Constant(Schedule):
-    """η(t) = rate.
+    """Constant learning rate, η(t) = rate.
 
+    Parameters
+    ----------
+    rate : float
+        The step size, finite and at least 0.
+
+    Examples
+    --------
     >>> Constant(0.1)(7)
     0.1
     """
@@ -60,9 +94,21 @@ class Constant(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class InverseTime(Schedule):
-    """η(t) = rate / (1 + decay (t − 1)): the classical 1/t schedule of stochastic approximation
-    (Robbins and Monro 1951).
+    """Inverse-time decay, η(t) = rate / (1 + decay (t − 1)).
 
+    Parameters
+    ----------
+    rate : float
+        The first step size.
+    decay : float
+        The speed of the decay, at least 0.
+
+    Notes
+    -----
+    The classical 1/t schedule of stochastic approximation (Robbins and Monro 1951).
+
+    Examples
+    --------
     >>> InverseTime(1.0, decay=1.0)(4)
     0.25
     """
@@ -81,8 +127,17 @@ class InverseTime(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class Power(Schedule):
-    """η(t) = rate t^−power.
+    """Power-law decay, η(t) = rate t^−power.
 
+    Parameters
+    ----------
+    rate : float
+        The first step size.
+    power : float
+        The exponent.
+
+    Examples
+    --------
     >>> Power(1.0, 0.5)(4)
     0.5
     """
@@ -102,8 +157,19 @@ class Power(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class Step(Schedule):
-    """η(t) = rate factor^⌊(t − 1) / every⌋.
+    """Step decay, η(t) = rate factor^⌊(t − 1) / every⌋.
 
+    Parameters
+    ----------
+    rate : float
+        The first step size.
+    every : int
+        The number of steps between reductions.
+    factor : float
+        The factor of each reduction.
+
+    Examples
+    --------
     >>> [Step(1.0, every=2, factor=0.5)(t) for t in (1, 2, 3, 5)]
     [1.0, 1.0, 0.5, 0.25]
     """
@@ -124,9 +190,25 @@ class Step(Schedule):
 
 @dataclasses.dataclass(frozen=True)
 class Cosine(Schedule):
-    """η(t) = final + (rate − final) (1 + cos(π min((t − 1) / (steps − 1), 1))) / 2: from rate to
-    final in `steps` steps, then constant (Loshchilov and Hutter 2017, eq. 5, without restarts).
+    """Cosine decay from `rate` to `final` in `steps` steps, then constant.
 
+    η(t) = final + (rate − final) (1 + cos(π min((t − 1) / (steps − 1), 1))) / 2.
+
+    Parameters
+    ----------
+    rate : float
+        The first step size.
+    steps : int
+        The number of steps.
+    final : float
+        The last step size.
+
+    Notes
+    -----
+    Loshchilov and Hutter 2017, eq. 5, without restarts.
+
+    Examples
+    --------
     >>> round(Cosine(1.0, steps=3)(2), 12)
     0.5
     """
@@ -147,13 +229,14 @@ class Cosine(Schedule):
 
 
 def at(lrate, t):
-    """η(t) as a float; TypeError for anything but a real number, ValueError for one that is no step
-    size."""
+    """Return η(t) as a float; TypeError unless it is a real number, ValueError unless it is a valid
+    step size.
+    """
     return checked(lrate(t), t) if callable(lrate) else lrate
 
 
 def checked(eta, t):
-    """What a function has given for step t, as a float; TypeError or ValueError as `at`."""
+    """Return a function's rate for step t as a float; raises as `at` does."""
     eta = _checks.number("lrate(t)", eta)
     if not 0 <= eta < math.inf:
         raise _refused(eta, t)
@@ -161,11 +244,11 @@ def checked(eta, t):
 
 
 def over(lrate, first, count):
-    """η(first) .. η(first + count − 1) as float64; TypeError or ValueError where a schedule gives
-    anything else.
+    """Return η(first) .. η(first + count − 1) as float64; TypeError or ValueError for other results
+    of a schedule.
 
-    Where one of them is no step size the array ends before it, so that the steps before can be
-    made; ValueError where that is the first.
+    The array ends before the first invalid step size, so that the steps before it can run.
+    ValueError if that is the first one.
     """
     if not callable(lrate):
         return np.full(count, lrate, dtype=np.float64)
@@ -183,16 +266,16 @@ def over(lrate, first, count):
 
 
 def _refused(eta, t):
-    """The error for a step size that none can be."""
+    """Return the error for an invalid step size."""
     return ValueError(f"lrate must be finite and at least 0, got {eta} at step {t}")
 
 
 def step_size(lrate, first=1, steps=0):
-    """lrate as the training loops take it: a float, a Schedule or another callable.
+    """Return lrate as the training loops take it: a float, a Schedule or another callable.
 
-    TypeError for anything else; ValueError for a number, or a schedule of the library's, that is
-    negative or not finite anywhere in the steps first .. first + steps − 1. The library's schedules
-    are monotonic, so that their ends tell.
+    TypeError for anything else; ValueError for a number, or a library schedule, that is negative or
+    non-finite anywhere in the steps first .. first + steps − 1. The library's schedules are
+    monotonic, so checking their ends suffices.
     """
     if not callable(lrate):
         _rate("lrate", lrate)

@@ -1,5 +1,4 @@
-"""Sequential: a chain of modules and a loss, with the course library's contract and what ordinary
-use adds to it."""
+"""Sequential: a chain of modules and a loss, with the course library's contract and more."""
 
 import numpy as np
 
@@ -8,8 +7,7 @@ from nncore.training import compile, fit, mini_gd, predict, sgd
 
 __all__ = ["Sequential", "load"]
 
-# Modules whose forward compiled code may do in their place: Linear, and activations of which all
-# that counts is the function of each entry.
+# Modules whose forward compiled code may replace: Linear, and elementwise activations.
 _KNOWN = {modules.Linear: (modules.Linear.forward, _core.ACTIVATIONS["none"])} | {
     cls: (cls.forward, _core.ACTIVATIONS[activation.name])
     for cls, activation in registry.ACTIVATIONS.items()
@@ -20,17 +18,39 @@ _KNOWN = {modules.Linear: (modules.Linear.forward, _core.ACTIVATIONS["none"])} |
 @_backend.follow
 @_kinds.register
 class Sequential:
-    """A network: modules applied in order, and the loss that trains them. Samples are columns.
+    """A network: modules applied in order, and the loss that trains them.
 
-    modules: a list, kept as it is (the caller's own); loss: NLL, BinaryNLL, Squared, Hinge, or any
-    object with forward(Ypred, Y) -> float and backward() -> dL/dZ; None for prediction only. Any
-    object with forward, backward and step or sgd_step serves as a module, and so does a Sequential,
-    whose own loss is not used then.
+    Samples are columns. forward works in training mode until eval() is called. sgd, mini_gd, fit
+    and partial_fit always train, and predict, predict_proba, predictor, evaluate, score and
+    log_likelihood always predict, whatever the mode; they do not change it.
 
-    forward works in training mode until eval() is called. sgd, mini_gd, fit and partial_fit always
-    train, and predict, predict_proba, predictor, evaluate, score and log_likelihood always predict,
-    whatever the mode; neither changes it.
+    Parameters
+    ----------
+    modules : list
+        The modules; the list is kept, not copied. Any object with forward, backward and step or
+        sgd_step works as a module. So does a Sequential, whose own loss is then ignored.
+    loss : object, optional
+        NLL, BinaryNLL, Squared, Hinge, or any object with forward(Ypred, Y) -> float and backward()
+        -> dL/dZ; None for prediction only.
 
+    Attributes
+    ----------
+    modules : list
+        The modules.
+    loss : object or None
+        The loss.
+    training : bool
+        True in training mode.
+    optimizer : nncore.optimizers.Optimizer or None
+        The optimiser of the last call of fit or partial_fit.
+
+    Raises
+    ------
+    TypeError
+        If `modules` is not a list, or an element or the loss is a class instead of an object.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> import nncore as nn
     >>> X, Y = np.array([[2, 3, 9, 12], [5, 2, 6, 5]]), np.array([[0, 1, 0, 1], [1, 0, 1, 0]])
@@ -42,7 +62,7 @@ class Sequential:
     """
 
     training = True
-    optimizer = None  # the one that fit or partial_fit has used last
+    optimizer = None
 
     def __init__(self, modules, loss=None):
         _chain.check_list(modules, loss)
@@ -52,28 +72,50 @@ class Sequential:
     # ------------------------------------------------------------------------ the course's contract
 
     def forward(self, X):
-        """The last module's output (n, b) for X (D, b); every module keeps what its backward
-        needs."""
+        """Return the last module's output; every module keeps what its backward needs.
+
+        Parameters
+        ----------
+        X : array_like of shape (D, b)
+            The samples.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs.
+        """
         return _core.forward_chain(self.modules, X, _KNOWN)
 
     def backward(self, delta):
-        """Hand dL/dZ of the output back through all modules; returns None."""
-        self._hand_back(delta)
+        """Propagate dL/dZ of the output back through all modules.
 
-    def _hand_back(self, delta):
-        """dL/dX for the network around this one, which backward's contract keeps from it."""
+        Parameters
+        ----------
+        delta : array_like of shape (n, b)
+            The gradient, as the loss's backward returns it.
+        """
+        self._input_gradient(delta)
+
+    def _input_gradient(self, delta):
+        """Return dL/dX for the enclosing network; backward's contract returns None."""
         for module in self.modules[::-1]:
             inner = (
                 type(module).backward is Sequential.backward
                 if isinstance(module, Sequential)
                 else False
             )
-            delta = module._hand_back(delta) if inner else module.backward(delta)
+            delta = module._input_gradient(delta) if inner else module.backward(delta)
         return delta
 
     def sgd_step(self, lrate):
-        """One step of every module, by whichever of the names sgd_step and step it has."""
-        terms = []  # of the library's modules in a row, which all step or none
+        """Make one step of every module, by its sgd_step or step.
+
+        Parameters
+        ----------
+        lrate : float
+            The step size.
+        """
+        terms = []  # of consecutive library modules, which all step or none
         for module in _chain.modules_of(self):
             if _chain.steps_by_library(module):
                 terms += module._step_terms(lrate)
@@ -85,46 +127,107 @@ class Sequential:
         _core.take_steps(terms)
 
     def step(self, lrate):
-        """The same as sgd_step."""
+        """Make one step of every module; the same as sgd_step.
+
+        Parameters
+        ----------
+        lrate : float
+            The step size.
+        """
         self.sgd_step(lrate)
 
     def sgd(self, X, Y, iters=100, lrate=0.005, progress=False):
-        """Make `iters` steps of stochastic gradient descent, W ← W − η(t) ∂L/∂W; returns None.
+        """Make `iters` steps of stochastic gradient descent, W ← W − η(t) ∂L/∂W, in place.
 
         Each step draws one sample i with np.random.randint(N) and follows the gradient of its loss.
-        Nothing is seeded. X is (D, N), Y is (n, N) or labels (N,) as `fit` takes them; any real
-        dtype is converted sample by sample. lrate: a number of at least 0 or a function of t = 1,
-        2, ..., called before the step's draw (nncore.schedules run inside the compiled loop). The
-        weights' own memory is updated.
+        Nothing is seeded.
 
-        A subclass's own print_accuracy is called after each step, as the homework's loop calls it:
-        (it, X, Y, cur_loss), it = 0, 1, ... The library's is called only with progress=True; the
-        steps between its lines run compiled.
+        Parameters
+        ----------
+        X : array_like of shape (D, N)
+            The samples, of any real dtype; converted sample by sample.
+        Y : array_like of shape (n, N) or (N,)
+            The labels, as for `fit`.
+        iters : int
+            The number of steps.
+        lrate : float or callable
+            The step size, at least 0, or a function of t = 1, 2, ..., called before the step's
+            draw. nncore.schedules run inside the compiled loop.
+        progress : bool
+            True calls the library's print_accuracy after each step; the steps between its lines run
+            compiled. A subclass's own print_accuracy is always called after each step, as in the
+            homework's loop: (it, X, Y, cur_loss), it = 0, 1, ...
 
-        RuntimeWarning, once, when the loss is not finite. TypeError, ValueError: refused before
-        anything is drawn or changed; a function's rate that is negative or not finite, at its step.
-        RuntimeError when the network is training already. Ctrl-C leaves the weights of a whole
-        step.
+        Raises
+        ------
+        TypeError, ValueError
+            For invalid arguments, before anything is drawn or changed; for a negative or non-finite
+            result of a rate function, at its step.
+        RuntimeError
+            If the network is already training.
+
+        Warns
+        -----
+        RuntimeWarning
+            Once, if the loss is non-finite.
+
+        Notes
+        -----
+        Ctrl-C leaves the weights of a whole step.
         """
         sgd.sgd(self, X, Y, iters, lrate, progress)
 
     def mini_gd(self, X, Y, iters, lrate, notif_each=None, K=10):
-        """`iters` updates of mini-batch gradient descent, each by the gradient summed over K
-        samples; returns None.
+        """Make `iters` updates of mini-batch gradient descent, each summed over K samples.
 
-        Calls np.random.seed(0), then shuffles the samples by np.random.shuffle for each pass over
-        them, every pass anew from the order of the one before; a rest of fewer than K samples is
-        left out. X (D, N), Y (n, N) and lrate as for sgd; fit has the choices that this contract
-        leaves out. notif_each: print iteration, accuracy on X, Y and the batch's loss after so many
-        updates each.
+        Parameters
+        ----------
+        X : array_like of shape (D, N)
+            The samples.
+        Y : array_like of shape (n, N) or (N,)
+            The labels.
+        iters : int
+            The number of updates.
+        lrate : float or callable
+            The step size, as for `sgd`.
+        notif_each : int, optional
+            Print iteration, accuracy on X, Y and the batch's loss after each `notif_each` updates.
+        K : int
+            The batch size.
 
-        ValueError when K exceeds N; otherwise errors and warnings as sgd.
+        Raises
+        ------
+        ValueError
+            If K exceeds N. Otherwise errors and warnings are those of `sgd`.
+
+        See Also
+        --------
+        fit : Training with a choice of shuffling, optimiser and reduction.
+
+        Notes
+        -----
+        mini_gd calls np.random.seed(0), then shuffles the samples by np.random.shuffle for each
+        pass over them, starting from the order of the previous pass. A remainder of fewer than K
+        samples is left out.
         """
         mini_gd.mini_gd(self, X, Y, iters, lrate, notif_each, K)
 
     def print_accuracy(self, it, X, Y, cur_loss, every=250):
-        """When it % every == 1, print iteration, accuracy on X, Y and cur_loss as the course
-        library does."""
+        """Print iteration, accuracy on X, Y and cur_loss if it % every == 1, as the course does.
+
+        Parameters
+        ----------
+        it : int
+            The iteration, from 0.
+        X : array_like of shape (D, N)
+            The samples.
+        Y : array_like of shape (n, N)
+            The labels.
+        cur_loss : float
+            The current loss.
+        every : int
+            The number of iterations between lines.
+        """
         if it % every == 1:
             class_fun = predict.class_fun(self)
             accuracy = np.mean(class_fun(self.forward(X)) == class_fun(Y))
@@ -133,13 +236,27 @@ class Sequential:
     # --------------------------------------------------------------------------------- ordinary use
 
     def train(self):
-        """Training mode: forward drops out and normalises by the batch. For all modules, those of
-        networks inside too; returns self."""
+        """Switch all modules, also in inner networks, to training mode.
+
+        In training mode forward drops out and normalises by the batch.
+
+        Returns
+        -------
+        Sequential
+            The network itself.
+        """
         return self._set_mode(True)
 
     def eval(self):
-        """Prediction mode: forward is what predict_proba computes. For all modules, those of
-        networks inside too; returns self."""
+        """Switch all modules, also in inner networks, to prediction mode.
+
+        In prediction mode forward computes the same as predict_proba.
+
+        Returns
+        -------
+        Sequential
+            The network itself.
+        """
         return self._set_mode(False)
 
     def _set_mode(self, mode):
@@ -149,8 +266,20 @@ class Sequential:
         return self
 
     def predict_forward(self, X):
-        """The last module's output in prediction mode, whatever the mode is; the library's modules
-        keep nothing of it."""
+        """Return the last module's output in prediction mode, whatever the mode.
+
+        The library's modules keep nothing of it.
+
+        Parameters
+        ----------
+        X : array_like of shape (D, b)
+            The samples.
+
+        Returns
+        -------
+        ndarray of shape (n, b)
+            The outputs.
+        """
         return _chain.predicted(self.modules, X)
 
     def fit(
@@ -169,29 +298,66 @@ class Sequential:
         seed=None,
         reduction="mean",
     ):
-        """Mini-batch training over all samples, `epochs` times; returns the history, {"loss": [mean
-        loss a sample of each epoch]}.
+        """Train in mini-batches over all samples, `epochs` times.
 
-        X (D, N); Y (n, N), or (N,): classes 0 .. n − 1 with NLL, and with one output 0 and 1, −1
-        and +1 (Hinge) or numbers (Squared). Each batch's loss is taken before its update; the last
-        batch of an epoch may be smaller. shuffle: a new order each epoch, from
-        np.random.default_rng(seed). lrate: a number or a function of the update t = 1, 2, ... of
-        this call; None is 0.1, and 0.001 for RMSprop, Adam and AdamW. optimizer: one of
-        nncore.optimizers, whose state is continued, or its name; None is plain SGD. Afterwards
-        net.optimizer is the one used. reduction: "mean" averages the gradient over the batch, so
-        that the rate does not depend on its size; "sum" adds it up, as sgd does. l2: l2 / 2 times
-        the sum of the squares of every W, not W0, is added to each batch's loss, mean or summed as
-        reduction says.
+        Parameters
+        ----------
+        X : array_like of shape (D, N)
+            The samples.
+        Y : array_like of shape (n, N) or (N,)
+            The labels. (N,) holds classes 0 .. n − 1 for NLL and, for a network of one output, 0
+            and 1, −1 and +1 (Hinge) or numbers (Squared).
+        epochs : int
+            The number of passes.
+        batch_size : int
+            Samples per batch; the last batch of an epoch may be smaller.
+        shuffle : bool
+            True draws a new order in each epoch from np.random.default_rng(seed).
+        lrate : float or callable, optional
+            The step size, or a function of the update t = 1, 2, ... of this call. The default is
+            0.1, and 0.001 for RMSprop, Adam and AdamW.
+        optimizer : nncore.optimizers.Optimizer or str, optional
+            The optimiser, whose state is continued, or the name of a new one; plain SGD by default.
+            Afterwards net.optimizer is the one used.
+        l2 : float
+            Adds l2 / 2 times the sum of the squares of every W, not W0, to each batch's loss, mean
+            or summed as `reduction` says.
+        validation : tuple or float, optional
+            A pair (X, Y), or the fraction of the samples that the seed's generator holds out first.
+            The history then has "validation_loss" (without penalty) and "validation_accuracy".
+        callbacks : callable or iterable of callables
+            Called with (net, history) after each epoch, such as nncore.callbacks.EarlyStopping; one
+            that returns True ends the training.
+        progress : bool, optional
+            True shows a progress bar (tqdm), or lines.
+        seed : int or object, optional
+            For np.random.default_rng.
+        reduction : {"mean", "sum"}
+            "mean" averages the gradient over the batch, so the rate does not depend on the batch
+            size; "sum" adds it up, as `sgd` does.
 
-        validation: a pair (X, Y), or a fraction of the samples, which the seed's generator takes
-        out first; the history then has "validation_loss" (without penalty) and
-        "validation_accuracy". callbacks: functions called with (net, history) after each epoch, as
-        nncore.callbacks.EarlyStopping; one that returns True ends the training. progress: True
-        shows a bar (tqdm) or lines.
+        Returns
+        -------
+        dict
+            The history, {"loss": [mean loss per sample of each epoch]}. Each batch's loss is
+            computed before its update.
 
-        ValueError for NaN or infinity in X or Y and for labels that do not fit; FloatingPointError
-        on divergence, naming the step, with weights and optimiser as after the last finite step;
-        TypeError for modules that the optimiser cannot train; otherwise as sgd.
+        Raises
+        ------
+        ValueError
+            For NaN or infinity in X or Y, and for labels that do not fit.
+        FloatingPointError
+            If the training diverges; names the step. Weights and optimiser are those after the last
+            finite step.
+        TypeError
+            For modules that the optimiser cannot train.
+        RuntimeError
+            If the network is already training.
+
+        See Also
+        --------
+        partial_fit : One pass over data that arrive in parts.
+        sgd : The course's algorithm.
         """
         return fit.fit(
             self,
@@ -213,12 +379,39 @@ class Sequential:
     def partial_fit(
         self, X, Y, batch_size=32, lrate=None, optimizer=None, l2=0.0, reduction="mean"
     ):
-        """One pass over X, Y in the order given, for data that come bit by bit; returns the mean
-        loss a sample before each update.
+        """Make one pass over X, Y in the given order, for data that arrive in parts.
 
-        Goes on with net.optimizer (a name of the same kind goes on, too; at first plain SGD), and
-        with its number of steps as the schedule's t. Otherwise, arguments and errors as fit.
+        It continues net.optimizer (also for the name of the same kind; plain SGD at first), and its
+        number of steps is the schedule's t.
 
+        Parameters
+        ----------
+        X : array_like of shape (D, N)
+            The samples.
+        Y : array_like of shape (n, N) or (N,)
+            The labels, as for `fit`.
+        batch_size : int
+            Samples per batch.
+        lrate : float or callable, optional
+            The step size, as for `fit`.
+        optimizer : nncore.optimizers.Optimizer or str, optional
+            The optimiser, as for `fit`.
+        l2 : float
+            The penalty, as for `fit`.
+        reduction : {"mean", "sum"}
+            As for `fit`.
+
+        Returns
+        -------
+        float
+            The mean loss per sample, before each update.
+
+        See Also
+        --------
+        fit : Raises the same errors.
+
+        Examples
+        --------
         >>> import numpy as np
         >>> import nncore
         >>> net = nncore.Sequential([nncore.Linear(2, 1)], nncore.Squared())
@@ -231,34 +424,71 @@ class Sequential:
         return fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
 
     def score(self, X, Y):
-        """The share of classes predicted right; with Squared the coefficient of determination R² (1
-        is perfect, a constant mean 0).
+        """Return the fraction of correct classes, or R² with Squared.
 
-        X (D, N), Y (n, N) or labels (N,). R² = 1 − Σ (y − a)² / Σ (y − mean y)² of each output,
-        averaged over the outputs; an output whose y are all equal counts as 1 where it is met
-        exactly, else as 0.
+        Parameters
+        ----------
+        X : array_like of shape (D, N)
+            The samples.
+        Y : array_like of shape (n, N) or (N,)
+            The labels.
+
+        Returns
+        -------
+        float
+            The accuracy; with Squared the coefficient of determination (1 is perfect, a constant
+            mean 0).
+
+        Notes
+        -----
+        R² = 1 − Σ (y − a)² / Σ (y − mean y)² for each output, averaged over the outputs. An output
+        whose y are all equal counts as 1 if it is met exactly, else as 0.
         """
         return predict.score(self, X, Y)
 
     def predict_proba(self, X):
-        """Outputs (n, N) for X (D, N): probabilities when the last module is SoftMax or
-        OutputSigmoid.
+        """Return the outputs: probabilities if the last module is SoftMax or OutputSigmoid.
 
-        RuntimeWarning where an output is NaN, as it is for a sample with a NaN.
+        Parameters
+        ----------
+        X : array_like of shape (D, N)
+            The samples.
+
+        Returns
+        -------
+        ndarray of shape (n, N)
+            The outputs.
+
+        Warns
+        -----
+        RuntimeWarning
+            If an output is NaN, as it is for a sample with a NaN.
         """
         P = predict.outputs(self, X)
         predict.warn_of_nan(predict.nan_samples(P), np.shape(P)[-1])
         return P
 
     def predictor(self):
-        """A frozen, packed copy for prediction: `p = net.predictor()`, then `p(x)` or `p(x,
-        out=array)`, in a fraction of a microsecond where the network is small.
+        """Return a frozen, packed copy for fast prediction.
 
-        x (D,) gives (n,); x (D, N), samples as columns, gives (n, N). Other real types are
-        converted to the network's. Later changes of the network's weights do not show. Threads may
-        share it; it can be pickled. TypeError for networks with other modules than the library's
-        own, and for weights that are not of one type, float32 or float64.
+        `p = net.predictor()`, then `p(x)` or `p(x, out=array)`, takes a fraction of a microsecond
+        for a small network. x (D,) gives (n,); x (D, N), samples as columns, gives (n, N). Other
+        real types are converted to the network's.
 
+        Returns
+        -------
+        Predictor
+            A callable. Later changes of the network's weights do not affect it. Threads may share
+            it, and it can be pickled.
+
+        Raises
+        ------
+        TypeError
+            For networks with modules other than the library's own, and for weights that are not all
+            float32 or all float64.
+
+        Examples
+        --------
         >>> import numpy as np
         >>> import nncore
         >>> net = nncore.Sequential([nncore.Linear(2, 3), nncore.SoftMax()])
@@ -269,11 +499,28 @@ class Sequential:
         return compile.predictor(self)
 
     def predict(self, X):
-        """Classes for X (D, N), by the class_fun of the last module, else of the loss: (N,) int64;
-        with Squared the outputs, (n, N).
+        """Return the classes, by the class_fun of the last module or else of the loss.
 
-        RuntimeWarning where an output is NaN: the class of such a sample means nothing, and score
-        and evaluate count it wrong.
+        Parameters
+        ----------
+        X : array_like of shape (D, N)
+            The samples.
+
+        Returns
+        -------
+        ndarray of shape (N,) or (n, N)
+            The classes, (N,) int64; with Squared the outputs, (n, N).
+
+        Raises
+        ------
+        TypeError
+            If neither the last module nor the loss has a class_fun.
+
+        Warns
+        -----
+        RuntimeWarning
+            If an output is NaN: the class of such a sample is meaningless, and `score` and
+            `evaluate` count it as wrong.
         """
         class_fun = predict.class_fun(self)
         if class_fun is None:
@@ -285,11 +532,27 @@ class Sequential:
         return class_fun(self.predict_proba(X))
 
     def evaluate(self, X, Y):
-        """(mean loss a sample, accuracy: the share of samples whose class is right), in slices of
-        bounded memory.
+        """Return the mean loss per sample and the accuracy, in slices of bounded memory.
 
-        The loss is computed from the logits; the accuracy is NaN with Squared and where nothing has
-        a class_fun. A sample whose outputs are NaN counts as wrong, with a RuntimeWarning.
+        Parameters
+        ----------
+        X : array_like of shape (D, N)
+            The samples.
+        Y : array_like of shape (n, N) or (N,)
+            The labels.
+
+        Returns
+        -------
+        loss : float
+            The mean loss per sample, computed from the logits.
+        accuracy : float
+            The fraction of samples with the correct class; NaN with Squared and if there is no
+            class_fun.
+
+        Warns
+        -----
+        RuntimeWarning
+            If an output is NaN; such a sample counts as wrong.
         """
         sums, right, labels, undefined = [], 0, 0, 0
         class_fun = predict.judge(self)
@@ -305,7 +568,20 @@ class Sequential:
         )
 
     def log_likelihood(self, X, Y):
-        """log Π P(correct label) over the data = −whole-data-set NLL, in nats."""
+        """Return log Π P(correct label) over the data, in nats: minus the summed NLL.
+
+        Parameters
+        ----------
+        X : array_like of shape (D, N)
+            The samples.
+        Y : array_like of shape (n, N) or (N,)
+            The labels.
+
+        Returns
+        -------
+        float
+            The log-likelihood.
+        """
         return -float(
             _sums.pairwise(
                 [_sums.pairwise(np.ravel(losses)) for _, losses, _ in predict.slices(self, X, Y)]
@@ -313,8 +589,26 @@ class Sequential:
         )
 
     def save(self, path):
-        """Write the network to a `.npz` file without pickle, atomically: the old file or the new
-        one, never half of one."""
+        """Write the network to a `.npz` file without pickle, atomically.
+
+        The file is replaced as a whole: it is never a part of the new one.
+
+        Parameters
+        ----------
+        path : path_like
+            The file, named exactly so.
+
+        Raises
+        ------
+        TypeError
+            For modules other than the library's own.
+        OSError
+            If the file cannot be written.
+
+        See Also
+        --------
+        nncore.load : Load it.
+        """
         serialization.save(self, path)
 
     def __repr__(self):
@@ -332,15 +626,36 @@ class Sequential:
 
     @property
     def parameters(self):
-        """Number of weights of the library's modules."""
+        """The number of weights of the library's modules."""
         return sum(getattr(m, "parameters", 0) for m in self.modules)
 
 
 def load(path):
-    """Return the network saved at path (str, bytes or os.PathLike).
+    """Load a network that `Sequential.save` has written.
 
-    ValueError if the file is no such model, OSError if it cannot be opened.
+    Parameters
+    ----------
+    path : str, bytes or os.PathLike
+        The file.
 
+    Returns
+    -------
+    Sequential
+        The network.
+
+    Raises
+    ------
+    ValueError
+        If the file is not an nncore model.
+    OSError
+        If it cannot be opened.
+
+    See Also
+    --------
+    Sequential.save : Write the file.
+
+    Examples
+    --------
     >>> import os, tempfile
     >>> import nncore as nn
     >>> net = nn.Sequential([nn.Linear(2, 2), nn.SoftMax()], nn.NLL())

@@ -17,8 +17,8 @@ from nncore import _chain, _checks, _files, _npz, registry
 __all__ = ["load_metadata", "read", "save"]
 
 FORMAT, VERSION = "nncore", 1
-# Bounds for networks that are loaded, and so for those that are saved: far beyond any of use, far
-# below the end of the stack and of the memory.
+# Bounds for networks that are loaded or saved: far beyond any useful network, far
+# below the limits of stack and memory.
 DEEPEST, MOST_MODULES = 100, 100_000
 # `save` does not compress. A file that another tool has compressed may inflate to INFLATED times
 # its size, or to SMALL bytes.
@@ -96,7 +96,7 @@ def _name_of(thing, kinds, where):
 
 
 def _describe_optimizer(optimizer, arrays):
-    """What JSON can hold of an optimiser; its state goes into arrays."""
+    """Return the JSON description of an optimiser; its state goes into arrays."""
     names = {record.cls: name for name, record in registry.OPTIMIZERS.items()}
     if type(optimizer) not in names:
         raise TypeError(
@@ -144,8 +144,8 @@ def load_metadata(path):
 def read(path, make_network):
     """Return (network, metadata), both from one file even if another process replaces it.
 
-    make_network: called with a list of modules, and for the outermost network with its loss, as
-    Sequential, which imports this module.
+    make_network: called with a list of modules, and for the outermost network also with its loss,
+    like Sequential, which imports this module.
     """
     return _read(
         path, lambda archive, model: (_network(archive, model, make_network), model["metadata"])
@@ -171,7 +171,7 @@ def _read(path, build):
 
 
 def _description(archive):
-    """Return the JSON text as a dict; all fields that `load` uses are there and of their types."""
+    """Return the JSON text as a dict with all required fields, of their types."""
     import json
 
     try:
@@ -257,7 +257,7 @@ def _flat(kinds):
 
 
 def _nested(kinds, chain, make_network):
-    """The modules of chain, one after the other, with networks where kinds has lists."""
+    """Return the modules of chain, with networks where kinds has lists."""
     return [
         make_network(_nested(kind, chain, make_network)) if isinstance(kind, list) else next(chain)
         for kind in kinds

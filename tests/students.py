@@ -587,7 +587,7 @@ class LinearLocal(Linear):
         return W, W0
 
 
-@wrong("sgd_step", "self.w; it belongs into self.W")
+@wrong("sgd_step", "self.w; it must be self.W")
 class LinearStray(Linear):
     def sgd_step(self, lrate):
         self.w = self.W - lrate * self.dLdW
@@ -861,7 +861,7 @@ class NLLBackwardSign(NLL):
         return self.Y - self.Ypred
 
 
-@wrong("backward", "dL/dYpred", "SoftMax hands through")
+@wrong("backward", "dL/dYpred", "SoftMax returns its argument")
 class NLLOfOutputs(NLL):
     def backward(self):
         return -self.Y / self.Ypred

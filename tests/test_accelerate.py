@@ -243,8 +243,8 @@ def test_recognised_styles_share_the_very_arrays(style):
     fast = nn.accelerate(net)
     assert (
         fast.report.compiled
-        and all(e.taken for e in fast.report.modules)
-        and fast.report.loss.taken
+        and all(e.matched for e in fast.report.modules)
+        and fast.report.loss.matched
     )
     assert [type(m) for m in fast.modules] == [
         nn.Linear,
@@ -257,7 +257,7 @@ def test_recognised_styles_share_the_very_arrays(style):
     assert type(fast) is nn.Sequential and type(fast.loss) is nn.NLL
     for mine, theirs in zip(fast.modules[::2], net.modules[::2], strict=True):
         assert mine.W is theirs.W and mine.W0 is theirs.W0
-    rebinds = "your own step binds W and W0 anew" in str(fast.report)
+    rebinds = "your own step rebinds W and W0" in str(fast.report)
     assert rebinds == (style in (Rebinding, Unsummed))
     assert ("not summed over the batch" in str(fast.report)) == (
         style in (Unsummed, UnsummedInPlace)
@@ -281,7 +281,7 @@ def test_other_styles_keep_their_own_module_among_compiled_ones(style, why):
     assert fast.modules[0] is net.modules[0]
     assert not fast.report.compiled and why in str(fast.report)
     assert str(fast.report).startswith(
-        "3 of 6 modules and the loss taken; the network trains module by module"
+        "3 of 6 modules and the loss matched; the network trains module by module"
     )
 
 
@@ -289,7 +289,7 @@ def test_one_foreign_module_among_recognised_ones():
     net = network(InPlace)
     net.modules[3] = Scaled()
     fast = nn.accelerate(net)
-    assert [e.taken for e in fast.report.modules] == [True, True, True, False, True, True]
+    assert [e.matched for e in fast.report.modules] == [True, True, True, False, True, True]
     assert fast.modules[3] is net.modules[3]
     assert fast.report.modules[3].remarks == ["its forward is none of the library's functions"]
 
@@ -410,7 +410,7 @@ def test_a_copy_that_forward_reads_is_not_the_weight():
             self.WT = self.W.T.copy()
 
     fast = nn.accelerate(network(Cached))
-    assert not fast.report.modules[0].taken
+    assert not fast.report.modules[0].matched
 
 
 def test_the_right_one_of_equal_arrays_is_found():
@@ -460,7 +460,7 @@ def _noisy(self, A):
 LINEARS_REFUSED = {
     "averaged": (
         changed("backward", _averaged),
-        "averages the gradient of W over the batch instead of adding it up",
+        "averages the gradient of W over the batch instead of summing it",
     ),
     "wrong gradient": (changed("backward", _wrong_transpose), "step is not W − lrate dL/dW"),
     "twice the step": (changed("sgd_step", _step(2)), "but 2 times that step"),
@@ -506,7 +506,7 @@ def test_linears_refused(cls, why):
     before = everything(net)
     fast = nn.accelerate(net)
     assert everything(net) == before
-    assert fast.modules[0] is net.modules[0] and not fast.report.modules[0].taken
+    assert fast.modules[0] is net.modules[0] and not fast.report.modules[0].matched
     assert why in fast.report.modules[0].remarks[0]
     assert [type(m) for m in fast.modules[1:]] == [nn.ReLU, nn.Linear, nn.SoftMax]
 
@@ -516,7 +516,7 @@ def test_linears_refused(cls, why):
     [
         (
             lambda w: np.rint(w * 9).astype(int),
-            "W is int64 and cannot be updated in place; W.astype(float)",
+            "W is int64 and cannot be updated in place; use W.astype(float)",
         ),
         (lambda w: w.astype(np.float16), "W is float16 and cannot be updated in place"),
         (lambda w: w.astype(">f8"), "W is >f8 and cannot be updated in place"),
@@ -565,7 +565,7 @@ ACTIVATIONS_REFUSED = {
 @pytest.mark.parametrize("cls, why", ACTIVATIONS_REFUSED.values(), ids=ACTIVATIONS_REFUSED)
 def test_activations_refused(cls, why):
     fast = nn.accelerate(MyNetwork([InPlace(2, 3), cls(), InPlace(3, 2), Stable()], MyNLL()))
-    assert [e.taken for e in fast.report.modules] == [True, False, True, True]
+    assert [e.matched for e in fast.report.modules] == [True, False, True, True]
     assert why in fast.report.modules[1].remarks[0]
 
 
@@ -629,16 +629,16 @@ LOSSES_REFUSED = {
 def test_losses_refused(cls, why):
     net = network(InPlace, Loss=cls)
     fast = nn.accelerate(net)
-    assert fast.loss is net.loss and not fast.report.loss.taken and not fast.report.compiled
+    assert fast.loss is net.loss and not fast.report.loss.matched and not fast.report.compiled
     assert why in fast.report.loss.remarks[0]
-    assert "6 of 6 modules and not the loss taken" in str(fast.report)
+    assert "6 of 6 modules and not the loss matched" in str(fast.report)
 
 
-# ---------------------------------------------------------------------- what is taken with a remark
+# ---------------------------------------------------------------------- what matches with a remark
 
 
 @pytest.mark.parametrize("bound", [1e-15, 1e-7])
-def test_a_bounded_logarithm_is_taken(bound):
+def test_a_bounded_logarithm_is_matched(bound):
     fast = nn.accelerate(network(InPlace, Loss=_bounded(bound, 1 - bound)))
     assert fast.report.compiled
     assert fast.report.loss.remarks == [
@@ -647,7 +647,7 @@ def test_a_bounded_logarithm_is_taken(bound):
 
 
 @pytest.mark.parametrize("added", [1e-7, 1e-8, 1e-12])
-def test_a_small_number_in_the_logarithm_is_taken(added):
+def test_a_small_number_in_the_logarithm_is_matched(added):
     forward = lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(Y * np.log(P + added)))[1]  # noqa: E731
     fast = nn.accelerate(network(InPlace, Loss=changed("forward", forward, MyNLL)))
     assert fast.report.compiled
@@ -673,7 +673,7 @@ def test_a_small_number_in_the_logarithm_is_taken(added):
         lambda self, P, Y: (MyNLL.forward(self, P, Y), -np.sum(Y * np.log(P + 1e-3)))[1],
         MyNLL,
     )
-    assert not nn.accelerate(network(InPlace, Loss=other)).report.loss.taken
+    assert not nn.accelerate(network(InPlace, Loss=other)).report.loss.matched
 
 
 # What is right for training is taken: the entry of that place has the note, and the network trains
@@ -694,7 +694,7 @@ def _zero_one(self, d):
     "backward, slope",
     [(lambda self, d: d * (self.Z >= 0), "1"), (_zero_one, "1"), (_heaviside, "0.5")],
 )
-def test_a_relu_with_another_derivative_at_0_is_taken(backward, slope):
+def test_a_relu_with_another_derivative_at_0_is_matched(backward, slope):
     fast = nn.accelerate(
         network(InPlace, Output=Stable, hidden=(changed("backward", backward, MyReLU),))
     )
@@ -705,7 +705,7 @@ def test_a_relu_with_another_derivative_at_0_is_taken(backward, slope):
 
 
 @pytest.mark.parametrize("margin", [np.less_equal, lambda a, b: ~(a > b)])
-def test_a_hinge_with_another_derivative_at_the_margin_is_taken(margin):
+def test_a_hinge_with_another_derivative_at_the_margin_is_matched(margin):
     class MyHinge:
         def forward(self, Ypred, Y):
             self.Ypred, self.Y = Ypred, Y
@@ -731,7 +731,7 @@ def test_a_hinge_with_another_derivative_at_the_margin_is_taken(margin):
         (lambda self: 0, "your class_fun raises TypeError: "),
     ],
 )
-def test_an_output_with_a_wrong_class_fun_is_taken(body, why):
+def test_an_output_with_a_wrong_class_fun_is_matched(body, why):
     net = network(InPlace, Output=changed("class_fun", body, Stable))
     before = everything(net)
     fast = nn.accelerate(net)
@@ -758,7 +758,7 @@ class Quotients(MyBinaryNLL):
 
 
 @pytest.mark.parametrize("Output, Loss", [(MyOutputSigmoid, MyBinaryNLL), (MySigmoid, Quotients)])
-def test_a_last_sigmoid_whose_classes_are_the_largest_outputs_is_taken(Output, Loss):
+def test_a_last_sigmoid_whose_classes_are_the_largest_outputs_is_matched(Output, Loss):
     net = network(InPlace, (2, 5, 3), changed("class_fun", _argmax, Output), Loss)
     fast = nn.accelerate(net)
     assert fast.report.compiled and type(fast.modules[-1]) is nn.OutputSigmoid
@@ -853,44 +853,44 @@ class Derivative(Stable):
             "",
             0,
             Stable,
-            "yours gives nan or infinity for large numbers, where nncore's stays finite",
+            "yours gives nan or infinity for large numbers, nncore's stays finite",
         ),
         (
             "added",
             1e-12,
             Stable,
-            "yours keeps what it divides by away from 0, by 1e-12, nncore's does not",
+            "yours keeps its divisor away from 0, by 1e-12, nncore's does not",
         ),
         (
             "added",
             1e-8,
             Stable,
-            "yours keeps what it divides by away from 0, by 1e-08, nncore's does not",
+            "yours keeps its divisor away from 0, by 1e-08, nncore's does not",
         ),
         (
             "bounded",
             1e-7,
             Stable,
-            "yours keeps what it divides by away from 0, by 1e-07, nncore's does not",
+            "yours keeps its divisor away from 0, by 1e-07, nncore's does not",
         ),
-        ("kept", 1e-7, Stable, "your dL/dZ takes no probability below 1e-07, nncore's does not"),
+        ("kept", 1e-7, Stable, "your dL/dZ clips probabilities below 1e-07, nncore's does not"),
         (
             "strict",
             0,
             Stable,
-            "yours raises AssertionError where a probability is 0, nncore's goes on",
+            "yours raises AssertionError if a probability is 0, nncore's does not",
         ),
-        ("quotient", 1e-12, Derivative, "taken together with the last module"),
+        ("quotient", 1e-12, Derivative, "matched together with the last module"),
     ],
 )
-def test_a_loss_that_is_right_until_a_probability_underflows_is_taken(kind, small, Output, note):
+def test_a_loss_that_is_right_until_a_probability_underflows_is_matched(kind, small, Output, note):
     net = network(InPlace, Output=Output, Loss=_guard(kind, small))
     before = everything(net)
     fast = nn.accelerate(net)
     assert everything(net) == before
     assert fast.report.compiled, fast.report
     assert note in "; ".join(fast.report.loss.remarks)
-    assert ("taken together" in str(fast.report.modules[-1])) == (Output is Derivative)
+    assert ("matched together" in str(fast.report.modules[-1])) == (Output is Derivative)
 
 
 @pytest.mark.parametrize(
@@ -968,7 +968,7 @@ def test_a_step_that_counts_is_kept(step, name):
     for module in net.modules:
         module.log = {"steps": []}
     fast = nn.accelerate(net)
-    assert not fast.report.modules[0].taken and fast.modules[0] is net.modules[0]
+    assert not fast.report.modules[0].matched and fast.modules[0] is net.modules[0]
     assert fast.report.modules[0].remarks == [
         f"it is Linear, but its step also changes {name}, on which later steps may depend"
     ]
@@ -977,7 +977,7 @@ def test_a_step_that_counts_is_kept(step, name):
     )
 
 
-def test_a_step_that_remembers_its_rate_is_taken():
+def test_a_step_that_remembers_its_rate_is_matched():
     def step(self, lrate):
         self.lrate = lrate
         InPlace.sgd_step(self, lrate)
@@ -985,12 +985,12 @@ def test_a_step_that_remembers_its_rate_is_taken():
     assert nn.accelerate(network(changed("sgd_step", step))).report.compiled
 
 
-def test_one_value_a_sample_is_taken():
+def test_one_value_a_sample_is_matched():
     def forward(self, Ypred, Y):
         self.Ypred, self.Y = Ypred, Y
         return -np.sum(Y * np.log(Ypred), axis=0)
 
-    assert "one value a sample" in str(
+    assert "one value per sample" in str(
         nn.accelerate(network(InPlace, Loss=changed("forward", forward, MyNLL))).report
     )
 
@@ -1021,7 +1021,7 @@ def test_output_and_loss_that_are_right_only_together():
     X, Y = data()
     net = network(InPlace, Output=Jacobian, Loss=Quotient)
     fast = nn.accelerate(net)
-    assert fast.report.compiled and "taken together with the loss" in str(fast.report.modules[-1])
+    assert fast.report.compiled and "matched together with the loss" in str(fast.report.modules[-1])
     copy = [np.array(w) for w in weights(net)]
     np.random.seed(0)
     net.sgd(X, Y, 50, 0.02)
@@ -1035,7 +1035,7 @@ def test_output_and_loss_that_are_right_only_together():
     alone = nn.accelerate(
         network(InPlace, Output=Jacobian, Loss=MyNLL)
     )  # the same output beside a loss that hands back dL/dZ: wrong
-    assert not alone.report.modules[-1].taken and alone.report.loss.taken
+    assert not alone.report.modules[-1].matched and alone.report.loss.matched
 
 
 @pytest.mark.parametrize("labels", [1, 3])
@@ -1181,7 +1181,7 @@ class Running(MyBatchNorm):
 
 
 class Detached(MyBatchNorm):
-    """μ and v are taken for constants."""
+    """μ and v are treated as constants."""
 
     def backward(self, dLdZ):
         super().backward(dLdZ)
@@ -1216,7 +1216,7 @@ def test_batch_normalisation_refused(cls, why):
     fast = nn.accelerate(net)
     assert everything(net) == before
     assert fast.modules[2] is net.modules[2] and why in str(fast.report), fast.report
-    assert [e.taken for e in fast.report.modules] == [True, True, False, True, True]
+    assert [e.matched for e in fast.report.modules] == [True, True, False, True, True]
 
 
 # ----------------------------------------------------------------------------- networks in networks
@@ -1264,7 +1264,7 @@ def test_networks_in_networks_are_taken_apart():
     fast = nn.accelerate(net)
     assert [pickle.dumps(vars(m)) for m in net.modules] == before
     assert fast.report.compiled and str(fast.report).startswith(
-        "8 of 8 modules and the loss taken"
+        "8 of 8 modules and the loss matched"
     ), fast.report
     assert "  2.2.0: InPlace -> Linear(4, 4)" in str(fast.report).splitlines()
     assert fast.modules[2].modules[2].modules[0].W is net.modules[2].modules[2].modules[0].W
@@ -1278,9 +1278,9 @@ def test_networks_in_networks_are_taken_apart():
 def test_one_foreign_module_in_a_network_in_a_network():
     fast = nn.accelerate(nested(MyChain, Momentum))
     assert not fast.report.compiled and type(fast.modules[2]) is nn.Sequential
-    assert [e.taken for e in fast.report.modules[2].inside] == [False, True, True]
+    assert [e.matched for e in fast.report.modules[2].inside] == [False, True, True]
     assert str(fast.report).startswith(
-        "7 of 8 modules and the loss taken; the network trains module by module"
+        "7 of 8 modules and the loss matched; the network trains module by module"
     )
 
 
@@ -1290,7 +1290,7 @@ def test_a_network_in_a_network_that_is_not_its_chain_stays():
     assert fast.modules[2] is net.modules[2] and "it has modules, but is not their chain" in str(
         fast.report
     )
-    assert [e.taken for e in fast.report.modules] == [True, True, False, True, True]
+    assert [e.matched for e in fast.report.modules] == [True, True, False, True, True]
 
 
 def test_the_librarys_network_around_foreign_modules():
@@ -1361,12 +1361,12 @@ def test_without_a_loss_and_with_a_tuple_of_modules():
     fast = nn.accelerate(SimpleNamespace(modules=(InPlace(2, 3), Stable()), loss=None))
     assert isinstance(fast.modules, list) and fast.loss is None and fast.report.loss is None
     assert fast.predict(np.ones((2, 4))).shape == (4,)
-    assert str(fast.report).startswith("2 of 2 modules taken")
+    assert str(fast.report).startswith("2 of 2 modules matched")
 
 
 def test_unknown_width_is_found():
     net = MyNetwork([Scaled(), InPlace(4, 3), Stable()], MyNLL())
-    assert [e.taken for e in nn.accelerate(net).report.modules] == [False, True, True]
+    assert [e.matched for e in nn.accelerate(net).report.modules] == [False, True, True]
 
 
 def test_modules_without_a_step_are_told():
@@ -1392,7 +1392,7 @@ def test_both_backends_and_noise():
         with nn.use_backend(backend), np.errstate(all="raise"):
             net = network(Loud)
             before = everything(net)
-            assert nn.accelerate(net).report.modules[0].taken
+            assert nn.accelerate(net).report.modules[0].matched
             assert everything(net) == before
 
 

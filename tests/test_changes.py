@@ -621,7 +621,7 @@ def test_a_child_does_not_train_on_what_the_parent_was_reading():
     Y = X[:1] * 3
     net = nn.Sequential([nn.Linear(20, 8), nn.Tanh(), nn.Linear(8, 1)], nn.Squared())
     net.fit(X, Y, lrate=1e-3)
-    assert fit._kept.get(net) is not None
+    assert fit._engine_cache.get(net) is not None
     thread = threading.Thread(
         target=lambda: net.fit(
             X, Y, epochs=3000, batch_size=4000, lrate=1e-3, callbacks=lambda *_: stop.is_set()
@@ -635,7 +635,7 @@ def test_a_child_does_not_train_on_what_the_parent_was_reading():
         try:
             Y[:] = 1
             loss = [net.fit(X, Y, epochs=5, lrate=0.05, seed=0)["loss"][-1]][0]
-            os._exit(0 if fit._kept.get(net) is not None and loss < 0.5 else 1)
+            os._exit(0 if fit._engine_cache.get(net) is not None and loss < 0.5 else 1)
         finally:
             os._exit(2)
     stop.set()

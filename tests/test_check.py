@@ -34,7 +34,7 @@ from test_cli import environment, run  # noqa: F401
 
 import nncore as nn
 from nncore import checking
-from nncore.checking import mistakes, roles, trials
+from nncore.checking import causes, mistakes, roles, trials
 
 ZOO = {name: cls for name, cls, _, _ in students.WRONG}
 
@@ -574,7 +574,7 @@ def test_what_a_program_reads_from_the_report():
     text = str(report)
     assert text.splitlines()[0] == (
         "Wrong: modules[0] Linear: dLdW0 has shape (3, 4), must be (3, 1) for a batch of 4. "
-        "Begin there; 2 more below."
+        "Start there; 2more below."
     )
     assert "modules[2]  Linear 3 -> 2  WRONG\n    as modules[0]\n" in text
     assert repr(report) == text and max(map(len, text.splitlines())) < 200
@@ -725,7 +725,7 @@ def test_an_sgd_with_other_arguments_is_left_out():
                     X.shape[1], size=iters
                 )
             ],
-            "draws otherwise",
+            "does not draw by one",
         ),
         (
             lambda self, X, Y, iters, lrate: [
@@ -871,7 +871,7 @@ def test_wrong_arguments():
         nn.check(Sequential([], NLL()))
     with pytest.raises(ValueError, match="inputs must be at least 1, got 0"):
         nn.check(Tanh, inputs=0)
-    with pytest.raises(TypeError, match="inputs must be a whole number, got str"):
+    with pytest.raises(TypeError, match="inputs must be an integer, got str"):
         nn.check(Tanh, inputs="4")
 
 
@@ -937,11 +937,11 @@ def test_every_mistake_is_told_from_the_right_formula_and_found_by_its_numbers(k
                 given.append(formula(p))
             except ValueError:
                 given.append(w)
-        if all(mistakes.same(g, w) for g, w in zip(given, wanted, strict=True)):
+        if all(causes.same(g, w) for g, w in zip(given, wanted, strict=True)):
             # such as a product that only a square layer allows
             assert key.startswith("Linear") or key == "ReLU.backward", words
             continue
-        found = mistakes.likely_cause(key, probes, given, wanted)
+        found = causes.likely_cause(key, probes, given, wanted)
         assert found == words or next(w for f, w in mistakes.TABLES[key] if w == found), words
 
 
@@ -950,7 +950,7 @@ def test_no_cause_is_named_for_numbers_of_no_formula():
     probes = [probe("Tanh.backward", b, rng) for b in (4, 4, 1)]
     wanted = [right("Tanh.backward", p) for p in probes]
     assert (
-        mistakes.likely_cause(
+        causes.likely_cause(
             "Tanh.backward", probes, [rng.normal(size=w.shape) for w in wanted], wanted
         )
         == ""

@@ -284,7 +284,7 @@ def test_mistakes_of_a_batchnorms_forward(program, name, eps):
                 "return d / self.std",
             ),
             "backward",
-            "taken for constants",
+            "treated as constants",
         ),
         (
             (" - of_var) / self.std", ") / self.std"),

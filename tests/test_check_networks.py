@@ -37,7 +37,7 @@ OF_NETWORKS = {
     ),
     "reverse()": (
         "backward",
-        "turns the list itself round",
+        "reverses the list itself",
         [
             (BACK, "for m in self.modules.reverse():\n            delta = m.backward(delta)"),
             (
@@ -258,7 +258,7 @@ def test_softmax_times_a_derivative(program, line):
         result, fault = only_fault(nn.check(thing))
         assert (result.place, fault.what) == (place, "backward")
         assert fault.cause.startswith(
-            "multiplied by a derivative, but the loss hands over dL/dZ already"
+            "multiplied by a derivative, but the loss gives dL/dZ already"
         )
 
 

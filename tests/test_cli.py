@@ -77,7 +77,9 @@ def test_train_without_arguments(run, tmp_path):
     )
     assert any(re.match(r"trained   43110 samples in .* samples/s", line) for line in lines)
     assert any(
-        re.match(r"speed     compiled backend .* times the NumPy backend, measured", line)
+        re.match(
+            r"speed     compiled backend .* times as fast as the NumPy backend, measured", line
+        )
         for line in lines
     )
     accuracy, correct = re.fullmatch(r"test accuracy: (\d\.\d{4}) \((\d+)/360\)", lines[-1]).group(
@@ -255,7 +257,7 @@ def bad_files(folder):
 BAD_TRAIN = [
     ("none.csv", "none.csv: No such file"),
     ("nan.npz", "got nan in sample 1"),
-    ("counts.npz", "one label a sample"),
+    ("counts.npz", "one label per sample"),
     ("names.npz", "must hold arrays X and y"),
     ("nolabels.npz", "must hold labels"),
     ("one.npz", "two classes"),
@@ -269,7 +271,7 @@ BAD_TRAIN = [
     ("idx", "gzip"),
     ("digits more", "unrecognized arguments"),
     ("--nope", "unrecognized arguments"),
-    ("--layers 64,x", "--layers: must be whole numbers"),
+    ("--layers 64,x", "--layers: must be integers"),
     ("--layers 0", "--layers"),
     ("--layers 99999999999", "--layers"),
     ("--rate -1", "--rate: must be a positive number, got '-1'"),
@@ -286,7 +288,7 @@ BAD_TRAIN = [
         "--plot none/curve.png",
         "--plot must be a file that can be written, got none/curve.png (the folder does not exist)",
     ),
-    ("--epochs 0", "--epochs: must be a whole number"),
+    ("--epochs 0", "--epochs: must be an integer"),
     ("--epochs 1.5", "--epochs"),
     ("--batch-size 0", "--batch-size"),
     ("--seed -1", "--seed"),
@@ -308,7 +310,7 @@ BAD_PREDICT = [
     ("model.npz digits", "model.npz"),
     ("nan.npz digits", "nan.npz"),
     ("good.npz none.csv", "none.csv"),
-    ("good.npz table.csv", "must have 64 features a sample"),
+    ("good.npz table.csv", "must have 64 features per sample"),
     ("good.npz", "the following arguments are required: DATA"),
     ("good.npz digits --part x", "--part"),
 ]
@@ -398,8 +400,8 @@ def test_output_keeps_the_mode_and_is_never_put_in_the_place_of_a_fifo(run, tmp_
     assert got == [(tmp_path / "m.npz").read_bytes()]
 
 
-def test_what_was_taken_for_what(run, table, tmp_path):
-    """A line for a table; doubts are notes on standard error, where prediction keeps them from its
+def test_the_choice_of_columns_is_reported(run, table, tmp_path):
+    """A line for a table; notes go to standard error, where prediction keeps them from its
     labels."""
     lines = run("train", table, *QUICK, "--no-save").stdout.splitlines()
     assert lines[1] == "table     labels in column 3, 2 columns of features; no headings"
@@ -409,7 +411,7 @@ def test_what_was_taken_for_what(run, table, tmp_path):
     )
     done = run("train", "lxy.csv", "--epochs", 5, "--quiet", "--output", "m.npz")
     note = (
-        "nncore: note: lxy.csv: column 3 'y' is taken for a feature, "
+        "nncore: note: lxy.csv: column 3 'y' is treated as a feature, "
         "because column 1 'label' holds the labels\n"
     )
     assert re.fullmatch(r"test accuracy: (0\.9|1\.0)\d+ \(\d+/40\)\n", done.stdout)

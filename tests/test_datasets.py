@@ -229,9 +229,9 @@ def test_npz(tmp_path, images, labels):
         ({}, "must hold arrays X and y, or x_train and y_train, got none"),
         (
             {"X": np.ones((4, 3)), "y": np.zeros(3)},
-            r"one label a sample .* got 4 samples and labels of shape \(3,\)",
+            r"one label per sample .* got 4 samples and labels of shape \(3,\)",
         ),
-        ({"X": np.ones((3, 4)), "y": np.eye(3)}, "one label a sample"),
+        ({"X": np.ones((3, 4)), "y": np.eye(3)}, "one label per sample"),
         ({"X": np.ones(3), "y": np.zeros(3)}, r"must hold samples of shape \(N, features\)"),
         ({"X": np.ones((0, 3)), "y": np.zeros(0)}, "must hold at least one sample"),
         (
@@ -422,7 +422,7 @@ def test_columns_that_are_not_clear(tmp_path, text, label, message):
 
 
 @pytest.mark.parametrize(
-    "text, features, taken, doubts",
+    "text, features, choice, notes",
     [
         ("1,2,0\n3,4,1\n", None, "labels in column 3, 2 columns of features; no headings", []),
         (
@@ -436,25 +436,25 @@ def test_columns_that_are_not_clear(tmp_path, text, label, message):
             "label,x,y\n0,3,1\n1,4,0\n",
             None,
             "labels in column 1 'label', 2 columns of features; headings in line 1",
-            ["column 3 'y' is taken for a feature, because column 1 'label' holds the labels"],
+            ["column 3 'y' is treated as a feature, because column 1 'label' holds the labels"],
         ),
         (
             "label,x,y\n0,3,1\n1,4,0\n",
             3,
             "no labels, 3 columns of features; headings in line 1",
-            ["column 1 'label' is taken for a feature, because the model has 3 of them"],
+            ["column 1 'label' is treated as a feature, because the model has 3 of them"],
         ),
         (
             "0,1,2\n3,1,0\n5,2,1\n",
             None,
             "labels in column 3, 2 columns of features; no headings",
-            ["line 1, 0,1,2..., is taken for a sample; headings must not be numbers"],
+            ["line 1, 0,1,2..., is treated as a sample; headings must not be numbers"],
         ),
         (
             "id,a,class\n1,5,1\n2,4,0\n3,4,0\n",
             None,
             "labels in column 3 'class', 2 columns of features; headings in line 1",
-            ["column 1 'id' counts the samples and is taken for a feature, not for an index"],
+            ["column 1 'id' counts the samples and is treated as a feature, not as an index"],
         ),
         (
             "label,a\n0,5\n1,4\n2,4\n",
@@ -471,11 +471,11 @@ def test_columns_that_are_not_clear(tmp_path, text, label, message):
         ),
     ],
 )
-def test_what_was_taken_for_what_can_be_told(tmp_path, text, features, taken, doubts):
+def test_the_choice_of_columns_is_described(tmp_path, text, features, choice, notes):
     path = tmp_path / "data.csv"
     path.write_text(text)
     source = _readers.read(path, features=features)
-    assert source.taken == taken and list(source.doubts) == doubts
+    assert source.choice == choice and list(source.notes) == notes
 
 
 def test_csv_without_labels(tmp_path):

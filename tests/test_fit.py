@@ -59,9 +59,9 @@ def test_one_output_takes_one_label_a_sample(backend, output, loss, labels):
 
 
 BAD = {
-    "too large": (LABELS + 1, "Y must hold whole numbers from 0 to 2, .* got 3 at"),
+    "too large": (LABELS + 1, "Y must hold integers from 0 to 2, .* got 3 at"),
     "negative": (-LABELS, "got -[12] at"),
-    "not whole": (LABELS + 0.5, r"whole numbers from 0 to 2, .* got [012]\.5 at 0"),
+    "not whole": (LABELS + 0.5, r"integers from 0 to 2, .* got [012]\.5 at 0"),
     "NaN": (np.full(23, np.nan), "got nan at 0"),
     "too few": (LABELS[:-1], r"Y must have shape \(3, 23\), got \(3, 22\)"),
 }
@@ -369,10 +369,12 @@ def test_fit_leaves_a_small_program_for_the_next_call_and_no_large_one():
 
     net = make()
     net.fit(X, Y)
-    program = fit._kept.get(net).program
+    program = fit._engine_cache.get(net).program
     before = weights(net)
     net.fit(X, Y, lrate=0.5)
-    assert fit._kept.get(net).program is program and not np.array_equal(weights(net)[0], before[0])
+    assert fit._engine_cache.get(net).program is program and not np.array_equal(
+        weights(net)[0], before[0]
+    )
     twins = [make(), by_modules(make())]
     for twin in twins:  # nothing of a call's rate, order, batch and data is left in the program
         for seed, batch in enumerate((1, 4, 23, 7)):
@@ -392,9 +394,9 @@ def test_fit_leaves_a_small_program_for_the_next_call_and_no_large_one():
     assert not asked and all(map(np.array_equal, weights(net), before))
     large = make((5, 1 << 13, 3))
     large.fit(X, Y)
-    assert fit._kept.get(large) is None
+    assert fit._engine_cache.get(large) is None
     large.partial_fit(X, Y)
-    assert fit._kept.get(large).program.nbytes > fit._KEPT_BYTES
+    assert fit._engine_cache.get(large).program.nbytes > fit.FIT_KEPT_BYTES
 
 
 def test_partial_fit_between_calls_refuses_what_has_become_wrong():

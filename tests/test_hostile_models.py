@@ -367,7 +367,7 @@ def test_numpy_scalars_are_saved_as_settings(tmp_path):
         (
             lambda net: setattr(net.modules[2], "count", "x"),
             TypeError,
-            r"modules\[2\] .* count must be a whole number",
+            r"modules\[2\] .* count must be an integer",
         ),
         (lambda net: setattr(net.optimizer, "t", 2**63), ValueError, "t must be below"),
         (

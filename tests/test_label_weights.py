@@ -315,7 +315,7 @@ def test_an_accelerated_network_keeps_what_its_own_loss_does_with_weights(
     mine = nn.Sequential([nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, n), softmax()], loss())
     theirs = copy.deepcopy(mine)
     fast = nn.accelerate(theirs)
-    assert isinstance(fast.loss, nn.NLL) and fast.report.loss.taken
+    assert isinstance(fast.loss, nn.NLL) and fast.report.loss.matched
     for train in (
         lambda net: net.sgd(X, Y, 50, 0.01),
         lambda net: net.mini_gd(X, Y, 8, 0.01, K=7),

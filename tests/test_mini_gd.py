@@ -63,7 +63,7 @@ def test_ten_samples_a_batch_unless_told(backend):
             "K must be at most the number of samples, 23, to fill one batch, got 24",
         ),
         ({"K": 0}, ValueError, "K must be at least 1, got 0"),
-        ({"K": 2.0}, TypeError, "K must be a whole number"),
+        ({"K": 2.0}, TypeError, "K must be an integer"),
         ({"iters": -1}, ValueError, "iters must be at least 0"),
         ({"lrate": "slow"}, TypeError, "lrate must be a real number"),
         ({"notif_each": -1}, ValueError, "notif_each must be at least 0"),

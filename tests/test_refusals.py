@@ -62,7 +62,7 @@ REFUSED = {
     "validation labels": (
         fit(validation=(X, LABELS + 3)),
         ValueError,
-        "Y of validation must hold whole numbers from 0 to 2",
+        "Y of validation must hold integers from 0 to 2",
     ),
     "validation text": (
         fit(validation=(np.array([["a"]]), Y)),
@@ -104,12 +104,12 @@ REFUSED = {
     "seed": (
         fit(seed=nan),
         TypeError,
-        "seed must be None, a whole number of at least 0, or .*, got nan",
+        "seed must be None, an integer of at least 0, or .*, got nan",
     ),
     "negative seed": (
         fit(seed=-1),
         ValueError,
-        "seed must be None, a whole number of at least 0, .*, got -1",
+        "seed must be None, an integer of at least 0, .*, got -1",
     ),
     "reduction": (
         fit(reduction=np.zeros((2, 2))),
@@ -221,7 +221,7 @@ REFUSED = {
     "one_hot n": (
         lambda: datasets.one_hot([0, 1], None),
         TypeError,
-        "n must be a whole number, got NoneType",
+        "n must be an integer, got NoneType",
     ),
     "one_hot dtype": (
         lambda: datasets.one_hot([0, 1], 2, 3),
@@ -256,7 +256,7 @@ REFUSED = {
     "split_indices": (
         lambda: datasets.split_indices(1.5),
         TypeError,
-        "count must be a whole number, got float",
+        "count must be an integer, got float",
     ),
     "plot_history": (
         lambda: nn.plot_history([1.0]),

@@ -279,7 +279,7 @@ def test_a_variable_that_is_no_number_is_refused_at_import(text):
     answer = started_with(NNCORE_THREADS=text)
     assert (
         answer.returncode
-        and f"NNCORE_THREADS must be a whole number of at least 1, got '{text}'"
+        and f"NNCORE_THREADS must be an integer of at least 1, got '{text}'"
         in answer.stderr.splitlines()[-1]
     )
 

@@ -1,14 +1,14 @@
-"""nncore.check: what is wrong in somebody's modules, losses and networks, in words.
+"""nncore.check: find mistakes in modules, losses and networks, and name them.
 
-Every module runs on small random batches of several samples and of one, with random weights. What
-it gives is compared with the library's module of the same job, where its name, its attributes or
-its behaviour tell which, and with finite differences of its own forward. Where a number is wrong,
-`mistakes` is searched for a formula that gives just that number.
+Every module runs on small random batches of several samples and of one, with random weights. Its
+results are compared with the library's module of the same job, which its name, attributes or
+behaviour identify, and with finite differences of its own forward. For a wrong number, `check`
+searches the tables of known mistakes for a formula that gives exactly that number.
 
-    mistakes.py   wrong formulas and the words that name them
-    trials.py     running a user's code; finite differences
-    findings.py   Fault, Result, Report; the comparison that makes a fault
-    modules.py, steps.py, losses.py, networks.py    one kind of thing each
+    mistakes.py, output_mistakes.py    the known mistakes, as formulas and words
+    causes.py       the search for the mistake that explains wrong numbers
+    trials.py       running a user's code; finite differences
+    findings.py     Fault, Result, Report; the comparison that makes a fault
 """
 
 import inspect
@@ -23,20 +23,44 @@ __all__ = ["Fault", "Report", "Result", "check"]
 
 
 def check(module_or_net, inputs=None):
-    """Compare a module, a loss or a network with finite differences and with the library; returns a
-    Report, true where all is right.
+    """Compare a module, a loss or a network with finite differences and with the library.
 
-    module_or_net: a network (anything with `modules`, and `loss` or None), a module (anything with
-    forward and backward), a loss (its backward takes nothing), or a class of them, which is first
-    made with small sizes. inputs: the number of input features, where the weights do not tell it.
-    Looked at are each module's forward, backward, gradients (dLdW for a weight W) and step, the
-    loss beside its output unit, class_fun, and the network's own forward, backward, sgd_step and
+    Checked are each module's forward, backward, gradients (dLdW for a weight W) and step, the loss
+    together with its output unit, class_fun, and the network's own forward, backward, sgd_step and
     sgd.
 
-    Nothing is printed: print the Report. What is checked runs on probes; its attributes and the
-    random generators are put back. TypeError for anything else, ValueError for a network without
-    modules and for inputs below 1.
+    Parameters
+    ----------
+    module_or_net : object or type
+        A network (an object with `modules`, and `loss` or None), a module (an object with forward
+        and backward), a loss (its backward takes no argument), or a class of these, which `check`
+        instantiates with small sizes.
+    inputs : int, optional
+        The number of input features, if it cannot be inferred from the weights.
 
+    Returns
+    -------
+    nncore.checking.Report
+        True if nothing is wrong. `check` prints nothing: print the report.
+
+    Raises
+    ------
+    TypeError
+        If `module_or_net` is anything else, or a class whose constructor takes more than two sizes.
+    ValueError
+        If the network has no modules, or `inputs` is below 1.
+
+    See Also
+    --------
+    nncore.accelerate : Train networks of such modules with the compiled core.
+
+    Notes
+    -----
+    The checks run on the object itself, with probes as inputs. Its attributes and the random
+    generators are restored afterwards.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> import nncore
     >>> class Tanh:
@@ -73,13 +97,15 @@ def check(module_or_net, inputs=None):
 
 
 def is_loss(thing):
-    """True for a loss, or a class of losses: its backward takes nothing."""
+    """Return whether the object or class is a loss: its backward takes no argument."""
     parameters = required(thing.backward)
     return parameters is not None and len(parameters) == (1 if inspect.isclass(thing) else 0)
 
 
 def _check_class(cls, inputs):
-    """The Result of the objects that a class makes: of a few sizes, the first that is wrong."""
+    """Return the Result of a class, instantiated with a few sizes: the first wrong one, else the
+    last.
+    """
     parameters = required(cls) or []
     if len(parameters) > 2:
         raise TypeError(

@@ -1,13 +1,11 @@
-"""A network run by hand, module after module, beside the network's own methods; and what those
-call.
-"""
+"""A network run by hand, module by module, for comparison with its own methods."""
 
 from types import SimpleNamespace
 
 import numpy as np
 
 from nncore.checking import roles
-from nncore.checking.mistakes import same
+from nncore.checking.causes import same
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, copied, seeded
 from nncore.foreign.probe import arrays, untouched
@@ -18,10 +16,10 @@ RATE = 0.0625
 
 
 class ByHand:
-    """A network, three samples for it, and its forward, backward and steps made by hand.
+    """A network with three samples, and its forward, backward and steps made by hand.
 
-    chain: its modules; places: their names; movers: for each the step that changes anything, or
-    None; trained: the keys (index of the module, attribute) of what the steps change.
+    chain: its modules; places: their names; movers: for each module the step that changes anything,
+    or None; trained: the keys (index of the module, attribute) that the steps change.
     """
 
     def __init__(self, net, chain, places, loss, features, outputs):
@@ -35,12 +33,12 @@ class ByHand:
         self.recordable = len({id(m) for m in chain}) == len(chain)
 
     def untouched(self):
-        """A block that may do with all parts what it likes."""
+        """Return a context in which all parts may be changed: they are restored on exit."""
         return untouched(self.net, self.loss, *self.chain)
 
     def forward(self, X):
-        """(outputs, Failure or None) of the modules, one after the other; the inputs of each go to
-        `inputs`.
+        """Run the modules in order; return (outputs, Failure or None). `inputs` collects each one's
+        input.
         """
         self.inputs, failure = [], None
         A = X.copy()
@@ -52,7 +50,7 @@ class ByHand:
         return A, failure
 
     def forward_backward(self, X, Y):
-        """The modules' forward and backward; the Failure of the first that fails, or None."""
+        """Run the modules' forward and backward; return the first Failure, or None."""
         A, failure = self.forward(X)
         if failure:
             return failure
@@ -66,9 +64,7 @@ class ByHand:
         return failure
 
     def find_movers(self):
-        """Find the movers, and what they change; the first Failure of the modules or the loss, or
-        None.
-        """
+        """Set `movers` and `trained`; return the first Failure of modules or loss, or None."""
         with self.untouched():
             seeded()
             failure = self.forward_backward(self.X, self.Y)
@@ -79,6 +75,7 @@ class ByHand:
         return failure
 
     def _mover(self, module):
+        """Return the name of the module's step that changes an array, or None."""
         for name in NAMES:
             if callable(getattr(module, name, None)):
                 with untouched(module):
@@ -90,7 +87,7 @@ class ByHand:
         return None
 
     def step(self, rate):
-        """Make every module's step; the first Failure or None."""
+        """Make every module's step; return the first Failure, or None."""
         for module, name in zip(self.chain, self.movers, strict=True):
             failure = call(getattr(module, name), rate)[1] if name else None
             if failure:
@@ -98,7 +95,7 @@ class ByHand:
         return None
 
     def arrays(self):
-        """{(index of the module, attribute): copy} of all arrays that the modules keep."""
+        """Return {(index of the module, attribute): copy} of all arrays that the modules keep."""
         return {
             (i, k): v.copy()
             for i, module in enumerate(self.chain)
@@ -106,12 +103,12 @@ class ByHand:
         }
 
     def weights(self):
-        """The arrays that a step changes, as they are now."""
+        """Return copies of the arrays that a step changes."""
         return {key: v for key, v in self.arrays().items() if key in self.trained}
 
     def after(self, samples, rate=RATE):
-        """The weights after one step on each of the samples, pairs (columns of X, columns of Y);
-        None where that fails.
+        """Return the weights after one step per sample, given as (columns of X, columns of Y); None
+        if a step fails.
         """
         with self.untouched():
             seeded()
@@ -121,11 +118,12 @@ class ByHand:
             return self.weights()
 
     def record(self, stand_ins=None):
-        """A list that grows with every call of a module or of the loss, inside of `untouched`.
+        """Return a list that grows with every call of a module or of the loss; use within
+        `untouched`.
 
         An entry has `method`, `index` (of the module; None for the loss), `given` (copies of the
-        arguments) and `result`. stand_ins: what each module's backward returns instead of being
-        run. If a part takes no attributes, or is used twice, the record is not complete and
+        arguments) and `result`. stand_ins: for each module, the value its backward returns instead
+        of running. If a part accepts no attributes, or is used twice, the record is incomplete and
         `recordable` is False.
         """
         calls = []
@@ -146,6 +144,8 @@ class ByHand:
 
 
 def _recorder(calls, name, index, method, stand_in):
+    """Wrap a method so that its calls are appended to `calls`."""
+
     def recorded(*given, **named):
         entry = SimpleNamespace(
             method=name,
@@ -162,12 +162,12 @@ def _recorder(calls, name, index, method, stand_in):
 
 
 def changed(before, after):
-    """The keys of the arrays that are not what they were."""
+    """Return the keys of the arrays that have changed."""
     return {key for key, v in after.items() if key not in before or not same(v, before[key], 0)}
 
 
 def agree(x, y):
-    """True if two states of the weights are the same to rounding."""
+    """Return whether two states of the weights are equal up to rounding."""
     return (
         x is not None
         and y is not None

@@ -1,27 +1,53 @@
-"""What was found: faults with their likely cause, results for every part, the report; and the
-comparison that makes a fault."""
+"""The findings: faults with their likely cause, results per part, the report; and the comparison
+that makes a fault.
+"""
 
 import dataclasses
 
 import numpy as np
 
-from nncore.checking.mistakes import TOLERANCE, WANTED, likely_cause, same
+from nncore.checking.causes import TOLERANCE, likely_cause, same
+from nncore.checking.mistakes import WANTED
 from nncore.checking.trials import location
 
 __all__ = ["Fault", "Report", "Result", "judge", "raised"]
 
-RETURNED = ("forward", "backward", "dLdA", "class_fun")  # all else is kept in an attribute
-TOLD = 3  # faults of one part that the report tells; what comes after follows from them as a rule
+RETURNED = ("forward", "backward", "dLdA", "class_fun")  # the rest is kept in attributes
+MAX_FAULTS = 3  # reported faults per part; later ones usually follow from the first
 
 
 @dataclasses.dataclass
 class Fault:
-    """One thing that is wrong.
+    """One fault found by `nncore.check`.
 
-    what: dLdW0, forward, sgd_step ...; message: what is wrong with it; cause: the likely cause, ""
-    where none is known; formula: what it should be; where: file and line, or ""; error: the largest
-    difference over the largest right entry, nan where there is none to take; shape, wanted_shape:
-    of the array, None where it is none.
+    Parameters
+    ----------
+    what : str
+        The faulty method or array: dLdW0, forward, sgd_step ...
+    message : str
+        What is wrong with it.
+    cause : str
+        The likely cause, "" if unknown.
+    formula : str
+        The correct formula, or "".
+    where : str
+        File and line, or "".
+    error : float
+        The largest difference over the largest correct entry, nan if it cannot be computed.
+    shape : tuple or None
+        The shape of the array, None if it is not an array.
+    wanted_shape : tuple or None
+        The correct shape, likewise.
+
+    See Also
+    --------
+    nncore.check : Find faults.
+
+    Examples
+    --------
+    >>> fault = Fault("forward", "has the wrong sign", formula="A = tanh(Z)")
+    >>> fault.lines()
+    ['forward has the wrong sign', '  wanted: A = tanh(Z)']
     """
 
     what: str
@@ -34,7 +60,13 @@ class Fault:
     wanted_shape: tuple | None = None
 
     def lines(self):
-        """What the report says of it."""
+        """Return the lines of the report on this fault.
+
+        Returns
+        -------
+        list of str
+            What is wrong, then the likely cause, the formula and the location, if known.
+        """
         return [
             f"{self.what} {self.message}",
             *(
@@ -51,11 +83,31 @@ class Fault:
 
 @dataclasses.dataclass
 class Result:
-    """What was found about one part of a network.
+    """The findings of `nncore.check` on one part of a network.
 
-    place: "modules[1]", "loss", "network", or "" for an object by itself; name: its class; size: "2
-    -> 3" where it has weights; faults; remarks: what is right but worth knowing; unchecked: why it
-    could not be checked, or "".
+    Parameters
+    ----------
+    place : str
+        "modules[1]", "loss", "network", or "" for an object by itself.
+    name : str
+        The name of its class.
+    size : str
+        "2 -> 3" if it has weights, else "".
+    faults : list of Fault
+        The faults.
+    remarks : list of str
+        Correct but unusual behaviour.
+    unchecked : str
+        The reason why it could not be checked, or "".
+
+    See Also
+    --------
+    nncore.check : Find faults.
+
+    Examples
+    --------
+    >>> Result("modules[0]", "Linear", size="2 -> 3").title
+    'Linear 2 -> 3'
     """
 
     place: str
@@ -67,7 +119,7 @@ class Result:
 
     @property
     def ok(self):
-        """True where nothing is wrong."""
+        """True if there are no faults."""
         return not self.faults
 
     @property
@@ -77,11 +129,28 @@ class Result:
 
 
 class Report:
-    """The outcome of `nncore.check`: true where nothing is wrong; `str` of it is for reading.
+    """The outcome of `nncore.check`: true if nothing is wrong; `str` gives the report to read.
 
-    results: a Result for every part, in order; first: the first one that is wrong, or None; ok:
-    nothing is wrong.
+    Parameters
+    ----------
+    results : list of Result
+        The result of every part, in order.
 
+    Attributes
+    ----------
+    results : list of Result
+        The result of every part, in order.
+    ok : bool
+        True if nothing is wrong; also the report's truth value.
+    first : Result or None
+        The first part with a fault.
+
+    See Also
+    --------
+    nncore.check : Find faults.
+
+    Examples
+    --------
     >>> import nncore
     >>> net = nncore.Sequential([nncore.Linear(2, 3), nncore.SoftMax()], nncore.NLL())
     >>> report = nncore.check(net)
@@ -94,12 +163,12 @@ class Report:
 
     @property
     def ok(self):
-        """True where nothing is wrong."""
+        """True if nothing is wrong."""
         return all(r.ok for r in self.results)
 
     @property
     def first(self):
-        """The first part that is wrong, a Result; None where there is none."""
+        """The first part with a fault, a Result; None if there is none."""
         return next((r for r in self.results if not r.ok), None)
 
     def __bool__(self):
@@ -111,7 +180,7 @@ class Report:
     def __str__(self):
         places = max((len(r.place) for r in self.results), default=0)
         titles = max((len(r.title) for r in self.results), default=0)
-        lines, told = [self._head()] if len(self.results) > 1 else [], {}
+        lines, reported = [self._head()] if len(self.results) > 1 else [], {}
         for r in self.results:
             state = "not checked" if r.unchecked else "ok" if r.ok else "WRONG"
             lines.append(
@@ -121,11 +190,13 @@ class Report:
                 all(f.where for f in r.faults) or r.name,
                 tuple((f.what, f.cause, f.where) for f in r.faults),
             )
-            if r.faults and key in told:
-                lines.append(f"    as {told[key]}")
+            if r.faults and key in reported:
+                lines.append(f"    as {reported[key]}")
             else:
-                told[key] = r.place
-                lines += ["    " + line for fault in r.faults[:TOLD] for line in fault.lines()]
+                reported[key] = r.place
+                lines += [
+                    "    " + line for fault in r.faults[:MAX_FAULTS] for line in fault.lines()
+                ]
             lines += [
                 f"    {text}"
                 for text in [r.unchecked, *(f"note: {remark}" for remark in r.remarks)]
@@ -134,6 +205,7 @@ class Report:
         return "\n".join(lines)
 
     def _head(self):
+        """Return the report's first line."""
         wrong = sum(not r.ok for r in self.results)
         if not wrong:
             left = sum(bool(r.unchecked) for r in self.results)
@@ -147,18 +219,18 @@ class Report:
             )
         first = " ".join(filter(None, [self.first.place, self.first.name]))
         return f"Wrong: {first}: {self.first.faults[0].what} {self.first.faults[0].message}." + (
-            f" Begin there; {wrong - 1} more below." if wrong > 1 else ""
+            f" Start there; {wrong - 1}more below." if wrong > 1 else ""
         )
 
 
 def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE, own=None, follows=False):
-    """The Fault of what a method gave on each of the probes, or None.
+    """Return the Fault of a method's results on the probes, or None.
 
-    key: into WANTED and TABLES. wanted: an array for each probe, or (flat indices, values, shape)
-    for what is known of it; None where only the kind of what was given can be judged. The cause is
-    looked for on all probes together, and one at a time is told. own: the same by the module's own
-    forward, if that is wrong. Values that agree with it, or that no known mistake explains, follow
-    from it; with `follows`, all values of the right shape do.
+    key: of WANTED and TABLES. wanted: an array per probe, or (flat indices, values, shape) of its
+    known entries; None if only the kind of the results can be judged. A cause must explain all
+    probes. own: the right results given the module's own, wrong forward: results that agree with
+    it, or that no known mistake explains, are not reported again; with `follows`, neither are any
+    of the right shape.
     """
     common = {"formula": WANTED.get(key, ""), "where": location(method)}
     returned = what in RETURNED
@@ -167,9 +239,9 @@ def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE, own=Non
             return Fault(
                 what,
                 "gives None" if what == getattr(method, "__name__", what) else "is None",
-                "its return is missing, or it is still to be written"
+                "its return is missing, or it is not written yet"
                 if returned
-                else "it is still to be written",
+                else "it is not written yet",
                 **common,
             )
         if (
@@ -208,7 +280,7 @@ def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE, own=Non
         with np.errstate(all="ignore"):
             off, most = float(np.max(np.abs(g - w))), float(np.max(np.abs(w)))
         text = (
-            f"is off by {off:.3g} where the right entries go up to {most:.3g}"
+            f"is off by {off:.3g}; the correct entries go up to {most:.3g}"
             if np.isfinite(off)
             else "holds NaN or infinity"
         )
@@ -225,8 +297,9 @@ def judge(what, key, given, wanted, probes, method, tolerance=TOLERANCE, own=Non
 
 
 def _comparable(g, w):
-    """What was given and what was wanted as arrays: of those that are known in part, those parts,
-    where the shape is right."""
+    """Return what was given and wanted as arrays, restricted to the known entries if the shape is
+    right.
+    """
     if not isinstance(w, tuple):
         return g, np.asarray(w)
     index, values, shape = w
@@ -268,8 +341,8 @@ SHAPES = {  # why shapes do not fit, by the table and the method
 
 
 def raised(thing, method, failure, role=None, only=""):
-    """The Fault of a method that raised an exception; role: its table; only: on what it did, where
-    not always.
+    """Return the Fault of a method that raised an exception; role: its table; only: the inputs on
+    which it did, if not all.
     """
     return Fault(
         method,
@@ -283,14 +356,14 @@ def raised(thing, method, failure, role=None, only=""):
 def _why(thing, method, failure, role):
     error, missing = failure.error, failure.missing
     if "NoneType" in str(error):
-        return "something is None: a return is missing, or a line is still to be written"
+        return "something is None: a return is missing, or a line is not written yet"
     if missing:
         name, meant = missing
         own = getattr(error, "obj", None) is thing
         if meant:
             return (
-                f"{'self.' if own else ''}{name} is not there, but "
-                f"{'self.' if own else ''}{meant} is: a misspelt name"
+                f"{'self.' if own else ''}{name} does not exist, but "
+                f"{'self.' if own else ''}{meant} does: a misspelt name"
             )
         return f"{SETTER.get(method, '__init__')} must keep it: self.{name} = ..." if own else ""
     if isinstance(error, TypeError) and "positional argument" in str(error) and failure.outside:

@@ -1,5 +1,6 @@
-"""One loss: its value, summed over the batch, and its backward, dL/dZ through the output unit that
-it belongs to."""
+"""The check of a loss: its value, summed over the batch, and its backward, dL/dZ through its output
+unit.
+"""
 
 from types import SimpleNamespace
 
@@ -7,15 +8,16 @@ import numpy as np
 
 from nncore import reference, registry
 from nncore.checking import roles
+from nncore.checking.causes import same
 from nncore.checking.findings import Fault, Result, judge, raised
-from nncore.checking.mistakes import EITHER, same
+from nncore.checking.mistakes import EITHER
 from nncore.checking.roles import BATCH
 from nncore.checking.trials import call, copied, differences, location, seeded
 from nncore.foreign.probe import untouched
 
 __all__ = ["check", "takes_labels_first", "turned_round"]
 
-# {loss: its output unit}; a Sigmoid that hands dL/dZ through serves as an OutputSigmoid.
+# {loss: its output unit}; a Sigmoid whose backward returns dL/dZ unchanged serves as OutputSigmoid.
 OF_PROBABILITIES = {
     cls.__name__: cls.output.__name__
     for cls, loss in registry.LOSSES.items()
@@ -25,48 +27,48 @@ OF_PROBABILITIES = {
 LABELS_FIRST = "its arguments are swapped"
 
 
-def check(loss, place="", output=None, outputs=None, hands="through"):
-    """The Result of a loss; the caller restores it.
+def check(loss, place="", output=None, outputs=None, backward_kind="identity"):
+    """Return the Result of a loss; the caller restores the loss.
 
-    In a network: output, the role of its last module ("" for none that is known); outputs, how many
-    it has; hands, whether its backward hands dL/dZ "through" or multiplies by its own "derivative",
-    and so wants dL/dYpred.
+    In a network: output is the role of the last module ("" if unknown); outputs, how many it has;
+    backward_kind, "identity" if its backward returns dL/dZ unchanged, "derivative" if it multiplies
+    by its own derivative and so needs dL/dYpred.
     """
     result, role = Result(place, type(loss).__name__), roles.name_of(loss)
     if role == "NLL" and output in ("Sigmoid", "OutputSigmoid"):
         role = "BinaryNLL"
     if role in OF_PROBABILITIES and (output is None or role in _kinds(role, output)):
-        _known_loss(result, loss, role, outputs or (3 if role == "NLL" else 2), hands)
+        _known_loss(result, loss, role, outputs or (3 if role == "NLL" else 2), backward_kind)
     else:
-        _own_loss(result, loss, role, output, outputs or 3, hands)
+        _own_loss(result, loss, role, output, outputs or 3, backward_kind)
     return result
 
 
-def _known_loss(result, loss, role, n, hands):
-    """A loss that the library has: its value and gradient are compared with the library's."""
+def _known_loss(result, loss, role, n, backward_kind):
+    """Compare value and gradient with those of the library's loss of the same name."""
     probes = _probes(role, n)
     trial = _run(loss, probes)
     if trial.failure:
         result.faults.append(raised(loss, trial.method, trial.failure, role))
     else:
-        _judge_known(result, loss, role, trial, probes, hands)
+        _judge_known(result, loss, role, trial, probes, backward_kind)
     if (
         not result.ok
         and result.faults[0].what == "forward"
         and (trial.failure or not result.faults[0].cause)
     ):
-        _turn_round(result, loss, role, probes, hands)
+        _swapped(result, loss, role, probes, backward_kind)
     if result.ok:
         with untouched(loss):
             value, failure = call(loss.forward, np.array([[1.0], [0.0]]), np.array([[1.0], [0.0]]))
         if failure or not np.all(np.isfinite(value)):
             result.remarks.append(
-                "where a probability is exactly 0 the loss is NaN (0 * log 0), though the gradient "
+                "if a probability is exactly 0, the loss is NaN (0 * log 0), though the gradient "
                 "is right"
             )
 
 
-def _judge_known(result, loss, role, trial, probes, hands):
+def _judge_known(result, loss, role, trial, probes, backward_kind):
     """Judge the values and gradients of a loss that the library has."""
     twin = getattr(reference, role)()
     _value(result, loss, role, trial, probes, [twin.forward(p.Ypred, p.Y) for p in probes])
@@ -77,29 +79,29 @@ def _judge_known(result, loss, role, trial, probes, hands):
             "the better"
         )
     wanted = [p.Ypred - p.Y for p in probes]
-    if hands == "derivative":
+    if backward_kind == "derivative":
         wanted = [
             -p.Y / p.Ypred if role == "NLL" else (p.Ypred - p.Y) / (p.Ypred * (1 - p.Ypred))
             for p in probes
         ]
     fault = judge("backward", f"{role}.backward", trial.back, wanted, probes, loss.backward)
     if fault:
-        if hands == "derivative":
+        if backward_kind == "derivative":
             fault.formula = (
                 "dL/dYpred, because the output unit's backward multiplies by its own derivative"
             )
         result.faults.append(fault)
 
 
-def _turn_round(result, loss, role, probes, hands):
-    """Where a loss is right, or makes a known mistake, with the labels given first, that it takes
-    them first is its fault.
+def _swapped(result, loss, role, probes, backward_kind):
+    """Report swapped arguments if the loss, given the labels first, is right or makes a known
+    mistake.
     """
     trial = _run(loss, probes, turned=True)
     other = Result("", "")
     if trial.failure:
         return
-    _judge_known(other, loss, role, trial, probes, hands)
+    _judge_known(other, loss, role, trial, probes, backward_kind)
     of_forward = [f for f in other.faults if f.what == "forward"]
     if any(not f.cause for f in of_forward):
         return
@@ -119,13 +121,13 @@ def _turn_round(result, loss, role, probes, hands):
 
 
 def takes_labels_first(result):
-    """True for the Result of a loss whose arguments are swapped, and that has no other fault."""
+    """Return whether swapped arguments are the only fault in the Result of a loss."""
     return len(result.faults) == 1 and result.faults[0].cause.startswith(LABELS_FIRST)
 
 
 def turned_round(loss):
-    """A loss of the same name that takes the prediction first, around one that takes the labels
-    first.
+    """Return a loss of the same name that takes the prediction first, wrapped around one that takes
+    the labels first.
     """
     return type(
         type(loss).__name__,
@@ -137,21 +139,21 @@ def turned_round(loss):
     )()
 
 
-def _own_loss(result, loss, role, output, n, hands):
-    """A loss of another kind: its gradient against differences of its value, with the labels that
-    suit it."""
+def _own_loss(result, loss, role, output, n, backward_kind):
+    """Check another loss's gradient against finite differences of its value, with labels of a kind
+    that suits it.
+    """
     fault = failed = None
     for kind in _kinds(role, output):
         probes = _probes(kind, n)
         trial = _run(loss, probes)
         if trial.failure:
-            failed = failed or raised(
-                loss, trial.method, trial.failure
-            )  # it may refuse labels of another kind
+            # it may refuse labels of another kind
+            failed = failed or raised(loss, trial.method, trial.failure)
             continue
         if not _value(result, loss, role, trial, probes, None):
             return
-        for by_logits in _ways(kind, output, hands):
+        for by_logits in _ways(kind, output, backward_kind):
             wanted = [_slopes(loss, kind, p, by_logits) for p in probes]
             if not all(np.isfinite(slopes).all() for _, slopes, _ in wanted):
                 continue
@@ -176,7 +178,7 @@ def _own_loss(result, loss, role, output, n, hands):
 
 
 def _kinds(role, output):
-    """The kinds of predictions and labels to try."""
+    """Return the kinds of predictions and labels to try."""
     for name, unit in OF_PROBABILITIES.items():
         if output is not None and output in (unit, unit.removeprefix("Output")):
             return (name,)
@@ -185,16 +187,19 @@ def _kinds(role, output):
     return ("Squared", "Hinge") if output is not None else ("Squared", "NLL", "BinaryNLL", "Hinge")
 
 
-def _ways(kind, output, hands):
-    """Whether to differentiate by the logits (True) or by the outputs (False)."""
+def _ways(kind, output, backward_kind):
+    """Return whether to differentiate by the logits (True) or by the outputs (False), the likelier
+    first.
+    """
     if kind not in OF_PROBABILITIES:
         return (False,)
-    return (False, True) if output is None else (hands == "through",)
+    return (False, True) if output is None else (backward_kind == "identity",)
 
 
 def _probes(kind, n):
-    """Predictions Ypred (n, b) with their logits Z, and labels Y of that kind: two batches unlike
-    n, and a single sample."""
+    """Return predictions Ypred (n, b) with their logits Z and labels Y of that kind: two batches of
+    sizes other than n, and a single sample.
+    """
     rng = np.random.default_rng(4)
     several = next(b for b in (BATCH, BATCH + 1) if b != n)
     probes = []
@@ -212,14 +217,14 @@ def _probes(kind, n):
 
 
 def _unit(kind):
-    """The function of the output unit before a loss of that kind."""
+    """Return the function of the output unit that precedes a loss of that kind."""
     unit = OF_PROBABILITIES.get(kind)
     return np.copy if unit is None else getattr(reference, unit)().forward
 
 
 def _run(loss, probes, turned=False):
-    """Values and gradients on the probes; the method that failed and how. turned: with the labels
-    first.
+    """Return the values and gradients on the probes, and the failed method with its Failure.
+    turned: labels first.
     """
     trial = SimpleNamespace(out=[], back=[], failure=None, method="", wrote=False)
     with untouched(loss):
@@ -240,7 +245,7 @@ def _run(loss, probes, turned=False):
 
 
 def _value(result, loss, role, trial, probes, wanted):
-    """Judge what forward gave: one number for the batch. True where it is one."""
+    """Judge the results of forward; return whether each is one number per batch."""
     given = trial.out
     if all(isinstance(v, np.ndarray) and v.ndim and v.size == 1 for v in given):
         result.remarks.append(
@@ -274,7 +279,7 @@ def _value(result, loss, role, trial, probes, wanted):
 
 
 def _slopes(loss, kind, p, by_logits):
-    """(indices, derivatives, shape) of the loss with respect to Z or Ypred."""
+    """Return (indices, derivatives, shape) of the loss with respect to Z or Ypred."""
     x = (p.Z if by_logits else p.Ypred).copy()
     unit = _unit(kind) if by_logits else np.copy
 
@@ -287,7 +292,7 @@ def _slopes(loss, kind, p, by_logits):
 
 
 def _is_averaged(loss, p):
-    """True where a batch twice over has the loss of the batch."""
+    """Return whether repeating the batch leaves the loss unchanged."""
     with untouched(loss):
         once, _ = call(loss.forward, p.Ypred.copy(), p.Y.copy())
         twice, _ = call(loss.forward, np.hstack([p.Ypred, p.Ypred]), np.hstack([p.Y, p.Y]))

@@ -1,13 +1,13 @@
-"""A network's own forward, backward and sgd_step, beside those of its modules called one after the
-other.
+"""The checks of a network's own forward, backward and sgd_step against those of its modules in
+sequence.
 """
 
 import numpy as np
 
 from nncore.checking import sgd
 from nncore.checking.by_hand import RATE, ByHand, agree
+from nncore.checking.causes import same
 from nncore.checking.findings import Fault, raised
-from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, reseeder, seeded, set_weights
 from nncore.checking.ways import way_forward, way_of
@@ -17,7 +17,7 @@ __all__ = ["check", "gives_labels_first", "rates"]
 
 
 def check(result, net, chain, features, outputs, loss=None):
-    """Judge a network's methods; chain: [(place, module)]; loss: in the place of its own."""
+    """Judge a network's methods. chain: [(place, module)]; loss: replaces the network's own."""
     loss = getattr(net, "loss", None) if loss is None else loss
     work = ByHand(net, [m for _, m in chain], [p for p, _ in chain], loss, features, outputs)
     if callable(getattr(net, "forward", None)) and not _forward(result, work):
@@ -43,7 +43,7 @@ def check(result, net, chain, features, outputs, loss=None):
 
 
 def gives_labels_first(net, chain, loss, features, outputs):
-    """True if net.sgd gives net.loss the labels first; loss: the same, turned round."""
+    """Return whether net.sgd gives net.loss the labels first; loss: a wrapper that swaps them."""
     work = ByHand(net, [m for _, m in chain], [p for p, _ in chain], loss, features, outputs)
     if work.find_movers():
         return False
@@ -52,7 +52,7 @@ def gives_labels_first(net, chain, loss, features, outputs):
 
 
 def _is_random(work):
-    """True where the outputs depend on the random generators, as with dropout."""
+    """Return whether the outputs depend on the random generators, as with dropout."""
     with work.untouched():
         outputs = []
         for seed in (0, 1):
@@ -65,7 +65,7 @@ def _is_random(work):
 
 
 def _forward(result, work):
-    """True if net.forward is its modules' forward in order."""
+    """Return whether net.forward runs its modules' forward in order."""
     where, formula = location(work.net.forward), "for m in self.modules: A = m.forward(A)"
     with work.untouched():
         reset = reseeder(*work.chain)
@@ -108,13 +108,13 @@ def _forward(result, work):
 
 
 def _backward_and_step(result, work, stepping):
-    """True if net.backward and its step train every module that can be trained, by lrate."""
+    """Return whether net.backward and its step train every trainable module by lrate."""
     wanted = work.after([(slice(None), slice(None))])
     with work.untouched():
         start, reset, order = work.weights(), reseeder(*work.chain), list(map(id, work.net.modules))
         reset()
         work.forward_backward(work.X, work.Y)
-        _clear_gradients(work.chain)  # so that a backward that does nothing shows
+        _clear_gradients(work.chain)  # exposes a backward that does nothing
         reset()
         has_forward = hasattr(work.net, "forward")
         A, _ = call(work.net.forward, work.X.copy()) if has_forward else work.forward(work.X)
@@ -132,13 +132,14 @@ def _backward_and_step(result, work, stepping):
 
 
 def _clear_gradients(chain):
+    """Zero the gradients that the modules keep."""
     for module in chain:
         names = [k for k in arrays(module) if k.startswith("dLd") and k.isidentifier()]
         set_weights(module, {k: np.zeros_like(getattr(module, k)) for k in names})
 
 
 def _of_backward(work, failed, turned):
-    """The Fault of net.backward, or None."""
+    """Return the Fault of net.backward, or None."""
     where, formula = (
         location(work.net.backward),
         "for m in self.modules[::-1]: delta = m.backward(delta)",
@@ -146,7 +147,7 @@ def _of_backward(work, failed, turned):
     if failed and "NoneType" in str(failed.error) and ".reverse()" in failed.line:
         fault = raised(work.net, "backward", failed)
         fault.cause = (
-            "reverse() turns the list itself round and returns None; loop over self.modules[::-1] "
+            "reverse() reverses the list itself and returns None; loop over self.modules[::-1] "
             "or "
             "reversed(self.modules)"
         )
@@ -154,7 +155,7 @@ def _of_backward(work, failed, turned):
         fault = Fault(
             "backward",
             "changes the order of self.modules",
-            "reverse() turns the list itself round, so that the next pass goes the "
+            "reverse() reverses the list itself, so that the next pass goes the "
             "wrong way; self.modules[::-1] and reversed(self.modules) do not",
             where=where,
         )
@@ -166,7 +167,7 @@ def _of_backward(work, failed, turned):
             raised(work.net, "backward", failed)
             if failed
             else Fault(
-                "backward", "does not hand the gradient back through the modules", where=where
+                "backward", "does not pass the gradient back through the modules", where=where
             )
         )
         if cause:
@@ -176,8 +177,8 @@ def _of_backward(work, failed, turned):
 
 
 def _way_of_backward(work):
-    """What is wrong with the way that net.backward takes, seen with random arrays in the place of
-    what the modules' backward return.
+    """Return the mistake in the order of net.backward, or "". The modules' backward return random
+    arrays meanwhile.
     """
     with work.untouched():
         seeded()
@@ -194,7 +195,7 @@ def _way_of_backward(work):
 
 
 def _of_step(work, stepping, calls, failure, start, after):
-    """The Fault of the network's step."""
+    """Return the Fault of the network's step, or None."""
     if failure:
         return _step_failed(work, stepping, failure)
     left = sorted({i for i, k in work.trained if same(after.get((i, k)), start.get((i, k)), 0)})
@@ -226,7 +227,7 @@ def _of_step(work, stepping, calls, failure, start, after):
 
 
 def _step_failed(work, stepping, failure):
-    """The Fault of a step of the network that raised an exception."""
+    """Return the Fault of a network's step that raised an exception."""
     fault = raised(work.net, stepping, failure)
     name, culprit = (failure.missing or ("", ""))[0], getattr(failure.error, "obj", None)
     if name in NAMES and culprit in work.chain:
@@ -245,7 +246,7 @@ def _step_failed(work, stepping, failure):
 
 
 def _doubled(work, stepping):
-    """The calls of the network's step when it is given twice RATE."""
+    """Return the calls of the network's step at twice RATE."""
     with work.untouched():
         seeded()
         work.forward_backward(work.X, work.Y)
@@ -255,8 +256,8 @@ def _doubled(work, stepping):
 
 
 def rates(work, calls, rate, doubled):
-    """What is wrong with the rates of the modules' steps, given the calls at a rate and those at
-    twice that; "" if nothing is.
+    """Return the mistake in the modules' learning rates, or "", given the calls at a rate and at
+    twice that rate.
     """
     given, other = (
         [c.given[0] for c in some if c.method in NAMES and c.given and work.movers[c.index]]

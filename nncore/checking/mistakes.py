@@ -1,32 +1,18 @@
-"""What goes wrong in modules written by hand: formulas beside the words that name the mistake.
+"""Known mistakes in modules written by hand: formulas, each with the words that name the mistake.
 
-A table is a list of (formula, words); a formula takes a probe p, whose attributes are the arrays of
-one batch under the course's names (A, Z, W, W0, dLdZ, dLdA, Ypred, Y; b is the batch), and gives
-what the mistake gives. `likely_cause` looks for the first formula that agrees with what a module
-gave on every probe, so that a cause is named only where its numbers are the module's own.
+A table is a list of (formula, words). A formula takes a probe p, whose attributes are the arrays of
+one batch under the course's names (A, Z, W, W0, dLdZ, dLdA, Ypred, Y; b is the batch size), and
+returns the result that the mistake produces. causes.py searches the tables.
 """
 
 import numpy as np
 
 from nncore import registry
+from nncore.checking import output_mistakes
 
-__all__ = ["BIAS_IN_DLDA", "EITHER", "TABLES", "TOLERANCE", "WANTED", "likely_cause", "same"]
+__all__ = ["BIAS_IN_DLDA", "EITHER", "TABLES", "WANTED"]
 
 EITHER = "it is not the derivative of what forward computes: one of the two is wrong"
-
-# Relative to the largest entry: mistakes are far larger, and a 1e-8 that a student adds to be safe
-# from dividing by 0 is none.
-TOLERANCE = 1e-6
-
-
-def _sum(x):
-    return np.sum(x, axis=1, keepdims=True)
-
-
-def _softmax_of(f):
-    """A softmax of `f`'s own way of dividing."""
-    return lambda p: np.exp(p.Z) / f(np.exp(p.Z))
-
 
 # The right formulas, as a student would write them.
 WANTED = {
@@ -41,56 +27,16 @@ WANTED = {
     "LinearOutputsFirst.dLdW0": "dLdW0 = np.sum(dLdZ, axis=1, keepdims=True)",
 }
 
-_SIGMOID_FORWARD = [
-    (lambda p: 1 / (1 + np.exp(p.Z)), "wrong sign in the exponent: it is np.exp(-Z)"),
-    (lambda p: np.tanh(p.Z), "this is tanh"),
-    (
-        lambda p: np.exp(-p.Z) / (1 + np.exp(-p.Z)) ** 2,
-        "this is the derivative of the sigmoid, not the sigmoid",
-    ),
-    (lambda p: p.Z, "Z is returned as it came, without the sigmoid"),
-]
-_LOSS_BACKWARD = [
-    (
-        lambda p: (p.Ypred - p.Y) / p.b,
-        "divided by the batch: the course's gradient is summed over the batch, not averaged",
-    ),
-    (
-        lambda p: (p.Ypred - p.Y) / p.Y.size,
-        "divided by the number of entries (np.mean?): it is summed over the batch, not averaged",
-    ),
-    (lambda p: p.Y - p.Ypred, "wrong sign: it is Ypred - Y"),
-    (
-        lambda p: -p.Y / p.Ypred,
-        "this is dL/dYpred; backward must return dL/dZ, because SoftMax hands through what it is "
-        "given",
-    ),
-    (
-        lambda p: -(p.Y / p.Ypred - (1 - p.Y) / (1 - p.Ypred)),
-        "this is dL/dYpred of the two-class loss; backward must return dL/dZ, because the output "
-        "unit hands through what it is given",
-    ),
-    (lambda p: p.Ypred, "Y is not subtracted"),
-    (lambda p: 2 * (p.Ypred - p.Y), "this is the gradient of the squared loss"),
-    (
-        lambda p: np.sum(p.Ypred - p.Y, axis=1, keepdims=True),
-        "summed over the batch: every sample keeps its own column here, (n, b)",
-    ),
-    (
-        lambda p: np.mean(p.Ypred - p.Y, axis=1, keepdims=True),
-        "averaged over the batch: every sample keeps its own column here, (n, b)",
-    ),
-    (
-        lambda p: np.sum(p.Ypred - p.Y),
-        "summed to one number: every entry keeps its own derivative here, (n, b)",
-    ),
-]
-
 BIAS_IN_DLDA = "the bias W0 is in it: it moves Z whatever A is, so it takes no part in dLdA"
 
 
+def _sum(x):
+    """Sum over the batch."""
+    return np.sum(x, axis=1, keepdims=True)
+
+
 def _sums(of, name, words):
-    """Mistakes of a gradient that is the sum of `of` over the batch."""
+    """Return the mistakes of a gradient that is the sum of `of` over the batch."""
     return [
         (
             of,
@@ -121,10 +67,12 @@ def _sums(of, name, words):
 
 
 def _dLdA(W):
-    """Mistakes of dLdA in which W (m, n), inputs first, stands whichever way it is kept."""
+    """Return the mistakes of dLdA, given W(p) (m, n), inputs first, however the module
+    stores it.
+    """
     return [
         (lambda p: _sum(p.dLdZ), "backward returns dLdW0; it must return dLdA"),
-        (lambda p: p.dLdZ, "dLdZ is handed on without W"),
+        (lambda p: p.dLdZ, "dLdZ is passed on without W"),
         (
             lambda p: W(p) @ p.dLdZ * (1 - p.A**2),
             "this multiplies by tanh's derivative too, which is the Tanh module's own work",
@@ -150,7 +98,7 @@ def _dLdA(W):
 
 
 def _normalised(p, axis=1, mean=1, ddof=0):
-    """A normalised over other axes than the batch; axis: of the variance."""
+    """Return BatchNorm's output, normalised over the wrong axes; axis: of the variance."""
     return (
         p.G
         * (p.A - np.mean(p.A, axis=mean, keepdims=True))
@@ -160,8 +108,7 @@ def _normalised(p, axis=1, mean=1, ddof=0):
 
 
 def _of_batchnorm(p, mean, var):
-    """dLdA of a BatchNorm with its terms for the mean and the variance of the batch so many
-    times."""
+    """Return BatchNorm's dLdA with the terms of mean and variance multiplied by these factors."""
     d = p.G * p.dLdZ
     return (
         d
@@ -176,7 +123,7 @@ TABLES = {
         (lambda p: p.W.T @ p.A - p.W0, "the bias W0 is subtracted, not added"),
         (lambda p: p.W @ p.A + p.W0, "W is not transposed"),
         (lambda p: p.W @ p.A, "W is not transposed, and the bias W0 is missing"),
-        (lambda p: p.A, "A is returned as it came"),
+        (lambda p: p.A, "A is returned unchanged"),
     ],
     "LinearOutputsFirst.forward": [
         (lambda p: p.W @ p.A, "the bias W0 is missing"),
@@ -186,7 +133,7 @@ TABLES = {
             lambda p: p.W.T @ p.A,
             "W is transposed, but it has the outputs first; and the bias W0 is missing",
         ),
-        (lambda p: p.A, "A is returned as it came"),
+        (lambda p: p.A, "A is returned unchanged"),
     ],
     "Linear.dLdA": [
         (lambda p: p.W.T @ p.dLdZ, "wrong transpose: W is not transposed in backward"),
@@ -283,12 +230,12 @@ TABLES = {
             lambda p: p.G * (p.A - p.mu) / np.sqrt(p.var * p.b) + p.B,
             "the variance is summed over the batch; it must be averaged",
         ),
-        (lambda p: p.A, "A is returned as it came"),
+        (lambda p: p.A, "A is returned unchanged"),
     ],
     "BatchNorm.backward": [
         (
             lambda p: _of_batchnorm(p, 0, 0),
-            "mean and variance of the batch are taken for constants: they depend on A, too",
+            "mean and variance of the batch are treated as constants: they depend on A, too",
         ),
         (
             lambda p: _of_batchnorm(p, 1, 0),
@@ -328,7 +275,7 @@ TABLES = {
             lambda p: _of_batchnorm(p, 1, 1) * np.sqrt(p.var),
             "not divided by the standard deviation",
         ),
-        (lambda p: p.dLdZ, "dLdZ is handed on as it came"),
+        (lambda p: p.dLdZ, "dLdZ is passed on unchanged"),
         (
             lambda p: p.G * p.dLdZ,
             "the derivative of the normalisation is missing: this is dLdZ times G",
@@ -349,7 +296,7 @@ TABLES = {
         (lambda p: 1 - np.tanh(p.Z) ** 2, "this is the derivative of tanh, not tanh"),
         (lambda p: np.tan(p.Z), "this is np.tan; the hyperbolic tangent is np.tanh"),
         (lambda p: np.sinh(p.Z), "this is sinh"),
-        (lambda p: p.Z, "Z is returned as it came, without tanh"),
+        (lambda p: p.Z, "Z is returned unchanged, without tanh"),
     ],
     "Tanh.backward": [
         (lambda p: p.dLdA, "the derivative is forgotten: dLdA must be multiplied by 1 - A**2"),
@@ -382,7 +329,7 @@ TABLES = {
         (lambda p: np.abs(p.Z), "this is the absolute value; negative entries must become 0"),
         (
             lambda p: (p.Z > 0) * 1.0,
-            "this is only where Z > 0; those entries must keep their value",
+            "this is 1 where Z > 0; those entries must keep their value",
         ),
         (
             lambda p: np.where(p.Z > 0, p.Z, 0.01 * p.Z),
@@ -397,7 +344,7 @@ TABLES = {
             "np.max takes the largest of a column; np.maximum(0, Z) works entry by entry",
         ),
         (lambda p: np.maximum(1, p.Z), "the maximum is taken with 1, not 0"),
-        (lambda p: p.Z, "Z is returned as it came: negative entries must become 0"),
+        (lambda p: p.Z, "Z is returned unchanged: negative entries must become 0"),
     ],
     "ReLU.backward": [
         (lambda p: p.dLdA, "the derivative is forgotten: dLdA must become 0 where A is 0"),
@@ -433,7 +380,7 @@ TABLES = {
             "the test must be A > 0: A >= 0 is true everywhere",
         ),
     ],
-    "Sigmoid.forward": _SIGMOID_FORWARD,
+    "Sigmoid.forward": output_mistakes.SIGMOID_FORWARD,
     "Sigmoid.backward": [
         (lambda p: p.dLdA, "the derivative is forgotten: dLdA must be multiplied by A * (1 - A)"),
         (
@@ -453,289 +400,4 @@ TABLES = {
             "the sigmoid is applied a second time: self.A is sigmoid(Z) already",
         ),
     ],
-    "SoftMax.forward": [
-        (
-            _softmax_of(lambda E: np.sum(E, axis=1, keepdims=True)),
-            "normalised over the wrong axis: the classes are axis=0, the samples axis=1",
-        ),
-        (
-            _softmax_of(np.sum),
-            "normalised over all samples together: each column must sum to 1 by itself (axis=0)",
-        ),
-        (lambda p: np.exp(p.Z), "not normalised: each column must be divided by its sum"),
-        (
-            _softmax_of(lambda E: np.max(E, axis=0)),
-            "divided by the largest entry, not by the sum of the column",
-        ),
-        (lambda p: np.log(p.A), "this is the logarithm of the softmax"),
-        (
-            lambda p: np.exp(-p.Z) / np.sum(np.exp(-p.Z), axis=0),
-            "wrong sign in the exponent: it is np.exp(Z)",
-        ),
-        (lambda p: 1 / (1 + np.exp(-p.Z)), "this is the sigmoid"),
-        (lambda p: p.Z / np.sum(p.Z, axis=0), "np.exp is missing"),
-        (lambda p: p.Z, "Z is returned as it came"),
-    ],
-    "SoftMax.backward": [
-        (
-            lambda p: p.dLdZ * p.A * (1 - p.A),
-            "multiplied by a derivative, but the loss hands over dL/dZ already; return dLdZ itself",
-        ),
-        (
-            lambda p: p.dLdZ * (1 - p.A**2),
-            "multiplied by a derivative, but the loss hands over dL/dZ already; return dLdZ itself",
-        ),
-        (
-            lambda p: p.dLdZ * p.A,
-            "multiplied by A, but the loss hands over dL/dZ already; return dLdZ itself",
-        ),
-        (lambda p: p.A, "A is returned; return dLdZ itself"),
-    ],
-    "SoftMax.class_fun": [
-        (
-            lambda p: np.argmax(p.seen, axis=0),
-            "it ignores its argument Ypred and uses the module's last output",
-        ),
-        (lambda p: np.argmax(p.Ypred, axis=1), "wrong axis: the classes are axis=0"),
-        (
-            lambda p: np.argmax(p.Ypred),
-            "without axis=0 it looks for one largest entry in the whole array",
-        ),
-        (
-            lambda p: np.max(p.Ypred, axis=0),
-            "np.max gives the largest probability; its index is np.argmax(Ypred, axis=0)",
-        ),
-        (lambda p: np.argmin(p.Ypred, axis=0), "this is the class with the smallest probability"),
-        (lambda p: p.Ypred, "Ypred is returned as it came"),
-        (
-            lambda p: (p.Ypred == np.max(p.Ypred, axis=0)) * 1,
-            "these are one-hot columns; wanted are the indices of the classes",
-        ),
-        (
-            lambda p: (p.Ypred > 0.5) * 1,
-            "this is a test against 1/2; wanted are the indices of the classes",
-        ),
-        (
-            lambda p: np.argmax(p.Ypred, axis=0) + 1,
-            "the classes are counted from 1; they start at 0",
-        ),
-    ],
-    "OutputSigmoid.forward": _SIGMOID_FORWARD,
-    "NLL.forward": [
-        (
-            lambda p: -np.sum(p.Y * np.log(p.Ypred)) / p.b,
-            "averaged over the batch: the course's loss is summed, not averaged",
-        ),
-        (
-            lambda p: -np.mean(p.Y * np.log(p.Ypred)),
-            "averaged over all entries (np.mean): the course's loss is summed, not averaged",
-        ),
-        (lambda p: np.sum(p.Y * np.log(p.Ypred)), "wrong sign: the minus is missing"),
-        (
-            lambda p: -np.sum(p.Y * np.log2(p.Ypred)),
-            "np.log2 in place of the natural logarithm np.log",
-        ),
-        (
-            lambda p: -np.sum(p.Y * np.log10(p.Ypred)),
-            "np.log10 in place of the natural logarithm np.log",
-        ),
-        (lambda p: -p.Y * np.log(p.Ypred), "np.sum is missing: the loss is one number"),
-        (
-            lambda p: -np.sum(p.Y * np.log(p.Ypred), axis=0),
-            "summed over the classes only (axis=0): the loss is one number, summed over the batch "
-            "too",
-        ),
-        (
-            lambda p: -np.sum(p.Y * np.log(p.Ypred), axis=0, keepdims=True),
-            "summed over the classes only (axis=0): the loss is one number, summed over the batch "
-            "too",
-        ),
-        (
-            lambda p: -np.sum(p.Y * np.log(p.Ypred), axis=1),
-            "summed over the batch only (axis=1): the loss is one number",
-        ),
-        (
-            lambda p: -np.sum(p.Y * np.log(p.Ypred), axis=1, keepdims=True),
-            "summed over the batch only (axis=1): the loss is one number",
-        ),
-        (
-            lambda p: -np.sum(p.Y * np.log(p.Ypred) + (1 - p.Y) * np.log(1 - p.Ypred)),
-            "this is the two-class formula with 1 - Y, for one sigmoid output; of a softmax only "
-            "-Y * log(Ypred) counts",
-        ),
-        (
-            lambda p: -(p.Y * np.log(p.Ypred) + (1 - p.Y) * np.log(1 - p.Ypred)),
-            "this is the two-class formula with 1 - Y, and np.sum is missing; of a softmax only -Y "
-            "* log(Ypred) counts",
-        ),
-        (lambda p: -np.sum(np.log(p.Ypred)), "Y is forgotten: only the true class counts"),
-        (lambda p: -np.sum(p.Y * p.Ypred), "np.log is missing"),
-        (lambda p: np.sum((p.Ypred - p.Y) ** 2), "this is the squared loss"),
-        (
-            lambda p: -(p.Y.T @ np.log(p.Ypred)),
-            "this is a matrix product; the loss is the sum of Y * np.log(Ypred), entry by entry",
-        ),
-    ],
-    "NLL.backward": _LOSS_BACKWARD,
-    "BinaryNLL.forward": [
-        (
-            lambda p: -np.sum(p.Y * np.log(p.Ypred) + (1 - p.Y) * np.log(1 - p.Ypred)) / p.b,
-            "averaged over the batch: the course's loss is summed, not averaged",
-        ),
-        (
-            lambda p: -np.mean(p.Y * np.log(p.Ypred) + (1 - p.Y) * np.log(1 - p.Ypred)),
-            "averaged over all entries (np.mean): the course's loss is summed, not averaged",
-        ),
-        (
-            lambda p: np.sum(p.Y * np.log(p.Ypred) + (1 - p.Y) * np.log(1 - p.Ypred)),
-            "wrong sign: the minus is missing",
-        ),
-        (
-            lambda p: -(p.Y * np.log(p.Ypred) + (1 - p.Y) * np.log(1 - p.Ypred)),
-            "np.sum is missing: the loss is one number",
-        ),
-        (
-            lambda p: -np.sum(p.Y * np.log(p.Ypred)),
-            "the part of the other class, (1 - Y) * log(1 - Ypred), is missing",
-        ),
-    ],
-    "BinaryNLL.backward": _LOSS_BACKWARD,
-}
-
-# What can go wrong with any quantity: t is what it must be, q what it was on the probe before, s
-# the sum of all before.
-_ANYWHERE = [
-    (lambda t, p, q, s: -t, "wrong sign"),
-    (lambda t, p, q, s: t / p.b, "averaged over the batch (divided by it): it must be summed"),
-    (lambda t, p, q, s: t * p.b, "multiplied by the batch"),
-    (lambda t, p, q, s: t.T, "transposed: samples are columns"),
-    (lambda t, p, q, s: np.zeros_like(t), "all zeros: nothing is computed yet?"),
-    (lambda t, p, q, s: np.ones_like(t), "all ones: nothing is computed yet?"),
-    (
-        lambda t, p, q, s: q,
-        "it belongs to the batch before: what forward keeps for backward is not renewed",
-    ),
-    (
-        lambda t, p, q, s: t + s,
-        "it is added to those of the batches before: every backward must start anew",
-    ),
-]
-
-
-def same(x, y, tolerance=TOLERANCE):
-    """True where two arrays have one shape and agree to `tolerance` of the larger one's largest
-    entry."""
-    x, y = np.asarray(x), np.asarray(y)
-    if x.shape != y.shape or x.dtype.kind not in "fiub" or y.dtype.kind not in "fiub":
-        return False
-    if not x.size:
-        return True
-    x, y = x.astype(np.float64), y.astype(np.float64)
-    with np.errstate(all="ignore"):
-        if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            return bool(np.array_equal(x, y, equal_nan=True))
-        return bool(
-            np.max(np.abs(x - y)) <= tolerance * max(1e-3, np.max(np.abs(x)), np.max(np.abs(y)))
-        )
-
-
-def likely_cause(what, probes, given, wanted, tolerance=TOLERANCE):
-    """The words of the first mistake that gives what was given on all probes (lists of equal
-    length), or "" where none does.
-
-    what: a key of TABLES, or any other name for the mistakes that can happen anywhere.
-    """
-    for formula, words in TABLES.get(what, ()):
-        if _fits(lambda i, f=formula: f(probes[i]), given, wanted, tolerance):
-            return words
-    wanted = [np.asarray(w) for w in wanted]
-    for formula, words in _ANYWHERE:
-        if _fits(
-            lambda i, f=formula: f(wanted[i], probes[i], *_before(wanted, i)),
-            given,
-            wanted,
-            tolerance,
-        ):
-            return words
-    return (
-        _by_shape(given, wanted, tolerance)
-        or _by_factor(given, wanted, tolerance)
-        or _by_batch(probes, given, wanted, tolerance)
-    )
-
-
-def _before(wanted, i):
-    """What was wanted on the probe before and the sum of all before, where these are of one shape;
-    else (None, None)."""
-    if not i or any(w.shape != wanted[i].shape for w in wanted[:i]):
-        return None, None
-    return wanted[i - 1], sum(wanted[:i])
-
-
-def _fits(formula, given, wanted, tolerance):
-    """True when the formula gives what was given on every probe.
-
-    Where it cannot be computed (shapes that do not fit on this probe; nothing before the first one)
-    the right numbers must stand.
-    """
-    for i, (g, w) in enumerate(zip(given, wanted, strict=True)):
-        try:
-            with np.errstate(all="ignore"):
-                candidate = formula(i)
-        except (ValueError, TypeError, AttributeError):
-            candidate = w
-        if not same(g, candidate, tolerance):
-            return False
-    return True
-
-
-def _by_shape(given, wanted, tolerance):
-    """The right numbers in another shape."""
-    pairs = [(np.asarray(g), np.asarray(w)) for g, w in zip(given, wanted, strict=True)]
-    if all(
-        g.size == w.size and g.dtype.kind in "fiub" and same(g.ravel(), w.ravel(), tolerance)
-        for g, w in pairs
-    ):
-        return (
-            "the numbers are right, the shape is not: reshape it, or keep the axis with "
-            "keepdims=True"
-        )
-    return ""
-
-
-def _by_factor(given, wanted, tolerance):
-    """A multiple of the right numbers, the same on every probe."""
-    factors = []
-    for g, w in zip(given, wanted, strict=True):
-        g, w = np.asarray(g), np.asarray(w)
-        if (
-            g.shape != w.shape
-            or not g.size
-            or g.dtype.kind not in "fiub"
-            or not np.max(np.abs(w)) > 0
-        ):
-            return ""
-        factor = float(np.vdot(w, g) / np.vdot(w, w))
-        if not np.isfinite(factor) or not same(g, factor * w, tolerance):
-            return ""
-        factors.append(factor)
-    if factors and np.ptp(factors) <= 1e-6 * abs(factors[0]):
-        return f"it is {factors[0]:.4g} times what it must be"
-    return ""
-
-
-def _by_batch(probes, given, wanted, tolerance):
-    """Right for one sample, wrong for several; or right on the first batch only."""
-    right = [same(g, w, tolerance) for g, w in zip(given, wanted, strict=True)]
-    if right[0] and not any(right[1:]):
-        return (
-            "right the first time, wrong afterwards: something that is kept from an "
-            "earlier batch is not renewed"
-        )
-    if (
-        any(right)
-        and not all(right)
-        and all(r == (p.b == 1) for r, p in zip(right, probes, strict=True))
-    ):
-        return "right for one sample, wrong for a batch of several"
-    return ""
+} | output_mistakes.TABLES

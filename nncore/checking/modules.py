@@ -1,46 +1,35 @@
-"""One module: its forward, what its backward returns, and (steps.py) its gradients and step."""
+"""The check of one module: its forward and backward, and (steps.py) its gradients and step."""
 
 import re
 from types import SimpleNamespace
 
 import numpy as np
 
-from nncore import reference, registry
-from nncore.checking import roles, steps
+from nncore.checking import passes, roles, steps
+from nncore.checking.causes import same
 from nncore.checking.findings import Fault, Result, judge, raised
-from nncore.checking.mistakes import BIAS_IN_DLDA, EITHER, TOLERANCE, WANTED, same
-from nncore.checking.roles import ACTIVATIONS, BATCH, OUTPUTS
+from nncore.checking.mistakes import BIAS_IN_DLDA, EITHER, WANTED
+from nncore.checking.roles import ACTIVATIONS, OUTPUTS
 from nncore.checking.trials import (
-    attributes,
     call,
-    copied,
-    differences,
     location,
-    reseeder,
     seeded,
-    set_weights,
 )
 from nncore.foreign.probe import arrays, untouched
 
 __all__ = ["check", "has_methods", "make"]
 
-SHARES = (
-    "rate",
-    "p",
-    "pct",
-    "dropout",
-    "prob",
-    "keep",
-)  # parameters that are a share of one, not a size
+# parameters that are a fraction, not a size
+SHARES = ("rate", "p", "pct", "dropout", "prob", "keep")
 
 
 def has_methods(thing):
-    """True for anything with forward and backward."""
+    """Return whether the object has forward and backward."""
     return callable(getattr(thing, "forward", None)) and callable(getattr(thing, "backward", None))
 
 
 def make(cls, parameters, sizes):
-    """(object, None) or (None, Fault) of a class given small numbers."""
+    """Instantiate a class with small numbers; return (object, None) or (None, Fault)."""
     arguments = [
         0.25 if set(p.name.lower().split("_")) & set(SHARES) else size
         for p, size in zip(parameters, sizes, strict=False)
@@ -57,26 +46,25 @@ def make(cls, parameters, sizes):
 
 
 def check(module, place="", inputs=None, is_output=False, in_network=False, made=False):
-    """(Result, what a network must know of it) of one module; the caller restores it.
+    """Return (Result, what the network needs to know) of one module; the caller restores the
+    module.
 
-    inputs: its features, None where its weights must tell; is_output: it stands last, before a
-    loss; made: from a class, by sizes. Known are its role, its number of outputs (None where it
-    does not run), whether forward keeps anything, and, of an output unit, whether its backward
-    hands dL/dZ "through" or multiplies by its "derivative".
+    inputs: its number of features, None to infer it from the weights; is_output: it is the last
+    module, followed by a loss; made: instantiated here, by sizes. The second value has `role`,
+    `outputs` (None if it does not run), whether forward keeps anything, and `backward_kind`:
+    "identity" if an output unit's backward returns dL/dZ unchanged, "derivative" if it multiplies.
     """
     result = Result(place, type(module).__name__)
-    known = SimpleNamespace(role=None, outputs=None, keeps=False, hands="derivative")
+    known = SimpleNamespace(role=None, outputs=None, keeps=False, backward_kind="derivative")
     features = inputs or roles.features_of(module)
     role = roles.find(module, result, features)
     known.role = role.name
     if result.faults:
-        return (
-            result,
-            known,
-        )  # its weights do not fit each other, and everything else follows from that
+        # its weights do not fit each other, which causes all further failures
+        return (result, known)
     weights = roles.weights_of(module, role, features)
-    probes = _probes(module, role, weights, features)
-    trial = _run(module, role, weights, probes)
+    probes = passes.probes(module, role, weights, features)
+    trial = passes.run(module, role, weights, probes)
     known.keeps = trial.keeps
     if "forward" in trial.failures:
         result.faults.append(_failed(module, "forward", trial, probes, role))
@@ -99,8 +87,8 @@ def check(module, place="", inputs=None, is_output=False, in_network=False, made
 
 
 def _numbers(result, module, role, known, weights, trial, probes, is_output, in_network):
-    """Judge forward, what backward returned, the gradients and the step."""
-    twin = _twin(role, weights, probes, trial)
+    """Judge forward, backward, the gradients and the step."""
+    twin = passes.library_results(role, weights, probes, trial)
     _forward(result, module, role, trial, probes, twin)
     if (
         any(p.g is None for p in probes)
@@ -109,17 +97,17 @@ def _numbers(result, module, role, known, weights, trial, probes, is_output, in_
     ):
         if "backward" in trial.failures:
             result.faults.append(_failed(module, "backward", trial, probes, role))
-        return  # with an output of another shape, what follows from it cannot be told from the rest
-    wanted = twin or _numeric(module, role, weights, probes, trial)
+        return  # later failures may follow from the wrong shape
+    wanted = twin or passes.numeric_results(module, role, weights, probes, trial)
     wanted.own = (
-        _numeric(module, role, weights, probes, trial)
+        passes.numeric_results(module, role, weights, probes, trial)
         if twin and result.faults and not trial.failures
         else None
     )
     _backward(result, module, role, known, trial, probes, wanted, is_output)
     if not trial.failures:
         steps.check(result, module, role, weights, trial, probes, wanted, in_network)
-    if twin and role.name not in OUTPUTS and known.hands == "derivative" and result.ok:
+    if twin and role.name not in OUTPUTS and known.backward_kind == "derivative" and result.ok:
         _by_differences(result, module, role, weights, trial, probes[:1])
 
 
@@ -127,179 +115,19 @@ def _numbers(result, module, role, known, weights, trial, probes, is_output, in_
 
 
 def _by_behaviour(probes, trial, is_output):
-    """The library's activation that gives the same outputs, or None."""
+    """Return the library's activation with the same outputs, or None."""
     for name in (*ACTIVATIONS, *OUTPUTS):
-        twin = _activation(name, probes, trial)
+        twin = passes.activation(name, probes, trial)
         if all(same(twin.forward(p.x), Z) for p, Z in zip(probes, trial.out, strict=True)):
             return "OutputSigmoid" if name == "Sigmoid" and is_output else name
     return None
-
-
-# ------------------------------------------------------------------------------------- what it does
-
-
-def _probes(module, role, weights, features):
-    """Inputs away from kinks: two batches of several, so that what is left over from the first
-    shows, then single samples."""
-    rng = np.random.default_rng(2)
-    sizes = {features, *(s for w in weights.values() for s in w.shape)}
-    b = next(b for b in range(BATCH, BATCH + 9) if b not in sizes)
-    if role.name == "BatchNorm":
-        return [SimpleNamespace(x=roles.spread(rng, features, b), b=b, g=None) for _ in range(2)]
-    probes = [
-        SimpleNamespace(
-            x=rng.uniform(0.2, 1.6, (features, batch)) * rng.choice([-1, 1], (features, batch)),
-            b=batch,
-            g=None,
-        )
-        for batch in (b, b, 1, 1)
-    ]
-    if role.name is not None or roles.name_of(module) not in (None, "BatchNorm"):
-        return probes
-    with untouched(module):
-        set_weights(module, weights)
-        reset = reseeder(module)
-        reset()
-        several, failure = call(module.forward, probes[0].x.copy())
-        reset()
-        single, other = call(module.forward, probes[0].x[:, :1].copy())
-    if failure is None and (
-        other is not None or not same(np.asarray(several)[..., :1], single, 1e-6)
-    ):
-        return probes[
-            :2
-        ]  # the samples of a batch depend on each other, as in BatchNorm; one alone says nothing
-    return probes
-
-
-def upstream(shape, seed):
-    """A dL/dOutput with entries of both signs, none near 0."""
-    rng = np.random.default_rng(seed)
-    return rng.uniform(0.3, 1.5, shape) * rng.choice([-1, 1], shape)
-
-
-def _run(module, role, weights, probes):
-    """Forward and backward on one probe after the other, without a step: what came back and was
-    set, what was changed, what failed."""
-    trial = SimpleNamespace(
-        out=[], back=[], gradients=[], wrote=set(), failures={}, at=None, keeps=False
-    )
-    with untouched(module):
-        set_weights(module, weights)
-        reset = reseeder(module)
-        for seed, p in enumerate(probes):
-            x, before = p.x.copy(), dict(attributes(module))
-            reset()
-            Z, failure = call(module.forward, x)
-            trial.keeps |= any(before.get(k) is not v for k, v in attributes(module).items())
-            if failure:
-                trial.failures["forward"], trial.at = failure, p
-                return trial
-            if not same(x, p.x, 0):
-                trial.wrote.add("forward")
-            trial.out.append(copied(Z))
-            if not isinstance(Z, np.ndarray) or "backward" in trial.failures:
-                continue
-            p.g = upstream(Z.shape, seed)
-            g = p.g.copy()
-            back, failure = call(module.backward, g)
-            if failure:
-                trial.failures["backward"], trial.at = failure, p
-                continue
-            if not same(g, p.g, 0):
-                trial.wrote.add("backward")
-            trial.back.append(copied(back))
-            role.look_for_gradients(module, weights)
-            trial.gradients.append(
-                {
-                    k: copied(getattr(module, role.gradient(k)))
-                    for k in weights
-                    if hasattr(module, role.gradient(k))
-                }
-            )
-    return trial
-
-
-def _activation(name, probes, trial):
-    """The library's activation of that name; if it has settings, those with which it comes nearest
-    to what the module has computed."""
-    record = next(a for a in registry.ACTIVATIONS.values() if a.cls.__name__ == name)
-    made, Z, A = [record.cls()], probes[0].x, trial.out[0] if trial.out else None
-    if isinstance(A, np.ndarray) and A.shape == Z.shape and A.dtype.kind in "fiu":
-        with np.errstate(all="ignore"):
-            made = record.matching(Z, np.asarray(A, np.float64))
-    twins = [getattr(reference, name)(*(getattr(m, s) for s in record.settings)) for m in made]
-    if len(twins) == 1:
-        return twins[0]
-    return min(twins, key=lambda t: np.abs(t.forward(Z) - A).max())
-
-
-def _twin(role, weights, probes, trial):
-    """What the library's module of that role gives on the probes; None if it has none. Names the
-    probes' arrays on the way.
-    """
-    if role.name not in (*ACTIVATIONS, *OUTPUTS, "Linear", "BatchNorm"):
-        return None
-    values = {
-        role.weights[k]: role.to_library(k, w) for k, w in weights.items() if k in role.weights
-    }
-    if values:
-        sizes = values["W"].shape if "W" in values else values["G"].shape[:1]
-        twin = getattr(reference, role.name)(*sizes)
-    else:
-        twin = _activation(role.name, probes, trial)
-    set_weights(twin, values)
-    wanted = SimpleNamespace(out=[], back=[], gradients=[], tolerance=TOLERANCE)
-    for p in probes:
-        Z = twin.forward(p.x)
-        g = p.g if np.shape(p.g) == Z.shape else upstream(Z.shape, 0)
-        wanted.out.append(Z)
-        wanted.back.append(np.array(twin.backward(g)))
-        wanted.gradients.append(
-            {
-                k: role.to_own(k, np.array(getattr(twin, "dLd" + role.weights[k])))
-                for k in role.weights
-            }
-        )
-        # the names that the course gives them, in which the mistakes are written
-        vars(p).update(values)
-        if role.outputs_first:
-            p.W = p.W.T
-        if values:
-            p.A, p.Z, p.dLdZ = p.x, Z, g
-        else:
-            p.Z, p.A, p.dLdA, p.dLdZ = p.x, Z, g, g
-        if role.name == "BatchNorm":
-            vars(p).update(roles.statistics(p.A))
-    return wanted
-
-
-def _numeric(module, role, weights, probes, trial):
-    """Finite differences of sum(g * forward(x)), in the place of a twin."""
-    single = any(Z.dtype == np.float32 for Z in trial.out)
-    far = roles.SPREAD if role.name == "BatchNorm" else 1
-    step, tolerance = (1e-2, 2e-2) if single else (1e-5, 1e-6)
-    wanted = SimpleNamespace(out=None, back=[], gradients=[], tolerance=tolerance, own=None)
-    with untouched(module) as snapshot:
-        for p in probes:
-            x, moved = p.x.copy(), {k: w.copy() for k, w in weights.items()}
-
-            def value(p=p, x=x, moved=moved):
-                snapshot.restore()  # it may count its calls or keep running means
-                set_weights(module, moved)
-                seeded()
-                Z, failure = call(module.forward, x.copy())
-                return np.nan if failure else float(np.sum(p.g * Z, dtype=np.float64))
-
-            wanted.back.append(differences(value, x, step * far))
-            wanted.gradients.append({k: differences(value, w, step) for k, w in moved.items()})
-    return wanted
 
 
 # ---------------------------------------------------------------------------- whether that is right
 
 
 def _failed(module, method, trial, probes, role):
+    """Report a method that raised an exception."""
     only = (
         " for a batch of several"
         if trial.at.b > 1 and probes[-1].b == 1 and _works_alone(module, method, probes[-1])
@@ -326,7 +154,7 @@ def _failed(module, method, trial, probes, role):
 
 
 def _names_the_bias(role, line):
-    """True if a line of backward reads the bias itself, of which no gradient depends."""
+    """Return whether a line of backward reads the bias, on which no gradient depends."""
     return any(
         re.search(rf"\bself\.{re.escape(k)}(?!\w)", line)
         for k, theirs in role.weights.items()
@@ -335,7 +163,7 @@ def _names_the_bias(role, line):
 
 
 def _works_alone(module, method, probe):
-    """True where one sample goes through that method."""
+    """Return whether the method accepts a single sample."""
     with untouched(module):
         Z, failure = call(module.forward, probe.x.copy())
         if failure is None and method == "backward":
@@ -344,7 +172,7 @@ def _works_alone(module, method, probe):
 
 
 def _forward(result, module, role, trial, probes, twin):
-    """Judge what forward gave."""
+    """Judge the outputs of forward."""
     fault = judge(
         "forward", f"{role.table}.forward", trial.out, twin and twin.out, probes, module.forward
     )
@@ -364,7 +192,7 @@ def _forward(result, module, role, trial, probes, twin):
 
 
 def _backward(result, module, role, known, trial, probes, wanted, is_output):
-    """Judge what backward returned."""
+    """Judge the results of backward."""
     if "backward" in trial.failures:
         result.faults.append(_failed(module, "backward", trial, probes, role))
         return
@@ -373,7 +201,7 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
         same(g, p.g) for g, p in zip(trial.back, probes, strict=True)
     )
     if through:
-        known.hands = "through"
+        known.backward_kind = "identity"
     own = wanted.own and wanted.own.back
     fault = judge(
         what,
@@ -389,9 +217,9 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
     if fault and role.name in OUTPUTS and _is_derivative(role.name, trial, probes):
         if not is_output:
             result.remarks.append(
-                "backward multiplies by its own derivative, which is right beside a loss whose "
+                "backward multiplies by its own derivative, which is right with a loss whose "
                 "backward gives dL/dYpred; "
-                "the course's hands dLdZ through, because its NLL gives dL/dZ"
+                "the course's returns dLdZ unchanged, because its NLL gives dL/dZ"
             )
         fault = None
     elif fault and role.name == "Sigmoid" and through:
@@ -399,13 +227,13 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
             fault = None
         else:
             fault.cause += (
-                " (only an output unit may hand it through, when the loss gives dL/dZ: call it "
+                " (only an output unit may return it unchanged, if the loss gives dL/dZ: call it "
                 "OutputSigmoid)"
             )
     elif fault and role.name in OUTPUTS:
-        known.hands = "through"  # as it should: the loss is judged by that
+        known.backward_kind = "identity"  # as it should; the loss is judged accordingly
     if fault:
-        if wanted.out is None:  # nobody knows what forward should be
+        if wanted.out is None:  # the right outputs are unknown
             fault.cause = fault.cause or EITHER
         result.faults.append(fault)
     if "backward" in trial.wrote:
@@ -415,9 +243,10 @@ def _backward(result, module, role, known, trial, probes, wanted, is_output):
 
 
 def _by_differences(result, module, role, weights, trial, probes):
-    """What agrees with the library must agree with the module's own forward too, unless that does
-    something else at every call."""
-    wanted = _numeric(module, role, weights, probes, trial)
+    """Compare results that agree with the library with finite differences of the module's own
+    forward too, unless forward is random.
+    """
+    wanted = passes.numeric_results(module, role, weights, probes, trial)
     given = [("backward", trial.back[:1], wanted.back)]
     given += [
         (role.gradient(k), [g], [wanted.gradients[0][k]])
@@ -436,7 +265,7 @@ def _by_differences(result, module, role, weights, trial, probes):
 
 
 def _is_derivative(role, trial, probes):
-    """True where an output unit multiplied by its true derivative."""
+    """Return whether an output unit multiplied by its true derivative."""
     if role == "SoftMax":
         return all(
             same(g, p.A * (p.g - np.sum(p.A * p.g, axis=0)))
@@ -446,7 +275,7 @@ def _is_derivative(role, trial, probes):
 
 
 def _softmax_extras(result, module):
-    """Large logits, and the classes."""
+    """Check a softmax on large logits, and its class_fun."""
     if result.ok:
         with untouched(module):
             A, failure = call(module.forward, np.array([[1000.0], [-1000.0], [0.0]]))
@@ -461,6 +290,7 @@ def _softmax_extras(result, module):
 
 
 def _class_fun(result, module):
+    """Check class_fun."""
     rng = np.random.default_rng(3)
     probes, given = [], []
     with untouched(module):
@@ -482,7 +312,7 @@ def _class_fun(result, module):
             Fault(
                 "class_fun",
                 f"gives a {type(given[0]).__name__}, must give an array",
-                "== compares lists as a whole, so that every accuracy is 0 or 1",
+                "== compares lists as a whole, so every accuracy is 0 or 1",
                 formula,
                 where,
             )
@@ -504,6 +334,7 @@ def _class_fun(result, module):
 
 
 def _relu_at_zero(result, module):
+    """Note a derivative at exactly 0 that differs from the course's."""
     with untouched(module):
         call(module.forward, np.zeros((1, 1)))
         back, failure = call(module.backward, np.ones((1, 1)))
@@ -512,6 +343,7 @@ def _relu_at_zero(result, module):
 
 
 def _initial_weights(result, module, role):
+    """Report initial weights that are all equal."""
     name = next(k for k, theirs in role.weights.items() if theirs == "W")
     W = arrays(module)[name]
     if not np.any(W) or np.ptp(W) == 0:
@@ -519,7 +351,7 @@ def _initial_weights(result, module, role):
             Fault(
                 "__init__",
                 f"makes all entries of {name} equal",
-                "all units of the layer then stay equal for ever; W must be random",
+                "all units of the layer then stay equal forever; W must be random",
                 "W = np.random.normal(0, m**-.5, (m, n))",
                 location(module.__init__),
             )

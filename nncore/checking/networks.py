@@ -1,6 +1,4 @@
-"""A network: its modules in order, its loss beside the output unit, and (methods.py, sgd.py) what
-it does itself.
-"""
+"""The check of a network: its modules in order, its loss, and (methods.py) its own methods."""
 
 import inspect
 
@@ -13,18 +11,18 @@ from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, required, seeded
 from nncore.foreign.probe import arrays, untouched
 
-CALLED = ("forward", "backward", "dLdA", *NAMES)  # what the network calls of its modules
+CALLED = ("forward", "backward", "dLdA", *NAMES)  # the modules' methods that a network calls
 
 __all__ = ["check", "check_class", "flattened", "is_network", "is_network_class"]
 
 
 def is_network(thing):
-    """True for an object with a list of modules."""
+    """Return whether the object has a list of modules."""
     return not inspect.isclass(thing) and isinstance(getattr(thing, "modules", None), (list, tuple))
 
 
 def is_network_class(thing):
-    """True for a class that is made from modules."""
+    """Return whether the class is constructed from modules."""
     parameters = required(thing)
     return (
         bool(parameters)
@@ -34,15 +32,12 @@ def is_network_class(thing):
 
 
 def check_class(cls):
-    """[Result] of a class of networks, made around the library's modules, so that what is wrong is
-    its own."""
+    """Return [Result] of a class of networks, instantiated with the library's modules, so that all
+    faults are its own.
+    """
     seeded()
-    chain = [
-        reference.Linear(4, 4),
-        reference.Tanh(),
-        reference.Linear(4, 4),
-        reference.SoftMax(),
-    ]  # square: no shape fails
+    # square, so that no shape fails
+    chain = [reference.Linear(4, 4), reference.Tanh(), reference.Linear(4, 4), reference.SoftMax()]
     net, failure = call(cls, *[chain, reference.NLL()][: len(required(cls))])
     result = Result("", cls.__name__)
     if failure:
@@ -71,7 +66,7 @@ def check_class(cls):
 
 
 def check(net, inputs):
-    """[Result] of all parts of a network, in order."""
+    """Return [Result] of all parts of a network, in order."""
     chain = list(flattened(net.modules))
     if not chain:
         raise ValueError("modules must hold at least one module, got none")
@@ -92,7 +87,7 @@ def check(net, inputs):
         results, known = _modules(chain, features, loss)
         if loss is not None:
             output = known.role if known.role in (*roles.OUTPUTS, "Sigmoid") else ""
-            results.append(losses.check(loss, "loss", output, known.outputs, known.hands))
+            results.append(losses.check(loss, "loss", output, known.outputs, known.backward_kind))
             _pair(results[-2:], chain[-1][1], loss, known)
             _unit(results[-2:], loss, known)
         loss = _accepted(results, net, chain, loss, features, known)
@@ -105,10 +100,9 @@ def check(net, inputs):
             itself.unchecked = "its modules must run first"
         else:
             methods.check(itself, net, chain, features, known.outputs, loss)
-            told = {f.where for r in results for f in r.faults}
-            if any(
-                f.where and f.where in told for f in itself.faults
-            ):  # the same failure, seen from further off
+            reported = {f.where for r in results for f in r.faults}
+            # the same failure, reported by the network
+            if any(f.where and f.where in reported for f in itself.faults):
                 itself.faults.clear()
                 itself.unchecked = "its modules must run first"
         results.append(itself)
@@ -116,7 +110,7 @@ def check(net, inputs):
 
 
 def _accepted(results, net, chain, loss, features, known):
-    """The loss with which the network's methods are judged: one that takes the labels first is
+    """Return the loss for judging the network's methods: a loss that takes the labels first is
     right if the network gives them first.
     """
     result = results[-1]
@@ -138,7 +132,7 @@ def _accepted(results, net, chain, loss, features, known):
 
 
 def _is_class(place, cls):
-    """The Result of a class that stands where one of its objects must."""
+    """Return the Result of a class found in the place of an object."""
     return Result(
         place,
         cls.__name__,
@@ -153,7 +147,7 @@ def _is_class(place, cls):
 
 
 def flattened(chain, place="modules"):
-    """(place, module) of all modules, those of a network within the network too."""
+    """Return (place, module) of all modules, including those of inner networks."""
     for i, module in enumerate(chain):
         if is_network(module):
             yield from flattened(module.modules, f"{place}[{i}].modules")
@@ -162,7 +156,9 @@ def flattened(chain, place="modules"):
 
 
 def _first_features(chain):
-    """The number of inputs of the first module that tells it; those before it keep the number."""
+    """Return the number of inputs of the first module with known sizes; modules before it keep the
+    number.
+    """
     for _, module in chain:
         has_matrix = any(v.ndim == 2 for v in arrays(module).values())
         if has_matrix or isinstance(getattr(module, "m", None), int):
@@ -171,8 +167,9 @@ def _first_features(chain):
 
 
 def _modules(chain, features, loss):
-    """([Result], what is known of the last one) of the modules, each with as many inputs as the one
-    before it has outputs."""
+    """Return ([Result], what is known of the last module); each module gets as many inputs as the
+    one before has outputs.
+    """
     results, known, sure = [], None, True
     for i, (place, module) in enumerate(chain):
         faults, before = [], chain[i - 1][0] if i else "X"
@@ -212,12 +209,11 @@ def _modules(chain, features, loss):
 
 
 def _pair(results, last, loss, known):
-    """Where the last module multiplies by its derivative and the loss gives dL/dZ already, the
-    module is at fault, not the loss."""
+    """Blame the last module, not the loss, if both apply the output unit's derivative."""
     output, own = results
     if known.role in roles.OUTPUTS or known.role == "Sigmoid":
-        hands_through = losses.check(loss, "loss", known.role, known.outputs, "through")
-        if known.hands == "derivative" and not own.ok and hands_through.ok and output.ok:
+        as_identity = losses.check(loss, "loss", known.role, known.outputs, "identity")
+        if known.backward_kind == "derivative" and not own.ok and as_identity.ok and output.ok:
             own.faults[:] = []
             output.faults.append(
                 Fault(
@@ -233,14 +229,15 @@ def _pair(results, last, loss, known):
 
 
 def _unit(results, loss, known):
-    """Where an NLL stands beside a module that gives no probabilities of classes, that module is at
-    fault, not the loss."""
+    """Blame the last module, not the loss, if an NLL follows a module whose outputs are not class
+    probabilities.
+    """
     output, own = results
     if roles.name_of(loss) != "NLL" or any(f.what != "it" for f in output.faults):
         return
     is_nll = any(
-        losses.check(loss, "loss", "SoftMax", known.outputs, hands).ok
-        for hands in ("through", "derivative")
+        losses.check(loss, "loss", "SoftMax", known.outputs, backward_kind).ok
+        for backward_kind in ("identity", "derivative")
     )
     if known.role in ("Linear", "Tanh", "ReLU") and (is_nll or own.unchecked):
         output.faults.append(

@@ -1,6 +1,4 @@
-"""What a module is meant to be: the library's class that does its job, and which of its arrays are
-the weights.
-"""
+"""Find a module's role: the library's class with the same job, and which arrays are the weights."""
 
 import dataclasses
 import re
@@ -10,8 +8,9 @@ import numpy as np
 
 from nncore import registry
 from nncore.checking import steps
+from nncore.checking.causes import likely_cause, same
 from nncore.checking.findings import Fault
-from nncore.checking.mistakes import WANTED, likely_cause, same
+from nncore.checking.mistakes import WANTED
 from nncore.checking.trials import attributes, call, location, seeded, set_weights
 from nncore.foreign.probe import arrays, untouched
 
@@ -28,15 +27,14 @@ __all__ = [
     "weights_of",
 ]
 
-# Samples in a batch of several; more if a layer has as many inputs or outputs, so that shapes
-# differ.
+# Batch size; larger if a layer has as many inputs or outputs, so that shapes differ.
 BATCH = 3
-# Of the inputs of a BatchNorm: no eps in use shows, whether added to the variance or to its root.
+# Scale of a BatchNorm's inputs: large enough to hide any eps in use, on the variance or its root.
 SPREAD = 3e4
 ACTIVATIONS = tuple(a.cls.__name__ for a in registry.ACTIVATIONS.values() if not a.is_output)
 OUTPUTS = tuple(a.cls.__name__ for a in registry.ACTIVATIONS.values() if a.is_output)
 
-# What a class's name, without "my", "layer" and the like, says that it is for.
+# What a class's name means, without "my", "layer" and the like.
 NAMES = {
     alias: cls.__name__
     for records in (registry.MODULES, registry.LOSSES)
@@ -46,14 +44,14 @@ NAMES = {
 _KEEP_OUTPUTS = {
     a.cls.__name__ for a in registry.ACTIVATIONS.values() if a.keeps_output and not a.is_output
 }
-# What people call weights, in small letters, the likeliest first.
+# Usual names of weights in lower case, the likeliest first.
 CALLED = {
     "W": ("w", "weights", "weight", "theta", "kernel"),
     "W0": ("w0", "b", "bias", "biases", "w_0", "b0", "offset", "theta0"),
     "G": ("g", "gamma", "gammas", "scale", "weight", "weights", "w"),
     "B": ("b", "beta", "betas", "shift", "offset", "bias"),
 }
-# What is before and after the name of a weight in that of its gradient.
+# Prefixes and suffixes that turn the name of a weight into that of its gradient.
 GRADIENTS = (
     ("dld", ""),
     ("d", ""),
@@ -75,10 +73,10 @@ GRADIENTS = (
 class Role:
     """The job of a module.
 
-    name: of the library's class, None if finite differences alone judge the module;
-    weights: {its own name: the library's}, "W" and "W0" of a Linear, "G" and "B" of a BatchNorm;
-    outputs_first: W is (n, m); shapes: {its own name: shape};
-    gradients: {its own name: the attribute that holds its gradient}, as far as known.
+    name: of the library's class, None if finite differences alone judge the module; weights: {its
+    own name: the library's}, "W" and "W0" of a Linear, "G" and "B" of a BatchNorm; outputs_first: W
+    is (n, m); shapes: {its own name: shape}; gradients: {its own name: the attribute with its
+    gradient}, as far as known.
     """
 
     name: str | None
@@ -89,39 +87,38 @@ class Role:
 
     @property
     def table(self):
-        """The name under which `mistakes` lists its formulas."""
+        """The name under which the tables of mistakes list its formulas."""
         return "LinearOutputsFirst" if self.outputs_first else self.name
 
     @property
     def keeps_outputs(self):
-        """True if backward computes with what forward has made of the inputs, so that it is wrong
-        if forward is.
-        """
+        """Whether backward uses forward's results, so that a wrong forward makes it wrong."""
         return self.name == "BatchNorm" or self.name in _KEEP_OUTPUTS
 
     def key(self, k):
-        """The key into TABLES and WANTED of the gradient of a weight."""
+        """Return the key of a weight's gradient in TABLES and WANTED."""
         return f"{self.table}.dLd{self.weights.get(k, k)}"
 
     def to_library(self, k, w):
-        """A weight in the library's shape."""
+        """Return a weight in the library's shape."""
         if self.weights[k] == "W":
             return w.T if self.outputs_first else w
         return w.reshape(-1, 1)
 
     def to_own(self, k, w):
-        """A weight, or its gradient, in the module's own shape."""
+        """Return a weight, or its gradient, in the module's own shape."""
         if self.weights[k] == "W":
             return w.T if self.outputs_first else w
         return w.reshape(self.shapes[k])
 
     def gradient(self, k):
-        """The name of the gradient of a weight, as far as known; else as the course has it."""
+        """Return the attribute with a weight's gradient, as far as known; else the course's name
+        for it.
+        """
         return self.gradients.get(k, "dLd" + k)
 
     def look_for_gradients(self, module, weights):
-        """Find the attributes with the gradients of the weights by their names, after a
-        backward."""
+        """Find the attributes that hold the weights' gradients by their names, after a backward."""
         there = {_squashed(name): name for name, v in attributes(module).items() if not callable(v)}
         for k in weights:
             also = CALLED.get(self.weights.get(k), ())
@@ -135,7 +132,7 @@ class Role:
                 self.gradients.setdefault(k, found)
 
     def worded(self, text):
-        """A text that speaks of the library's names, with the module's own."""
+        """Replace the library's names in a text by the module's own."""
         own = {theirs: f"self.{mine}" for mine, theirs in self.weights.items() if mine != theirs}
         own.update(
             {
@@ -154,11 +151,12 @@ class Role:
 
 
 def _squashed(name):
+    """Return a class's name in lower case, without underscores."""
     return name.lower().replace("_", "")
 
 
 def name_of(thing):
-    """The library's class that does the job that the class's name tells of, or None."""
+    """Return the library's class that the object's class name suggests, or None."""
     name = "".join(c for c in type(thing).__name__.lower() if c.isalnum()).rstrip("0123456789")
     for start in ("my", "custom"):
         name = name.removeprefix(start)
@@ -168,8 +166,8 @@ def name_of(thing):
 
 
 def features_of(module):
-    """The number of inputs that a module takes: that with which it is a Linear, else the likeliest
-    with which it runs.
+    """Return the number of inputs of a module: the one with which it is a Linear, else the
+    likeliest one with which it runs.
     """
     for m in dict.fromkeys(size for v in _held(module).values() if v.ndim == 2 for size in v.shape):
         if _linear_by_behaviour(module, m):
@@ -196,8 +194,8 @@ def features_of(module):
 
 
 def find(module, result, features):
-    """The Role of a module; notes in its Result what is wrong with the weights of a Linear, and
-    what is worth knowing of them.
+    """Return the Role of a module; adds faults and remarks about a Linear's weights to
+    its Result.
     """
     name = name_of(module)
     role = None
@@ -220,7 +218,7 @@ def find(module, result, features):
 
 
 def _held(module):
-    """{name: array} of the arrays that may be weights, those with likely names first."""
+    """Return {name: array} of the arrays that may be weights, likely names first."""
     held = {
         k: v
         for k, v in arrays(module).items()
@@ -231,7 +229,7 @@ def _held(module):
 
 
 def _last_part(name):
-    """The last name in "params['b']" or "layers[0].w", in small letters."""
+    """Return the last name in "params['b']" or "layers[0].w", in lower case."""
     return (re.findall(r"\w+", name) or [""])[-1].lower()
 
 
@@ -240,8 +238,8 @@ def _is_bias(v, n):
 
 
 def _agreements(module, W, W0, outputs_first):
-    """Whether forward, dLdA and the step are those of a Linear with these weights; None for what
-    failed.
+    """Return whether forward, dLdA and the step are those of a Linear with these weights; None for
+    one that failed.
     """
     rng = np.random.default_rng(9)
     held = arrays(module)
@@ -267,7 +265,7 @@ def _agreements(module, W, W0, outputs_first):
 
 
 def _stepped(module, W):
-    """The weight of that name after the first step that changes it; None if none does."""
+    """Return the weight after the first step that changes it; None if none does."""
     before = arrays(module)[W].copy()
     for name in steps.NAMES:
         call(getattr(module, name, len), steps.RATE)
@@ -278,10 +276,10 @@ def _stepped(module, W):
 
 
 def _linear_by_behaviour(module, features):
-    """The Role of a module whose forward is that of a Linear, by whatever names.
+    """Return the Role of a module whose forward is that of a Linear, whatever the names.
 
     A square W that forward does not transpose has the outputs first, unless dLdA and the step both
-    take it as inputs first.
+    use it as inputs first.
     """
     held = _held(module)
     for W, w in held.items():
@@ -304,8 +302,8 @@ def _linear_by_behaviour(module, features):
 
 
 def _linear_by_name(module, result, features):
-    """The Role of a module that is called Linear and whose forward is something else; None, or a
-    Fault, if its weights do not allow it.
+    """Return the Role of a module called Linear with another forward; None, or a Fault, if its
+    weights do not allow it.
     """
     held = _held(module)
     W = _called("W", held, lambda v: v.ndim == 2 and features in v.shape)
@@ -356,8 +354,8 @@ def _linear_by_name(module, result, features):
 
 
 def _called(weight, held, fits):
-    """The name of the array that fits and is called as that weight; the only one that fits, if none
-    is; else None.
+    """Return the name of the fitting array that is called like that weight, else of the only one
+    that fits, else None.
     """
     fitting = [k for k, v in held.items() if fits(v)]
     named = sorted(
@@ -368,7 +366,7 @@ def _called(weight, held, fits):
 
 
 def _runs(module, features, n):
-    """True if forward gives (n, b) for a batch."""
+    """Return whether forward gives (n, b) for a batch."""
     b = next(b for b in range(2, 9) if b not in (features, n))
     with untouched(module):
         Z, failure = call(module.forward, np.ones((features, b)))
@@ -379,10 +377,10 @@ def _runs(module, features, n):
 
 
 def _batchnorm(module, result, features, name):
-    """The Role of a BatchNorm, by its outputs; or by the names of its class and weights.
+    """Return the Role of a BatchNorm, found by its outputs, or by the names of its class and
+    weights; else None.
 
-    None if there is no such thing. A BatchNorm by name whose outputs no known mistake explains is
-    judged by finite differences.
+    A BatchNorm by name whose outputs no known mistake explains is judged by finite differences.
     """
     held = {k: v for k, v in _held(module).items() if _is_bias(v, features)}
     G = _called("G", held, lambda v: True)
@@ -405,8 +403,8 @@ def _batchnorm(module, result, features, name):
 
 
 def _normalises(module, G, B, held, features, mistaken):
-    """True if forward is a BatchNorm's with these weights; or, if `mistaken`, fails, gives nothing,
-    or makes a known mistake of it.
+    """Return whether forward is a BatchNorm's with these weights; with `mistaken`, whether it
+    fails, gives None or makes a known mistake.
     """
     rng = np.random.default_rng(10)
     weights = {k: rng.uniform(0.5, 1.5, held[k].shape) for k in (G, B)}
@@ -427,13 +425,14 @@ def _normalises(module, G, B, held, features, mistaken):
 
 
 def spread(rng, m, b):
-    """Inputs (m, b) whose rows all vary far more than any eps in use."""
+    """Return inputs (m, b) whose rows vary far more than any eps in use."""
     return SPREAD * (0.5 + rng.uniform(0.2, 1.6, (m, b)) * np.where(np.arange(b) % 2, 1, -1))
 
 
 def statistics(x):
-    """{"mu", "var", "norm"} of the rows of a batch x (m, b), whose variance no eps in use
-    changes."""
+    """Return {"mu", "var", "norm"} of the rows of a batch x (m, b), whose variance hides any eps in
+    use.
+    """
     mu, var = x.mean(axis=1, keepdims=True), x.var(axis=1, keepdims=True)
     return {"mu": mu, "var": var, "norm": (x - mu) / np.sqrt(var)}
 
@@ -442,8 +441,8 @@ def statistics(x):
 
 
 def weights_of(module, role, features):
-    """{name: random values} of the weights: of the role; else of the arrays that forward depends
-    on, and that have a gradient or are changed by a step.
+    """Return {name: random values} of the role's weights; without a role, of the arrays that
+    forward depends on and that have a gradient or are changed by a step.
     """
     rng = np.random.default_rng(1)
     if role.name == "BatchNorm":
@@ -453,8 +452,8 @@ def weights_of(module, role, features):
         }
     if role.weights:
         return {k: rng.normal(size=shape) for k, shape in role.shapes.items()}
-    # arrays of lists and dictionaries are probed in their own memory, which must hold what is
-    # written there
+    # Arrays in lists and dictionaries are probed in their own memory, so they must hold the values
+    # written.
     held = {
         k: v.copy()
         for k, v in arrays(module).items()
@@ -476,9 +475,8 @@ def weights_of(module, role, features):
         learns |= {k for k, v in held.items() if not same(after.get(k), v, 0)}
     weights = {}
     for k in sorted(learns, key=list(held).index):
-        moved = held[k] + 0.2 * rng.normal(
-            size=held[k].shape
-        )  # near what they are: some must stay positive
+        # near their values: some must stay positive
+        moved = held[k] + 0.2 * rng.normal(size=held[k].shape)
         with untouched(module):
             set_weights(module, {k: moved})
             seeded()

@@ -1,4 +1,4 @@
-"""A network's own sgd: one forward, loss, backward and step on a sample drawn at random in every
+"""The check of a network's own sgd: forward, loss, backward and step on a random sample per
 iteration.
 """
 
@@ -8,24 +8,23 @@ from types import SimpleNamespace
 import numpy as np
 
 from nncore.checking.by_hand import RATE, agree
+from nncore.checking.causes import same
 from nncore.checking.findings import Fault, raised
-from nncore.checking.mistakes import same
 from nncore.checking.steps import NAMES
 from nncore.checking.trials import call, location, seeded
 from nncore.checking.ways import way_back, way_forward
 
 __all__ = ["check", "labels_first"]
 
-SEEDS = 6  # single steps whose draw is found out
-MANY = 60  # steps in which every one of three samples is drawn, but for a chance of 1e-10
+SEEDS = 6  # single steps whose draw is determined
+MANY = 60  # steps that draw each of three samples, except with probability 1e-10
 ONE, ALL = [0], [0, 1, 2]
 FIRST = slice(0, 1)
 DRAW = "i = np.random.randint(N), with N = X.shape[1], gives 0 to N-1"
 
 
 def check(result, work):
-    """Judge single steps on one sample and on three, the rate, the number of steps, and the
-    draws."""
+    """Judge single steps on one and three samples, the rate, the number of steps and the draws."""
     if not work.trained or not _takes_the_course_s_arguments(result, work.net.sgd):
         return
     fault = Fault("sgd", "", "", "", location(work.net.sgd))
@@ -57,7 +56,9 @@ def check(result, work):
 
 
 def _takes_the_course_s_arguments(result, sgd):
-    """True for sgd(X, Y, iters, lrate); notes what else it takes."""
+    """Return whether the signature is sgd(X, Y, iters, lrate); else add a remark with the
+    parameters.
+    """
     try:
         names = list(inspect.signature(sgd).parameters)
     except (TypeError, ValueError):
@@ -69,7 +70,7 @@ def _takes_the_course_s_arguments(result, sgd):
     if len(names) >= 4 and rates[3] and not rates[2]:
         return True
     result.remarks.append(
-        f"sgd was not checked: it takes ({', '.join(names)}), where the course's takes (X, Y, "
+        f"sgd was not checked: it takes ({', '.join(names)}); the course's takes (X, Y, "
         "iters, lrate), in that "
         "order"
     )
@@ -77,7 +78,7 @@ def _takes_the_course_s_arguments(result, sgd):
 
 
 def _trained(work, columns, iters, seed=0, rate=RATE):
-    """What net.sgd does on those columns: `weights` afterwards, `failure`, and `calls` of the
+    """Run net.sgd on those columns; return `weights` afterwards, `failure`, and `calls` of the
     modules and the loss.
     """
     with work.untouched():
@@ -90,7 +91,7 @@ def _trained(work, columns, iters, seed=0, rate=RATE):
 
 
 def labels_first(work):
-    """True if sgd gives the loss the labels first, the predictions second."""
+    """Return whether sgd gives the loss the labels first, the predictions second."""
     return _is_swapped(work, _trained(work, ONE, 1).calls)
 
 
@@ -108,7 +109,7 @@ def _is_swapped(work, calls):
 
 
 def _of_one_step(work, run, steps):
-    """(message, cause) where one step on one sample is not what it must be."""
+    """Return (message, cause) of a wrong step on one sample."""
     message = "with one sample and iters=1 is not one forward, loss, backward and step"
     cause = _of_calls(work, run.calls)
     if cause:
@@ -144,7 +145,7 @@ def _of_one_step(work, run, steps):
 
 
 def _of_calls(work, calls):
-    """What the calls of the modules and of the loss tell of a wrong iteration, or ""."""
+    """Return the mistake that the calls of the modules and the loss show, or ""."""
     inputs = [c.given[0] for c in calls if c.index == 0 and c.method == "forward" and c.given]
     losses = [
         c.given for c in calls if c.index is None and c.method == "forward" and len(c.given) == 2
@@ -163,8 +164,8 @@ def _of_calls(work, calls):
         )
     if any(np.shape(x)[1:] == (0,) for x in inputs):
         return (
-            f"an index beyond the last column is drawn, where X[:, i:i+1] is empty: {DRAW}, while "
-            "random.randint(0, N) gives N, too"
+            f"an index beyond the last column is drawn, for which X[:, i:i+1] is empty: {DRAW}, "
+            "while random.randint(0, N) can give N"
         )
     if np.shape(inputs[0])[:1] != work.X.shape[:1]:
         return (
@@ -177,7 +178,7 @@ def _of_calls(work, calls):
             "prediction first"
         )
     if losses and inputs and np.shape(losses[0][1])[1:] != np.shape(inputs[0])[1:]:
-        return "X and Y are not cut alike: X[:, i:i+1] goes with Y[:, i:i+1]"
+        return "X and Y are not indexed alike: X[:, i:i+1] goes with Y[:, i:i+1]"
     if (True, "backward") in back and not losses:
         return (
             "self.loss.forward(Ypred, Yt) must come before self.loss.backward(), which uses what "
@@ -195,7 +196,7 @@ def _of_calls(work, calls):
 
 
 def _failed(work, fault, run):
-    """The Fault of an sgd that raises an exception with one sample."""
+    """Return the Fault of an sgd that raises an exception with one sample."""
     failed = raised(work.net, "sgd", run.failure, only=" with one sample")
     cause = _of_calls(work, run.calls)
     if not cause and not any(_trained(work, ALL, 1, seed).failure for seed in range(SEEDS)):
@@ -215,13 +216,12 @@ def _failed(work, fault, run):
 
 
 def _draws(result, work, fault):
-    """Judge which sample a step of sgd takes."""
+    """Judge which sample a step of sgd uses."""
     N = work.X.shape[1]
     columns = [slice(i, i + 1) for i in range(N)]
     alone = [work.after([(c, c)]) for c in columns]
-    if any(
-        agree(alone[i], alone[i - 1]) for i in range(N)
-    ):  # of units that are all off, say: the draws cannot be told
+    # for example if all units are off: no step shows its draw
+    if any(agree(alone[i], alone[i - 1]) for i in range(N)):
         return
     drawn, expected = [], []
     for seed in range(SEEDS):
@@ -265,13 +265,13 @@ def _draws(result, work, fault):
         )
     elif drawn != expected:
         result.remarks.append(
-            "sgd draws otherwise than by one np.random.randint(N) a step; its numbers differ from "
+            "sgd does not draw by one np.random.randint(N) per step; its numbers differ from "
             "the course's"
         )
 
 
 def _never_drawn(work):
-    """The samples of three that many steps never draw."""
+    """Return which of three samples many steps never draw."""
     columns, X = [slice(i, i + 1) for i in ALL], work.X
     never = []
     for j, column in enumerate(columns):
@@ -279,7 +279,7 @@ def _never_drawn(work):
             work.X = X.copy()
             work.X[:, j] = np.nan  # shows in the weights as soon as the sample is drawn
             if _all_finite(work.after([(column, column)])):
-                continue  # but not where a loss takes NaN for right and no unit is on
+                continue  # unless the loss accepts NaN and no unit is on
             run = _trained(work, ALL, MANY)
         finally:
             work.X = X

@@ -1,9 +1,10 @@
-"""The gradients that a module keeps for its weights, and what its step makes of them."""
+"""The check of a module's gradients and step."""
 
 import numpy as np
 
+from nncore.checking.causes import likely_cause, same
 from nncore.checking.findings import Fault, judge, raised
-from nncore.checking.mistakes import WANTED, likely_cause, same
+from nncore.checking.mistakes import WANTED
 from nncore.checking.trials import attributes, call, copied, location, reseeder, set_weights
 from nncore.foreign.probe import arrays, untouched
 
@@ -11,20 +12,13 @@ __all__ = ["NAMES", "RATE", "check", "run"]
 
 NAMES = ("sgd_step", "step")
 RATE = 0.125
-ALIKE = (
-    "step",
-    "sgd",
-    "sdg",
-    "stp",
-    "update",
-    "train",
-    "descen",
-)  # parts of names that mean a step
+# parts of method names that suggest a step
+ALIKE = ("step", "sgd", "sdg", "stp", "update", "train", "descen")
 
 
 def check(result, module, role, weights, trial, probes, wanted, in_network):
     """Judge gradients and update of the weights; adds to the result."""
-    if wanted.own:  # forward is wrong: weights that it does not use are no faults of the rest
+    if wanted.own:  # forward is wrong; weights it does not use are not judged
         weights = {
             k: w for k, w in weights.items() if any(np.any(g[k][1]) for g in wanted.own.gradients)
         }
@@ -62,7 +56,7 @@ def check(result, module, role, weights, trial, probes, wanted, in_network):
             fault and (fault.shape is None or fault.shape != fault.wanted_shape)
             for fault in faults.values()
         ):
-            # if a gradient has the wrong shape or is none, the failure follows from that
+            # a gradient of the wrong shape, or None, explains the failure
             result.faults.append(raised(module, working[0], runs[working[0]][2], role.table))
         return
     name = working[0]
@@ -102,7 +96,7 @@ def check(result, module, role, weights, trial, probes, wanted, in_network):
 
 
 def _add(result, faults):
-    """Add the faults of an update; what is wrong with W is told of W0 in the same breath."""
+    """Add the faults of an update; the faults of W and W0 make one sentence."""
     for fault in faults:
         first = next(
             (
@@ -121,8 +115,9 @@ def _add(result, faults):
 
 
 def _add_gradient(result, fault):
-    """Add the fault of a gradient; the same mistake in the gradient of another weight is one
-    fault."""
+    """Add the fault of a gradient; the same mistake in another gradient is mentioned in the first
+    fault.
+    """
     first = next(
         (
             f
@@ -138,8 +133,8 @@ def _add_gradient(result, fault):
 
 
 def _explain(faults, module, name, role, k, weights, probes, wanted):
-    """Where an update is wrong without a known mistake, and keeps its gradient under a name of its
-    own: look for a mistake of that.
+    """Look for a known mistake in the gradient of a wrong update that keeps it under an unknown
+    name.
     """
     right = [g[k] for g in wanted.gradients]
     if not faults or faults[0].cause or any(isinstance(g, tuple) for g in right):
@@ -164,10 +159,9 @@ def _explain(faults, module, name, role, k, weights, probes, wanted):
 
 
 def run(module, name, role, weights, passes, rate=RATE):
-    """Make a step after a pass of each of these probes; what is left over from a pass shows in the
-    next.
+    """Make a step after a pass over each probe; state left over from one pass shows in the next.
 
-    Returns (attributes afterwards, the module's gradients before the step, Failure or None).
+    Return (attributes afterwards, the module's gradients before the step, Failure or None).
     """
     with untouched(module):
         set_weights(module, weights)
@@ -180,8 +174,8 @@ def run(module, name, role, weights, passes, rate=RATE):
 
 
 def _from_rest(module, name, role, k, weights, probes):
-    """The change of a weight by a step that finds zeros in what steps keep for each other, such as
-    a velocity; None if they keep nothing.
+    """Return the change of a weight by a step that starts from zero state (such as a velocity);
+    None if there is no state.
     """
     with untouched(module):
         set_weights(module, weights)
@@ -205,7 +199,7 @@ def _from_rest(module, name, role, k, weights, probes):
 
 
 def _passes(module, probes):
-    """Forward and backward on one probe after the other."""
+    """Run forward and backward on each probe."""
     reset = reseeder(module)
     for probe in probes:
         reset()
@@ -214,8 +208,7 @@ def _passes(module, probes):
 
 
 def _right_gradient(wanted, k):
-    """The right gradient of a weight on the first probe, None where not all of its entries are
-    known."""
+    """Return the correct gradient of a weight on the first probe, None if entries are unknown."""
     g = wanted.gradients[0][k]
     if not isinstance(g, tuple):
         return g
@@ -224,12 +217,12 @@ def _right_gradient(wanted, k):
 
 
 def _owner(module, name):
-    """The class that defines a method."""
+    """Return the class that defines a method."""
     return next((c for c in type(module).__mro__ if name in vars(c)), type(module))
 
 
 def _never(module, role, names, weights, runs):
-    """The fault of a module whose weights no step changes."""
+    """Return the Fault of a module whose weights no step changes."""
     name = next(
         (n for n in names if _owner(module, n) is type(module) or n in attributes(module)), None
     )
@@ -272,13 +265,13 @@ def _never(module, role, names, weights, runs):
                 return Fault(
                     name,
                     message,
-                    f"the new {k} is put into self.{other}; it belongs into self.{k}",
+                    f"the new {k} is assigned to self.{other}; it must be self.{k}",
                     where=location(method),
                 )
     for v in inner:
         if v.lower() in {k.lower() for k in weights}:
             cause = (
-                f"it assigns a local variable {v}, which is forgotten when it ends; it must "
+                f"it assigns a local variable {v}, which is lost when it returns; it must "
                 f"assign self.{v}"
             )
             break
@@ -295,8 +288,9 @@ def _never(module, role, names, weights, runs):
 
 
 def _update(module, name, role, k, weights, after, g, probes, result):
-    """[Fault] of the update of one weight, given the gradient g that the module has; [] for W -
-    lrate g, and for another way downhill."""
+    """Return [Fault] of a weight's update, given the module's gradient g; [] for W - lrate g and
+    for other descent steps.
+    """
     w, b = weights[k], probes[0].b
     if same(after, w - RATE * g):
         return []
@@ -371,7 +365,7 @@ def _update(module, name, role, k, weights, after, g, probes, result):
     return [
         Fault(
             name,
-            f"changes {k} by up to {np.max(np.abs(moved)):.3g}, where lrate * {role.gradient(k)} "
+            f"changes {k} by up to {np.max(np.abs(moved)):.3g}, but lrate * {role.gradient(k)} "
             f"goes up to {np.max(np.abs(RATE * g)):.3g}",
             error=error,
             **common,

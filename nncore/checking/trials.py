@@ -1,5 +1,4 @@
-"""Running code that somebody else wrote, to look at what it does: quietly, repeatably, and with
-finite differences."""
+"""Run a user's code quietly and repeatably; differentiate it by finite differences."""
 
 import difflib
 import inspect
@@ -27,9 +26,9 @@ __all__ = [
     "set_weights",
 ]
 
-FEW = 200  # entries of which all are differentiated; of larger arrays SAMPLE
+ALL_ENTRIES = 200  # arrays up to this size are differentiated at all entries, larger ones at SAMPLE
 SAMPLE = 60
-OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # where nncore itself is
+OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # nncore's directory
 LIBRARIES = (
     OWN,
     os.path.dirname(os.path.abspath(np.__file__)) + os.sep,
@@ -44,19 +43,19 @@ LIBRARIES = (
 class Failure:
     """An exception of a user's code: kind, message, and the last line of the user's code.
 
-    Libraries and compiled code are left out: their files are not the user's to look at.
+    Lines in libraries and compiled code are skipped.
     """
 
     def __init__(self, error):
         self.error = error
         frames = [f for f in traceback.extract_tb(error.__traceback__) if is_users(f.filename)]
         self.frame = next((f for f in reversed(frames) if f.line), None)
-        self.outside = not frames  # it happened in the call itself
-        self.missing = self._missing()  # now, as the object will be put back
+        self.outside = not frames  # raised by the call itself
+        self.missing = self._missing()  # determined now: the object will be restored
 
     @property
     def line(self):
-        """Where it happened, as "student.py:12: the line", or ""."""
+        """The failing line as "student.py:12: the line", or ""."""
         if self.frame is None:
             return ""
         code = (self.frame.line or "").strip()
@@ -69,8 +68,9 @@ class Failure:
         return f"{type(self.error).__name__}{': ' + text if text else ''}"
 
     def _missing(self):
-        """(name, similar): the attribute that was not there and the most similar one that is, or
-        ""; None for other failures."""
+        """Return (name, similar) for a missing attribute, with the most similar existing one or "";
+        None for other failures.
+        """
         if not isinstance(self.error, AttributeError) or not self.error.name:
             return None
         there = [name for name in dir(self.error.obj) if not name.startswith("__")]
@@ -84,24 +84,24 @@ class Failure:
 
 
 def call(function, *arguments):
-    """(result, None) or (None, Failure); what the function prints and warns of is dropped."""
+    """Return (result, None) or (None, Failure), with output and warnings suppressed."""
     try:
         with quiet():
             return function(*arguments), None
-    except (Exception, SystemExit) as error:  # whatever a module does is a finding
+    except (Exception, SystemExit) as error:  # whatever a module raises is a finding
         return None, Failure(error)
 
 
 def seeded(seed=0):
-    """Both global generators in the same place, so that a random module (dropout) does the same
-    thing again."""
+    """Seed both global generators, so that a random module (dropout) repeats itself."""
     np.random.seed(seed)
     random.seed(seed)
 
 
 def reseeder(*things):
-    """A function (seed=0) that does what seeded does, and puts the generators that the things keep
-    themselves, and their whole numbers, which may count the draws, where they are now."""
+    """Return a function (seed=0) that calls `seeded` and restores the things' own generators and
+    integers, which may count the draws.
+    """
     kept = [v for thing in things for v in attributes(thing).values()]
     numpy = [
         (g.bit_generator, g.bit_generator.state) for g in kept if isinstance(g, np.random.Generator)
@@ -129,13 +129,14 @@ def reseeder(*things):
 
 
 def attributes(thing):
-    """The attributes kept in an object itself; none for one that has no dictionary."""
+    """Return the attributes of an object's dictionary; {} if it has none."""
     return getattr(thing, "__dict__", {})
 
 
 def set_weights(thing, weights):
-    """Put copies of weights into a thing: bound to its attributes, or written into the arrays of
-    its lists and dictionaries."""
+    """Put copies of weights into a module: bound to its attributes, or written into arrays of its
+    lists and dictionaries.
+    """
     held = arrays(thing) if not all(k.isidentifier() for k in weights) else {}
     for k, w in weights.items():
         if k.isidentifier():
@@ -145,12 +146,12 @@ def set_weights(thing, weights):
 
 
 def copied(x):
-    """Arrays as they are now; anything else itself."""
+    """Return a copy of an array; anything else unchanged."""
     return np.array(x) if isinstance(x, np.ndarray) else x
 
 
 def required(function):
-    """The parameters that must be given by position, or None where they cannot be told."""
+    """Return the required positional parameters, or None if the signature is unknown."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -163,15 +164,13 @@ def required(function):
 
 
 def is_users(filename):
-    """True for a file of the user's own Python code, False for one of a library or of compiled
-    code.
-    """
+    """Return whether the file is the user's own Python code, not a library's or compiled."""
     return not filename.startswith(LIBRARIES) and not filename.endswith((".pyx", ".pxi", ".pxd"))
 
 
 def location(function):
-    """Return where a function or method is defined, as "forward, student.py:12"; "" if it has no
-    file or is a library's own.
+    """Return where a function is defined, as "forward, student.py:12"; "" if it has no file or is a
+    library's.
     """
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     if (
@@ -184,16 +183,15 @@ def location(function):
 
 
 def differences(value, x, step):
-    """(flat indices, derivatives, shape) of value() with respect to entries of x, by central
+    """Return (flat indices, derivatives, shape) of value() with respect to entries of x, by central
     differences.
 
-    x is changed in place and put back. Entries beside a kink, where the slopes to the two sides
-    differ, are left out. All entries of small arrays, SAMPLE random ones of others. value() ->
-    float; whatever it raises is raised.
+    x is changed in place and restored. Entries at a kink, where the one-sided slopes differ, are
+    left out. value() returns a float; its exceptions are passed on.
     """
     index = (
         np.arange(x.size)
-        if x.size <= FEW
+        if x.size <= ALL_ENTRIES
         else np.sort(np.random.default_rng(0).choice(x.size, SAMPLE, replace=False))
     )
     middle = value()

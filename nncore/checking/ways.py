@@ -1,14 +1,14 @@
-"""The way through a network: in which order its modules are called, and with what."""
+"""The order in which a network calls its modules, and the arguments it passes."""
 
 import itertools
 
 import numpy as np
 
-from nncore.checking.mistakes import same
+from nncore.checking.causes import same
 
 __all__ = ["way_back", "way_forward", "way_of"]
 
-WAYS = {  # the variable of the course's loop, what the first module is given, the order
+WAYS = {  # the course's variable, the first module's argument, the mistake
     "forward": (
         "A",
         "the input X",
@@ -27,28 +27,29 @@ WAYS = {  # the variable of the course's loop, what the first module is given, t
 
 
 def way_forward(work, calls):
-    """What is wrong with the first pass forward through the modules, as far as it goes; or ""."""
+    """Return the mistake in the first forward pass through the modules, or ""."""
     passed = _first_pass(calls, "forward")
     start = passed[0].given[0] if passed and passed[0].given else None
     return way_of(work, passed, start, "forward")
 
 
 def way_back(work, calls):
-    """What is wrong with the first pass back through the modules, as far as it goes; or ""."""
+    """Return the mistake in the first backward pass through the modules, or ""."""
     passed = _first_pass(calls, "backward")
     start = next((c.result for c in calls if c.index is None and c.method == "backward"), None)
     return way_of(work, passed, start, "backward") if passed else ""
 
 
 def _first_pass(calls, method):
-    """The first run of calls of the modules' method, one after the other."""
+    """Return the first run of consecutive calls of the modules' method."""
     runs = itertools.groupby(calls, lambda c: c.method == method and c.index is not None)
     return next((list(run) for is_method, run in runs if is_method), [])
 
 
 def way_of(work, calls, start, method):
-    """What is wrong with calls of the modules in a row, the first of which is to be given `start`;
-    or ""."""
+    """Return the mistake in consecutive calls of the modules, or ""; the first call should be given
+    `start`.
+    """
     if not work.recordable:
         return ""
     if not calls:
@@ -72,11 +73,11 @@ def way_of(work, calls, start, method):
             f"it calls the {method} of the modules in the order {', '.join(map(str, way))}; "
             f"it must be {', '.join(map(str, order))}"
         )
-    return _handing(work, calls, start, method)
+    return _wrong_argument(work, calls, start, method)
 
 
 def _drops_results(calls):
-    """True if every module is given the same, though not every one hands on what it is given."""
+    """Return whether every module is given the same array, though not all return their input."""
     first = calls[0].given[0] if calls[0].given else None
     return (
         len(calls) > 1
@@ -96,15 +97,15 @@ def _dropped(method):
     )
 
 
-def _handing(work, calls, start, method):
-    """What is wrong with what each module is given; or ""."""
+def _wrong_argument(work, calls, start, method):
+    """Return the mistake in the arrays that the modules are given, or ""."""
     for k, c in enumerate(calls):
         wanted = calls[k - 1].result if k else start
         if wanted is not None and c.given and not same(c.given[0], wanted, 1e-12):
-            whence = (
+            source = (
                 f"what the {method} of {work.places[calls[k - 1].index]} returned"
                 if k
                 else WAYS[method][1]
             )
-            return f"{work.places[c.index]} is not given {whence}, but something else"
+            return f"{work.places[c.index]} is not given {source}, but something else"
     return ""

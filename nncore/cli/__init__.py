@@ -1,9 +1,8 @@
-"""The command `nncore`: train a classifier by stochastic gradient descent, save it, predict with
-it; check modules.
+"""The command `nncore`: train a classifier, save it, predict with it, check modules.
 
-What it refuses (files, labels, options) is one line on standard error and exit status 2, before
-anything is written; a training that diverges ends with status 1, Ctrl-C with 130, a closed pipe
-with 141.
+Errors in files, labels or options are reported in one line on standard error, with exit status 2,
+before anything is written. A training that diverges exits with status 1, Ctrl-C with 130, a closed
+pipe with 141.
 """
 
 import argparse
@@ -17,19 +16,18 @@ from nncore.cli.messages import fail
 
 
 def main(arguments=None):
-    """Run the command with `arguments` (default: those of the process); returns the exit status.
+    """Run the command with `arguments` (default: those of the process) and return the exit status.
 
     >>> main(["predict", "none.npz", "digits"])
     2
     """
     if getattr(sys.stdout, "errors", "") == "strict" and hasattr(sys.stdout, "reconfigure"):
-        # The terminal's encoding need not have the characters of a file's name.
+        # The terminal's encoding may lack characters of a file's name.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
         with warnings.catch_warnings():
-            # Overflow and a loss that is not finite are reported in this command's own words, on
-            # one line.
+            # The command reports overflow and a non-finite loss itself, in one line.
             warnings.simplefilter("ignore", RuntimeWarning)
             status = options.run(options)
         sys.stdout.flush()
@@ -37,8 +35,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     except BrokenPipeError:
-        # What is still buffered has no reader; without this the interpreter's own flush at exit
-        # would complain.
+        # Nobody reads the rest of the buffer; the interpreter's flush at exit would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except train.Diverged as error:
@@ -51,8 +48,8 @@ def main(arguments=None):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        """One line, where argparse would print the usage as well."""
-        sys.exit(fail(f"{message} ({self.prog} -h tells more)", 2))
+        """Print the message in one line, without argparse's usage."""
+        sys.exit(fail(f"{message} (see {self.prog} -h)", 2))
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):

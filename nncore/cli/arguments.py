@@ -1,4 +1,4 @@
-"""Values of the command's options."""
+"""Option types shared by the commands."""
 
 import argparse
 import math
@@ -7,18 +7,18 @@ WIDEST = 100_000
 
 
 def add_label_column(parser):
-    """The option --label-column."""
+    """Add the option --label-column."""
     parser.add_argument(
         "--label-column",
         metavar="COLUMN",
         default="auto",
-        help="of a .csv: first, last, none, a heading, or auto (default): the one "
+        help="label column of a .csv: first, last, none, a heading, or auto (default): the column "
         "headed label, class or target, else the one headed y, else the last",
     )
 
 
 def layers(text):
-    """Widths of hidden layers: whole numbers with commas, or none."""
+    """Parse the widths of hidden layers: integers separated by commas, or none."""
     if text in ("", "none"):
         return []
     try:
@@ -27,13 +27,13 @@ def layers(text):
         widths = [0]
     if not all(0 < width <= WIDEST for width in widths):
         raise argparse.ArgumentTypeError(
-            f"must be whole numbers from 1 to {WIDEST} with commas, or none, got {text!r}"
+            f"must be integers from 1 to {WIDEST} separated by commas, or none, got {text!r}"
         )
     return widths
 
 
 def rate(text):
-    """A positive number."""
+    """Parse a positive number."""
     try:
         number = float(text)
     except ValueError:
@@ -44,7 +44,7 @@ def rate(text):
 
 
 def fraction(below):
-    """The parser of numbers from 0 to below that."""
+    """Return a parser of numbers in [0, below)."""
 
     def parse(text):
         try:
@@ -60,7 +60,7 @@ def fraction(below):
 
 
 def whole(least, most=2**31 - 1):
-    """The parser of whole numbers in a range."""
+    """Return a parser of integers in [least, most]."""
 
     def parse(text):
         try:
@@ -69,7 +69,7 @@ def whole(least, most=2**31 - 1):
             number = least - 1
         if not least <= number <= most:
             raise argparse.ArgumentTypeError(
-                f"must be a whole number from {least} to {most}, got {text!r}"
+                f"must be an integer from {least} to {most}, got {text!r}"
             )
         return number
 

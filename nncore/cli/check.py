@@ -1,7 +1,7 @@
-"""The command `nncore check FILE.py`: run the file, find the networks and module classes in it,
-check them, print the report.
+"""The command `nncore check FILE.py`: run the file, check its networks and modules, print a report.
 
-What checks is loaded when the command runs: the other commands do not wait for it.
+The imports of nncore.checking are inside the functions, so that the other commands do not pay for
+them.
 """
 
 import contextlib
@@ -16,19 +16,19 @@ HELP = """\
 Check the neural network modules in FILE.py against finite differences and against the library,
 and name what is wrong.
 
-Checked are the networks (objects with modules and loss) that FILE.py keeps in variables, and the
+It checks the networks (objects with modules and loss) that FILE.py keeps in variables, and the
 classes with forward and backward that no such network uses: modules, losses, Sequential.
 
-This runs the program in FILE.py, as `import` would: all of it but what stands under `if __name__
-== "__main__":`. Check only files that you would run. What the program prints goes to standard
-error; it gets no input, and figures are not shown.
+The command runs FILE.py as `import` would, without the block under `if __name__ == "__main__":`.
+Check only files that you would run. The program's output goes to standard error; it gets no
+input, and figures are not shown.
 
 Exit status: 0 all right, 1 something is wrong, 2 FILE.py cannot be checked.
 """
 
 
 def add_options(parser):
-    """The arguments of `nncore check`."""
+    """Add the arguments of `nncore check`."""
     parser.set_defaults(run=run)
     parser.add_argument("file", metavar="FILE.py", help="the program with the modules")
     parser.add_argument(
@@ -38,13 +38,15 @@ def add_options(parser):
         "--inputs",
         metavar="M",
         type=int,
-        help="number of input features, where the weights do not tell it",
+        help="number of input features, if it cannot be inferred from the weights",
     )
 
 
 def run(options):
-    """`nncore check`: prints the reports; returns the exit status 0 or 1. ValueError and OSError
-    for what cannot be checked."""
+    """Print the reports and return the exit status, 0 or 1.
+
+    ValueError or OSError if FILE.py cannot be checked.
+    """
     from nncore import checking
 
     if options.inputs is not None and options.inputs < 1:
@@ -72,10 +74,10 @@ def run(options):
 
 
 def load(path):
-    """The module that the file at `path` makes when it is run, without being `__main__`.
+    """Run the file at `path` as a module (not as `__main__`) and return the module.
 
-    OSError where it cannot be read; ValueError in one sentence where it is no Python program or
-    does not run to its end.
+    OSError if it cannot be read; ValueError, in one sentence, if it is not a Python program or
+    raises.
     """
     from nncore.checking.trials import Failure
 
@@ -103,7 +105,7 @@ def load(path):
         ) from None
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and error.code in (None, 0):
-            return program  # it says itself that it has come to its end
+            return program  # sys.exit() is a regular end
         failure = Failure(error)
         where = f" at {failure.line}" if failure.line else ""
         raise ValueError(
@@ -117,8 +119,9 @@ def load(path):
 
 
 def find(program, path, name=None):
-    """[(name, network or class)] of what can be checked in a program that has run; ValueError where
-    there is nothing."""
+    """Return [(name, network or class)] of everything that can be checked; ValueError if there is
+    nothing.
+    """
     from nncore.checking.modules import has_methods
     from nncore.checking.networks import flattened, is_network
 
@@ -153,6 +156,7 @@ def find(program, path, name=None):
 
 
 def _networks(program):
+    """Return the program's networks as [(name, network)], each once."""
     from nncore.checking.networks import is_network
 
     seen = {}
@@ -163,8 +167,7 @@ def _networks(program):
 
 
 def _classes(program):
-    """Module and loss classes of the program's own, in their order; not those that only others are
-    derived from."""
+    """Return the program's own module and loss classes in order, without abstract base classes."""
     from nncore.checking.modules import has_methods
 
     seen = {}
@@ -179,7 +182,7 @@ def _classes(program):
 
 
 def _is_installed(cls):
-    """True for classes of libraries, nncore's included."""
+    """Return whether the class belongs to a library, nncore included."""
     file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
     return (
         cls.__module__.split(".")[0] == "nncore"
@@ -189,14 +192,15 @@ def _is_installed(cls):
 
 
 def _is_abstract(cls):
-    """True where forward does nothing but refuse."""
+    """Return whether forward only raises NotImplementedError or does nothing."""
     names = getattr(getattr(cls.forward, "__code__", None), "co_names", None)
     return names is not None and (not names or "NotImplementedError" in names)
 
 
 def _check_class(cls, options):
-    """The results for a class; one that needs more than sizes is told of, where it was not asked
-    for by name."""
+    """Return the results for a class. A class whose constructor needs more than sizes is reported
+    as unchecked, or raises ValueError if --name asked for it.
+    """
     from nncore import checking
 
     try:
@@ -208,6 +212,6 @@ def _check_class(cls, options):
             checking.Result(
                 "",
                 cls.__name__,
-                unchecked=f"{error}; a variable with a network that holds one will do",
+                unchecked=f"{error}; keep a network that holds one in a variable",
             )
         ]

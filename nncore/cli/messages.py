@@ -1,15 +1,15 @@
-"""What the command writes to standard error."""
+"""The command's messages on standard error."""
 
 import sys
 
 
 def fail(message, status):
-    """Print the message on one line; returns the exit status."""
+    """Print the message in one line and return the exit status."""
     print("nncore:", " ".join(str(message).split()) or "out of memory", file=sys.stderr)
     return status
 
 
-def tell_doubts(source):
-    """Print what was doubtful in a file that has been read."""
-    for doubt in source.doubts:
-        print(f"nncore: note: {source.name}: {doubt}", file=sys.stderr)
+def print_notes(source):
+    """Print the warnings that the reader of a data file has collected."""
+    for note in source.notes:
+        print(f"nncore: note: {source.name}: {note}", file=sys.stderr)

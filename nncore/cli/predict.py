@@ -1,4 +1,4 @@
-"""The command `nncore predict`: one label a line, from a model that `nncore train` has saved."""
+"""The command `nncore predict`: print one label per line, from a model saved by `nncore train`."""
 
 import sys
 
@@ -10,16 +10,16 @@ from nncore.cli import arguments, messages
 
 HELP = """\
 Print the label that MODEL (a file written by nncore train) predicts for each sample of DATA, one
-a line.
+per line.
 
-DATA is anything nncore train reads, in the same units: the model knows how its inputs were
-scaled. Labels need not be there (a .csv then has one column less); where they are, the accuracy
-follows on standard error.
+DATA is anything that nncore train reads, in the same units: the model stores the scaling of its
+inputs. Labels are optional (a .csv without them has one column less); with labels, the accuracy is
+printed to standard error.
 """
 
 
 def add_options(parser):
-    """The arguments of `nncore predict`."""
+    """Add the arguments of `nncore predict`."""
     parser.set_defaults(run=run)
     parser.add_argument("model", metavar="MODEL", help="file written by nncore train")
     parser.add_argument(
@@ -35,15 +35,14 @@ def add_options(parser):
 
 
 def run(options):
-    """`nncore predict`: one label a line on standard output; accuracy, where labels are known, on
-    standard error."""
+    """Print one label per line, and the accuracy to standard error if labels are known."""
     net, metadata = serialization.read(options.model, nncore.Sequential)
     features, classes, scaling = _recipe(net, metadata, options.model)
     source = _readers.read(options.data, options.label_column, features, option="--label-column")
     X, labels = source.select(options.part)
     if X.shape[0] != features:
         raise ValueError(
-            f"{options.data} must have {features} features a sample, as {options.model} has, "
+            f"{options.data} must have {features} features per sample, as {options.model} has, "
             f"got {X.shape[0]}"
         )
     dtype = _checks.computing_dtype(net.modules[0].W)
@@ -53,12 +52,13 @@ def run(options):
     if labels is not None:
         correct = int((predicted == labels).sum())
         print(f"accuracy: {correct / labels.size:.4f} ({correct}/{labels.size})", file=sys.stderr)
-    messages.tell_doubts(source)
+    messages.print_notes(source)
 
 
 def _recipe(net, metadata, path):
-    """(features, labels of the classes, scaling); a model saved without them has classes 0, 1, ...
-    and no scaling."""
+    """Return (features, class labels, scaling) of a model; without metadata the classes are 0, 1,
+    ... and nothing is scaled.
+    """
     first = net.modules[0] if net.modules else None
     if not isinstance(first, nncore.Linear) or not isinstance(net.modules[-1], nncore.SoftMax):
         raise ValueError(

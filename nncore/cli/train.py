@@ -16,14 +16,14 @@ ACTIVATIONS = {
 }
 BACKENDS = ("compiled", "numpy")
 PLOTS = (".png", ".pdf", ".svg")
-# Each a schedule over all the `steps` of a training.
+# Each entry makes a schedule over all `steps` of a training.
 SCHEDULES = {
     "constant": lambda rate, steps: schedules.Constant(rate),
     "cosine": lambda rate, steps: schedules.Cosine(rate, steps),
     "inverse": lambda rate, steps: schedules.InverseTime(rate, decay=9 / steps),
     "step": lambda rate, steps: schedules.Step(rate, every=max(1, steps // 4), factor=0.5),
 }
-# Enough for a time that the clock resolves, short enough not to be waited for.
+# Long enough for the clock's resolution, short enough that nobody waits for it.
 COMPARISON_SECONDS = 0.1
 
 HELP = """\
@@ -33,17 +33,16 @@ descent.
 DATA is one of
   digits          the UCI handwritten digits, which come with the package (the default)
   file.npz        arrays X (samples first) and y, or x_train, y_train, x_test, y_test
-  file.csv[.gz]   one sample a line, perhaps with headings; see --label-column
+  file.csv[.gz]   one sample per line, optionally with headings; see --label-column
   folder          MNIST-format idx files, such as train-images-idx3-ubyte.gz, with their labels
-Labels are integers. Data without a test part of their own are split once and for all, whatever
-the seed: four fifths to train on, the rest to test. No setting is chosen by looking at the test
-part.
+Labels are integers. Data without a test part are split into four fifths for training and one
+fifth for testing, in the same way for every seed. The test part never influences a setting.
 
-With batch size 1 this is the algorithm of the course notes: W ~ N(0, 1/m), W0 ~ N(0, 1); then,
-step by step, draw a sample at random (with replacement), forward, backward, subtract rate x
+With batch size 1 this is the algorithm of the course notes: W ~ N(0, 1/m), W0 ~ N(0, 1); then each
+step draws a sample at random (with replacement), runs forward and backward, and subtracts rate x
 gradient. An epoch is as many draws as there are samples. --batch-size above 1, --shuffle, --l2 or
-an --optimizer other than sgd is another algorithm: every epoch shuffles the samples, takes each
-once, and steps by the gradient's mean over a batch.
+an --optimizer other than sgd select another algorithm, mini-batches: every epoch shuffles the
+samples, uses each once, and steps along the mean gradient of a batch.
 """
 EXAMPLES = """\
 examples:
@@ -55,7 +54,7 @@ examples:
 
 
 class Diverged(Exception):
-    """The training met a loss that is not a finite number.
+    """Raised when the training reaches a non-finite loss.
 
     >>> raise Diverged("training diverged in epoch 1")
     Traceback (most recent call last):
@@ -65,7 +64,7 @@ class Diverged(Exception):
 
 
 def add_options(parser):
-    """The arguments of `nncore train`."""
+    """Add the arguments of `nncore train`."""
     parser.set_defaults(run=run)
     group = parser.add_argument_group("data")
     group.add_argument(
@@ -76,10 +75,9 @@ def add_options(parser):
         "--scaling",
         choices=("auto", "grey", "standard", "none"),
         default="auto",
-        help="grey: divide by the training part's largest value; standard: every feature to "
-        "mean 0 and "
-        "deviation 1 over the training part; auto (default): grey for whole numbers in 0..255, "
-        "else standard. Saved with the model",
+        help="grey: divide by the training part's largest value; standard: scale every feature to "
+        "mean 0 and standard deviation 1 over the training part; auto (default): grey for integers "
+        "in 0..255, else standard. Saved with the model",
     )
     group = parser.add_argument_group("network")
     group.add_argument(
@@ -93,38 +91,35 @@ def add_options(parser):
         "--activation",
         choices=tuple(ACTIVATIONS),
         default="relu",
-        help="of the hidden layers (default: relu)",
+        help="activation of the hidden layers (default: relu)",
     )
     group.add_argument(
         "--dtype",
         choices=("float32", "float64"),
         default="float32",
-        help="in which weights are kept and everything is computed (default: float32)",
+        help="type of the weights and of all computations (default: float32)",
     )
     group = parser.add_argument_group("training")
     group.add_argument(
         "--rate",
         metavar="R",
         type=arguments.rate,
-        help="step size at the start (default: the smaller of 0.05 and 2/(1 + mean squared "
-        "length of a "
-        "scaled sample), times the root of the batch size)",
+        help="initial learning rate R (default: the smaller of 0.05 and 2/(1 + mean squared "
+        "length of a scaled sample), times the square root of the batch size)",
     )
     group.add_argument(
         "--schedule",
         choices=tuple(SCHEDULES),
         default="cosine",
-        help="how the step size falls from R at the first step: cosine, to 0 at the last "
-        "(default); "
+        help="decay of the learning rate from R: cosine, to 0 at the last step (default); "
         "inverse, as 1/t to R/10; step, halved after each quarter; or constant",
     )
     group.add_argument(
         "--optimizer",
         choices=tuple(registry.OPTIMIZERS),
         default="sgd",
-        help="how a step follows from the gradient (default: sgd); R is then by default a "
-        "tenth of the above "
-        "with momentum or nesterov, 0.01 for adagrad, 0.001 for the others",
+        help="optimiser (default: sgd); the default of R is a tenth of the above for momentum and "
+        "nesterov, 0.01 for adagrad, 0.001 for the others",
     )
     group.add_argument(
         "--l2",
@@ -132,7 +127,7 @@ def add_options(parser):
         type=arguments.fraction(math.inf),
         default=0.0,
         help=(
-            "penalty: L/2 times the sum of the squared weights, not W0, is added to the "
+            "penalty: adds L/2 times the sum of the squared weights, without W0, to the "
             "loss (default: 0)"
         ),
     )
@@ -142,7 +137,7 @@ def add_options(parser):
         type=arguments.fraction(1),
         default=0.0,
         help=(
-            "share of the training part that is not trained on but reported after each "
+            "fraction of the training part that is held out and reported after each "
             "epoch (default: 0)"
         ),
     )
@@ -158,19 +153,20 @@ def add_options(parser):
         metavar="B",
         type=arguments.whole(1),
         default=1,
-        help="samples a step (default: 1, the notes' algorithm; above 1: another one, see above)",
+        help="samples per step (default: 1, the notes' algorithm; above 1: mini-batches, see "
+        "above)",
     )
     group.add_argument(
         "--shuffle",
         action="store_true",
-        help="take every sample once an epoch instead of drawing at random; implied by batches",
+        help="use every sample once per epoch instead of drawing at random; implied by batches",
     )
     group.add_argument(
         "--seed",
         metavar="S",
         type=arguments.whole(0, 2**32 - 1),
         default=0,
-        help="of the initial weights and the draws (default: 0)",
+        help="seed of the initial weights and the draws (default: 0)",
     )
     group.add_argument(
         "--backend", choices=BACKENDS, default="compiled", help="kernels to train with"
@@ -180,7 +176,7 @@ def add_options(parser):
         "--output",
         metavar="FILE",
         default="nncore-model.npz",
-        help="where the model goes (default: nncore-model.npz; '' saves none)",
+        help="file of the model (default: nncore-model.npz; '' saves none)",
     )
     group.add_argument(
         "--plot",
@@ -189,14 +185,13 @@ def add_options(parser):
     )
     group.add_argument("--no-save", action="store_true", help="save no model")
     group.add_argument(
-        "--no-compare", action="store_true", help="do not measure the factor over the NumPy backend"
+        "--no-compare", action="store_true", help="do not measure the speed of the NumPy backend"
     )
     group.add_argument("--quiet", action="store_true", help="print the last line only")
 
 
 def run(options):
-    """`nncore train`: everything is read and checked, then trained, saved, compared and
-    reported."""
+    """Read and check everything, then train, save, compare the backends and report."""
     say = (lambda *words: None) if options.quiet else (lambda *words: print(*words, flush=True))
     output = "" if options.no_save else options.output
     if output:
@@ -233,9 +228,9 @@ def run(options):
             f"{validation}{X_test.shape[1]} to test, "
             f"{X.shape[0]} features, {classes.size} classes"
         )
-        if source.taken:
-            say(f"table     {source.taken}")
-        messages.tell_doubts(source)
+        if source.choice:
+            say(f"table     {source.choice}")
+        messages.print_notes(source)
         say(
             f"network   {'-'.join(map(str, [X.shape[0], *options.layers, classes.size]))}, "
             f"{options.activation}, "
@@ -267,8 +262,7 @@ def run(options):
 
 
 def _train_epochs(net, X, Y, held, X_test, Y_test, rate, options, say):
-    """Train `net`, reporting after each epoch; returns the seconds spent in training alone, and the
-    history."""
+    """Train `net`, reporting after each epoch; return (seconds of training, history)."""
     steps = math.ceil(X.shape[1] / options.batch_size)
     schedule = SCHEDULES[options.schedule](rate, steps * options.epochs)
     optimizer = validate.as_optimizer(options.optimizer)
@@ -284,14 +278,13 @@ def _train_epochs(net, X, Y, held, X_test, Y_test, rate, options, say):
     for epoch in range(1, options.epochs + 1):
         done = (epoch - 1) * steps
         start = time.perf_counter()
-        finite = _train_on(net, X, Y, X.shape[1], _Later(schedule, done), options, optimizer)
+        finite = _train_on(net, X, Y, X.shape[1], _Continued(schedule, done), options, optimizer)
         seconds += time.perf_counter() - start
         loss, accuracy = net.evaluate(X, Y)
         if not (finite and math.isfinite(loss)):
             raise Diverged(
                 f"training diverged in epoch {epoch}: the loss is not finite; --rate must be "
-                f"smaller, "
-                f"got {rate:.3g}"
+                f"smaller, got {rate:.3g}"
             )
         values = [loss, accuracy, *(net.evaluate(*held) if held else ())]
         for name, value in zip(history, values, strict=True):
@@ -307,8 +300,7 @@ def _train_epochs(net, X, Y, held, X_test, Y_test, rate, options, say):
 
 
 def _hold_out(X, Y, share):
-    """((X, Y) to train on, (X, Y) to validate on or None): the same samples whatever the seed, as
-    for the test part."""
+    """Return ((X, Y) for training, (X, Y) for validation or None), split alike for every seed."""
     if not share:
         return (X, Y), None
     held = round(share * X.shape[1])
@@ -322,9 +314,10 @@ def _hold_out(X, Y, share):
     return tuple((X[:, part], Y[:, part]) for part in parts)
 
 
-class _Later(schedules.Schedule):
-    """η(t + done): the schedule as it goes on after `done` steps, since every call of `sgd` and
-    `fit` counts from 1."""
+class _Continued(schedules.Schedule):
+    """η(t + done): a schedule continued after `done` steps, since every call of `sgd` and `fit`
+    counts from 1.
+    """
 
     def __init__(self, schedule, done):
         self.schedule, self.done = schedule, done
@@ -334,14 +327,14 @@ class _Later(schedules.Schedule):
 
 
 def _train_on(net, X, Y, count, rate, options, optimizer):
-    """`count` samples' worth of training, by draws or in shuffled batches; False if it had to
-    stop."""
+    """Train on `count` samples, by random draws or in shuffled batches; return False if the loss
+    became non-finite.
+    """
     if _draws(options):
         net.sgd(X, Y, count, rate)
         return True
     try:
-        # The order of an epoch follows from --seed through the generator that also drew the
-        # weights.
+        # --seed determines the order of an epoch through the generator that also drew the weights.
         net.fit(
             X[:, :count],
             Y[:, :count],
@@ -359,8 +352,9 @@ def _train_on(net, X, Y, count, rate, options, optimizer):
 
 
 def _comparison(X, Y, rate, options):
-    """A sentence: the seconds that both backends take, in turn, for the same steps from the same
-    start."""
+    """Return a sentence with the seconds that both backends take for the same steps from the same
+    start.
+    """
 
     def seconds(backend, count):
         with nncore.use_backend(backend):
@@ -379,13 +373,14 @@ def _comparison(X, Y, rate, options):
     rounds = [[seconds(backend, count) for backend in BACKENDS] for _ in range(3)]
     compiled, plain = (sorted(times)[1] for times in zip(*rounds, strict=True))
     return (
-        f"compiled backend {plain / compiled:.3g} times the NumPy backend, measured here: {count} "
-        f"samples of this "
-        f"training in {compiled * 1e3:.3g} ms and {plain * 1e3:.3g} ms (medians of 3)"
+        f"compiled backend {plain / compiled:.3g} times as fast as the NumPy backend, measured "
+        f"here: {count} samples of this training in {compiled * 1e3:.3g} ms and "
+        f"{plain * 1e3:.3g} ms (medians of 3)"
     )
 
 
 def _network(options, features, classes):
+    """Build the classifier that the options describe."""
     widths = [features, *options.layers, classes]
     activation = ACTIVATIONS[options.activation]
     modules = []
@@ -396,12 +391,12 @@ def _network(options, features, classes):
 
 
 def _default_rate(X, batch, optimizer="sgd"):
-    """min(0.05, 2 / (1 + mean ‖x‖²)) sqrt(batch); with momentum beta, whose steps add up, 1 − beta
-    of it; the optimiser's own otherwise.
+    """Return min(0.05, 2 / (1 + mean ‖x‖²)) · sqrt(batch), times 1 − beta with momentum; other
+    optimisers have a default of their own.
 
-    The loss of a single softmax layer has a curvature of at most (1 + ‖x‖²) / 2 in its weights, so
-    that steps beyond 4 / (1 + ‖x‖²) overshoot: this is half of it. 0.05, like the other defaults,
-    did best in five-fold cross-validation on the training part of the digits.
+    The curvature of a single softmax layer's loss in its weights is at most (1 + ‖x‖²) / 2, so
+    steps beyond 4 / (1 + ‖x‖²) overshoot: the default is half of that. 0.05, like the other
+    defaults, did best in five-fold cross-validation on the training part of the digits.
     """
     record = registry.OPTIMIZERS[optimizer]
     if record.command_rate is not None:
@@ -411,7 +406,7 @@ def _default_rate(X, batch, optimizer="sgd"):
 
 
 def _draws(options):
-    """Whether the training is the notes' algorithm, one random draw a step."""
+    """Return whether the training is the notes' algorithm, one random draw per step."""
     return (
         options.batch_size == 1
         and not options.shuffle
@@ -421,8 +416,9 @@ def _draws(options):
 
 
 def _algorithm(options):
+    """Describe the algorithm in a few words for the report."""
     if _draws(options):
-        return "one random draw a step"
+        return "one random draw per step"
     more = f", {options.optimizer}" if options.optimizer != "sgd" else ""
     return f"shuffled batches of {options.batch_size}{more}" + (
         f", l2 {options.l2:.3g}" if options.l2 else ""
@@ -439,7 +435,7 @@ def _check_matplotlib():
 
 
 def _check_output(path, data, option="--output"):
-    """Refuse before training what could not be saved after it, and what would replace the data."""
+    """Refuse an output that cannot be written or would overwrite the data, before training."""
     try:
         _files.check(_files.name(path))
     except OSError as error:

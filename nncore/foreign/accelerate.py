@@ -1,5 +1,4 @@
-"""accelerate: a network of somebody's own NumPy classes as one of the library's, on the same weight
-arrays."""
+"""accelerate: convert a network of a user's NumPy classes, sharing its weight arrays."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,37 +10,67 @@ from nncore.foreign import match, match_linear, match_loss, match_norm, probe
 from nncore.sequential import Sequential
 from nncore.training import compile, predict
 
-AGREEMENT = {
-    np.dtype(np.float32): 1e-3,
-    np.dtype(np.float64): 1e-8,
-}  # of whole networks after some steps: rounding grows
+# Relative tolerance of whole networks after STEPS steps, which let rounding grow.
+AGREEMENT = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-8}
 STEPS = 3
-KINDS = (
-    match.activation,
-    match_norm.batchnorm,
-    match_linear.linear,
-)  # what a module may be
+# The matchers tried on a module, in order.
+KINDS = (match.activation, match_norm.batchnorm, match_linear.linear)
 LIBRARY = ("nncore.modules", "nncore.losses", "nncore.sequential")
 
 
 @dataclass
 class Entry:
-    """What became of one module, or of the loss."""
+    """The outcome of `accelerate` for one module or the loss.
 
-    given: str  # the name of its class
-    taken: bool  # whether a part of the library stands in its place
-    stands: str  # what stands in the new network
-    remarks: list  # why it was not taken, or what is different
-    inside: list = field(
-        default_factory=list
-    )  # of a network inside the network that was taken: its modules' entries
+    Parameters
+    ----------
+    given : str
+        The name of its class.
+    matched : bool
+        True if a part of the library replaces it.
+    replacement : str
+        The part in the new network.
+    remarks : list of str
+        Why it was not matched, or how it differs.
+    inside : list of Entry
+        The entries of its modules, for a matched network inside the network.
+
+    See Also
+    --------
+    nncore.accelerate : Returns a network whose report lists entries.
+
+    Examples
+    --------
+    >>> print(Entry("Dense", True, "Linear(2, 3)", []))
+    Dense -> Linear(2, 3)
+    """
+
+    given: str
+    matched: bool
+    replacement: str
+    remarks: list
+    # of a network inside the network that was matched: its modules' entries
+    inside: list = field(default_factory=list)
 
     def __str__(self):
-        what = f"{self.given} -> {self.stands}" if self.taken else f"{self.given} kept"
+        what = f"{self.given} -> {self.replacement}" if self.matched else f"{self.given} kept"
         return what + (": " + "; ".join(self.remarks) if self.remarks else "")
 
     def numbered(self, number):
-        """(number, entry) of this one and those inside: 2, 2.0, 2.1."""
+        """Yield (number, entry) for this entry and those inside it: 2, 2.0, 2.1.
+
+        Parameters
+        ----------
+        number : str
+            The number of this entry.
+
+        Yields
+        ------
+        number : str
+            The entry's position in the network.
+        entry : Entry
+            The entry.
+        """
         yield number, self
         for i, entry in enumerate(self.inside):
             yield from entry.numbered(f"{number}.{i}")
@@ -49,8 +78,29 @@ class Entry:
 
 @dataclass
 class Report:
-    """What `accelerate` has taken and what not, and why: `modules` (a list of Entry), `loss` (Entry
-    or None), `compiled`, `remarks`."""
+    """The outcome of `nncore.accelerate`; `str` gives the report to read.
+
+    Parameters
+    ----------
+    modules : list of Entry
+        The entry of every module, in order.
+    loss : Entry or None
+        The entry of the loss.
+    compiled : bool
+        True if the new network trains compiled.
+    remarks : list of str
+        Differences between the networks as a whole.
+
+    See Also
+    --------
+    nncore.accelerate : Returns a network with a `report`.
+
+    Examples
+    --------
+    >>> print(Report([Entry("Dense", True, "Linear(2, 3)", [])], None, True, []))
+    1 of 1 modules matched; the network trains compiled
+      0: Dense -> Linear(2, 3)
+    """
 
     modules: list
     loss: Entry | None
@@ -60,14 +110,14 @@ class Report:
     def __str__(self):
         every = [pair for i, entry in enumerate(self.modules) for pair in entry.numbered(str(i))]
         single = [entry for _, entry in every if not entry.inside]
-        taken = sum(e.taken for e in single)
+        matched = sum(e.matched for e in single)
         speed = (
             "the network trains compiled"
             if self.compiled
             else "the network trains module by module"
         )
-        loss = "" if self.loss is None else f" and {'the' if self.loss.taken else 'not the'} loss"
-        lines = [f"{taken} of {len(single)} modules{loss} taken; {speed}"]
+        loss = "" if self.loss is None else f" and {'the' if self.loss.matched else 'not the'} loss"
+        lines = [f"{matched} of {len(single)} modules{loss} matched; {speed}"]
         lines += [f"  {number}: {entry}" for number, entry in every]
         lines += [f"  loss: {self.loss}"] if self.loss is not None else []
         return "\n".join(lines + self.remarks)
@@ -76,35 +126,59 @@ class Report:
 
 
 def accelerate(net):
-    """A compiled `Sequential` that computes and trains as `net`, a network of your own NumPy
-    classes, and shares its weight arrays.
+    """Convert a network of your own NumPy classes to a compiled one on the same weights.
 
-    net: any object with `modules`, a list of objects with forward(A), backward(dLdOutput) and
-    sgd_step(lrate) or step(lrate), and with `loss`, an object with forward(Ypred, Y) and
-    backward(), or None. Samples are columns. Names do not matter: each module and the loss are run
-    beside the library's on random numbers, small and large, one sample and several, forward,
-    backward and two steps, and are taken where all agree to rounding; W and W0 (of a batch
-    normalisation G and B) are found by their shapes, W also transposed, W0 also as (n,) or (1, n).
-    A network inside the network is taken apart, where it is the chain of its modules. What is not
-    recognised stands in the new network as it is, with the library's modules around it; so does a
-    module whose step changes a number beside its weights, as one that counts steps to lower its
-    rate. Probing leaves net, its modules and the random generators as they were, and prints
-    nothing; only what Python cannot wind back, such as an iterator that a forward draws from, has
-    gone on.
+    The new network, a `Sequential`, computes and trains as `net` does and shares its weight arrays.
 
-    Training the result updates your arrays in their own memory, so that your network sees the
-    trained weights; where your own step binds W anew, call `accelerate` again after using it. The
-    result's `sgd` is the course's, whatever net's own class does.
+    Parameters
+    ----------
+    net : object
+        Any object with `modules`, a list of objects with forward(A), backward(dLdOutput) and
+        sgd_step(lrate) or step(lrate), and with `loss`, an object with forward(Ypred, Y) and
+        backward(), or None. Samples are columns.
 
-    result.report says for each module whether it was taken, and why not. Some differences do not
-    keep a part from being taken; a note says so: a function that overflows on large numbers, when
-    the library's does not; another derivative at a kink (ReLU at 0, Hinge at the margin); a loss
-    that guards a logarithm or a quotient against probabilities near 0, or fails if one is 0; a
-    class_fun that gives other classes, because training does not use it; a gradient of W0 that is
-    not summed over the batch.
+    Returns
+    -------
+    Sequential
+        The new network. Its `report`, an `nncore.foreign.Report`, says for each module whether it
+        was matched, and if not, why.
 
-    TypeError for what is not such a network, ValueError for one without modules.
+    Raises
+    ------
+    TypeError
+        If `net` is not such a network.
+    ValueError
+        If it has no modules.
 
+    See Also
+    --------
+    nncore.check : Find mistakes in such modules.
+
+    Notes
+    -----
+    Names do not matter: each module and the loss are run on random inputs and compared with the
+    library's. The inputs are small and large, one sample and several; compared are forward,
+    backward and two steps. A module matches if all of them agree up to rounding. W and W0 (G and B
+    of a batch normalisation) are found by their shapes; W may be transposed, W0 may be (n,) or (1,
+    n). A network inside the network is replaced module by module if it is the chain of its modules.
+    An unmatched module stays in the new network, between the library's modules. So does a module
+    whose step changes a number besides its weights, such as a step count that lowers its rate.
+
+    Training the result updates your arrays in place, so your network sees the trained weights. If
+    your own step assigns a new array to W, call `accelerate` again after using it. The result's
+    `sgd` is the course's, even if net's class overrides it.
+
+    Some differences do not prevent a match, and the report notes them: a function that overflows on
+    large numbers if the library's does not; another derivative at a kink (ReLU at 0, Hinge at the
+    margin); a loss that guards a logarithm or a quotient against probabilities near 0, or fails if
+    one is 0; a class_fun that gives other classes, because training does not use it; a gradient of
+    W0 that is not summed over the batch.
+
+    Probing restores net, its modules and the random generators, and prints nothing. It cannot
+    rewind some Python objects, such as an iterator that forward draws from.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> from types import SimpleNamespace
     >>> class Dense:
@@ -134,12 +208,12 @@ def accelerate(net):
     """
     _check(net)
     with probe.quiet():
-        result = _assembled(net)
+        result = _assemble(net)
     return result
 
 
 def _check(net):
-    """Refuse what is not shaped like a network."""
+    """Refuse an object that is not shaped like a network."""
     if (
         not hasattr(net, "modules")
         or not hasattr(net, "loss")
@@ -163,16 +237,16 @@ def _check(net):
             )
 
 
-def _assembled(net):
-    """The new network with its report."""
+def _assemble(net):
+    """Return the new network with its report."""
     with probe.untouched(net, *net.modules, net.loss):
-        entries, chain = _take_modules(net.modules)
+        entries, chain = _match_modules(net.modules)
         width = _width_after(Sequential(chain), None)
-        loss_entry, loss, guard = _take_loss(net, entries, chain, width)
+        loss_entry, loss, guard = _match_loss(net, entries, chain, width)
         _keep_classes(net.modules[-1], entries, chain, loss)
         result = Sequential(chain, loss)
     remarks = []
-    if any(e.taken for e in entries) or loss is not net.loss:
+    if any(e.matched for e in entries) or loss is not net.loss:
         difference = _whole_difference(net, result, guard)
         if difference:
             remarks.append(difference)
@@ -192,56 +266,56 @@ def _is_library(part):
 # ---------------------------------------------------------------------------------------- the parts
 
 
-def _take_modules(given, width=None):
-    """(entries, modules) for a chain that takes `width` features (None: not known): the library's
-    where recognised, else the given ones.
+def _match_modules(given, width=None):
+    """Return (entries, modules) of a chain that takes `width` features (None if unknown): the
+    library's module for each match, else the given one.
 
-    A module that stands twice does so again.
+    A module that occurs twice does so again.
     """
     entries, chain, known = [], [], {}
     for module in given:
         if id(module) not in known:
-            known[id(module)] = _take_module(module, width)
-        entry, stands = known[id(module)]
+            known[id(module)] = _match_module(module, width)
+        entry, replacement = known[id(module)]
         entries.append(entry)
-        chain.append(stands)
-        width = _width_after(stands, width)
+        chain.append(replacement)
+        width = _width_after(replacement, width)
     return entries, chain
 
 
-def _take_module(module, width):
+def _match_module(module, width):
+    """Return (entry, module) of one module."""
     name = type(module).__name__
     if isinstance(getattr(module, "modules", None), (list, tuple)) and module.modules:
-        return _take_network(module, width)
+        return _match_network(module, width)
     if _is_library(module):
         return Entry(name, True, repr(module), ["nncore's own"]), module
     try:
-        stands, notes = match.first_taken([partial(kind, module, width) for kind in KINDS])
+        replacement, notes = match.first_match([partial(kind, module, width) for kind in KINDS])
     except match.Refused as refused:
         remarks = [refused.reason]
         if match.step_size(module) is None:
             remarks.append("it has neither sgd_step nor step, so the network cannot be trained")
         return Entry(name, False, name, remarks), module
-    return Entry(name, True, repr(stands), notes), stands
+    return Entry(name, True, repr(replacement), notes), replacement
 
 
-def _take_network(inner, width):
-    """What _take_module gives, of a network inside the network."""
+def _match_network(inner, width):
+    """Return (entry, module) of a network inside the network."""
     name = type(inner).__name__
-    entries, chain = _take_modules(inner.modules, width)
+    entries, chain = _match_modules(inner.modules, width)
     if _is_library(inner) and all(a is b for a, b in zip(chain, inner.modules, strict=True)):
         return Entry(name, True, name, ["nncore's own"], entries), inner
-    stands = Sequential(chain)
-    stands.training = getattr(inner, "training", True)
-    difference = _inner_difference(inner, stands, width)
+    replacement = Sequential(chain)
+    replacement.training = getattr(inner, "training", True)
+    difference = _inner_difference(inner, replacement, width)
     if difference:
         return Entry(name, False, name, [difference]), inner
-    return Entry(name, True, "Sequential", [], entries), stands
+    return Entry(name, True, "Sequential", [], entries), replacement
 
 
 def _width_after(module, width):
-    """Features that come out of a module that `width` features go into; None where that is not
-    known."""
+    """Return the number of outputs of a module with `width` inputs; None if unknown."""
     if isinstance(module, modules.Linear):
         return module.W.shape[1]
     if isinstance(module, Sequential):
@@ -262,9 +336,10 @@ def _width_after(module, width):
     )
 
 
-def _take_loss(net, entries, chain, width):
-    """(entry, loss, Guard or None); a last module that is the library's only together with the loss
-    is replaced in entries and chain."""
+def _match_loss(net, entries, chain, width):
+    """Return (entry, loss, Guard or None); replaces the last module in entries and chain if only
+    the pair matches.
+    """
     if net.loss is None:
         return None, None, None
     name, last = type(net.loss).__name__, net.modules[-1]
@@ -272,33 +347,32 @@ def _take_loss(net, entries, chain, width):
         return Entry(name, True, repr(net.loss), ["nncore's own"]), net.loss, None
     try:
         loss, notes, guard = match_loss.loss(net.loss, width)
-        _check_beside(loss, chain[-1])
-        alone = Entry(name, True, repr(loss), notes), loss, guard
-        if entries[-1].taken:
-            return alone
+        _check_output(loss, chain[-1])
+        separate = Entry(name, True, repr(loss), notes), loss, guard
+        if entries[-1].matched:
+            return separate
     except match.Refused as refused:
-        alone = Entry(name, False, name, [refused.reason]), net.loss, None
-        if (
-            refused.stage < match.Refused.BACKWARD
-        ):  # its value is another one, whatever stands before it
-            return alone
+        separate = Entry(name, False, name, [refused.reason]), net.loss, None
+        # its value is another one, whatever the last module is
+        if refused.stage < match.Refused.BACKWARD:
+            return separate
     if _is_library(last):
-        return alone
+        return separate
     try:
         (chain[-1], last_notes), (loss, notes, guard) = match_loss.output_and_loss(
             last, net.loss, width
         )
     except match.Refused:
-        return alone
+        return separate
     entries[-1] = Entry(type(last).__name__, True, repr(chain[-1]), last_notes)
     return Entry(name, True, repr(loss), notes), loss, guard
 
 
 def _keep_classes(last, entries, chain, loss):
-    """Put back a last module that alone makes the predictions, as a Sigmoid with a class_fun beside
-    a loss of the user's own.
+    """Restore a matched last module if it alone can make the predictions, such as a Sigmoid with a
+    class_fun before a loss of the user's own.
     """
-    if not entries[-1].taken or chain[-1] is last or not hasattr(last, "class_fun"):
+    if not entries[-1].matched or chain[-1] is last or not hasattr(last, "class_fun"):
         return
     instead = predict.class_fun(Sequential(chain, loss))
     if instead is None:
@@ -315,9 +389,10 @@ def _keep_classes(last, entries, chain, loss):
         )
 
 
-def _check_beside(loss, last):
-    """Refused for a loss of the library beside another of its outputs, whose backward is not made
-    for it."""
+def _check_output(loss, last):
+    """Refuse a loss of the library after another output than its own, for which its backward is
+    wrong.
+    """
     output = getattr(loss, "output", None)
     if output is not None and _is_library(last) and not isinstance(last, output):
         raise match.Refused(
@@ -330,13 +405,13 @@ def _check_beside(loss, last):
 
 
 def _whole_difference(net, result, guard):
-    """A sentence where the two networks train differently although their modules agree one by one,
-    as when modules share state; else "".
+    """Return a sentence if the two networks train differently although their modules agree one by
+    one, as modules that share state do; else "".
 
-    A loss that was taken although it guards itself against probabilities near 0 (Guard, else None)
-    differs by as much as the label's probability is small, so its guard is in both trainings.
+    guard: of a matched loss that guards itself against probabilities near 0, else None. Such a loss
+    differs as the label's probability gets small, so both trainings use its guard.
 
-    Nothing is said where net cannot be run on random numbers.
+    Also "" if net cannot be run on random numbers.
     """
     with probe.untouched(net, *net.modules, net.loss, *result.modules, result.loss) as snapshot:
         data = _data(net, result, snapshot)
@@ -352,12 +427,12 @@ def _whole_difference(net, result, guard):
         try:
             got = _trained(result.modules, guard or result.loss, *data)
         except Exception as error:
-            return f"not taken: beside your modules nncore's raise {type(error).__name__}: {error}"
-    step = _parting(wanted, got, result)
+            return f"not matched: with your modules nncore's raise {type(error).__name__}: {error}"
+    step = _first_difference(wanted, got, result)
     if step is None:
         return ""
     return (
-        f"not taken: the modules agree one by one, but together they differ after "
+        f"not matched: the modules agree one by one, but together they differ after "
         f"{step} steps, as if they shared state"
     )
 
@@ -365,8 +440,8 @@ def _whole_difference(net, result, guard):
 def _move_off_kinks(network):
     """Add random numbers to the biases, which the user's modules share.
 
-    A bias of 0 behind units that are all off puts logits at exactly 0, the kink of a ReLU, where
-    the derivative of a module that was taken may be another one.
+    A bias of 0 after units that are all off puts logits at exactly 0, the kink of a ReLU, where a
+    matched module may have another derivative.
     """
     rng = np.random.default_rng(8)
     for module in _chain.every_module(network):
@@ -374,8 +449,8 @@ def _move_off_kinks(network):
             module.W0 += rng.normal(size=module.W0.shape).astype(module.W0.dtype)
 
 
-class _Handing:
-    """In the place of a loss: hands back Y as the gradient."""
+class _LabelsAsGradient:
+    """Stands in for a loss: its gradient is Y."""
 
     def forward(self, Ypred, Y):
         self.Y = Y
@@ -384,31 +459,33 @@ class _Handing:
         return self.Y
 
 
-def _inner_difference(inner, stands, width):
-    """A sentence where a network inside the network is not the chain of its modules, or cannot be
-    seen to be; else ""."""
-    with probe.untouched(inner, *inner.modules, *stands.modules) as snapshot:
-        data = _data(inner, stands, snapshot, width)
+def _inner_difference(inner, replacement, width):
+    """Return a sentence if an inner network is not, or cannot be shown to be, the chain of its
+    modules; else "".
+    """
+    with probe.untouched(inner, *inner.modules, *replacement.modules) as snapshot:
+        data = _data(inner, replacement, snapshot, width)
         if data is None:
             return "its modules cannot be run on random numbers"
-        _move_off_kinks(stands)
+        _move_off_kinks(replacement)
         try:
-            wanted = _trained([inner], _Handing(), *data)
+            wanted = _trained([inner], _LabelsAsGradient(), *data)
         except Exception as error:
             return f"it raises {type(error).__name__}: {error}"
         snapshot.restore()
-        _move_off_kinks(stands)
-        got = _trained(stands.modules, _Handing(), *data)
+        _move_off_kinks(replacement)
+        got = _trained(replacement.modules, _LabelsAsGradient(), *data)
     return (
         ""
-        if _parting(wanted, got, stands) is None
+        if _first_difference(wanted, got, replacement) is None
         else "it has modules, but is not their chain, each one's output the next one's input"
     )
 
 
-def _parting(wanted, got, result):
-    """The number of steps after which the outputs differ; None where they do not while they are
-    finite."""
+def _first_difference(wanted, got, result):
+    """Return the number of steps after which the outputs differ; None if they agree as long as they
+    are finite.
+    """
     types = {m.W.dtype for m in _chain.every_module(result) if isinstance(m, modules.Linear)}
     tolerance = (
         max([AGREEMENT.get(t, 0) for t in types], default=0) or AGREEMENT[np.dtype(np.float64)]
@@ -422,13 +499,13 @@ def _parting(wanted, got, result):
 
 
 def _data(net, result, snapshot, width=None):
-    """(X, Y) of random samples that go through the network, or None."""
+    """Return (X, Y), random samples that go through the network, or None."""
     rng = np.random.default_rng(6)
     for m in _widths(net, result) if width is None else [width]:
         X = rng.normal(size=(m, STEPS))
         try:
             n = _through(net.modules, X[:, :1]).shape[0]
-        except Exception:  # what foreign code raises at a wrong width is anybody's guess
+        except Exception:  # at a wrong width, foreign code may raise anything
             continue
         finally:
             snapshot.restore()
@@ -443,7 +520,7 @@ def _data(net, result, snapshot, width=None):
 
 
 def _widths(net, result):
-    """Numbers of features that the network may take, the likeliest first."""
+    """Return numbers of features that the network may take, the likeliest first."""
     linears = [m.W.shape[0] for m in _chain.every_module(result) if isinstance(m, modules.Linear)][
         :1
     ]
@@ -458,15 +535,14 @@ def _through(chain, X):
 
 
 def _trained(chain, loss, X, Y):
-    """The outputs for X before and after some steps of one sample each, as the course's sgd makes
-    them."""
+    """Return the outputs for X before and after some single-sample steps of the course's sgd."""
     outputs = [np.array(_through(chain, X[:, :1]), np.float64)]
     for i in range(X.shape[1] if loss is not None else 0):
         loss.forward(_through(chain, X[:, i : i + 1]), Y[:, i : i + 1])
         delta = loss.backward()
         for module in chain[::-1]:
             delta = (
-                module._hand_back(delta)
+                module._input_gradient(delta)
                 if isinstance(module, Sequential)
                 else module.backward(delta)
             )

@@ -1,10 +1,10 @@
-"""Tell by its behaviour which module of the library a foreign one is.
+"""Match a foreign module with a class of the library by its behaviour.
 
-It is run beside a candidate of the library on the same random inputs: one sample and several, small
-and large numbers, forward, backward and two steps. It is recognised if all agree to rounding.
-Differences that do not matter in training are noted, and the module is taken: it overflows on large
-numbers, its derivative at a kink is another one, its class_fun gives other classes, or its bias
-gradient is not summed over the batch, so that it trains on single samples only.
+The module and a candidate run on the same random inputs: one sample and several, small and large
+numbers, forward, backward and two steps. The module matches if all results agree up to rounding.
+Differences that do not matter in training are noted and do not prevent a match: overflow on large
+numbers, another derivative at a kink, a class_fun with other classes, or a bias gradient that is
+not summed over the batch, so that the module trains on single samples only.
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,16 @@ import numpy as np
 from nncore import _checks, registry
 from nncore.foreign import probe
 
-TOLERANCE = {
-    np.dtype(np.float32): 1e-5,
-    np.dtype(np.float64): 1e-12,
-}  # of the natural size of each array, as in |W|ᵀ |A| + |W0|
+# Relative to the natural size of each array, such as |W|ᵀ |A| + |W0|.
+TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
 RUNS = ((1, False), (3, False), (6, True))  # (samples, large numbers)
 LRATE = 0.1
 
 
 class Refused(Exception):
-    """Not recognised; `stage` says how far the two agreed, so that the nearest candidate's reason
-    is the one to tell."""
+    """Raised for no match; `stage` says how far the two agreed, so that the nearest candidate's
+    reason is reported.
+    """
 
     RAISES, FORWARD, LARGE, BACKWARD, STEP, REST = range(6)
 
@@ -34,11 +33,11 @@ class Refused(Exception):
         self.stage, self.reason = stage, reason
 
 
-def first_taken(attempts, otherwise=None):
-    """What the first of the attempts gives that is not refused; or the Refused that got farthest,
-    the first of equals.
+def first_match(attempts, otherwise=None):
+    """Return the result of the first attempt that is not refused; else raise the Refused that got
+    farthest, the first of equals.
 
-    otherwise: the reason where there is no attempt or none gets farther than an exception.
+    otherwise: the reason if there is no attempt, or if all raised exceptions.
     """
     refusals = [] if otherwise is None else [Refused(Refused.RAISES, otherwise)]
     for attempt in attempts:
@@ -53,10 +52,10 @@ def first_taken(attempts, otherwise=None):
 
 
 def numbers(rng, shape, large, dtype=np.float64):
-    """Random numbers around 1; or of all sizes up to 1000.
+    """Return random numbers around 1 or, if large, of all sizes up to 1000.
 
-    Between 600 and 800 there are none: there e^z overflows in a sum but not alone, or is too small
-    to keep its digits.
+    None lies between 600 and 800, where e^z overflows only in a sum, or is too small to keep its
+    digits.
     """
     if not large:
         return rng.normal(size=shape).astype(dtype)
@@ -69,7 +68,7 @@ def numbers(rng, shape, large, dtype=np.float64):
 
 
 def two_passes(rng, inputs, outputs, samples, large, dtype, lrate):
-    """Two passes (A, dLdOutput, lrate)."""
+    """Return two passes (A, dLdOutput, lrate)."""
     passes = [
         (
             numbers(rng, (inputs, samples), large, dtype),
@@ -84,6 +83,7 @@ def two_passes(rng, inputs, outputs, samples, large, dtype, lrate):
 
 
 def step_size(foreign):
+    """Return a learning rate if the module has a step, else None."""
     return LRATE if hasattr(foreign, "sgd_step") or hasattr(foreign, "step") else None
 
 
@@ -91,7 +91,7 @@ def step_size(foreign):
 
 
 def check_calls(trace, kind):
-    """Refused where a call raised before its result could be compared."""
+    """Refuse a module whose call raised before its result could be compared."""
     if trace.error is not None:
         stage = {"forward": Refused.RAISES, "backward": Refused.BACKWARD, "step": Refused.STEP}[
             trace.failed
@@ -108,8 +108,9 @@ def check_calls(trace, kind):
 
 
 def check_forward(kind, theirs, ours, scale, large, tolerance):
-    """The columns that can be compared further, or Refused. Columns that are finite with us alone
-    are left out."""
+    """Return the columns to compare further, without those that are finite in the library only; or
+    refuse.
+    """
     if theirs.failed == "forward":
         check_calls(theirs, kind)
     stage = Refused.LARGE if large else Refused.FORWARD
@@ -134,7 +135,7 @@ def check_forward(kind, theirs, ours, scale, large, tolerance):
 
 
 def check_backward(kind, theirs, ours, scale, columns, large, tolerance, but=None):
-    """The columns that can be compared further, or Refused. but: entries that are not compared."""
+    """Return the columns to compare further, or refuse. but: entries that are not compared."""
     if theirs.failed == "backward":
         check_calls(theirs, kind)
     if not _is_real(theirs.gradient, ours.gradient.shape):
@@ -159,18 +160,19 @@ def check_backward(kind, theirs, ours, scale, columns, large, tolerance, but=Non
 
 
 def _is_real(x, shape):
+    """Return whether x is a real array of that shape."""
     return isinstance(x, np.ndarray) and x.shape == shape and x.dtype.kind in "fiub"
 
 
 def finite_columns(theirs, ours):
-    """Columns to compare: all but those that are finite with us and not with them."""
+    """Return the columns to compare: all except those that are finite in the library only."""
     return np.isfinite(np.asarray(theirs, dtype=np.float64)).all(axis=0) | ~np.isfinite(ours).all(
         axis=0
     )
 
 
 def off_by(error):
-    """How far off a number of the right shape is."""
+    """Describe an error of numbers of the right shape."""
     return (
         f"off by {error:.2g} of the largest entry"
         if np.isfinite(error)
@@ -179,12 +181,14 @@ def off_by(error):
 
 
 def described(x):
+    """Return the shape of an array, or the type of another object."""
     return f"shape {x.shape}" if isinstance(x, np.ndarray) else type(x).__name__
 
 
 def refuse_counting(kind, traces):
-    """Refused where every step changes a number of the module's own, beside the weights: later
-    steps may depend on it."""
+    """Refuse a module whose step changes a number besides its weights: later steps may depend on
+    it.
+    """
     stepped = [trace.counted for trace in traces if "step" in trace.held]
     names = set.intersection(*stepped) if stepped else set()
     if names:
@@ -197,19 +201,20 @@ def refuse_counting(kind, traces):
 
 
 def notes_on(traces):
-    """What a foreign object does besides, that the library's does not."""
+    """Return notes on inputs that the foreign object overwrites."""
     overwritten = set().union(*(t.overwritten for t in traces))
     return [f"yours changes its {name} in place, nncore's does not" for name in sorted(overwritten)]
 
 
-NOT_FINITE = "yours gives nan or infinity for large numbers, where nncore's stays finite"
+NOT_FINITE = "yours gives nan or infinity for large numbers, nncore's stays finite"
 
 # -------------------------------------------------------------------------------------- activations
 
 
 def activation(foreign, width):
-    """(one of the activations, its notes) for a foreign module of `width` features (None: not
-    known); or Refused."""
+    """Return (an activation, its notes) for a foreign module of `width` features (None if unknown);
+    or refuse.
+    """
     rng = np.random.default_rng(0)
     width = 3 if width is None else width
     runs = [
@@ -226,7 +231,7 @@ def activation(foreign, width):
 
     try:
         Z, A = _outputs(runs, traces)
-        return first_taken(
+        return first_match(
             [
                 partial(compared, kind, twin)
                 for kind, record in registry.ACTIVATIONS.items()
@@ -242,7 +247,7 @@ def activation(foreign, width):
 
 
 def _outputs(all_passes, all_traces):
-    """(Z, A) of all passes that went forward, as vectors of equal length."""
+    """Return (Z, A) of all passes whose forward succeeded, as vectors of equal length."""
     Z, A = [], []
     for passes, traces in zip(all_passes, all_traces, strict=True):
         for (given, *_), trace in zip(passes, traces, strict=False):
@@ -253,7 +258,7 @@ def _outputs(all_passes, all_traces):
 
 
 def _matching(record, Z, A):
-    """Objects of an activation's class that might compute A from Z."""
+    """Return objects of an activation's class that might compute A from Z."""
     with np.errstate(all="ignore"):
         return record.matching(Z, A)
 
@@ -263,9 +268,8 @@ def _compare_activation(kind, all_theirs, all_ours, runs):
     find_kinks = registry.ACTIVATIONS[kind].kinks
     finite, notes = True, []
     for theirs, ours, passes, (_, large) in zip(all_theirs, all_ours, runs, RUNS, strict=True):
-        for a, b, (A, d, _) in zip(
-            theirs, ours, passes, strict=False
-        ):  # strict: theirs may have ended early, with an error
+        # strict=False: the foreign module's trace ends at an exception
+        for a, b, (A, d, _) in zip(theirs, ours, passes, strict=False):
             columns = check_forward(kind, a, b, None, large, tolerance)
             kinks = None if find_kinks is None else find_kinks(A)
             columns = check_backward(kind, a, b, d, columns, large, tolerance, kinks)
@@ -278,8 +282,8 @@ def _compare_activation(kind, all_theirs, all_ours, runs):
 
 
 def note_on_kinks(theirs, ours, kinks, unit, place):
-    """[A note] where derivatives at a kink differ; unit: by what a derivative is multiplied; place:
-    where the kink is.
+    """Return [a note] if derivatives at a kink differ; unit: the factor of a derivative; place: of
+    the kink.
     """
     if kinks is None or not np.any(differ := kinks & (np.asarray(theirs) != ours)):
         return []
@@ -288,8 +292,8 @@ def note_on_kinks(theirs, ours, kinks, unit, place):
 
 
 def class_fun_notes(foreign, twin, width):
-    """Notes on class_fun, where the library's module has one: whether it finds the same classes.
-    Training does not use it.
+    """Return notes on class_fun, if the library's module has one: whether it gives the same
+    classes. Training does not use it.
     """
     if not hasattr(twin, "class_fun"):
         return []
@@ -303,7 +307,7 @@ def class_fun_notes(foreign, twin, width):
     )
     try:
         with probe.untouched(foreign):
-            foreign.forward(rng.normal(size=P.shape))  # it may look at what forward has kept
+            foreign.forward(rng.normal(size=P.shape))  # class_fun may use what forward has kept
             theirs = np.array(foreign.class_fun(P.copy()))
     except Exception as error:
         return [f"your class_fun raises {type(error).__name__}: {error}; {instead}"]
@@ -321,20 +325,24 @@ def class_fun_notes(foreign, twin, width):
 
 @dataclass
 class Place:
-    """Where a weight lives: the name of the array, itself, and the view of it that is W (m, n) or
-    W0 (n, 1)."""
+    """The location of a weight: its array's name, the array, and the view of it that is W (m, n) or
+    W0 (n, 1).
+    """
 
     name: str
     array: np.ndarray
     view: object
 
     def share(self):
-        """The weight as the library's Linear takes it: the very array, or a view of its memory."""
+        """Return the weight as the library's Linear takes it: the array itself, or a view of its
+        memory.
+        """
         a = self.array if type(self.array) is np.ndarray else np.asarray(self.array)
         return self.view(a)
 
     @property
     def usable(self):
+        """Whether the library can train the array in place."""
         return (
             self.array.dtype in _checks.COMPUTING
             and self.array.dtype.isnative
@@ -343,10 +351,12 @@ class Place:
 
 
 def itself(a):
+    """Return the array."""
     return a
 
 
 def transposed(a):
+    """Return the transpose."""
     return a.T
 
 
@@ -355,7 +365,7 @@ def _column(a):
 
 
 def biases(found, n):
-    """Places that may be W0: (n, 1), (n,) or (1, n)."""
+    """Yield the places that may be W0: (n, 1), (n,) or (1, n)."""
     for name, a in found.items():
         if a.shape == (n, 1):
             yield Place(name, a, itself)
@@ -365,23 +375,25 @@ def biases(found, n):
             yield Place(name, a, transposed)
 
 
-def follow(twin, names, passes):
-    """[(trace, weights of these names before, after)] of the library's module, which makes a step
-    in each pass."""
-    followed = []
+def run_steps(twin, names, passes):
+    """Return [(trace, weights of these names before, after)] of the library's module, with a step
+    in each pass.
+    """
+    steps = []
     for A, d, lrate in passes:
         before = [getattr(twin, name).copy() for name in names]
         (trace,) = probe.run_module(twin, (A, d, None))
         twin.forward(A)
         twin.backward(d)
         twin.step(lrate)
-        followed.append((trace, before, [getattr(twin, name).copy() for name in names]))
-    return followed
+        steps.append((trace, before, [getattr(twin, name).copy() for name in names]))
+    return steps
 
 
 def check_step(kind, trace, i, places, before, after, scales, tolerance, samples):
-    """Refused where the step of pass i takes the weights at these places from `before` to others
-    than `after`."""
+    """Refuse if the step of pass i takes the weights at these places from `before` to other values
+    than `after`.
+    """
     check_calls(trace, kind)
     for place, was, wanted, scale in zip(places, before, after, scales, strict=True):
         got = _after_step(trace, place)
@@ -400,10 +412,10 @@ def _after_step(trace, place):
 
 
 def _about_step(kind, trace, place, weights, i, got, before, wanted, samples):
-    """What is wrong with a step, in a sentence."""
+    """Describe a wrong step in a sentence."""
     agree = f"its forward and backward are {kind.__name__}'s, but its"
     others = sorted(trace.changed("step") - weights)
-    kept = f"; it keeps {', '.join(others)} from step to step, as a momentum does" if others else ""
+    kept = f"; it keeps {', '.join(others)} from step to step, as momentum does" if others else ""
     if got is None or np.shape(got) != wanted.shape:
         return f"{agree} step leaves {place.name} as {described(got)}"
     if np.array_equal(got, before):
@@ -417,7 +429,7 @@ def _about_step(kind, trace, place, weights, i, got, before, wanted, samples):
     if proportional and samples > 1 and abs(ratio * samples - 1) < 1e-6:
         return (
             f"{agree} step averages the gradient of {place.name} over the batch instead of "
-            f"adding it up"
+            f"summing it"
         )
     times = f" but {ratio:.3g} times that step" if proportional else ""
     return f"{agree} step is not {place.name} − lrate dL/d{place.name}{times}{kept}"

@@ -1,5 +1,4 @@
-"""Tell by its behaviour whether a foreign module is the library's Linear, and where its weights
-are."""
+"""Match a foreign module with the library's Linear by its behaviour, and find its weights."""
 
 from functools import partial
 
@@ -16,11 +15,11 @@ from nncore.foreign.match import (
     check_backward,
     check_forward,
     check_step,
-    first_taken,
-    follow,
+    first_match,
     itself,
     notes_on,
     refuse_counting,
+    run_steps,
     step_size,
     transposed,
     two_passes,
@@ -28,7 +27,7 @@ from nncore.foreign.match import (
 
 
 def _matrices(found, width):
-    """Places that may be W: (m, n), or (n, m) and its transpose."""
+    """Yield the places that may be W: (m, n), or (n, m), transposed."""
     for name, a in found.items():
         if a.ndim == 2 and a.size:
             for view in (itself, transposed):
@@ -37,8 +36,9 @@ def _matrices(found, width):
 
 
 def _pairs(found, width):
-    """Pairs of places that may be W and W0, in arrays of their own or as the rows or columns of
-    one."""
+    """Yield the pairs of places that may be W and W0: separate arrays, or rows or
+    columns of one.
+    """
     for W in _matrices(found, width):
         for W0 in biases(found, W.share().shape[1]):
             if W0.array is not W.array:
@@ -60,7 +60,7 @@ def _pairs(found, width):
 
 
 def linear_of(W, W0):
-    """The library's Linear around these very arrays; nothing is drawn."""
+    """Return the library's Linear on these arrays, without drawing any."""
     made = modules.Linear.__new__(modules.Linear)
     made.m, made.n = W.shape
     made.W, made.W0 = W, W0
@@ -68,11 +68,12 @@ def linear_of(W, W0):
 
 
 def linear(foreign, width):
-    """(Linear on the arrays of a foreign module that takes `width` features, its notes); or
-    Refused."""
+    """Return (Linear on the arrays of a foreign module with `width` inputs, its notes);
+    or refuse.
+    """
     found = probe.arrays(foreign)
     try:
-        return first_taken(
+        return first_match(
             [partial(_linear_on, foreign, W, W0) for W, W0 in _pairs(found, width)],
             "it holds no arrays of the shapes of W and W0",
         )
@@ -83,6 +84,7 @@ def linear(foreign, width):
 
 
 def _linear_on(foreign, W, W0):
+    """Return (Linear on these places, its notes); or refuse."""
     if W.usable and W0.usable:
         return linear_of(W.share(), W0.share()), _compare_linear(foreign, W, W0)
     _refuse_fixed(foreign, W, W0)
@@ -90,7 +92,7 @@ def _linear_on(foreign, W, W0):
 
 
 def _forward_agrees(foreign, W, W0):
-    """True where the foreign forward is Wᵀ A + W0 with these values."""
+    """Return whether the foreign forward is Wᵀ A + W0 with these values."""
     A = np.random.default_rng(2).normal(size=(W.shape[0], 2))
     (trace,) = probe.run_module(foreign, (A, None, None))
     tolerance = max(TOLERANCE[_checks.computing_dtype(W)], TOLERANCE[_checks.computing_dtype(W0)])
@@ -102,7 +104,7 @@ def _forward_agrees(foreign, W, W0):
 
 
 def _refuse_fixed(foreign, W, W0):
-    """Refused where these are the weights, but cannot be updated in their own memory."""
+    """Refuse weights that cannot be updated in place."""
     if not _forward_agrees(foreign, W.share(), W0.share()):
         return
     for place in (W, W0):
@@ -116,12 +118,12 @@ def _refuse_fixed(foreign, W, W0):
             raise Refused(
                 Refused.STEP,
                 f"its forward is Linear's, but {place.name} is {place.array.dtype} and cannot be "
-                f"updated in place; "
-                f"{place.name}.astype(float) in its stead could be",
+                f"updated in place; use {place.name}.astype(float)",
             )
 
 
 def _refuse_without_bias(foreign, found, width):
+    """Refuse a module whose forward is Wᵀ A, without W0."""
     for W in _matrices(found, width):
         if _forward_agrees(foreign, W.share(), np.zeros((W.share().shape[1], 1))):
             raise Refused(
@@ -130,10 +132,10 @@ def _refuse_without_bias(foreign, found, width):
 
 
 def _compare_linear(foreign, W, W0):
-    """Notes on a module that is Linear with these weights, or Refused.
+    """Return notes on a module that is Linear with these weights; or refuse.
 
-    The arrays are filled with random numbers first: that the outputs follow shows that the module
-    reads these very arrays.
+    The arrays are filled with random numbers first: if the outputs follow, the module reads these
+    arrays.
     """
     rng = np.random.default_rng(3)
     dtype = W.array.dtype
@@ -149,14 +151,14 @@ def _compare_linear(foreign, W, W0):
         for samples, large in RUNS:
             twin = linear_of(W.share().copy(), W0.share().copy())
             passes = two_passes(rng, m, n, samples, large, dtype, lrate)
-            theirs, ours = probe.run_module(foreign, *passes), follow(twin, ("W", "W0"), passes)
+            theirs, ours = probe.run_module(foreign, *passes), run_steps(twin, ("W", "W0"), passes)
             everything += theirs
             unsummed |= _compare_steps(theirs, ours, passes, W, W0, tolerance, samples)
     refuse_counting(modules.Linear, everything)
     names = sorted(set().union(*(t.rebound for t in everything)) & {W.name, W0.name})
     notes = (
         [
-            f"your own step binds {' and '.join(names)} anew, so that after it the two networks no "
+            f"your own step rebinds {' and '.join(names)}, so that after it the two networks no "
             f"longer share them"
         ]
         if names
@@ -171,8 +173,9 @@ def _compare_linear(foreign, W, W0):
 
 
 def _compare_steps(theirs, ours, passes, W, W0, tolerance, samples):
-    """Refused where two passes of a module differ from Linear's; True where only its bias gradient
-    is not summed."""
+    """Refuse if two passes differ from Linear's; return whether the bias gradient alone is not
+    summed.
+    """
     for i, (trace, (A, d, lrate)) in enumerate(zip(theirs, passes, strict=False)):
         twin, (w, w0), after = ours[i]
         check_forward(modules.Linear, trace, twin, abs(w).T @ abs(A) + abs(w0), False, tolerance)
@@ -188,8 +191,9 @@ def _compare_steps(theirs, ours, passes, W, W0, tolerance, samples):
 
 
 def _is_unsummed(trace, d, W0):
-    """True where backward keeps dLdZ itself as the gradient of W0, and the step breaks off or makes
-    W0 one column a sample."""
+    """Return whether backward keeps dLdZ itself as the gradient of W0, and the step fails or gives
+    W0 one column per sample.
+    """
     kept = [
         name
         for name in trace.changed("backward")

@@ -1,5 +1,6 @@
-"""Tell by its behaviour which loss of the library a foreign one is, alone or together with the
-output module before it."""
+"""Match a foreign loss with a loss of the library by its behaviour, alone or with its output
+module.
+"""
 
 from functools import partial
 
@@ -16,27 +17,28 @@ from nncore.foreign.match import (
     class_fun_notes,
     described,
     finite_columns,
-    first_taken,
+    first_match,
     note_on_kinks,
     notes_on,
     numbers,
     off_by,
 )
 
+# Small numbers that losses add to a logarithm's argument.
 ADDED = (
     *(10.0**-k for k in (*range(5, 41), *range(50, 301, 10), 307, 308)),
     *(float(np.finfo(t).eps) for t in (np.float32, np.float64)),
     *(float(np.finfo(t).tiny) for t in (np.float32, np.float64)),
     float(np.finfo(np.float64).smallest_subnormal),
-)  # to a logarithm's argument
-BOUND = 1e-6  # a loss may bound the logarithm of a probability that is nearer to 0 or to 1
+)
+BOUND = 1e-6  # a loss may bound the logarithm of probabilities nearer to 0 or 1
 OF_PROBABILITIES = tuple(cls for cls, loss in registry.LOSSES.items() if loss.of_probabilities)
-UNDERFLOW = 1e-300  # of a probability below which what is divided by it need not be finite
+UNDERFLOW = 1e-300  # quotients by smaller probabilities need not be finite
 
 
-# Inputs of a loss, and (Ypred, Y) made of them for each loss. Likely labels have a finite value
-# also where probabilities vanish, and are given with probabilities near 1; of large logits the
-# others are the unlikeliest, which shows whether a loss bounds the logarithm.
+# Inputs of a loss, and (Ypred, Y) made of them for each loss. The loss of likely labels is finite
+# even if probabilities vanish; they come with probabilities near 1. For large logits the other
+# labels are the unlikeliest, which shows whether a loss bounds the logarithm.
 
 
 def _logits(rng, shape, large, likely):
@@ -83,8 +85,9 @@ DATA = {cls.__name__: _DATA_OF_LABELS[loss.labels] for cls, loss in registry.LOS
 
 
 def loss(foreign, width):
-    """(the library's loss, its notes, Guard or None) for a foreign loss of `width` outputs (None:
-    not known); Refused says why not."""
+    """Return (the library's loss, its notes, Guard or None) for a foreign loss of `width` outputs
+    (None if unknown); or refuse.
+    """
     width = 3 if width is None else width
 
     def compared(name):
@@ -93,9 +96,8 @@ def loss(foreign, width):
         return *_with_weights(kind(), notes, width, partial(_loss_gradient, foreign)), guard
 
     try:
-        return first_taken(
-            [partial(compared, name) for name in DATA if name != "NLL" or width > 1]
-        )  # of one class, NLL is always 0
+        # NLL of a single class is always 0
+        return first_match([partial(compared, name) for name in DATA if name != "NLL" or width > 1])
     except Refused as refused:
         if refused.stage == Refused.FORWARD:
             raise Refused(Refused.FORWARD, "its value is none of the library's losses") from None
@@ -117,7 +119,7 @@ def _compare_loss(kind, foreign, data, width):
     notes, everything, gradients = [], [], []
     for pairs, large in runs:
         theirs, ours = probe.run_loss(foreign, *pairs), probe.run_loss(kind(), *pairs)
-        if len(theirs) < len(pairs):  # the first has raised; the second one by itself
+        if len(theirs) < len(pairs):  # the first has raised: run the second by itself
             theirs += probe.run_loss(foreign, *pairs[len(theirs) :])
         everything += theirs
         for a, b, (P, Y), likely in zip(theirs, ours, pairs, (False, True), strict=False):
@@ -127,8 +129,8 @@ def _compare_loss(kind, foreign, data, width):
                 and (_least(kind, P) < UNDERFLOW).any()
             ):
                 notes.append(
-                    f"yours raises {type(a.error).__name__} where a probability is 0, nncore's "
-                    "goes on"
+                    f"yours raises {type(a.error).__name__} if a probability is 0, nncore's "
+                    "does not"
                 )
                 continue
             notes += _compare_value(kind, a, b.output, P, Y, large or likely)
@@ -145,10 +147,11 @@ def _compare_loss(kind, foreign, data, width):
 
 
 def _with_weights(loss, notes, width, gradient):
-    """(loss, notes); for labels that do not sum to 1, an NLL computes what the foreign one does.
+    """Return (loss, notes); for labels that do not sum to 1, the NLL computes what the foreign loss
+    does.
 
-    gradient(Z, P, Y): the foreign dL/dZ. Programs of the course hand back Ypred − Y for any labels,
-    those that differentiate the loss (Σ y) Ypred − Y.
+    gradient(Z, P, Y): the foreign dL/dZ. The course's programs return Ypred − Y for any labels;
+    those that differentiate the loss return (Σ y) Ypred − Y.
     """
     if not isinstance(loss, losses.NLL):
         return loss, notes
@@ -158,7 +161,7 @@ def _with_weights(loss, notes, width, gradient):
     try:
         theirs = gradient(Z, P, Y)
     except Refused:
-        return loss, notes  # nobody trains it on such labels
+        return loss, notes  # it does not train on such labels
     tolerance = 100 * TOLERANCE[np.dtype(np.float64)]
     if probe.disagreement(theirs, Y.sum(axis=0) * P - Y, Y) <= tolerance:
         return loss, notes
@@ -167,14 +170,14 @@ def _with_weights(loss, notes, width, gradient):
         return loss, notes
     return loss, [
         *notes,
-        "where the labels of a sample do not sum to 1, dL/dZ is Ypred − Y here, yours is not",
+        "if the labels of a sample do not sum to 1, dL/dZ is Ypred − Y here, yours is not",
     ]
 
 
 def _loss_gradient(foreign, Z, P, Y):
     trace = probe.run_loss(foreign, (P, Y))[0]
     if trace.error is not None or np.shape(trace.gradient) != P.shape:
-        raise Refused(Refused.RAISES, "it takes no such labels")
+        raise Refused(Refused.RAISES, "it does not accept such labels")
     return trace.gradient
 
 
@@ -183,40 +186,42 @@ def _pair_gradient(last, foreign, Z, P, Y):
 
 
 def _least(kind, P):
-    """The least probability that each sample's loss may divide by: a row (1, b); of each label by
-    itself for BinaryNLL, (n, b).
+    """Return the smallest probability that each sample's loss may divide by: a row (1, b); for
+    BinaryNLL that of each label, (n, b).
     """
     return np.min(P, axis=0, keepdims=True) if kind is losses.NLL else np.minimum(P, 1 - P)
 
 
-# What dL/dZ is where a loss guards itself against dividing by 0: p is the probability of the label,
-# a the small number.
+# dL/dZ of losses that guard against division by 0: p is the probability of the label, a the small
+# number.
 GUARDED = (
     (
         lambda P, Y, p, a: (P - Y) * (p / (p + a)),
-        "yours keeps what it divides by away from 0, by {:.2g}",
+        "yours keeps its divisor away from 0, by {:.2g}",
     ),
     (
         lambda P, Y, p, a: (P - Y) * (p / np.maximum(p, a)),
-        "yours keeps what it divides by away from 0, by {:.2g}",
+        "yours keeps its divisor away from 0, by {:.2g}",
     ),
     (
         lambda P, Y, p, a: np.clip(P, a, 1 - a) - Y,
-        "your dL/dZ takes no probability nearer to 0 or 1 than {:.2g}",
+        "your dL/dZ clips probabilities to at least {:.2g} from 0 and 1",
     ),
-    (lambda P, Y, p, a: np.maximum(P, a) - Y, "your dL/dZ takes no probability below {:.2g}"),
+    (lambda P, Y, p, a: np.maximum(P, a) - Y, "your dL/dZ clips probabilities below {:.2g}"),
     (lambda P, Y, p, a: P + a - Y, "your dL/dZ adds {:.2g} to a probability"),
 )
 
 
 class Guard:
-    """The library's loss with the guard of a foreign one in its gradient, to train beside it."""
+    """The library's loss with a foreign loss's guard in its gradient, for training next to the
+    foreign one.
+    """
 
     def __init__(self, kind, formula, small):
         self.kind, self.formula, self.small = kind, formula, small
 
     def gradient(self, P, Y):
-        """dL/dZ by a formula of GUARDED."""
+        """Return dL/dZ by a formula of GUARDED."""
         nll = self.kind is losses.NLL
         p = np.sum(P * Y, axis=0, keepdims=True) if nll else np.where(Y > 0, P, 1 - P)
         return self.formula(P, Y, p, self.small)
@@ -229,8 +234,8 @@ class Guard:
 
 
 def _compare_gradients(kind, gradients, tolerance, wrong):
-    """(notes, Guard or None) on (P, Y, their dL/dZ, ours) of all runs; Refused, with the sentence
-    `wrong`, where they are not those of the loss.
+    """Return (notes, Guard or None) on (P, Y, their dL/dZ, ours) of all runs; refuse with the
+    sentence `wrong` if they are not those of the loss.
     """
     notes, worst = [], 0.0
     for P, Y, theirs, ours in gradients:
@@ -260,8 +265,8 @@ def _compare_gradients(kind, gradients, tolerance, wrong):
 
 
 def _is_guarded(kind, P, Y, theirs, ours, guard, tolerance):
-    """True if theirs is what the guard gives (None: ours); where a probability underflows it need
-    not be finite.
+    """Return whether the guard (None: ours) gives theirs; it need not be finite if a probability
+    underflows.
     """
     with np.errstate(all="ignore"):
         wanted = ours if guard is None else guard.gradient(P, Y)
@@ -277,8 +282,9 @@ def _is_guarded(kind, P, Y, theirs, ours, guard, tolerance):
 
 
 def _compare_value(kind, trace, wanted, P, Y, extreme):
-    """Notes on the value of a loss; Refused where it is another one. `extreme` numbers or
-    probabilities need not be finite with them."""
+    """Return notes on the value of a loss, or refuse. For `extreme` numbers or probabilities it
+    need not be finite.
+    """
     if trace.failed == "forward":
         check_calls(trace, kind)
     try:
@@ -289,7 +295,7 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
         ) from None
     total = float(value.sum())
     if probe.disagreement(total, wanted, max(abs(wanted), 1)) <= TOLERANCE[np.dtype(np.float64)]:
-        return ["yours gives one value a sample, nncore's their sum"] if value.size > 1 else []
+        return ["yours gives one value per sample, nncore's their sum"] if value.size > 1 else []
     if kind in OF_PROBABILITIES and (added := _added(kind, total, P, Y)):
         return [f"yours adds {added:.2g} to a probability before its logarithm, nncore's does not"]
     if extreme and not np.isfinite(total):
@@ -304,7 +310,7 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
     if np.isfinite(wanted) and samples > 1 and probe.disagreement(total * samples, wanted) < 1e-9:
         raise Refused(
             Refused.LARGE,
-            f"its value is {kind.__name__}'s averaged over the batch instead of added up",
+            f"its value is {kind.__name__}'s averaged over the batch instead of summed",
         )
     where = " for large numbers or probabilities near 0 or 1" if extreme else ""
     raise Refused(
@@ -313,8 +319,9 @@ def _compare_value(kind, trace, wanted, P, Y, extreme):
 
 
 def _added(kind, total, P, Y):
-    """The small number that a loss adds to probabilities before it takes their logarithms, None
-    where its value is none of that."""
+    """Return the small number that a loss adds to probabilities before taking logarithms, None if
+    it adds none.
+    """
     if kind is losses.BinaryNLL:
         P, Y = np.concatenate([P, 1 - P]), np.concatenate([Y, 1 - Y])
     values = {added: losses.NLL().forward(P + added, Y) for added in ADDED}
@@ -330,7 +337,7 @@ def _added(kind, total, P, Y):
 
 
 def _vanishes(P, Y):
-    """True where the probability of a label is nearly 0."""
+    """Return whether the probability of a label is nearly 0."""
     return bool((np.where(Y > 0, P, 1 - P) < BOUND).any())
 
 
@@ -338,42 +345,40 @@ def _vanishes(P, Y):
 
 
 def output_and_loss(last, foreign, width):
-    """((the library's output, notes), (the library's loss, notes, Guard or None)) if only the two
-    together are the library's; or Refused.
+    """Return ((the library's output, notes), (the library's loss, notes, Guard or None)) if only
+    the pair matches; or refuse.
 
-    So it is where the loss hands back ∂L/∂A, and the output multiplies by ∂A/∂Z.
+    Pairs match together if the loss returns ∂L/∂A, and the output multiplies by ∂A/∂Z.
     """
     width = 3 if width is None else width
 
     def compared(output, kind, data):
         notes, guard = _compare_pair(last, foreign, output, kind, data, width)
         together = (
-            f"taken together with the loss: its backward alone is not {output.__name__}'s, "
+            f"matched together with the loss: its backward alone is not {output.__name__}'s, "
             f"but the two give the same dL/dZ"
         )
         gradient = partial(_pair_gradient, last, foreign)
-        of_loss = ["taken together with the last module, which makes dL/dZ of its backward"]
+        of_loss = ["matched together with the last module, which makes dL/dZ of its backward"]
         return (
             (output(), [together, *notes, *class_fun_notes(last, output(), width)]),
             (*_with_weights(kind(), of_loss, width, gradient), guard),
         )
 
-    return first_taken(
+    return first_match(
         [
             partial(compared, *pair)
             for pair in ((cls.output, cls, DATA[cls.__name__]) for cls in OF_PROBABILITIES)
         ],
-        "they are no pair of the library's",
+        "they are not an output and a loss of the library",
     )
 
 
 def _compare_pair(last, foreign, output, kind, data, width):
-    """(notes, Guard or None) on a last module and a loss that together are output and loss of the
-    library; or Refused."""
+    """Return (notes, Guard or None) on a last module and a loss that match as a pair; or refuse."""
     rng = np.random.default_rng(5)
-    tolerance = (
-        100 * TOLERANCE[np.dtype(np.float64)]
-    )  # dividing by a probability and multiplying by it again costs digits
+    # dividing by a probability and multiplying by it again costs digits
+    tolerance = 100 * TOLERANCE[np.dtype(np.float64)]
     notes, gradients = [], []
     for samples, large in RUNS:
         for likely in (False, True):
@@ -399,8 +404,9 @@ def _compare_pair(last, foreign, output, kind, data, width):
 
 
 def _run_pair(last, foreign, Z, Y):
-    """(Ypred, loss, dL/dZ) of a last module and a loss; Refused where they raise or give other
-    shapes."""
+    """Return (Ypred, loss, dL/dZ) of a last module and a loss; refuse if they raise or return other
+    shapes.
+    """
     with probe.untouched(last, foreign):
         try:
             P = np.array(last.forward(Z.copy()), dtype=np.float64)

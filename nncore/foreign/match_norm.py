@@ -1,5 +1,6 @@
-"""Tell by its behaviour whether a foreign module is the library's BatchNorm, by the statistics of
-the batch."""
+"""Match a foreign module with the library's BatchNorm (statistics of the batch) by its
+behaviour.
+"""
 
 from functools import partial
 
@@ -16,33 +17,24 @@ from nncore.foreign.match import (
     check_backward,
     check_forward,
     check_step,
-    first_taken,
-    follow,
+    first_match,
     notes_on,
     refuse_counting,
+    run_steps,
     step_size,
     two_passes,
 )
 
-# of the inputs that show eps: small beside the square root of any in use but the course's 1e-20
+# Of the inputs that show eps: small compared with the root of any in use but the course's 1e-20.
 SPREAD = 1e-6
-EPS = (
-    1e-20,
-    0.0,
-    1e-5,
-    1e-8,
-    1e-3,
-    1e-6,
-    1e-7,
-    1e-10,
-    1e-12,
-    1e-16,
-)  # what people write, where no attribute holds it
+# Usual values of eps, tried if no attribute holds it.
+EPS = (1e-20, 0.0, 1e-5, 1e-8, 1e-3, 1e-6, 1e-7, 1e-10, 1e-12, 1e-16)
 
 
 def batchnorm(foreign, width):
-    """(BatchNorm on the arrays of a foreign module of `width` features (None: not known), its
-    notes); or Refused."""
+    """Return (BatchNorm on the arrays of a foreign module of `width` features (None if unknown),
+    its notes); or refuse.
+    """
     found = probe.arrays(foreign)
     sizes = list(dict.fromkeys(a.size for a in found.values())) if width is None else [width]
     pairs = [
@@ -52,14 +44,14 @@ def batchnorm(foreign, width):
         for B in biases(found, n)
         if G.array is not B.array and G.usable and B.usable
     ]
-    return first_taken(
+    return first_match(
         [partial(_batchnorm_on, foreign, G, B) for G, B in pairs],
         "it holds no arrays of the shapes of G and B",
     )
 
 
 def batchnorm_of(G, B, eps):
-    """The library's BatchNorm around these very arrays; nothing is drawn."""
+    """Return the library's BatchNorm on these arrays, without drawing any."""
     made = modules.BatchNorm.__new__(modules.BatchNorm)
     made.m, made.eps, made.statistics, made.momentum = G.shape[0], eps, "batch", 0.1
     made.G, made.B = G, B
@@ -67,6 +59,7 @@ def batchnorm_of(G, B, eps):
 
 
 def _batchnorm_on(foreign, G, B):
+    """Return (BatchNorm on these places, its notes); or refuse."""
     if step_size(foreign) is None:
         raise Refused(Refused.STEP, "it has neither sgd_step nor step")
     with probe.untouched(foreign):
@@ -77,23 +70,23 @@ def _batchnorm_on(foreign, G, B):
 
 
 def _eps(foreign, G, B):
-    """The eps that the outputs for inputs of little spread tell of: of those that the module holds,
-    or are in use, the nearest."""
+    """Return the eps nearest to the estimate from outputs for inputs of little spread, among the
+    module's floats and the usual values.
+    """
     G.share()[...], B.share()[...] = 1, 0
     A = SPREAD * np.where(np.arange(4) % 2, 1.0, -1.0) + np.zeros((G.share().shape[0], 1))
     (trace,) = probe.run_module(foreign, (A, None, None))
-    check_forward(
-        modules.BatchNorm, trace, probe.Trace(np.sign(A)), np.ones(A.shape), False, 1.0
-    )  # between 0 and that, whatever eps
-    told = (SPREAD / np.max(np.abs(trace.output))) ** 2 - SPREAD**2
+    # the output is between 0 and that for any eps
+    check_forward(modules.BatchNorm, trace, probe.Trace(np.sign(A)), np.ones(A.shape), False, 1.0)
+    estimate = (SPREAD / np.max(np.abs(trace.output))) ** 2 - SPREAD**2
     held = [
         x for x in getattr(foreign, "__dict__", {}).values() if isinstance(x, float) and 0 <= x < 1
     ]
-    return min((*held, *EPS), key=lambda eps: abs(eps - told))
+    return min((*held, *EPS), key=lambda eps: abs(eps - estimate))
 
 
 def _compare(foreign, G, B, eps):
-    """Notes on a module that is BatchNorm with these weights; or Refused."""
+    """Return notes on a module that is BatchNorm with these weights; or refuse."""
     rng = np.random.default_rng(7)
     dtype, n = G.array.dtype, G.share().shape[0]
     tolerance = max(TOLERANCE[dtype], TOLERANCE[B.array.dtype])
@@ -102,7 +95,7 @@ def _compare(foreign, G, B, eps):
         G.share()[...], B.share()[...] = rng.normal(size=(n, 1)), rng.normal(size=(n, 1))
         twin = batchnorm_of(G.share().copy(), B.share().copy(), eps)
         passes = two_passes(rng, n, n, samples, large, dtype, LRATE)
-        theirs, ours = probe.run_module(foreign, *passes), follow(twin, ("G", "B"), passes)
+        theirs, ours = probe.run_module(foreign, *passes), run_steps(twin, ("G", "B"), passes)
         everything += theirs
         for i, (trace, (A, d, lrate)) in enumerate(zip(theirs, passes, strict=False)):
             wanted, (g, b), after = ours[i]
@@ -122,8 +115,9 @@ def _compare(foreign, G, B, eps):
 
 
 def _refuse_memory(foreign, G, B):
-    """Refused where a batch given again changes arrays: running statistics, by which it may
-    predict."""
+    """Refuse a module whose arrays change if a batch is repeated: running statistics, which may be
+    used for prediction.
+    """
     A = np.random.default_rng(8).normal(size=(G.share().shape[0], 3))
     _, again = probe.run_module(foreign, (A, None, None), (A, None, None))
     kept = sorted(again.changed("forward"))
@@ -132,5 +126,5 @@ def _refuse_memory(foreign, G, B):
             Refused.REST,
             f"it trains as BatchNorm, but keeps {', '.join(kept)} from batch to batch, as running "
             f"statistics; "
-            "nncore.BatchNorm(statistics='running') could stand there",
+            "nncore.BatchNorm(statistics='running') could replace it",
         )

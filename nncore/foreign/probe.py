@@ -1,5 +1,4 @@
-"""Run a foreign module or loss on given inputs, see what it returns and what it changes, and leave
-it as it was.
+"""Run a foreign module or loss on given inputs, record what it returns and changes, and restore it.
 
 The calls are the course's: module.forward(A), module.backward(dLdOutput), module.sgd_step(lrate) or
 module.step(lrate); loss.forward(Ypred, Y), loss.backward().
@@ -17,12 +16,12 @@ from nncore.foreign.snapshot import Snapshot, random_state
 
 __all__ = ["Trace", "arrays", "disagreement", "quiet", "run_loss", "run_module", "untouched"]
 
-DEPTH = 4  # objects in objects that are searched for arrays
+DEPTH = 4  # depth of the search for arrays in objects
 
 
 @dataclass
 class Trace:
-    """What one pass through an object has returned and changed; arrays are copies.
+    """The results of one pass through an object, and the changes it made; arrays are copies.
 
     `held` has the arrays of the object by name, at the "start" and after each call ("forward",
     "backward", "step") that did not fail.
@@ -30,22 +29,19 @@ class Trace:
 
     output: object = None  # of forward
     gradient: object = None  # of backward
-    error: Exception | None = (
-        None  # what the call named in `failed` raised; later calls were not made
-    )
+    # raised by the call named in `failed`; later calls were not made
+    error: Exception | None = None
     failed: str = ""
     held: dict = field(default_factory=dict)
     rebound: set = field(default_factory=set)  # names that the step bound to another array
-    overwritten: set = field(
-        default_factory=set
-    )  # "input", "gradient": arguments that were changed in place
+    # "input", "gradient": arguments that were changed in place
+    overwritten: set = field(default_factory=set)
     drew: bool = False  # whether np.random or random was used
-    counted: set = field(
-        default_factory=set
-    )  # names of numbers, and lengths of lists, that the step has changed
+    # numbers and lists whose value or length the step has changed
+    counted: set = field(default_factory=set)
 
     def changed(self, call):
-        """Names of the arrays that the call has made or changed."""
+        """Return the names of the arrays that the call has created or changed."""
         calls = list(self.held)
         before, after = self.held[calls[calls.index(call) - 1]], self.held[call]
         return {
@@ -56,8 +52,8 @@ class Trace:
 
 
 def run_module(module, *passes):
-    """One Trace for each pass (A, dLdOutput, lrate), one after the other; the module is left as it
-    was, also by an exception.
+    """Return one Trace per pass (A, dLdOutput, lrate), in order; the module is restored, also after
+    an exception.
 
     dLdOutput None: forward only; lrate None: no step. A pass that raises is the last one.
 
@@ -78,8 +74,8 @@ def run_module(module, *passes):
 
 
 def run_loss(loss, *pairs):
-    """One Trace for each pair (Ypred, Y): output is the value, gradient is dL/dZ; the loss is left
-    as it was.
+    """Return one Trace per pair (Ypred, Y): output is the value, gradient is dL/dZ; the loss is
+    restored.
 
     >>> import nncore
     >>> ran = run_loss(nncore.NLL(), (np.array([[0.5], [0.5]]), np.array([[1], [0]])))[0]
@@ -99,8 +95,7 @@ def run_loss(loss, *pairs):
 
 @contextlib.contextmanager
 def untouched(*objects):
-    """Let the block do with the objects what it likes, silently; then everything is put back.
-    Yields the Snapshot."""
+    """Run the block quietly, then restore the objects. Yields the Snapshot."""
     snapshot = Snapshot(*objects)
     try:
         with quiet():
@@ -111,8 +106,9 @@ def untouched(*objects):
 
 @contextlib.contextmanager
 def quiet():
-    """What foreign code prints and warns of is not shown; floating-point errors neither raise nor
-    warn."""
+    """Suppress output and warnings of foreign code; floating-point errors neither raise
+    nor warn.
+    """
     with (
         contextlib.redirect_stdout(io.StringIO()),
         warnings.catch_warnings(),
@@ -200,8 +196,8 @@ def _copies(found):
 
 
 def arrays(x):
-    """{name: array} of the real arrays that an object holds, themselves; names read as Python: "W",
-    "params['b']", "layers[0].w".
+    """Return {name: array} of the real arrays that an object holds, without copying; names read as
+    Python: "W", "params['b']", "layers[0].w".
 
     >>> from types import SimpleNamespace
     >>> list(arrays(SimpleNamespace(W=np.ones(2), params={"b": np.zeros(1)}, name="dense")))
@@ -224,8 +220,9 @@ def _search(x, name, depth, found, above):
 
 
 def _counts(x):
-    """{name: value} of the numbers that an object and its class hold, and {name: length} of its
-    lists and dictionaries."""
+    """Return {name: value} of the numbers that an object and its class hold, and {name: length} of
+    its lists and dictionaries.
+    """
     found = {
         f"{type(x).__name__}.{name}": value
         for cls in type(x).__mro__[::-1]
@@ -247,7 +244,9 @@ def _counts(x):
 
 
 def _parts(x):
-    """(how it reads in Python, value) of what a container or an object holds directly."""
+    """Return (its Python expression, value) of everything that a container or an object holds
+    directly.
+    """
     if isinstance(x, dict):
         return [(f"[{key!r}]", value) for key, value in x.items()]
     if isinstance(x, (list, tuple)):
@@ -271,10 +270,10 @@ def _parts(x):
 
 
 def disagreement(actual, expected, scale=None):
-    """Largest |actual − expected| over the largest |scale| (default: expected); infinite where
-    shapes differ or a value is missing.
+    """Return the largest |actual − expected| over the largest |scale| (default: expected); infinite
+    if shapes differ or a value is missing.
 
-    Entries where both are the same infinity or both NaN agree.
+    Entries that are the same infinity in both, or NaN in both, agree.
     """
     try:
         a, e = np.asarray(actual, dtype=np.float64), np.asarray(expected, dtype=np.float64)

@@ -1,11 +1,10 @@
-"""Remember the state of foreign objects and put it back: every value where it was, every array in
-its own memory.
+"""Save the state of foreign objects and restore it: every value, every array in its own memory.
 
-What is remembered is all that can be reached from the objects: attributes (also slots, and those of
-their classes), lists, dicts, sets, the elements of arrays, random generators, and, through the
-functions they call, closures, mutable defaults and the globals of their file that these functions
-name. NumPy's global generator and that of `random` always. Files, processes and what compiled code
-of others keeps to itself are out of reach.
+A snapshot covers everything reachable from the objects: attributes (also slots, and those of their
+classes), lists, dicts, sets, the elements of arrays, random generators and, through the functions
+they call, closures, mutable defaults and the globals of their file that these functions name. It
+always covers NumPy's global generator and that of `random`. It does not cover files, processes, and
+the internal state of others' compiled code.
 """
 
 import collections
@@ -35,7 +34,7 @@ _WRITTEN_BY_HAND = (types.FunctionType, type)
 
 
 class Snapshot:
-    """The state of objects at one moment; `restore()` puts it back, as often as wanted.
+    """The state of objects at one moment; `restore()` restores it, any number of times.
 
     >>> weights = [np.ones(2)]
     >>> snapshot = Snapshot(weights)
@@ -47,7 +46,7 @@ class Snapshot:
 
     def __init__(self, *objects):
         self._restorers = [_keep_python_random(), _keep_numpy_random()]
-        self._seen = {}  # by id; the values keep the objects alive, so that no id is used twice
+        self._seen = {}  # by id; the values keep the objects alive, so that no id is reused
         waiting = list(objects)
         while waiting:
             x = waiting.pop()
@@ -60,18 +59,18 @@ class Snapshot:
                 waiting.extend(inside)
 
     def restore(self):
-        """Put back everything that has changed since."""
+        """Restore everything that has changed since."""
         for restore in self._restorers:
             restore()
 
 
 def random_state():
-    """The states of NumPy's global generator and of `random`, to compare."""
+    """Return the states of NumPy's global generator and of `random`, for comparison."""
     return pickle.dumps(np.random.get_state(legacy=False)), random.getstate()
 
 
 def _keepers(x):
-    """The functions x -> (restore, objects inside) that together remember x."""
+    """Return the functions x -> (restore, objects inside) that together save x."""
     if isinstance(x, types.MethodType):
         return [_keep_method]
     if isinstance(x, _WRITTEN_BY_HAND):
@@ -135,8 +134,7 @@ def _keep_tuple(x):
 
 
 def _keep_array(a):
-    """The elements, written back into the array's own memory; its shape and whether it may be
-    written."""
+    """Save the elements, restored into the array's own memory, its shape and its writeable flag."""
     saved, shape, writeable = np.array(a, subok=False), a.shape, a.flags.writeable
 
     def restore():
@@ -194,8 +192,9 @@ def _slots(cls):
 
 
 def _keep_class(cls):
-    """The attributes of a class, such as a counter of all its instances; its methods and those it
-    inherits are walked through."""
+    """Save the attributes of a class, such as a counter of its instances; its methods, also
+    inherited ones, are searched.
+    """
     saved = {name: value for name, value in vars(cls).items() if _is_state(name)}
 
     def restore():
@@ -214,8 +213,9 @@ def _is_state(name):
 
 
 def _keep_function(f):
-    """The variables of a function's closure, its defaults, and the globals of its file that it
-    names."""
+    """Save the variables of a function's closure, its defaults, and the globals of its file that it
+    names.
+    """
     cells = [(cell, _contents(cell)) for cell in f.__closure__ or ()]
     namespace = f.__globals__
     saved = {name: namespace.get(name, _MISSING) for name in f.__code__.co_names}

@@ -27,8 +27,9 @@ def __dir__():
 
 
 def bind(module):
-    """Make the functions of this package those of `module`: plain attributes, as a look-up at each
-    call would cost more than most."""
+    """Set the functions of this package to those of `module`, as plain attributes: a look-up per
+    call would cost more than most kernels.
+    """
     globals().update({name: getattr(module, name) for name in numpy_kernels.__all__})
 
 

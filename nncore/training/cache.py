@@ -1,9 +1,9 @@
-"""What a compiled program was made from, and the programs that wait for a network's next call.
+"""The cache of compiled programs, and the fingerprints that show whether one still fits its
+network.
 
-Setting a program up takes longer than many a step, so `fit` and `partial_fit` leave theirs behind.
-Nothing is taken on trust: a `Fingerprint` holds only while the very objects, their types, settings
-and shapes are there still, and the program itself reads pointers and layouts of all arrays at the
-start of each run.
+Setting up a program takes longer than many single steps, so `fit` and `partial_fit` keep theirs. A
+`Fingerprint` holds only as long as the same objects are in place, with the same types, settings and
+shapes. The program itself reads pointers and layouts of all arrays at the start of each run.
 """
 
 import operator
@@ -14,9 +14,10 @@ from nncore import _chain, _core, registry
 from nncore._kinds import kind
 
 
-class Changed(Exception):
-    """Raised out of a compiled loop by a rate function that has changed what the program was made
-    from; eta is the rate it gave."""
+class NetworkChanged(Exception):
+    """Raised out of a compiled loop by a rate function that has changed the network; eta is the
+    rate it returned.
+    """
 
     def __init__(self, eta):
         super().__init__("the network has changed")
@@ -24,8 +25,8 @@ class Changed(Exception):
 
 
 class Fingerprint:
-    """The modules, settings, loss and weights of a network, to see whether Python code has put
-    others in their place.
+    """The modules, settings, loss and weights of a network, to detect that Python code has replaced
+    any.
 
     It does not hold the network itself, so that a cache keyed by networks does not keep them alive.
     """
@@ -49,7 +50,7 @@ class Fingerprint:
         self.shapes = [(a.shape, a.strides, a.dtype, a.flags.writeable) for a in self.weights]
 
     def holds(self, net):
-        """Whether all of it is there still, the very objects."""
+        """Return whether all objects are still in place."""
         for owner, chain, parts in self.chains:
             now = (net if owner is None else owner).modules
             if (
@@ -67,7 +68,7 @@ class Fingerprint:
         )
 
     def is_disjoint(self, data):
-        """Whether data share no byte with the weights."""
+        """Return whether data share no memory with the weights."""
         low, high = _core.byte_bounds(data)
         return all(
             high <= first or last <= low for first, last in map(_core.byte_bounds, self.weights)
@@ -75,7 +76,7 @@ class Fingerprint:
 
 
 def _names(module):
-    """The attributes of a library module that decide how it computes."""
+    """Return the attributes of a library module that determine its computation."""
     record = registry.record_of(module, registry.MODULES)
     if record is None:
         return ()
@@ -84,14 +85,14 @@ def _names(module):
 
 
 class OptimizerFingerprint:
-    """An optimizer's settings and state, likewise."""
+    """The settings and state of an optimiser."""
 
     def __init__(self, optimizer):
         self.rule, self.state = optimizer.rule(), list(optimizer.state.items())
         self.shapes = self._shapes()
 
     def holds(self, optimizer):
-        """Whether an optimizer has these settings and this very state."""
+        """Return whether an optimiser has these settings and this state."""
         return (
             optimizer.rule() == self.rule
             and len(optimizer.state) == len(self.state)
@@ -104,8 +105,9 @@ class OptimizerFingerprint:
 
 
 class _Watched:
-    """A user's rate function that raises Changed, with the rate, once a program's fingerprint does
-    not hold any more."""
+    """A user's rate function that raises NetworkChanged, with the rate, if the fingerprint no
+    longer holds.
+    """
 
     def __init__(self, rate, unchanged):
         self.rate, self.unchanged = rate, unchanged
@@ -113,29 +115,29 @@ class _Watched:
     def __call__(self, t):
         eta = self.rate(t)
         if not self.unchanged():
-            raise Changed(eta)
+            raise NetworkChanged(eta)
         return eta
 
 
 class _WatchedSchedule(_Watched):
-    """The same for a user's schedule, which gives the rates of many steps at once."""
+    """The same for a user's schedule, which returns the rates of many steps at once."""
 
     def values(self, t0, count):
         etas = self.rate.values(t0, count)
         if not self.unchanged():
-            raise Changed(None)
+            raise NetworkChanged(None)
         return etas
 
 
 def runs_python(rate):
-    """Whether a rate is a function or a schedule of the user's, which may do more than give a
-    number."""
+    """Return whether a rate is a user's function or schedule, which may have side effects."""
     return callable(rate) and type(rate).__module__ != "nncore.schedules"
 
 
 def watched(rate, unchanged):
-    """rate for a compiled loop: a function or schedule of the user's raises Changed where
-    `unchanged()` is no longer true."""
+    """Return the rate for a compiled loop: a user's function or schedule raises NetworkChanged if
+    `unchanged()` is false.
+    """
     if not runs_python(rate):
         return rate
     return (_WatchedSchedule if hasattr(rate, "values") else _Watched)(rate, unchanged)
@@ -146,20 +148,19 @@ class EngineCache:
 
     def __init__(self):
         self._entries = {}
-        os.register_at_fork(
-            after_in_child=self._entries.clear
-        )  # a training of the parent's may have been in the middle of one
+        # a training of the parent may have been using an entry
+        os.register_at_fork(after_in_child=self._entries.clear)
 
     def get(self, net):
-        """The entry of a network, or None."""
+        """Return the entry of a network, or None."""
         found = self._entries.get(id(net))
         return None if found is None else found[1]
 
     def put(self, net, entry):
-        """Keep an entry until the network goes."""
+        """Keep an entry for the lifetime of the network."""
         key, entries = id(net), self._entries
         entries[key] = (weakref.ref(net, lambda _: entries.pop(key, None)), entry)
 
     def drop(self, net):
-        """Forget a network's entry."""
+        """Remove a network's entry."""
         self._entries.pop(id(net), None)

@@ -1,8 +1,8 @@
-"""The compiled program of a network, for training and prediction, or the reason why there is none.
+"""Compile a network for training and prediction, or give the reason why it is not compiled.
 
-The program runs for library types and subclasses that override nothing of the computation
-(`_kinds`), each module once, with weights of one dtype that share no memory with each other or with
-the data. `refusal` is the one place that decides.
+The program runs library types, and subclasses that override nothing of the computation (`_kinds`).
+Each module occurs once, and the weights have one dtype and share no memory with each other or the
+data. `refusal` alone decides.
 """
 
 from typing import NamedTuple
@@ -14,19 +14,21 @@ from nncore._kinds import kind, overridden
 from nncore.kernels import compiled
 from nncore.training import logits, validate
 
-FEW = 3  # steps of sgd that take less time module by module than to set up a program
+# A call of sgd of up to this many steps takes less time module by module than to set up a program.
+MIN_COMPILED_STEPS = _core.TUNING["MIN_COMPILED_STEPS"]
 
 
 def is_compiled(net):
-    """Whether the compiled backend computes for a network."""
+    """Return whether the compiled backend computes for all parts of a network."""
     return net._kernels is compiled and all(
         module._kernels is compiled for module in _chain.modules_of(net)
     )
 
 
 def as_program(net, data, trains):
-    """The compiled program of a network for the arrays in data (the first is X), or None if it must
-    run module by module."""
+    """Return the compiled program of a network for the arrays in data (the first is X), or None if
+    the network must run module by module.
+    """
     if refusal(net, trains, data) is not None:
         return None
     parts = _chain.modules_of(net)
@@ -42,13 +44,14 @@ def as_program(net, data, trains):
 
 
 def would_compile(net):
-    """Whether a network can train compiled, on data that share no memory with its weights."""
+    """Return whether a network can train compiled on data that share no memory with its weights."""
     return refusal(net, True) is None
 
 
 def refusal(net, trains, data=()):
-    """Why a network must run module by module, in words, or None if its program may run on the
-    arrays in data."""
+    """Return the reason why a network must run module by module, or None if it compiles for the
+    arrays in data.
+    """
     parts = _chain.modules_of(net)
     for name, thing in (
         ("the network", net),
@@ -65,9 +68,8 @@ def refusal(net, trains, data=()):
         return "the loss uses the NumPy kernels"
     if len({id(m) for m in parts}) != len(parts):
         return "a module is used twice"
-    if not trains and _chain.depends_on_batch(
-        net
-    ):  # the program predicts by blocks of samples, several at once
+    # the program predicts in blocks of samples
+    if not trains and _chain.depends_on_batch(net):
         return "a BatchNorm normalises by the whole batch given"
     weights = _weights(parts)
     if not any(isinstance(m, modules.Linear) for m in parts):
@@ -84,7 +86,7 @@ def refusal(net, trains, data=()):
 
 
 def foreign(thing):
-    """How an object differs from the library's."""
+    """Describe how an object differs from the library's."""
     names = overridden(thing)
     return (
         f"({type(thing).__name__}) overrides {', '.join(names)}"
@@ -94,7 +96,7 @@ def foreign(thing):
 
 
 def _weights(parts):
-    """Every array of a chain of library modules that training changes."""
+    """Return every array of a chain of library modules that training changes."""
     return [
         getattr(m, name)
         for m in parts
@@ -104,8 +106,9 @@ def _weights(parts):
 
 @_checks.quiet
 def _folded(parts):
-    """A chain that predicts as `parts` do, with running statistics folded into the Linear before or
-    behind, and without Dropouts."""
+    """Return a chain that predicts as `parts` do, without Dropouts, and with running statistics
+    folded into the Linear before or after them.
+    """
     folded = []
     if any(isinstance(module, modules.BatchNorm) for module in parts):
         validate.check_widths(parts)
@@ -134,8 +137,9 @@ class _Affine(NamedTuple):
 
 
 def _stages(parts):
-    """[(Linear or None, activation), or (BatchNorm or Dropout, its name)] of a chain of library
-    modules."""
+    """Return [(Linear or None, activation) or (BatchNorm or Dropout, its name)] of a chain of
+    library modules.
+    """
     stages = []
     for module in parts:
         what = kind(module)
@@ -152,6 +156,7 @@ def _stages(parts):
 
 
 def _addressable(w):
+    """Return whether the program can read the array in place."""
     if not (
         isinstance(w, np.ndarray)
         and w.dtype in _checks.COMPUTING
@@ -165,8 +170,10 @@ def _addressable(w):
 
 
 def _shared(arrays, written):
-    """True when one of the first `written` arrays may share memory with any other; sorting by
-    address avoids comparing all pairs."""
+    """Return whether one of the first `written` arrays may share memory with any other.
+
+    Sorting by address avoids comparing all pairs.
+    """
     bounds = sorted((*_core.byte_bounds(a), i < written) for i, a in enumerate(arrays) if a.size)
     reach, written_reach = 0, 0
     for low, high, is_written in bounds:
@@ -178,7 +185,7 @@ def _shared(arrays, written):
 
 
 def predictor(net):
-    """The frozen copy of a network; see Sequential.predictor."""
+    """Return the frozen copy of a network; see Sequential.predictor."""
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
     parts = _chain.modules_of(net)
@@ -189,7 +196,7 @@ def predictor(net):
             )
         if isinstance(module, modules.BatchNorm) and module.statistics == "batch":
             raise TypeError(
-                "modules must predict each sample by itself to make a predictor, got a BatchNorm "
+                "modules must predict each sample on its own to make a predictor, got a BatchNorm "
                 "that normalises by the batch "
                 "given; BatchNorm(m, statistics='running') does not"
             )

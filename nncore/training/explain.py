@@ -1,4 +1,4 @@
-"""Which path a call would take, and why, answered by the functions that choose."""
+"""Report which path a call would take, and why; the answer comes from the functions that choose."""
 
 import numpy as np
 
@@ -12,12 +12,7 @@ CALLS = ("sgd", "mini_gd", "fit", "partial_fit", "predict", "predict_proba", "ev
 
 
 class Explanation(dict):
-    """How a call would run, by name; prints as text.
-
-    "compiled": whether it runs as one compiled program; "path": its name, or "modules"; "reasons":
-    why not a faster one; "modules": what runs each module; and, if compiled, "threads", "level",
-    "dtype", "parameters" ("packed" or "in place") and "inputs" ("dense", "non-zeros" or "csr").
-    """
+    """The path of a call and the reasons for it; prints as text. `explain` lists the keys."""
 
     def __str__(self):
         lines = [f"{self['call']}: {'compiled, ' if self['compiled'] else ''}path {self['path']}"]
@@ -33,24 +28,30 @@ class Explanation(dict):
 
 
 def explain(net, X=None, Y=None, *, call="fit", **arguments):
-    """Say which path `net.fit(X, Y, ...)`, or another call, would take, and why.
+    """Report which path `net.fit(X, Y, ...)`, or another call, would take, and why.
 
     Nothing is trained, drawn or changed.
 
     Parameters
     ----------
     net : Sequential
-    X : array (D, N), optional
-        The data of the call; without, 1,000 dense samples.
-    Y : array (n, N) or (N,), optional
+        The network.
+    X : array_like of shape (D, N), optional
+        The data of the call; by default 1,000 dense samples.
+    Y : array_like of shape (n, N) or (N,), optional
+        The labels of the call.
     call : {"fit", "partial_fit", "sgd", "mini_gd", "predict", "predict_proba", "evaluate"}
+        The method.
     **arguments
-        The call's own: iters, lrate, K, batch_size, optimizer, l2.
+        The method's own arguments: iters, lrate, K, batch_size, optimizer, l2.
 
     Returns
     -------
     Explanation
-        A dict that prints as text.
+        A dict that prints as text. "compiled": whether the call runs as one compiled program;
+        "path": its name, or "modules"; "reasons": why it takes no faster path; "modules": what runs
+        each module; and, if compiled, "threads", "level", "dtype", "parameters" ("packed" or "in
+        place") and "inputs" ("dense", "non-zeros" or "csr").
 
     Raises
     ------
@@ -83,7 +84,7 @@ def explain(net, X=None, Y=None, *, call="fit", **arguments):
 
 
 def _data(net, X, Y):
-    """The call's data as it would check them, or dense samples in their place."""
+    """Return the call's data, checked as the call would, or dense samples."""
     if X is None:
         first = next((m for m in _chain.modules_of(net) if isinstance(m, modules.Linear)), None)
         X = np.random.default_rng(0).normal(
@@ -101,9 +102,9 @@ def _data(net, X, Y):
 
 
 def _not_compiled(net, call, arguments, X):
-    """Why a call does not ask for a program, or None."""
+    """Return the reason why a call does not request a program, or None."""
     steps = arguments.get("iters", 100)
-    if call in ("sgd", "mini_gd") and steps <= compile.FEW:
+    if call in ("sgd", "mini_gd") and steps <= compile.MIN_COMPILED_STEPS:
         return f"{steps} steps take less time module by module than a program takes to set up"
     if call == "sgd" and progress.overrides_progress(net):
         return "print_accuracy is overridden and sees every step"
@@ -119,6 +120,8 @@ def _not_compiled(net, call, arguments, X):
 
 
 def _modules(net):
+    """Describe what runs each module."""
+
     def runs(module):
         return f"{module!r}, {'library' if kind(module) is not None else compile.foreign(module)}"
 
@@ -126,6 +129,7 @@ def _modules(net):
 
 
 def _plan(program, call, arguments, X, Y):
+    """Return the program's plan of the call."""
     rate = arguments.get("lrate", 0.1)
     if call == "sgd":
         return program.plan("sgd", X, Y, 1, rate)

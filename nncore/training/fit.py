@@ -5,18 +5,18 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nncore import _chain, _checks, _sums, modules, registry, schedules
+from nncore import _chain, _checks, _core, _sums, modules, registry, schedules
 from nncore._kinds import kind
 from nncore.training import compile, labels, logits, session, validate
 from nncore.training.cache import (
-    Changed,
     EngineCache,
     Fingerprint,
+    NetworkChanged,
     OptimizerFingerprint,
     runs_python,
     watched,
 )
-from nncore.training.progress import shown
+from nncore.training.progress import ProgressBar
 
 
 def fit(
@@ -35,7 +35,7 @@ def fit(
     seed,
     reduction,
 ):
-    """Mini-batch training; see Sequential.fit."""
+    """Train in mini-batches; see Sequential.fit."""
 
     X, Y = labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
     optimizer = validate.as_optimizer(optimizer)
@@ -51,10 +51,10 @@ def fit(
     if validation is not None:
         history |= {"validation_loss": [], "validation_accuracy": []}
     with (
-        session.alone(net),
-        _begun(callbacks, net, history, optimizer),
-        shown(progress, epochs) as show,
-        _prepared(updates, rng, _KEPT_BYTES),
+        session.exclusive_training(net),
+        _started(callbacks, net, history, optimizer),
+        ProgressBar(progress, epochs) as show,
+        _prepared(updates, rng, FIT_KEPT_BYTES),
     ):
         for epoch in range(epochs):
             if epoch > 0 and (callbacks or validation is not None):
@@ -66,7 +66,9 @@ def fit(
                 history["validation_loss"].append(loss)
                 history["validation_accuracy"].append(accuracy)
             show(history)
-            answers = [callback(net, history) for callback in callbacks]  # every one is called
+            answers = [
+                callback(net, history) for callback in callbacks
+            ]  # all are called, whatever they return
             if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
                 break
         for callback in callbacks:
@@ -75,7 +77,7 @@ def fit(
 
 
 def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
-    """One pass in the given order; see Sequential.partial_fit."""
+    """Make one pass in the given order; see Sequential.partial_fit."""
 
     before = net.optimizer
     if (
@@ -90,18 +92,19 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     updates = _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     updates.t = optimizer.t
     updates.check_rate(1, X.shape[1])
-    with session.alone(net), _prepared(updates):
+    with session.exclusive_training(net), _prepared(updates):
         return updates.run(np.arange(X.shape[1])) / X.shape[1]
 
 
 @contextlib.contextmanager
 def _prepared(updates, rng=None, most=np.inf):
-    """Updates that are ready to run: by the program that the network's last call has left, where it
-    serves, else by one of their own, which is left for the next call unless it takes more than
-    `most` bytes."""
+    """Prepare the updates with the network's cached program if it fits, else with a new one.
+
+    On exit the program is cached for the next call, unless it takes more than `most` bytes.
+    """
     net = updates.net
-    kept = _kept.get(net)
-    if kept is not None and kept.serves(updates):
+    kept = _engine_cache.get(net)
+    if kept is not None and kept.fits(updates):
         updates.take(kept)
     else:
         updates.prepare(rng)
@@ -110,21 +113,22 @@ def _prepared(updates, rng=None, most=np.inf):
     finally:
         program = updates.program
         if program is None:
-            _kept.drop(net)
+            _engine_cache.drop(net)
         else:
             program.forget()
-            if program.nbytes <= most and _Kept.can_keep(net):
+            if program.nbytes <= most and _CacheEntry.is_cacheable(net):
                 if kept is None or kept.program is not program:
-                    _kept.put(net, _Kept(updates))
+                    _engine_cache.put(net, _CacheEntry(updates))
             else:
-                _kept.drop(net)
+                _engine_cache.drop(net)
 
 
-class _Kept:
-    """A network's program after a call of fit or partial_fit, for the next one."""
+class _CacheEntry:
+    """A network's program after a call of fit or partial_fit, for its next call."""
 
     @staticmethod
-    def can_keep(net):
+    def is_cacheable(net):
+        """Return whether the network has plain layers only."""
         return all(
             kind(module) is modules.Linear or kind(module) in registry.ACTIVATIONS
             for module in net.modules
@@ -139,7 +143,8 @@ class _Kept:
         )
         self.fingerprint, self.settings = updates.fingerprint, updates.settings
 
-    def serves(self, updates):
+    def fits(self, updates):
+        """Return whether the program fits a call's network, data and optimiser."""
         net, optimizer = updates.net, updates.optimizer
         return (
             (optimizer is self.optimizer or self.plain and updates.plain)
@@ -152,10 +157,8 @@ class _Kept:
         )
 
 
-_kept = EngineCache()
-_KEPT_BYTES = (
-    1 << 20
-)  # fit, which may have been called for the last time, leaves no more than this behind
+_engine_cache = EngineCache()
+FIT_KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
 
 
 def _generator(seed):
@@ -163,16 +166,17 @@ def _generator(seed):
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            "seed must be None, a whole number of at least 0, or anything else that "
+            "seed must be None, an integer of at least 0, or anything else that "
             "np.random.default_rng takes, got "
             f"{_checks.shown(seed)}"
         ) from None
 
 
 @contextlib.contextmanager
-def _begun(callbacks, net, history, optimizer):
-    """Tell the callbacks that want to know, the library's own, that a training begins and, however
-    it ends, that it has ended."""
+def _started(callbacks, net, history, optimizer):
+    """Notify the library's own callbacks that a training starts and, however it ends, that it has
+    ended.
+    """
     with contextlib.ExitStack() as begun:
         for callback in callbacks:
             if hasattr(callback, "_begin"):
@@ -197,11 +201,11 @@ def _checked_callbacks(callbacks):
     return callbacks
 
 
-OF_VALIDATION = " of validation"  # behind X and Y in errors
+OF_VALIDATION = " of validation"  # follows X and Y in error messages
 
 
 def _split(net, X, Y, validation, rng):
-    """(places of the samples to train on, pair of arrays to validate on or None)."""
+    """Return (positions of the training samples, pair of validation arrays or None)."""
     n = X.shape[1]
     if validation is None:
         return np.arange(n), None
@@ -229,7 +233,7 @@ def _split(net, X, Y, validation, rng):
 
 
 class _Updates:
-    """The updates of one call: by the compiled program where it applies, else module by module."""
+    """The updates of one call: compiled if possible, else module by module."""
 
     def __init__(self, net, X, Y, batch_size, lrate, optimizer, l2, reduction):
         from nncore import optimizers
@@ -242,64 +246,68 @@ class _Updates:
             raise ValueError(f"l2 must be finite and at least 0, got {l2}")
         self.mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
         self.plain = type(optimizer) is optimizers.SGD and self.l2 == 0
-        self.t, self.rng, self.look = 0, None, True
+        self.t, self.rng, self.unchecked = 0, None, True
 
     def check_rate(self, epochs, samples):
-        """Refuse a schedule of the library's that is no step size somewhere in so many epochs."""
+        """Refuse a library schedule with an invalid step size within these epochs."""
         schedules.step_size(self.rate, self.t + 1, epochs * -(-samples // self.batch_size))
 
     def prepare(self, rng=None):
-        """Refuse what cannot be trained; make weights, state and program ready. Nothing has changed
-        when it raises."""
+        """Refuse anything that cannot be trained; prepare weights, state and program. Raises before
+        changing anything.
+        """
         net, optimizer = self.net, self.optimizer
         self.rng = rng
         optimizer.begin(net)
         if not self.plain:
             self._weights()
         self.program = compile.as_program(net, (self.X, self.Y), True)
-        self._look_at_data()
+        self._validate_data()
         validate.prepare_weights(net, rng)
         if not self.plain:
             optimizer.prepare(self._weights())
         optimizer.bind(net)
-        if self.program is None:  # what could be made ready has been
+        if self.program is None:  # the prepared weights may compile
             self.program = compile.as_program(net, (self.X, self.Y), True)
         self.fingerprint, self.settings = Fingerprint(net), OptimizerFingerprint(optimizer)
         if self.program is not None and not self.plain:
             self.program.use(*self.settings.rule, self._states(), self.l2)
 
     def take(self, kept):
-        """prepare() by a program that is ready for this network and optimizer."""
+        """Prepare with a cached program that fits this network and optimiser."""
         self.optimizer.begin(self.net)
         self.program, self.fingerprint, self.settings = (
             kept.program,
             kept.fingerprint,
             kept.settings,
         )
-        self._look_at_data()
+        self._validate_data()
         self.optimizer.bind(self.net)
 
     def unchanged(self):
-        """Whether everything that the updates were prepared for is there still; Python code may
-        have run since."""
+        """Return whether everything that the updates were prepared for is in place; Python code may
+        have run since.
+        """
         return self.fingerprint.holds(self.net) and self.settings.holds(self.optimizer)
 
     def renew(self):
-        """Prepare again where callbacks or rate functions have changed the network or the
-        optimizer."""
+        """Prepare again if callbacks or rate functions have changed the network or the
+        optimiser.
+        """
         if not self.unchanged():
-            self.look = False  # the data have been looked at
+            self.unchecked = False  # the data have been validated
             self.X, self.Y = validate.check_data(self.net, self.X, self.Y)
             self.prepare(self.rng)
 
-    def _look_at_data(self):
-        """ValueError where X or Y is not finite, unless the program looks at each sample as it
-        comes and puts the weights back: where nobody sees them in between."""
+    def _validate_data(self):
+        """Raise ValueError if X or Y is non-finite, unless the program checks each sample and rolls
+        back before Python code can see the weights.
+        """
         seen = callable(self.rate) and not isinstance(self.rate, schedules.Schedule)
-        if self.look and (self.program is None or seen):
+        if self.unchecked and (self.program is None or seen):
             _checks.finite("X", self.X)
             _checks.finite("Y", self.Y)
-            self.look = False
+            self.unchecked = False
 
     def _weights(self):
         from nncore import optimizers
@@ -307,7 +315,7 @@ class _Updates:
         return optimizers.trained_weights(self.net, self.optimizer, self.l2)
 
     def _states(self):
-        """For each module with weights of a network that compiles, its weights' arrays."""
+        """Return the state arrays of each module with weights, for a network that compiles."""
         return [
             tuple(self.optimizer.state.get((i, name), ()) for name in module.gradients)
             for i, module in enumerate(_chain.modules_of(self.net))
@@ -315,8 +323,9 @@ class _Updates:
         ]
 
     def run(self, order):
-        """One pass over the samples at `order`; returns the loss summed over them, each batch's
-        before its update."""
+        """Make one pass over the samples at `order`; return the summed loss, each batch's before
+        its update.
+        """
         at, losses, eta = 0, [], None
         while at < len(order):
             if self.program is not None and eta is None:
@@ -329,10 +338,9 @@ class _Updates:
         return float(_sums.pairwise(losses))
 
     def _compiled(self, order):
-        """(steps done, the loss summed over them, the next step's rate where it is known
-        already)."""
+        """Return (steps done, their summed loss, the next step's rate if already known)."""
         program, eta = self.program, None
-        look, self.look = self.look, False
+        check, self.unchecked = self.unchecked, False
         program.optimizer = self.optimizer
         try:
             program.fit(
@@ -343,9 +351,9 @@ class _Updates:
                 watched(self.rate, self.unchanged),
                 self.t,
                 self.mean,
-                look,
+                check,
             )
-        except Changed as change:
+        except NetworkChanged as change:
             eta = (
                 change.eta
                 if change.eta is not None
@@ -357,13 +365,13 @@ class _Updates:
         return program.steps, program.total, eta
 
     def _by_modules(self, order, eta):
-        """What Program.fit does, until a program serves; eta is the first step's rate, where it is
-        known already.
+        """Run as Program.fit does until a program fits; eta is the first step's rate if already
+        known.
 
-        (steps done, the loss summed over them)
+        Return (steps done, their summed loss).
         """
         losses = []
-        with session.whole_steps() as between_steps:
+        with session.defer_sigint() as between_steps:
             for at in range(0, len(order), self.batch_size):
                 eta = (
                     schedules.at(self.rate, self.t + 1)
@@ -381,12 +389,13 @@ class _Updates:
         return len(losses), float(_sums.pairwise(losses))
 
     def _step(self, batch, eta):
-        """One update, undone where something is no longer finite; returns what the batch adds to
-        the summed loss."""
+        """Make one update; undo it if a value becomes non-finite. Return the batch's contribution
+        to the summed loss.
+        """
         from nncore import optimizers
 
         net, optimizer, t, count = self.net, self.optimizer, self.t + 1, self.optimizer.t
-        weights = self._weights()  # looked at each time: Python code has run
+        weights = self._weights()  # collected each time: Python code has run
         own = [
             w
             for module in _chain.modules_of(net)
@@ -398,7 +407,7 @@ class _Updates:
             *own,
             *(a for arrays in optimizer.state.values() for a in arrays),
         ]
-        before = session.Moved(net, changed)
+        before = session.ForwardState(net, changed)
         try:
             loss, gradient = logits.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
             if np.isfinite(loss):
@@ -415,7 +424,7 @@ class _Updates:
             self.t = t
         except BaseException:
             optimizer.t = count
-            before.put_back()
+            before.restore()
             raise
         return loss
 
@@ -435,7 +444,7 @@ class _Updates:
 
     @_checks.quiet
     def _penalty(self, weights):
-        """l2 / 2 times the sum of the squares of every W."""
+        """Return l2 / 2 times the sum of the squares of every W."""
         if not self.l2:
             return 0.0
         squares = (

@@ -1,18 +1,18 @@
-"""Labels as people have them, (N,), as the columns (n, N) that a network trains on."""
+"""Convert labels of shape (N,) to the columns (n, N) that a network trains on."""
 
 import numpy as np
 
 from nncore import _chain, _checks, modules, registry
 
-CLASSES = "whole numbers from 0 to"
+CLASSES = "integers from 0 to"
 
 
 def columns(net, Y, of=""):
-    """Y itself unless it is one-dimensional: then one-hot columns for a last SoftMax, a single row
-    for a network of one output.
+    """Return Y, or for one-dimensional Y: one-hot columns for a final SoftMax, a single row for a
+    network of one output.
 
-    ValueError for labels that do not fit: out of range, not whole, not of the loss's kind. What is
-    wrong in other ways is left to the checks of shapes. of: what errors say behind Y.
+    ValueError for labels that are out of range, not integers or not of the loss's kind. Shapes are
+    checked later. of: follows Y in error messages.
     """
     Y = _checks.real(f"Y{of}", Y)
     last = next(
@@ -28,13 +28,14 @@ def columns(net, Y, of=""):
         return _one_hot(_classes(Y, n, of), n, _checks.computing_dtype(last.W))
     if n == 1 and loss.labels == "binary":
         return _classes(Y, 2, of)[None, :]
-    # Signs and numbers; check_data refuses labels that are no signs.
+    # Signs and numbers; check_data refuses other labels than signs.
     return Y[None, :] if n == 1 else Y
 
 
 def not_negative(net, X, Y):
-    """X and Y as they are; ValueError where NLL would weigh a class negatively, which rewards what
-    is unlikely."""
+    """Return X and Y; ValueError if NLL would weight a class negatively, which rewards unlikely
+    outputs.
+    """
     loss = registry.LOSSES.get(type(net.loss))
     if loss is not None and loss.labels == "classes" and (Y < 0).any():
         raise ValueError(
@@ -45,20 +46,19 @@ def not_negative(net, X, Y):
 
 
 def _classes(Y, n, of=""):
-    """Y as int64, all of them classes below n."""
+    """Return Y as int64; ValueError unless all are classes below n."""
     wrong = (Y != np.floor(Y)) | (Y < 0) | (Y >= n) | (Y != Y)
     if wrong.any():
         at = int(np.argmax(wrong))
         raise ValueError(
-            f"Y{of} must hold {CLASSES} {n - 1}, the classes of the network, or one column a "
+            f"Y{of} must hold {CLASSES} {n - 1}, the classes of the network, or one column per "
             f"sample, got {Y[at]} at {at}"
         )
     return Y.astype(np.int64)
 
 
 def _one_hot(classes, n, dtype):
-    Y = np.zeros(
-        (n, len(classes)), dtype, order="F"
-    )  # a sample's labels side by side, as they are read
+    # contiguous columns, as they are read
+    Y = np.zeros((n, len(classes)), dtype, order="F")
     Y[classes, np.arange(len(classes))] = 1
     return Y

@@ -1,4 +1,4 @@
-"""The loss and its gradient from the logits, which stay exact where a probability underflows."""
+"""The loss and its gradient from the logits, exact even if a probability underflows."""
 
 import numpy as np
 
@@ -7,18 +7,19 @@ from nncore._kinds import kind
 
 
 def live_kernels():
-    """The module of kernels that is live, for modules that are not the library's."""
+    """Return the live module of kernels, for modules that are not the library's."""
     return _backend.live
 
 
 def has_output_unit(net):
-    """Whether the loss goes with a module that turns logits into outputs; else they are the
-    same."""
+    """Return whether the loss belongs to a module that turns logits into outputs; otherwise both
+    are the same.
+    """
     return getattr(net.loss, "output", None) is not modules.Linear
 
 
 def logits(net, X, predicting=False):
-    """Outputs of the last Linear, for a library's loss."""
+    """Return the outputs of the last Linear, for a library loss."""
     parts = _chain.modules_of(net)
     parts = parts[:-1] if has_output_unit(net) else parts
     if predicting:
@@ -29,11 +30,11 @@ def logits(net, X, predicting=False):
 
 
 def logits_kernel(net):
-    """The kernel that takes logits and Y for (loss, dL/dZ) where the library's loss stands beside
-    the library's output, or None.
+    """Return the kernel from (logits, Y) to (loss, dL/dZ) if the library's loss follows its own
+    output unit, else None.
 
-    From logits the loss stays finite and exact where a probability has underflowed to 0. Of a last
-    Linear the outputs are the logits.
+    From logits the loss stays finite and exact even if a probability has underflowed to 0. The
+    outputs of a final Linear are logits.
     """
     last = _chain.modules_of(net)[-1]
     loss = registry.LOSSES.get(kind(net.loss))
@@ -43,7 +44,7 @@ def logits_kernel(net):
 
 
 def loss_and_gradient(net, X, Y):
-    """(loss summed over the batch, dL/dZ), module by module."""
+    """Return (loss summed over the batch, dL/dZ), module by module."""
     kernel = logits_kernel(net)
     if kernel is not None:
         Z = logits(net, X)
@@ -56,12 +57,12 @@ def loss_and_gradient(net, X, Y):
 
 
 def is_plain(loss):
-    """Whether an NLL's gradient is Ypred − Y whatever the labels of a sample sum to."""
+    """Return whether an NLL's gradient is Ypred − Y for any sum of a sample's labels."""
     return getattr(loss, "_plain", False)
 
 
 def _one_number(loss):
-    """What a user's loss has given as a float; ValueError unless it is one number."""
+    """Return the value of a user's loss as a float; ValueError unless it is one number."""
     value = numbers(loss)
     if value is not None and value.size == 1:
         return float(value.reshape(()))
@@ -71,7 +72,7 @@ def _one_number(loss):
 
 
 def numbers(loss):
-    """What a user's loss has given as an array, or None if it is not made of real numbers."""
+    """Return the value of a user's loss as an array, None if it is not made of real numbers."""
     try:
         value = np.asarray(loss)
     except ValueError:  # lists of different lengths
@@ -80,6 +81,6 @@ def numbers(loss):
 
 
 def given(loss):
-    """Words for what a user's loss has given: its shape, or its type."""
+    """Describe the value of a user's loss: its shape, or its type."""
     shaped = isinstance(loss, np.ndarray) or numbers(loss) is not None
     return f"shape {np.shape(loss)}" if shaped else type(loss).__name__

@@ -4,11 +4,11 @@ import numpy as np
 
 from nncore import _checks, schedules
 from nncore.training import compile, labels, predict, session, sgd, validate
-from nncore.training.cache import Changed
+from nncore.training.cache import NetworkChanged
 
 
 def mini_gd(net, X, Y, iters, lrate, notif_each, K):
-    """Mini-batch gradient descent as the course defines it; see Sequential.mini_gd."""
+    """Train by mini-batch gradient descent as the course defines it; see Sequential.mini_gd."""
     X, Y = validate.check_data(net, X, labels.columns(net, Y))
     n = X.shape[1]
     iters, K = _checks.count("iters", iters), _checks.count("K", K, 1)
@@ -18,15 +18,16 @@ def mini_gd(net, X, Y, iters, lrate, notif_each, K):
         raise ValueError(
             f"K must be at most the number of samples, {n}, to fill one batch, got {K}"
         )
-    with session.alone(net):
+    with session.exclusive_training(net):
         validate.prepare_weights(net)
         np.random.seed(0)
         _Loop(net, X, Y, iters, rate, every, K).run()
 
 
 class _Loop:
-    """The updates of one call of mini_gd. The last one, and those that are told of, run module by
-    module: their attributes stay."""
+    """The updates of one call of mini_gd. The last one, and those with a report, run module by
+    module: their attributes remain.
+    """
 
     def __init__(self, net, X, Y, iters, rate, every, K):
         self.net, self.X, self.Y, self.iters, self.rate, self.every, self.K = (
@@ -38,7 +39,7 @@ class _Loop:
             every,
             K,
         )
-        self.compiled = sgd.Compiled(net, X, Y, rate, iters > compile.FEW)
+        self.compiled = sgd.Compiled(net, X, Y, rate, iters > compile.MIN_COMPILED_STEPS)
         self.t, self.warned = 0, False
 
     def run(self):
@@ -46,15 +47,14 @@ class _Loop:
         indices, order = np.arange(n), np.arange(n)
         while self.t < self.iters:
             np.random.shuffle(indices)
-            order = order[
-                indices
-            ]  # what permuting X and Y anew each time comes to, without copies of them
+            # equivalent to permuting X and Y each time, without copying them
+            order = order[indices]
             self._epoch(order[: n // self.K * self.K])
 
     def _epoch(self, order):
         at = 0
         while at < len(order) and self.t < self.iters:
-            ahead = min((len(order) - at) // self.K, self._unseen())
+            ahead = min((len(order) - at) // self.K, self._unobserved())
             eta = None
             if self.compiled.program is not None and ahead:
                 done, eta = self._compiled(order[at : at + ahead * self.K])
@@ -64,8 +64,8 @@ class _Loop:
             self._by_modules(order[at : at + self.K], eta)
             at += self.K
 
-    def _unseen(self):
-        """Updates before the next one whose loss or attributes somebody sees."""
+    def _unobserved(self):
+        """Return the number of updates before the next one whose loss or attributes are visible."""
         last = self.iters - 1
         return (
             min(last, self.t + self.every - 1 - self.t % self.every if self.every else last)
@@ -73,16 +73,16 @@ class _Loop:
         )
 
     def _compiled(self, order):
-        """(updates that the program has done, the next one's rate where it is known already).
+        """Return (updates done by the program, the next one's rate if already known).
 
-        Where an update is not finite the modules go on from there, as the course's would.
+        After a non-finite update the modules continue from there, as the course's would.
         """
         program, eta = self.compiled.program, None
         try:
             program.fit(self.X, self.Y, order, self.K, self.compiled.rate, self.t, False)
         except FloatingPointError:
             self.compiled.program = None
-        except Changed as change:
+        except NetworkChanged as change:
             eta = change.eta
             self.compiled.renew()
         self.t += program.steps
@@ -92,16 +92,16 @@ class _Loop:
         net, t = self.net, self.t + 1
         X, Y = self.X[:, batch], self.Y[:, batch]
         eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
-        with session.whole_steps():
+        with session.defer_sigint():
             loss, finite = sgd.course_step(net, X, Y, eta)
         self.t = t
         if not finite and not self.warned:
             self.warned = True
             sgd.warn_not_finite(t, stacklevel=7)
         if self.every and t % self.every == 0:
-            self._tell(loss)
+            self._report(loss)
 
-    def _tell(self, loss):
+    def _report(self, loss):
         class_fun = predict.class_fun(self.net)
         accuracy = np.mean(class_fun(predict.outputs(self.net, self.X)) == class_fun(self.Y))
         print("Iteration =", self.t, "\tAcc =", accuracy, "\tLoss =", loss, flush=True)

@@ -8,12 +8,13 @@ from nncore import _chain, _checks, _core, _sums, modules, registry
 from nncore._kinds import kind
 from nncore.training import compile, labels, logits, validate
 
-SLICE = 1024  # samples evaluated at a time: bounds the memory of evaluate and log_likelihood
+EVALUATE_SLICE = _core.TUNING["EVALUATE_SLICE"]
 
 
 def class_fun(net):
-    """The function from outputs to classes: the last module's, else the loss's; None where neither
-    has one."""
+    """Return the function from outputs to classes, of the last module or else of the loss; None if
+    neither has one.
+    """
     last = _chain.modules_of(net)[-1:]
     return getattr(last[0] if last else None, "class_fun", None) or getattr(
         net.loss, "class_fun", None
@@ -21,14 +22,16 @@ def class_fun(net):
 
 
 def judge(net):
-    """The class_fun by which evaluate counts right answers; None where a network is not judged by
-    classes."""
+    """Return the class_fun with which evaluate counts correct answers; None if the network is no
+    classifier.
+    """
     return class_fun(net) if getattr(net.loss, "classifies", True) else None
 
 
 def _one_sample(net, X):
-    """The outputs for a single column by the live kernels, without the set-up of a program and
-    without leaving a trace, or None."""
+    """Return the outputs for a single column, by the live kernels without compiling and without
+    storing activations; or None.
+    """
     first = net.modules[0]
     if (
         kind(net) is None
@@ -39,7 +42,7 @@ def _one_sample(net, X):
     for module in net.modules:
         what = kind(module)
         if what is modules.Linear:
-            if not X.size:  # refused by the general path
+            if not X.size:  # the general path refuses it
                 return None
             X = module._kernels.linear_forward(X, module.W, module.W0)
         elif what in registry.ACTIVATIONS:
@@ -54,7 +57,7 @@ def _one_sample(net, X):
 
 
 def takes_one_sample(net, X):
-    """Whether `outputs` sends X through the live kernels without a program."""
+    """Return whether `outputs` sends X through the live kernels without a program."""
     return _is_one_sample(net, X) and _one_sample(net, X) is not None
 
 
@@ -69,7 +72,7 @@ def _is_one_sample(net, X):
 
 
 def outputs(net, X):
-    """The network's outputs (n, N) for X (D, N)."""
+    """Return the network's outputs (n, N) for X (D, N)."""
     if _is_one_sample(net, X):
         P = _one_sample(net, X)
         if P is not None:
@@ -81,8 +84,9 @@ def outputs(net, X):
 
 
 def agreement(class_fun, P, Y):
-    """Whether the classes of P are those of Y, as class_fun gives them; a sample whose outputs are
-    NaN has none."""
+    """Return whether the classes of P equal those of Y under class_fun; NaN outputs
+    have no class.
+    """
     agree = class_fun(P) == class_fun(Y)
     if _core.has_nan(P):
         valid = ~np.isnan(P)
@@ -91,12 +95,12 @@ def agreement(class_fun, P, Y):
 
 
 def nan_samples(P):
-    """How many samples have an output that is NaN."""
+    """Return the number of samples with a NaN output."""
     return int(np.isnan(P).any(axis=0).sum()) if _core.has_nan(P) else 0
 
 
 def warn_of_nan(count, N):
-    """Warn of samples whose outputs are NaN, which a class would hide."""
+    """Warn about samples with NaN outputs, which their classes would hide."""
     if count:
         warnings.warn(
             f"the outputs of {count} of {N} samples are NaN, because X or a weight holds NaN or "
@@ -108,11 +112,12 @@ def warn_of_nan(count, N):
 
 
 def slices(net, X, Y):
-    """(outputs, losses, Y) of up to SLICE samples at a time; losses one a sample, or their sum for
-    a loss without per_sample."""
+    """Yield (outputs, losses, Y) of up to EVALUATE_SLICE samples at a time; losses are one per
+    sample, or their sum for a loss without per_sample.
+    """
     X, Y = validate.check_data(net, X, labels.columns(net, Y))
     program = compile.as_program(net, (X, Y), False) if kind(net.loss) in registry.LOSSES else None
-    size = X.shape[1] if _chain.depends_on_batch(net) else SLICE
+    size = X.shape[1] if _chain.depends_on_batch(net) else EVALUATE_SLICE
     for at in range(0, X.shape[1], size):
         Xs, Ys = X[:, at : at + size], Y[:, at : at + size]
         if program is not None:
@@ -137,7 +142,7 @@ def slices(net, X, Y):
 
 
 def score(net, X, Y):
-    """Accuracy, or R squared; see Sequential.score."""
+    """Return the accuracy or R squared; see Sequential.score."""
     if getattr(net.loss, "classifies", True):
         return net.evaluate(X, Y)[1]
     parts = [(P, Ys) for P, _, Ys in slices(net, X, Y)]

@@ -1,16 +1,17 @@
-"""What a training shows of itself, and who looks."""
+"""The progress that a training shows."""
 
 from nncore import _checks, _kinds
 
 
 def overrides_progress(net):
-    """Whether a network has a print_accuracy of its own, which then sees every step."""
+    """Return whether a network overrides print_accuracy, which then receives every step."""
     return not _kinds.is_library_method(net, "print_accuracy")
 
 
-class shown:
-    """Context manager whose value, called with the history after each epoch, shows how far the
-    training is; nothing unless asked."""
+class ProgressBar:
+    """Context manager whose value, called with the history after each epoch, shows the progress; if
+    not requested, it does nothing.
+    """
 
     def __init__(self, progress, epochs):
         self.wanted, self.epochs, self.bar = _checks.switch("progress", progress), epochs, None

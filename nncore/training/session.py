@@ -1,4 +1,6 @@
-"""Around a training: one at a time, in training mode, signals between steps, undo of a failure."""
+"""A training session: one at a time, in training mode, Ctrl-C between steps, undo after
+a failure.
+"""
 
 import _signal  # type: ignore[import-not-found, unused-ignore]
 import os
@@ -8,11 +10,10 @@ import threading
 from nncore import _chain, _core, modules
 
 
-class alone:
-    """Train in training mode; refuse a network that is training already, in another thread or
-    further up the stack.
+class exclusive_training:
+    """Train in training mode; refuse a network that another thread, or a caller, is training.
 
-    A class, because its exit must allocate nothing: when memory has run out, the network would stay
+    A class because its exit must allocate nothing: if memory runs out, the network would stay
     locked.
     """
 
@@ -40,22 +41,21 @@ class alone:
 
 
 def is_training(net):
-    """Whether a call trains the network now."""
+    """Return whether a call is training the network."""
     return id(net) in _training
 
 
-_training: dict[int, alone] = {}
-os.register_at_fork(
-    after_in_child=_training.clear
-)  # the parent's other threads do not train in the child
+_training: dict[int, exclusive_training] = {}
+# the parent's other threads do not exist in the child
+os.register_at_fork(after_in_child=_training.clear)
 
 
-class whole_steps:
-    """Hold Ctrl-C back until `between_steps()` is called, so that it never leaves a half-updated
+class defer_sigint:
+    """Defer Ctrl-C until `between_steps()` is called, so that it never leaves a half-updated
     network.
 
-    A class, and on `_signal`, because its exit must allocate nothing: when memory has run out,
-    Ctrl-C would stay without effect.
+    A class using `_signal` because its exit must allocate nothing: if memory runs out, Ctrl-C would
+    have no effect.
     """
 
     def __enter__(self):
@@ -69,7 +69,7 @@ class whole_steps:
     def __exit__(self, *exc_info):
         if self.holds:
             _signal.signal(signal.SIGINT, self.before)
-            self._between_steps()  # also when a step has failed: a Ctrl-C is never lost
+            self._between_steps()  # also after a failed step: no Ctrl-C is lost
 
     def _hold(self, *args):
         self.pending.append(args)
@@ -81,9 +81,10 @@ class whole_steps:
             self.before(*args)
 
 
-class Moved:
-    """What a training forward changes before the step: running statistics and the Dropouts' counts,
-    to put back if it fails."""
+class ForwardState:
+    """The state that a training forward changes before the step (running statistics, counts of
+    Dropouts), to restore after a failure.
+    """
 
     def __init__(self, net, arrays=()):
         parts = _chain.modules_of(net)
@@ -98,8 +99,8 @@ class Moved:
         self.arrays = [*statistics, *arrays]
         self.copies = _core.Copies(self.arrays)
 
-    def put_back(self):
-        """Allocates nothing: it also works when memory has run out."""
+    def restore(self):
+        """Restore the state. Allocates nothing, so it works when memory has run out."""
         self.copies.put_back()
         at = len(self.counts)
         while at:  # `for` would allocate an iterator

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent as the course defines it: one sample a step."""
+"""Stochastic gradient descent as the course defines it: one sample per step."""
 
 import warnings
 
@@ -6,24 +6,25 @@ import numpy as np
 
 from nncore import _chain, _checks, schedules
 from nncore.training import compile, labels, logits, session, validate
-from nncore.training.cache import Changed, Fingerprint, runs_python, watched
+from nncore.training.cache import Fingerprint, NetworkChanged, runs_python, watched
 from nncore.training.progress import overrides_progress
 
 
 def sgd(net, X, Y, iters, lrate, progress):
-    """Stochastic gradient descent as the course defines it; see Sequential.sgd."""
+    """Train by stochastic gradient descent as the course defines it; see Sequential.sgd."""
     X, Y = validate.check_data(net, X, labels.columns(net, Y))
     iters, progress = _checks.count("iters", iters), _checks.switch("progress", progress)
     rate = schedules.step_size(lrate, 1, iters)
-    with session.alone(net):
+    with session.exclusive_training(net):
         validate.prepare_weights(net)
         if iters > 0:
             _Sgd(net, X, Y, iters, rate, progress).run()
 
 
 class Compiled:
-    """The program of one call of sgd or mini_gd, or None; made anew where a rate function has
-    changed the network."""
+    """The program of one call of sgd or mini_gd, or None; recompiled after a rate function has
+    changed the network.
+    """
 
     def __init__(self, net, X, Y, rate, wanted):
         self.net, self.X, self.Y, self.wanted = net, X, Y, wanted
@@ -37,15 +38,16 @@ class Compiled:
             self.fingerprint = Fingerprint(self.net)
 
     def renew(self):
-        """Check and compile the network that a rate function has left."""
+        """Check and compile the network as a rate function has left it."""
         self.X, self.Y = validate.check_data(self.net, self.X, self.Y)
         validate.prepare_weights(self.net)
         self._make()
 
 
 class _Sgd:
-    """The steps of one call of sgd. The last one, and those whose loss or attributes somebody sees,
-    run module by module."""
+    """The steps of one call of sgd. The last one, and those whose loss or attributes are visible,
+    run module by module.
+    """
 
     EVERY = (
         250  # steps from one line of the library's print_accuracy to the next, as in the homework
@@ -55,33 +57,36 @@ class _Sgd:
         self.net, self.X, self.Y, self.iters, self.rate = net, X, Y, iters, rate
         self.overridden = overrides_progress(net)
         self.shows = self.overridden or progress
-        self.compiled = Compiled(net, X, Y, rate, iters > compile.FEW and not self.overridden)
+        self.compiled = Compiled(
+            net, X, Y, rate, iters > compile.MIN_COMPILED_STEPS and not self.overridden
+        )
         self.t, self.warned = 0, False
 
     def run(self):
         while self.t < self.iters:
             eta = self._compiled() if self._compiles() else None
-            with session.whole_steps() as between_steps:
+            with session.defer_sigint() as between_steps:
                 while self.t < self.iters and (eta is not None or not self._compiles()):
                     self._by_modules(eta)
                     between_steps()
                     eta = None
 
     def _compiles(self):
-        return self.compiled.program is not None and self._unseen() > 0
+        return self.compiled.program is not None and self._unobserved() > 0
 
-    def _unseen(self):
-        """Steps before the next one that somebody sees."""
+    def _unobserved(self):
+        """Return the number of steps before the next visible one."""
         last = self.iters - 1 - self.t
         return min(last, (1 - self.t) % self.EVERY) if self.shows else last
 
     def _compiled(self):
-        """Run the steps before the next one that somebody sees; returns the next step's rate where
-        it is known already."""
+        """Run the steps before the next visible one; return the next step's rate if
+        already known.
+        """
         program = self.compiled.program
         try:
-            program.sgd(self.X, self.Y, self._unseen(), self.compiled.rate, self._warn, self.t)
-        except Changed as change:
+            program.sgd(self.X, self.Y, self._unobserved(), self.compiled.rate, self._warn, self.t)
+        except NetworkChanged as change:
             self.compiled.renew()
             return (
                 change.eta
@@ -93,7 +98,7 @@ class _Sgd:
         return None
 
     def _by_modules(self, eta):
-        """A step of the course's own loop: .A, .dLdW, .Ypred ... stand as it leaves them."""
+        """Make a step of the course's own loop, which sets .A, .dLdW, .Ypred ..."""
         net, t = self.net, self.t + 1
         eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
         i = np.random.randint(self.X.shape[1])
@@ -111,19 +116,19 @@ class _Sgd:
 
 
 def course_step(net, X, Y, eta):
-    """(loss, whether it is finite) of one step of the course's loop on the samples X, Y, module by
-    module.
+    """Make one step of the course's loop on the samples X, Y, module by module; return (loss,
+    whether it is finite).
 
-    The loop does nothing with the loss, which may therefore be anything; what is not a number
-    counts as finite.
+    The loop does not use the loss, so it may be anything; a value that is not a number counts as
+    finite.
     """
-    moved = session.Moved(net)
+    state = session.ForwardState(net)
     try:
         with _chain.in_training_mode(net):  # a rate function may have called net.eval()
             loss = net.loss.forward(net.forward(X), Y)
             gradient = net.loss.backward()
-            # from logits the loss is finite where a probability has underflowed to 0: there the
-            # gradient tells
+            # From logits the loss is finite even if a probability has underflowed to 0; then the
+            # gradient decides.
             finite = _is_finite(loss) or (
                 logits.has_output_unit(net)
                 and logits.logits_kernel(net) is not None
@@ -132,7 +137,7 @@ def course_step(net, X, Y, eta):
             net.backward(gradient)
             net.sgd_step(eta)
     except BaseException:
-        moved.put_back()
+        state.restore()
         raise
     return loss, finite
 
@@ -145,6 +150,7 @@ def _is_finite(loss):
 
 
 def warn_not_finite(t, stacklevel):
+    """Warn that the loss is non-finite."""
     warnings.warn(
         f"the loss is not finite at step {t}; training goes on as in the course library; a smaller "
         f"lrate may help",

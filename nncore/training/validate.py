@@ -1,4 +1,4 @@
-"""What is refused before a call starts: networks, data, weights, optimisers."""
+"""Checks before a call starts: networks, data, weights, optimisers."""
 
 import itertools
 
@@ -8,15 +8,15 @@ from nncore import _chain, _checks, losses, modules, registry
 from nncore._kinds import kind
 
 
-def _ours(module):
-    """True for modules that compute as the library's do, so that their shapes are known; others may
-    do as they like."""
+def _is_library(module):
+    """Return whether a module computes as the library's does, so that its shapes are known."""
     return kind(module) is not None
 
 
 def check_network(net):
-    """Its modules; ValueError for a network that cannot train: no modules, no loss, or a library
-    loss beside the wrong library output."""
+    """Return the modules; ValueError for a network that cannot train: no modules, no loss, or a
+    library loss after the wrong output.
+    """
     _chain.check_methods(net.modules, net.loss)
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
@@ -27,33 +27,33 @@ def check_network(net):
         raise ValueError("modules must hold at least one module, got Sequentials without any")
     last = modules_[-1]
     wanted = getattr(net.loss, "output", None) if isinstance(net.loss, losses.Loss) else None
-    if wanted is not None and _ours(last) and not isinstance(last, wanted):
+    if wanted is not None and _is_library(last) and not isinstance(last, wanted):
         through = "of that Linear" if wanted is modules.Linear else "through that unit"
         raise ValueError(
-            f"{type(net.loss).__name__} must follow a last {wanted.__name__}, because its backward "
-            f"is dL/dZ {through}, got "
-            f"{type(last).__name__}"
+            f"{type(net.loss).__name__} requires a final {wanted.__name__}, because its backward "
+            f"is dL/dZ {through}; the last module is {type(last).__name__}"
         )
     return modules_
 
 
 def check_inputs(parts, X, name="X"):
-    """X as an array (D, N) that fits the first Linear of these modules; TypeError or ValueError
-    says what is wrong."""
+    """Return X as an array (D, N) that fits the first Linear of these modules; TypeError or
+    ValueError otherwise.
+    """
     check_sizes(parts)
     X = _checks.real(name, X)
     first = _end_linear(parts)
     _checks.shape(name, X, (np.shape(first.W)[0] if first is not None else "D", "N"))
     if first is not None and first is not parts[0]:
-        # an activation comes first: by itself it would compute in the type of X, not in that of the
-        # network
+        # A leading activation on its own would compute in the type of X instead of the network's.
         X = _checks.as_real(name, X, _checks.computing_dtype(first.W))
     return X
 
 
 def check_data(net, X, Y, of=""):
-    """X (D, N) and Y (n, N) as arrays that fit each other and the network. of: what errors say
-    behind X and Y."""
+    """Return X (D, N) and Y (n, N) as arrays that fit each other and the network. of: follows X and
+    Y in error messages.
+    """
     parts = check_network(net)
     X, Y, name = check_inputs(parts, X, f"X{of}"), _checks.real(f"Y{of}", Y), f"Y{of}"
     last = _end_linear(reversed(parts))
@@ -84,17 +84,18 @@ def check_data(net, X, Y, of=""):
 
 
 def check_sizes(parts):
-    """Refuse layers of no inputs or no outputs: the compiled loops assume sizes of at least 1."""
+    """Refuse layers without inputs or outputs: the compiled loops assume sizes of at least 1."""
     for i, module in enumerate(parts):
         if isinstance(module, modules.Linear) and type(module).forward is modules.Linear.forward:
             _checks.not_empty(f"W of modules[{i}]", module.W)
 
 
 def _end_linear(chain):
-    """The first Linear of a chain when only the library's activations, which keep the number of
-    features, stand before it."""
+    """Return the first Linear of a chain if only activations of the library, which keep the number
+    of features, precede it.
+    """
     for module in chain:
-        if not _ours(module):
+        if not _is_library(module):
             return None
         if isinstance(module, modules.Linear):
             return module if np.ndim(module.W) == 2 else None
@@ -102,8 +103,9 @@ def _end_linear(chain):
 
 
 def prepare_weights(net, rng=None):
-    """Refuse weights that cannot be updated in place; then replace those that a step would replace,
-    and settle on the keys of Dropouts, from rng or np.random. All or nothing."""
+    """Check that all weights can be updated in place, replace those that a step would replace, and
+    draw the Dropout keys from rng or np.random. Raises before changing anything.
+    """
     parts = _chain.modules_of(net)
     ready = []
     for i, module in enumerate(parts):
@@ -111,8 +113,7 @@ def prepare_weights(net, rng=None):
         if not (names or hasattr(module, "sgd_step") or hasattr(module, "step")):
             raise TypeError(
                 f"modules[{i}] must have sgd_step(lrate) or step(lrate), which may do nothing "
-                f"where nothing is to be trained, "
-                f"got {type(module).__name__} with neither"
+                f"if there is nothing to train, got {type(module).__name__} with neither"
             )
         if isinstance(module, (modules.Linear, modules.BatchNorm)):
             if _chain.steps_by_library(module):
@@ -135,31 +136,25 @@ def prepare_weights(net, rng=None):
 
 
 def check_widths(parts):
-    """ValueError where a module of the library's does not take as many inputs as the one before has
-    outputs."""
-    width = None
-    for module in parts:
-        if not _ours(module):
+    """Raise ValueError if a module of the library does not take as many inputs as the module before
+    it has outputs.
+    """
+    source, width = "", None
+    for i, module in enumerate(parts):
+        if not _is_library(module):
             width = None
-        elif isinstance(module, modules.Linear):
-            m, n = np.shape(module.W)
+        elif isinstance(module, (modules.Linear, modules.BatchNorm)):
+            m, n = np.shape(module.W) if isinstance(module, modules.Linear) else (module.m,) * 2
             if width not in (None, m):
                 raise ValueError(
-                    f"W must have shape ({width}, n) to follow a module with {width} outputs, got "
-                    f"({m}, {n})"
+                    f"modules[{i}] {module!r} must take the {width} outputs of {source}, got {m} "
+                    f"inputs"
                 )
-            width = n
-        elif isinstance(module, modules.BatchNorm):
-            if width not in (None, module.m):
-                raise ValueError(
-                    f"m of BatchNorm must be {width} to follow a module with {width} outputs, got "
-                    f"{module.m}"
-                )
-            width = module.m
+            source, width = f"modules[{i}] {module!r}", n
 
 
 def as_optimizer(optimizer):
-    """An optimiser object from one, from its name (a new one), or from None (SGD)."""
+    """Return an optimiser from an object, a name (a new one), or None (SGD)."""
     from nncore import optimizers
 
     if optimizer is None:
