@@ -6,7 +6,7 @@ import scipy.optimize
 from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
 from sklearn.utils.optimize import _check_optimize_result
 
-from nncore.sklearn import _formulas
+from nncore.sklearn import _compiled, _formulas
 
 
 def packed(coefs, intercepts):
@@ -39,13 +39,19 @@ def fit(estimator, job):
     self = estimator
     self._coef_indptr, self._intercept_indptr = layout(self.coefs_, self.intercepts_)
     problem = self._problem()
+    layers = self._coef_indptr, self._intercept_indptr
 
-    def loss_and_gradient(vector):
-        coefs, intercepts = unpacked(vector, self._coef_indptr, self._intercept_indptr)
+    def in_numpy(vector):
         loss, of_coefs, of_intercepts = _formulas.loss_and_gradients(
-            problem, job.X, job.y, job.weights, coefs, intercepts
+            problem, job.X, job.y, job.weights, *unpacked(vector, *layers)
         )
         return loss, packed(of_coefs, of_intercepts)
+
+    loss_and_gradient = in_numpy
+    if _compiled.computes(self.coefs_, self.intercepts_):
+        loss_and_gradient = _compiled.Gradient(
+            problem, layers, job.X, job.y, job.weights, np.float64
+        )
 
     result = scipy.optimize.minimize(
         loss_and_gradient,

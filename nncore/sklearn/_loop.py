@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from nncore.sklearn import _formulas
+from nncore.sklearn import _compiled, _formulas
 
 WORDS = {
     False: "Training loss did not improve more than tol=%f for %d consecutive epochs. ",
@@ -16,7 +16,8 @@ WORDS = {
 def fit(estimator, job):
     """Train by epochs until the loss or score no longer improves; one epoch for partial_fit."""
     self = estimator
-    engine = _formulas.NumPyEngine(
+    compiled = _compiled.computes(self.coefs_, self.intercepts_)
+    engine = (_compiled.CompiledEngine if compiled else _formulas.NumPyEngine)(
         self._problem(),
         self.coefs_,
         self.intercepts_,
@@ -39,7 +40,7 @@ def fit(estimator, job):
 def _epochs(self, job, engine):
     n = job.n_samples
     order = np.arange(n)
-    loss_type = np.result_type(self.coefs_[0], job.y.dtype if job.y.dtype.kind == "f" else bool)
+    loss_type = _loss_type(self, job)
     self.n_iter_ = 0
     for _ in range(self.max_iter):
         if self.shuffle:
@@ -56,6 +57,13 @@ def _epochs(self, job, engine):
         _count(self, job, engine)
         if _ends(self, job):
             break
+
+
+def _loss_type(self, job):
+    """The type that the loss has in NumPy."""
+    types = [self.coefs_[0].dtype, np.float64 if self.out_activation_ == "logistic" else bool]
+    types += [a.dtype for a in (job.y, job.weights) if a is not None and a.dtype.kind == "f"]
+    return np.result_type(*types)
 
 
 def _ends(self, job):

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nncore import optimizers, schedules
-from nncore.sklearn import _formulas, _jobs, _lbfgs, _loop
+from nncore.sklearn import _formulas, _jobs, _lbfgs, _loop, _predict
 
 SOLVERS = ("lbfgs", "sgd", "adam")
 
@@ -145,9 +145,7 @@ class BaseMLP(CallbackSupportMixin):
         """The network's outputs (n_samples, n_outputs)."""
         if check_input:
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)
-        return _formulas.outputs(
-            X, self.coefs_, self.intercepts_, self.activation, self.out_activation_
-        )
+        return _predict.outputs(self, X)
 
     def _outputs(self, X):
         """The outputs at a caller's X."""

@@ -12,6 +12,9 @@ ADAPTIVE_LEAST = 1e-6  # "adaptive" stops at this learning rate instead of divid
 class SGDState:
     """W ← W + v with v ← m v − η g, or W ← W + m v − η g with Nesterov's momentum."""
 
+    t = 0  # steps are not counted
+    counter = None
+
     def __init__(self, params, learning_rate_init, lr_schedule, momentum, nesterov, power_t):
         self.learning_rate_init = learning_rate_init
         self.learning_rate = float(learning_rate_init)
@@ -25,6 +28,18 @@ class SGDState:
     def states(self):
         """The state's arrays: one list per array of state that a weight has."""
         return (self.velocities,)
+
+    @property
+    def rate(self):
+        """The step size of the engine's next steps."""
+        return self.learning_rate
+
+    def rule(self):
+        """(name, parameters) of the engine's rule."""
+        return "nesterov_velocity" if self.nesterov else "velocity", {"beta1": self.momentum}
+
+    def count_steps(self, steps):
+        """The engine has taken so many steps."""
 
     def step(self, params, gradients):
         """One step along the gradients, in place."""
@@ -70,16 +85,34 @@ class AdamState:
         """The state's arrays: one list per array of state that a weight has."""
         return self.ms, self.vs
 
-    def count(self, steps):
-        """Count steps: `learning_rate` is that of the last one, with the bias corrections."""
-        self.t += steps
-        self.learning_rate = float(
-            self.learning_rate_init * np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
-        )
+    @property
+    def rate(self):
+        """The step size of the engine's next steps, without the bias corrections."""
+        return self.learning_rate_init
+
+    @property
+    def counter(self):
+        """What has the number of steps as its `t`, which the engine counts up."""
+        return self
+
+    def rule(self):
+        """(name, parameters) of the engine's rule."""
+        return "adam", {"beta1": self.beta_1, "beta2": self.beta_2, "eps": self.epsilon}
+
+    def count_steps(self, steps):
+        """The engine has taken so many steps, and counted them: `learning_rate` is that of the last
+        one, with the bias corrections."""
+        if self.t:
+            self.learning_rate = float(
+                self.learning_rate_init
+                * np.sqrt(1 - self.beta_2**self.t)
+                / (1 - self.beta_1**self.t)
+            )
 
     def step(self, params, gradients):
         """One step along the gradients, in place."""
-        self.count(1)
+        self.t += 1
+        self.count_steps(1)
         for param, g, m, v in zip(params, gradients, self.ms, self.vs, strict=True):
             m *= self.beta_1
             m += (1 - self.beta_1) * g

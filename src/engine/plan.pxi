@@ -53,6 +53,8 @@ cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nog
         return SINGLE_SAMPLES
     if e.opt.active:
         return OPTIMIZER
+    if e.x.row_starts != NULL:
+        return CSR_GAINS
     # the criterion is whether threads could gain, not their number: the path affects the last bits
     if splits_batches(&e.net, call.batch_size):
         return THREADS_GAIN
@@ -82,6 +84,8 @@ cdef int plan_call(Engine *e) except -1:
     cdef const Call *call = &e.call
     cdef Py_ssize_t bytes_ = e.net.n_weights * e.net.itemsize
     plan.call, plan.n_reasons = call.kind, 0
+    if e.x.row_starts != NULL and e.sparse.row_entries < e.x.row_entries:
+        e.sparse.row_entries, e.ws.capacity = e.x.row_entries, 0
     plan.csr = plan.nonzeros = plan.transposes = False
     plan.n_threads = plan_threads(e, call)
     if call.kind == CALL_SGD:
@@ -117,7 +121,7 @@ cdef int plan_csr(Engine *e, const Call *call, Py_ssize_t batch, Py_ssize_t capa
     """Decide on CSR rows by the density of the call's samples, and allocate `capacity` of them."""
     cdef Layer *first = &e.net.layers[0]
     cdef double density
-    if first.kind != LINEAR or batch < CSR_BATCH:
+    if first.kind != LINEAR or batch < CSR_BATCH or e.x.row_starts != NULL:
         return 0
     if capacity > CSR_CAPACITY // max(e.net.inputs, 1):
         return 0

@@ -9,6 +9,7 @@ cdef extern from "kernels/kernels.h" nogil:
         NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_LEAKY_RELU, NN_GELU, NN_GELU_TANH, NN_SILU
         NN_SOFTMAX, NN_OUTPUT_SIGMOID
         NN_NO_LOSS, NN_NLL, NN_BINARY_NLL, NN_SQUARED, NN_HINGE
+        NN_CLIPPED_BINARY_NLL, NN_POISSON, NN_ABSOLUTE, NN_HUBER, NN_QUANTILE
         NN_STORE, NN_DERIVATIVE, NN_UPDATE
         NN_EXP, NN_LOG, NN_LOG1P
         NN_LEVELS
@@ -112,6 +113,7 @@ cdef extern from "kernels/kernels.h" nogil:
 
     enum:
         NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM
+        NN_VELOCITY, NN_NESTEROV_VELOCITY
 
     ctypedef struct nn_rule:
         int kind
@@ -173,8 +175,8 @@ cdef extern from "kernels/kernels.h" nogil:
         nn_index (*softmax_workspace)(nn_index batch, nn_index classes) noexcept nogil
         double (*softmax_losses)(nn_index, const void *, const void *, const void *, double *,
                                  int) noexcept nogil
-        double (*loss_and_gradient)(nn_index, const void *, const void *, void *,
-                                    int) noexcept nogil
+        double (*loss_and_gradient)(nn_index, const void *, const void *, void *, int,
+                                    double) noexcept nogil
         void (*loss_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*nll_backward)(nn_index, nn_index, const void *, const void *, void *) noexcept nogil
         void (*apply)(nn_index, const void *, void *, int) noexcept nogil
@@ -190,6 +192,8 @@ cdef extern from "kernels/kernels.h" nogil:
         int (*optimizer_step)(nn_index, void *, const void *, void *, void *,
                               const nn_rule *) noexcept nogil
         double (*sum_of_squares)(nn_index, const void *) noexcept nogil
+        int (*optimizer_rows)(nn_index, nn_index, void *, nn_index, const void *, void *, void *,
+                              const nn_rule *, double *) noexcept nogil
         void (*batchnorm_forward)(const nn_batchnorm *) noexcept nogil
         void (*batchnorm_backward)(const nn_batchnorm *) noexcept nogil
         void (*ema_update)(nn_index, void *, const void *, double, double) noexcept nogil

@@ -24,6 +24,15 @@ static INLINE void FN(optimize_one)(const int kind, const FN(rule) *r, V *w, V g
         *s1 = *s1 * r->beta1 + g;
         *w = *w - (*s1 * r->beta1 + g) * r->eta;
         break;
+    case NN_VELOCITY:
+        *s1 = *s1 * r->beta1 - g * r->eta;
+        *w = *w + *s1;
+        break;
+    case NN_NESTEROV_VELOCITY:
+        g = g * r->eta;
+        *s1 = *s1 * r->beta1 - g;
+        *w = *w + (*s1 * r->beta1 - g);
+        break;
     case NN_ADAGRAD:
         *s1 = *s1 + g * g;
         *w = *w - r->eta * g / (FN(sqrt)(*s1) + r->eps);
@@ -69,25 +78,72 @@ static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n,
     return FN(sum_all)(bad)[0] == 0;
 }
 
+static INLINE FN(rule) FN(broadcast_rule)(const nn_rule *rule) {
+    return (FN(rule)){FN(set)((real)rule->eta),
+                      FN(set)((real)rule->scale),
+                      FN(set)((real)rule->l2),
+                      FN(set)((real)rule->keep),
+                      FN(set)((real)rule->beta1),
+                      FN(set)((real)(1 - rule->beta1)),
+                      FN(set)((real)rule->beta2),
+                      FN(set)((real)(1 - rule->beta2)),
+                      FN(set)((real)rule->root),
+                      FN(set)((real)rule->eps),
+                      rule->l2 != 0};
+}
+
 static int FN(optimizer_step)(nn_index n, void *w, const void *g, void *s1, void *s2,
                               const nn_rule *rule) {
-    const FN(rule) r = {FN(set)((real)rule->eta),
-                        FN(set)((real)rule->scale),
-                        FN(set)((real)rule->l2),
-                        FN(set)((real)rule->keep),
-                        FN(set)((real)rule->beta1),
-                        FN(set)((real)(1 - rule->beta1)),
-                        FN(set)((real)rule->beta2),
-                        FN(set)((real)(1 - rule->beta2)),
-                        FN(set)((real)rule->root),
-                        FN(set)((real)rule->eps),
-                        rule->l2 != 0};
+    const FN(rule) r = FN(broadcast_rule)(rule);
     switch (rule->kind) {
     case NN_SGD: return FN(optimize_all)(NN_SGD, 0, n, w, g, NULL, NULL, &r);
     case NN_MOMENTUM: return FN(optimize_all)(NN_MOMENTUM, 1, n, w, g, s1, NULL, &r);
     case NN_NESTEROV: return FN(optimize_all)(NN_NESTEROV, 1, n, w, g, s1, NULL, &r);
     case NN_ADAGRAD: return FN(optimize_all)(NN_ADAGRAD, 1, n, w, g, s1, NULL, &r);
     case NN_RMSPROP: return FN(optimize_all)(NN_RMSPROP, 1, n, w, g, s1, NULL, &r);
+    case NN_VELOCITY: return FN(optimize_all)(NN_VELOCITY, 1, n, w, g, s1, NULL, &r);
+    case NN_NESTEROV_VELOCITY:
+        return FN(optimize_all)(NN_NESTEROV_VELOCITY, 1, n, w, g, s1, NULL, &r);
     default: return FN(optimize_all)(NN_ADAM, 2, n, w, g, s1, s2, &r);
     }
+}
+
+/* The sum of squares of a row, in the real type: one term of a penalty. */
+static INLINE double FN(row_squares)(nn_index n, const real *w) {
+    V sum = {0};
+    nn_index i = 0;
+    for (; i + LANES <= n; i += LANES) sum += FN(load)(w + i) * FN(load)(w + i);
+    if (i < n) sum += FN(load_part)(w + i, n - i) * FN(load_part)(w + i, n - i);
+    return (double)FN(sum_all)(sum)[0];
+}
+
+static INLINE int FN(optimize_rows)(const int kind, const int states, nn_index rows, nn_index n,
+                                    real *w, nn_index w_stride, const real *g, real *s1, real *s2,
+                                    const FN(rule) *rule, double *squares) {
+    int finite = 1;
+    for (nn_index r = 0; r < rows; r++, w += w_stride, g += n) {
+        if (squares) squares[r] = FN(row_squares)(n, w);
+        finite &= FN(optimize_all)(kind, states, n, w, g, s1, s2, rule);
+        if (states > 0) s1 += n;
+        if (states > 1) s2 += n;
+    }
+    return finite;
+}
+
+static int FN(optimizer_rows)(nn_index rows, nn_index n, void *w, nn_index w_stride, const void *g,
+                              void *s1, void *s2, const nn_rule *rule, double *squares) {
+    const FN(rule) r = FN(broadcast_rule)(rule);
+#define ROWS(kind, states) \
+    return FN(optimize_rows)(kind, states, rows, n, w, w_stride, g, s1, s2, &r, squares)
+    switch (rule->kind) {
+    case NN_SGD: ROWS(NN_SGD, 0);
+    case NN_MOMENTUM: ROWS(NN_MOMENTUM, 1);
+    case NN_NESTEROV: ROWS(NN_NESTEROV, 1);
+    case NN_ADAGRAD: ROWS(NN_ADAGRAD, 1);
+    case NN_RMSPROP: ROWS(NN_RMSPROP, 1);
+    case NN_VELOCITY: ROWS(NN_VELOCITY, 1);
+    case NN_NESTEROV_VELOCITY: ROWS(NN_NESTEROV_VELOCITY, 1);
+    default: ROWS(NN_ADAM, 2);
+    }
+#undef ROWS
 }

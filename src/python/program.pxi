@@ -2,8 +2,11 @@
 # refers to the user's objects; everything that runs without Python is in engine/. Used by the
 # Python package's training and by Predictor.
 
-LOSSES = {None: NN_NO_LOSS, "nll": NN_NLL, "binary_nll": NN_BINARY_NLL, "squared": NN_SQUARED,
-          "hinge": NN_HINGE}
+LOSSES = {
+    None: NN_NO_LOSS, "nll": NN_NLL, "binary_nll": NN_BINARY_NLL, "squared": NN_SQUARED,
+    "hinge": NN_HINGE, "clipped_binary_nll": NN_CLIPPED_BINARY_NLL, "poisson": NN_POISSON,
+    "absolute": NN_ABSOLUTE, "huber": NN_HUBER, "quantile": NN_QUANTILE,
+}
 ACTIVATIONS = {
     "none": NN_NONE, "tanh": NN_TANH, "relu": NN_RELU, "sigmoid": NN_SIGMOID,
     "leaky_relu": NN_LEAKY_RELU, "gelu": NN_GELU, "gelu_tanh": NN_GELU_TANH, "silu": NN_SILU,
@@ -11,7 +14,9 @@ ACTIVATIONS = {
 }
 RULES = {
     "sgd": NN_SGD, "momentum": NN_MOMENTUM, "nesterov": NN_NESTEROV, "adagrad": NN_ADAGRAD,
-    "rmsprop": NN_RMSPROP, "adam": NN_ADAM,
+    "rmsprop": NN_RMSPROP, "adam": NN_ADAM, "velocity": NN_VELOCITY,
+    "nesterov_velocity": NN_NESTEROV_VELOCITY,
+    "gradient": NN_MOMENTUM,  # for the layout of its state; see Program.gradient
 }
 
 
@@ -34,6 +39,7 @@ cdef class Program:
     cdef Parameters parameters
     cdef Samples samples
     cdef list dropouts              # (layer, Dropout)
+    cdef cnp.ndarray weights        # of the samples of the call, kept alive
     cdef bint frozen
     # steps per chunk that the last fit arrived at, and its batch size
     cdef Py_ssize_t steps_per_chunk, chunk_batch_size
@@ -53,6 +59,7 @@ cdef class Program:
         if e.net.layers == NULL:
             raise MemoryError(f"to run this network takes {bytes_} bytes, which are not available")
         e.ws.n_threads, e.lookahead.step = 1, -1
+        e.objective.loss_factor = e.objective.gradient_factor = 1
         e.net.x_stride = padded_stride(&e.net, inputs)
         self.samples, self.dropouts = Samples(e.net.type_number), []
         self.parameters = Parameters()
@@ -129,6 +136,23 @@ cdef class Program:
                       parameters.get("eps", 0), l2, parameters.get("weight_decay", 0),
                       len(states[0][0]))
 
+    def set_objective(self, double loss_factor=1, double gradient_factor=1,
+                      double loss_parameter=0, bint clips=False, double l2_per_weight=-1,
+                      bint plain_root=False, bint continues=False):
+        """Train by fit with other conventions than nncore's, as scikit-learn's estimators do; after
+        `use`.
+
+        loss_factor, gradient_factor: of the loss's value and gradient; loss_parameter: of Huber or
+        quantile; clips: NLL's value takes probabilities in [eps, 1 - eps]; l2_per_weight: a
+        penalty's factor that is divided by the batch's weight, from 0; plain_root: Adam adds eps to
+        the root of the uncorrected second moment; continues: non-finite values do not end fit.
+        """
+        cdef Objective *objective = &self.e.objective
+        objective.loss_factor, objective.gradient_factor = loss_factor, gradient_factor
+        objective.loss_parameter, objective.clips = loss_parameter, clips
+        objective.l2_per_weight, objective.l2 = l2_per_weight >= 0, l2_per_weight
+        objective.plain_root, objective.continues = plain_root, continues
+
     # ------------------------------------------------------------------------------------- training
 
     def sgd(self, X, Y, iters, rate, on_nonfinite, t0=0):
@@ -171,13 +195,15 @@ cdef class Program:
             PyErr_CheckSignals()
             self._set_steps_per_chunk(steps, seconds)
 
-    def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, checks_data=False):
+    def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, checks_data=False,
+            weights=None):
         """Make one pass over the sample indices `order` in batches; return the loss summed over all
         samples, each batch's before its update. self.total is that of the steps taken so far.
 
         FloatingPointError on divergence, with the weights after the last step that left all of them
         finite. checks_data: ValueError if a sample is non-finite, with the initial weights; each
-        batch is checked as it is read, which saves a pass over all data.
+        batch is checked as it is read, which saves a pass over all data. weights: float64, of all
+        samples; a batch whose weights sum to 0 makes no step.
         """
         order = np.ascontiguousarray(order, dtype=np.int64)
         cdef Py_ssize_t first = 0, count = cnp.PyArray_SIZE(order)
@@ -188,6 +214,7 @@ cdef class Program:
         cdef cnp.ndarray rates
         self._begin(CALL_FIT, X, Y, order, count, size, rate)
         self.e.run.mean = mean
+        self._set_weights(weights)
         if checks and self.e.plan.in_place:  # a backup of the weights would cost too much
             self._check_all_data(X, Y, order)
             checks = False
@@ -215,6 +242,35 @@ cdef class Program:
             PyErr_CheckSignals()
             self._set_steps_per_chunk(steps, seconds)
         return self.total
+
+    def gradient(self, X, Y, order, batch_size, weights=None):
+        """Add the gradient of the summed loss over the samples `order` to the arrays of the state
+        that use("gradient", ...) was given; return the summed loss, each sample's times its
+        weight."""
+        order = np.ascontiguousarray(order, dtype=np.int64)
+        cdef Py_ssize_t count = cnp.PyArray_SIZE(order)
+        cdef Py_ssize_t size = max(1, min(<Py_ssize_t>batch_size, count))
+        cdef cnp.ndarray rates = np.full((count + size - 1) // size,
+                                         -self.e.objective.gradient_factor)
+        self._begin(CALL_FIT, X, Y, order, count, size, 0.0)
+        self._set_weights(weights)
+        self.parameters.load(False)
+        self._open_chunk(order, 0, count, size, rates, False)
+        with nogil:
+            gradient_steps(&self.e, &self.e.run)
+        self.parameters.store()
+        PyErr_CheckSignals()
+        return nn_value(&self.e.run.total)
+
+    cdef int _set_weights(self, cnp.ndarray weights) except -1:
+        """Weigh the samples of this call."""
+        self.weights = weights
+        self.e.objective.weights = NULL
+        if weights is not None:
+            if cnp.PyArray_TYPE(weights) != cnp.NPY_DOUBLE or not cnp.PyArray_IS_C_CONTIGUOUS(weights):
+                raise TypeError("weights must be a contiguous float64 array")
+            self.e.objective.weights = <const double *>cnp.PyArray_DATA(weights)
+        return 0
 
     cdef int _begin(self, int kind, X, Y, order, Py_ssize_t n_samples, Py_ssize_t batch_size,
                     rate) except -1:
@@ -256,7 +312,8 @@ cdef class Program:
     cdef int _advance(self, Py_ssize_t steps) except -1:
         """Count whole steps, in the optimizer and in the Dropouts as well."""
         self.steps += steps
-        self.e.opt.updates += steps
+        self.e.opt.updates += steps - self.e.objective.skipped
+        self.e.objective.skipped = 0
         if self.optimizer is not None:
             self.optimizer.t = self.e.opt.updates
         for i, module in self.dropouts:
@@ -288,10 +345,12 @@ cdef class Program:
         run.n_samples, run.batch_size = n_samples, batch_size
         run.rates = <const double *>cnp.PyArray_DATA(rates)
         run.checks_data, run.steps_before, run.offset = checks, self.steps, 0
+        e.objective.skipped = 0
         run.status = FINITE
         cdef bint bounded = e.plan.in_place and e.plan.call == CALL_FIT
         with nogil:
-            if bounded and (e.call.python_rate or e.weight_bound < 0):
+            if (bounded and not e.objective.continues
+                    and (e.call.python_rate or e.weight_bound < 0)):
                 start_bounds(e)
             e.sparse.skips_zeros = skips_zeros(e, bounded)
         return 0
@@ -305,7 +364,7 @@ cdef class Program:
         with nogil:
             bad = STEPPERS[e.plan.stepper].run(e, run)
             if (bad == 0 and e.plan.call == CALL_FIT and not e.plan.in_place
-                    and not weights_finite(&e.net)):
+                    and not e.objective.continues and not weights_finite(&e.net)):
                 bad = (run.n_samples + run.batch_size - 1) // run.batch_size
                 run.status = BAD_WEIGHTS
         return bad
