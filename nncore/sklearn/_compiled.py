@@ -64,7 +64,7 @@ def objective_of(problem, n_outputs):
         "loss_factor": 0.5 * factor if squared else factor,
         "gradient_factor": 0.5 if squared else 1.0,
         "loss_parameter": problem.delta if loss == "huber" else problem.quantile,
-        "clips": loss == "log_loss",
+        "clips": loss == "log_loss" and problem.out_activation == "softmax",
         "plain_root": True,
         "continues": True,
     }
