@@ -139,5 +139,6 @@ include "engine/predict.pxi"
 
 include "python/sources.pxi"
 include "python/parameters.pxi"
+include "python/plain.pxi"
 include "python/program.pxi"
 include "python/predictor.pxi"

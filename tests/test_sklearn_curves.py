@@ -9,9 +9,9 @@ pytest.importorskip("sklearn", "1.9", reason="scikit-learn 1.9 is not installed"
 
 from sklearn import neural_network  # noqa: E402
 from sklearn.exceptions import ConvergenceWarning  # noqa: E402
+from sklearn_cases import COMMON, cases  # noqa: E402
 
 import nncore.sklearn  # noqa: E402
-from sklearn_cases import COMMON, cases  # noqa: E402
 
 CASES = {name: (kind, X, y, parameters, w) for kind, name, X, y, parameters, w in cases()}
 CLASSES = {

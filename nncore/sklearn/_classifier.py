@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import validate_data
 
-from nncore.sklearn import _scores
+from nncore.sklearn import _lean, _scores
 from nncore.sklearn._mlp import BaseMLP, ScikitClassifier, keep
 
 
@@ -129,7 +129,6 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
     # ------------------------------------------------------------------------------------- training
 
     @available_if(lambda estimator: estimator._check_solver())
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, classes=None, *, validation_data=None):
         """Make one pass over the given samples.
 
@@ -151,7 +150,42 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
         self : object
             The fitted estimator.
         """
+        if sample_weight is None and validation_data is None and self._is_plain(X):
+            codes = self._known_codes(y, len(X), classes)
+            if codes is not None and _lean.partial_fit(self, X, codes):
+                return self
+        return self._validated_partial_fit(X, y, sample_weight, classes, validation_data)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def _validated_partial_fit(self, X, y, sample_weight, classes, validation_data):
         return self._fit(X, y, sample_weight, validation_data, incremental=True, classes=classes)
+
+    def _known_codes(self, y, n, classes):
+        """The labels as rows of 0 and 1, (n, n_outputs), if they are an array of known classes of
+        one label per sample; else None."""
+        known = self.__dict__.get("classes_")
+        if (
+            known is None
+            or classes is not None
+            and not np.array_equal(classes, known)
+            or self.class_weight is not None
+            or self.warm_start
+            or type(y) is not np.ndarray
+            or y.shape != (n,)
+            or y.dtype != known.dtype
+            or y.dtype.kind not in "biuU"
+            or len(known) < 2
+            or not self._is_one_of_classes()
+        ):
+            return None
+        places = known.searchsorted(y)
+        if places.max() == len(known) or (known[places] != y).any():
+            return None
+        if len(known) == 2:
+            return places.reshape(-1, 1)
+        codes = np.zeros((n, len(known)), bool)
+        codes[np.arange(n), places] = True
+        return codes
 
     def _begin(self, y, incremental, classes):
         if not incremental:

@@ -102,6 +102,7 @@ class Outputs:
         self.program = _core.Program(
             stages(coefs, intercepts, problem), None, self.dtype, coefs[0].shape[0]
         )
+        self.program.set_objective(short_calls=True)
 
     def __call__(self, X):
         """The outputs (n_samples, n_outputs)."""
@@ -113,7 +114,19 @@ class Outputs:
 class CompiledEngine:
     """Epochs of mini-batches, compiled. The interface is NumPyEngine's."""
 
-    def __init__(self, problem, coefs, intercepts, optimizer, X, y, weights, batch_size, rng=None):
+    def __init__(
+        self,
+        problem,
+        coefs,
+        intercepts,
+        optimizer,
+        X,
+        y,
+        weights,
+        batch_size,
+        rng=None,
+        short_calls=False,
+    ):
         self.problem, self.optimizer, self.batch_size = problem, optimizer, batch_size
         self.coefs, self.intercepts = coefs, intercepts
         dtype = coefs[0].dtype
@@ -128,10 +141,13 @@ class CompiledEngine:
         rule, parameters = optimizer.rule()
         self.program.use(rule, parameters, _states(optimizer, len(coefs)), 0.0)
         self.program.set_objective(
-            **objective_of(problem, len(intercepts[-1])), l2_per_weight=problem.alpha
+            **objective_of(problem, len(intercepts[-1])),
+            l2_per_weight=problem.alpha,
+            short_calls=short_calls,
         )
         self.program.optimizer = optimizer.counter
-        self.X, self.y = columns(X, dtype), targets(problem, y)
+        if X is not None:
+            self.X, self.y = columns(X, dtype), targets(problem, y)
         self.weights = None if weights is None else np.ascontiguousarray(weights, np.float64)
         self.held_out = None
 
@@ -152,6 +168,15 @@ class CompiledEngine:
             )
         finally:
             optimizer.count_steps(program.steps)
+
+    def give(self, X, y, batch_size):
+        """Train on other samples, plain arrays, from now on."""
+        self.X, self.y, self.batch_size = X.T, targets(self.problem, y), batch_size
+
+    def forget(self):
+        """Let go of the samples."""
+        self.X = self.y = None
+        self.program.forget()
 
     def outputs(self, X):
         """The network's outputs at X, without Dropout."""

@@ -7,6 +7,11 @@ from sklearn.exceptions import ConvergenceWarning
 
 from nncore.sklearn import _compiled, _formulas
 
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may"
+    " contain large values and need to be preprocessed."
+)
+_FLOAT64 = np.dtype(np.float64)
 WORDS = {
     False: "Training loss did not improve more than tol=%f for %d consecutive epochs. ",
     True: "Validation score did not improve more than tol=%f for %d consecutive epochs. ",
@@ -40,7 +45,6 @@ def fit(estimator, job):
 def _epochs(self, job, engine):
     n = job.n_samples
     order = np.arange(n)
-    loss_type = _loss_type(self, job)
     self.n_iter_ = 0
     for _ in range(self.max_iter):
         if self.shuffle:
@@ -48,6 +52,7 @@ def _epochs(self, job, engine):
             self._random_state.shuffle(places)
             order = order[places]
         total = engine.epoch(order)
+        loss_type = _loss_type(self, job.y, job.weights)
         self.n_iter_ += 1
         self.loss_ = loss_type.type(total / n)
         self.t_ += n
@@ -59,11 +64,22 @@ def _epochs(self, job, engine):
             break
 
 
-def _loss_type(self, job):
+def record(estimator, total, n, y):
+    """Record the only epoch of a partial_fit with the summed loss `total`."""
+    self = estimator
+    self.n_iter_ = 1
+    self.loss_ = loss = _loss_type(self, y, None).type(total / n)
+    self.t_ += n
+    self.loss_curve_.append(loss)
+    _count_losses(self, loss)
+
+
+def _loss_type(self, y, weights):
     """The type that the loss has in NumPy."""
-    types = [self.coefs_[0].dtype, np.float64 if self.out_activation_ == "logistic" else bool]
-    types += [a.dtype for a in (job.y, job.weights) if a is not None and a.dtype.kind == "f"]
-    return np.result_type(*types)
+    if self.out_activation_ == "logistic" or self.coefs_[0].dtype == np.float64:
+        return _FLOAT64
+    types = [a.dtype for a in (y, weights) if a is not None and a.dtype.kind == "f"]
+    return np.result_type(self.coefs_[0], *types)
 
 
 def _ends(self, job):
@@ -89,15 +105,17 @@ def _ends(self, job):
     return False
 
 
+def _count_losses(self, loss):
+    bad = loss > self.best_loss_ - self.tol
+    self._no_improvement_count = self._no_improvement_count + 1 if bad else 0
+    if loss < self.best_loss_:
+        self.best_loss_ = loss
+
+
 def _count(self, job, engine):
     """Count the epochs without improvement, and keep the best weights."""
     if not self.early_stopping:
-        loss = self.loss_curve_[-1]
-        self._no_improvement_count = (
-            self._no_improvement_count + 1 if loss > self.best_loss_ - self.tol else 0
-        )
-        if loss < self.best_loss_:
-            self.best_loss_ = loss
+        _count_losses(self, self.loss_)
         return
     score = self._held_out_score(job, engine.outputs)
     self.validation_scores_.append(score)

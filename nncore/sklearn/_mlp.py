@@ -14,7 +14,7 @@ from sklearn.neural_network import _multilayer_perceptron
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from nncore import optimizers, schedules
+from nncore import _core, optimizers, schedules
 from nncore.sklearn import _formulas, _jobs, _lbfgs, _loop, _predict
 
 SOLVERS = ("lbfgs", "sgd", "adam")
@@ -125,11 +125,17 @@ class BaseMLP(CallbackSupportMixin):
         else:
             _loop.fit(self, job)
         if not all(np.isfinite(w).all() for w in (*self.coefs_, *self.intercepts_)):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may"
-                " contain large values and need to be preprocessed."
-            )
+            raise ValueError(_loop.NOT_FINITE)
         return self
+
+    def _is_plain(self, X):
+        """Whether X needs no validation, for an estimator without names of features."""
+        fitted = self.__dict__
+        return (
+            "feature_names_in_" not in fitted
+            and "coefs_" in fitted
+            and _core.is_plain(X, fitted.get("n_features_in_", -1))
+        )
 
     def _check_solver(self):
         if self.solver == "lbfgs":
@@ -149,6 +155,9 @@ class BaseMLP(CallbackSupportMixin):
 
     def _outputs(self, X):
         """The outputs at a caller's X."""
+        outputs = _predict.of_plain(self, X)
+        if outputs is not None:
+            return outputs
         check_is_fitted(self)
         return self._forward_pass_fast(X, check_input=X is not self.__dict__.get("_trusted"))
 

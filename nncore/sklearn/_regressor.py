@@ -9,7 +9,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
-from nncore.sklearn import _scores
+from nncore import _core
+from nncore.sklearn import _lean, _scores
 from nncore.sklearn._mlp import BaseMLP, ScikitRegressor, keep
 
 
@@ -129,7 +130,6 @@ class MLPRegressor(BaseMLP, ScikitRegressor):
     # ------------------------------------------------------------------------------------- training
 
     @available_if(lambda estimator: estimator._check_solver)
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, *, validation_data=None):
         """Make one pass over the given samples.
 
@@ -151,6 +151,19 @@ class MLPRegressor(BaseMLP, ScikitRegressor):
         self : object
             The fitted estimator.
         """
+        if (
+            sample_weight is None
+            and validation_data is None
+            and self.solver != "lbfgs"
+            and self._is_plain(X)
+            and _core.is_plain_vector(y, len(X))
+            and _lean.partial_fit(self, X, y.reshape(-1, 1))
+        ):
+            return self
+        return self._validated_partial_fit(X, y, sample_weight, validation_data)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def _validated_partial_fit(self, X, y, sample_weight, validation_data):
         return self._fit(X, y, sample_weight, validation_data, incremental=True)
 
     def _begin(self, y, incremental, classes):

@@ -94,16 +94,21 @@ cdef int plan_call(Engine *e) except -1:
     elif call.kind == CALL_FIT:
         reserve(e, call.batch_size, plan.n_threads)
         plan_csr(e, call, call.batch_size, call.batch_size)
-        plan.in_place = call.batch_size > 1 and bytes_ >= IN_PLACE_BYTES
+        plan.in_place = call.batch_size > 1 and bytes_ >= IN_PLACE_BYTES or is_short(e, call)
     else:
         reserve(e, max(1, min(call.n_samples, <Py_ssize_t>PREDICT_BLOCK * plan.n_threads)),
                 plan.n_threads)
         plan_csr(e, call, call.n_samples, e.ws.capacity)
-        plan.in_place = bytes_ >= IN_PLACE_BYTES
+        plan.in_place = bytes_ >= IN_PLACE_BYTES or is_short(e, call)
     plan.stepper = -1
     with nogil:
         plan_stepper(e, call)
     return 0
+
+
+cdef bint is_short(const Engine *e, const Call *call) noexcept nogil:
+    """True if copying the weights would take longer than the call."""
+    return e.objective.short_calls and call.n_samples <= SHORT_CALL
 
 
 cdef int plan_threads(Engine *e, const Call *call) except -1:

@@ -168,6 +168,7 @@ cdef struct Objective:
     double l2              # its factor then
     bint plain_root        # Adam adds eps to the root of the uncorrected second moment
     bint continues         # non-finite values do not end a run
+    bint short_calls       # calls on a few samples use the weights where they are
     const double *weights  # of the samples, or NULL
     Py_ssize_t skipped     # steps of this chunk with weights that sum to 0, which are not taken
 

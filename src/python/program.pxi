@@ -138,20 +138,22 @@ cdef class Program:
 
     def set_objective(self, double loss_factor=1, double gradient_factor=1,
                       double loss_parameter=0, bint clips=False, double l2_per_weight=-1,
-                      bint plain_root=False, bint continues=False):
+                      bint plain_root=False, bint continues=False, bint short_calls=False):
         """Train by fit with other conventions than nncore's, as scikit-learn's estimators do; after
         `use`.
 
         loss_factor, gradient_factor: of the loss's value and gradient; loss_parameter: of Huber or
         quantile; clips: NLL's value takes probabilities in [eps, 1 - eps]; l2_per_weight: a
         penalty's factor that is divided by the batch's weight, from 0; plain_root: Adam adds eps to
-        the root of the uncorrected second moment; continues: non-finite values do not end fit.
+        the root of the uncorrected second moment; continues: non-finite values do not end fit;
+        short_calls: calls on a few samples use the weights where they are.
         """
         cdef Objective *objective = &self.e.objective
         objective.loss_factor, objective.gradient_factor = loss_factor, gradient_factor
         objective.loss_parameter, objective.clips = loss_parameter, clips
         objective.l2_per_weight, objective.l2 = l2_per_weight >= 0, l2_per_weight
         objective.plain_root, objective.continues = plain_root, continues
+        objective.short_calls = short_calls
 
     # ------------------------------------------------------------------------------------- training
 
