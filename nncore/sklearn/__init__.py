@@ -11,6 +11,16 @@ except ImportError as error:
     ) from error
 
 from nncore.sklearn._classifier import MLPClassifier
+from nncore.sklearn._convert import from_sklearn, to_sklearn
+from nncore.sklearn._patch import is_patched, patch, unpatch
 from nncore.sklearn._regressor import MLPRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = [
+    "MLPClassifier",
+    "MLPRegressor",
+    "from_sklearn",
+    "is_patched",
+    "patch",
+    "to_sklearn",
+    "unpatch",
+]

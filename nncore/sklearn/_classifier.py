@@ -15,7 +15,8 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import validate_data
 
 from nncore.sklearn import _lean, _scores
-from nncore.sklearn._mlp import BaseMLP, ScikitClassifier, keep
+from nncore.sklearn._mlp import BaseMLP, keep
+from nncore.sklearn._originals import ScikitClassifier
 
 
 class MLPClassifier(BaseMLP, ScikitClassifier):

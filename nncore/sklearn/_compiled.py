@@ -65,7 +65,6 @@ def objective_of(problem, n_outputs):
         "gradient_factor": 0.5 if squared else 1.0,
         "loss_parameter": problem.delta if loss == "huber" else problem.quantile,
         "clips": loss == "log_loss" and problem.out_activation == "softmax",
-        "plain_root": True,
         "continues": True,
     }
 
@@ -143,6 +142,7 @@ class CompiledEngine:
         self.program.set_objective(
             **objective_of(problem, len(intercepts[-1])),
             l2_per_weight=problem.alpha,
+            plain_root=optimizer.plain_root,
             short_calls=short_calls,
         )
         self.program.optimizer = optimizer.counter
@@ -167,7 +167,7 @@ class CompiledEngine:
                 self.weights,
             )
         finally:
-            optimizer.count_steps(program.steps)
+            optimizer.counted()
 
     def give(self, X, y, batch_size):
         """Train on other samples, plain arrays, from now on."""

@@ -61,6 +61,8 @@ def prepare(estimator, X, y, sample_weight, validation_data, incremental):
         self._optimizer = _optimizers.new(self, self.coefs_ + self.intercepts_)
     job = Job(X, y, weights, 0, incremental)
     if validation_data is not None:
+        if not self.early_stopping:
+            raise ValueError("validation_data needs early_stopping=True, which scores it")
         job.X_val, job.y_val, job.weights_val = _given(self, validation_data)
     elif self.early_stopping:
         _split(self, job)
@@ -134,6 +136,17 @@ def _make_history(self):
             self.best_loss_ = np.inf
         self.validation_scores_ = None
         self.best_validation_score_ = None
+
+
+def set_weights(self, coefs, intercepts, out_activation):
+    """Make an estimator fitted with given weights."""
+    self.coefs_, self.intercepts_ = coefs, intercepts
+    self.n_features_in_, self.n_outputs_ = coefs[0].shape[0], coefs[-1].shape[1]
+    self.n_layers_, self.out_activation_ = len(coefs) + 1, out_activation
+    self.n_iter_ = self.t_ = 0
+    self._best_coefs = [w.copy() for w in coefs]
+    self._best_intercepts = [w.copy() for w in intercepts]
+    _make_history(self)
 
 
 def _split(self, job):

@@ -15,8 +15,10 @@ _engines = Cache()
 
 
 def partial_fit(estimator, X, y):
-    """Train on one pass over X and y, targets (n_samples, n_outputs), if nothing is unusual; returns
-    whether it was done. The classes in y are known."""
+    """Train on one pass over X and y, targets (n_samples, n_outputs) of known classes.
+
+    Returns whether it was done: only if nothing is unusual.
+    """
     self = estimator
     fitted = self.__dict__
     optimizer = fitted.get("_optimizer")

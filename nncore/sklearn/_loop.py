@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from nncore.sklearn import _compiled, _formulas
+from nncore.sklearn import _callbacks, _compiled, _formulas
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may"
@@ -19,8 +19,14 @@ WORDS = {
 
 
 def fit(estimator, job):
-    """Train by epochs until the loss or score no longer improves; one epoch for partial_fit."""
+    """Train by epochs until the loss or score no longer improves; one epoch for partial_fit.
+
+    partial_fit with early stopping trains on until there are too many calls without a better score;
+    that call puts the best weights back, and later ones do nothing.
+    """
     self = estimator
+    if job.incremental and self.early_stopping and has_stopped(self):
+        return
     compiled = _compiled.computes(self.coefs_, self.intercepts_)
     engine = (_compiled.CompiledEngine if compiled else _formulas.NumPyEngine)(
         self._problem(),
@@ -33,16 +39,22 @@ def fit(estimator, job):
         job.batch_size,
         self._random_state,
     )
-    try:
-        _epochs(self, job, engine)
-    except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=4)
-    if self.early_stopping:
+    with _callbacks.followed(self, job) as after_epoch:
+        try:
+            _epochs(self, job, engine, after_epoch)
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
+    if self.early_stopping and (not job.incremental or has_stopped(self)):
         self.coefs_ = self._best_coefs
         self.intercepts_ = self._best_intercepts
 
 
-def _epochs(self, job, engine):
+def has_stopped(estimator):
+    """Whether a partial_fit with early stopping has ended the training."""
+    return estimator._no_improvement_count > estimator.n_iter_no_change
+
+
+def _epochs(self, job, engine, after_epoch):
     n = job.n_samples
     order = np.arange(n)
     self.n_iter_ = 0
@@ -60,7 +72,8 @@ def _epochs(self, job, engine):
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
         _count(self, job, engine)
-        if _ends(self, job):
+        stops = after_epoch is not None and after_epoch()
+        if _ends(self, job, stops):
             break
 
 
@@ -82,18 +95,18 @@ def _loss_type(self, y, weights):
     return np.result_type(self.coefs_[0], *types)
 
 
-def _ends(self, job):
+def _ends(self, job, stops):
     """Set the next epoch's learning rate; whether this was the last epoch."""
     optimizer = self._optimizer
     optimizer.end_epoch(self.t_)
-    if self._no_improvement_count > self.n_iter_no_change:
-        action, stops = optimizer.stop_or_slow()
+    if has_stopped(self):
+        action, ends = optimizer.stop_or_slow()
         if self.verbose:
             print(WORDS[self.early_stopping] % (self.tol, self.n_iter_no_change) + action)
-        if stops:
+        if ends:
             return True
         self._no_improvement_count = 0
-    if job.incremental:
+    if job.incremental or stops:
         return True
     if self.n_iter_ == self.max_iter:
         warnings.warn(

@@ -5,24 +5,19 @@ leaves the estimator as it was.
 """
 
 import contextlib
+import inspect
 from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.neural_network import _multilayer_perceptron
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nncore import _core, optimizers, schedules
-from nncore.sklearn import _formulas, _jobs, _lbfgs, _loop, _predict
+from nncore.sklearn import _formulas, _jobs, _lbfgs, _loop, _networks, _predict, _theirs
 
 SOLVERS = ("lbfgs", "sgd", "adam")
-
-# The originals, whatever names `patch` has put in their place.
-ScikitClassifier = _multilayer_perceptron.MLPClassifier
-ScikitRegressor = _multilayer_perceptron.MLPRegressor
-ScikitBase = _multilayer_perceptron.BaseMultilayerPerceptron
 
 
 def keep(estimator, parameters):
@@ -170,7 +165,31 @@ class BaseMLP(CallbackSupportMixin):
         finally:
             del self._trusted
 
-    # ------------------------------------------------------------------- private names that are used
+    # --------------------------------------------------------------------------------- conversions
+
+    @property
+    def network_(self):
+        """An nncore.Sequential on the estimator's own weights, samples as columns."""
+        check_is_fitted(self)
+        return _networks.network_of(self)
+
+    def to_sklearn(self):
+        """Return scikit-learn's own estimator with the same parameters and attributes.
+
+        Returns
+        -------
+        sklearn.neural_network.MLPClassifier or MLPRegressor
+            One that predicts the same; see `nncore.sklearn.to_sklearn`.
+        """
+        return _theirs.to_theirs(self)
+
+    def __setstate__(self, state):
+        super().__setstate__(_theirs.adopted(state))
+        for name, parameter in inspect.signature(type(self).__init__).parameters.items():
+            if name != "self":  # a pickle of scikit-learn's has fewer parameters
+                self.__dict__.setdefault(name, parameter.default)
+
+    # ------------------------------------------------------------------------------- private names
 
     def _problem(self):
         """The network's formulas, from the parameters as they are now."""

@@ -11,7 +11,8 @@ from sklearn.utils.validation import validate_data
 
 from nncore import _core
 from nncore.sklearn import _lean, _scores
-from nncore.sklearn._mlp import BaseMLP, ScikitRegressor, keep
+from nncore.sklearn._mlp import BaseMLP, keep
+from nncore.sklearn._originals import ScikitRegressor
 
 
 class MLPRegressor(BaseMLP, ScikitRegressor):
