@@ -4,6 +4,8 @@ import runpy
 import sys
 import traceback
 
+OWN = (__file__, runpy.__file__, "<frozen runpy>")
+
 HELP = """\
 Run SCRIPT as python would, with nncore's classes in the place of others; arguments after SCRIPT are
 the program's.
@@ -43,7 +45,7 @@ def run(options):
     except Exception as failure:
         # As python shows it, but for the lines of this file and runpy.
         trace = failure.__traceback__
-        while trace and trace.tb_frame.f_code.co_filename in (__file__, runpy.__file__):
+        while trace and trace.tb_frame.f_code.co_filename in OWN:
             trace = trace.tb_next
         traceback.print_exception(type(failure), failure, trace)
         return 1
