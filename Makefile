@@ -30,7 +30,7 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-sklearn test-slow test-clang test-arm64 sanitize sanitize-threads bench bench-peers gate docs lint clean
+.PHONY: help train test test-sklearn test-slow test-clang test-arm64 sanitize sanitize-threads bench bench-peers bench-sklearn gate docs lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
@@ -89,6 +89,9 @@ bench: $(VENV)/.extra-test ## time the kernels beside plain NumPy, the training 
 
 bench-peers: $(VENV)/.installed ## everything beside other libraries (PEERS_PYTHON=a Python with them and nncore; ARGS=--list)
 	@$(PEERS_PYTHON) benchmarks/peers.py $(ARGS)
+
+bench-sklearn: $(VENV)/.extra-test ## nncore.sklearn beside scikit-learn (a quarter of an hour; ARGS='lbfgs text' for some rows)
+	@$(PY) benchmarks/sklearn_twin.py $(ARGS)
 
 gate: $(VENV)/.installed ## compare this build with a commit's, bit for bit, then in speed (BASE=HEAD; ARGS='--only p3' for a part)
 	@rm -rf build/gate/src build/gate/nncore && mkdir -p build/gate && git archive $(or $(BASE),HEAD) | tar -x -C build/gate

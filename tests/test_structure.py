@@ -20,7 +20,8 @@ ROOT = PACKAGE.parent
 ORDER = """
 nncore.__main__ nncore.cli
 nncore
-nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets nncore._plot nncore.sklearn
+nncore.sklearn
+nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets nncore._plot
 nncore.sequential
 nncore.serialization nncore.training
 nncore.registry

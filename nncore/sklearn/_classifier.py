@@ -22,38 +22,59 @@ from nncore.sklearn._originals import ScikitClassifier
 class MLPClassifier(BaseMLP, ScikitClassifier):
     """Multi-layer perceptron classifier, as scikit-learn's, on compiled kernels.
 
-    Parameters without a description are scikit-learn's own, with the same meaning and default.
+    The parameters up to ``max_fun`` are scikit-learn's own, with the same meaning and default.
 
     Parameters
     ----------
     hidden_layer_sizes : array-like of int, default=(100,)
         The number of units in each hidden layer.
     activation : {"identity", "logistic", "tanh", "relu"}, default="relu"
+        The function of the hidden layers: x, 1 / (1 + exp(−x)), tanh(x), max(x, 0).
     solver : {"lbfgs", "sgd", "adam", "momentum", "nesterov", "adagrad", "rmsprop", "adamw"} or \
             nncore.optimizers.Optimizer, default="adam"
         The names after "adam", and objects, are nncore's optimizers.
     alpha : float, default=0.0001
+        The factor of the L2 penalty ½ alpha Σ W², divided by the batch's weight.
     batch_size : int or "auto", default="auto"
+        Samples per step; "auto" is min(200, n_samples). Not used by "lbfgs".
     learning_rate : {"constant", "invscaling", "adaptive"} or nncore.schedules.Schedule, \
             default="constant"
         A schedule gives the step size of each update; ``learning_rate_init`` is then not used.
     learning_rate_init : float, default=0.001
+        The step size, at first.
     power_t : float, default=0.5
+        The exponent of "invscaling": learning_rate_init / t ** power_t.
     max_iter : int, default=200
+        The largest number of epochs, or of iterations of "lbfgs".
     shuffle : bool, default=True
+        Whether each epoch has an order of its own.
     random_state : int, RandomState instance or None, default=None
+        The generator of the weights, the held-out samples and the orders.
     tol : float, default=1e-4
+        The improvement of the loss or score that counts.
     verbose : bool, default=False
+        Whether to print the loss of each epoch.
     warm_start : bool, default=False
+        Whether fit goes on from the present weights.
     momentum : float, default=0.9
+        The momentum of "sgd", from 0 to 1.
     nesterovs_momentum : bool, default=True
+        Whether it is Nesterov's.
     early_stopping : bool, default=False
+        Whether to hold samples out, stop when their score no longer improves, and keep the best
+        weights.
     validation_fraction : float, default=0.1
+        The share of samples held out.
     beta_1 : float, default=0.9
+        Adam's decay of the mean gradient.
     beta_2 : float, default=0.999
+        Adam's decay of the mean squared gradient.
     epsilon : float, default=1e-8
+        What Adam adds to the root of the mean squared gradient.
     n_iter_no_change : int, default=10
+        Epochs without improvement until the training ends.
     max_fun : int, default=15000
+        The largest number of evaluations of the loss by "lbfgs".
     loss : {"log_loss", "hinge"}, default="log_loss"
         "hinge" trains one score per class with labels −1 and +1; there are no probabilities then.
     class_weight : dict or "balanced", default=None
@@ -148,7 +169,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
 
         Returns
         -------
-        self : object
+        object
             The fitted estimator.
         """
         if sample_weight is None and validation_data is None and self._is_plain(X):
@@ -291,7 +312,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
 
         Returns
         -------
-        y : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
             The predicted classes.
         """
         return self._labels(self._outputs(X))
@@ -322,7 +343,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
 
         Returns
         -------
-        y_prob : ndarray of shape (n_samples, n_classes)
+        ndarray of shape (n_samples, n_classes)
             The probabilities, in the order of ``classes_``.
         """
         outputs = self._outputs(X)
@@ -344,7 +365,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
 
         Returns
         -------
-        log_y_prob : ndarray of shape (n_samples, n_classes)
+        ndarray of shape (n_samples, n_classes)
             ``np.log(predict_proba(X))``.
         """
         probabilities = self.predict_proba(X)
@@ -366,7 +387,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
 
         Returns
         -------
-        scores : ndarray of shape (n_samples,) or (n_samples, n_classes)
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
             The scores; (n_samples,) with two classes.
         """
         outputs = self._outputs(X)

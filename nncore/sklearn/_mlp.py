@@ -101,7 +101,7 @@ class BaseMLP(CallbackSupportMixin):
 
         Returns
         -------
-        self : object
+        object
             The fitted estimator.
 
         Raises
