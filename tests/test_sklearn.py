@@ -418,6 +418,27 @@ def test_partial_fit_stops_early_on_given_data():
     assert model.score(X, names) == model.best_validation_score_
 
 
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_partial_fit_takes_new_classes_if_asked(solver):
+    settings = {**TRAINED, "solver": solver}
+    first = names < "virginica"
+    strict = MLPClassifier(**settings).partial_fit(X[first], names[first], classes=names[:100:50])
+    with pytest.raises(ValueError, match="classes"):
+        strict.partial_fit(X, names)
+    model = MLPClassifier(**settings, extend_classes=True).fit(X[first], names[first])
+    before = model.predict_proba(X)
+    model.partial_fit(X[first], names[first], classes=np.unique(names))
+    after = model.predict_proba(X)
+    assert after.shape == (150, 3) and list(model.classes_) == sorted(set(names))
+    odds = np.log(before[:, 1] / before[:, 0]) - np.log(after[:, 1] / after[:, 0])
+    assert abs(odds).max() < 2  # one step, not a new beginning
+    for _ in range(60):
+        model.partial_fit(X, names)
+    assert model.score(X, names) > 0.8
+    more = np.where(np.arange(150) % 10, names, "a new one")
+    assert model.partial_fit(X, more).predict_proba(X).shape == (150, 4)
+
+
 def test_callbacks():
     seen = []
 

@@ -14,7 +14,7 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import validate_data
 
-from nncore.sklearn import _lean, _scores
+from nncore.sklearn import _lean, _new_classes, _scores
 from nncore.sklearn._mlp import BaseMLP, keep
 from nncore.sklearn._originals import ScikitClassifier
 
@@ -79,6 +79,8 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
         "hinge" trains one score per class with labels −1 and +1; there are no probabilities then.
     class_weight : dict or "balanced", default=None
         Weights of the classes, multiplied with ``sample_weight``.
+    extend_classes : bool, default=False
+        Whether partial_fit adds outputs for classes that it has not seen before.
     dropout : float, default=0.0
         The share of each hidden layer's outputs that is set to 0 in a training step.
     scoring : str or callable, default=None
@@ -110,6 +112,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
     _parameter_constraints: dict = {
         **BaseMLP._parameter_constraints,
         "loss": [StrOptions({"log_loss", "hinge"})],
+        "extend_classes": ["boolean"],
         "class_weight": [None, dict, StrOptions({"balanced"}), list],
     }
 
@@ -141,6 +144,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
         max_fun=15000,
         loss="log_loss",
         class_weight=None,
+        extend_classes=False,
         dropout=0.0,
         scoring=None,
         callbacks=None,
@@ -217,6 +221,9 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
                 "class_weight 'balanced' cannot be used with partial_fit, which does not see all "
                 "samples; give the weights as a dict"
             )
+        if self.extend_classes and hasattr(self, "coefs_") and hasattr(self, "classes_"):
+            if _new_classes.extended(self, y, classes):
+                return
         if _check_partial_fit_first_call(self, classes):
             self._label_binarizer = LabelBinarizer()
             multilabel = type_of_target(y).startswith("multilabel")
@@ -300,6 +307,8 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
         if self._is_one_of_classes() and outputs.shape[1] > 1:
             return outputs.argmax(axis=1)
         codes = outputs > (0 if self.loss == "hinge" else 0.5)
+        if self._is_one_of_classes() and len(self.classes_) == 1:
+            codes[:] = False
         return codes.ravel() if self._is_one_of_classes() else codes
 
     def predict(self, X):

@@ -24,6 +24,7 @@ def partial_fit(estimator, X, y):
     optimizer = fitted.get("_optimizer")
     if (
         optimizer is None
+        or fitted.get("best_loss_") is None
         or fitted["early_stopping"]
         or fitted["verbose"]
         or fitted["callbacks"] is not None
