@@ -29,9 +29,7 @@ COMPILE = [
 ]
 THREADS = [] if sys.platform == "win32" else ["-pthread"]
 SOURCES = [
-    "src/kernels/level_generic.c",
-    "src/kernels/level_avx2.c",
-    "src/kernels/level_avx512.c",
+    *sorted(glob.glob("src/kernels/level_*.c")),
     "src/kernels/dispatch.c",
     "src/engine/convert.c",
     "src/engine/pool.c",

@@ -1,6 +1,6 @@
 """Signatures of the compiled core. Formulas, shapes and types: nncore.kernels.numpy_kernels."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,14 @@ def momentum_step(
 def adagrad_step(W: Array, dLdW: ArrayLike, S: Array, lrate: float, eps: float) -> None: ...
 def rmsprop_step(
     W: Array, dLdW: ArrayLike, S: Array, lrate: float, rho: float, eps: float
+) -> None: ...
+def rule_step(
+    name: str,
+    W: Array,
+    dLdW: ArrayLike,
+    states: Sequence[Array],
+    lrate: float,
+    parameters: dict[str, float],
 ) -> None: ...
 def adam_step(
     W: Array,

@@ -168,7 +168,8 @@ class Optimizer:
         lrate : float
             The step size.
         """
-        raise NotImplementedError
+        name, parameters = self.rule()
+        kernels.rule_step(name, W, gradient, self.state.get(key, ()), lrate, parameters)
 
     def rule(self):
         """Return the rule for the compiled program.

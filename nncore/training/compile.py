@@ -146,7 +146,7 @@ def _stages(parts):
         if what is modules.Linear or isinstance(module, _core.Frozen):
             stages.append((module, "none"))
         elif what in registry.LAYERS:
-            if what is modules.BatchNorm or module.p > 0:
+            if what is not modules.Dropout or module.p > 0:
                 stages.append((module, registry.LAYERS[what].name))
         elif stages and stages[-1][0] is not None and stages[-1][1] == "none":
             stages[-1] = (stages[-1][0], registry.ACTIVATIONS[what].core_name(module))

@@ -52,7 +52,8 @@ enum nn_activation_kind {
     NN_NONE,
     NN_ACTIVATIONS(NN_ACTIVATION_NAME)
     NN_SOFTMAX,
-    NN_OUTPUT_SIGMOID /* a sigmoid whose derivative is part of the loss's gradient */
+    NN_OUTPUT_SIGMOID, /* a sigmoid whose derivative is part of the loss's gradient */
+    NN_ACTIVATION_KINDS
 };
 #undef NN_ACTIVATION_NAME
 
@@ -92,7 +93,7 @@ static inline int nn_follows_product(nn_activation f, int is_backward) {
     LOSS(HINGE, hinge)
 
 #define NN_LOSS_NAME(NAME, name) NN_##NAME,
-enum nn_loss { NN_NO_LOSS, NN_NLL, NN_ELEMENTWISE_LOSSES(NN_LOSS_NAME) };
+enum nn_loss { NN_NO_LOSS, NN_NLL, NN_ELEMENTWISE_LOSSES(NN_LOSS_NAME) NN_LOSS_KINDS };
 #undef NN_LOSS_NAME
 
 enum nn_epilogue {
@@ -202,7 +203,17 @@ typedef struct {
 
 /* One optimiser step on weights w: w is first multiplied by `keep`; the gradient is scale g + l2 w.
  * See optimizer.h. */
-enum nn_rule_kind { NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM };
+#define NN_RULES(RULE)         \
+    RULE(SGD, sgd, 0)          \
+    RULE(MOMENTUM, momentum, 1) \
+    RULE(NESTEROV, nesterov, 1) \
+    RULE(ADAGRAD, adagrad, 1)  \
+    RULE(RMSPROP, rmsprop, 1)  \
+    RULE(ADAM, adam, 2)
+
+#define NN_RULE_NAME(NAME, name, n_states) NN_##NAME,
+enum nn_rule_kind { NN_RULES(NN_RULE_NAME) NN_RULE_KINDS };
+#undef NN_RULE_NAME
 
 typedef struct {
     int kind;
@@ -345,6 +356,10 @@ enum nn_function { NN_EXP, NN_LOG, NN_LOG1P };
 /* Levels in ascending order; the generic one always exists. */
 enum nn_level { NN_GENERIC, NN_AVX2, NN_AVX512, NN_LEVELS };
 
+/* The names in the lists above, by number: the words of Python. */
+const char *nn_activation_name(int kind);
+const char *nn_loss_name(int loss);
+const char *nn_rule_name(int kind);
 const char *nn_level_name(int level);
 int nn_level_usable(int level);
 /* NULL if the level is not in this build. */
