@@ -129,7 +129,8 @@ def _compare_loss(kind, foreign, data, width):
                 and (_least(kind, P) < UNDERFLOW).any()
             ):
                 notes.append(
-                    f"yours raises {type(a.error).__name__} if a probability is 0, nncore's does not"
+                    f"yours raises {type(a.error).__name__} if a probability is 0, nncore's "
+                    f"does not"
                 )
                 continue
             notes += _compare_value(kind, a, b.output, P, Y, large or likely)
