@@ -1,4 +1,4 @@
-"""Build of the compiled core; everything else about the package stands in pyproject.toml."""
+"""Build of the compiled core; pyproject.toml describes the rest of the package."""
 
 import glob
 import os
@@ -13,10 +13,10 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# ISO contraction would let the compiler fuse across statements differently per level; "fast" is per
-# expression tree in gcc and within a statement in clang, and the kernels are written so that both
-# give the same products and sums. They unroll and vectorise by themselves: -O3 is no faster
-# (measured, gcc 12) and makes the module half as large again.
+# ISO contraction would let the compiler fuse across statements differently per level. "fast"
+# contracts within an expression tree in gcc and within a statement in clang, and the kernels are
+# written so that both give the same products and sums. The kernels are unrolled and vectorised by
+# hand: -O3 is no faster (measured, gcc 12) and makes the module half as large again.
 COMPILE = [
     "-O2",
     "-std=gnu11",
@@ -39,9 +39,9 @@ SOURCES = [
 
 
 class BuildExt(build_ext):
-    """Build, strip debug information, and leave the module beside its Python package as well.
+    """Build the module, strip its debug information, and copy it into the source package as well.
 
-    Without the copy, ``import nncore`` from the checkout's root finds the package without its
+    Without the copy, ``import nncore`` in the checkout's root finds the package without its
     compiled module.
     """
 
@@ -76,8 +76,8 @@ def extensions():
                     ("NNCORE_NUMPY", f'"{numpy.__version__}"'),
                     ("NNCORE_CYTHON", f'"{Cython.__version__}"'),
                 ],
-                # Setuptools puts the environment's flags before these; repeated here, they win, as
-                # in other builds.
+                # setuptools puts CFLAGS before these flags; repeated here, they take precedence, as
+                # in other builds
                 extra_compile_args=[
                     *COMPILE,
                     *THREADS,

@@ -1,9 +1,9 @@
-"""The compiled core: kernels of arrays (boundary.pxi) and the engine (engine/), with its Python
-face (python/program.pxi)."""
+"""The compiled core: kernels of arrays (python/boundary.pxi and the files that use it) and the
+engine (engine/) with its Python interface (python/program.pxi, python/predictor.pxi)."""
 
-# No comprehensions in the compiled core's lists and tuples: the code that Cython 3.3 generates for
-# them releases the item twice when the list cannot grow (__Pyx_ListComp_AppendAndDecref).
-# list.append and any(), all() of a generator are right.
+# List and tuple comprehensions are not used in the compiled core: the code that Cython 3.3
+# generates for them releases the item twice if the list cannot grow
+# (__Pyx_ListComp_AppendAndDecref). list.append, and any() and all() of a generator, are correct.
 
 import os
 import threading
@@ -21,20 +21,21 @@ cnp.import_array()
 
 # ---------------------------------------------------------------------------- instruction-set level
 
-cdef int live_level = 0
+cdef int current_level = 0
 cdef const nn_kernels *table[2]  # float, double
 
 
 cdef int use_level(int level) except -1:
-    global live_level
-    live_level = level
+    """Use the kernel tables of this level."""
+    global current_level
+    current_level = level
     table[0] = nn_table(level, 0)
     table[1] = nn_table(level, 1)
     return 0
 
 
 def isa_levels():
-    """Names of the instruction-set levels this processor runs, lowest first."""
+    """Names of the instruction-set levels that this processor can run, lowest first."""
     names = []
     for i in range(NN_LEVELS):
         if nn_level_usable(i):
@@ -43,23 +44,30 @@ def isa_levels():
 
 
 def get_isa():
-    """Name of the live instruction-set level."""
-    return nn_level_name(live_level).decode()
+    """Name of the instruction-set level in use."""
+    return nn_level_name(current_level).decode()
 
 
 def set_isa(name):
-    """Switch to another level; for tests and diagnosis. ValueError names the usable levels."""
+    """Use another instruction-set level; for tests and diagnosis. ValueError if it is unusable."""
     for i in range(NN_LEVELS):
         if nn_level_name(i).decode() == name and nn_level_usable(i):
             use_level(i)
             return
-    raise ValueError(f"the instruction-set level must be one of {', '.join(isa_levels())}, got {name!r}")
+    raise ValueError(
+        f"the instruction-set level must be one of {', '.join(isa_levels())}, got {name!r}")
 
 
 def config():
-    """What this build is and runs on: level, threads, compiler, versions."""
-    return {"isa": get_isa(), "isa_available": isa_levels(), "threads": get_num_threads(),
-            "compiler": COMPILER.decode(), "cython": CYTHON.decode(), "numpy_build": NUMPY_BUILD.decode()}
+    """Configuration of this build and process: level, threads, compiler, versions."""
+    return {
+        "isa": get_isa(),
+        "isa_available": isa_levels(),
+        "threads": get_num_threads(),
+        "compiler": COMPILER.decode(),
+        "cython": CYTHON.decode(),
+        "numpy_build": NUMPY_BUILD.decode(),
+    }
 
 
 cdef extern from *:
@@ -80,13 +88,15 @@ cdef extern from *:
 
 
 cdef int choose_level() except -1:
+    """Use the level that NNCORE_ISA names, else the highest usable one."""
     cdef int i, best = 0
     wanted = os.environ.get("NNCORE_ISA", "")
     if wanted:
         try:
             set_isa(wanted)
         except ValueError:
-            raise ImportError(f"NNCORE_ISA must be one of {', '.join(isa_levels())}, got {wanted!r}") from None
+            levels = ", ".join(isa_levels())
+            raise ImportError(f"NNCORE_ISA must be one of {levels}, got {wanted!r}") from None
         return 0
     for i in range(NN_LEVELS):
         if nn_level_usable(i):
@@ -101,6 +111,10 @@ include "engine/tuning.pxi"
 include "python/threads.pxi"
 include "python/copies.pxi"
 include "python/boundary.pxi"
+include "python/linear.pxi"
+include "python/activations.pxi"
+include "python/losses.pxi"
+include "python/steps.pxi"
 include "python/chain.pxi"
 include "python/optimizers.pxi"
 include "python/batchnorm.pxi"
@@ -123,5 +137,7 @@ include "engine/steppers.pxi"
 include "engine/pace.pxi"
 include "engine/predict.pxi"
 
+include "python/sources.pxi"
+include "python/parameters.pxi"
 include "python/program.pxi"
 include "python/predictor.pxi"

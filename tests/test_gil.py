@@ -174,7 +174,7 @@ LEAF = re.compile(
     r"|nn_write_back|start_bounds|skips_zeros|input_density|weights_finite|all_samples_finite|transfer_now"
     r"|(?:load|store)_(?:params|state)|STEPPERS\[[^\]]+\]\.run)\("
 )
-BRIEF = re.compile(r"\b(?:gemm_workspace|softmax_work|csr_blocks)\(")  # a few operations
+BRIEF = re.compile(r"\b(?:gemm_workspace|softmax_workspace|csr_blocks)\(")  # a few operations
 
 
 HEAD = re.compile(r"\s*(?:cdef|cpdef|def|with|if|elif|else|for|while|try)\b")
@@ -191,7 +191,7 @@ def unlocked(lines, at):
             j for j in range(i, len(lines)) if lines[j].rstrip().endswith(":")
         )  # a head may go over several lines
         head, indent = " ".join(lines[i : end + 1]), own
-        if "nogil" in head or re.match(r"\s*if\b.*(?:GIL_|SHORT|brief)", head):
+        if "nogil" in head or re.match(r"\s*if\b.*(?:GIL_|holds_gil)", head):
             return True
         if re.match(r"\s*(?:cdef|cpdef|def)\b", head):
             return False

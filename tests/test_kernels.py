@@ -84,7 +84,9 @@ def test_sizes_and_layouts(kernel, isa, dtype):
 
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(
-    "sizes", [(784, 128, 37), (100, 101, 131), (784, 10, 1), (5, 1030, 3), (3, 4, 1031)], ids=str
+    "sizes",
+    [(784, 128, 37), (100, 101, 131), (784, 10, 1), (5, 1030, 3), (3, 4, 1031), (40, 1030, 41)],
+    ids=str,
 )
 def test_larger_sizes(kernel, sizes, isa, dtype):
     plain = arguments(kernel, *sizes, dtype)

@@ -74,7 +74,7 @@ def test_the_core_has_no_comprehension_of_a_list_or_tuple():
     """Cython 3.3 releases an item twice when the list of a comprehension cannot grow; see the head
     of _core.pyx."""
     sources = [
-        path for path in (HERE.parent / "src").glob("*.p*") if path.suffix in (".pyx", ".pxi")
+        path for path in (HERE.parent / "src").rglob("*.p*") if path.suffix in (".pyx", ".pxi")
     ]
     if not sources:
         pytest.skip("the sources of the compiled core are not here")

@@ -452,6 +452,25 @@ def test_float32_state_that_overflows_is_divergence():
         )
 
 
+@pytest.mark.parametrize("column, l2", [(0, 0), (1402, 0), (1402, 1e-9)])
+@pytest.mark.parametrize("optimizer", ["adagrad", "momentum"])
+def test_an_overflow_in_one_column_of_large_weights_is_divergence(
+    optimizer, column, l2, isa, dtype
+):
+    """In place, in a whole vector or in the part of one at a row's end (rows go one by one with a
+    penalty): of Adagrad's state, which makes the step 0, or of a weight alone, by a large step."""
+    size, large = (1e100, 1e150) if dtype == np.float64 else (1e15, 1e20)
+    lrates = {"adagrad": 0.1, "momentum": large}
+    net = nn.Sequential([nn.Linear(1400, 1403, dtype=dtype)], nn.Squared())
+    net.modules[0].W[:] = 0
+    X, Y = np.full((1400, 3), size, dtype), np.zeros((1403, 3), dtype)
+    Y[column] = size
+    with pytest.raises(FloatingPointError, match="step 1:"):
+        net.fit(X, Y, optimizer=optimizer, batch_size=3, lrate=lrates[optimizer], l2=l2)
+    state = [a for arrays in net.optimizer.state.values() for a in arrays]
+    assert not any(a.any() for a in [*weights(net), *state])
+
+
 def test_data_that_are_not_finite_change_nothing(backend):
     for chain in CHAINS.values():
         for column in (0, 22):

@@ -1,6 +1,6 @@
-# Memory of the engine: one buffer per purpose, laid out in two passes of the same function. The
-# first pass counts, the second hands out pieces, each on a cache line of its own, with a poisoned
-# redzone behind it when AddressSanitizer watches.
+# Memory of the engine: one buffer per purpose, laid out by two passes of the same function. The
+# first pass counts, the second allocates, each allocation on its own cache lines and followed by a
+# redzone under AddressSanitizer. Called by network.pxi, fused.pxi, optimizer.pxi and Program.
 
 cdef struct Arena:
     char *base             # NULL in the counting pass
@@ -11,19 +11,19 @@ ctypedef void (*LayoutFunction)(Engine *, Arena *) noexcept
 
 
 cdef char *arena_alloc(Arena *arena, Py_ssize_t bytes_) noexcept:
-    """The next piece of the buffer; NULL in the counting pass."""
-    cdef Py_ssize_t at = arena.used
+    """Allocate from the buffer; NULL in the counting pass."""
+    cdef Py_ssize_t offset = arena.used
     arena.used += (bytes_ + 63) // 64 * 64 + NN_REDZONE
     if arena.base == NULL:
         return NULL
-    nn_redzone(arena.base + at + bytes_, arena.used - at - bytes_)
-    return arena.base + at
+    nn_redzone(arena.base + offset + bytes_, arena.used - offset - bytes_)
+    return arena.base + offset
 
 
 cdef void buffer_release(nn_buffer buffer) noexcept:
-    """Give a buffer back. Other Python threads run while one too large for the pool is freed (400
-    MB of small pages: 0.1 s)."""
-    if buffer.bytes <= POOLED_MOST:
+    """Release a buffer; one too large for the pool is freed without the GIL (400 MB of small pages:
+    0.1 s)."""
+    if buffer.bytes <= POOLED_MAX_BYTES:
         nn_buffer_release(buffer)
         return
     with nogil:
@@ -31,7 +31,7 @@ cdef void buffer_release(nn_buffer buffer) noexcept:
 
 
 cdef int arena_fill(Engine *e, LayoutFunction layout, nn_buffer *buffer) except -1:
-    """Replace a buffer by a zeroed one that holds what `layout` asks for."""
+    """Replace a buffer by a zeroed one with the allocations of `layout`."""
     cdef Arena arena
     buffer_release(buffer[0])
     buffer.memory, buffer.bytes = NULL, 0

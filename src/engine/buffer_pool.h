@@ -1,14 +1,13 @@
-/* Zeroed buffers. Fresh pages from the system cost a short training several per cent, so the last
- * two buffers of POOLED_LEAST to POOLED_MOST bytes are kept for the next one. Call with the GIL
- * held. */
+/* Zeroed buffers for arena.pxi. Fresh pages from the system cost a short training several per cent,
+ * so the last POOLED_BUFFERS buffers of POOLED_MIN_BYTES to POOLED_MAX_BYTES are reused. Call with
+ * the GIL held. */
 #ifndef NNCORE_BUFFER_POOL_H
 #define NNCORE_BUFFER_POOL_H
 #include <stdlib.h>
 #include <string.h>
 #include "tuning.h"
 
-
-/* Under AddressSanitizer the pieces of a buffer are separated by poisoned memory. */
+/* AddressSanitizer: poisoned redzones separate the allocations of a buffer. */
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 enum { NN_REDZONE = 64 };
@@ -23,11 +22,11 @@ typedef struct {
     size_t bytes;
 } nn_buffer;
 
-static nn_buffer nn_buffer_pool[POOLED];
+static nn_buffer nn_buffer_pool[POOLED_BUFFERS];
 
-/* A zeroed buffer of at least this many bytes; memory is NULL if there is none. */
+/* A zeroed buffer of at least `bytes`; its memory is NULL if the system has none. */
 static nn_buffer nn_buffer_acquire(size_t bytes) {
-    for (int i = 0; i < POOLED; i++)
+    for (int i = 0; i < POOLED_BUFFERS; i++)
         if (nn_buffer_pool[i].memory && nn_buffer_pool[i].bytes >= bytes &&
             nn_buffer_pool[i].bytes / 4 <= bytes) {
             nn_buffer block = nn_buffer_pool[i];
@@ -39,14 +38,13 @@ static nn_buffer nn_buffer_acquire(size_t bytes) {
     return (nn_buffer){memory, memory ? bytes : 0};
 }
 
-/* Give a buffer back; its memory may be NULL. It takes an empty place in the pool or that of a
- * smaller buffer. */
+/* Release a buffer, whose memory may be NULL: keep it in an empty slot or in that of a smaller
+ * buffer, or free it. */
 static void nn_buffer_release(nn_buffer block) {
-#if !defined(__SANITIZE_ADDRESS__) /* which finds what is written beyond a block's end only where \
-                                      the block is new */
-    if (block.bytes >= POOLED_LEAST && block.bytes <= POOLED_MOST)
-        for (int i = 0; i < POOLED && block.memory; i++)
-            if (nn_buffer_pool[i].bytes < block.bytes) { /* an empty place has 0 */
+#if !defined(__SANITIZE_ADDRESS__) /* detects overruns of fresh blocks only */
+    if (block.bytes >= POOLED_MIN_BYTES && block.bytes <= POOLED_MAX_BYTES)
+        for (int i = 0; i < POOLED_BUFFERS && block.memory; i++)
+            if (nn_buffer_pool[i].bytes < block.bytes) { /* 0 if empty */
                 nn_buffer other = nn_buffer_pool[i];
                 nn_buffer_pool[i] = block;
                 block = other;

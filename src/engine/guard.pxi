@@ -1,11 +1,11 @@
-# Finite weights. Packed copies leave the user's arrays as they were until a chunk has proved
-# finite, so a chunk can be run again. Weights trained in place have nothing to go back to: a bound
-# is kept of what weights and state may have grown to, and a step that might exceed the type's range
-# is taken with a copy at hand.
+# Finite weights. Packed copies leave the user's arrays unchanged until a chunk has proved finite,
+# so that a chunk can be run again. Weights trained in place cannot be restored: a bound on weights
+# and state is maintained, and a step that might exceed the type's range is taken with a backup.
+# Called by steppers.pxi and program.pxi.
 
 cdef double largest_entry(const Network *net, Py_ssize_t rows, Py_ssize_t n, const char *x,
                           Py_ssize_t stride) noexcept nogil:
-    """max |x| over a matrix; infinity if an entry is not finite."""
+    """max |x| over a matrix; infinity if an entry is non-finite."""
     cdef Py_ssize_t i
     cdef double most = 0
     if stride == n:
@@ -16,7 +16,7 @@ cdef double largest_entry(const Network *net, Py_ssize_t rows, Py_ssize_t n, con
 
 
 cdef double largest_weight(const Network *net) noexcept nogil:
-    """max |w| over all weights in use; infinity if one is not finite."""
+    """max |w| over all weights in use; infinity if one is non-finite."""
     cdef Py_ssize_t i
     cdef const Layer *layer
     cdef const Params *p
@@ -39,47 +39,50 @@ cdef bint weights_finite(const Network *net) noexcept nogil:
 
 
 cdef double largest_gradient(Engine *e, const Batch *batch, double eta) noexcept nogil:
-    """A bound of what a step adds to any weight: η batch max |a| max |dL/dz|."""
+    """A bound on the change of any weight in a step: |eta| batch max |a| max |dL/dz|."""
     cdef Network *net = &e.net
     cdef Py_ssize_t i, x_stride = batch.x_stride, inputs = net.inputs
     cdef Layer *layer
     cdef const char *x = batch.x
-    cdef double most = 0, input
+    cdef double most = 0, largest_input, largest_grad
     for i in range(net.n_layers):
         layer = &net.layers[i]
         if layer.kind == LINEAR:
-            input = largest_csr_input(e, batch) if i == 0 and batch.csr else largest_entry(net,
-                                                                                           batch.size, inputs, x, x_stride)
-            most = fmax(most, fmax(1, input) * largest_entry(net, batch.size, layer.outputs,
-                                                             layer.grad, layer.row_stride))
+            if i == 0 and batch.csr:
+                largest_input = largest_csr_input(e, batch)
+            else:
+                largest_input = largest_entry(net, batch.size, inputs, x, x_stride)
+            largest_grad = largest_entry(net, batch.size, layer.outputs, layer.grad,
+                                         layer.row_stride)
+            most = fmax(most, fmax(1, largest_input) * largest_grad)
         elif layer.kind == BATCHNORM:
-            most = fmax(most, fmax(net.k.largest(layer.outputs, layer.norm.g_grad),
-                                   net.k.largest(layer.outputs, layer.norm.b_grad)) / batch.size)
+            largest_grad = fmax(net.k.largest(layer.outputs, layer.norm.g_grad),
+                                net.k.largest(layer.outputs, layer.norm.b_grad))
+            most = fmax(most, largest_grad / batch.size)
         x, x_stride, inputs = layer.a, layer.row_stride, layer.outputs
     return fabs(eta) * batch.size * most
 
 
 cdef void start_bounds(Engine *e) noexcept nogil:
-    """Compute the bounds of weights and state from what is in use."""
+    """Compute the bounds of the weights and states in use."""
     cdef Network *net = &e.net
     cdef Py_ssize_t i, j
     cdef Params *p
+    cdef double most
     e.weight_bound = largest_weight(net)
     for j in range(e.opt.n_states if e.opt.active else 0):
         e.opt.state_bound[j] = 0
         for i in range(net.n_layers):
             p = &net.layers[i].params
             if p.rows:
-                e.opt.state_bound[j] = fmax(e.opt.state_bound[j],
-                                            fmax(largest_entry(net, p.rows, p.width, p.state[j],
-                                                               p.width),
-                                                                       largest_entry(net, 1,
-                                                                                     p.width, p.state0[j], 0)))
+                most = fmax(largest_entry(net, p.rows, p.width, p.state[j], p.width),
+                            largest_entry(net, 1, p.width, p.state0[j], 0))
+                e.opt.state_bound[j] = fmax(e.opt.state_bound[j], most)
 
 
 cdef bint step_stays_finite(Engine *e, const Batch *batch, double eta) noexcept nogil:
-    """Whether the step ahead surely leaves weights and state finite; the bounds are then those
-    after it."""
+    """True if the coming step provably leaves weights and state finite; the bounds are advanced to
+    those after it."""
     cdef double limit = FLOAT_LIMIT if e.net.type_number == cnp.NPY_FLOAT else DOUBLE_LIMIT
     if e.opt.active:
         return optimizer_bounds_hold(e, batch, limit)
@@ -90,6 +93,7 @@ cdef bint step_stays_finite(Engine *e, const Batch *batch, double eta) noexcept 
 
 
 cdef bint optimizer_bounds_hold(Engine *e, const Batch *batch, double limit) noexcept nogil:
+    """step_stays_finite for the optimizer's rule."""
     cdef nn_rule *rule = &e.opt.rule
     cdef double *state = e.opt.state_bound
     cdef double g = largest_gradient(e, batch, rule.scale) + rule.l2 * e.weight_bound, move

@@ -1,15 +1,16 @@
-# The layers of a network and the memory of their weights, activations and gradients.
+# The layers of a network and the layout of their weights, activations and gradients. Called by
+# Program and plan.pxi.
 
 cdef Py_ssize_t padded_stride(const Network *net, Py_ssize_t n) noexcept nogil:
-    """A row stride for n elements that is an odd number of cache lines, so that rows do not compete
-    for a few cache sets."""
+    """The row stride for n elements: an odd number of cache lines, so that rows do not compete for
+    a few cache sets."""
     cdef Py_ssize_t line = 64 // net.itemsize
     return n if n <= line or n % (2 * line) else n + line
 
 
 cdef void add_layer(Engine *e, LayerKind kind, nn_activation activation, Py_ssize_t inputs,
                     Py_ssize_t outputs) noexcept:
-    """Append a layer; there is memory for it."""
+    """Append a layer; net.layers has capacity for it."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[net.n_layers]
     cdef Py_ssize_t lanes = e.fused.lanes if e.fused.lanes else net.k.lanes
@@ -34,6 +35,7 @@ cdef inline Py_ssize_t transposed_stride(const Network *net, const Layer *layer)
 
 
 cdef void layout_weights(Engine *e, Arena *arena) noexcept:
+    """Allocate the packed weights and a BatchNorm's statistics."""
     cdef Network *net = &e.net
     cdef Layer *layer
     cdef Py_ssize_t i, size = net.itemsize, n
@@ -44,20 +46,22 @@ cdef void layout_weights(Engine *e, Arena *arena) noexcept:
             layer.params.packed_w = arena_alloc(arena, n * size)
             layer.params.packed_w0 = arena_alloc(arena, layer.width * size)
         if layer.kind == BATCHNORM:
-            layer.norm.mean = arena_alloc(arena, layer.width * size)
-            layer.norm.var = arena_alloc(arena, layer.width * size)
-            layer.norm.running_mean = arena_alloc(arena, layer.width * size)
-            layer.norm.running_var = arena_alloc(arena, layer.width * size)
-            layer.norm.g_grad = arena_alloc(arena, layer.width * size)
-            layer.norm.b_grad = arena_alloc(arena, layer.width * size)
+            n = layer.width * size
+            layer.norm.mean = arena_alloc(arena, n)
+            layer.norm.var = arena_alloc(arena, n)
+            layer.norm.running_mean = arena_alloc(arena, n)
+            layer.norm.running_var = arena_alloc(arena, n)
+            layer.norm.g_grad = arena_alloc(arena, n)
+            layer.norm.b_grad = arena_alloc(arena, n)
 
 
 cdef void layout_batch(Engine *e, Arena *arena) noexcept:
-    """Everything whose size depends on the number of samples or threads."""
+    """Allocate everything whose size depends on the number of samples or threads."""
     cdef Network *net = &e.net
     cdef Workspace *ws = &e.ws
     cdef Py_ssize_t i, batch = ws.capacity, size = net.itemsize, gemm = gemm_bytes(e, batch)
     cdef Layer *layer
+    cdef char *gemm_memory
     for i in range(net.n_layers):
         layer = &net.layers[i]
         layer.a = layer.z = arena_alloc(arena, batch * layer.row_stride * size)
@@ -78,8 +82,8 @@ cdef void layout_batch(Engine *e, Arena *arena) noexcept:
         layout_gradient_blocks(e, arena)
     ws.gemm_bytes = (gemm + 63) // 64 * 64 + NN_REDZONE
     for i in range(ws.n_threads):
-        at = arena_alloc(arena, gemm)
-        ws.gemm = at if i == 0 else ws.gemm
+        gemm_memory = arena_alloc(arena, gemm)
+        ws.gemm = gemm_memory if i == 0 else ws.gemm
     ws.terms.label_gap = arena_alloc(arena, batch * size)
     ws.terms.label_sum = arena_alloc(arena, batch * size)
     ws.terms.exp_rest = arena_alloc(arena, batch * size)
@@ -87,7 +91,7 @@ cdef void layout_batch(Engine *e, Arena *arena) noexcept:
 
 
 cdef Py_ssize_t gemm_bytes(const Engine *e, Py_ssize_t batch) noexcept nogil:
-    """Bytes of packing memory that every matrix product of a batch can do with; single samples need
+    """Bytes of packing memory that suffice for every product of a batch; single samples need
     none."""
     cdef const Network *net = &e.net
     cdef const Layer *layer
@@ -103,7 +107,7 @@ cdef Py_ssize_t gemm_bytes(const Engine *e, Py_ssize_t batch) noexcept nogil:
 
 
 cdef int reserve(Engine *e, Py_ssize_t batch, int n_threads) except -1:
-    """Make memory for batches of this size, shared among so many threads."""
+    """Allocate memory for batches of this size and this number of threads."""
     if batch <= e.ws.capacity and n_threads <= e.ws.n_threads:
         e.ws.n_threads = n_threads
         return 0

@@ -1,10 +1,10 @@
-# The update by another rule than plain SGD, or with a penalty. The gradient of a layer is stored, a
-# block of rows at a time that stays in the cache, and one kernel updates the rows of W and of the
-# optimizer's state from it.
+# The update by another rule than plain SGD, or with a penalty. The gradient of a layer is stored in
+# blocks of rows that stay in the cache, and one kernel updates the rows of W and of the optimizer's
+# state from each block. Called by steppers.pxi; the rules are in kernels/optimizer.h.
 
 cdef int set_optimizer(Engine *e, int kind, double beta1, double beta2, double eps, double l2,
                        double decay, Py_ssize_t n_states) except -1:
-    """Train by a rule with so many arrays of state per weight from now on."""
+    """Train by this rule, with n_states arrays of state per weight, from now on."""
     cdef Optimizer *opt = &e.opt
     opt.active, e.ws.capacity = True, 0
     opt.rule = new_rule(kind, 0)
@@ -14,40 +14,43 @@ cdef int set_optimizer(Engine *e, int kind, double beta1, double beta2, double e
 
 
 cdef void layout_state(Engine *e, Arena *arena) noexcept:
+    """Allocate the packed state and the sums of squares of W's rows."""
     cdef Network *net = &e.net
     cdef Py_ssize_t i, j, rows = 0
+    cdef Params *p
     cdef Layer *layer
     for i in range(net.n_layers):
-        layer = &net.layers[i]
-        for j in range(e.opt.n_states if layer.params.rows else 0):
-            layer.params.packed_state[j] = arena_alloc(arena,
-                                                       layer.params.rows * layer.width * net.itemsize)
-            layer.params.packed_state0[j] = arena_alloc(arena, layer.width * net.itemsize)
+        layer, p = &net.layers[i], &net.layers[i].params
+        for j in range(e.opt.n_states if p.rows else 0):
+            p.packed_state[j] = arena_alloc(arena, p.rows * layer.width * net.itemsize)
+            p.packed_state0[j] = arena_alloc(arena, layer.width * net.itemsize)
         if layer.kind == LINEAR:
             rows += layer.inputs
     e.opt.squares = <double *>arena_alloc(arena, rows * sizeof(double))
 
 
 cdef void layout_gradient_blocks(Engine *e, Arena *arena) noexcept:
+    """Allocate a block of gradient rows per thread."""
     cdef Network *net = &e.net
-    cdef Py_ssize_t i
+    cdef Layer *layer
+    cdef Py_ssize_t i, row_bytes
     e.opt.gradient_bytes = 0
     for i in range(net.n_layers):
-        e.opt.gradient_bytes = max(e.opt.gradient_bytes,
-                                   gradient_rows(net,
-                                                 &net.layers[i]) * net.layers[i].width * net.itemsize)
+        layer = &net.layers[i]
+        row_bytes = layer.width * net.itemsize
+        e.opt.gradient_bytes = max(e.opt.gradient_bytes, gradient_rows(net, layer) * row_bytes)
     e.opt.gradient = arena_alloc(arena, e.ws.n_threads * e.opt.gradient_bytes)
 
 
 cdef Py_ssize_t gradient_rows(const Network *net, const Layer *layer) noexcept nogil:
-    """Rows of a gradient that are computed and used at a time."""
+    """Rows per block of a layer's gradient."""
     return max(1, min(layer.inputs, <Py_ssize_t>GRADIENT_BYTES // (layer.width * net.itemsize)))
 
 
 cdef void begin_optimizer_step(Optimizer *opt, Py_ssize_t offset, double eta,
                                double scale) noexcept nogil:
-    """Set the constants of the step that `offset` others of this chunk precede; scale multiplies
-    the gradient."""
+    """Set the rule's constants for step `offset` (from 0) of the chunk; `scale` multiplies the
+    gradient."""
     opt.rule.eta, opt.rule.scale = eta, scale
     if opt.rule.kind == NN_ADAM:
         set_adam_step(&opt.rule, opt.updates + offset + 1, eta, opt.rule.beta1, opt.rule.beta2,
@@ -56,8 +59,8 @@ cdef void begin_optimizer_step(Optimizer *opt, Py_ssize_t offset, double eta,
 
 cdef int optimizer_update(Engine *e, const Batch *batch, int partition, int n_partitions,
                           int thread) noexcept nogil:
-    """The update for one partition of the rows of every W. Returns BAD_WEIGHTS if something is not
-    finite."""
+    """Step along dL/dW and dL/dW0, for one partition of the rows of every W. Returns BAD_WEIGHTS if
+    a weight or state is non-finite, else FINITE."""
     cdef Network *net = &e.net
     cdef Py_ssize_t i, low, high, x_stride = batch.x_stride, rows_before = 0
     cdef Layer *layer
@@ -70,86 +73,89 @@ cdef int optimizer_update(Engine *e, const Batch *batch, int partition, int n_pa
     for i in range(net.n_layers):
         layer, p = &net.layers[i], &net.layers[i].params
         if layer.kind == LINEAR:
-            low, high = layer.inputs * partition // n_partitions, layer.inputs * (partition + 1) // n_partitions
+            low = layer.inputs * partition // n_partitions
+            high = layer.inputs * (partition + 1) // n_partitions
             finite = optimizer_update_rows(e, i, batch, x, x_stride, low, high, thread,
                                            e.opt.squares + rows_before) and finite
             if i % n_partitions == partition:
                 net.k.sum_rows(batch.size, p.width, layer.grad, layer.row_stride, bias_grad)
-                finite = net.k.optimizer_step(p.width, p.w0, bias_grad,
-                                              state_row(e, p.state0, 0, 0),
-                                        state_row(e, p.state0, 1, 0),
-                                        &bias_rule) and finite
+                finite = step_vector(e, p.width, p.w0, bias_grad, p.state0, &bias_rule) and finite
             rows_before += layer.inputs
         elif layer.kind == BATCHNORM and partition == 0:
-            finite = net.k.optimizer_step(p.width, p.w, layer.norm.g_grad,
-                                          state_row(e, p.state, 0, 0),
-                                    state_row(e, p.state, 1, 0),
-                                    &bias_rule) and finite
-            finite = net.k.optimizer_step(p.width, p.w0, layer.norm.b_grad,
-                                          state_row(e, p.state0, 0, 0),
-                                    state_row(e, p.state0, 1, 0),
-                                    &bias_rule) and finite
+            finite = step_vector(e, p.width, p.w, layer.norm.g_grad, p.state,
+                                 &bias_rule) and finite
+            finite = step_vector(e, p.width, p.w0, layer.norm.b_grad, p.state0,
+                                 &bias_rule) and finite
             update_running_statistics(net, layer, batch.size)
         x, x_stride = layer.a, layer.row_stride
     return FINITE if finite else BAD_WEIGHTS
 
 
+cdef inline bint step_vector(Engine *e, Py_ssize_t n, char *w, const char *gradient, char **state,
+                             const nn_rule *rule) noexcept nogil:
+    """Step a vector of n weights and its state."""
+    return e.net.k.optimizer_step(n, w, gradient, state_row(e, state, 0, 0),
+                                  state_row(e, state, 1, 0), rule)
+
+
 cdef inline char *state_row(const Engine *e, char **state, int j, Py_ssize_t offset) noexcept nogil:
-    """Array j of a state from an offset in elements, NULL if the rule has no such array."""
+    """Array j of a state from an offset in elements; NULL if the rule has no such array."""
     return state[j] + offset * e.net.itemsize if j < e.opt.n_states else NULL
 
 
 cdef bint optimizer_update_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x,
-                                Py_ssize_t x_stride, Py_ssize_t low,
-                                Py_ssize_t high, int thread, double *squares) noexcept nogil:
-    """Rows low .. high − 1 of layer i's W: their gradient, a block at a time, and the step along
+                                Py_ssize_t x_stride, Py_ssize_t low, Py_ssize_t high, int thread,
+                                double *squares) noexcept nogil:
+    """Rows low .. high - 1 of layer i: dL/dW = A (dL/dZ)^T, a block at a time, and the step along
     it."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[i]
+    cdef Params *p = &layer.params
     cdef char *gradient = e.opt.gradient + thread * e.opt.gradient_bytes
-    cdef Py_ssize_t at = low, rows
+    cdef Py_ssize_t first = low, rows
     cdef nn_gemm g
     cdef bint finite = True
     if i == 0 and batch.csr:
         transpose_csr(e, batch, low, high)
-    while at < high:
-        rows = min(high - at, gradient_rows(net, layer))
+    while first < high:
+        rows = min(high - first, gradient_rows(net, layer))
         if i == 0 and batch.csr:
-            csr_gradient(e, layer, batch, at, at + rows, gradient, layer.params.width, False, 0)
+            csr_gradient(e, layer, batch, first, first + rows, gradient, p.width, False, 0)
         else:
-            g.m, g.n, g.k = rows, layer.params.width, batch.size
-            g.a, g.a_rs, g.a_cs = x + at * net.itemsize, 1, x_stride
-            g.b, g.b_rs, g.b_cs, g.work = layer.grad, layer.row_stride, 1, e.ws.gemm + thread * e.ws.gemm_bytes
-            g.c, g.c_rs = gradient, layer.params.width
+            g.m, g.n, g.k = rows, p.width, batch.size
+            g.a, g.a_rs, g.a_cs = x + first * net.itemsize, 1, x_stride
+            g.b, g.b_rs, g.b_cs = layer.grad, layer.row_stride, 1
+            g.c, g.c_rs = gradient, p.width
             g.epilogue, g.activation, g.bias = NN_STORE, no_activation(), NULL
+            g.workspace = e.ws.gemm + thread * e.ws.gemm_bytes
             net.k.gemm(&g)
-        finite = optimizer_step_rows(e, &layer.params, at, rows, gradient, squares + at) and finite
-        at += rows
+        finite = optimizer_step_rows(e, p, first, rows, gradient, squares + first) and finite
+        first += rows
     return finite
 
 
-cdef bint optimizer_step_rows(Engine *e, const Params *p, Py_ssize_t at, Py_ssize_t rows,
-                              const char *gradient,
-                              double *squares) noexcept nogil:
-    """Step rows at .. at + rows − 1 of W. With a penalty the sum of squares of each row is kept, so
-    that their total does not depend on the number of threads."""
+cdef bint optimizer_step_rows(Engine *e, const Params *p, Py_ssize_t first, Py_ssize_t rows,
+                              const char *gradient, double *squares) noexcept nogil:
+    """Step rows first .. first + rows - 1 of W. With a penalty the sum of squares of each row is
+    stored, so that their total does not depend on the number of threads."""
     cdef Py_ssize_t r, n = p.width, size = e.net.itemsize
-    cdef char *w = p.w + at * p.row_stride * size
+    cdef char *w = p.w + first * p.row_stride * size
     cdef bint finite = True
     if e.opt.rule.l2 == 0 and p.row_stride == n:
-        return e.net.k.optimizer_step(rows * n, w, gradient, state_row(e, p.state, 0, at * n),
-                                state_row(e, p.state, 1, at * n), &e.opt.rule)
+        return e.net.k.optimizer_step(rows * n, w, gradient, state_row(e, p.state, 0, first * n),
+                                      state_row(e, p.state, 1, first * n), &e.opt.rule)
     for r in range(rows):
         if e.opt.rule.l2 != 0:
             squares[r] = e.net.k.sum_of_squares(n, w + r * p.row_stride * size)
         finite = e.net.k.optimizer_step(n, w + r * p.row_stride * size, gradient + r * n * size,
-                                  state_row(e, p.state, 0, (at + r) * n),
-                                  state_row(e, p.state, 1, (at + r) * n), &e.opt.rule) and finite
+                                        state_row(e, p.state, 0, (first + r) * n),
+                                        state_row(e, p.state, 1, (first + r) * n),
+                                        &e.opt.rule) and finite
     return finite
 
 
 cdef double penalty(const Engine *e) noexcept nogil:
-    """l2 / 2 times the sum of the squares of all W before the step just taken."""
+    """l2 / 2 times the sum of squares of all W before the current step."""
     cdef Py_ssize_t i, r, rows_before = 0
     cdef nn_total total = nn_total(0, 0)
     if e.opt.rule.l2 == 0:

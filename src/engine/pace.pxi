@@ -1,5 +1,5 @@
-# How many steps a chunk has: Python code, signals among it, must run again after about
-# CHUNK_SECONDS.
+# Steps per chunk: Python code such as signal handlers must run again after about CHUNK_SECONDS.
+# Called by Program.
 
 cdef extern from *:
     """
@@ -14,14 +14,14 @@ cdef extern from *:
 
 
 cdef Py_ssize_t first_chunk(const Engine *e) noexcept:
-    """Steps to begin with, before any has been timed."""
+    """Steps of the first chunk, before any has been timed."""
     cdef Py_ssize_t multiple = e.plan.chunk_multiple
     cdef double flops = 6.0 * e.call.batch_size * multiple * max(e.net.n_weights, 1)
-    return max(1, <Py_ssize_t>(FIRST_FLOPS * e.net.k.lanes / flops)) * multiple
+    return max(1, <Py_ssize_t>(FIRST_CHUNK_FLOPS * e.net.k.lanes / flops)) * multiple
 
 
 cdef Py_ssize_t next_chunk(Py_ssize_t steps, double seconds) noexcept:
-    """Steps that should take about CHUNK_SECONDS, growing at most sixteenfold at a time."""
+    """Steps that should take about CHUNK_SECONDS, at most sixteen times as many as before."""
     cdef double wanted = 16.0 * steps
     if seconds > 0 and steps * CHUNK_SECONDS / seconds < wanted:
         wanted = steps * CHUNK_SECONDS / seconds

@@ -1,9 +1,9 @@
-# Weights and optimizer state between the user's arrays and the engine. The user's arrays are the
-# truth whenever Python code can run: a chunk of training begins with load_* and ends with store_*.
-# Neither allocates, so that a store is never left half done.
+# Transfer of weights and optimizer state between the user's arrays and the engine. The user's
+# arrays are current whenever Python code can run: a chunk of training begins with load_* and ends
+# with store_*. Neither allocates, so that a store is never left half done. Called by Program.
 
 cdef struct View:
-    # a matrix of the user's, of the network's type; strides in bytes
+    # a matrix of the user's, of the network's type
     char *data
     Py_ssize_t row_bytes, column_bytes
 
@@ -15,8 +15,7 @@ cdef inline int real_type(const Network *net) noexcept nogil:
 cdef void copy_in(const Network *net, char *to, Py_ssize_t stride, Py_ssize_t rows,
                   Py_ssize_t columns, View from_) noexcept nogil:
     nn_convert(to, stride, net.type_number == cnp.NPY_DOUBLE, rows, columns, from_.data,
-               from_.row_bytes, from_.column_bytes,
-               real_type(net))
+               from_.row_bytes, from_.column_bytes, real_type(net))
 
 
 cdef void copy_out(const Network *net, View to, Py_ssize_t rows, Py_ssize_t columns,
@@ -31,21 +30,23 @@ cdef inline View transposed_view(View v) noexcept nogil:
 
 
 cdef void load_params(Engine *e, Py_ssize_t i, View w, View w0) noexcept nogil:
-    """Read W (rows, outputs) and W0 (1, outputs) of layer i: point at the user's memory if the plan
-    says so and its rows are contiguous, else copy them into padded rows."""
+    """Read W (rows, outputs) and W0 (1, outputs) of layer i: use the user's memory if the plan says
+    so and its rows are contiguous, else copy them into padded rows."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[i]
     cdef Params *p = &layer.params
     p.transposed = False
     if (e.plan.in_place and (w.column_bytes == net.itemsize or layer.outputs == 1)
             and (w0.column_bytes == net.itemsize or layer.outputs == 1)):
-        p.w, p.w0, p.row_stride, p.width = w.data, w0.data, w.row_bytes // net.itemsize, layer.outputs
+        p.w, p.w0 = w.data, w0.data
+        p.row_stride, p.width = w.row_bytes // net.itemsize, layer.outputs
         return
-    p.w, p.w0, p.row_stride, p.width = p.packed_w, p.packed_w0, layer.width, layer.width
+    p.w, p.w0 = p.packed_w, p.packed_w0
+    p.row_stride = p.width = layer.width
     p.transposed = (e.plan.transposes and i > 0 and layer.kind == LINEAR
                     and layer.outputs <= TRANSPOSED_VECTORS * net.k.lanes
                     and layer.inputs >= 2 * net.k.lanes)
-    # an earlier run that was not finite may have left NaN in the padding
+    # an earlier non-finite run may have left NaN in the padding
     if layer.width != layer.outputs:
         memset(p.w, 0, p.rows * layer.width * net.itemsize)
         memset(p.w0, 0, layer.width * net.itemsize)
@@ -58,7 +59,7 @@ cdef void load_params(Engine *e, Py_ssize_t i, View w, View w0) noexcept nogil:
 
 
 cdef void store_params(Engine *e, Py_ssize_t i, View w, View w0) noexcept nogil:
-    """Write layer i's weights back to where load_params has read them."""
+    """Write layer i's weights back, after load_params has read them from the same views."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[i]
     cdef Params *p = &layer.params
@@ -88,6 +89,7 @@ cdef void load_state(Engine *e, Py_ssize_t i, int j, View s, View s0) noexcept n
 
 
 cdef void store_state(Engine *e, Py_ssize_t i, int j, View s, View s0) noexcept nogil:
+    """Write array j of the optimizer's state for layer i back."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[i]
     cdef Params *p = &layer.params
@@ -98,8 +100,7 @@ cdef void store_state(Engine *e, Py_ssize_t i, int j, View s, View s0) noexcept 
 
 
 cdef void load_statistics(Engine *e, Py_ssize_t i, View mean, View var) noexcept nogil:
-    """Read a BatchNorm's running statistics, (1, outputs) each; they are always updated on
-    copies."""
+    """Read a BatchNorm's running statistics, (1, outputs) each, which are never used in place."""
     cdef Layer *layer = &e.net.layers[i]
     copy_in(&e.net, layer.norm.running_mean, layer.width, 1, layer.outputs, mean)
     copy_in(&e.net, layer.norm.running_var, layer.width, 1, layer.outputs, var)
@@ -112,8 +113,8 @@ cdef void store_statistics(Engine *e, Py_ssize_t i, View mean, View var) noexcep
 
 
 cdef void transfer(Engine *e, Py_ssize_t i, int j, bint loads, View w, View w0) noexcept:
-    """Load or store layer i's weights, j = -1, or array j of their state; other Python threads run
-    meanwhile unless it is short."""
+    """Load or store layer i's weights (j = -1) or array j of their state, without the GIL unless
+    they are small."""
     cdef Layer *layer = &e.net.layers[i]
     if layer.params.rows * layer.outputs < GIL_COPY:
         transfer_now(e, i, j, loads, w, w0)

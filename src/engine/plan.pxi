@@ -1,13 +1,16 @@
-# How a call runs, and why. plan_call chooses once per call; plan_demote is the only change
-# afterwards. explain() prints what plan_call has chosen, and the tests assert on it.
+# How a call runs, and why. plan_call chooses once per call; plan_demote is the only later change.
+# Called by Program. nncore.explain prints the plan, and the tests assert on it.
 
 REASONS = {
-    NOT_SMALL: f"a layer is wider than {FUSED_VECTORS} vectors, or the first layer's weights exceed {FUSED_BYTES >> 10} KiB",
+    TOO_LARGE: (f"a layer is wider than {FUSED_VECTORS} vectors, or the first layer's weights "
+                f"exceed {FUSED_BYTES >> 10} KiB"),
     NOT_NLL: "the loss is not NLL",
-    INNER_LAYERS: "not every layer is a Linear with an activation, or an output unit is not the last one",
+    INNER_LAYERS: ("not every layer is a Linear with an activation, or an output unit is not the "
+                   "last one"),
     PYTHON_RATE: "a Python function gives the rate of each step",
     FIRST_LAYER: "the first module is not a Linear",
-    MANY_WEIGHTS: f"the network has more than {LOOKAHEAD_WEIGHTS:,} weights, so that a block would delay signals",
+    MANY_WEIGHTS: (f"the network has more than {LOOKAHEAD_WEIGHTS:,} weights, so that a block "
+                   "would delay signals"),
     SPECIAL_LAYERS: "the network has a BatchNorm or a Dropout",
     SINGLE_SAMPLES: "the batch size is 1",
     OPTIMIZER: "an optimizer other than plain SGD, or a penalty, is used",
@@ -17,7 +20,7 @@ REASONS = {
 }
 
 
-# ------------------------------------------------------------------------- what the steppers accept
+# ------------------------------------------------------------------------------ STEPPERS[i].accepts
 
 cdef int accepts_fused_sgd(const Engine *e, const Call *call) noexcept nogil:
     if call.kind != CALL_SGD:
@@ -50,11 +53,11 @@ cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nog
         return SINGLE_SAMPLES
     if e.opt.active:
         return OPTIMIZER
-    # whether threads could gain counts, not how many there are, as the path shows in the last bits
+    # the criterion is whether threads could gain, not their number: the path affects the last bits
     if splits_batches(&e.net, call.batch_size):
         return THREADS_GAIN
-    # CSR pays where layers are wide: 120-60-10 with a tenth of the inputs takes 1.45 of the time
-    # without
+    # CSR pays for wide layers: with a tenth of the inputs non-zero, 120-60-10 takes 1.45 times as
+    # long by it
     return CSR_GAINS if e.plan.csr and e.net.widest > 2 * e.net.k.lanes else ACCEPTED
 
 
@@ -67,14 +70,14 @@ cdef int accepts_prediction(const Engine *e, const Call *call) noexcept nogil:
 
 
 cdef bint splits_batches(const Network *net, Py_ssize_t batch) noexcept nogil:
-    """Whether a mini-batch step gains by a second thread; see SPLIT_BATCH."""
+    """True if a second thread speeds up a mini-batch step; see SPLIT_BATCH."""
     return SPLIT_BATCH / batch + SPLIT_INPUTS * net.inputs / max(net.n_weights, 1) < 1
 
 
 # --------------------------------------------------------------------------------------- the choice
 
 cdef int plan_call(Engine *e) except -1:
-    """Choose how e.call runs, and make the memory for it."""
+    """Choose how e.call runs, and allocate its memory."""
     cdef Plan *plan = &e.plan
     cdef const Call *call = &e.call
     cdef Py_ssize_t bytes_ = e.net.n_weights * e.net.itemsize
@@ -100,34 +103,36 @@ cdef int plan_call(Engine *e) except -1:
 
 
 cdef int plan_threads(Engine *e, const Call *call) except -1:
+    """The number of threads that the call's size is worth."""
     if call.kind == CALL_PREDICT:
         return threads_for(call.n_samples // PREDICT_BLOCK * ROWS_PER_THREAD,
                            2.0 * call.n_samples * e.net.n_weights)
-    # BatchNorm takes its statistics over the whole batch
+    # a BatchNorm's statistics need the whole batch
     if call.kind == CALL_FIT and splits_batches(&e.net, call.batch_size) and not e.net.has_norm:
         return threads_for(call.batch_size, 6.0 * call.batch_size * e.net.n_weights)
     return 1
 
 
-cdef int plan_csr(Engine *e, const Call *call, Py_ssize_t batch, Py_ssize_t room) except -1:
-    """Decide on CSR rows by the density of the call's samples, and make memory for `room` of
-    them."""
+cdef int plan_csr(Engine *e, const Call *call, Py_ssize_t batch, Py_ssize_t capacity) except -1:
+    """Decide on CSR rows by the density of the call's samples, and allocate `capacity` of them."""
     cdef Layer *first = &e.net.layers[0]
     cdef double density
-    if first.kind != LINEAR or batch < CSR_BATCH or room > CSR_CAPACITY // max(e.net.inputs, 1):
+    if first.kind != LINEAR or batch < CSR_BATCH:
+        return 0
+    if capacity > CSR_CAPACITY // max(e.net.inputs, 1):
         return 0
     with nogil:
         density = input_density(e, &e.x, call.indices, call.n_samples)
     e.plan.csr = density < CSR_DENSITY * min(1.0, first.outputs / (8.0 * e.net.k.lanes))
-    if e.plan.csr and e.sparse.capacity < room:
+    if e.plan.csr and e.sparse.capacity < capacity:
         e.sparse.wanted, e.ws.capacity = True, 0
-        reserve(e, room, e.plan.n_threads)
+        reserve(e, capacity, e.plan.n_threads)
     return 0
 
 
 cdef void plan_stepper(Engine *e, const Call *call) noexcept nogil:
-    """The first row of STEPPERS after the plan's own that accepts the call, and what follows from
-    it."""
+    """Choose the first row of STEPPERS after the current one that accepts the call, and set the
+    fields that depend on it."""
     cdef Plan *plan = &e.plan
     cdef int i, reason
     for i in range(plan.stepper + 1, N_STEPPERS):
@@ -146,27 +151,30 @@ cdef void plan_stepper(Engine *e, const Call *call) noexcept nogil:
 
 
 cdef bint fused_nonzeros_pay(Engine *e, const Call *call) noexcept nogil:
-    cdef double most = FUSED_DENSITY_COMPRESS if e.net.k.lanes * e.net.itemsize == 64 else FUSED_DENSITY
-    return e.net.inputs >= FUSED_NONZERO_INPUTS and input_density(e, &e.x, NULL,
-                                                                  call.n_columns) < most
+    """True if the fused SGD kernel is faster through the index of each sample's non-zeros."""
+    cdef bint compresses = e.net.k.lanes * e.net.itemsize == 64
+    cdef double limit = FUSED_DENSITY_COMPRESS if compresses else FUSED_DENSITY
+    return (e.net.inputs >= FUSED_NONZERO_INPUTS
+            and input_density(e, &e.x, NULL, call.n_columns) < limit)
 
 
 cdef bint skips_zeros(const Engine *e, bint bounded) noexcept nogil:
-    """Whether a chunk may skip zeros: 0 times a weight that is not finite would be NaN. bounded:
-    weight_bound tells."""
+    """True if a chunk may skip zeros: 0 times a non-finite weight would be NaN. bounded: the
+    weights are finite if weight_bound is."""
     if not (e.plan.nonzeros or (e.plan.csr and e.plan.stepper != FUSED_MINIBATCH)):
         return False
     return isfinite(e.weight_bound) if bounded else weights_finite(&e.net)
 
 
 cdef void plan_demote(Engine *e, int reason) noexcept nogil:
-    """Give up the plan's stepper for the next one that accepts the call."""
+    """Replace a special stepper by the next one that accepts the call."""
     if e.plan.stepper == FUSED_SGD or e.plan.stepper == LOOKAHEAD_SGD:
         add_reason(&e.plan, reason)
         plan_stepper(e, &e.call)
 
 
 cdef void add_reason(Plan *plan, int reason) noexcept nogil:
+    """Record why a stepper was not chosen."""
     if plan.n_reasons < MAX_REASONS:
         plan.reasons[plan.n_reasons] = reason
         plan.n_reasons += 1

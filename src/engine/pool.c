@@ -1,3 +1,5 @@
+/* The pool of helper threads of pool.h, on POSIX threads or Windows threads. Linked into the core;
+ * called by engine/steppers.pxi, python/program.pxi and python/linear.pxi. */
 #if defined(_WIN32)
 #include <windows.h>
 #else
@@ -10,7 +12,7 @@
 
 /* Kernels use up to 100 KiB (tiles in gemm.h and spmm.h), sanitizers several times as much. */
 enum { NN_STACK = 1 << 20 };
-static const double RETRY_SECONDS = 1; /* after the system has refused a thread */
+static const double RETRY_SECONDS = 1; /* after the system refused a thread */
 
 /* ------------------------------------------------------------------------ threads of the system */
 
@@ -70,9 +72,9 @@ static void *run_thread(void *unused) {
     return NULL;
 }
 
-/* A detached thread with a stack of our own size, whatever ulimit and OMP_STACKSIZE say. It blocks
- * all signals so that Python's handlers run in Python's threads, except those raised by its own
- * faults, which faulthandler and sanitizers must be able to report. */
+/* Start a detached thread with a stack of NN_STACK bytes, independent of ulimit and OMP_STACKSIZE.
+ * It blocks all signals, so that Python's handlers run in Python's threads, except those raised by
+ * its own faults, which faulthandler and sanitizers must be able to report. */
 static int nn_thread_create(void) {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
     pthread_t thread;
@@ -92,8 +94,8 @@ static int nn_thread_create(void) {
 
 #endif
 
-/* The rounding mode and the flushing of subnormals are settings of each thread, and the bits depend
- * on them: helpers use the leader's. */
+/* Rounding mode and flushing of subnormals are per thread and affect the bits, so helpers adopt the
+ * leader's. */
 #if defined(__x86_64__)
 typedef uint32_t float_mode;
 static float_mode get_float_mode(void) { return __builtin_ia32_stmxcsr(); }
@@ -118,7 +120,7 @@ static struct {
     /* Helpers invited << 16 | helpers entered; 0 while no region is open. A helper reads work, arg
      * and mode only between entering here and adding itself to `left`. */
     uint32_t gate;
-    char apart[60];
+    char padding[60]; /* keeps `left` on another cache line */
     uint32_t left;
     int busy; /* held by the leader from before opening to after closing; guards what follows */
     nn_pool_work work;
@@ -134,8 +136,7 @@ static struct {
 static uint64_t forks, counted;
 static int only_helpers;
 
-/* Enter the open region. Return the thread's number in it, or 0 if no region is open or it is full.
- */
+/* Enter the open region. Return the thread's number, or 0 if no region is open or it is full. */
 static int enter(void) {
     uint32_t gate = __atomic_load_n(&pool.gate, __ATOMIC_ACQUIRE);
     while ((gate & 0xffff) < gate >> 16)
@@ -145,7 +146,7 @@ static int enter(void) {
     return 0;
 }
 
-static int has_place(void) {
+static int can_enter(void) {
     uint32_t gate = __atomic_load_n(&pool.gate, __ATOMIC_SEQ_CST);
     return (gate & 0xffff) < gate >> 16;
 }
@@ -155,7 +156,7 @@ static int has_place(void) {
 static void park(void) {
     nn_lock(&pool.mutex);
     __atomic_fetch_add(&pool.parked, 1, __ATOMIC_SEQ_CST);
-    while (!has_place()) nn_condition_wait(&pool.wake, &pool.mutex);
+    while (!can_enter()) nn_condition_wait(&pool.wake, &pool.mutex);
     __atomic_fetch_sub(&pool.parked, 1, __ATOMIC_SEQ_CST);
     nn_unlock(&pool.mutex);
 }
@@ -178,8 +179,8 @@ static void serve(void) {
     }
 }
 
-/* Create helpers up to `wanted`. Return how many of them there are. */
-static int hire(int wanted) {
+/* Create helpers until there are `wanted`. Return their number. */
+static int create_helpers(int wanted) {
     while (pool.helpers < wanted && nn_seconds() >= pool.retry) {
         if (!nn_thread_create()) {
             pool.retry = nn_seconds() + RETRY_SECONDS;
@@ -191,9 +192,9 @@ static int hire(int wanted) {
 }
 
 int nn_pool_open(int threads, nn_pool_work work, void *arg) {
-    int helpers = (threads < NN_POOL_MOST ? threads : NN_POOL_MOST) - 1, spins = 0;
+    int helpers = (threads < NN_POOL_MAX_THREADS ? threads : NN_POOL_MAX_THREADS) - 1, spins = 0;
     if (helpers < 1 || __atomic_exchange_n(&pool.busy, 1, __ATOMIC_ACQUIRE)) return 0;
-    helpers = hire(helpers);
+    helpers = create_helpers(helpers);
     if (helpers == 0) {
         __atomic_store_n(&pool.busy, 0, __ATOMIC_RELEASE);
         return 0;
@@ -203,12 +204,12 @@ int nn_pool_open(int threads, nn_pool_work work, void *arg) {
     __atomic_store_n(&pool.gate, (uint32_t)helpers << 16, __ATOMIC_SEQ_CST);
     int parked = __atomic_load_n(&pool.parked, __ATOMIC_SEQ_CST);
     if (parked) {
-        nn_lock(
-            &pool.mutex); /* once we have it, every helper that counted itself waits for `wake` */
+        /* once the lock is taken, every helper counted in `parked` waits for `wake` */
+        nn_lock(&pool.mutex);
         nn_unlock(&pool.mutex);
         for (int i = 0; i < helpers && i < parked; i++) nn_condition_signal(&pool.wake);
     }
-    while (only_helpers && has_place()) nn_wait(&spins);
+    while (only_helpers && can_enter()) nn_wait(&spins);
     return helpers;
 }
 
@@ -247,8 +248,8 @@ void nn_pool_pieces(int count, int threads, nn_pool_piece work, void *arg) {
 /* ------------------------------------------------------------------------------ forks and tests */
 
 #if !defined(_WIN32)
-/* The child has only the thread that forked, which is in no region. The helpers, and the thread
- * that may have led a region, do not exist there. */
+/* The child has only the thread that forked, which is outside any region. The helpers and a thread
+ * that led a region do not exist there. */
 static void after_fork(void) {
     pthread_mutex_init(&pool.mutex, NULL);
     pthread_cond_init(&pool.wake, NULL);

@@ -1,19 +1,22 @@
-# Inputs that are mostly zeros, as images are. In batches the first layer takes its samples as CSR
+# Inputs that are mostly zeros, like images. In batches the first layer takes its samples as CSR
 # rows, so that its products cost as much as there are non-zeros; at batch size 1 it visits only W's
-# rows of the sample's non-zero inputs. Either needs finite weights, as 0 times a non-finite weight
-# would be NaN.
+# rows of the sample's non-zero inputs. Both need finite weights, as 0 times a non-finite weight
+# would be NaN. Called by layers.pxi, lookahead.pxi, steppers.pxi, optimizer.pxi, guard.pxi and
+# predict.pxi. Deleting it with these calls leaves dense inputs, with the same results to rounding.
 
 # ------------------------------------------------------------------------------------- batch size 1
 
 cdef void layout_nonzeros(Engine *e, Arena *arena) noexcept:
+    """Allocate the index of a sample's non-zeros."""
     e.sparse.nonzero_index = <int32_t *>arena_alloc(arena, (e.net.inputs + 16) * sizeof(int32_t))
 
 
 cdef void index_nonzeros(Engine *e, const char *x) noexcept nogil:
     """Index the non-zeros of a sample; n_nonzero is 0 for a dense one."""
     cdef Sparse *s = &e.sparse
-    s.n_nonzero = e.net.k.nonzero_index(e.net.inputs, x,
-                                   s.nonzero_index) if s.skips_zeros else e.net.inputs
+    s.n_nonzero = e.net.inputs
+    if s.skips_zeros:
+        s.n_nonzero = e.net.k.nonzero_index(e.net.inputs, x, s.nonzero_index)
     if s.n_nonzero > e.net.inputs * NONZERO_DENSITY:
         s.n_nonzero = 0
     elif s.n_nonzero == 0:  # all inputs are zero: an index of one row, times zero
@@ -24,41 +27,43 @@ cdef void index_nonzeros(Engine *e, const char *x) noexcept nogil:
 # ------------------------------------------------------------------------------------------ batches
 
 cdef void layout_csr(Engine *e, Arena *arena) noexcept:
+    """Allocate the CSR rows of a batch and, for training, those of its transpose."""
     cdef Sparse *s = &e.sparse
-    cdef Py_ssize_t batch = e.ws.capacity, lanes = e.net.k.lanes
+    cdef Py_ssize_t batch = e.ws.capacity
     s.capacity = batch if s.wanted and batch <= CSR_CAPACITY // max(e.net.inputs, 1) else 0
     if s.capacity == 0:
         return
-    layout_lists(e, arena, &s.by_sample, batch, e.net.inputs)
+    layout_csr_matrix(e, arena, &s.by_sample, batch, e.net.inputs)
     s.largest_input = <double *>arena_alloc(arena, batch * sizeof(double))
     if e.net.trains:
-        layout_lists(e, arena, &s.by_input, e.net.inputs, batch)
+        layout_csr_matrix(e, arena, &s.by_input, e.net.inputs, batch)
 
 
-cdef void layout_lists(Engine *e, Arena *arena, nn_csr *lists, Py_ssize_t rows,
-                       Py_ssize_t columns) noexcept:
-    lists.rows, lists.columns, lists.capacity = rows, columns, columns + e.net.k.lanes
-    lists.entries = arena_alloc(arena, rows * lists.capacity * 2 * e.net.itemsize)
-    lists.ends = <int32_t *>arena_alloc(arena,
-                                        rows * e.net.k.csr_blocks(columns) * sizeof(int32_t))
+cdef void layout_csr_matrix(Engine *e, Arena *arena, nn_csr *matrix, Py_ssize_t rows,
+                            Py_ssize_t columns) noexcept:
+    """Allocate a CSR matrix in which every entry may be non-zero."""
+    cdef Py_ssize_t entry_bytes = 2 * e.net.itemsize, n_blocks = e.net.k.csr_blocks(columns)
+    matrix.rows, matrix.columns, matrix.row_capacity = rows, columns, columns + e.net.k.lanes
+    matrix.entries = arena_alloc(arena, rows * matrix.row_capacity * entry_bytes)
+    matrix.block_ends = <int32_t *>arena_alloc(arena, rows * n_blocks * sizeof(int32_t))
 
 
 cdef bint read_csr(Engine *e, const Source *x, const int64_t *indices, const Batch *batch,
                    bint checks) noexcept nogil:
-    """The batch's samples as CSR rows. With `checks`, False if one of them is not finite."""
+    """Read the batch's samples as CSR rows. With `checks`, returns False if one is non-finite."""
     cdef Sparse *s = &e.sparse
-    cdef Py_ssize_t i
-    cdef const char *at
+    cdef Py_ssize_t i, row, row_bytes = e.net.x_stride * e.net.itemsize
+    cdef const char *sample
     cdef bint finite = True
     for i in range(batch.size):
         if i + 1 < batch.size:
             prefetch_sample(x, indices[i + 1])
-        at = read_sample(&e.net, x, indices[i],
-                         e.ws.x_rows + (batch.first + i) * e.net.x_stride * e.net.itemsize)
-        e.net.k.csr_row(&s.by_sample, batch.first + i, at)
+        row = batch.first + i
+        sample = read_sample(&e.net, x, indices[i], e.ws.x_rows + row * row_bytes)
+        e.net.k.csr_row(&s.by_sample, row, sample)
         if checks or e.plan.in_place:
-            s.largest_input[batch.first + i] = e.net.k.largest(e.net.inputs, at)
-            finite = finite and (not checks or isfinite(s.largest_input[batch.first + i]))
+            s.largest_input[row] = e.net.k.largest(e.net.inputs, sample)
+            finite = finite and (not checks or isfinite(s.largest_input[row]))
     return finite
 
 
@@ -74,7 +79,8 @@ cdef double largest_csr_input(const Engine *e, const Batch *batch) noexcept nogi
 cdef void csr_forward(Engine *e, const Layer *layer, const Batch *batch, char *z) noexcept nogil:
     """f(X W + W0) of the first layer, or without f if z must be kept."""
     cdef nn_spmm g
-    g.a, g.first, g.last, g.n = e.sparse.by_sample, batch.first, batch.first + batch.size, layer.params.width
+    g.a, g.n = e.sparse.by_sample, layer.params.width
+    g.first, g.last = batch.first, batch.first + batch.size
     g.b, g.b_rs, g.packs_b = layer.params.w, layer.params.row_stride, True
     g.c, g.c_rs, g.updates = z, layer.row_stride, False
     g.activation, g.bias = fused_activation(layer), layer.params.w0
@@ -83,17 +89,18 @@ cdef void csr_forward(Engine *e, const Layer *layer, const Batch *batch, char *z
 
 cdef void transpose_csr(Engine *e, const Batch *batch, Py_ssize_t low,
                         Py_ssize_t high) noexcept nogil:
-    """The samples of each input low .. high − 1, for csr_gradient."""
+    """Transpose the batch into the rows of inputs low .. high - 1, for csr_gradient."""
     e.net.k.csr_transpose(&e.sparse.by_sample, batch.size, low, high, &e.sparse.by_input)
 
 
 cdef void csr_gradient(Engine *e, const Layer *layer, const Batch *batch, Py_ssize_t low,
-                       Py_ssize_t high, char *c, Py_ssize_t c_stride,
-                       bint updates, double eta) noexcept nogil:
-    """Rows low .. high − 1 of the first layer's dL/dW, stored at c; to update, c <- c − η dL/dW."""
+                       Py_ssize_t high, char *c, Py_ssize_t c_stride, bint updates,
+                       double eta) noexcept nogil:
+    """c <- dL/dW or, if `updates`, c <- c - eta dL/dW, rows low .. high - 1 of the first layer."""
     cdef nn_spmm g
-    g.a, g.first, g.last, g.n = e.sparse.by_input, low, high, layer.params.width
-    g.a.columns = batch.size
+    g.a, g.n = e.sparse.by_input, layer.params.width
+    g.first, g.last, g.a.columns = low, high, batch.size
     g.b, g.b_rs, g.packs_b = layer.grad, layer.row_stride, False
-    g.c, g.c_rs, g.updates, g.eta, g.activation, g.bias = c, c_stride, updates, eta, no_activation(), NULL
+    g.c, g.c_rs, g.updates, g.eta = c, c_stride, updates, eta
+    g.activation, g.bias = no_activation(), NULL
     e.net.k.spmm(&g)

@@ -1,7 +1,8 @@
-# How a chunk of steps runs. Each way is one row of STEPPERS: deleting a special one deletes its row
-# and its file, and leaves the general ones with the same results to rounding. `accepts` returns
-# ACCEPTED or the reason why not; `run` returns 0, or the 1-based step that produced a non-finite
-# value (run.status says where), and rolls nothing back.
+# The paths that run a chunk of steps, one row of STEPPERS each, in order of preference. Deleting a
+# special path deletes its row and its file and leaves the general ones, with the same results to
+# rounding. `accepts` (plan.pxi) returns ACCEPTED or the reason against the path. `run`, called by
+# Program, returns 0 or the 1-based step that produced a non-finite value (run.status says where),
+# and rolls nothing back.
 
 cdef Stepper[6] STEPPERS
 STEPPERS[FUSED_SGD] = Stepper("fused-sgd", accepts_fused_sgd, run_fused_sgd)
@@ -15,17 +16,16 @@ STEPPERS[PREDICTION] = Stepper("blocks", accepts_prediction, NULL)
 # ------------------------------------------------------------------------------------- batch size 1
 
 cdef Py_ssize_t run_sgd(Engine *e, Run *run) noexcept nogil:
-    """Steps of one sample each, in blocks of LOOKAHEAD_STEPS while the plan says so."""
+    """Steps at batch size 1, in blocks of LOOKAHEAD_STEPS if the plan's path is lookahead-sgd."""
     cdef Py_ssize_t t = 0, count, bad = 0
     cdef const char *sample
     e.lookahead.pending = False
     while t < run.n_samples:
-        # blocks begin at multiples of their length, as chunks do: bits must not depend on where the
-        # clock ends a chunk
+        # blocks begin at multiples of their length, as chunks do, so that bits do not depend on the
+        # length of chunks, which follows the clock
         count = min(<Py_ssize_t>LOOKAHEAD_STEPS, run.n_samples - t)
         if (e.plan.stepper == LOOKAHEAD_SGD and t % LOOKAHEAD_STEPS == 0
-            and count >= LOOKAHEAD_LEAST
-                and open_block(e, run, t, count)):
+                and count >= LOOKAHEAD_MIN_STEPS and open_block(e, run, t, count)):
             bad = run_block(e, run, t, count) or bad
             t += count
         else:
@@ -44,21 +44,22 @@ cdef Py_ssize_t run_sgd(Engine *e, Run *run) noexcept nogil:
 
 
 cdef Py_ssize_t run_block(Engine *e, Run *run, Py_ssize_t first, Py_ssize_t count) noexcept nogil:
-    """The steps of an open lookahead block. Returns 0, or the 1-based step of the chunk whose loss
-    is the first not to be finite."""
-    cdef Py_ssize_t i, bad = 0
+    """The steps of an open lookahead block. Returns 0, or the first 1-based step of the chunk with
+    a non-finite loss."""
+    cdef Py_ssize_t i, ahead, bad = 0
     for i in range(count):
-        e.lookahead.at = i
-        if first + i + LOOKAHEAD_STEPS < run.n_samples:
-            prefetch_sample(run.x, run.indices[first + i + LOOKAHEAD_STEPS])
+        e.lookahead.step = i
+        ahead = first + i + LOOKAHEAD_STEPS
+        if ahead < run.n_samples:
+            prefetch_sample(run.x, run.indices[ahead])
         if not sample_step(e, run, <const char *>e.lookahead.samples[i], first + i):
             bad = bad or first + i + 1
-    e.lookahead.at = -1
+    e.lookahead.step = -1
     return bad
 
 
 cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noexcept nogil:
-    """Step t of a chunk, on one sample. False if its loss is not finite."""
+    """Step t of a chunk, on one sample. Returns False if its loss is non-finite."""
     cdef Batch batch
     cdef bint finite
     batch.first, batch.size, batch.x_stride, batch.y_stride = 0, 1, e.net.inputs, e.net.outputs
@@ -67,7 +68,7 @@ cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noe
     batch.y = read_sample(&e.net, run.y, run.indices[t], e.ws.y_rows)
     forward(e, &batch, True)
     finite = loss_gradient(e, &batch, False)
-    if not finite:  # 0 times a gradient that is not finite is NaN, too
+    if not finite:  # 0 times a non-finite gradient is NaN
         e.sparse.n_nonzero, e.sparse.skips_zeros = 0, False
     backward_and_update(e, &batch, run.rates[t])
     return finite
@@ -75,32 +76,35 @@ cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noe
 
 # ------------------------------------------------------------------------------------- mini-batches
 
-cdef void begin_step(Engine *e, Run *run, Py_ssize_t at, Py_ssize_t t) noexcept nogil:
-    """Describe step t of a chunk, on the samples from run.indices[at] on."""
+cdef void begin_step(Engine *e, Run *run, Py_ssize_t first, Py_ssize_t t) noexcept nogil:
+    """Set e.step to step t of a chunk, on the samples from run.indices[first] on."""
     cdef Step *step = &e.step
     cdef Batch *batch = &step.batch
-    batch.first, batch.size = 0, min(run.batch_size, run.n_samples - at)
-    batch.gemm, batch.outputs, batch.csr = e.ws.gemm, NULL, e.plan.csr and e.sparse.skips_zeros and batch.size > 1
-    batch.x, batch.x_stride, batch.y, batch.y_stride = e.ws.x_rows, e.net.x_stride, e.ws.y_rows, e.net.outputs
-    step.run, step.indices, step.updates = run, run.indices + at, False
+    batch.first, batch.size = 0, min(run.batch_size, run.n_samples - first)
+    batch.x, batch.x_stride = e.ws.x_rows, e.net.x_stride
+    batch.y, batch.y_stride = e.ws.y_rows, e.net.outputs
+    batch.csr = e.plan.csr and e.sparse.skips_zeros and batch.size > 1
+    batch.gemm, batch.outputs = e.ws.gemm, NULL
+    step.run, step.indices, step.updates = run, run.indices + first, False
     step.eta = run.rates[t] / batch.size if run.mean else run.rates[t]
     step.n_partitions = min(1 + e.helpers, max(1, <int>(batch.size // ROWS_PER_THREAD)))
     run.status, run.offset = FINITE, t
 
 
 cdef Py_ssize_t run_fused_minibatch(Engine *e, Run *run) noexcept nogil:
-    cdef Py_ssize_t at = 0, t = 0
+    """Mini-batch steps of a small network, by the fused kernels."""
+    cdef Py_ssize_t first = 0, t = 0
     cdef nn_fused_batch call
     open_fused_minibatch(e)
-    while at < run.n_samples:
-        begin_step(e, run, at, t)
+    while first < run.n_samples:
+        begin_step(e, run, first, t)
         t += 1
         run.status = fused_gradients(e, &e.step, &call)
         if run.status != FINITE:
             return t
         add_losses(e, run)
         e.net.k.fused_update[e.fused.width_index](&call)
-        at += e.step.batch.size
+        first += e.step.batch.size
         if run.checks_weights and not weights_finite(&e.net):
             run.status = BAD_WEIGHTS
             return t
@@ -108,8 +112,7 @@ cdef Py_ssize_t run_fused_minibatch(Engine *e, Run *run) noexcept nogil:
 
 
 cdef Py_ssize_t run_minibatch(Engine *e, Run *run) noexcept nogil:
-    """Steps of up to run.batch_size samples, led by this thread with the others to help in one
-    parallel region for all steps."""
+    """Mini-batch steps, led by this thread; helpers join one parallel region for all steps."""
     cdef Py_ssize_t bad
     nn_team_open(&e.team)
     if not run.checks_weights and 6.0 * e.net.n_weights * run.n_samples >= FLOPS_PER_REGION:
@@ -122,18 +125,17 @@ cdef Py_ssize_t run_minibatch(Engine *e, Run *run) noexcept nogil:
 
 
 cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
-    """Each step has two halves, each shared among the threads: the samples go forward and back to
-    the gradients of all logits, by rows of the batch; then every W is updated, by rows of W. Each
-    element is summed by one thread in a fixed order, so that bits do not depend on the number of
-    threads.
+    """Each step has two halves, each shared among the threads: forward, loss and backward, by rows
+    of the batch; then the update of every W, by rows of W. Each element is summed by one thread in
+    a fixed order, so that bits do not depend on the number of threads.
 
-    Weights trained in place are not touched by a step that might leave one that is not finite,
-    unless checks_weights asks for it.
+    Weights trained in place are left unchanged by a step that might make one non-finite, unless
+    run.checks_weights is set.
     """
-    cdef Py_ssize_t at = 0, t = 0
+    cdef Py_ssize_t first = 0, t = 0
     cdef Step *step = &e.step
-    while at < run.n_samples:
-        begin_step(e, run, at, t)
+    while first < run.n_samples:
+        begin_step(e, run, first, t)
         if e.opt.active:
             begin_optimizer_step(&e.opt, t, run.rates[t],
                                  1.0 / step.batch.size if run.mean else 1.0)
@@ -141,8 +143,8 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
         run_partitions(e)
         if run.status != FINITE:
             return t
-        if e.plan.in_place and not run.checks_weights and not step_stays_finite(e, &step.batch,
-                                                                                step.eta):
+        if (e.plan.in_place and not run.checks_weights
+                and not step_stays_finite(e, &step.batch, step.eta)):
             run.status = UNSURE
             return t
         add_losses(e, run)
@@ -155,7 +157,7 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
             if run.status != FINITE:
                 return t
             nn_add(&run.total, penalty(e) * (step.batch.size if run.mean else 1))
-        at += step.batch.size
+        first += step.batch.size
         if run.checks_weights and not weights_finite(&e.net):
             run.status = BAD_WEIGHTS
             return t
@@ -163,6 +165,7 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
 
 
 cdef void add_losses(Engine *e, Run *run) noexcept nogil:
+    """Add the losses of the step's samples to the run's total."""
     cdef Py_ssize_t r
     for r in range(e.step.batch.size):
         nn_add(&run.total, e.ws.terms.losses[r])
@@ -171,7 +174,7 @@ cdef void add_losses(Engine *e, Run *run) noexcept nogil:
 # ----------------------------------------------------------------------------- partitions of a step
 
 cdef void run_partitions(Engine *e) noexcept nogil:
-    """One half of a step; helpers in the parallel region take partitions of it."""
+    """Run one half of a step; helpers in the parallel region claim partitions of it."""
     cdef Step *step = &e.step
     cdef int partition
     if step.n_partitions == 1:
@@ -187,7 +190,7 @@ cdef void run_partitions(Engine *e) noexcept nogil:
 
 
 cdef void help_steps(void *engine, int thread) noexcept nogil:
-    """A helper's part in the parallel region, until the leader closes the team."""
+    """Run a helper in the parallel region until the leader closes the team."""
     cdef Engine *e = <Engine *>engine
     cdef int partition = nn_team_next(&e.team)
     while partition >= 0:
@@ -198,6 +201,7 @@ cdef void help_steps(void *engine, int thread) noexcept nogil:
 
 
 cdef void run_partition(Engine *e, int partition, int thread) noexcept nogil:
+    """Run one partition of the current half of the step."""
     cdef Step *step = &e.step
     cdef int status = FINITE
     if not step.updates:
@@ -211,22 +215,25 @@ cdef void run_partition(Engine *e, int partition, int thread) noexcept nogil:
 
 
 cdef int gradients(Engine *e, int partition, int thread) noexcept nogil:
-    """One partition of a batch's samples: read, forward, losses, and back to the gradients of all
-    logits. Returns what is not finite."""
+    """Read, forward, loss and backward for one partition of a batch's samples. Returns the
+    Status."""
     cdef Step *step = &e.step
     cdef Batch batch = step.batch
-    cdef bint checks = step.run.checks_data, finite
+    cdef Run *run = step.run
+    cdef bint checks = run.checks_data, finite
     cdef Py_ssize_t low = step.batch.size * partition // step.n_partitions, size = e.net.itemsize
-    batch.first, batch.size = low, step.batch.size * (partition + 1) // step.n_partitions - low
+    cdef const int64_t *indices = step.indices + low
+    batch.first = low
+    batch.size = step.batch.size * (partition + 1) // step.n_partitions - low
     batch.gemm = e.ws.gemm + thread * e.ws.gemm_bytes
-    batch.x, batch.y = e.ws.x_rows + low * e.net.x_stride * size, e.ws.y_rows + low * e.net.outputs * size
+    batch.x = e.ws.x_rows + low * e.net.x_stride * size
+    batch.y = e.ws.y_rows + low * e.net.outputs * size
     if batch.csr:
-        finite = read_csr(e, step.run.x, step.indices + low, &batch, checks)
+        finite = read_csr(e, run.x, indices, &batch, checks)
     else:
-        finite = gather(&e.net, step.run.x, step.indices + low, batch.size, <char *>batch.x,
-                        e.net.x_stride, checks)
-    if not (gather(&e.net, step.run.y, step.indices + low, batch.size, <char *>batch.y,
-                   e.net.outputs, checks) and finite):
+        finite = gather(&e.net, run.x, indices, batch.size, <char *>batch.x, e.net.x_stride, checks)
+    if not (gather(&e.net, run.y, indices, batch.size, <char *>batch.y, e.net.outputs, checks)
+            and finite):
         return BAD_DATA
     forward(e, &batch, True)
     if not loss_gradient(e, &batch, True):

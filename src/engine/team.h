@@ -1,9 +1,9 @@
-/* Pieces of work in a parallel region (pool.h), claimed by whichever thread comes first.
+/* Jobs of a few pieces each in a parallel region (pool.h); each piece is claimed by the first free
+ * thread. Used by engine/steppers.pxi and pool.c.
  *
- * The leader posts jobs of a few pieces each and takes part itself; helpers wait in the region for
- * many jobs. The leader waits for pieces that were claimed, never for a helper that has not come:
- * if the system runs something else on a helper's processor, the leader does the work alone instead
- * of losing a time slice at every barrier. */
+ * The leader posts jobs and takes part; helpers stay in the region for many jobs. The leader waits
+ * for claimed pieces, never for a helper that has not arrived: if the OS preempts a helper, the
+ * leader does the work alone instead of losing a time slice at every barrier. */
 #ifndef NNCORE_TEAM_H
 #define NNCORE_TEAM_H
 
@@ -24,13 +24,12 @@
 #endif
 
 typedef struct {
-    uint64_t state; /* number of the job << 32 | its pieces << 16 | pieces claimed: one word, so
-                       that no piece of another job is taken */
-    char apart[56];
-    int64_t done;   /* pieces finished of this job */
+    /* job number << 32 | pieces << 16 | claimed, in one word, so that a claim is of this job */
+    uint64_t state;
+    char padding[56]; /* keeps `done` on another cache line */
+    int64_t done;     /* finished pieces of this job */
     int closed;
 } nn_team;
-
 
 static inline void nn_wait(int *spins) {
     if (++*spins < TEAM_SPINS) NN_PAUSE(); else NN_YIELD();
@@ -38,15 +37,14 @@ static inline void nn_wait(int *spins) {
 
 static inline void nn_team_open(nn_team *team) { *team = (nn_team){0}; }
 
-/* The leader: a new job of so many pieces, fewer than 65536; what describes it has been written
- * before. */
+/* Leader: post a job of fewer than 65536 pieces, after writing the data that describes it. */
 static inline void nn_team_post(nn_team *team, int pieces) {
     uint64_t job = (__atomic_load_n(&team->state, __ATOMIC_RELAXED) >> 32) + 1;
     __atomic_store_n(&team->done, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&team->state, job << 32 | (uint64_t)pieces << 16, __ATOMIC_RELEASE);
 }
 
-/* A piece to do, or -1 when all are claimed. */
+/* Claim a piece; -1 if all are claimed. */
 static inline int nn_team_claim(nn_team *team) {
     uint64_t state = __atomic_load_n(&team->state, __ATOMIC_ACQUIRE);
     while ((state & 0xffff) < (state >> 16 & 0xffff))
@@ -60,13 +58,13 @@ static inline void nn_team_finish(nn_team *team) {
     __atomic_fetch_add(&team->done, 1, __ATOMIC_ACQ_REL);
 }
 
-/* The leader, once nothing is left to claim: until every piece is finished. */
+/* Leader: wait until every piece is finished, after claiming returned -1. */
 static inline void nn_team_join(nn_team *team, int pieces) {
     int spins = 0;
     while (__atomic_load_n(&team->done, __ATOMIC_ACQUIRE) < pieces) nn_wait(&spins);
 }
 
-/* flags |= more, from any thread */
+/* flags |= more, from any thread. */
 static inline void nn_team_flag(int *flags, int more) {
     __atomic_fetch_or(flags, more, __ATOMIC_RELAXED);
 }
@@ -75,12 +73,12 @@ static inline void nn_team_close(nn_team *team) {
     __atomic_store_n(&team->closed, 1, __ATOMIC_RELEASE);
 }
 
-/* A helper: the next piece, once there is one, or -1 after the end. */
+/* Helper: wait for a piece and claim it; -1 after the leader has closed the team. */
 static inline int nn_team_next(nn_team *team) {
     int spins = 0;
     for (;;) {
-        int closed = __atomic_load_n(
-            &team->closed, __ATOMIC_ACQUIRE); /* before: a last job may just have been posted */
+        /* read before claiming, as a last job may have been posted just before closing */
+        int closed = __atomic_load_n(&team->closed, __ATOMIC_ACQUIRE);
         int piece = nn_team_claim(team);
         if (piece >= 0) return piece;
         if (closed) return -1;

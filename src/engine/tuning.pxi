@@ -1,4 +1,4 @@
-# The constants of tuning.h, which has their measurements.
+# The constants of tuning.h, which has their measurements, for the engine and the Python package.
 
 cdef extern from "engine/tuning.h":
     enum:
@@ -11,7 +11,7 @@ cdef extern from "engine/tuning.h":
         FUSED_BLOCK
         FUSED_SLICE
         LOOKAHEAD_STEPS
-        LOOKAHEAD_LEAST
+        LOOKAHEAD_MIN_STEPS
         LOOKAHEAD_WEIGHTS
         FUSED_NONZERO_INPUTS
         CSR_BATCH
@@ -33,7 +33,7 @@ cdef extern from "engine/tuning.h":
     double FLOAT_LIMIT
     double DOUBLE_LIMIT
     double CHUNK_SECONDS
-    double FIRST_FLOPS
+    double FIRST_CHUNK_FLOPS
     double FLOPS_PER_THREAD
     double FLOPS_PER_REGION
     double SPLIT_BATCH
@@ -44,6 +44,6 @@ cdef extern from "engine/tuning.h":
     double FUSED_DENSITY_COMPRESS
     double CSR_DENSITY
 
-# for the Python package: nncore._core.TUNING.NAME
+# for the Python package: nncore._core.TUNING["NAME"]
 TUNING = {"MIN_COMPILED_STEPS": MIN_COMPILED_STEPS, "EVALUATE_SLICE": EVALUATE_SLICE,
           "FIT_KEPT_BYTES": FIT_KEPT_BYTES}

@@ -1,7 +1,8 @@
-# The engine's data. Functions are in the file of their duty; nothing here is a Python object.
+# The engine's data, without Python objects. Functions are in the file of their duty; Program owns
+# the one Engine.
 #
-# Pointers to numbers are char *: the network's type (float or double) is known to the table of
-# kernels alone. Strides are counted in elements unless a name says bytes.
+# Pointers to numbers are char *: only the table of kernels knows the network's type, float or
+# double. Strides are in elements unless a name says bytes.
 
 cdef extern from "engine/buffer_pool.h":
     ctypedef struct nn_buffer:
@@ -11,7 +12,7 @@ cdef extern from "engine/buffer_pool.h":
     void nn_redzone(char *, size_t)
     nn_buffer nn_buffer_acquire(size_t)
     void nn_buffer_release(nn_buffer)
-    size_t POOLED_MOST
+    size_t POOLED_MAX_BYTES
 
 
 cdef extern from "engine/team.h":
@@ -35,12 +36,12 @@ cdef enum LayerKind:
 
 
 cdef enum Status:
-    # what a run found to be non-finite
+    # what was non-finite in a run
     FINITE = 0
     BAD_LOSS = 1
     BAD_WEIGHTS = 2
     BAD_DATA = 4
-    UNSURE = 8             # a bound no longer proves that the next weights are finite
+    UNSURE = 8             # the bound does not prove that the next weights are finite
 
 
 cdef inline nn_activation no_activation() noexcept nogil:
@@ -48,9 +49,9 @@ cdef inline nn_activation no_activation() noexcept nogil:
 
 
 cdef struct Source:
-    # an array with samples as columns, read one sample at a time as a row of the network's type
+    # an array with samples as columns, read sample by sample as rows of the network's type
     const char *data
-    Py_ssize_t features, sample_bytes, feature_bytes  # strides in bytes
+    Py_ssize_t features, sample_bytes, feature_bytes
     int type               # NN_BOOL ... NN_F64
     bint direct            # samples are contiguous and of the network's type: no copy
 
@@ -58,7 +59,7 @@ cdef struct Source:
 cdef struct Params:
     # W (rows, outputs) and W0 (outputs) of a Linear; G and B of a BatchNorm, with one row
     Py_ssize_t rows
-    char *w                # in use: the packed copies, or the user's memory
+    char *w                # in use: the packed copy or the user's memory
     char *w0
     Py_ssize_t row_stride, width
     bint transposed        # w holds W transposed; used for narrow layers at batch size 1
@@ -71,16 +72,16 @@ cdef struct Params:
 
 
 cdef struct NormState:
-    # of a BatchNorm; all but norm have one entry per feature
-    char *norm             # (batch, row_stride) normalised inputs
-    char *mean             # of the batch
+    # a BatchNorm's; all but norm have one entry per feature
+    char *norm             # (batch, row_stride), the normalised inputs
+    char *mean             # over the batch
     char *var
     char *running_mean
     char *running_var
     char *g_grad
     char *b_grad
     double eps, momentum
-    bint running           # whether it keeps running statistics
+    bint running           # has running statistics
 
 
 cdef struct DropoutState:
@@ -95,26 +96,24 @@ cdef struct Layer:
     Py_ssize_t inputs, outputs
     Py_ssize_t width       # outputs rounded up to whole vectors
     Py_ssize_t row_stride  # of a and grad
-    # (batch, row_stride) inputs of the activation; a unless training needs both
-    char *z
-    char *a                # (batch, row_stride) outputs of the activation
-    char *grad             # (batch, row_stride) gradient with respect to the activation's input
+    char *z                # (batch, row_stride) activation inputs; a unless training needs both
+    char *a                # (batch, row_stride) activation outputs
+    char *grad             # (batch, row_stride) dL/dz
     Params params
     NormState norm
     DropoutState drop
 
 
 cdef struct Network:
-    # fixed when the engine is made
+    # immutable after construction
     const nn_kernels *k
     Layer *layers
     Py_ssize_t n_layers, itemsize, inputs, outputs, n_weights
-    Py_ssize_t x_stride    # between samples as rows
-    Py_ssize_t widest      # of the layers' widths
+    Py_ssize_t x_stride    # of samples as rows
+    Py_ssize_t widest      # the largest layer width
     int type_number, loss
     bint trains
-    # NLL's gradient is a − y whatever a sample's labels sum to, as a user's own loss has it
-    bint plain_nll
+    bint plain_nll         # NLL's gradient is a - y for any labels, as for a loss of the user's own
     bint has_special       # a BatchNorm or a Dropout
     bint has_norm
 
@@ -128,16 +127,16 @@ cdef struct LossTerms:
 
 
 cdef struct Workspace:
-    # memory whose size depends on the batch or the number of threads
+    # memory; its size depends on the network, the batch and the number of threads
     nn_buffer weights_buffer
     nn_buffer batch_buffer
     nn_buffer state_buffer
-    Py_ssize_t capacity    # samples that there is memory for
+    Py_ssize_t capacity    # in samples
     int n_threads
     char *x_rows           # (capacity, x_stride)
     char *y_rows           # (capacity, outputs)
     char *bias_grad        # (n_threads, widest)
-    char *gemm             # packed blocks of a matrix product, gemm_bytes per thread
+    char *gemm             # packing memory, gemm_bytes per thread
     Py_ssize_t gemm_bytes
     LossTerms terms
 
@@ -145,112 +144,110 @@ cdef struct Workspace:
 cdef struct Optimizer:
     bint active            # False: plain SGD without a penalty
     nn_rule rule
-    double decay           # AdamW's
+    double decay           # AdamW's weight decay
     Py_ssize_t n_states    # arrays of state per weight
-    char *gradient         # a block of gradient rows per thread, gradient_bytes each
+    char *gradient         # a block of gradient rows, gradient_bytes per thread
     Py_ssize_t gradient_bytes
     double *squares        # sum of squares of each row of all W
-    double state_bound[2]  # of the entries of the state
-    int64_t updates        # steps made before this chunk
+    double state_bound[2]  # on the entries of each state array
+    int64_t updates        # steps before this chunk
 
 
 cdef struct Lookahead:
-    # K = LOOKAHEAD_STEPS consecutive steps that share a pass over the first layer's W; the
-    # mathematics is in lookahead.h
+    # K = LOOKAHEAD_STEPS consecutive steps that share a pass over the first layer's W, see
+    # lookahead.h
     const void *samples[LOOKAHEAD_STEPS]  # as rows, in the user's memory or in x
     char *x
-    char *next             # samples as columns, of this block and of the one before
-    char *old
-    char *gram             # (K, K) negative products of the samples with each other
-    char *z                # (K, width) their products with W before the block
+    char *next             # (inputs, K) samples of this block as columns
+    char *old              # those of the previous block
+    char *gram             # (K, K) Gram matrix, negative
+    char *z                # (K, width) products of the samples with W from before the block
     char *steps            # (K, width)
-    int at                 # the step of the block being done, -1 outside blocks
+    int step               # current step of the block, -1 outside blocks
     bint pending           # the last block's update of W has not been carried out
 
 
 cdef struct Fused:
-    # what the fused kernels of small networks need
-    int refusal            # why they cannot train the network, or ACCEPTED
-    nn_fused_layer *layers  # NULL unless they can
+    # for the fused kernels of small networks
+    int refusal            # the reason against them, or ACCEPTED
+    nn_fused_layer *layers  # NULL if refused
     nn_buffer buffer
     char *x                # FUSED_BLOCK samples, if the data cannot be read in place
     char *y
-    int32_t *nonzero_index  # of a sample and the next one
-    int64_t *ordinals      # 0, 1, 2, ...: the samples' places in the block
+    int32_t *nonzero_index  # of a sample and of the next one
+    int64_t *ordinals      # 0, 1, 2, ...: sample indices of a gathered block
     Py_ssize_t lanes
-    int width_index        # among vectors of 16, 32 and 64 bytes
+    int width_index        # 0, 1, 2: vectors of 16, 32, 64 bytes
 
 
 cdef struct Sparse:
     # inputs that are mostly zeros
-    int32_t *nonzero_index  # single-sample SGD: where the sample is not zero,
-    Py_ssize_t n_nonzero   # the length of that index, 0 if the sample is dense,
-    bint skips_zeros       # and whether zeros may be skipped in this chunk
-    bint wanted            # batches: whether there must be memory for CSR rows
-    Py_ssize_t capacity
-    nn_csr by_sample
-    nn_csr by_input
-    double *largest_input  # of each sample
+    bint skips_zeros       # zeros may be skipped in this chunk
+    int32_t *nonzero_index  # batch size 1: indices of the sample's non-zeros
+    Py_ssize_t n_nonzero   # their number, 0 if the sample is dense
+    bint wanted            # batches: allocate CSR rows
+    Py_ssize_t capacity    # in samples
+    nn_csr by_sample       # the batch
+    nn_csr by_input        # its transpose
+    double *largest_input  # per sample, max |x|
 
 
 cdef struct Batch:
-    # samples that go through the layers together: a mini-batch or a thread's partition of one
-    Py_ssize_t first       # their first row of a and grad
+    # samples that pass the layers together: a mini-batch or a thread's partition of one
+    Py_ssize_t first       # first row of z, a and grad
     Py_ssize_t size
-    char *gemm
+    char *gemm             # packing memory
     const char *x          # (size, x_stride) samples as rows
     Py_ssize_t x_stride
     const char *y          # (size, y_stride)
     Py_ssize_t y_stride
-    # where the network's last softmax writes, rows close together; NULL: in place of the logits
-    char *outputs
-    bint csr               # the samples are rows of sparse.by_sample instead
+    char *outputs          # contiguous rows for the last softmax's outputs; NULL: in place
+    bint csr               # the samples are rows of sparse.by_sample instead of x
 
 
 cdef struct Run:
     # one chunk of steps
     const Source *x
     const Source *y
-    const int64_t *indices  # of the samples, in order
+    const int64_t *indices  # of the samples
     Py_ssize_t n_samples, batch_size
     const double *rates    # one per step
-    bint mean              # divide the gradient by the batch's size
-    bint checks_data       # report samples that are not finite
-    bint checks_weights    # report weights that are not finite after each step
+    bint mean              # divide the gradient by the batch size
+    bint checks_data       # report non-finite samples
+    bint checks_weights    # report non-finite weights after each step
     nn_total total         # the loss summed over the samples so far
     int status
-    Py_ssize_t offset      # steps of this chunk before the one being done
+    Py_ssize_t offset      # of the current step in the chunk
     Py_ssize_t steps_before  # of the call, before this chunk
 
 
 cdef struct Step:
-    # what the partitions of one half of a mini-batch step share
+    # shared by the partitions of one half of a mini-batch step
     Run *run
     const int64_t *indices
     Batch batch
     double eta
-    bint updates           # the second half: gradients are done, weights change
+    bint updates           # second half: the update
     int n_partitions
 
 
 cdef struct Call:
-    # what a plan is made for
+    # the call that a plan is made for
     int kind               # CALL_SGD, CALL_FIT, CALL_PREDICT
-    Py_ssize_t n_samples   # that the call reads
+    Py_ssize_t n_samples   # read by the call
     Py_ssize_t n_columns   # of X
     Py_ssize_t batch_size
     bint python_rate       # a Python function gives the rate of each step
-    const int64_t *indices  # of the samples, or NULL for all in order
+    const int64_t *indices  # of the samples; NULL: all in order
 
 
 cdef struct Plan:
-    # how a call runs: made once by plan_call, changed by plan_demote alone
+    # how a call runs: set once by plan_call, changed only by plan_demote
     int call
     int stepper
     int n_threads
     bint in_place          # weights are updated in the user's memory, not on packed copies
-    # single-sample SGD visits the non-zero inputs of sparse samples only
-    bint nonzeros
+    bint nonzeros          # batch size 1: sparse samples are read through their non-zero index
     bint csr               # batches enter the first layer as CSR rows
     bint transposes        # narrow layers hold W transposed
     Py_ssize_t chunk, chunk_multiple
@@ -273,8 +270,7 @@ cdef struct Engine:
     Step step
     nn_team team
     int helpers            # threads invited to the open parallel region
-    # of |w| over all weights trained in place, negative if it must be computed
-    double weight_bound
+    double weight_bound    # on |w| over all weights in place; negative: not computed yet
 
 
 cdef struct Stepper:
@@ -302,10 +298,10 @@ cdef enum:
 
 
 cdef enum Reason:
-    # why a stepper is not the one; the texts are in REASONS
+    # reasons against a stepper; the texts are in REASONS
     ACCEPTED
     OTHER_CALL
-    NOT_SMALL
+    TOO_LARGE
     NOT_NLL
     INNER_LAYERS
     PYTHON_RATE

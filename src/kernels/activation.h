@@ -1,24 +1,31 @@
-/* The activations: what the list in kernels.h names, and what is expanded from it. */
+/* The element-wise activations named by NN_ACTIVATIONS in kernels.h: f, f', and the switches over
+ * the list. Used by the GEMM, GEMV, SpMM and fused kernels and by elementwise.h. */
 
 static INLINE V FN(tanh_forward)(V z, real slope) { (void)slope; return FN(tanh)(z); }
 static INLINE V FN(tanh_backward)(V da, V a, real slope) { (void)slope; return da * (1 - a * a); }
 
 static INLINE V FN(relu_forward)(V z, real slope) { (void)slope; return FN(max)((V){0}, z); }
-static INLINE V FN(relu_backward)(V da, V a, real slope) { (void)slope; return (V)((I)da & (a > 0)); }
+static INLINE V FN(relu_backward)(V da, V a, real slope) {
+    (void)slope;
+    return (V)((I)da & (a > 0));
+}
 
 static INLINE V FN(sigmoid_forward)(V z, real slope) { (void)slope; return FN(sigmoid)(z); }
-static INLINE V FN(sigmoid_backward)(V da, V a, real slope) { (void)slope; return da * (a * (1 - a)); }
+static INLINE V FN(sigmoid_backward)(V da, V a, real slope) {
+    (void)slope;
+    return da * (a * (1 - a));
+}
 
 static INLINE V FN(leaky_relu_forward)(V z, real slope) { return FN(select)(z > 0, z, z * slope); }
 static INLINE V FN(leaky_relu_backward)(V da, V a, real slope) {
     return FN(select)(a > 0, da, da * slope);
 }
 
-/* z times the standard normal distribution at z. */
+/* z Phi(z), Phi the standard normal distribution; derivative Phi(z) + z phi(z). */
 static NOINLINE V FN(gelu_forward)(V z, real slope) {
     (void)slope;
     V density, tail = FN(normal_tail)((V)((I)z & ~(I)FN(set)((real)-0.0)), &density);
-    z = FN(max)(FN(set)(C(-16.0f, -40.0)), z); /* minus infinity times 0 is 0 here */
+    z = FN(max)(FN(set)(C(-16.0f, -40.0)), z); /* so that -infinity times 0 gives 0 */
     return z * FN(select)(z > 0, 1 - tail, tail);
 }
 static NOINLINE V FN(gelu_backward)(V da, V z, real slope) {
@@ -28,7 +35,7 @@ static NOINLINE V FN(gelu_backward)(V da, V z, real slope) {
     return da * (FN(select)(z > 0, 1 - tail, tail) + z * density);
 }
 
-/* s = sigmoid(x) and s (1 - s), which keeps its digits where s is nearly 1. */
+/* s = sigmoid(x); *derivative = s (1 - s), without cancellation if s is nearly 1. */
 static INLINE V FN(sigmoid_pair)(V x, V *derivative) {
     const I sign = (I)FN(set)((real)-0.0);
     const V q = FN(exp)((V)((I)x | sign)), r = 1 / (1 + q);
@@ -73,7 +80,7 @@ static INLINE V FN(activation)(V z, const int kind, real slope) {
 }
 #undef CASE
 
-/* dz = da f', a function of u = a or z */
+/* dz = da f'(u), u = a or z */
 #define CASE(NAME, name, ...) case NN_##NAME: return FN(name##_backward)(da, u, slope);
 static INLINE V FN(derivative)(V da, V u, const int kind, real slope) {
     switch (kind) {

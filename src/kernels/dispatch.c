@@ -1,4 +1,5 @@
-/* Which tables there are, and which of them this processor runs. */
+/* The kernel tables of this build, and which of them this processor can run. Called by _core.pyx at
+ * import and by set_isa. */
 #include "kernels.h"
 
 extern const nn_kernels nn_table_generic_float, nn_table_generic_double;

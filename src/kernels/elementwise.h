@@ -1,4 +1,5 @@
-/* Vectors element by element: scaling, copies, searches for what is not finite. */
+/* Element-wise kernels: scaling, copies, finite checks, activations. Called by the engine and by
+ * the kernels of arrays in python/. */
 
 static void FN(subtract_scaled)(nn_index n, void *y_, const void *x_, double eta_) {
     real *y = y_;
@@ -26,7 +27,7 @@ static int FN(all_finite)(nn_index n, const void *x_) {
     V bad = {0};
     nn_index i = 0;
     for (; i + LANES <= n; i += LANES)
-        bad += FN(load)(x + i) * 0; /* NaN for NaN and +-inf, and it stays */
+        bad += FN(load)(x + i) * 0; /* NaN for NaN and infinity, and it persists */
     if (i < n) bad += FN(load_part)(x + i, n - i) * 0;
     return FN(sum_all)(bad)[0] == 0;
 }
@@ -49,8 +50,7 @@ static int FN(copy_finite)(nn_index n, const void *x_, void *out_) {
     V bad[2] = {{0}, {0}};
     nn_index i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES)
-        UNROLLED
-        for (int v = 0; v < 2; v++) {
+        UNROLLED_FOR(v, 2) {
             V xi = FN(load)(x + i + v * LANES);
             FN(store)(out + i + v * LANES, xi);
             bad[v] += xi * 0;
@@ -70,7 +70,7 @@ static void FN(scaled)(nn_index n, const void *x_, double eta, void *y_) {
     for (nn_index i = 0; i < n; i++) y[i] = x[i] * (real)eta;
 }
 
-/* A loop per activation, so that the choice is made outside it. */
+/* One loop per activation, so that the switch is outside the loop. */
 static void FN(activation_forward)(nn_index n, const void *z_, void *a_, nn_activation f) {
     const real *z = z_, slope = (real)f.slope;
     real *a = a_;

@@ -1,4 +1,5 @@
-/* What there is for every width of vectors: the fused kernels of small networks. */
+/* The kernels that exist for every vector width of a level: the fused kernels of small networks, on
+ * the vectors of vector.h. Included by table.h once per width; vector_end.h undoes the macros. */
 #include "vector.h"
 #include "activation.h"
 #include "nonzero.h"

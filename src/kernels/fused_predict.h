@@ -1,10 +1,11 @@
-/* One sample through a network of a few vectors a layer, for calls from Python that must cost no
- * more than their arithmetic: a special path of the predictor, with the rows of fused_sgd.h.
- * Deleting this file, its lines in kernels.h and table.h and the use of `fused_predict` in
+/* One sample through a network with at most FUSED_VECTORS vectors per layer, for calls from Python
+ * that must cost no more than their arithmetic: a special path of python/predictor.pxi, with
+ * add_rows of fused_sgd.h.
+ *
+ * Deleting this file, its lines in kernels.h, fused.h and table.h and the use of `fused_predict` in
  * predictor.pxi leaves the general path. */
 
-/* out (classes) <- the last activation of the network at x; layers as in fused_sgd.h, of which wt,
- * a, dz and step are not used */
+/* out (n of the last layer) <- the network at x. The layers need no wt, a, dz and step. */
 static void FN(fused_predict)(const nn_fused_layer *layers, nn_index count, const void *x_,
                               void *out_) {
     const real *x = x_;
@@ -29,9 +30,9 @@ static void FN(fused_predict)(const nn_fused_layer *layers, nn_index count, cons
         x = a;
     }
     const nn_fused_layer *last = &layers[count - 1];
-    const int nv = (int)last->vectors, kind = last->activation.kind == NN_OUTPUT_SIGMOID
-                                                  ? NN_SIGMOID
-                                                  : last->activation.kind;
+    const int nv = (int)last->vectors;
+    const int kind = last->activation.kind == NN_OUTPUT_SIGMOID ? NN_SIGMOID
+                                                                : last->activation.kind;
     if (kind == NN_SOFTMAX) {
         V top = FN(set)(-(real)INFINITY), sum = {0};
 #define USED(v) FN(first)(last->n - (v) * LANES < LANES ? last->n - (v) * LANES : LANES)
@@ -42,7 +43,7 @@ static void FN(fused_predict)(const nn_fused_layer *layers, nn_index count, cons
         V scale = 1 / FN(sum_all)(sum);
         for (int v = 0; v < nv; v++) z[v] *= scale;
     } else
-        for (int v = 0; v < nv; v++) 
+        for (int v = 0; v < nv; v++)
             z[v] = FN(activation)(z[v], kind, (real)last->activation.slope);
     for (int v = 0; v < nv; v++)
         FN(store_part)(out + v * LANES, z[v],

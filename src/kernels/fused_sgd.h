@@ -1,31 +1,31 @@
-/* Stochastic gradient descent on networks of a few vectors a layer, many steps a call: a special
- * path of the network program.
+/* SGD at batch size 1 on networks with at most FUSED_VECTORS vectors per layer, many steps per
+ * call: the special path "fused-sgd" of the engine.
  *
- * A step is a chain of a few hundred cycles of latency; everything that can is kept off the chain.
- * - Every layer's W is kept twice, W (m, n) and its transpose (n, m), rows padded to whole vectors,
- * and both are updated: then the forward product and the product back are the same routine, sums of
- * scaled rows, and no sum runs across lanes. The two stay equal to the last bit, as both subtract
- * the product of the same two numbers. Padding is zero and stays zero.
- * - The first layer's product with the next sample x' is taken with W as it is before the step,
- * beside the step, and corrected when the step is known: with W <- W - x s, b <- b - s, z' = (W x'
- * + b) - s (x x' + 1). All steps of a call but its first do so.
- * - Of samples that are mostly zeros the first layer visits only the rows of their other inputs,
- * listed beside the step before.
+ * A step is a latency chain of a few hundred cycles, so everything that can be is kept off it:
+ * - Every layer's W is kept twice, W (m, n) and its transpose (n, m), with rows padded to whole
+ *   vectors. The forward and the backward product are then the same routine, sums of scaled rows,
+ *   and no sum runs across lanes. The two copies stay equal to the last bit, as both subtract the
+ *   product of the same two numbers. Padding is zero and stays zero.
+ * - The first layer's product with the next sample x' uses W from before the step, overlaps with
+ *   the step, and is corrected once the step is known: with W <- W - x s, b <- b - s, z' = (W x' +
+ *   b) - s (x x' + 1). All steps of a call but its first do so.
+ * - For samples that are mostly zeros the first layer visits the rows of the non-zero inputs only,
+ *   indexed during the previous step.
  * - Layers of one vector stay in registers between layers.
- * - Softmax subtracts the largest logit only where one is so large that an exponential could
- * overflow, or a probability become subnormal, which costs a hundred cycles.
+ * - Softmax subtracts the largest logit only if a logit is so large that an exponential could
+ *   overflow or a probability become subnormal, which costs a hundred cycles.
  *
- * Deleting this file, its lines in kernels.h and table.h and engine/fused.pxi with its rows
- * of STEPPERS leaves the general path, with the same results. */
+ * Deleting this file, its lines in kernels.h, fused.h and table.h and engine/fused.pxi with its
+ * rows of STEPPERS leaves the general path, with the same results to rounding. (fused_minibatch.h
+ * and fused_predict.h use its layers and add_rows.) */
 
-/* sum += x[0] row 0 of w + x[1] row 1 + ... for m rows of one vector, x in lanes; two or four
- * chains hide latency */
-static INLINE V FN(add_lanes_)(const int m, const real *w, V x, V sum) {
+/* sum += x[0] row 0 of w + x[1] row 1 + ... for m rows of one vector, with x in lanes. Two or four
+ * chains hide latency. */
+static INLINE V FN(add_lanes_unrolled)(const int m, const real *w, V x, V sum) {
     const int chains = m <= 1 ? 1 : m <= 4 ? 2 : 4;
     V part[4];
     part[0] = sum;
-UNROLLED
-    for (int k = 0; k < m; k++) {
+    UNROLLED_FOR(k, m) {
         V term = FN(set)(x[k]);
         const int chain = chains == 2 ? k >= m / 2 : k % chains,
                   begins = chain > 0 && k == (chains == 2 ? m / 2 : chain);
@@ -38,7 +38,7 @@ UNROLLED
 }
 
 static INLINE V FN(add_lanes)(nn_index m, const real *w, V x, V sum) {
-#define CASE(M) case M: return FN(add_lanes_)(M, w, x, sum);
+#define CASE(M) case M: return FN(add_lanes_unrolled)(M, w, x, sum);
     switch (m) {
     CASE(1)
 #if LANES > 2
@@ -50,94 +50,77 @@ static INLINE V FN(add_lanes)(nn_index m, const real *w, V x, V sum) {
 #if LANES > 8
     CASE(8) CASE(9) CASE(10) CASE(11) CASE(12) CASE(13) CASE(14) CASE(15)
 #endif
-    default: return FN(add_lanes_)(LANES, w, x, sum);
+    default: return FN(add_lanes_unrolled)(LANES, w, x, sum);
     }
 #undef CASE
 }
 
-/* sum[v] += row k of w times x[k], for k < m; several chains hide the latency of the multiply-add
- */
+/* sum[v] += x[k] w[k] for k < m. Several chains hide the latency of the multiply-add. */
 static INLINE void FN(add_rows)(const int nv, nn_index m, const real *w, const real *x, V *sum) {
     const int chains = nv == 1 ? 4 : nv == 2 ? 2 : 1;
     V more[3][FUSED_VECTORS];
-    UNROLLED
-    for (int c = 0; c < chains - 1; c++)
-        UNROLLED
-        for (int v = 0; v < nv; v++) more[c][v] = (V){0};
+    UNROLLED_FOR(c, chains - 1)
+        UNROLLED_FOR(v, nv) more[c][v] = (V){0};
     nn_index k = 0;
     for (; k + chains <= m; k += chains)
-        UNROLLED
-        for (int c = 0; c < chains; c++)
-            UNROLLED
-            for (int v = 0; v < nv; v++) {
+        UNROLLED_FOR(c, chains)
+            UNROLLED_FOR(v, nv) {
                 V *to = c == 0 ? &sum[v] : &more[c - 1][v];
                 *to += FN(load)(w + ((k + c) * nv + v) * LANES) * x[k + c];
             }
     for (; k < m; k++)
-        UNROLLED
-        for (int v = 0; v < nv; v++) sum[v] += FN(load)(w + (k * nv + v) * LANES) * x[k];
-    UNROLLED
-    for (int c = 0; c < chains - 1; c++)
-        UNROLLED
-        for (int v = 0; v < nv; v++) sum[v] += more[c][v];
+        UNROLLED_FOR(v, nv) sum[v] += FN(load)(w + (k * nv + v) * LANES) * x[k];
+    UNROLLED_FOR(c, chains - 1)
+        UNROLLED_FOR(v, nv) sum[v] += more[c][v];
 }
 
-/* add_rows and subtract_rows for the rows k in index[0 .. m - 1] alone */
-static INLINE void FN(add_listed)(const int nv, nn_index m, const int32_t *index, const real *w,
-                                  const real *x, V *sum) {
+/* add_rows and subtract_rows for the rows k in index[0 .. m - 1]. */
+static INLINE void FN(add_indexed)(const int nv, nn_index m, const int32_t *index, const real *w,
+                                   const real *x, V *sum) {
     V more[FUSED_VECTORS];
     nn_index i = 0;
-    UNROLLED
-    for (int v = 0; v < nv; v++) more[v] = (V){0};
+    UNROLLED_FOR(v, nv) more[v] = (V){0};
     for (; i + 2 <= m; i += 2)
-        UNROLLED
-        for (int v = 0; v < nv; v++) {
+        UNROLLED_FOR(v, nv) {
             sum[v] += FN(load)(w + (index[i] * nv + v) * LANES) * x[index[i]];
             more[v] += FN(load)(w + (index[i + 1] * nv + v) * LANES) * x[index[i + 1]];
         }
     for (; i < m; i++)
-        UNROLLED
-        for (int v = 0; v < nv; v++)
-            sum[v] += FN(load)(w + (index[i] * nv + v) * LANES) * x[index[i]];
-    UNROLLED
-    for (int v = 0; v < nv; v++) sum[v] += more[v];
+        UNROLLED_FOR(v, nv) sum[v] += FN(load)(w + (index[i] * nv + v) * LANES) * x[index[i]];
+    UNROLLED_FOR(v, nv) sum[v] += more[v];
 }
 
-static INLINE void FN(subtract_listed)(const int nv, nn_index m, const int32_t *index, real *w,
-                                       const real *x, const V *step) {
+static INLINE void FN(subtract_indexed)(const int nv, nn_index m, const int32_t *index, real *w,
+                                        const real *x, const V *step) {
     for (nn_index i = 0; i < m; i++)
-        UNROLLED
-        for (int v = 0; v < nv; v++) {
-            real *at = w + (index[i] * nv + v) * LANES;
-            FN(store)(at, FN(load)(at) - step[v] * x[index[i]]);
+        UNROLLED_FOR(v, nv) {
+            real *row = w + (index[i] * nv + v) * LANES;
+            FN(store)(row, FN(load)(row) - step[v] * x[index[i]]);
         }
 }
 
-/* row k of w -= x[k] step, for k < m */
+/* w[k] -= x[k] step for k < m. */
 static INLINE void FN(subtract_rows)(const int nv, nn_index m, real *w, const real *x,
                                      const V *step) {
     for (nn_index k = 0; k < m; k++)
-        UNROLLED
-        for (int v = 0; v < nv; v++) {
-            real *at = w + (k * nv + v) * LANES;
-            FN(store)(at, FN(load)(at) - step[v] * x[k]);
+        UNROLLED_FOR(v, nv) {
+            real *row = w + (k * nv + v) * LANES;
+            FN(store)(row, FN(load)(row) - step[v] * x[k]);
         }
 }
 
-/* back[v] += row j of wt times dz[j] and row j of wt -= step[j] a, for j < n, in one pass */
+/* back[v] = sum of dz[j] wt[j] and wt[j] -= step[j] a for j < n, in one pass. */
 static INLINE void FN(back_rows)(const int nv, nn_index n, real *wt, const real *dz,
                                  const real *step, const V *a, V *back) {
     V more[FUSED_VECTORS];
     nn_index j = 0;
-    UNROLLED
-    for (int v = 0; v < nv; v++) back[v] = more[v] = (V){0};
-#define ROW(to, j)                                              \
-    UNROLLED                                                    \
-    for (int v = 0; v < nv; v++) {                              \
-        real *at = wt + ((j) * nv + v) * LANES;                 \
-        V row = FN(load)(at);                                   \
-        to[v] += row * dz[j];                                   \
-        FN(store)(at, row - a[v] * step[j]);                    \
+    UNROLLED_FOR(v, nv) back[v] = more[v] = (V){0};
+#define ROW(to, j)                               \
+    UNROLLED_FOR(v, nv) {                        \
+        real *row = wt + ((j) * nv + v) * LANES; \
+        V old = FN(load)(row);                   \
+        to[v] += old * dz[j];                    \
+        FN(store)(row, old - a[v] * step[j]);    \
     }
     for (; j + 2 <= n; j += 2) {
         ROW(back, j)
@@ -145,8 +128,7 @@ static INLINE void FN(back_rows)(const int nv, nn_index n, real *wt, const real 
     }
     if (j < n) ROW(back, j)
 #undef ROW
-    UNROLLED
-    for (int v = 0; v < nv; v++) back[v] += more[v];
+    UNROLLED_FOR(v, nv) back[v] += more[v];
 }
 
 /* x x' + 1 */
@@ -158,7 +140,8 @@ static INLINE real FN(gram)(nn_index m, const real *x, const real *next) {
     return FN(sum_all)(sum)[0] + 1;
 }
 
-/* dz <- weight softmax(z) - y over nv vectors, 0 beyond the n classes. */
+/* dz <- (sum of y) softmax(z) - y over nv vectors, 0 beyond the n classes. See labels.h for the
+ * factor. */
 static INLINE void FN(fused_softmax)(const int nv, nn_index n, int plain, const V *z, const real *y,
                                      V *dz) {
     const real limit = C(40.0f, 340.0);
@@ -199,49 +182,54 @@ static INLINE void FN(fused_softmax)(const int nv, nn_index n, int plain, const 
     default: { enum { NV = 4 }; CALL; break; } \
     }
 
-static INLINE int FN(fused_sgd_vectors)(const nn_fused_sgd *s, const int only, const int lists) {
-    const nn_index last = s->count - 1;
+/* one_vector: every layer is one vector; sparse: the samples are read through their non-zero index.
+ * One function, although long: z, dz and step stay in registers from layer to layer and step to
+ * step. */
+static INLINE int FN(fused_sgd_vectors)(const nn_fused_sgd *s, const int one_vector,
+                                        const int sparse) {
+    const nn_index last = s->n_layers - 1;
     const nn_fused_layer *const first = &s->layers[0];
-    const int first_nv = only ? 1 : (int)first->vectors;
-    V finite = {0}; /* becomes NaN once a logit is not finite */
-    V z[FUSED_VECTORS] = {{0}}, dz[FUSED_VECTORS], step[FUSED_VECTORS], ahead[FUSED_VECTORS];
-    int32_t *index = s->nonzero_index, *next_index = lists ? s->nonzero_index + first->m + 16
-                                                      : NULL; /* of the sample, of the next */
-    nn_index listed = 0, next_listed = 0;
+    const int first_nv = one_vector ? 1 : (int)first->vectors;
+    V finite = {0}; /* becomes NaN once a logit is non-finite */
+    V z[FUSED_VECTORS] = {{0}}, dz[FUSED_VECTORS], step[FUSED_VECTORS], next_z[FUSED_VECTORS];
+    int32_t *index = s->nonzero_index,
+            *next_index = sparse ? s->nonzero_index + first->m + 16 : NULL;
+    nn_index n_nonzero = 0, next_n_nonzero = 0;
     for (nn_index t = 0; t < s->steps; t++) {
-        const real *sample = (const real *)s->x + s->draws[t] * s->x_stride,
-                   *y = (const real *)s->y + s->draws[t] * s->y_stride;
-        const real *next =
-            t + 1 < s->steps ? (const real *)s->x + s->draws[t + 1] * s->x_stride : sample;
+        const real *sample = (const real *)s->x + s->sample_index[t] * s->x_stride,
+                   *y = (const real *)s->y + s->sample_index[t] * s->y_stride;
+        const real *next = t + 1 < s->steps
+                               ? (const real *)s->x + s->sample_index[t + 1] * s->x_stride
+                               : sample;
         const real eta = (real)s->rates[t];
-#define FIRST_PRODUCT(x, to)                                                                \
-    for (int v = 0; v < first_nv; v++) to[v] = FN(load)((real *)first->b + v * LANES);      \
-    if (lists) next_listed = FN(nonzero_index)(first->m, x, next_index);                     \
-    if (only && lists)                                                                      \
-        FN(add_listed)(1, next_listed, next_index, first->w, x, to);                       \
-    else if (only)                                                                          \
-        FN(add_rows)(1, first->m, first->w, x, to);                                         \
-    else if (lists)                                                                         \
-        BY_VECTORS(first_nv, FN(add_listed)(NV, next_listed, next_index, first->w, x, to)) \
-    else                                                                                    \
+#define FIRST_PRODUCT(x, to)                                                                   \
+    for (int v = 0; v < first_nv; v++) to[v] = FN(load)((real *)first->b + v * LANES);         \
+    if (sparse) next_n_nonzero = FN(nonzero_index)(first->m, x, next_index);                   \
+    if (one_vector && sparse)                                                                  \
+        FN(add_indexed)(1, next_n_nonzero, next_index, first->w, x, to);                       \
+    else if (one_vector)                                                                       \
+        FN(add_rows)(1, first->m, first->w, x, to);                                            \
+    else if (sparse)                                                                           \
+        BY_VECTORS(first_nv, FN(add_indexed)(NV, next_n_nonzero, next_index, first->w, x, to)) \
+    else                                                                                       \
         BY_VECTORS(first_nv, FN(add_rows)(NV, first->m, first->w, x, to))
-#define TURN_LISTS               \
-    do {                         \
-        int32_t *other = index; \
-        index = next_index;    \
-        next_index = other;     \
-        listed = next_listed;    \
+#define SWAP_INDEXES                \
+    do {                            \
+        int32_t *other = index;     \
+        index = next_index;         \
+        next_index = other;         \
+        n_nonzero = next_n_nonzero; \
     } while (0)
         if (t == 0) {
             FIRST_PRODUCT(sample, z)
-            TURN_LISTS;
+            SWAP_INDEXES;
         }
-        FIRST_PRODUCT(next, ahead)
+        FIRST_PRODUCT(next, next_z)
         const real correction = eta * FN(gram)(first->m, sample, next);
         for (nn_index l = 0; l < last; l++) {
             const nn_fused_layer *layer = &s->layers[l], *after = layer + 1;
-            const int nv = only ? 1 : (int)layer->vectors,
-                      after_nv = only ? 1 : (int)after->vectors;
+            const int nv = one_vector ? 1 : (int)layer->vectors,
+                      after_nv = one_vector ? 1 : (int)after->vectors;
             real *b = after->b, *a = layer->a;
             V out = {0};
             for (int v = 0; v < nv; v++) {
@@ -250,12 +238,12 @@ static INLINE int FN(fused_sgd_vectors)(const nn_fused_sgd *s, const int only, c
                 FN(store)(a + v * LANES, out);
             }
             for (int v = 0; v < after_nv; v++) z[v] = FN(load)(b + v * LANES);
-            if (only) z[0] = FN(add_lanes)(after->m, after->w, out, z[0]);
+            if (one_vector) z[0] = FN(add_lanes)(after->m, after->w, out, z[0]);
             else BY_VECTORS(after_nv, FN(add_rows)(NV, after->m, after->w, a, z))
         }
         {
             const nn_fused_layer *layer = &s->layers[last];
-            const int nv = only ? 1 : (int)layer->vectors;
+            const int nv = one_vector ? 1 : (int)layer->vectors;
             real *b = layer->b;
             FN(fused_softmax)(nv, layer->n, s->plain, z, y, dz);
             for (int v = 0; v < nv; v++) {
@@ -266,16 +254,17 @@ static INLINE int FN(fused_sgd_vectors)(const nn_fused_sgd *s, const int only, c
         }
         for (nn_index l = last; l > 0; l--) {
             const nn_fused_layer *layer = &s->layers[l], *before = layer - 1;
-            const int nv = only ? 1 : (int)layer->vectors, mv = only ? 1 : (int)before->vectors;
+            const int nv = one_vector ? 1 : (int)layer->vectors,
+                      mv = one_vector ? 1 : (int)before->vectors;
             real *dz_scalars = layer->dz, *steps = layer->step, *b = before->b;
             const real *a = before->a;
             V back[FUSED_VECTORS], inputs[FUSED_VECTORS];
             for (int v = 0; v < nv; v++) {
-                if (!only) FN(store)(dz_scalars + v * LANES, dz[v]);
+                if (!one_vector) FN(store)(dz_scalars + v * LANES, dz[v]);
                 FN(store)(steps + v * LANES, step[v]);
             }
             for (int v = 0; v < mv; v++) inputs[v] = FN(load)(a + v * LANES);
-            if (only) {
+            if (one_vector) {
                 back[0] = FN(add_lanes)(layer->n, layer->wt, dz[0], (V){0});
                 FN(subtract_rows)(1, layer->n, layer->wt, steps, inputs);
                 FN(subtract_rows)(1, layer->m, layer->w, a, step);
@@ -285,31 +274,38 @@ static INLINE int FN(fused_sgd_vectors)(const nn_fused_sgd *s, const int only, c
                 BY_VECTORS(nv, FN(subtract_rows)(NV, layer->m, layer->w, a, step))
             }
             for (int v = 0; v < mv; v++) {
-                const V u = before->z == before->a ? inputs[v] : FN(load)((real *)before->z + v * LANES);
+                const V u = before->z == before->a ? inputs[v]
+                                                   : FN(load)((real *)before->z + v * LANES);
                 dz[v] = FN(derivative)(back[v], u, before->activation.kind,
                                        (real)before->activation.slope);
                 step[v] = dz[v] * eta;
                 FN(store)(b + v * LANES, FN(load)(b + v * LANES) - step[v]);
             }
         }
-        for (int v = 0; v < first_nv; v++) z[v] = ahead[v] - dz[v] * correction;
-        if (only && lists) FN(subtract_listed)(1, listed, index, first->w, sample, step);
-        else if (only) FN(subtract_rows)(1, first->m, first->w, sample, step);
-        else if (lists)
-            BY_VECTORS(first_nv, FN(subtract_listed)(NV, listed, index, first->w, sample, step))
-        else BY_VECTORS(first_nv, FN(subtract_rows)(NV, first->m, first->w, sample, step))
-        TURN_LISTS;
+        for (int v = 0; v < first_nv; v++) z[v] = next_z[v] - dz[v] * correction;
+        if (one_vector && sparse)
+            FN(subtract_indexed)(1, n_nonzero, index, first->w, sample, step);
+        else if (one_vector)
+            FN(subtract_rows)(1, first->m, first->w, sample, step);
+        else if (sparse)
+            BY_VECTORS(first_nv,
+                       FN(subtract_indexed)(NV, n_nonzero, index, first->w, sample, step))
+        else
+            BY_VECTORS(first_nv, FN(subtract_rows)(NV, first->m, first->w, sample, step))
+        SWAP_INDEXES;
     }
     return FN(sum_all)(finite)[0] == 0;
 }
 #undef FIRST_PRODUCT
-#undef TURN_LISTS
+#undef SWAP_INDEXES
 
 static int FN(fused_sgd)(const nn_fused_sgd *s) {
-    int only = 1;
-    for (nn_index l = 0; l < s->count; l++) only = only && s->layers[l].vectors == 1;
-    if (s->nonzero_index) return only ? FN(fused_sgd_vectors)(s, 1, 1) : FN(fused_sgd_vectors)(s, 0, 1);
-    return only ? FN(fused_sgd_vectors)(s, 1, 0) : FN(fused_sgd_vectors)(s, 0, 0);
+    int one_vector = 1;
+    for (nn_index l = 0; l < s->n_layers; l++)
+        one_vector = one_vector && s->layers[l].vectors == 1;
+    if (s->nonzero_index)
+        return one_vector ? FN(fused_sgd_vectors)(s, 1, 1) : FN(fused_sgd_vectors)(s, 0, 1);
+    return one_vector ? FN(fused_sgd_vectors)(s, 1, 0) : FN(fused_sgd_vectors)(s, 0, 0);
 }
 
 #undef BY_VECTORS

@@ -1,23 +1,27 @@
-/* The matrix product C <- epilogue of A B: register tiles, packing, cache blocking; and the
- * transposition it packs with.
+/* GEMM, C <- epilogue(A B): register tiles, packing, cache blocking; and the transpose that packing
+ * uses. Called by the engine's passes over mini-batches and by linear_forward and linear_backward.
  *
  * A tile of up to TILE_ROWS x 2 vectors of C keeps its sums in registers over a block of k. Every
- * element of C is the sum of its blocks, each one chain of multiply-adds in the order of k,
- * whatever its tile: results do not depend on where an element falls or on how the rows are shared
- * among threads, and long sums lose fewer digits than in one chain. B is walked in blocks of
- * GEMM_BLOCK_BYTES, up to DEPTH rows, that stay in the L2 cache; for each, A by panels of TILE_ROWS rows
- * that stay in the L1 cache. Operands whose layout the tiles cannot walk are packed block by block:
- * - A is read in place where its rows are contiguous, or its columns and what of it a panel takes
- * is at most GEMM_NEAR_BYTES apart; else a panel is packed as [k][PANEL_ROWS], on the stack;
- * - B is read in place where its rows are contiguous and close together; else a block is packed as
- * [j / PANEL][k][PANEL]. An update of more than GEMM_FAR_BYTES finds its C in memory: each tile asks for
- * its rows while it sums. (To ask for A or B does not pay.) */
+ * element of C is the sum of its blocks, each one chain of multiply-adds in the order of k. Results
+ * therefore do not depend on an element's tile or on how rows are split among threads, and long
+ * sums lose fewer digits than in one chain.
+ *
+ * B is traversed in blocks of GEMM_BLOCK_BYTES, up to DEPTH rows, that stay in the L2 cache; for
+ * each block, A is traversed in panels of TILE_ROWS rows that stay in the L1 cache. Operands in
+ * other layouts are packed block by block:
+ * - A is read in place if its rows are contiguous, or if its columns are and a panel spans at most
+ *   GEMM_NEAR_BYTES of them. Otherwise a panel is packed as [k][PANEL_ROWS] on the stack.
+ * - B is read in place if its rows are contiguous and close together. Otherwise a block is packed
+ *   as [j / PANEL][k][PANEL].
+ * An update of more than GEMM_PREFETCH_BYTES finds C in memory, so each tile prefetches its rows of
+ * C while it sums. (Prefetching A or B does not pay.) */
 
 #undef TILE_ROWS
 #undef PANEL_ROWS
 #undef PANEL
 #undef DEPTH
-/* The sums of a tile, two vectors a row of A, stay in registers beside two of B and one of A. */
+/* The sums of a tile, two vectors per row of A, share the registers with two vectors of B and one
+ * of A. */
 #if N_VECTOR_REGISTERS >= 32 && LEVEL_BYTES == 64
 #define TILE_ROWS 14
 #elif N_VECTOR_REGISTERS >= 32
@@ -25,14 +29,14 @@
 #else
 #define TILE_ROWS 6
 #endif
-_Static_assert(2 * TILE_ROWS + 3 <= N_VECTOR_REGISTERS, "the sums of a tile must stay in registers");
+_Static_assert(2 * TILE_ROWS + 3 <= N_VECTOR_REGISTERS, "a tile's sums must stay in registers");
 #define PANEL (2 * LANES)
 #define PANEL_ROWS ((TILE_ROWS + LANES - 1) / LANES * LANES)
 #define DEPTH (GEMM_DEPTH_BYTES / (nn_index)sizeof(real))
 
 /* ------------------------------------------------------------------------------------ transpose */
 
-/* Lanes of a and b taken alternately, from the lower or the upper half of each. */
+/* Alternate lanes of a and b, from the lower (o = 0) or the upper (o = LANES / 2) half of each. */
 #if LANES == 16
 #define ZIP(a, b, o)                                                                             \
     __builtin_shufflevector(a, b, o, o + 16, o + 1, o + 17, o + 2, o + 18, o + 3, o + 19, o + 4, \
@@ -46,20 +50,18 @@ _Static_assert(2 * TILE_ROWS + 3 <= N_VECTOR_REGISTERS, "the sums of a tile must
 #define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 2)
 #endif
 
-/* log2(turns) perfect shuffles of the entries of `rows` vectors, both powers of two: with turns =
- * rows they then stand column by column, and with log2(LANES) shuffles more row by row again. */
-static INLINE void FN(interleave)(const int rows, const int turns, V *v) {
+/* log2(factor) perfect shuffles of the entries of `rows` vectors, both powers of two. With factor =
+ * rows the entries are then in column order; log2(LANES) more shuffles restore row order. */
+static INLINE void FN(interleave)(const int rows, const int factor, V *v) {
     if (rows == 1) return;
     UNROLLED
-    for (int stage = 1; stage < turns; stage *= 2) {
+    for (int stage = 1; stage < factor; stage *= 2) {
         V u[16];
-        UNROLLED
-        for (int i = 0; i < rows / 2; i++) {
+        UNROLLED_FOR(i, rows / 2) {
             u[2 * i] = ZIP(v[i], v[i + rows / 2], 0);
             u[2 * i + 1] = ZIP(v[i], v[i + rows / 2], LANES / 2);
         }
-        UNROLLED
-        for (int i = 0; i < rows; i++) v[i] = u[i];
+        UNROLLED_FOR(i, rows) v[i] = u[i];
     }
 }
 
@@ -77,19 +79,15 @@ static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_str
             real *to = out + j * out_stride + i;
             V v[LANES];
             if (rows == LANES && columns == LANES) {
-                UNROLLED
-                for (int r = 0; r < LANES; r++) v[r] = FN(load)(from + r * x_stride);
+                UNROLLED_FOR(r, LANES) v[r] = FN(load)(from + r * x_stride);
                 FN(transpose_square)(v);
-                UNROLLED
-                for (int r = 0; r < LANES; r++) FN(store)(to + r * out_stride, v[r]);
-            } else { /* nothing is read or written of rows and columns that are not there */
-                UNROLLED
-                for (int r = 0; r < LANES; r++)
-                    v[r] =
-                        FN(load_part)(r < rows ? from + r * x_stride : from, r < rows ? columns : 0);
+                UNROLLED_FOR(r, LANES) FN(store)(to + r * out_stride, v[r]);
+            } else { /* rows and columns beyond the matrix are neither read nor written */
+                UNROLLED_FOR(r, LANES)
+                    v[r] = FN(load_part)(r < rows ? from + r * x_stride : from,
+                                         r < rows ? columns : 0);
                 FN(transpose_square)(v);
-                UNROLLED
-                for (int r = 0; r < LANES; r++)
+                UNROLLED_FOR(r, LANES)
                     FN(store_part)(r < columns ? to + r * out_stride : to, v[r],
                                    r < columns ? rows : 0);
             }
@@ -99,16 +97,17 @@ static void FN(transpose)(nn_index m, nn_index n, const void *x_, nn_index x_str
 
 /* ---------------------------------------------------------------------------------------- tiles */
 
-/* A block of the product: its share of k, and where it stands. */
+/* A block of k. */
 typedef struct {
     const nn_gemm *g;
     nn_index depth, a_cs;
-    int first, last; /* whether it begins and ends the sums of its elements */
-    int far;         /* whether C is asked for ahead of its update */
+    int first, last;  /* begins and completes the sums of C */
+    int prefetches_c;
 } FN(block);
 
-/* rows x nv vectors of C at (i0, j0); a: the tile's rows, a_rs apart, or with `transposed` its
- * columns, block->a_cs apart; b: its columns. */
+/* rows x nv vectors of C at (i0, j0). a: the tile's rows with row stride g->a_rs or, if transposed,
+ * its columns with stride block->a_cs; b: its columns. One function, although long: the sums must
+ * stay in registers from the loop over k to the epilogue. */
 static INLINE void FN(tile)(const int rows, const int nv, const int whole, const int transposed,
                             const FN(block) *block, const real *a, const real *b, nn_index b_rs,
                             nn_index i0, nn_index j0, nn_index part) {
@@ -117,50 +116,35 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
                    c_rs = g->c_rs, depth = block->depth;
     real *c = (real *)g->c + i0 * c_rs + j0;
     V sum[TILE_ROWS][2];
-#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
-#define STORE(p, v, x)                         \
-    do {                                       \
-        if (whole)                             \
-            FN(store)((p) + (v) * LANES, (x)); \
-        else                                   \
-            FN(store_part)((p), (x), part);    \
-    } while (0)
-#define EACH                                  \
-    UNROLLED                                  \
-    for (int r = 0; r < rows; r++)            \
-        UNROLLED                              \
-        for (int v = 0; v < nv; v++)
+#define EACH UNROLLED_FOR(r, rows) UNROLLED_FOR(v, nv)
     EACH sum[r][v] = (V){0};
-    const int fetches = nv == 2 && transposed; /* as the tiles of a large update are */
-    const nn_index between = block->far ? (depth + rows - 1) / rows : depth;
+    const int prefetches = nv == 2 && transposed; /* the tiles of large updates */
+    const nn_index between = block->prefetches_c ? (depth + rows - 1) / rows : depth;
     const real *ahead = c;
     nn_index k = 0, end = depth;
     do {
-        if (fetches) {
+        if (prefetches) {
             end = depth - k < between ? depth : k + between;
             __builtin_prefetch(ahead, 1, 2);
             __builtin_prefetch(ahead + LANES, 1, 2);
             ahead += c_rs;
         }
 #if defined(__clang__)
-#pragma clang loop unroll(disable) /* unrolled, it keeps six of 28 sums in memory */
+#pragma clang loop unroll(disable) /* unrolled, clang keeps six of 28 sums in memory */
 #else
 #pragma GCC unroll 4
 #endif
         for (; k < end; k++) {
             V bk[2];
-            UNROLLED
-            for (int v = 0; v < nv; v++) bk[v] = LOAD(b, v);
-            UNROLLED
-            for (int r = 0; r < rows; r++) {
+            UNROLLED_FOR(v, nv) bk[v] = LOAD(b, v);
+            UNROLLED_FOR(r, rows) {
                 V ark = FN(set)(a[r * a_rs]);
-                UNROLLED
-                for (int v = 0; v < nv; v++) sum[r][v] += ark * bk[v];
+                UNROLLED_FOR(v, nv) sum[r][v] += ark * bk[v];
             }
             a += a_cs;
             b += b_rs;
         }
-    } while (fetches && k < depth);
+    } while (prefetches && k < depth);
     if (!block->first && g->epilogue != NN_UPDATE) EACH sum[r][v] += LOAD(c + r * c_rs, v);
     if (g->epilogue == NN_UPDATE) {
         const real eta = (real)g->eta;
@@ -171,11 +155,11 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
         const real *d = (const real *)g->d + i0 * g->d_rs + j0;
         const nn_index d_rs = g->d_rs;
         const real slope = (real)g->activation.slope;
-#define CASE(NAME, name, uses, forward, backward)                                            \
-    case NN_##NAME:                                                                          \
-        if (!(backward)) break;                                                              \
-        EACH STORE(c + r * c_rs, v,                                                          \
-                   FN(name##_backward)(sum[r][v], LOAD(d + r * d_rs, v), slope));            \
+#define CASE(NAME, name, uses, forward, backward)                                 \
+    case NN_##NAME:                                                               \
+        if (!(backward)) break;                                                   \
+        EACH STORE(c + r * c_rs, v,                                               \
+                   FN(name##_backward)(sum[r][v], LOAD(d + r * d_rs, v), slope)); \
         return;
         switch (g->activation.kind) {
         NN_ACTIVATIONS(CASE)
@@ -191,30 +175,29 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
         const real slope = (real)g->activation.slope;
         (void)slope;
 #define CASE(NAME, name, uses, forward, backward) \
-    if ((forward) && g->activation.kind == NN_##NAME) EACH sum[r][v] = FN(name##_forward)(sum[r][v], slope);
+    if ((forward) && g->activation.kind == NN_##NAME) \
+        EACH sum[r][v] = FN(name##_forward)(sum[r][v], slope);
         NN_ACTIVATIONS(CASE)
 #undef CASE
         EACH STORE(c + r * c_rs, v, sum[r][v]);
     }
 #undef EACH
-#undef LOAD
-#undef STORE
 }
 
-#define TILE_ARGUMENTS                                                                  \
+#define TILE_ARGUMENTS                                                                \
     const FN(block) *block, const real *a, const real *b, nn_index b_rs, nn_index i0, \
         nn_index j0, nn_index part
-#define TILE_FUNCTION(name, rows, nv, whole, transposed)                         \
-    static NOINLINE void FN(name)(TILE_ARGUMENTS) {                          \
+#define TILE_FUNCTION(name, rows, nv, whole, transposed)                        \
+    static NOINLINE void FN(name)(TILE_ARGUMENTS) {                             \
         FN(tile)(rows, nv, whole, transposed, block, a, b, b_rs, i0, j0, part); \
     }
-#define TILES(rows)                               \
-    TILE_FUNCTION(tile_two_##rows, rows, 2, 1, 0) \
-    TILE_FUNCTION(tile_one_##rows, rows, 1, 1, 0) \
-    TILE_FUNCTION(tile_part_##rows, rows, 1, 0, 0) \
-    TILE_FUNCTION(tile_two_turned_##rows, rows, 2, 1, 1) \
-    TILE_FUNCTION(tile_one_turned_##rows, rows, 1, 1, 1) \
-    TILE_FUNCTION(tile_part_turned_##rows, rows, 1, 0, 1)
+#define TILES(rows)                                          \
+    TILE_FUNCTION(tile_two_##rows, rows, 2, 1, 0)            \
+    TILE_FUNCTION(tile_one_##rows, rows, 1, 1, 0)            \
+    TILE_FUNCTION(tile_part_##rows, rows, 1, 0, 0)           \
+    TILE_FUNCTION(tile_two_transposed_##rows, rows, 2, 1, 1) \
+    TILE_FUNCTION(tile_one_transposed_##rows, rows, 1, 1, 1) \
+    TILE_FUNCTION(tile_part_transposed_##rows, rows, 1, 0, 1)
 #if TILE_ROWS == 14
 #define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 #elif TILE_ROWS == 8
@@ -223,9 +206,10 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
 #define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #endif
 FOR_ROWS(TILES)
-#define TILE_ENTRY(rows)                                                 \
-    {{FN(tile_two_##rows), FN(tile_one_##rows), FN(tile_part_##rows)},   \
-     {FN(tile_two_turned_##rows), FN(tile_one_turned_##rows), FN(tile_part_turned_##rows)}},
+#define TILE_ENTRY(rows)                                               \
+    {{FN(tile_two_##rows), FN(tile_one_##rows), FN(tile_part_##rows)}, \
+     {FN(tile_two_transposed_##rows), FN(tile_one_transposed_##rows),  \
+      FN(tile_part_transposed_##rows)}},
 typedef void FN(tile_function)(TILE_ARGUMENTS);
 static FN(tile_function) *const FN(tiles)[TILE_ROWS][2][3] = {FOR_ROWS(TILE_ENTRY)};
 #undef TILE_ARGUMENTS
@@ -253,7 +237,7 @@ static void FN(pack_a)(nn_index rows, nn_index depth, const real *a, nn_index a_
 
 static void FN(pack_b)(nn_index depth, nn_index columns, const real *b, nn_index b_rs,
                        nn_index b_cs, real *out) {
-    if (b_cs == 1) { /* row by row: from memory, a row is one stream */
+    if (b_cs == 1) { /* row by row, as a row in memory is one stream for the prefetcher */
         for (nn_index k = 0; k < depth; k++, b += b_rs) {
             real *to = out + k * PANEL;
             nn_index j = 0;
@@ -270,8 +254,8 @@ static void FN(pack_b)(nn_index depth, nn_index columns, const real *b, nn_index
     }
 }
 
-/* B must be packed where its rows are not contiguous; it pays where they are pages apart and
- * several panels of A use them. */
+/* B must be packed if its rows are not contiguous. Packing also pays if the row stride is a page or
+ * more and several panels of A use the block. */
 static int FN(packs_b)(const nn_gemm *g) {
     return g->b_cs != 1 ||
            (g->b_rs * (nn_index)sizeof(real) >= 4096 && g->m >= 2 * TILE_ROWS && g->k > 16);
@@ -279,31 +263,44 @@ static int FN(packs_b)(const nn_gemm *g) {
 
 /* Columns of a block of B: the fewer its rows, the more columns share each packed panel of A. */
 static nn_index FN(block_columns)(nn_index n, nn_index k) {
-    const nn_index depth = k < 1       ? 1
-                           : k < DEPTH ? k
-                                       : DEPTH,
-                   most = GEMM_BLOCK_BYTES / (nn_index)sizeof(real);
+    const nn_index depth = k < 1 ? 1 : k < DEPTH ? k : DEPTH;
+    const nn_index most = GEMM_BLOCK_BYTES / (nn_index)sizeof(real);
     const nn_index padded = (n + PANEL - 1) / PANEL * PANEL;
     return padded * depth <= most ? padded : most / depth / PANEL * PANEL;
 }
 
-/* Enough for any product of n columns and up to k rows of B: a block of fewer rows has more
- * columns, never more than GEMM_BLOCK_BYTES. */
+/* Suffices for any product of n columns and up to k rows of B: a block of fewer rows has more
+ * columns, but never exceeds GEMM_BLOCK_BYTES. */
 static nn_index FN(gemm_workspace)(nn_index n, nn_index k) {
     const nn_index whole =
         (k < DEPTH ? k : DEPTH) * ((n + PANEL - 1) / PANEL * PANEL) * (nn_index)sizeof(real);
     return whole < GEMM_BLOCK_BYTES ? whole : GEMM_BLOCK_BYTES;
 }
 
+/* C <- f(C), or C f'(D), for rows i0 .. i1 - 1 and columns j0 .. j0 + columns - 1, by an activation
+ * that no tile applies. */
+static INLINE void FN(gemm_activate)(const nn_gemm *g, nn_index i0, nn_index i1, nn_index j0,
+                                     nn_index columns) {
+    const int backward = g->epilogue == NN_DERIVATIVE;
+    if (!nn_follows_product(g->activation, backward)) return;
+    for (nn_index r = i0; r < i1; r++) {
+        real *c = (real *)g->c + r * g->c_rs + j0;
+        const real *d = (const real *)g->d + r * g->d_rs + j0;
+        if (backward) FN(activation_backward)(columns, c, d, c, g->activation);
+        else FN(activation_forward)(columns, c, c, g->activation);
+    }
+}
+
 static void FN(gemm)(const nn_gemm *g) {
     if (g->m <= 0 || g->n <= 0) return;
-    /* rows split evenly: heights differ by one at most. A product of a few tiles feels each
-     * division by a variable. */
+    /* Rows are split evenly: heights differ by one at most. Divisions by variables cost a product
+     * of a few tiles measurable time. */
     const nn_index tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS,
-                   height = tiles > 1 ? g->m / tiles : g->m, spare = g->m - height * tiles;
+                   height = tiles > 1 ? g->m / tiles : g->m, n_taller = g->m - height * tiles;
     const nn_index depths = g->k > DEPTH ? (g->k + DEPTH - 1) / DEPTH : 1;
     const nn_index block_columns = FN(block_columns)(g->n, g->k);
-    const int a_transposed = g->a_cs != 1, b_packed = FN(packs_b)(g) && g->work;
+    const nn_index c_bytes = g->m * g->n * (nn_index)sizeof(real);
+    const int a_transposed = g->a_cs != 1, b_packed = FN(packs_b)(g) && g->workspace;
     const int a_packed =
         a_transposed && (g->a_rs != 1 || g->k * g->a_cs * (nn_index)sizeof(real) > GEMM_NEAR_BYTES);
     real panel[DEPTH * PANEL_ROWS] __attribute__((aligned(64)));
@@ -317,12 +314,11 @@ static void FN(gemm)(const nn_gemm *g) {
                                      a_packed ? PANEL_ROWS : g->a_cs,
                                      p == 0,
                                      p == depths - 1,
-                                     g->epilogue == NN_UPDATE &&
-                                         g->m * g->n * (nn_index)sizeof(real) > GEMM_FAR_BYTES};
+                                     g->epilogue == NN_UPDATE && c_bytes > GEMM_PREFETCH_BYTES};
             const real *b = (const real *)g->b + k0 * g->b_rs + j0 * g->b_cs;
-            if (b_packed) FN(pack_b)(block.depth, columns, b, g->b_rs, g->b_cs, g->work);
+            if (b_packed) FN(pack_b)(block.depth, columns, b, g->b_rs, g->b_cs, g->workspace);
             for (nn_index t = 0, i = 0, next; t < tiles; t++, i = next) {
-                next = i + height + (t < spare);
+                next = i + height + (t < n_taller);
                 const real *a = (const real *)g->a + i * g->a_rs + k0 * g->a_cs;
                 FN(tile_function) *const *tile = FN(tiles)[next - i - 1][a_transposed];
                 if (a_packed) {
@@ -334,21 +330,12 @@ static void FN(gemm)(const nn_gemm *g) {
                     const int shape = left >= PANEL ? 0 : left >= LANES ? 1 : 2;
                     width = shape == 0 ? PANEL : shape == 1 ? LANES : left;
                     const real *packed =
-                        (const real *)g->work + j / PANEL * PANEL * block.depth + j % PANEL;
+                        (const real *)g->workspace + j / PANEL * PANEL * block.depth + j % PANEL;
                     if (b_packed) tile[shape](&block, a, packed, PANEL, i, j0 + j, width);
                     else tile[shape](&block, a, b + j, g->b_rs, i, j0 + j, width);
                 }
-                const int backward = g->epilogue == NN_DERIVATIVE;
-                if (block.last && g->epilogue != NN_UPDATE &&
-                    nn_follows_product(g->activation, backward))
-                    for (nn_index r = i; r < next; r++) {
-                        real *c = (real *)g->c + r * g->c_rs + j0;
-                        if (backward)
-                            FN(activation_backward)(columns, c,
-                                                    (const real *)g->d + r * g->d_rs + j0, c,
-                                                    g->activation);
-                        else FN(activation_forward)(columns, c, c, g->activation);
-                    }
+                if (block.last && g->epilogue != NN_UPDATE)
+                    FN(gemm_activate)(g, i, next, j0, columns);
             }
         }
     }

@@ -1,47 +1,40 @@
-/* One sample at a time: products of W with a vector, and rank-one updates of W. */
+/* GEMV and rank-1 updates, at batch size 1. Called by the engine's passes (engine/layers.pxi,
+ * engine/lookahead.pxi), by the predictor and by linear_forward and linear_backward. */
 
-/* z <- x W + bias for nv vectors of outputs; nv * ku chains of sums hide the latency of the
- * multiply-add. With `listed` the m terms are those of rows[0 .. m - 1]. */
-static INLINE void FN(gemv_strip)(const int nv, const int ku, const int whole, const int listed,
-                                 nn_index part, nn_index m, const real *x, const int32_t *rows,
-                                 const real *w, nn_index w_stride, const real *bias, real *z) {
+/* z <- x W + bias for nv vectors of outputs. nv * ku chains of sums hide the latency of the
+ * multiply-add. If `indexed`, the m terms are those of index[0 .. m - 1]. */
+static INLINE void FN(gemv_strip)(const int nv, const int ku, const int whole, const int indexed,
+                                  nn_index part, nn_index m, const real *x, const int32_t *index,
+                                  const real *w, nn_index w_stride, const real *bias, real *z) {
     V sum[8][8];
     nn_index k = 0;
-#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
-#define TERM(u, k)                                                                        \
-    do {                                                                                  \
-        const nn_index place = listed ? rows[k] : (k);                                    \
-        UNROLLED                                                                          \
-        for (int v = 0; v < nv; v++) sum[u][v] += LOAD(w + place * w_stride, v) * x[place];  \
+#define TERM(u, k)                                                         \
+    do {                                                                   \
+        const nn_index i = indexed ? index[k] : (k);                       \
+        UNROLLED_FOR(v, nv) sum[u][v] += LOAD(w + i * w_stride, v) * x[i]; \
     } while (0)
-    UNROLLED
-    for (int v = 0; v < nv; v++)
-        UNROLLED
-        for (int u = 0; u < ku; u++) sum[u][v] = (V){0};
+    UNROLLED_FOR(v, nv)
+        UNROLLED_FOR(u, ku) sum[u][v] = (V){0};
     for (; k + ku <= m; k += ku)
-        UNROLLED
-        for (int u = 0; u < ku; u++) TERM(u, k + u);
+        UNROLLED_FOR(u, ku) TERM(u, k + u);
     for (; k < m; k++) TERM(0, k);
-    UNROLLED
-    for (int v = 0; v < nv; v++) {
+    UNROLLED_FOR(v, nv) {
         UNROLLED
         for (int half = ku / 2; half > 0; half /= 2)
-            UNROLLED
-            for (int u = 0; u < half; u++) sum[u][v] += sum[u + half][v];
+            UNROLLED_FOR(u, half) sum[u][v] += sum[u + half][v];
         V out = sum[0][v] + LOAD(bias, v);
-        if (whole) FN(store)(z + v * LANES, out); else FN(store_part)(z, out, part);
+        STORE(z, v, out);
     }
 #undef TERM
-#undef LOAD
 }
 
-/* All n outputs in strips of 8, 4, 2, 1 vectors and a part. */
-static INLINE void FN(gemv_strips)(const int listed, nn_index m, nn_index n, const real *x,
-                                  const int32_t *rows, const real *w, nn_index w_stride,
-                                  const real *bias, real *z) {
+/* All n outputs in strips of 8, 4, 2, 1 vectors and part of a vector. */
+static INLINE void FN(gemv_strips)(const int indexed, nn_index m, nn_index n, const real *x,
+                                   const int32_t *index, const real *w, nn_index w_stride,
+                                   const real *bias, real *z) {
     nn_index j = 0;
-#define STRIP(nv, ku, whole, part) \
-    FN(gemv_strip)(nv, ku, whole, listed, part, m, x, rows, w + j, w_stride, bias + j, z + j)
+#define STRIP(nv, ku, whole, part)                                                            \
+    FN(gemv_strip)(nv, ku, whole, indexed, part, m, x, index, w + j, w_stride, bias + j, z + j)
 #if N_VECTOR_REGISTERS >= 32
     for (; j + 8 * LANES <= n; j += 8 * LANES) STRIP(8, 1, 1, LANES);
 #endif
@@ -52,15 +45,15 @@ static INLINE void FN(gemv_strips)(const int listed, nn_index m, nn_index n, con
 #undef STRIP
 }
 
-static void FN(gemv)(nn_index m, nn_index n, const void *x, const int32_t *rows,
-                            const void *w, nn_index w_stride, const void *bias, void *z, nn_activation f) {
-    if (rows) FN(gemv_strips)(1, m, n, x, rows, w, w_stride, bias, z);
+static void FN(gemv)(nn_index m, nn_index n, const void *x, const int32_t *index, const void *w,
+                     nn_index w_stride, const void *bias, void *z, nn_activation f) {
+    if (index) FN(gemv_strips)(1, m, n, x, index, w, w_stride, bias, z);
     else FN(gemv_strips)(0, m, n, x, NULL, w, w_stride, bias, z);
     if (f.kind != NN_NONE) FN(activation_forward)(n, z, z, f);
 }
 
-/* out[0 .. 3] <- the sums of all lanes of a, b, c, d. Vectors are merged while they are summed,
- * which takes half the shuffles. */
+/* out[0 .. 3] <- the sums over the lanes of a, b, c, d. Merging the vectors while summing takes
+ * half the shuffles. */
 static INLINE void FN(four_sums)(V a, V b, V c, V d, real *out) {
 #if LANES == 16
 #define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
@@ -87,8 +80,8 @@ static INLINE void FN(four_sums)(V a, V b, V c, V d, real *out) {
     FN(store)(out, ab);
     FN(store)(out + 2, cd);
 #else
-    V all =
-        __builtin_shufflevector(ab, cd, PAIRS_LOW) + __builtin_shufflevector(ab, cd, PAIRS_HIGH);
+    V all = __builtin_shufflevector(ab, cd, PAIRS_LOW)
+          + __builtin_shufflevector(ab, cd, PAIRS_HIGH);
 #if LANES == 16
     all += __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
     all += __builtin_shufflevector(all, all, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
@@ -103,37 +96,34 @@ static INLINE void FN(four_sums)(V a, V b, V c, V d, real *out) {
 #undef HIGH
 }
 
-/* rows k .. k + rows - 1 of W: dx[k] = W[k] . dz, then, to update, W[k] -= eta x[k] dz */
+/* dx[r] = W[r] . dz and then, if `update`, W[r] -= eta x[r] dz, for r < rows. */
 static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, real *w,
                                  nn_index w_stride, const real *x, const real *dz, real *dx,
                                  real eta) {
     V sum[4];
     real step[4];
-    UNROLLED
-    for (int r = 0; r < rows; r++) {
+    UNROLLED_FOR(r, rows) {
         sum[r] = (V){0};
         step[r] = update ? eta * x[r] : 0;
     }
     nn_index j = 0;
     for (; j + LANES <= n; j += LANES) {
         V d = FN(load)(dz + j);
-        UNROLLED
-        for (int r = 0; r < rows; r++) {
-            real *at = w + r * w_stride + j;
-            V v = FN(load)(at);
+        UNROLLED_FOR(r, rows) {
+            real *p = w + r * w_stride + j;
+            V v = FN(load)(p);
             sum[r] += v * d;
-            if (update) FN(store)(at, v - d * step[r]);
+            if (update) FN(store)(p, v - d * step[r]);
         }
     }
     if (j < n) {
         nn_index part = n - j;
         V d = FN(load_part)(dz + j, part);
-        UNROLLED
-        for (int r = 0; r < rows; r++) {
-            real *at = w + r * w_stride + j;
-            V v = FN(load_part)(at, part);
+        UNROLLED_FOR(r, rows) {
+            real *p = w + r * w_stride + j;
+            V v = FN(load_part)(p, part);
             sum[r] += v * d;
-            if (update) FN(store_part)(at, v - d * step[r], part);
+            if (update) FN(store_part)(p, v - d * step[r], part);
         }
     }
     if (rows == 4) FN(four_sums)(sum[0], sum[1], sum[2], sum[3], dx);
@@ -147,52 +137,43 @@ static void FN(gemv_backward)(nn_index m, nn_index n, void *w_, nn_index w_strid
     nn_index k = 0;
     for (; k + 4 <= m; k += 4)
         FN(rows_back)(4, 1, n, w + k * w_stride, w_stride, x + k, dz, dx + k, (real)eta);
-    for (; k < m; k++) FN(rows_back)(1, 1, n, w + k * w_stride, w_stride, x + k, dz, dx + k, (real)eta);
+    for (; k < m; k++)
+        FN(rows_back)(1, 1, n, w + k * w_stride, w_stride, x + k, dz, dx + k, (real)eta);
     FN(activation_backward)(m, dx, x, dx, f);
 }
 
 static void FN(gemv_t)(nn_index m, nn_index n, const void *w_, nn_index w_stride, const void *dz,
-                             void *dx_) {
-    real *w = (real *)w_, *dx = dx_; /* only read: nothing is written without update */
+                       void *dx_) {
+    real *w = (real *)w_, *dx = dx_; /* rows_back without `update` does not write W */
     nn_index k = 0;
-    for (; k + 4 <= m; k += 4) FN(rows_back)(4, 0, n, w + k * w_stride, w_stride, NULL, dz, dx + k, 0);
+    for (; k + 4 <= m; k += 4)
+        FN(rows_back)(4, 0, n, w + k * w_stride, w_stride, NULL, dz, dx + k, 0);
     for (; k < m; k++) FN(rows_back)(1, 0, n, w + k * w_stride, w_stride, NULL, dz, dx + k, 0);
 }
 
-/* gemv_backward for nv vectors of the columns of W, which are the rows of wt. */
+/* gemv_backward for nv vectors of wt's rows, which are W's columns. */
 static INLINE void FN(transposed_strip)(const int nv, const int whole, nn_index part, nn_index n,
-                                    real *wt, nn_index wt_stride, const real *x, const real *dz,
-                                    real *dx, nn_activation f, real eta) {
+                                        real *wt, nn_index wt_stride, const real *x,
+                                        const real *dz, real *dx, nn_activation f, real eta) {
     V sum[4], a[4];
-#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
-#define STORE(p, v, x)                         \
-    do {                                       \
-        if (whole)                             \
-            FN(store)((p) + (v) * LANES, (x)); \
-        else                                   \
-            FN(store_part)((p), (x), part);    \
-    } while (0)
-#define EACH UNROLLED for (int v = 0; v < nv; v++)
-    EACH {
+    UNROLLED_FOR(v, nv) {
         sum[v] = (V){0};
         a[v] = LOAD(x, v);
     }
     for (nn_index j = 0; j < n; j++, wt += wt_stride) {
         const real step = eta * dz[j];
-        EACH {
+        UNROLLED_FOR(v, nv) {
             V w = LOAD(wt, v);
             sum[v] += w * dz[j];
             STORE(wt, v, w - a[v] * step);
         }
     }
-    EACH STORE(dx, v, FN(derivative)(sum[v], a[v], f.kind, (real)f.slope));
-#undef LOAD
-#undef STORE
-#undef EACH
+    UNROLLED_FOR(v, nv) STORE(dx, v, FN(derivative)(sum[v], a[v], f.kind, (real)f.slope));
 }
 
-static void FN(gemv_backward_wt)(nn_index m, nn_index n, void *wt_, nn_index wt_stride, const void *x_,
-                                const void *dz, void *dx_, nn_activation f, double eta) {
+static void FN(gemv_backward_wt)(nn_index m, nn_index n, void *wt_, nn_index wt_stride,
+                                 const void *x_, const void *dz, void *dx_, nn_activation f,
+                                 double eta) {
     real *wt = wt_, *dx = dx_;
     const real *x = x_;
     nn_index i = 0;
@@ -204,8 +185,8 @@ static void FN(gemv_backward_wt)(nn_index m, nn_index n, void *wt_, nn_index wt_
 #undef STRIP
 }
 
-static void FN(gemv_wt)(nn_index m, nn_index n, const void *x, const void *wt,
-                               nn_index wt_stride, const void *bias_, void *z_, nn_activation f) {
+static void FN(gemv_wt)(nn_index m, nn_index n, const void *x, const void *wt, nn_index wt_stride,
+                        const void *bias_, void *z_, nn_activation f) {
     const real *bias = bias_;
     real *z = z_;
     FN(gemv_t)(n, m, wt, wt_stride, x, z);
@@ -213,32 +194,27 @@ static void FN(gemv_wt)(nn_index m, nn_index n, const void *x, const void *wt,
     if (f.kind != NN_NONE) FN(activation_forward)(n, z, z, f);
 }
 
-/* nv vectors of the rows, the last row first: a forward product that has just passed over them has
- * left the last ones in the cache, and the next one begins with the first. */
+/* nv vectors of every row, last row first: the forward product has left the last rows in the cache,
+ * and the next one begins with the first. */
 static INLINE void FN(update_strip)(const int nv, const int whole, nn_index part, nn_index m,
-                                    real *w, nn_index w_stride, const real *x, const int32_t *rows,
-                                    const real *step) {
+                                    real *w, nn_index w_stride, const real *x,
+                                    const int32_t *index, const real *step) {
     V steps[8];
-    UNROLLED
-    for (int v = 0; v < nv; v++)
-        steps[v] = whole ? FN(load)(step + v * LANES) : FN(load_part)(step, part);
+    UNROLLED_FOR(v, nv) steps[v] = LOAD(step, v);
     for (nn_index k = m - 1; k >= 0; k--) {
-        const nn_index place = rows ? rows[k] : k;
-        real *at = w + place * w_stride;
-        UNROLLED
-        for (int v = 0; v < nv; v++) {
-            if (whole) FN(store)(at + v * LANES, FN(load)(at + v * LANES) - steps[v] * x[place]);
-            else FN(store_part)(at, FN(load_part)(at, part) - steps[v] * x[place], part);
-        }
+        const nn_index i = index ? index[k] : k;
+        real *row = w + i * w_stride;
+        UNROLLED_FOR(v, nv) STORE(row, v, LOAD(row, v) - steps[v] * x[i]);
     }
 }
 
 static void FN(rank1_update)(nn_index m, nn_index n, void *w_, nn_index w_stride, const void *x,
-                           const int32_t *rows, const void *step_) {
+                             const int32_t *index, const void *step_) {
     real *w = w_;
     const real *step = step_;
     nn_index j = 0;
-#define STRIP(nv, whole, part) FN(update_strip)(nv, whole, part, m, w + j, w_stride, x, rows, step + j)
+#define STRIP(nv, whole, part) \
+    FN(update_strip)(nv, whole, part, m, w + j, w_stride, x, index, step + j)
     for (; j + 8 * LANES <= n; j += 8 * LANES) STRIP(8, 1, LANES);
     for (; j + 2 * LANES <= n; j += 2 * LANES) STRIP(2, 1, LANES);
     for (; j + LANES <= n; j += LANES) STRIP(1, 1, LANES);

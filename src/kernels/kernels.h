@@ -1,9 +1,10 @@
-/* The leaf kernels: one table of functions for each pair (instruction-set level, real type).
+/* The interface of the leaf kernels: one table of functions per instruction-set level and real
+ * type, implemented by table.h and chosen by dispatch.c. kernels.pxi declares it to Cython.
  *
- * Arrays are passed as void* and hold the table's real type; sizes and strides are counted in
- * elements. Kernels allocate nothing, raise nothing and know no Python. Unless a comment says
- * otherwise, rows are contiguous, outputs are overwritten, and an output may be the input it is
- * computed from element by element. */
+ * Arrays are passed as void * and hold the table's real type; sizes and strides are in elements.
+ * Kernels do not allocate, fail or call Python. Unless a comment says otherwise, rows are
+ * contiguous, outputs are overwritten, and an element-wise output may be its own input. The
+ * argument structs are flat, a line per operand, so that a call reads like one of BLAS. */
 #ifndef NNCORE_KERNELS_H
 #define NNCORE_KERNELS_H
 
@@ -13,38 +14,37 @@
 
 typedef ptrdiff_t nn_index;
 
-/* sum += term; lost += what the rounding of that addition has lost (Knuth's two-sum). Of T, double
- * or a vector. */
-#define NN_TWO_SUM(T, sum, lost, term)                                  \
-    do {                                                                \
+/* sum += term; lost += the rounding error of that addition (Knuth's two-sum). T is double or a
+ * vector. */
+#define NN_TWO_SUM(T, sum, lost, term)                                        \
+    do {                                                                      \
         const T term_ = (term), next_ = (sum) + term_, part_ = next_ - (sum); \
-        (lost) += ((sum) - (next_ - part_)) + (term_ - part_);          \
-        (sum) = next_;                                                  \
+        (lost) += ((sum) - (next_ - part_)) + (term_ - part_);                \
+        (sum) = next_;                                                        \
     } while (0)
 
-/* A sum of many numbers to the last digit, in the order in which they are added. */
+/* A compensated sum of many numbers, accurate to the last digit. */
 typedef struct { double sum, lost; } nn_total;
 static inline void nn_add(nn_total *total, double term) {
     NN_TWO_SUM(double, total->sum, total->lost, term);
 }
-/* lost is NaN where sum is not finite. */
+/* lost is NaN if sum is non-finite. */
 static inline double nn_value(const nn_total *total) {
     return total->lost == total->lost ? total->sum + total->lost : total->sum;
 }
 
-
-/* Every activation that is applied element by element, once: ACTIVATION(NAME, name, USES,
- * TILE_FORWARD, TILE_BACKWARD). activation.h defines FN(name_forward) and FN(name_backward). The
- * derivative is a function of the OUTPUT a = f(z), or of the INPUT z, which a network that trains
- * then keeps beside a. The TILE flags say which of the two the tiles of a matrix product apply to
- * sums in registers: those of a few operations. The others run over rows that are in the cache. */
-#define NN_ACTIVATIONS(ACTIVATION)             \
-    ACTIVATION(TANH, tanh, OUTPUT, 0, 1)       \
-    ACTIVATION(RELU, relu, OUTPUT, 1, 1)       \
-    ACTIVATION(SIGMOID, sigmoid, OUTPUT, 0, 1) \
+/* The list of element-wise activations: ACTIVATION(NAME, name, USES, TILE_FORWARD, TILE_BACKWARD).
+ * activation.h defines FN(name_forward) and FN(name_backward). The derivative is a function of the
+ * OUTPUT a = f(z) or of the INPUT z, which a training network then keeps as well as a. The TILE
+ * flags say whether GEMM tiles apply f or f' to the sums in registers, which pays for a few
+ * operations; the other activations run over rows that are still in the cache. */
+#define NN_ACTIVATIONS(ACTIVATION)                   \
+    ACTIVATION(TANH, tanh, OUTPUT, 0, 1)             \
+    ACTIVATION(RELU, relu, OUTPUT, 1, 1)             \
+    ACTIVATION(SIGMOID, sigmoid, OUTPUT, 0, 1)       \
     ACTIVATION(LEAKY_RELU, leaky_relu, OUTPUT, 0, 0) \
-    ACTIVATION(GELU, gelu, INPUT, 0, 0)        \
-    ACTIVATION(GELU_TANH, gelu_tanh, INPUT, 0, 0) \
+    ACTIVATION(GELU, gelu, INPUT, 0, 0)              \
+    ACTIVATION(GELU_TANH, gelu_tanh, INPUT, 0, 0)    \
     ACTIVATION(SILU, silu, INPUT, 0, 0)
 
 #define NN_ACTIVATION_NAME(NAME, name, uses, forward, backward) NN_##NAME,
@@ -72,7 +72,7 @@ static inline int nn_uses_input(nn_activation f) {
 }
 #undef NN_ACTIVATION_CASE
 
-/* Whether an activation is left to a pass over the product's rows: no tile applies it. */
+/* Whether f (or f') runs over the product's rows because no tile applies it. */
 #define NN_ACTIVATION_CASE(NAME, name, uses, forward, backward) \
     case NN_##NAME: return is_backward ? !(backward) : !(forward);
 static inline int nn_follows_product(nn_activation f, int is_backward) {
@@ -83,8 +83,9 @@ static inline int nn_follows_product(nn_activation f, int is_backward) {
 }
 #undef NN_ACTIVATION_CASE
 
-/* The losses. NLL is softmax.h's. Those that are sums over the outputs: loss.h defines FN(name_loss), a loss
- * and its derivative from an output of the last Linear, and FN(name_term), from the network's output. */
+/* The list of losses that are sums over the outputs; NLL is in softmax.h. loss.h defines
+ * FN(name_loss), the loss and its derivative given an output of the last Linear, and FN(name_term),
+ * the loss given an output of the network. */
 #define NN_ELEMENTWISE_LOSSES(LOSS) \
     LOSS(BINARY_NLL, binary_nll)    \
     LOSS(SQUARED, squared)          \
@@ -96,12 +97,12 @@ enum nn_loss { NN_NO_LOSS, NN_NLL, NN_ELEMENTWISE_LOSSES(NN_LOSS_NAME) };
 
 enum nn_epilogue {
     NN_STORE,      /* C <- f(A B + bias) */
-    NN_DERIVATIVE, /* C <- (A B) * f'(D), D = f(Z) or Z as the activation says */
+    NN_DERIVATIVE, /* C <- (A B) * f'(D), D = f(Z) or Z, see nn_uses_input */
     NN_UPDATE      /* C <- C - eta A B */
 };
 
-/* C (m, n) <- epilogue of A (m, k) B (k, n). A has any strides; rows or columns of B are
- * contiguous, and rows of C and D. */
+/* C (m, n) <- epilogue(A B), A (m, k), B (k, n). A has any row and column strides (rs, cs); rows or
+ * columns of B are contiguous, and rows of C and D. */
 typedef struct {
     nn_index m, n, k;
     const void *a;
@@ -111,34 +112,34 @@ typedef struct {
     void *c;
     nn_index c_rs;
     int epilogue;
-    nn_activation activation; /* none or one that is applied element by element */
-    const void *bias;      /* NN_STORE: NULL, or n entries added to every row, or m entries added to
-                              every column */
-    int bias_down_rows;    /* 0: bias[j], 1: bias[i] */
-    const void *d;         /* NN_DERIVATIVE, (m, n) */
+    nn_activation activation; /* none or element-wise */
+    const void *bias;         /* NN_STORE: NULL or one entry per column or per row of C */
+    int bias_down_rows;       /* 0: bias[j], 1: bias[i] */
+    const void *d;            /* NN_DERIVATIVE, (m, n) */
     nn_index d_rs;
-    double eta;            /* NN_UPDATE */
-    void *work;            /* gemm_workspace(n, k) bytes on a cache line's boundary; NULL only where b_cs is 1 */
+    double eta;               /* NN_UPDATE */
+    void *workspace; /* gemm_workspace(n, k) bytes, 64-byte aligned; may be NULL if b_cs is 1 */
 } nn_gemm;
 
-/* A matrix of at most `rows` rows as lists of its entries that are not zero: pairs of a column and
- * a value, both of the size of the real type. Those of row i begin at entry i * capacity, columns
- * rising; those of blocks 0 .. p of its columns end behind ends[p * rows + i] of them. There are
- * csr_blocks(columns) blocks; room: columns and the lanes of a vector more. See spmm.h. */
+/* A sparse matrix of at most `rows` rows: CSR with a fixed capacity per row. An entry is a pair of
+ * a column and a value, each of the real type's size. The entries of row i begin at entry i *
+ * row_capacity, in order of columns. Columns are divided into csr_blocks(columns) blocks; the first
+ * block_ends[p * rows + i] entries of row i belong to blocks 0 .. p. row_capacity is at least
+ * columns plus the lanes of a vector. See spmm.h. */
 typedef struct {
-    nn_index rows, columns, capacity;
+    nn_index rows, columns, row_capacity;
     void *entries;
-    int32_t *ends;
+    int32_t *block_ends;
 } nn_csr;
 
-/* Rows first .. last - 1 of C <- f(A B + bias) or, to update, of C <- C - eta A B. c is the first
- * of these rows. */
+/* Rows first .. last - 1 of C <- f(A B + bias) or, if `updates`, of C <- C - eta A B. c points to
+ * the first of these rows. */
 typedef struct {
     nn_csr a;
     nn_index first, last, n;
     const void *b;
     nn_index b_rs;
-    int packs_b; /* whether B's rows may be so far apart that they share few sets of the cache */
+    int packs_b; /* B's row stride may be so large that its rows share few cache sets */
     void *c;
     nn_index c_rs;
     int updates;
@@ -147,74 +148,73 @@ typedef struct {
     const void *bias; /* n entries or NULL */
 } nn_spmm;
 
-/* Softmax and its loss over `batch` samples of `classes` logits. In all four arrays the classes of
- * a sample are contiguous and *_sample is the other stride, or the samples are contiguous and
- * *_class is. y NULL: softmax alone. */
+/* Softmax and its NLL over `batch` samples of `classes` logits. In all four arrays the classes of a
+ * sample are contiguous and *_sample is the other stride, or the samples are contiguous and *_class
+ * is. y NULL: softmax alone. */
 typedef struct {
     nn_index batch, classes;
     int classes_contiguous;
     const void *z; nn_index z_sample, z_class;
     const void *y; nn_index y_sample, y_class;
     void *p;       nn_index p_sample, p_class;       /* probabilities; may be z, never NULL */
-    void *grad;    nn_index grad_sample, grad_class; /* weight p - y; may be p; see labels.h */
-    int plain;                                       /* p - y, whatever the labels sum to */
-    /* The loss of sample j is label_gap[j] + label_sum[j] log(1 + exp_rest[j]) nats: label_sum is the sum of y, label_gap =
-     * sum y (max - z), exp_rest the sum of e^(z - max) over all entries but one maximal one. NULL
-     * unless y is given. */
+    void *grad;    nn_index grad_sample, grad_class; /* (sum of y) p - y; may be p; see labels.h */
+    int plain;                                       /* the gradient is p - y for any labels */
+    /* The loss of sample j is label_gap[j] + label_sum[j] log(1 + exp_rest[j]) nats: label_sum is
+     * the sum of y, label_gap the sum of y (max - z), exp_rest the sum of e^(z - max) over all
+     * entries but one maximal one. NULL unless y is given. */
     void *label_gap, *label_sum, *exp_rest;
-    void *work; /* softmax_work(batch, classes) bytes on a cache line's boundary, unless the classes
-                   are contiguous */
+    void *workspace; /* softmax_workspace(batch, classes) bytes, 64-byte aligned; not used if the
+                        classes are contiguous */
 } nn_softmax;
 
-/* A network of a few vectors a layer, and `steps` steps of one sample each on it; see fused_sgd.h.
- * Rows of w, wt, and all vectors are padded to `vectors` (of the layer, for wt of the layer before)
- * vectors of the chosen width. */
+/* A layer of at most FUSED_VECTORS vectors; see fused_sgd.h. Rows of w and all vectors are padded
+ * to `vectors` vectors of the chosen width, rows of wt to those of the previous layer. */
 typedef struct {
     nn_index m, n, vectors;
     nn_activation activation;
-    void *w, *wt, *b, *z, *a, *dz, *step; /* wt NULL in the first layer; z is a unless f' uses it */
-    void *rows_z, *rows_a, *rows_dz;      /* of a mini-batch, likewise, row_stride apart */
+    void *w, *wt, *b, *z, *a, *dz, *step; /* wt: NULL in layer 0; z: a unless f' uses z */
+    void *rows_z, *rows_a, *rows_dz;      /* the same for a mini-batch, with row_stride */
     nn_index row_stride;
 } nn_fused_layer;
 
+/* Steps at batch size 1 on such a network. */
 typedef struct {
-    nn_index count, steps;
+    nn_index n_layers, steps;
     const nn_fused_layer *layers;
-    const void *x, *y;              /* samples as rows */
+    const void *x, *y; /* samples as rows */
     nn_index x_stride, y_stride;
-    const int64_t *draws;
+    const int64_t *sample_index; /* of each step */
     const double *rates;
-    int32_t *nonzero_index; /* where samples are mostly zeros, room for 2 (m + 16) of the first layer's m;
-                        else NULL */
-    int plain;                      /* as in nn_softmax */
+    int32_t *nonzero_index; /* NULL for dense samples, else 2 (m + 16) entries, m of layer 0 */
+    int plain;              /* as in nn_softmax */
 } nn_fused_sgd;
 
-/* A mini-batch on such a network: its samples are the rows draws[0], draws[1], ... of x, or 0, 1,
- * ... where draws is NULL. */
+/* A mini-batch on such a network: rows sample_index[0], sample_index[1], ... of x, or its first
+ * rows if sample_index is NULL. */
 typedef struct {
-    nn_index count, batch;
+    nn_index n_layers, batch;
     const nn_fused_layer *layers;
     const void *x;
     nn_index x_stride;
-    const int64_t *draws;
+    const int64_t *sample_index;
     double eta;
 } nn_fused_batch;
 
-/* One step of an optimiser on weights w along the gradient g' = scale g + l2 w, after w has shrunk
- * to keep w; see optimizer.h. */
+/* One optimiser step on weights w: w is first multiplied by `keep`; the gradient is scale g + l2 w.
+ * See optimizer.h. */
 enum nn_rule_kind { NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM };
 
 typedef struct {
     int kind;
-    double eta;            /* the step size; Adam's divided by 1 - beta1^t */
+    double eta; /* step size; Adam's is divided by 1 - beta1^t */
     double scale, l2, keep;
-    double beta1, beta2;   /* what momentum and Adam keep of the mean gradient, RMSprop and Adam of
-                              the mean square */
-    double root, eps;      /* the root of the mean square counts as root * sqrt(s) + eps */
+    double beta1, beta2; /* decay of the mean gradient (momentum, Adam) and of the mean square
+                            (RMSprop, Adam) */
+    double root, eps;    /* Adam divides by root * sqrt(mean square) + eps */
 } nn_rule;
 
 /* Batch normalisation of samples as rows: z <- g norm + shift, norm <- (x - mean) / sqrt(var +
- * eps), and the way back. */
+ * eps), and its backward pass. */
 typedef struct {
     nn_index batch, features;
     const void *x; nn_index x_stride;
@@ -222,7 +222,7 @@ typedef struct {
     double eps;
     void *mean, *var;       /* (features): over the batch, or `given` */
     int given;
-    void *z, *norm;         /* norm NULL where nobody asks for it */
+    void *z, *norm;         /* norm may be NULL */
     nn_index row_stride;    /* of z, norm, dz, dx */
     const void *dz;
     void *dx, *dg, *dshift; /* dx may be dz; dg <- sum dz norm, dshift <- sum dz */
@@ -233,123 +233,125 @@ typedef struct {
     nn_index lanes, itemsize, tile_rows, tile_columns;
 
     void (*gemm)(const nn_gemm *);
-    /* bytes of work that serve every product of up to n columns and k terms */
+    /* bytes of workspace that suffice for every product of up to n columns and k terms */
     nn_index (*gemm_workspace)(nn_index n, nn_index k);
     nn_index (*csr_blocks)(nn_index columns);
-    /* row `row` <- the entries of x (columns) that are not 0 (NaN is not) */
+    /* row `row` <- the non-zero entries of x (columns); NaN is non-zero */
     void (*csr_row)(const nn_csr *, nn_index row, const void *x);
-    /* rows first .. last - 1 of the transpose `to` <- columns first .. last - 1 of the first `rows`
-     * rows of `from` */
+    /* rows first .. last - 1 of `to` <- the transpose of the first `rows` rows of `from` */
     void (*csr_transpose)(const nn_csr *from, nn_index rows, nn_index first, nn_index last,
-                       const nn_csr *to);
+                          const nn_csr *to);
     void (*spmm)(const nn_spmm *);
-    /* z (n) <- f(x (m) W (m, n) + bias (n)) for one sample; rows: the m places in x and W to use,
-     * or NULL for 0 .. m - 1 */
-    void (*gemv)(nn_index m, nn_index n, const void *x, const int32_t *rows, const void *w,
-                        nn_index w_stride, const void *bias, void *z, nn_activation);
-    /* W <- W - old' steps, where old is not NULL, then z <- next' W + bias for each of
-     * LOOKAHEAD_STEPS samples, where next is not NULL, in one pass over W; old, next (m,
-     * LOOKAHEAD_STEPS), steps, z (LOOKAHEAD_STEPS, n); see lookahead.h */
+    /* z (n) <- f(x (m) W (m, n) + bias (n)); index: the m entries of x and rows of W to use, or
+     * NULL for 0 .. m - 1 */
+    void (*gemv)(nn_index m, nn_index n, const void *x, const int32_t *index, const void *w,
+                 nn_index w_stride, const void *bias, void *z, nn_activation);
+    /* W <- W - old' steps, unless old is NULL, then z <- next' W + bias for LOOKAHEAD_STEPS
+     * samples, unless next is NULL, in one pass over W; old, next (m, LOOKAHEAD_STEPS), steps, z
+     * (LOOKAHEAD_STEPS, n); see lookahead.h */
     void (*lookahead_pass)(nn_index m, nn_index n, void *w, nn_index w_stride, const void *old,
-                       const void *steps, const void *next, const void *bias, void *z);
-    /* gram[k][j] <- -(x_j . x_k + 1) for j < k, of LOOKAHEAD_STEPS samples x[k] (m); returns 1 when
+                           const void *steps, const void *next, const void *bias, void *z);
+    /* gram[k][j] <- -(x_j . x_k + 1) for j < k of LOOKAHEAD_STEPS samples x[k] (m); returns 1 if
      * all are finite */
     int (*lookahead_gram)(nn_index m, const void *const *x, void *gram);
     /* out (m, LOOKAHEAD_STEPS) <- the samples as columns */
     void (*lookahead_columns)(nn_index m, const void *const *x, void *out);
-    /* how many entries of x are not 0 (NaN is not) */
+    /* number of non-zero entries of x; NaN is non-zero */
     nn_index (*count_nonzeros)(nn_index m, const void *x);
-    /* their places, in order; rows has room for m + 16; returns how many */
-    nn_index (*nonzero_index)(nn_index m, const void *x, int32_t *rows);
-    /* dx (m) <- (W dz) * f'(x); W <- W - eta x dz, one pass over W */
+    /* index (capacity m + 16) <- the indices of the non-zero entries, in order; returns their
+     * number */
+    nn_index (*nonzero_index)(nn_index m, const void *x, int32_t *index);
+    /* dx (m) <- (W dz) * f'(x); W <- W - eta x dz, in one pass over W */
     void (*gemv_backward)(nn_index m, nn_index n, void *w, nn_index w_stride, const void *x,
-                         const void *dz, void *dx, nn_activation, double eta);
-    /* gemv and gemv_backward of a W that is held by its columns, in the rows of wt (n, m) */
+                          const void *dz, void *dx, nn_activation, double eta);
+    /* gemv and gemv_backward for W held transposed, wt (n, m) */
     void (*gemv_wt)(nn_index m, nn_index n, const void *x, const void *wt, nn_index wt_stride,
-                           const void *bias, void *z, nn_activation);
+                    const void *bias, void *z, nn_activation);
     void (*gemv_backward_wt)(nn_index m, nn_index n, void *wt, nn_index wt_stride, const void *x,
-                            const void *dz, void *dx, nn_activation, double eta);
+                             const void *dz, void *dx, nn_activation, double eta);
     /* dx (m) <- W dz */
     void (*gemv_t)(nn_index m, nn_index n, const void *w, nn_index w_stride, const void *dz,
-                         void *dx);
-    /* W <- W - x step in the m places of `rows`, or in all m rows where that is NULL */
+                   void *dx);
+    /* W <- W - x step in the m rows of `index`, or in all m rows if it is NULL */
     void (*rank1_update)(nn_index m, nn_index n, void *w, nn_index w_stride, const void *x,
-                       const int32_t *rows, const void *step);
+                         const int32_t *index, const void *step);
     /* y (n) <- eta x */
     void (*scaled)(nn_index n, const void *x, double eta, void *y);
     /* y (n) <- y - eta x */
     void (*subtract_scaled)(nn_index n, void *y, const void *x, double eta);
     void (*activation_forward)(nn_index n, const void *z, void *a, nn_activation);
-    /* dz <- da * f', a function of u, which is a = f(z) or z as the activation says */
+    /* dz <- da * f'(u), u = a or z, see nn_uses_input */
     void (*activation_backward)(nn_index n, const void *da, const void *u, void *dz, nn_activation);
     void (*softmax)(const nn_softmax *);
-    nn_index (*softmax_work)(nn_index batch, nn_index classes);
-    /* losses <- label_gap + label_sum log(1 + exp_rest); returns their sum where `adds` */
-    double (*softmax_losses)(nn_index n, const void *label_gap, const void *label_sum, const void *exp_rest,
-                             double *losses, int adds);
-    /* element by element from the last Linear's outputs, for NN_BINARY_NLL, NN_SQUARED, NN_HINGE:
-     * grad <- dL/dz; returns the summed loss */
+    nn_index (*softmax_workspace)(nn_index batch, nn_index classes);
+    /* losses <- label_gap + label_sum log(1 + exp_rest); returns their sum if `adds`, else 0 */
+    double (*softmax_losses)(nn_index n, const void *label_gap, const void *label_sum,
+                             const void *exp_rest, double *losses, int adds);
+    /* element-wise from the last Linear's outputs, for NN_BINARY_NLL, NN_SQUARED, NN_HINGE: grad <-
+     * dL/dz; returns the summed loss */
     double (*loss_and_gradient)(nn_index n, const void *z, const void *y, void *grad, int loss);
-    /* element by element from the network's outputs: terms <- what each adds to its sample's loss;
-     * 0 log 0 = 0 */
+    /* element-wise from the network's outputs: terms <- each entry's contribution to its sample's
+     * loss; 0 log 0 = 0 */
     void (*loss_terms)(nn_index n, const void *p, const void *y, void *terms, int loss);
-    /* grad <- weight p - y of labels.h, sample after sample; grad may be p */
+    /* grad <- (sum of y) p - y per contiguous sample, see labels.h; grad may be p */
     void (*nll_backward)(nn_index batch, nn_index classes, const void *p, const void *y,
                          void *grad);
-    void (*apply)(nn_index n, const void *x, void *y,
-                  int function); /* NN_EXP, NN_LOG, NN_LOG1P: for tests */
+    /* y <- NN_EXP, NN_LOG or NN_LOG1P of x; for tests */
+    void (*apply)(nn_index n, const void *x, void *y, int function);
     /* out (n) <- sums over the rows of x (m, n); see reduce.h */
     void (*sum_rows)(nn_index m, nn_index n, const void *x, nn_index x_stride, void *out);
-    /* the same of x whose columns are contiguous, x_stride apart */
+    /* the same for x with contiguous columns and column stride x_stride */
     void (*sum_columns)(nn_index m, nn_index n, const void *x, nn_index x_stride, void *out);
     /* out (n, m) <- transpose of x (m, n) */
     void (*transpose)(nn_index m, nn_index n, const void *x, nn_index x_stride, void *out,
                       nn_index out_stride);
-    /* By vectors of 16, 32, 64 bytes, NULL where the level has none so wide. Returns 0 when a logit
-     * was not finite. */
+    /* For vectors of 16, 32 and 64 bytes; NULL for widths that the level lacks. Returns 0 if a
+     * logit was non-finite. */
     int (*fused_sgd[3])(const nn_fused_sgd *);
-    /* By the same widths: the layers' rows_a <- their outputs, of the last the logits; then, from
-     * its rows_dz, those of the others and W <- W - eta x dz summed over the batch; see
-     * fused_minibatch.h */
+    /* For the same widths. Forward: rows_a of each layer <- its outputs (the last layer's: logits).
+     * Update: from rows_dz of the last layer, those of the others and W <- W - eta x dz summed over
+     * the batch. See fused_minibatch.h. */
     void (*fused_forward[3])(const nn_fused_batch *);
     void (*fused_update[3])(const nn_fused_batch *);
-    /* out (n of the last layer) <- the network at the sample x, by the same widths; see
+    /* out (n of the last layer) <- the network at the sample x, for the same widths; see
      * fused_predict.h */
-    void (*fused_predict[3])(const nn_fused_layer *layers, nn_index count, const void *x,
+    void (*fused_predict[3])(const nn_fused_layer *layers, nn_index n_layers, const void *x,
                              void *out);
-    /* w (n) and its state s1, s2 (NULL where the rule has none) <- one step along g. Returns 1 when
-     * all that was written is finite. */
-    int (*optimizer_step)(nn_index n, void *w, const void *g, void *s1, void *s2, const nn_rule *rule);
+    /* w (n) and its state s1, s2 (NULL if the rule has none) <- one step along g. Returns 1 if all
+     * results are finite. */
+    int (*optimizer_step)(nn_index n, void *w, const void *g, void *s1, void *s2,
+                          const nn_rule *rule);
     /* the sum of x^2, squared and summed in double */
     double (*sum_of_squares)(nn_index n, const void *x);
     void (*batchnorm_forward)(const nn_batchnorm *);
     void (*batchnorm_backward)(const nn_batchnorm *);
     /* running (n) <- running + momentum (factor of_batch - running) */
-    void (*ema_update)(nn_index n, void *running, const void *of_batch, double factor, double momentum);
-    /* y (n) <- scale x where a random word made of `word` and place, place + 1, ... is at least
-     * threshold, else 0; see dropout.h */
-    void (*dropout)(nn_index n, const void *x, void *y, uint64_t word, uint32_t place,
+    void (*ema_update)(nn_index n, void *running, const void *of_batch, double factor,
+                       double momentum);
+    /* y (n) <- scale x if the random word of `word` and the entry's index first, first + 1, ... is
+     * at least threshold, else 0; see dropout.h */
+    void (*dropout)(nn_index n, const void *x, void *y, uint64_t word, uint32_t first,
                     uint32_t threshold, double scale);
-    /* 1 when all are finite */
+    /* 1 if all entries are finite */
     int (*all_finite)(nn_index n, const void *x);
-    /* max |x|, infinity where one is not finite */
+    /* max |x|; infinity if an entry is non-finite */
     double (*largest)(nn_index n, const void *x);
-    /* out <- x, which it may be; 1 when all are finite */
+    /* out <- x, which it may be; 1 if all entries are finite */
     int (*copy_finite)(nn_index n, const void *x, void *out);
 } nn_kernels;
 
 enum nn_function { NN_EXP, NN_LOG, NN_LOG1P };
 
-/* Levels in rising order; the generic one is always there. */
+/* Levels in ascending order; the generic one always exists. */
 enum nn_level { NN_GENERIC, NN_AVX2, NN_AVX512, NN_LEVELS };
 
 const char *nn_level_name(int level);
 int nn_level_usable(int level);
-/* NULL when the level is not in this build. */
+/* NULL if the level is not in this build. */
 const nn_kernels *nn_table(int level, int is_double);
 
-/* dst (rows, columns; dst_stride apart, in elements, float or double) <- src of another native type,
- * strides in bytes. */
+/* dst (rows, columns), float or double with a row stride in elements <- src of any native type,
+ * with strides in bytes. */
 enum nn_type {
     NN_BOOL,
     NN_I8,
@@ -365,8 +367,8 @@ enum nn_type {
 };
 void nn_convert(void *dst, nn_index dst_stride, int dst_is_double, nn_index rows, nn_index columns,
                 const char *src, nn_index src_stride, nn_index src_col_stride, int src_type);
-/* dst (rows, columns; strides in bytes) <- src of the same type, src_stride apart in elements. */
-void nn_write_back(char *dst, nn_index dst_stride, nn_index dst_col_stride, int is_double, nn_index rows,
-                   nn_index columns, const void *src, nn_index src_stride);
+/* dst (rows, columns), strides in bytes <- src of the same type, with a row stride in elements. */
+void nn_write_back(char *dst, nn_index dst_stride, nn_index dst_col_stride, int is_double,
+                   nn_index rows, nn_index columns, const void *src, nn_index src_stride);
 
 #endif

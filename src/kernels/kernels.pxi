@@ -1,4 +1,5 @@
-# The C interface of kernels.h, in Cython's words.
+# The declarations of kernels.h, which documents them, for Cython. Included by _core.pyx.
+
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "kernels/kernels.h" nogil:
@@ -33,12 +34,12 @@ cdef extern from "kernels/kernels.h" nogil:
         const void *d
         nn_index d_rs
         double eta
-        void *work
+        void *workspace
 
     ctypedef struct nn_csr:
-        nn_index rows, columns, capacity
+        nn_index rows, columns, row_capacity
         void *entries
-        int32_t *ends
+        int32_t *block_ends
 
     ctypedef struct nn_spmm:
         nn_csr a
@@ -68,7 +69,7 @@ cdef extern from "kernels/kernels.h" nogil:
         void *label_gap
         void *label_sum
         void *exp_rest
-        void *work
+        void *workspace
 
     ctypedef struct nn_fused_layer:
         nn_index m, n, vectors
@@ -86,22 +87,22 @@ cdef extern from "kernels/kernels.h" nogil:
         nn_index row_stride
 
     ctypedef struct nn_fused_sgd:
-        nn_index count, steps
+        nn_index n_layers, steps
         const nn_fused_layer *layers
         const void *x
         const void *y
         nn_index x_stride, y_stride
-        const int64_t *draws
+        const int64_t *sample_index
         const double *rates
         int32_t *nonzero_index
         int plain
 
     ctypedef struct nn_fused_batch:
-        nn_index count, batch
+        nn_index n_layers, batch
         const nn_fused_layer *layers
         const void *x
         nn_index x_stride
-        const int64_t *draws
+        const int64_t *sample_index
         double eta
 
     ctypedef struct nn_total:
@@ -143,35 +144,33 @@ cdef extern from "kernels/kernels.h" nogil:
         nn_index (*csr_blocks)(nn_index) noexcept nogil
         void (*csr_row)(const nn_csr *, nn_index, const void *) noexcept nogil
         void (*csr_transpose)(const nn_csr *, nn_index, nn_index, nn_index,
-                           const nn_csr *) noexcept nogil
+                              const nn_csr *) noexcept nogil
         void (*spmm)(const nn_spmm *) noexcept nogil
-        void (*gemv)(nn_index, nn_index, const void *, const int32_t *, const void *,
-                            nn_index, const void *, void *,
-                            nn_activation) noexcept nogil
+        void (*gemv)(nn_index, nn_index, const void *, const int32_t *, const void *, nn_index,
+                     const void *, void *, nn_activation) noexcept nogil
         void (*lookahead_pass)(nn_index, nn_index, void *, nn_index, const void *, const void *,
-                           const void *, const void *,
-                           void *) noexcept nogil
+                               const void *, const void *, void *) noexcept nogil
         int (*lookahead_gram)(nn_index, const void *const *, void *) noexcept nogil
         void (*lookahead_columns)(nn_index, const void *const *, void *) noexcept nogil
         nn_index (*count_nonzeros)(nn_index, const void *) noexcept nogil
         nn_index (*nonzero_index)(nn_index, const void *, int32_t *) noexcept nogil
         void (*gemv_backward)(nn_index, nn_index, void *, nn_index, const void *, const void *,
-                             void *, nn_activation, double) noexcept nogil
-        void (*gemv_wt)(nn_index, nn_index, const void *, const void *, nn_index,
-                               const void *, void *, nn_activation) noexcept nogil
+                              void *, nn_activation, double) noexcept nogil
+        void (*gemv_wt)(nn_index, nn_index, const void *, const void *, nn_index, const void *,
+                        void *, nn_activation) noexcept nogil
         void (*gemv_backward_wt)(nn_index, nn_index, void *, nn_index, const void *, const void *,
-                                void *, nn_activation, double) noexcept nogil
+                                 void *, nn_activation, double) noexcept nogil
         void (*gemv_t)(nn_index, nn_index, const void *, nn_index, const void *,
-                             void *) noexcept nogil
+                       void *) noexcept nogil
         void (*rank1_update)(nn_index, nn_index, void *, nn_index, const void *, const int32_t *,
-                           const void *) noexcept nogil
+                             const void *) noexcept nogil
         void (*scaled)(nn_index, const void *, double, void *) noexcept nogil
         void (*subtract_scaled)(nn_index, void *, const void *, double) noexcept nogil
         void (*activation_forward)(nn_index, const void *, void *, nn_activation) noexcept nogil
         void (*activation_backward)(nn_index, const void *, const void *, void *,
                                     nn_activation) noexcept nogil
         void (*softmax)(const nn_softmax *) noexcept nogil
-        nn_index (*softmax_work)(nn_index batch, nn_index classes) noexcept nogil
+        nn_index (*softmax_workspace)(nn_index batch, nn_index classes) noexcept nogil
         double (*softmax_losses)(nn_index, const void *, const void *, const void *, double *,
                                  int) noexcept nogil
         double (*loss_and_gradient)(nn_index, const void *, const void *, void *,
@@ -189,7 +188,7 @@ cdef extern from "kernels/kernels.h" nogil:
         void (*fused_predict[3])(const nn_fused_layer *, nn_index, const void *,
                                  void *) noexcept nogil
         int (*optimizer_step)(nn_index, void *, const void *, void *, void *,
-                        const nn_rule *) noexcept nogil
+                              const nn_rule *) noexcept nogil
         double (*sum_of_squares)(nn_index, const void *) noexcept nogil
         void (*batchnorm_forward)(const nn_batchnorm *) noexcept nogil
         void (*batchnorm_backward)(const nn_batchnorm *) noexcept nogil

@@ -1,4 +1,5 @@
-/* AVX2 and FMA: 32-byte vectors. */
+/* The level of AVX2 and FMA: 32-byte vectors, chosen by dispatch.c if the processor and the
+ * operating system support it. Nothing is built on other processors. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #if defined(__clang__)

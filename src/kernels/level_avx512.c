@@ -1,4 +1,5 @@
-/* AVX-512 F, VL, BW, DQ: 64-byte vectors. */
+/* The level of AVX-512 F, VL, BW, DQ: 64-byte vectors, chosen by dispatch.c if the processor and
+ * the operating system support it. Nothing is built on other processors. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #if defined(__clang__)

@@ -1,5 +1,5 @@
-/* Generic level: 16-byte vectors in compiler notation, whatever the processor; complete on its own.
- */
+/* The generic level: 16-byte vectors in the compilers' vector extensions, for any processor; all
+ * kernels exist at this level. */
 #define LEVEL generic
 #define LEVEL_BYTES 16
 #if defined(__aarch64__)

@@ -1,76 +1,60 @@
-/* Blocks of LOOKAHEAD_STEPS consecutive steps of one sample each that share one pass over the first
- * layer's W: a special path of the network program for first layers that are large beside the cache
- * nearest to the processor.
+/* The first layer in blocks of LOOKAHEAD_STEPS consecutive steps at batch size 1 that share one
+ * pass over W: the special path "lookahead-sgd" of the engine, for first layers that are large
+ * compared with the L1 cache.
  *
- * With W and b as they stand before the block and s_k = eta_k dL/dz_k, step k of the block needs
- *     z_k = W_k' x_k + b_k = (W' x_k + b) - sum over j < k of (x_j . x_k + 1) s_j,
- * where the products with W are taken for all samples of the block in one pass, the products of the
+ * With W and b from before the block and s_k = eta_k dL/dz_k, step k of the block needs
+ *     z_k = W_k' x_k + b_k = (W' x_k + b) - sum over j < k of (x_j . x_k + 1) s_j.
+ * The products with W are taken for all samples of the block in one pass, the products of the
  * samples with each other (their Gram matrix) need no W, and the s_j follow one after the other:
- * the algorithm is the sequential one, with other rounding. The block's updates W <- W - x_k s_k
- * wait for the next block's pass, so W is read and written once a block.
+ * the algorithm is the sequential one with other rounding. The block's updates W <- W - x_k s_k
+ * wait for the next block's pass, so that each block reads and writes W once.
  *
- * Deleting this file, its lines in kernels.h and table.h and engine/lookahead.pxi with its
- * row of STEPPERS leaves the general path, with the same results to rounding. */
-
-#define BLOCK_VECTORS 2
+ * Deleting this file, its lines in kernels.h and table.h and engine/lookahead.pxi with its row of
+ * STEPPERS leaves the general path, with the same results to rounding. */
 
 /* nv vectors of every row of W: the updates of a block, in its order, then the products with the
- * next. old, next: (m, K), one row an input; steps, z: (K, n). */
-static INLINE void FN(block_strip)(const int nv, const int whole, const int updates,
-                                   const int forwards, nn_index part, nn_index m, nn_index n,
-                                   real *w, nn_index w_stride, const real *old, const real *steps,
-                                   const real *next, const real *bias, real *z) {
-    V sum[LOOKAHEAD_STEPS][BLOCK_VECTORS];
-#define LOAD(p, v) (whole ? FN(load)((p) + (v) * LANES) : FN(load_part)((p), part))
-#define STORE(p, v, x)                         \
-    do {                                       \
-        if (whole)                             \
-            FN(store)((p) + (v) * LANES, (x)); \
-        else                                   \
-            FN(store_part)((p), (x), part);    \
-    } while (0)
-#define EACH                                             \
-    UNROLLED                                             \
-    for (int k = 0; k < LOOKAHEAD_STEPS; k++)             \
-        UNROLLED                                         \
-        for (int v = 0; v < nv; v++)
+ * next. old, next: (m, LOOKAHEAD_STEPS); steps, z: (LOOKAHEAD_STEPS, n). */
+static INLINE void FN(lookahead_strip)(const int nv, const int whole, const int updates,
+                                       const int forwards, nn_index part, nn_index m, nn_index n,
+                                       real *w, nn_index w_stride, const real *old,
+                                       const real *steps, const real *next, const real *bias,
+                                       real *z) {
+    V sum[LOOKAHEAD_STEPS][LOOKAHEAD_VECTORS];
+#define EACH UNROLLED_FOR(k, LOOKAHEAD_STEPS) UNROLLED_FOR(v, nv)
     EACH sum[k][v] = (V){0};
     for (nn_index i = 0; i < m; i++, w += w_stride) {
-        V row[BLOCK_VECTORS];
-        UNROLLED
-        for (int v = 0; v < nv; v++) row[v] = LOAD(w, v);
+        V row[LOOKAHEAD_VECTORS];
+        UNROLLED_FOR(v, nv) row[v] = LOAD(w, v);
         if (updates) {
             EACH row[v] -= LOAD(steps + k * n, v) * old[i * LOOKAHEAD_STEPS + k];
-            UNROLLED
-            for (int v = 0; v < nv; v++) STORE(w, v, row[v]);
+            UNROLLED_FOR(v, nv) STORE(w, v, row[v]);
         }
         if (forwards) EACH sum[k][v] += row[v] * next[i * LOOKAHEAD_STEPS + k];
     }
     if (forwards) EACH STORE(z + k * n, v, sum[k][v] + LOAD(bias, v));
-#undef LOAD
-#undef STORE
 #undef EACH
 }
 
-static INLINE void FN(block_strips)(const int updates, const int forwards, nn_index m, nn_index n,
-                                    real *w, nn_index w_stride, const real *old, const real *steps,
-                                    const real *next, const real *bias, real *z) {
+static INLINE void FN(lookahead_strips)(const int updates, const int forwards, nn_index m,
+                                        nn_index n, real *w, nn_index w_stride, const real *old,
+                                        const real *steps, const real *next, const real *bias,
+                                        real *z) {
     nn_index j = 0;
-#define STRIP(nv, whole, part)                                                                    \
-    FN(block_strip)(nv, whole, updates, forwards, part, m, n, w + j, w_stride, old, steps + j, next, \
-                    bias + j, z + j)
-    for (; j + BLOCK_VECTORS * LANES <= n; j += BLOCK_VECTORS * LANES)
-        STRIP(BLOCK_VECTORS, 1, LANES);
+#define STRIP(nv, whole, part)                                                             \
+    FN(lookahead_strip)(nv, whole, updates, forwards, part, m, n, w + j, w_stride, old,    \
+                        steps + j, next, bias + j, z + j)
+    for (; j + LOOKAHEAD_VECTORS * LANES <= n; j += LOOKAHEAD_VECTORS * LANES)
+        STRIP(LOOKAHEAD_VECTORS, 1, LANES);
     for (; j + LANES <= n; j += LANES) STRIP(1, 1, LANES);
     if (j < n) STRIP(1, 0, n - j);
 #undef STRIP
 }
 
 static void FN(lookahead_pass)(nn_index m, nn_index n, void *w, nn_index w_stride, const void *old,
-                           const void *steps, const void *next, const void *bias, void *z) {
-    if (old && next) FN(block_strips)(1, 1, m, n, w, w_stride, old, steps, next, bias, z);
-    else if (next) FN(block_strips)(0, 1, m, n, w, w_stride, NULL, bias, next, bias, z);
-    else FN(block_strips)(1, 0, m, n, w, w_stride, old, steps, NULL, bias, z);
+                               const void *steps, const void *next, const void *bias, void *z) {
+    if (old && next) FN(lookahead_strips)(1, 1, m, n, w, w_stride, old, steps, next, bias, z);
+    else if (next) FN(lookahead_strips)(0, 1, m, n, w, w_stride, NULL, bias, next, bias, z);
+    else FN(lookahead_strips)(1, 0, m, n, w, w_stride, old, steps, NULL, bias, z);
 }
 
 #undef GRAM_ROWS
@@ -80,26 +64,21 @@ static void FN(lookahead_pass)(nn_index m, nn_index n, void *w, nn_index w_strid
 #define GRAM_ROWS 2
 #endif
 
-/* GRAM_ROWS rows of the Gram matrix, four columns: of the samples a[0], a[1], ... with b[0 .. 3],
- * or, for first < 4, of b[first], b[first + 1], ... with the ones before. */
+/* GRAM_ROWS rows and four columns of the Gram matrix: the products of the samples a[0], a[1], ...
+ * with b[0 .. 3] or, if first < 4, of b[first], b[first + 1], ... with those before them. */
 static INLINE void FN(gram_tile)(const int first, nn_index m, const real *const *a,
                                  const real *const *b, real *out) {
     V sum[GRAM_ROWS][4];
-    UNROLLED
-    for (int r = 0; r < GRAM_ROWS; r++)
-        UNROLLED
-        for (int c = 0; c < 4; c++) sum[r][c] = (V){0};
+    UNROLLED_FOR(r, GRAM_ROWS)
+        UNROLLED_FOR(c, 4) sum[r][c] = (V){0};
     nn_index i = 0;
-#define TERMS(LOAD)                                                                \
+#define TERMS(LOAD_X)                                                              \
     do {                                                                           \
         V x[4];                                                                    \
-        UNROLLED                                                                   \
-        for (int c = 0; c < 4; c++) x[c] = LOAD(b[c] + i);                         \
-        UNROLLED                                                                   \
-        for (int r = 0; r < GRAM_ROWS; r++) {                                      \
-            V ar = first < 4 ? x[(first + r) & 3] : LOAD(a[r] + i);                \
-            UNROLLED                                                               \
-            for (int c = 0; c < 4; c++) if (c < first + r) sum[r][c] += ar * x[c]; \
+        UNROLLED_FOR(c, 4) x[c] = LOAD_X(b[c] + i);                         \
+        UNROLLED_FOR(r, GRAM_ROWS) {                                      \
+            V ar = first < 4 ? x[(first + r) & 3] : LOAD_X(a[r] + i);                \
+            UNROLLED_FOR(c, 4) if (c < first + r) sum[r][c] += ar * x[c]; \
         }                                                                          \
     } while (0)
     for (; i + LANES <= m; i += LANES) TERMS(FN(load));
@@ -115,7 +94,7 @@ static INLINE void FN(gram_tile)(const int first, nn_index m, const real *const 
     }
 }
 
-/* out[k][j] <- -(x_j . x_k + 1) for j < k of a block's samples. Returns 1 when all are finite. */
+/* out[k][j] <- -(x_j . x_k + 1) for j < k of a block's samples. Returns 1 if all are finite. */
 static int FN(lookahead_gram)(nn_index m, const void *const *x_, void *out_) {
     const real *x[LOOKAHEAD_STEPS];
     real *out = out_, bad = 0;
@@ -134,7 +113,7 @@ static int FN(lookahead_gram)(nn_index m, const void *const *x_, void *out_) {
     return bad == 0;
 }
 
-/* out (m, K) <- the samples as columns. */
+/* out (m, LOOKAHEAD_STEPS) <- the samples as columns. */
 static void FN(lookahead_columns)(nn_index m, const void *const *x_, void *out_) {
     const real *x[LOOKAHEAD_STEPS];
     real *out = out_;
@@ -142,14 +121,11 @@ static void FN(lookahead_columns)(nn_index m, const void *const *x_, void *out_)
     nn_index i = 0;
     for (int k = 0; k < LOOKAHEAD_STEPS; k++) x[k] = x_[k];
     for (; i + LANES <= m; i += LANES) {
-        UNROLLED
-        for (int k = 0; k < LOOKAHEAD_STEPS; k++) v[k] = FN(load)(x[k] + i);
+        UNROLLED_FOR(k, LOOKAHEAD_STEPS) v[k] = FN(load)(x[k] + i);
         FN(interleave)(LOOKAHEAD_STEPS, LOOKAHEAD_STEPS, v);
-        UNROLLED
-        for (int k = 0; k < LOOKAHEAD_STEPS; k++)
+        UNROLLED_FOR(k, LOOKAHEAD_STEPS)
             FN(store)(out + i * LOOKAHEAD_STEPS + k * LANES, v[k]);
     }
     for (; i < m; i++)
         for (int k = 0; k < LOOKAHEAD_STEPS; k++) out[i * LOOKAHEAD_STEPS + k] = x[k][i];
 }
-#undef BLOCK_VECTORS

@@ -1,8 +1,9 @@
-/* Losses that are sums over the outputs, and the gradient of NLL from probabilities; that from logits
- * is softmax.h. */
+/* The losses named by NN_ELEMENTWISE_LOSSES in kernels.h, which are sums over the outputs, and the
+ * gradient of NLL given probabilities. NLL given logits is in softmax.h. Called by
+ * engine/layers.pxi and python/losses.pxi. */
 
-/* y softplus(-z) + (1 - y) softplus(z), softplus(z) = max(z, 0) + log1p(e^-|z|); a weight of 0
- * silences an infinite term. */
+/* y softplus(-z) + (1 - y) softplus(z), softplus(z) = max(z, 0) + log1p(e^-|z|). A weight of 0
+ * suppresses an infinite term. */
 static INLINE V FN(sigmoid_loss)(V z, V y) {
     V tail = FN(log1p)(FN(exp)((V)((I)z | (I)FN(set)((real)-0.0))));
     V wrong_if_one = FN(max)((V){0}, -z) + tail, wrong_if_zero = FN(max)((V){0}, z) + tail;
@@ -27,7 +28,7 @@ static INLINE V FN(hinge_loss)(V z, V y, V *gradient) {
     return FN(select)(margin >= 1, (V){0}, 1 - margin);
 }
 
-/* -y log p, and with a second class -(1 - y) log(1 - p) beside it; 0 log 0 = 0 */
+/* -y log p, for binary labels also -(1 - y) log(1 - p); 0 log 0 = 0. */
 static INLINE V FN(nll_term)(V p, V y) { return FN(select)(y == 0, (V){0}, y * -FN(log)(p)); }
 
 static INLINE V FN(binary_nll_term)(V p, V y) {
@@ -36,7 +37,7 @@ static INLINE V FN(binary_nll_term)(V p, V y) {
     return term;
 }
 
-/* The network's output is that of its last Linear. */
+/* For these losses the network's output is its last Linear's. */
 static INLINE V FN(squared_term)(V a, V y) { V g; return FN(squared_loss)(a, y, &g); }
 static INLINE V FN(hinge_term)(V a, V y) { V g; return FN(hinge_loss)(a, y, &g); }
 
@@ -44,8 +45,8 @@ static double FN(loss_and_gradient)(nn_index n, const void *z_, const void *y_, 
                                     int loss) {
     const real *z = z_, *y = y_;
     real *grad = grad_;
-    double few = 0; /* in order, where one vector holds them all */
-    FN(wide_total) many = {0};
+    double in_order = 0; /* the sum if all terms fit one vector */
+    FN(wide_total) total = {0};
 #define CASE(NAME, name)                                                                         \
     case NN_##NAME:                                                                              \
         for (nn_index i = 0; i < n; i += LANES) {                                                \
@@ -53,18 +54,18 @@ static double FN(loss_and_gradient)(nn_index n, const void *z_, const void *y_, 
             V gradient, terms = FN(name##_loss)(FN(load_part)(z + i, part),                      \
                                                 FN(load_part)(y + i, part), &gradient);          \
             if (n > LANES)                                                                       \
-                FN(add_vector)(&many, (V)((I)terms & FN(first)(part)), 0);                       \
+                FN(add_vector)(&total, (V)((I)terms & FN(first)(part)), 0);                      \
             else                                                                                 \
-                for (int l = 0; l < part; l++) few += terms[l];                                  \
+                for (int l = 0; l < part; l++) in_order += terms[l];                             \
             FN(store_part)(grad + i, gradient, part);                                            \
         }                                                                                        \
         break;
     switch (loss) {
     NN_ELEMENTWISE_LOSSES(CASE)
-    default: return (double)NAN; /* no other loss is a sum over outputs */
+    default: return (double)NAN; /* not a sum over the outputs */
     }
 #undef CASE
-    return n > LANES ? FN(wide_value)(&many) : few;
+    return n > LANES ? FN(wide_value)(&total) : in_order;
 }
 
 static void FN(loss_terms)(nn_index n, const void *p_, const void *y_, void *terms_, int loss) {

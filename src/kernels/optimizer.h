@@ -1,7 +1,8 @@
-/* The optimisers' steps: weights and state updated in one pass over both. Formulas and sources:
+/* The optimisers' steps, which update weights and state in one pass over both. Called by
+ * engine/optimizer.pxi and python/optimizers.pxi. Formulas and sources:
  * nncore/kernels/numpy_kernels.py. */
 
-/* The constants of a step, in every lane. */
+/* The constants of a step, broadcast; rest = 1 - beta. */
 typedef struct {
     V eta, scale, l2, keep, beta1, rest1, beta2, rest2, root, eps;
     int decays;
@@ -61,16 +62,15 @@ static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n,
         FN(store_part)(w + i, wi, part);
         if (states > 0) FN(store_part)(s1 + i, a, part);
         if (states > 1) FN(store_part)(s2 + i, b, part);
-        V over =
-            wi * 0 +
-            (a * 0 + b * 0); /* of the lanes beyond the part only eps = 0 makes anything but 0 */
-        bad += (V)((I)over & FN(first)(part));
+        /* lanes beyond the part may be NaN if eps = 0 */
+        V part_bad = wi * 0 + (a * 0 + b * 0);
+        bad += (V)((I)part_bad & FN(first)(part));
     }
     return FN(sum_all)(bad)[0] == 0;
 }
 
 static int FN(optimizer_step)(nn_index n, void *w, const void *g, void *s1, void *s2,
-                        const nn_rule *rule) {
+                              const nn_rule *rule) {
     const FN(rule) r = {FN(set)((real)rule->eta),
                         FN(set)((real)rule->scale),
                         FN(set)((real)rule->l2),

@@ -1,5 +1,6 @@
-/* Sums of many terms, whose rounding errors are summed beside them (the two-sum of Knuth, as nn_add
- * in kernels.h): the error of the result does not grow with the number of terms. */
+/* Compensated sums: the rounding errors of the additions are summed as well (Knuth's two-sum, as in
+ * nn_add of kernels.h), so that the error of the result does not grow with the number of terms.
+ * Used by softmax, losses, batch normalisation and the bias gradients. */
 
 typedef struct { V sum, lost; } FN(total);
 
@@ -7,7 +8,7 @@ static INLINE void FN(add)(FN(total) *total, V term) {
     NN_TWO_SUM(V, total->sum, total->lost, term);
 }
 
-/* lost is NaN where sum is not finite. */
+/* lost is NaN if sum is non-finite. */
 static INLINE V FN(value)(FN(total) total) {
     return FN(select)(total.lost == total.lost, total.sum + total.lost, total.sum);
 }
@@ -18,7 +19,7 @@ static INLINE real FN(value_all)(FN(total) total) {
     return value == value ? value : FN(sum_all)(total.sum)[0];
 }
 
-/* V result <- the sum of `term` over the rows r < m */
+/* Declares V result, the sum of `term`, an expression in r, over r < m. */
 #define SUM_OVER_ROWS(result, m, term)                                                 \
     V result;                                                                          \
     {                                                                                  \
@@ -32,8 +33,7 @@ static INLINE real FN(value_all)(FN(total) total) {
         result = FN(value)(groups);                                                    \
     }
 
-/* Totals in double, whatever the real type: WIDE vectors of doubles hold the lanes of one vector.
- */
+/* Totals in double for either real type: WIDE vectors of doubles hold the lanes of one vector. */
 #if DOUBLE
 #define WIDE 1
 #else
@@ -44,8 +44,7 @@ typedef real FN(part) __attribute__((vector_size(WIDTH / WIDE), may_alias));
 typedef struct { FN(wide) sum[WIDE], lost[WIDE]; } FN(wide_total);
 
 static INLINE void FN(widen)(V v, FN(wide) *wide) {
-    UNROLLED
-    for (int w = 0; w < WIDE; w++) {
+    UNROLLED_FOR(w, WIDE) {
         FN(part) part;
         __builtin_memcpy(&part, (const char *)&v + w * sizeof part, sizeof part);
         wide[w] = __builtin_convertvector(part, FN(wide));
@@ -61,15 +60,14 @@ static INLINE void FN(add_wide)(FN(wide_total) *total, int w, FN(wide) term) {
 static INLINE void FN(add_vector)(FN(wide_total) *total, V v, const int squared) {
     FN(wide) wide[WIDE];
     FN(widen)(v, wide);
-    UNROLLED
-    for (int w = 0; w < WIDE; w++) {
+    UNROLLED_FOR(w, WIDE) {
         if (squared) wide[w] *= wide[w];
         FN(add_wide)(total, w, wide[w]);
     }
 }
 
-/* Over all lanes, with what these additions lose, too: which term was in which lane does not show.
- * lost is NaN where sum is not finite. */
+/* The sum over all lanes, compensated as well, so that it does not depend on which term was in
+ * which lane. lost is NaN if sum is non-finite. */
 static INLINE double FN(wide_value)(const FN(wide_total) *total) {
     enum { WIDE_LANES = WIDTH / sizeof(double) };
     double sum[WIDE * WIDE_LANES], lost[WIDE * WIDE_LANES];
@@ -77,8 +75,7 @@ static INLINE double FN(wide_value)(const FN(wide_total) *total) {
     __builtin_memcpy(lost, total->lost, sizeof lost);
     UNROLLED
     for (int half = WIDE * WIDE_LANES / 2; half > 0; half /= 2)
-        UNROLLED
-        for (int l = 0; l < half; l++) {
+        UNROLLED_FOR(l, half) {
             lost[l] += lost[l + half];
             NN_TWO_SUM(double, sum[l], lost[l], sum[l + half]);
         }
@@ -108,7 +105,7 @@ static void FN(sum_rows)(nn_index m, nn_index n, const void *x_, nn_index x_stri
     }
 }
 
-/* The same sums of the columns, which are transposed into rows as they are read. */
+/* The same sums over contiguous columns, which are transposed as they are loaded. */
 static void FN(sum_columns)(nn_index m, nn_index n, const void *x_, nn_index x_stride, void *out_) {
     const real *x = x_;
     for (nn_index j = 0; j < n; j += LANES) {
@@ -118,14 +115,12 @@ static void FN(sum_columns)(nn_index m, nn_index n, const void *x_, nn_index x_s
         for (nn_index i = 0; i < m; i += LANES) {
             const nn_index rows = m - i < LANES ? m - i : LANES;
             V v[LANES];
-            UNROLLED
-            for (int c = 0; c < LANES; c++) {
+            UNROLLED_FOR(c, LANES) {
                 const real *from = x + (j + (c < columns ? c : 0)) * x_stride + i;
                 v[c] = rows == LANES ? FN(load)(from) : FN(load_part)(from, rows);
             }
             FN(transpose_square)(v);
-            UNROLLED
-            for (int r = 0; r < LANES; r++) { /* rows that are not there are 0 */
+            UNROLLED_FOR(r, LANES) { /* rows beyond m are 0 */
                 group += v[r];
                 if (r % SUM_GROUP == SUM_GROUP - 1 ||
                     (LANES < SUM_GROUP && r == LANES - 1 && (i + LANES) % SUM_GROUP == 0)) {

@@ -1,8 +1,6 @@
-/* The words of a vector language for one level and one real type: load, store, part of a vector,
- * maximum, scaling by 2^n.
- *
- * Included by vector.h, after real, V, I, FN, LANES and DOUBLE are defined. Everything else is
- * written in the arithmetic operators of gcc's and clang's vector extensions. */
+/* Vector primitives of one level, width and real type: load, store, partial vectors, maximum,
+ * scaling by 2^n, reductions. Included by vector.h, which defines real, V, I, FN, LANES and DOUBLE.
+ * Everything else is written in the operators of gcc's and clang's vector extensions. */
 
 /* x - 0 is x for every x, so this folds to a plain broadcast; x + 0 would not (-0). */
 static INLINE V FN(set)(real x) { V zero = {0}; return x - zero; }
@@ -10,9 +8,9 @@ static INLINE I FN(seti)(FN(int) x) { I zero = {0}; return x - zero; }
 static INLINE V FN(load)(const real *p) { V v; __builtin_memcpy(&v, p, sizeof v); return v; }
 static INLINE void FN(store)(real *p, V v) { __builtin_memcpy(p, &v, sizeof v); }
 static INLINE V FN(select)(I mask, V yes, V no) { return (V)(((I)yes & mask) | ((I)no & ~mask)); }
-/* v, rounded: where the compiler may round a product together with the sum it is for
- * (-ffp-contract=fast), and does or does not from one use of an expression to the next, results
- * that must have the same bits take this. */
+/* Prevents contraction of v, a product, into a fused multiply-add. With -ffp-contract=fast the
+ * compiler contracts or not from one use of an expression to the next, so results that must have
+ * equal bits need this. */
 static INLINE V FN(rounded)(V v) {
 #if HAS_MASKS
     __asm__("" : "+v"(v));
@@ -26,9 +24,9 @@ static INLINE V FN(rounded)(V v) {
 static INLINE I FN(iota)(void) { I v; for (int i = 0; i < LANES; i++) v[i] = i; return v; }
 static INLINE I FN(first)(nn_index n) { return FN(iota)() < FN(seti)((FN(int))n); }
 
-/* load_part, store_part: the first n lanes, 0 <= n <= LANES; memory beyond them is not touched,
- * lanes beyond them are 0. max(a, b) is a > b ? a : b, so that a NaN in b passes; scale(x, n +
- * SHIFT) is x 2^n for whole n in [-2044, 2046], of float in [-252, 254]. */
+/* load_part, store_part: the first n lanes, 0 <= n <= LANES; memory beyond them is not accessed,
+ * lanes beyond them are 0. max(a, b) is a > b ? a : b, which propagates a NaN in b. scale(x, n +
+ * SHIFT) is x 2^n for integers n in [-2044, 2046], for float in [-252, 254]. */
 #if WIDTH == 64 && !DOUBLE
 #define PART ((__mmask16)_bzhi_u32(0xffff, (unsigned)n))
 static INLINE V FN(load_part)(const real *p, nn_index n) {
@@ -127,9 +125,8 @@ static INLINE void FN(store_part)(real *p, V v, nn_index n) {
 }
 static INLINE V FN(max)(V a, V b) { return FN(select)(a > b, a, b); }
 #endif
-/* x times 2^n as two normal powers: exact, with one rounding where the result is subnormal. n may
- * be NaN. Half of n is taken of a positive number: SSE2 and AVX2 do not shift 64-bit signed ones.
- */
+/* x times 2^n as two normal powers: exact, with one rounding if the result is subnormal. n may be
+ * NaN. A positive number is halved, as SSE2 and AVX2 cannot shift signed 64-bit integers. */
 static INLINE V FN(scale)(V x, V shifted) {
     const U n = (U)shifted - (U)FN(set)(SHIFT), half = (n + 4 * EXPONENT_BIAS) >> 1;
     V low = (V)((half - EXPONENT_BIAS) << MANTISSA_BITS);
@@ -157,7 +154,7 @@ static INLINE V FN(sqrt)(V x) {
 #endif
 }
 
-/* Whether any lane of a mask is set. */
+/* Non-zero if any lane of a mask is set. */
 static INLINE int FN(any)(I mask) {
 #if WIDTH == 64
     return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
@@ -198,7 +195,8 @@ static INLINE int FN(any_equal)(V a, V b) {
 #else
 #define SHUFFLE_DOWN(v, s) __builtin_shufflevector(v, v, (0+s)&1, (1+s)&1)
 #endif
-static INLINE V FN(sum_all)(V v) { /* the sum in every lane */
+/* The sum, or the maximum, in every lane. */
+static INLINE V FN(sum_all)(V v) {
 #if LANES > 8
     v = v + SHUFFLE_DOWN(v, 8);
 #endif
@@ -222,7 +220,6 @@ static INLINE V FN(max_all)(V v) {
 #endif
     return FN(max)(v, SHUFFLE_DOWN(v, 1));
 }
-static INLINE V FN(other_half)(V v) {
-    return SHUFFLE_DOWN(v, LANES / 2);
-} /* the halves of a vector exchanged */
+/* The halves of a vector, exchanged. */
+static INLINE V FN(other_half)(V v) { return SHUFFLE_DOWN(v, LANES / 2); }
 #undef SHUFFLE_DOWN

@@ -1,30 +1,29 @@
-/* Softmax of the samples of a batch and, with labels, the gradient of its NLL and what the losses
- * are made from.
+/* Softmax of a batch and, given labels, the gradient of its NLL and the terms of the losses. Called
+ * by engine/layers.pxi, python/losses.pxi and python/predictor.pxi.
  *
- * Few classes go by vectors along the samples, which are transposed where the classes are
- * contiguous. Many go by vectors along what is contiguous: rows here, in three stages; columns in
- * softmax_columns.h.
+ * Up to LANES classes are processed in vectors along the samples, which are transposed if the
+ * classes are contiguous. More classes are processed in vectors along the contiguous axis: rows
+ * here and in softmax_rows.h, in three stages; columns in softmax_columns.h.
  *
  * The order of every sum follows from the number of classes alone, so that results have the same
  * bits at every address and in both layouts. The exponentials of many classes are summed in
- * SOFTMAX_GROUP chains of LANES lanes: vector after vector of a group adds to another chain, what
- * is left behind the groups to the first one; then the chains, then their lanes by halves. What the
- * labels add is one chain, to which groups are added whole. Loads and stores may start at a cache
- * line only where no sum is taken. */
+ * SOFTMAX_GROUP chains of LANES lanes: the vectors of a group add to one chain each, the rest after
+ * the groups to the first one; then the chains are added, then their lanes by halves. The sums over
+ * the labels are one chain, to which each group adds its own sum. Loads and stores are aligned to
+ * cache lines only in passes that take no sum. */
 
-/* The sums behind softmax and loss of a vector of logits: e = e^(z - top), summed apart for the
- * maximal logits (ties; e^0 = 1, or NaN for infinite ones) and the others, and of y (top - z) and
- * y. */
+/* The sums of a vector of logits: e = e^(z - top), separately for the maximal logits (ties; e^0 =
+ * 1, or NaN for infinite ones) and the others; y (top - z); y. */
 typedef struct { V others, ties, label_gap, label_sum; } FN(softmax_sums);
 
-/* What the sums of the labels have lost by rounding, where many labels may count (see reduce.h); else
- * NULL is passed. */
+/* The rounding errors of the sums over the labels (see reduce.h). NULL is passed for few labels. */
 typedef struct { V label_gap, label_sum; } FN(softmax_lost);
 
-/* What labels add to the sums: y (top - z), where 0 silences an infinite label_gap, and y. */
+/* y (top - z); y = 0 suppresses an infinite difference. */
 static INLINE V FN(gap_of)(V z, V top, V y) { return FN(select)(y == 0, (V){0}, y * (top - z)); }
 
-static INLINE void FN(add_labels)(V label_gap, V y, FN(softmax_sums) *sums, FN(softmax_lost) *lost) {
+static INLINE void FN(add_labels)(V label_gap, V y, FN(softmax_sums) *sums,
+                                  FN(softmax_lost) *lost) {
     if (lost) {
         NN_TWO_SUM(V, sums->label_gap, lost->label_gap, label_gap);
         NN_TWO_SUM(V, sums->label_sum, lost->label_sum, y);
@@ -34,12 +33,12 @@ static INLINE void FN(add_labels)(V label_gap, V y, FN(softmax_sums) *sums, FN(s
     sums->label_sum += y;
 }
 
-/* Where there are many classes, few are maximal or have a y that is not 0: vectors without any of
- * these only add to the others. */
-static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int many,
+/* Of many classes, few are maximal or have a non-zero label. Vectors without any of these only add
+ * to `others`. */
+static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int many_classes,
                                 FN(softmax_sums) *sums, FN(softmax_lost) *lost) {
     V e = FN(exp_negative)(z - top);
-    if (many && !FN(any_equal)(z, top) && !(with_y && FN(any)((I)y))) {
+    if (many_classes && !FN(any_equal)(z, top) && !(with_y && FN(any)((I)y))) {
         sums->others += e;
         return e;
     }
@@ -54,26 +53,24 @@ static INLINE V FN(softmax_add)(V z, V top, V y, const int with_y, const int man
 #undef STAGE_GROUP
 #define STAGE_GROUP (SOFTMAX_GROUP * LANES)
 #define IN_MEMORY(s) \
-    ((s)->batch * (s)->classes * (nn_index)sizeof(real) > 4 * GEMM_FAR_BYTES) /* logits */
+    ((s)->batch * (s)->classes * (nn_index)sizeof(real) > SOFTMAX_PREFETCH_BYTES)
 
-/* The three stages of a sample in softmax_rows, for nv vectors or, with nv 0, for a part of one:
- * the largest logit, */
+/* The three stages of a sample in softmax_rows, for nv vectors or, if nv is 0, part of one.
+ * Stage 1: the largest logit. */
 static INLINE void FN(stage_top)(const int nv, nn_index part, const real *z, V *tops) {
     if (nv == 0)
         tops[0] = FN(max)(tops[0], FN(select)(FN(first)(part), FN(load_part)(z, part), tops[0]));
-    UNROLLED
-    for (int v = 0; v < nv; v++) tops[v] = FN(max)(tops[v], FN(load)(z + v * LANES));
+    UNROLLED_FOR(v, nv) tops[v] = FN(max)(tops[v], FN(load)(z + v * LANES));
 }
 
-/* (what the labels add; of one-hot labels, few are not 0) */
+/* The sums over the labels, part of stage 2. Most vectors of one-hot labels are zero. */
 static INLINE void FN(stage_labels)(const int nv, nn_index part, const real *z, V top,
                                     const real *y, FN(softmax_sums) *sums,
                                     FN(softmax_lost) *lost) {
     if (nv == 0) {
         const V yi = FN(load_part)(y, part);
-        FN(add_labels)(
-            FN(gap_of)(FN(select)(FN(first)(part), FN(load_part)(z, part), top), top, yi), yi, sums,
-            lost);
+        const V zi = FN(select)(FN(first)(part), FN(load_part)(z, part), top);
+        FN(add_labels)(FN(gap_of)(zi, top, yi), yi, sums, lost);
         return;
     }
     I labels = (I)FN(load)(y);
@@ -81,8 +78,7 @@ static INLINE void FN(stage_labels)(const int nv, nn_index part, const real *z, 
     for (int v = 1; v < nv; v++) labels |= (I)FN(load)(y + v * LANES);
     if (FN(any)(labels)) {
         V label_gap = {0}, weight = {0};
-        UNROLLED
-        for (int v = 0; v < nv; v++) {
+        UNROLLED_FOR(v, nv) {
             label_gap += FN(gap_of)(FN(load)(z + v * LANES), top, FN(load)(y + v * LANES));
             weight += FN(load)(y + v * LANES);
         }
@@ -90,7 +86,7 @@ static INLINE void FN(stage_labels)(const int nv, nn_index part, const real *z, 
     }
 }
 
-/* p <- e^(z - top), summed up, and what the labels add, */
+/* Stage 2: p <- e^(z - top), its sum, and the sums over the labels. */
 static INLINE void FN(stage_exp)(const int nv, nn_index part, const int with_y, const real *z,
                                  V top, const real *y, real *p, V *sum, FN(softmax_sums) *sums,
                                  FN(softmax_lost) *lost) {
@@ -102,15 +98,14 @@ static INLINE void FN(stage_exp)(const int nv, nn_index part, const int with_y, 
         sum[0] += (V)((I)e & used);
         return;
     }
-    UNROLLED
-    for (int v = 0; v < nv; v++) {
+    UNROLLED_FOR(v, nv) {
         V e = FN(exp_negative)(FN(load)(z + v * LANES) - top);
         FN(store)(p + v * LANES, e);
         sum[v] += e;
     }
 }
 
-/* p <- p scale, grad <- p - y. */
+/* Stage 3: p <- p scale, grad <- p - y. */
 static INLINE void FN(stage_out)(const int nv, nn_index part, const int with_y, real *p, V scale,
                                  const real *y, real *grad) {
     if (nv == 0) {
@@ -118,8 +113,7 @@ static INLINE void FN(stage_out)(const int nv, nn_index part, const int with_y, 
         if (!with_y || grad != p) FN(store_part)(p, pi, part);
         if (with_y) FN(store_part)(grad, pi - FN(load_part)(y, part), part);
     }
-    UNROLLED
-    for (int v = 0; v < nv; v++) {
+    UNROLLED_FOR(v, nv) {
         V pi = FN(rounded)(FN(load)(p + v * LANES) * scale);
         if (!with_y || grad != p) FN(store)(p + v * LANES, pi);
         if (with_y) FN(store)(grad + v * LANES, pi - FN(load)(y + v * LANES));
@@ -132,8 +126,8 @@ static INLINE V FN(gradient_of)(V p, V weight, V y) { return FN(rounded)(p * wei
 /* The sum of the chains. */
 static INLINE V FN(chains)(const V *sum) { return (sum[0] + sum[1]) + (sum[2] + sum[3]); }
 
-/* Exponentials p (n), summed apart where they are 1 and where less, these in groups (see reduce.h).
- */
+/* Sums of the exponentials p (n): of those less than 1, in groups (see reduce.h), and of those
+ * equal to 1. */
 static INLINE void FN(sum_apart)(nn_index n, const real *p, FN(total) *others, V *ties) {
     V group = {0};
     nn_index i = 0;
@@ -144,9 +138,8 @@ static INLINE void FN(sum_apart)(nn_index n, const real *p, FN(total) *others, V
         group += (V)((I)e & ~equal);               \
         *ties += (V)((I)e & equal);                \
     } while (0)
-    for (; i + SUM_GROUP * LANES <= n; i += SUM_GROUP *LANES) {
-        UNROLLED
-        for (int v = 0; v < SUM_GROUP; v++) APART(FN(load)(p + i + v * LANES));
+    for (; i + SUM_GROUP * LANES <= n; i += SUM_GROUP * LANES) {
+        UNROLLED_FOR(v, SUM_GROUP) APART(FN(load)(p + i + v * LANES));
         FN(add)(others, group);
         group = (V){0};
     }
@@ -156,9 +149,8 @@ static INLINE void FN(sum_apart)(nn_index n, const real *p, FN(total) *others, V
     FN(add)(others, group);
 }
 
-/* The sum of a sample's exponentials p (n) without one largest, from the sum of all. Only where it
- * is less than one, so that taking away the largest, 1, loses its digits, they are summed once
- * more. */
+/* The sum of a sample's exponentials p (n) without one largest, given the sum of all. If it is less
+ * than 1, subtracting the largest, 1, would cancel its digits, so they are summed again. */
 static INLINE V FN(softmax_rest)(nn_index n, const real *p, V all) {
     FN(total) others = {{0}, {0}};
     V ties = {0};
@@ -167,9 +159,9 @@ static INLINE V FN(softmax_rest)(nn_index n, const real *p, V all) {
     return FN(sum_all)(FN(value)(others)) + (FN(sum_all)(ties) - 1);
 }
 
-/* What multiplies the probabilities in the gradient of up to `period` samples from j on, lane by
- * lane, again from lane `period` on; sums: of their labels. */
-static NOINLINE V FN(weights_of_labels)(const nn_softmax *s, nn_index j, nn_index samples,
+/* The gradient weights (see labels.h) of up to `period` samples from j on, in lanes, repeated every
+ * `period` lanes. sums: the sums of their labels. */
+static NOINLINE V FN(label_weights)(const nn_softmax *s, nn_index j, nn_index samples,
                                         int period, V sums) {
     V weights = FN(set)(1);
     for (int l = 0; l < LANES; l++)
@@ -185,33 +177,32 @@ static INLINE V FN(gradient_weights)(const nn_softmax *s, nn_index j, nn_index s
     const V off = (V)((I)(sums - 1) & ~(I)FN(set)((real)-0.0));
     if (!FN(any)(~(off <= (real)s->classes * C(0x1p-24f, 0x1p-24)) & FN(first)(samples)))
         return FN(set)(1);
-    return FN(weights_of_labels)(s, j, samples, period, sums);
+    return FN(label_weights)(s, j, samples, period, sums);
 }
 
-/* Elements from x to the next address that a vector may have without reaching into two cache lines.
- */
+/* Elements from x to the next aligned vector. */
 static INLINE nn_index FN(to_boundary)(const real *x) {
     return (nn_index)(-(uintptr_t)x % WIDTH / sizeof(real));
 }
 
-/* A third of the classes that go by groups, of a row that is taken whole; what is left goes first.
- */
+/* A third of a row's whole groups, if the row is not taken in blocks. The rest goes first. */
 static INLINE nn_index FN(third_of)(nn_index n) {
     return n < 8 * STAGE_GROUP ? 0 : (n - LANES) / (3 * STAGE_GROUP) * STAGE_GROUP;
 }
 
-/* The first stage of sample `next`, the second of `now`, the third of `last`, of which each may be
- * -1, side by side, since the first and the last wait for memory and the second for the
- * multiply-add units; each in another third of its row, as the processor compares only the lowest
- * bits of addresses to tell whether a load needs what was just stored. *state: what the stages
- * leave to those behind. */
+/* What a row's stages leave to the following ones. */
 typedef struct { V top, scale; real weight; } FN(row_state);
 
+/* Stage 1 of sample `next`, 2 of `now` and 3 of `last`, each of which may be -1, interleaved: the
+ * first and the last are bound by memory, the second by the multiply-add units. Each is in another
+ * third of its row, since the processor compares only the lowest bits of addresses to detect a load
+ * of data that was just stored. One function, although long: the sums of all stages stay in
+ * registers. */
 static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_index next,
                                       nn_index now, nn_index last, FN(row_state) *state) {
     const nn_index n = s->classes, length = FN(third_of)(n);
     const int first = next >= 0, second = now >= 0, third = last >= 0;
-    const int fetches = IN_MEMORY(s) && n <= 8192; /* what the next rows need */
+    const int prefetches = IN_MEMORY(s) && n <= 8192; /* the next rows */
     const real *z_next = (const real *)s->z + (first ? next : 0) * s->z_sample,
                *z = (const real *)s->z + (second ? now : 0) * s->z_sample;
     const real *y = with_y ? (const real *)s->y + (second ? now : 0) * s->y_sample : NULL;
@@ -225,8 +216,7 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
     V tops[SOFTMAX_GROUP], sum[SOFTMAX_GROUP], of_thirds = {0}; /* shorter chains round less */
     FN(softmax_sums) sums = {0};
     FN(softmax_lost) lost = {0};
-    UNROLLED
-    for (int u = 0; u < SOFTMAX_GROUP; u++) {
+    UNROLLED_FOR(u, SOFTMAX_GROUP) {
         tops[u] = FN(set)(-(real)INFINITY);
         sum[u] = (V){0};
     }
@@ -236,38 +226,37 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
                   &lost)
 #define OUT(nv, i, part) \
     FN(stage_out)(nv, part, with_y, p_last + (i), scale, with_y ? y_last + (i) : NULL, grad + (i))
-#define EDGES(STAGE, skip)                                          \
-    do {                                                            \
-        nn_index i = (skip) + 3 * length;                           \
-        if (skip) STAGE(0, 0, skip);                                \
-        for (; i + LANES <= n; i += LANES) STAGE(1, i, LANES);      \
-        if (i < n) STAGE(0, i, n - i);                              \
+#define EDGES(STAGE, skip)                                     \
+    do {                                                       \
+        nn_index i = (skip) + 3 * length;                      \
+        if (skip) STAGE(0, 0, skip);                           \
+        for (; i + LANES <= n; i += LANES) STAGE(1, i, LANES); \
+        if (i < n) STAGE(0, i, n - i);                         \
     } while (0)
     if (third) EDGES(OUT, skip_last);
     if (second) EDGES(EXP, 0);
     if (first) EDGES(TOP, skip_next);
     for (int third_of_row = 0; third_of_row < 3; third_of_row++) {
-        const nn_index at_next = skip_next + (third_of_row + 1) % 3 * length,
-                       at = third_of_row * length;
-        const nn_index at_last = skip_last + (third_of_row + 2) % 3 * length;
+        const nn_index next_start = skip_next + (third_of_row + 1) % 3 * length,
+                       now_start = third_of_row * length;
+        const nn_index last_start = skip_last + (third_of_row + 2) % 3 * length;
         for (nn_index i = 0; i < length; i += STAGE_GROUP) {
-            if (fetches)
-                UNROLLED
-                for (int u = 0; u < SOFTMAX_GROUP; u++) {
+            if (prefetches)
+                UNROLLED_FOR(u, SOFTMAX_GROUP) {
                     if (first)
-                        __builtin_prefetch(z_next + s->z_sample + at_next + i + u * LANES, 0, 3);
+                        __builtin_prefetch(z_next + s->z_sample + next_start + i + u * LANES, 0, 3);
                     if (second && with_y)
-                        __builtin_prefetch(y + s->y_sample + at + i + u * LANES, 0, 2);
-                    if (second) __builtin_prefetch(p + s->p_sample + at + i + u * LANES, 1, 2);
+                        __builtin_prefetch(y + s->y_sample + now_start + i + u * LANES, 0, 2);
+                    if (second)
+                        __builtin_prefetch(p + s->p_sample + now_start + i + u * LANES, 1, 2);
                 }
-            if (first) TOP(SOFTMAX_GROUP, at_next + i, LANES);
-            if (second) EXP(SOFTMAX_GROUP, at + i, LANES);
-            if (third) OUT(SOFTMAX_GROUP, at_last + i, LANES);
+            if (first) TOP(SOFTMAX_GROUP, next_start + i, LANES);
+            if (second) EXP(SOFTMAX_GROUP, now_start + i, LANES);
+            if (third) OUT(SOFTMAX_GROUP, last_start + i, LANES);
         }
         if (length == 0) break;
         of_thirds += FN(chains)(sum);
-        UNROLLED
-        for (int u = 0; u < SOFTMAX_GROUP; u++) sum[u] = (V){0};
+        UNROLLED_FOR(u, SOFTMAX_GROUP) sum[u] = (V){0};
     }
 #undef TOP
 #undef EXP
@@ -278,7 +267,8 @@ static INLINE void FN(softmax_stages)(const int with_y, const nn_softmax *s, nn_
         state->scale = 1 / (exp_rest + 1);
         if (with_y) {
             const real labels = FN(value_all)((FN(total)){sums.label_sum, lost.label_sum});
-            ((real *)s->label_gap)[now] = FN(value_all)((FN(total)){sums.label_gap, lost.label_gap});
+            const FN(total) gap = {sums.label_gap, lost.label_gap};
+            ((real *)s->label_gap)[now] = FN(value_all)(gap);
             ((real *)s->label_sum)[now] = labels;
             ((real *)s->exp_rest)[now] = exp_rest[0];
             state->weight = FN(gradient_weight)(s->plain, labels, n, y, 1);
@@ -299,7 +289,7 @@ static NOINLINE void FN(softmax_labelled)(const nn_softmax *s, nn_index next, nn
     FN(softmax_stages)(1, s, next, now, last, state);
 }
 
-/* The third stage of a row alone, also where its labels do not sum to 1. */
+/* Stage 3 of a row alone, for any sum of its labels. */
 static NOINLINE void FN(row_out)(FN(softmax_step) *stages, const nn_softmax *s, nn_index j,
                                  FN(row_state) *state) {
     if (state->weight == 1) {
@@ -321,41 +311,41 @@ static NOINLINE void FN(row_out)(FN(softmax_step) *stages, const nn_softmax *s, 
 
 #include "softmax_rows.h"
 
-/* Classes contiguous, in vectors along the classes. Long rows go by blocks, unless labels would not
- * find their logits any more when the probabilities are there (boundary.pxi and the program see to
- * it); else three rows are in work at a time, or two, where six exceed the L2 cache. */
+/* Contiguous classes, in vectors along the classes. Long rows are taken in blocks, unless the
+ * probabilities overwrite the logits that the labels need (python/losses.pxi and the engine avoid
+ * this). Otherwise the stages of three rows overlap, or of two if the rows exceed the L2 cache. */
 static void FN(softmax_rows)(const nn_softmax *s) {
     FN(softmax_step) *stages = s->y ? FN(softmax_labelled) : FN(softmax_alone);
     const nn_index last = s->batch - 1;
     FN(row_state) state = {{0}, {0}, 1};
     if (s->batch <= 0) return;
-    if (FN(is_long)(s->classes) &&
-        (!s->y || s->p != s->z)) { /* whatever the batch, of which this may be a share */
+    /* for every batch size, as this may be one partition of a batch */
+    if (FN(uses_blocks)(s->classes) && (!s->y || s->p != s->z)) {
         if (s->y) FN(softmax_blocks_labelled)(s);
         else FN(softmax_blocks_alone)(s);
         return;
     }
-    const int two = s->classes * (nn_index)sizeof(real) > GEMM_FAR_BYTES / 8;
+    const int two_rows = s->classes * (nn_index)sizeof(real) > SOFTMAX_OVERLAP_BYTES;
     stages(s, 0, -1, -1, &state);
     for (nn_index j = 0; j <= last; j++) {
-        const int behind = !two && j > 0, together = behind && state.weight == 1;
+        const int behind = !two_rows && j > 0, together = behind && state.weight == 1;
         if (behind && !together) FN(row_out)(stages, s, j - 1, &state);
         stages(s, j < last ? j + 1 : -1, j, together ? j - 1 : -1, &state);
-        if (two) FN(row_out)(stages, s, j, &state);
+        if (two_rows) FN(row_out)(stages, s, j, &state);
     }
-    if (!two) FN(row_out)(stages, s, last, &state);
+    if (!two_rows) FN(row_out)(stages, s, last, &state);
 }
 #include "softmax_columns.h"
 
-/* Few classes, contiguous, with the sums of softmax_few: LANES / 2 samples at a time, transposed so
- * that each vector holds two classes of all of them. */
+/* Up to LANES contiguous classes, with the sums of softmax_few: LANES / 2 samples at a time,
+ * transposed so that each vector holds two classes of all of them. */
 static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
     enum { SAMPLES = LANES / 2 };
     const nn_index classes = s->classes;
     const int pairs = (int)(classes + 1) / 2;
     const V lowest = FN(set)(-(real)INFINITY);
-#define ROWS UNROLLED for (int r = 0; r < SAMPLES; r++)
-#define EACH UNROLLED for (int c = 0; c < SAMPLES; c++) if (c < pairs)
+#define ROWS UNROLLED_FOR(r, SAMPLES)
+#define EACH UNROLLED_FOR(c, SAMPLES) if (c < pairs)
 #define FETCH(v, at, sample) \
     ROWS v[r] =              \
         FN(load_part)((at) + (r < samples ? j + r : j) * (sample), r < samples ? classes : 0)
@@ -385,12 +375,12 @@ static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
         V exp_rest = others + (ties - 1), scale = 1 / (exp_rest + 1);
         EACH p[c] *= scale;
         if (with_y) {
-            FN(store_part)((real *)s->label_gap + j, sums.label_gap + FN(other_half)(sums.label_gap), samples);
-            FN(store_part)((real *)s->label_sum + j, sums.label_sum + FN(other_half)(sums.label_sum),
-                           samples);
+            const V label_gap = sums.label_gap + FN(other_half)(sums.label_gap),
+                    label_sum = sums.label_sum + FN(other_half)(sums.label_sum);
+            FN(store_part)((real *)s->label_gap + j, label_gap, samples);
+            FN(store_part)((real *)s->label_sum + j, label_sum, samples);
             FN(store_part)((real *)s->exp_rest + j, exp_rest, samples);
-            const V weights = FN(gradient_weights)(s, j, samples, SAMPLES,
-                                                   sums.label_sum + FN(other_half)(sums.label_sum));
+            const V weights = FN(gradient_weights)(s, j, samples, SAMPLES, label_sum);
             EACH y[c] = FN(gradient_of)(p[c], weights, y[c]);
         }
         if (!with_y || s->grad != s->p) PUT(p, (real *)s->p, s->p_sample);
@@ -429,8 +419,7 @@ static double FN(softmax_losses)(nn_index n, const void *gap_, const void *sum_,
         FN(widen)(FN(load_part)(label_gap + i, part), gaps);
         FN(widen)(FN(load_part)(label_sum + i, part), label_sums);
         FN(widen)(FN(log1p)(FN(load_part)(exp_rest + i, part)), logs);
-        UNROLLED
-        for (int w = 0; w < WIDE; w++) {
+        UNROLLED_FOR(w, WIDE) {
             gaps[w] += label_sums[w] * logs[w];
             if (adds) FN(add_wide)(&total, w, gaps[w]);
         }

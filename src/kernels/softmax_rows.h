@@ -1,31 +1,33 @@
-/* Rows of many classes by blocks, which stay in the L1 cache from the first stage to the second:
- * each has the largest logit so far in the place of the row's, which the third stage makes up for.
- * All rows' blocks are one sequence: the first stage is a block ahead of the second, the third a
- * row behind, and what lies in memory is fetched a page ahead: the processor does not look as far
- * by itself. */
+/* Softmax of long rows in blocks, which stay in the L1 cache from stage 1 to stage 2. Included by
+ * softmax.h, which defines the stages.
+ *
+ * Each block subtracts the largest logit so far instead of the row's; stage 3 corrects for it. The
+ * blocks of all rows are one sequence: stage 1 is a block ahead of stage 2, stage 3 a row behind,
+ * and data in memory is prefetched a page ahead, further than the hardware prefetcher looks. */
 #undef SOFTMAX_BLOCK
-#define SOFTMAX_BLOCK      \
-    (SOFTMAX_LONG_BYTES / 2 / \
-     (nn_index)sizeof(real))    /* elements, at least: a whole number of groups */
+/* The least number of elements per block, a whole number of groups. */
+#define SOFTMAX_BLOCK (SOFTMAX_LONG_BYTES / 2 / (nn_index)sizeof(real))
 
-static INLINE int FN(is_long)(nn_index n) { return n * (nn_index)sizeof(real) >= SOFTMAX_LONG_BYTES; }
+static INLINE int FN(uses_blocks)(nn_index n) {
+    return n * (nn_index)sizeof(real) >= SOFTMAX_LONG_BYTES;
+}
 static INLINE nn_index FN(block_length)(nn_index n) {
-    return (n / (SOFTMAX_ROW_BLOCKS *SOFTMAX_BLOCK) + 1) * SOFTMAX_BLOCK;
+    return (n / (SOFTMAX_ROW_BLOCKS * SOFTMAX_BLOCK) + 1) * SOFTMAX_BLOCK;
 }
 static INLINE int FN(block_count)(nn_index n) {
-    return FN(is_long)(n) ? (int)((n - LANES) / FN(block_length)(n)) : 1;
+    return FN(uses_blocks)(n) ? (int)((n - LANES) / FN(block_length)(n)) : 1;
 }
 
-/* e^(-infinity - lowest) = 0, where a block has nothing else */
+/* Finite, so that the exponentials of a block of -infinity alone are 0. */
 static INLINE V FN(block_base)(V top) { return FN(max)(top, FN(set)(C(-FLT_MAX, -DBL_MAX))); }
 
-/* From the blocks' bases and the sums of their exponentials, `apart` vectors from block to block,
- * and the largest logit: sum <- its part of the row's sum, base <- what makes the block's
- * exponentials those of the row, 1 where the base is the largest logit. Returns the row's sum. Not
- * inlined, so that products and sums are rounded in one way for rows and columns. */
-static NOINLINE V FN(join_blocks)(int blocks, V *base, V *sum, nn_index apart, V top) {
+/* Given each block's base and sum of exponentials, with a stride of `stride` vectors, and the row's
+ * largest logit: base <- e^(base - top), the factor from the block's exponentials to the row's, and
+ * sum <- the block's contribution to the row's sum, which is returned. Not inlined, so that
+ * products and sums round in the same way for rows and columns. */
+static NOINLINE V FN(join_blocks)(int blocks, V *base, V *sum, nn_index stride, V top) {
     FN(total) all = {{0}, {0}};
-    for (int b = 0; b < blocks; b++, base += apart, sum += apart) {
+    for (int b = 0; b < blocks; b++, base += stride, sum += stride) {
         *base = FN(exp_negative)(*base - top);
         *sum *= *base;
         FN(add)(&all, *sum);
@@ -34,23 +36,22 @@ static NOINLINE V FN(join_blocks)(int blocks, V *base, V *sum, nn_index apart, V
 }
 
 typedef struct {
-    V base, sum; /* of the block whose exponentials are summed: what to subtract from its logits;
-                    their sum */
-    V top;       /* the largest logit of the block before it */
-    V last_top, scale;       /* of the block behind it: its row's largest logit; what makes its
-                                exponentials probabilities */
-    FN(softmax_sums) labels; /* what they add, in the third stage */
+    V base, sum; /* stage 2: the logit subtracted in its block, the sum of the exponentials */
+    V top;       /* stage 1: the largest logit of its block */
+    V last_top, scale;       /* stage 3: its row's largest logit, factor to the probabilities */
+    FN(softmax_sums) labels; /* stage 3: the sums over its row's labels */
     FN(softmax_lost) lost;
 } FN(softmax_state);
 
-/* A stage's block: row, its first element, how many elements; row -1: none. */
+/* The block of a stage: row, first element, number of elements. Row -1: none. */
 typedef struct { nn_index row, from, n; } FN(softmax_piece);
 
+/* One function, although long: the sums of all stages stay in registers. */
 static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(softmax_piece) next,
                                      FN(softmax_piece) now, FN(softmax_piece) last,
                                      FN(softmax_state) *state) {
     const int first = next.row >= 0, second = now.row >= 0, third = last.row >= 0;
-    const int fetches = IN_MEMORY(s);
+    const int prefetches = IN_MEMORY(s);
     const real *z_next = (const real *)s->z + (first ? next.row * s->z_sample + next.from : 0);
     const real *z = (const real *)s->z + (second ? now.row * s->z_sample + now.from : 0);
     const real *z_last = (const real *)s->z + (third ? last.row * s->z_sample + last.from : 0);
@@ -64,8 +65,7 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
     FN(softmax_sums) labels = state->labels;
     FN(softmax_lost) lost = state->lost;
     V tops[SOFTMAX_GROUP], sum[SOFTMAX_GROUP];
-    UNROLLED
-    for (int u = 0; u < SOFTMAX_GROUP; u++) {
+    UNROLLED_FOR(u, SOFTMAX_GROUP) {
         tops[u] = FN(set)(-(real)INFINITY);
         sum[u] = (V){0};
     }
@@ -76,14 +76,15 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
         if (with_y) FN(stage_labels)(nv, part, z_last + (i), last_top, y + (i), &labels, &lost);   \
         FN(stage_out)(nv, part, with_y, p_last + (i), scale, with_y ? y + (i) : NULL, grad + (i)); \
     } while (0)
-/* What the longer pieces have left, in groups as before: no sum depends on the other pieces'
+/* The rest of the longer pieces, in groups as before, so that no sum depends on the other pieces'
  * lengths. */
-#define EDGES(STAGE, piece)                                                            \
-    do {                                                                               \
-        nn_index i = together;                                                         \
-        for (; i + STAGE_GROUP <= piece.n; i += STAGE_GROUP) STAGE(SOFTMAX_GROUP, i, LANES);       \
-        for (; i + LANES <= piece.n; i += LANES) STAGE(1, i, LANES);                   \
-        if (i < piece.n) STAGE(0, i, piece.n - i);                                     \
+#define EDGES(STAGE, piece)                                          \
+    do {                                                             \
+        nn_index i = together;                                       \
+        for (; i + STAGE_GROUP <= piece.n; i += STAGE_GROUP)         \
+            STAGE(SOFTMAX_GROUP, i, LANES);                          \
+        for (; i + LANES <= piece.n; i += LANES) STAGE(1, i, LANES); \
+        if (i < piece.n) STAGE(0, i, piece.n - i);                   \
     } while (0)
     nn_index together = PTRDIFF_MAX;
     if (first && next.n < together) together = next.n;
@@ -91,9 +92,8 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
     if (third && last.n < together) together = last.n;
     together -= together % STAGE_GROUP;
     for (nn_index i = 0; i < together; i += STAGE_GROUP) {
-        if (fetches)
-            UNROLLED
-            for (int u = 0; u < SOFTMAX_GROUP; u++) {
+        if (prefetches)
+            UNROLLED_FOR(u, SOFTMAX_GROUP) {
                 const nn_index ahead = i + u * LANES + 4096 / (nn_index)sizeof(real);
                 if (first) __builtin_prefetch(z_next + ahead, 0, 2);
                 if (second) __builtin_prefetch(p + ahead, 1, 2);
@@ -116,22 +116,23 @@ static INLINE void FN(softmax_block)(const int with_y, const nn_softmax *s, FN(s
     state->top = FN(max_all)(FN(max)(FN(max)(tops[0], tops[1]), FN(max)(tops[2], tops[3])));
 }
 
-/* Block b of a row that the batch has; the last takes what is left. */
-static INLINE FN(softmax_piece)
-    FN(block_of)(const nn_softmax *s, nn_index length, int blocks, nn_index row, int b) {
+/* Block b of a row, or none if the batch has no such row. The last block takes the rest. */
+static INLINE FN(softmax_piece) FN(block_of)(const nn_softmax *s, nn_index length, int blocks,
+                                             nn_index row, int b) {
     if (row < 0 || row >= s->batch) return (FN(softmax_piece)){-1, 0, 0};
-    return (FN(softmax_piece)){row, b * length,
-                               (b < blocks - 1 ? (b + 1) * length : s->classes) - b * length};
+    const nn_index end = b < blocks - 1 ? (b + 1) * length : s->classes;
+    return (FN(softmax_piece)){row, b * length, end - b * length};
 }
 
-/* The gradient of row j once more, where its labels, which were added up on the way, do not sum
- * to 1. base: of its blocks; scale: as they were taken to probabilities. */
+/* Recompute the gradient of row j if its labels, which stage 3 has summed, do not sum to 1. base,
+ * scale: of its blocks, as in stages 2 and 3. */
 static NOINLINE void FN(weigh_row)(const nn_softmax *s, nn_index j, int blocks, const V *base,
                                    const V *scale) {
     const nn_index n = s->classes, length = FN(block_length)(n);
     const real *z = (const real *)s->z + j * s->z_sample, *y = (const real *)s->y + j * s->y_sample;
     real *grad = (real *)s->grad + j * s->grad_sample;
-    const V weight = FN(set)(FN(gradient_weight)(s->plain, ((const real *)s->label_sum)[j], n, y, 1));
+    const real label_sum = ((const real *)s->label_sum)[j];
+    const V weight = FN(set)(FN(gradient_weight)(s->plain, label_sum, n, y, 1));
     if (weight[0] == 1) return;
     for (int b = 0; b < blocks; b++) {
         const FN(softmax_piece) piece = FN(block_of)(s, length, blocks, j, b);
@@ -147,8 +148,8 @@ static INLINE void FN(softmax_blocks)(const int with_y, const nn_softmax *s) {
     const nn_index n = s->classes, length = FN(block_length)(n);
     const int blocks = FN(block_count)(n);
     const FN(softmax_piece) none = {-1, 0, 0};
-    V base[2][SOFTMAX_ROW_BLOCKS], sum[SOFTMAX_ROW_BLOCKS],
-        scale[SOFTMAX_ROW_BLOCKS]; /* bases of this row and of the one before */
+    V base[2][SOFTMAX_ROW_BLOCKS]; /* of this row and the previous one */
+    V sum[SOFTMAX_ROW_BLOCKS], scale[SOFTMAX_ROW_BLOCKS];
     FN(softmax_piece) next = FN(block_of)(s, length, blocks, 0, 0), now;
     FN(softmax_state) state = {0};
     V top = {0};
@@ -168,9 +169,10 @@ static INLINE void FN(softmax_blocks)(const int with_y, const nn_softmax *s) {
             bases[b] = state.base, sum[b] = state.sum;
         }
         if (with_y && j > 0) {
-            ((real *)s->label_gap)[j - 1] = FN(value_all)((FN(total)){state.labels.label_gap, state.lost.label_gap});
-            ((real *)s->label_sum)[j - 1] =
-                FN(value_all)((FN(total)){state.labels.label_sum, state.lost.label_sum});
+            const FN(total) gap = {state.labels.label_gap, state.lost.label_gap},
+                            labels = {state.labels.label_sum, state.lost.label_sum};
+            ((real *)s->label_gap)[j - 1] = FN(value_all)(gap);
+            ((real *)s->label_sum)[j - 1] = FN(value_all)(labels);
             FN(weigh_row)(s, j - 1, blocks, base[(j - 1) & 1], scale);
         }
         if (j == s->batch) return;

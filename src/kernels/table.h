@@ -1,5 +1,5 @@
-/* The table of one (level, real type): narrow vectors for networks that fit them, the widest for
- * everything. */
+/* The kernel table of one level and real type, included twice by level.h. The fused kernels are
+ * built for every vector width, all others for the widest. */
 #if LEVEL_BYTES > 16
 #define WIDTH 16
 #include "fused.h"
@@ -58,7 +58,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .activation_forward = FN(activation_forward),
     .activation_backward = FN(activation_backward),
     .softmax = FN(softmax),
-    .softmax_work = FN(softmax_work),
+    .softmax_workspace = FN(softmax_workspace),
     .loss_and_gradient = FN(loss_and_gradient),
     .loss_terms = FN(loss_terms),
     .nll_backward = FN(nll_backward),
@@ -89,8 +89,6 @@ const nn_kernels TABLE(LEVEL, real) = {
 #undef ALL_WIDTHS
 };
 
-#undef ACTIVATE
-#undef DERIVE
 #undef SUM_OVER_ROWS
 #undef WIDE
 #undef TABLE_

@@ -1,6 +1,6 @@
-/* Vectors of WIDTH bytes of one real type (DOUBLE) at one level (LEVEL): types, words (simd.h) and
- * functions. Everything that is defined here or named by FN() belongs to this (level, width, type);
- * vector_end.h takes the macros back. */
+/* Vectors of WIDTH bytes of one real type (DOUBLE) at one level (LEVEL): types, primitives (simd.h)
+ * and elementary functions. Everything defined here or named by FN() belongs to this level, width
+ * and type; vector_end.h undefines the macros. */
 
 #if DOUBLE
 #define real double
@@ -28,8 +28,7 @@ typedef FN(unsigned) FN(uvector) __attribute__((vector_size(WIDTH), may_alias));
 #define I FN(ivector)
 #define U FN(uvector)
 
-/* x + SHIFT rounds x, far below SHIFT, to a whole number n, which the lowest bits of the sum hold.
- */
+/* x + SHIFT rounds x, far below SHIFT, to an integer n, held in the lowest bits of the sum. */
 #define SHIFT C(12582912.0f, 6755399441055744.0)
 
 #include "simd.h"
@@ -48,7 +47,7 @@ static const real FN(exp_c)[] = {
 #endif
 };
 
-/* (e^r - 1 - r) / r^2, r2 = r^2, in Estrin's order, which has half the latency of Horner's. */
+/* (e^r - 1 - r) / r^2, r2 = r^2, by Estrin's scheme, with half the latency of Horner's. */
 static INLINE V FN(exp_tail)(V r, V r2) {
     const real *c = FN(exp_c);
     V q0 = r * c[0] + (real)0.5, q2 = r * c[2] + c[1];
@@ -72,8 +71,8 @@ static INLINE V FN(exp_rest)(V r, V r2) {
 #endif
 }
 
-/* x = n ln2 + r with n whole, |r| <= ln2 / 2, ln2 in two parts of which n times the first is exact
- * (Cody and Waite). Returns r; shifted: n + SHIFT. */
+/* x = n ln2 + r with integer n, |r| <= ln2 / 2. ln2 is split into two parts; n times the first is
+ * exact (Cody and Waite). Returns r; *shifted = n + SHIFT. */
 static INLINE V FN(exp_reduce)(V x, V *shifted) {
     *shifted = x * (real)1.44269504088896340736 + SHIFT;
     V n = *shifted - SHIFT;
@@ -81,15 +80,15 @@ static INLINE V FN(exp_reduce)(V x, V *shifted) {
            n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
 }
 
-/* e^(high - low) - 1, where low is tiny and r = high - low rounded. Adding low to the small terms
- * instead of to r leaves one rounding that matters, that of the last sum. */
+/* e^(high - low) - 1 for a tiny low, with r = high - low rounded. Adding low to the small terms
+ * instead of to r leaves one significant rounding, that of the last sum. */
 static INLINE V FN(exp_less_one)(V high, V low, V r) {
     V r2 = r * r;
     return ((r2 * r) * FN(exp_rest)(r, r2) + (r2 * (real)0.5 - low)) + high;
 }
 
-/* e^x = 2^n (1 + e). Returns e, |e| < 0.42; *shifted is n + SHIFT. x = n ln2 + (high - low), with
- * ln2 in two parts, of which n times the first is exact (Cody and Waite), and so is high. */
+/* e^x = 2^n (1 + e). Returns e, |e| < 0.42; *shifted = n + SHIFT. x = n ln2 + (high - low), with
+ * ln2 split as in exp_reduce, so that high is exact. */
 static INLINE V FN(exp_parts)(V x, V *shifted) {
     *shifted = x * (real)1.44269504088896340736 + SHIFT;
     V n = *shifted - SHIFT, low = n * C(3.1946184945309417232e-5f, 7.3710025651677989018e-13);
@@ -102,20 +101,19 @@ static INLINE V FN(power_of)(V shifted) {
     return (V)((U)FN(set)(1) + ((U)shifted << MANTISSA_BITS));
 }
 
-/* e^x where neither it nor what leads to it overflows or underflows, for x that are not NaN: n is
- * added to the exponent. 1 + r is rounded beside the polynomial, which shortens the chain of
- * operations that wait for each other. */
+/* e^x for x that are not NaN and far from overflow and underflow: n is added to the exponent. 1 + r
+ * is computed in parallel with the polynomial, which shortens the latency chain. */
 static INLINE V FN(exp_within)(V x) {
     V shifted, r = FN(exp_reduce)(x, &shifted), r2 = r * r, y = r2 * FN(exp_tail)(r, r2) + (1 + r);
     return (V)((U)y + ((U)shifted << MANTISSA_BITS));
 }
 
 #if HAS_MASKS && WIDTH == 64 && !DOUBLE
-/* e^x for x <= 0, 0 where it is less than the least normal number. x = n ln2 / 16 + r, |r| <= ln2 /
- * 32, and 2^(n / 16) from a table of 16, less k 2^19 for its entry k, which n 2^19 brings along:
- * three terms of e^r do. ln2 / 16 is taken in one part, whose error of 2^-28.4 of it adds 0.023 |x|
- * units in the last place: for sums with a largest term e^0. Three operations less than without the
- * table. */
+/* e^x for x <= 0, flushed to 0 below the least normal number. x = n ln2 / 16 + r, |r| <= ln2 / 32,
+ * so three terms of e^r suffice; 2^(n / 16) comes from a table of 16 entries, from each of which
+ * the k 2^19 that n 2^19 adds for entry k is subtracted. ln2 / 16 is not split: its relative error
+ * of 2^-28.4 adds 0.023 |x| ulp, which is harmless in sums with a largest term e^0. Takes three
+ * operations less than without the table. */
 static INLINE V FN(exp_negative)(V x) {
     const __m512 table =
         (__m512)(I){0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532,
@@ -131,29 +129,30 @@ static INLINE V FN(exp_negative)(V x) {
     return (V)_mm512_maskz_fmadd_ps(normal, (__m512)(power * r), (__m512)sum, (__m512)power);
 }
 #else
-/* The same without a table, clamped beyond underflow, the constant first so that NaN passes. */
+/* The same without a table, clamped beyond underflow; max propagates NaN. */
 static INLINE V FN(exp_negative)(V x) {
     V shifted, r = FN(exp_reduce)(FN(max)(FN(set)(C(-105.0f, -750.0)), x), &shifted), r2 = r * r;
     V y = 1 + (r2 * FN(exp_tail)(r, r2) + r);
 #if HAS_MASKS
     return FN(scale)(y, shifted);
-#else /* in two powers as scale does, of which one is always the same */
+#else /* two powers as in scale, one of them constant */
     const V power = (V)(((U)shifted + (EXPONENT_BIAS + C(64, 512))) << MANTISSA_BITS);
     return y * power * C(0x1p-64f, 0x1p-512);
 #endif
 }
 #endif
 
-/* At most 0.88 ulp where the result is a normal number. */
+/* e^x; error at most 0.88 ulp if the result is normal. */
 static INLINE V FN(exp)(V x) {
     x = -FN(max)(FN(set)(C(-90.0f, -711.0)), -FN(max)(FN(set)(C(-105.0f, -750.0)), x));
     V shifted, e = FN(exp_parts)(x, &shifted);
     return FN(scale)(1 + e, shifted);
 }
 
-/* tanh |x| = -t / (t + 2), t = e^(-2|x|) - 1 = 2^n e + (2^n - 1), where both terms are accurate
- * where the result is small. ln2 is its rounded value, of which n times is exact for the n whose
- * 2^n counts, plus a correction. The sign is copied back, so tanh(-0) = -0. At most 1.99 ulp. */
+/* tanh |x| = -t / (t + 2), t = e^(-2|x|) - 1 = 2^n e + (2^n - 1); both terms are accurate if the
+ * result is small. ln2 is its rounded value, n times which is exact for the n whose 2^n is
+ * significant, plus a correction. The sign is copied back, so tanh(-0) = -0. Error at most 1.99
+ * ulp. */
 static INLINE V FN(tanh)(V x) {
     I sign = (I)FN(set)((real)-0.0), bits = (I)x & sign;
     V m = FN(max)(FN(set)(C(-10.0f, -20.0)), (V)((I)x | sign));
@@ -165,8 +164,9 @@ static INLINE V FN(tanh)(V x) {
     return (V)((I)y | bits);
 }
 
-/* 1 / (1 + e^-x), e^-x = 2^n (1 + e): 2^n e + (2^n + 1) rounds once, as 2^n + 1 is exact. For the
- * lower x, where it is not and e^-x may overflow, q - q^2 with q = e^x. At most 1.67 ulp. */
+/* 1 / (1 + e^-x), e^-x = 2^n (1 + e): 2^n e + (2^n + 1) rounds once, as 2^n + 1 is exact. For low
+ * x, for which it is inexact and e^-x may overflow, q - q^2 with q = e^x. Error at most 1.67
+ * ulp. */
 static INLINE V FN(sigmoid)(V x) {
     const I low = x < C(-16.0f, -36.0);
     V shifted, e = FN(exp_parts)(FN(max)(FN(set)(C(-20.0f, -40.0)), -x), &shifted),
@@ -193,12 +193,12 @@ static INLINE V FN(log)(V x) {
 #endif
     const real tiny = C(1.17549435e-38f, 2.2250738585072014e-308),
                up = C(33554432.0f, 18014398509481984.0);
-    I small = x < tiny;
-    V y = FN(select)(small, x * up, x);
-    V k0 = FN(select)(small, FN(set)(C(-25, -54)), (V){0});
+    I subnormal = x < tiny;
+    V y = FN(select)(subnormal, x * up, x);
+    V k0 = FN(select)(subnormal, FN(set)(C(-25, -54)), (V){0});
     const FN(int) root_half = C(0x3f3504f3, 0x3fe6a09e667f3bcd);
-    I bits = (I)((U)y - (FN(unsigned))root_half); /* the exponent field now counts from sqrt(1/2);
-                                                     unsigned, as it wraps round for x < 0 */
+    /* the exponent field counts from sqrt(1/2); unsigned, as it wraps around for x < 0 */
+    I bits = (I)((U)y - (FN(unsigned))root_half);
     I exponent = bits >> MANTISSA_BITS;
     V f = (V)((bits & (((FN(int))1 << MANTISSA_BITS) - 1)) + root_half) - 1;
     V k = __builtin_convertvector(exponent, V) + k0;
@@ -211,11 +211,11 @@ static INLINE V FN(log)(V x) {
     const real infinite = (real)INFINITY;
     result = FN(select)(x == 0, FN(set)(-infinite), result);
     result = FN(select)(x < 0, FN(set)((real)NAN), result);
-    return FN(select)((x == infinite) | (x != x), x,
-                      result); /* inf and NaN are their own logarithms */
+    /* infinity and NaN are their own logarithms */
+    return FN(select)((x == infinite) | (x != x), x, result);
 }
 
-/* log(1 + x) for x >= -1: log u, u = 1 + x rounded, plus what the rounding lost. */
+/* log(1 + x) for x >= -1: log u with u = 1 + x rounded, corrected for the rounding. */
 static INLINE V FN(log1p)(V x) {
     V u = x + 1;
     V y = FN(log)(u) + (x - (u - 1)) / u;
@@ -225,7 +225,7 @@ static INLINE V FN(log1p)(V x) {
 
 /* The standard normal distribution at -t for t >= 0, e^(-t^2/2) R(t), and its density. (1 + 0.8 t)
  * R(t) is a Chebyshev fit in y = (t - 4) / (t + 4) of relative error 2e-9, in double 6e-17. t^2 / 2
- * is split so that rounding it costs no digits: the upper half h of t's digits has an exact
+ * is split so that its rounding costs no digits: the upper half h of t's bits has an exact
  * square. */
 static INLINE V FN(normal_tail)(V t, V *density) {
 #if DOUBLE
@@ -244,7 +244,7 @@ static INLINE V FN(normal_tail)(V t, V *density) {
         0.0126524263f, -0.0195852932f, 0.00853862118f, 0.0360755633f, -0.111442321f,
         0.396524693f};
 #endif
-    t = -FN(max)(FN(set)(C(-16.0f, -40.0)), -t); /* where both are 0 */
+    t = -FN(max)(FN(set)(C(-16.0f, -40.0)), -t); /* both results are 0 there */
     const V h = (V)((I)t & ~(((FN(int))1 << C(12, 27)) - 1));
     const V e = FN(exp)(h * h * (real)-0.5) * FN(exp)((t - h) * (t + h) * (real)-0.5);
     const V y = (t - 4) / (t + 4);

@@ -1,4 +1,4 @@
-/* The end of what vector.h began. */
+/* Undefines the macros of vector.h, so that it can be included for the next width or type. */
 #undef real
 #undef FN
 #undef LANES

@@ -1,5 +1,5 @@
-# Batch normalisation as kernels of arrays: nncore.kernels.batchnorm_forward and its like. Samples
-# are rows to the leaf kernels, so results are Fortran-ordered.
+# Batch normalisation as kernels of arrays: nncore.kernels.batchnorm_forward and the like. Samples
+# are rows for the leaf kernels, so results are Fortran-ordered.
 
 cdef cnp.ndarray vector(str name, object x, int t, Py_ssize_t n):
     """A contiguous (n, 1) array."""
@@ -7,15 +7,15 @@ cdef cnp.ndarray vector(str name, object x, int t, Py_ssize_t n):
 
 
 cdef cnp.ndarray samples_as_rows(str name, object x, int t, Py_ssize_t n, Py_ssize_t b):
+    """A Fortran-ordered (n, b) array."""
     return ordered(real_matrix(name, x, t, n, b, "nb"), True)
 
 
 cdef cnp.ndarray normalized(const nn_kernels *k, int t, cnp.ndarray a, cnp.ndarray g,
-                            cnp.ndarray shift, cnp.ndarray mean, cnp.ndarray var,
-                            double eps, bint given,
-                            cnp.ndarray norm):
-    """Z of batchnorm_forward or batchnorm_apply; fills mean, var unless they are given, and norm
-    unless it is None."""
+                            cnp.ndarray shift, cnp.ndarray mean, cnp.ndarray var, double eps,
+                            bint given, cnp.ndarray norm):
+    """Z of batchnorm_forward or batchnorm_apply; writes mean and var unless they are given, and
+    norm unless it is None."""
     cdef nn_batchnorm s
     cdef cnp.ndarray z = new_matrix(cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1), t, True)
     memset(&s, 0, sizeof(s))
@@ -45,8 +45,8 @@ def batchnorm_forward(A, G, B, eps=1e-20):
 
 
 def batchnorm_apply(A, G, B, mus, vars, eps=1e-20):
-    """Z = G ⊙ (A − mus) / √(vars + eps) + B by given statistics. A, Z (n, b); G, B, mus, vars (n,
-    1)."""
+    """Z = G ⊙ (A − mus) / √(vars + eps) + B with the given statistics. A, Z (n, b); G, B, mus, vars
+    (n, 1)."""
     cdef int t = computing_type(G)
     cdef cnp.ndarray g = vector("G", G, t, -1)
     cdef Py_ssize_t n = cnp.PyArray_DIM(g, 0)
@@ -73,7 +73,8 @@ def batchnorm_backward(dLdZ, norm, vars, G, eps=1e-20):
     cdef cnp.ndarray dshift = new_matrix(n, 1, t, False)
     memset(&s, 0, sizeof(s))
     s.features, s.batch, s.row_stride, s.eps = n, b, n, _checks.number("eps", eps)
-    s.g, s.var, s.norm, s.dz = cnp.PyArray_DATA(g), cnp.PyArray_DATA(var), cnp.PyArray_DATA(normal), cnp.PyArray_DATA(dz)
+    s.g, s.var = cnp.PyArray_DATA(g), cnp.PyArray_DATA(var)
+    s.norm, s.dz = cnp.PyArray_DATA(normal), cnp.PyArray_DATA(dz)
     s.dx, s.dg, s.dshift = cnp.PyArray_DATA(dx), cnp.PyArray_DATA(dg), cnp.PyArray_DATA(dshift)
     with nogil:
         kernels_for(t).batchnorm_backward(&s)

@@ -1,45 +1,52 @@
-# The course's forward of a network, at no more than what its kernels and attributes cost: a special
-# path of Sequential.forward. Deleting this file and its use in sequential.py and _backend.py leaves
-# the loop over the modules' own methods, with the same results.
+# The forward pass of a Sequential at the cost of its kernels and attributes: a special path of
+# Sequential.forward. Deleting this file and its use in the Python package leaves the loop over the
+# modules' own methods, with the same results.
 
 from cpython.method cimport PyMethod_Check, PyMethod_GET_FUNCTION
 
-cdef bint compiled_kernels_live = True
+cdef bint uses_compiled_kernels = True
 
 
 def set_live(bint compiled):
-    """Told by nncore._backend: whether the modules' kernels are the compiled ones."""
-    global compiled_kernels_live
-    compiled_kernels_live = compiled
+    """Set whether the modules use the compiled kernels. Called by nncore._backend."""
+    global uses_compiled_kernels
+    uses_compiled_kernels = compiled
+
+
+cdef inline bint calls_known_forward(object method, object found) noexcept:
+    """True if `method` is the forward that `found` lists, not another one of the object's."""
+    if found is None or not PyMethod_Check(method):
+        return False
+    return <object>PyMethod_GET_FUNCTION(method) is (<tuple>found)[0]
 
 
 def forward_chain(modules, X, dict known):
-    """The last module's forward of ... of the first module's forward of X.
+    """The forward pass through `modules`, from the first to the last.
 
-    known: {type: (its forward, the activation's number)} of modules whose forward need not be
-    called, as long as it is the one the object would call: Linear keeps its input as .A; the others
-    may compute in place, where a Linear has just made the array they are given, and keep their
-    output as .A, but for output units.
+    known: {type: (its forward, the activation's number)} of modules whose forward is replaced by
+    its kernel, unless the object has another one. Linear stores its input as .A. An activation
+    works in place on an array that a Linear has just created, and stores its output as .A unless it
+    is an output unit.
     """
-    cdef bint own = False  # whether nobody else holds X
+    cdef bint owned = False  # nobody else refers to X
     cdef int kind
     cdef object found, method
     cdef cnp.ndarray z
     for module in modules:
         method = module.forward
-        found = known.get(type(module)) if compiled_kernels_live else None
-        if found is None or not PyMethod_Check(method) or <object>PyMethod_GET_FUNCTION(method) is not (<tuple>found)[0]:
+        found = known.get(type(module)) if uses_compiled_kernels else None
+        if not calls_known_forward(method, found):
             X = method(X)
-            own = False
+            owned = False
             continue
         kind = (<tuple>found)[1]
         if kind == NN_NONE:
             module.A = X
             X = linear_output(X, module.W, module.W0, None)
-            own = True
-        # after dropout
-        elif own and cnp.PyArray_SIZE(<cnp.ndarray>X) < GIL_ELEMENTS and not (kind == NN_RELU
-                                                                              and module._scale != 1):
+            owned = True
+        # a ReLU's _scale is not 1 after a forward pass with dropout
+        elif (owned and cnp.PyArray_SIZE(<cnp.ndarray>X) < GIL_ELEMENTS
+                and not (kind == NN_RELU and module._scale != 1)):
             z = <cnp.ndarray>X
             if kind == NN_SOFTMAX:
                 softmax_call(z, None, z, cnp.PyArray_TYPE(z), NULL)
@@ -49,8 +56,8 @@ def forward_chain(modules, X, dict known):
                     nn_activation(kind, 0))
                 if kind != NN_OUTPUT_SIGMOID:
                     module.A = X
-                    own = False
+                    owned = False
         else:
             X = method(X)
-            own = False
+            owned = False
     return X

@@ -1,8 +1,8 @@
-# Copies to go back to when a call fails. Putting them back allocates nothing, so that it also works
-# when memory has run out.
+# Backups of arrays, restored when a call fails. Restoring allocates nothing, so that it also works
+# when memory is exhausted. Used by Program.
 
 cdef class Copies:
-    """Copies of arrays as they are now; put_back() writes them back into the arrays' own memory."""
+    """Backup copies of arrays; put_back() restores the arrays in place."""
 
     cdef list pairs
 

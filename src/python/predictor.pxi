@@ -1,12 +1,12 @@
-# A frozen network: packed copies of the weights, called with as little as possible between Python
-# and the arithmetic.
+# A frozen network for prediction: packed copies of the weights, with minimal overhead between
+# Python and the arithmetic. Created by Sequential.predictor().
 #
-# One sample goes through fused_predict.h where the network is small, else layer by layer with
-# scratch of its own, so that any number of threads may call at once. Several samples go through a
-# Program, one caller at a time; a second caller makes itself another.
+# One sample passes through fused_predict.h if the network is small, else layer by layer with
+# scratch memory of the call, so that any number of threads may call at once. Several samples go to
+# a Program, one caller at a time; a second caller creates another.
 
 cdef object new_lock():
-    """A lock; Python raises RuntimeError where there is no memory for it."""
+    """A lock. MemoryError replaces the RuntimeError that Python raises without memory for it."""
     try:
         return threading.Lock()
     except RuntimeError:
@@ -14,63 +14,85 @@ cdef object new_lock():
 
 
 cdef class Predictor:
-    """A frozen copy of a Sequential of library modules: ``predictor(x, out=None)``. Made by
+    """A frozen copy of a Sequential of library modules: ``predictor(x, out=None)``. Created by
     Sequential.predictor().
 
     x: a sample (D,) or samples as columns (D, N), of any real type, converted to the network's.
     Returns the outputs (n,) or (n, N): probabilities after SoftMax or OutputSigmoid. out: an array
     of that shape and the network's type, contiguous in C or Fortran order, to write and return.
-    Later changes of the network do not show. Any number of threads may call it at once.
+    Later changes of the network have no effect. Any number of threads may call it at once.
     """
 
     cdef const nn_kernels *k
     cdef nn_fused_layer *layers
     cdef char *memory
-    cdef Py_ssize_t count, inputs, outputs, itemsize, widest
-    cdef int type_number, small_width
-    # goes through fused_predict.h; in less time than to let other Python threads run meanwhile
-    cdef bint small, brief
+    cdef Py_ssize_t n_layers, inputs, outputs, itemsize, widest
+    cdef int type_number, width_index
+    cdef bint fused        # one sample goes through fused_predict.h ...
+    cdef bint holds_gil    # ... in less time than releasing the GIL would take
     cdef list stages
     cdef object lock, description
     cdef readonly object _program  # cached for calls with several samples; tests look at it
-    cdef uint64_t process  # nn_pool_forks() of the process that _program and lock belong to
+    cdef uint64_t process  # nn_pool_forks() of the process that created _program and lock
 
     def __cinit__(self, list stages, dtype, inputs, str description):
-        cdef Py_ssize_t i, lanes, width, used = 0
-        cdef nn_fused_layer *layer
-        cdef cnp.ndarray w, w0
+        cdef Py_ssize_t lanes, bytes_
         self.type_number = cnp.NPY_FLOAT if np.dtype(dtype) == np.float32 else cnp.NPY_DOUBLE
         self.k = kernels_for(self.type_number)
         self.itemsize = self.k.itemsize
-        self.count, self.inputs, self.description = len(stages), inputs, description
+        self.n_layers, self.inputs, self.description = len(stages), inputs, description
         self.stages = stages
-        self._start()
-        widths = [inputs]
+        self._reset()
+        lanes = self._choose_width()
+        self.layers = <nn_fused_layer *>calloc(max(self.n_layers, 1), sizeof(nn_fused_layer))
+        bytes_ = self._weight_bytes(lanes)
+        self.memory = <char *>calloc(bytes_ + 64, 1)
+        if self.layers == NULL or self.memory == NULL:
+            raise MemoryError(f"a predictor of this network needs {bytes_} bytes, which are not "
+                              "available")
+        self._copy_weights(lanes)
+        self.holds_gil = self.fused and bytes_ < GIL_COPY * self.itemsize
+
+    def __dealloc__(self):
+        free(self.layers)
+        free(self.memory)
+
+    cdef Py_ssize_t _choose_width(self) except -1:
+        """Set the sizes, `fused` and width_index; return the lanes that rows are padded to."""
+        cdef Py_ssize_t lanes = self.k.lanes
+        widths = [self.inputs]
         for linear, _ in self.stages:
             if linear:
                 widths.append(linear.W.shape[1])
         self.outputs, self.widest = widths[len(widths) - 1], max(widths)
-        self.small = max(widths[1:]) <= FUSED_VECTORS * self.k.lanes
-        # fused_predict takes output units in the last layer only
+        self.fused = max(widths[1:]) <= FUSED_VECTORS * self.k.lanes
+        # fused_predict supports output units in the last layer only
         for i, (linear, name) in enumerate(self.stages):
-            if not linear or (i < self.count - 1 and name in ("softmax", "output_sigmoid")):
-                self.small = False
-        lanes = self.k.lanes
-        if self.small:
-            self.small_width, lanes = 0, 16 // self.itemsize
+            if not linear or (i < self.n_layers - 1 and name in ("softmax", "output_sigmoid")):
+                self.fused = False
+        if self.fused:
+            self.width_index, lanes = 0, 16 // self.itemsize
             while lanes < max(widths[1:]) and lanes < self.k.lanes:
-                self.small_width += 1
+                self.width_index += 1
                 lanes *= 2
-        self.layers = <nn_fused_layer *>calloc(max(self.count, 1), sizeof(nn_fused_layer))
+        return lanes
+
+    cdef Py_ssize_t _weight_bytes(self, Py_ssize_t lanes) except -1:
+        """Bytes of all weights, with padded rows on cache lines."""
+        cdef Py_ssize_t width, bytes_ = 0
         for linear, _ in self.stages:
             if linear:
                 width = (linear.W.shape[1] + lanes - 1) // lanes * lanes
-                used += ((linear.W.shape[0] + 1) * width * self.itemsize + 127) // 64 * 64
-        self.memory = <char *>calloc(used + 64, 1)
-        if self.layers == NULL or self.memory == NULL:
-            raise MemoryError(f"a predictor of this network needs {used} bytes, which are not available")
-        at = self.memory + (64 - <size_t>self.memory % 64) % 64
-        m = inputs
+                bytes_ += ((linear.W.shape[0] + 1) * width * self.itemsize + 127) // 64 * 64
+        return bytes_
+
+    cdef int _copy_weights(self, Py_ssize_t lanes) except -1:
+        """Describe the layers and copy their weights to `memory`."""
+        cdef Py_ssize_t i, width, m = self.inputs, itemsize = self.itemsize
+        cdef int type_ = NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32
+        cdef nn_fused_layer *layer
+        cdef cnp.ndarray w, w0
+        cdef char *next_w = self.memory + (64 - <size_t>self.memory % 64) % 64
         for i, (linear, name) in enumerate(self.stages):
             layer = &self.layers[i]
             layer.m, layer.n = m, linear.W.shape[1] if linear else m
@@ -79,25 +101,20 @@ cdef class Predictor:
                 w, w0 = linear.W, linear.W0
                 width = (layer.n + lanes - 1) // lanes * lanes
                 layer.vectors = width // lanes
-                layer.w = <char *>at
-                layer.b = <char *>at + (layer.m * width * self.itemsize + 63) // 64 * 64
-                at = <char *>layer.b + (width * self.itemsize + 63) // 64 * 64
-                kind = NN_F64 if self.type_number == cnp.NPY_DOUBLE else NN_F32
-                convert(layer.w, width, kind == NN_F64, layer.m, layer.n,
+                layer.w = next_w
+                layer.b = next_w + (layer.m * width * itemsize + 63) // 64 * 64
+                next_w = <char *>layer.b + (width * itemsize + 63) // 64 * 64
+                convert(layer.w, width, type_ == NN_F64, layer.m, layer.n,
                         <char *>cnp.PyArray_DATA(w), cnp.PyArray_STRIDE(w, 0),
-                        cnp.PyArray_STRIDE(w, 1), kind)
-                convert(layer.b, width, kind == NN_F64, 1, layer.n, <char *>cnp.PyArray_DATA(w0),
-                        0, cnp.PyArray_STRIDE(w0, 0), kind)
+                        cnp.PyArray_STRIDE(w, 1), type_)
+                convert(layer.b, width, type_ == NN_F64, 1, layer.n, <char *>cnp.PyArray_DATA(w0),
+                        0, cnp.PyArray_STRIDE(w0, 0), type_)
             m = layer.n
-        self.brief = self.small and used < GIL_COPY * self.itemsize
+        return 0
 
-    def __dealloc__(self):
-        free(self.layers)
-        free(self.memory)
-
-    cdef int _start(self) except -1:
-        """Start afresh in this process: after a fork, a thread that exists only in the parent may
-        hold the lock and be in the middle of the program."""
+    cdef int _reset(self) except -1:
+        """Set the state that belongs to this process: after a fork, a thread that exists only in
+        the parent may hold the lock and be in the middle of the program."""
         self._program, self.lock, self.process = None, new_lock(), nn_pool_forks()
         return 0
 
@@ -106,15 +123,15 @@ cdef class Predictor:
         cdef cnp.npy_intp[2] shape
         cdef int ndim
         if (cnp.PyArray_CheckExact(x) and cnp.PyArray_TYPE(<cnp.ndarray>x) == self.type_number
-            and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>x)
-                and 1 <= cnp.PyArray_NDIM(<cnp.ndarray>x) <= 2 and cnp.PyArray_DIM(<cnp.ndarray>x,
-                                                                                   0) == self.inputs):
+                and cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>x)
+                and 1 <= cnp.PyArray_NDIM(<cnp.ndarray>x) <= 2
+                and cnp.PyArray_DIM(<cnp.ndarray>x, 0) == self.inputs):
             a = <cnp.ndarray>x
         else:
-            a = self._accepted(x)
+            a = self._converted(x)
         ndim = cnp.PyArray_NDIM(a)
         if ndim == 2 and cnp.PyArray_DIM(a, 1) != 1:
-            return self._several(a, out)
+            return self._batch(a, out)
         if not is_unit_stride(a, 0):
             a = ordered(a, False)
         if out is None:
@@ -122,20 +139,20 @@ cdef class Predictor:
             y = <cnp.ndarray>cnp.PyArray_EMPTY(ndim, shape, self.type_number, False)
         else:
             y = self._checked_out(out, ndim)
-        if self.brief:
-            self.k.fused_predict[self.small_width](self.layers, self.count, cnp.PyArray_DATA(a),
+        if self.holds_gil:
+            self.k.fused_predict[self.width_index](self.layers, self.n_layers, cnp.PyArray_DATA(a),
                                                    cnp.PyArray_DATA(y))
-        elif self.small:
+        elif self.fused:
             with nogil:
-                self.k.fused_predict[self.small_width](self.layers, self.count,
+                self.k.fused_predict[self.width_index](self.layers, self.n_layers,
                                                        cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
         else:
-            self._one(<const char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(y))
+            self._layer_by_layer(<const char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(y))
         return y
 
-    cdef cnp.ndarray _accepted(self, x):
-        """x as an array of the network's type and one or two dimensions; TypeError or ValueError
-        says what is wrong."""
+    cdef cnp.ndarray _converted(self, x):
+        """x as an array of the network's type with one or two dimensions; TypeError or ValueError
+        if it is none."""
         a = _checks.as_real("x", x, dtype_of(self.type_number))
         if a.ndim == 1:
             _checks.shape("x", a, (self.inputs,))
@@ -144,30 +161,32 @@ cdef class Predictor:
         return <cnp.ndarray>np.array(a, order="K", subok=False)
 
     cdef cnp.ndarray _checked_out(self, out, int ndim):
+        """`out` for one sample; TypeError or ValueError if it does not fit."""
         cdef cnp.ndarray y
         cdef tuple wanted = (self.outputs, 1)
         if (cnp.PyArray_CheckExact(out) and cnp.PyArray_TYPE(<cnp.ndarray>out) == self.type_number
-                and cnp.PyArray_ISBEHAVED(<cnp.ndarray>out) and cnp.PyArray_NDIM(<cnp.ndarray>out) == ndim):
+                and cnp.PyArray_ISBEHAVED(<cnp.ndarray>out)
+                and cnp.PyArray_NDIM(<cnp.ndarray>out) == ndim):
             y = <cnp.ndarray>out
-            if cnp.PyArray_DIM(y, 0) == self.outputs and (ndim == 1 or cnp.PyArray_DIM(y,
-                                                                                       1) == 1) and is_unit_stride(y, 0):
+            if (cnp.PyArray_DIM(y, 0) == self.outputs
+                    and (ndim == 1 or cnp.PyArray_DIM(y, 1) == 1) and is_unit_stride(y, 0)):
                 return y
         return <cnp.ndarray>_checks.out("out", out, wanted[:ndim], dtype_of(self.type_number))
 
-    cdef int _one(self, const char *x, char *out) except -1:
-        """One contiguous sample, layer by layer; scratch of this call's own."""
-        cdef Py_ssize_t i, room = (self.widest + 2 * self.k.lanes) * self.itemsize
+    cdef int _layer_by_layer(self, const char *x, char *out) except -1:
+        """One contiguous sample through a large network, with scratch memory of this call."""
+        cdef Py_ssize_t i, bytes_ = (self.widest + 2 * self.k.lanes) * self.itemsize
         cdef nn_fused_layer *layer
         cdef nn_softmax s
         cdef nn_activation f
-        cdef char *scratch = <char *>malloc(2 * room)
+        cdef char *scratch = <char *>malloc(2 * bytes_)
         cdef char *a = scratch
         cdef const char *before = x
         if scratch == NULL:
             raise MemoryError()
         memset(&s, 0, sizeof(s))
         with nogil:
-            for i in range(self.count):
+            for i in range(self.n_layers):
                 layer = &self.layers[i]
                 f = layer.activation
                 if f.kind == NN_SOFTMAX:
@@ -182,25 +201,25 @@ cdef class Predictor:
                     s.z, s.z_sample, s.z_class = a, layer.n, 1
                     s.p, s.p_sample, s.p_class = a, layer.n, 1
                     self.k.softmax(&s)
-                before, a = a, scratch if a != scratch else scratch + room
+                before, a = a, scratch if a != scratch else scratch + bytes_
             memcpy(out, before, self.outputs * self.itemsize)
         free(scratch)
         return 0
 
-    cdef object _several(self, cnp.ndarray X, out):
-        """Columns X (D, N)."""
+    cdef object _batch(self, cnp.ndarray X, out):
+        """The outputs (n, N) for columns X (D, N)."""
         cdef Py_ssize_t N = cnp.PyArray_DIM(X, 1)
         cdef cnp.ndarray P, columns
         if out is not None:
             out = _checks.out("out", out, (self.outputs, N), dtype_of(self.type_number))
-        if self.small and N <= PREDICT_SINGLES:
+        if self.fused and N <= PREDICT_SINGLES:
             columns = X if is_unit_stride(X, 0) else ordered(X, True)
             P = new_matrix(self.outputs, N, self.type_number, True)
-            if self.brief:
-                self._small_ones(columns, P, N)
+            if self.holds_gil:
+                self._column_by_column(columns, P, N)
             else:
                 with nogil:
-                    self._small_ones(columns, P, N)
+                    self._column_by_column(columns, P, N)
         else:
             P = self._run(X)
         if out is None:
@@ -211,7 +230,7 @@ cdef class Predictor:
     cdef object _run(self, X):
         """Run the cached program, or a new one if another thread is using it."""
         if self.process != nn_pool_forks():
-            self._start()
+            self._reset()
         if not self.lock.acquire(False):
             return self._new_program().run(X)[0]
         try:
@@ -221,13 +240,16 @@ cdef class Predictor:
         finally:
             self.lock.release()
 
-    cdef void _small_ones(self, cnp.ndarray columns, cnp.ndarray P, Py_ssize_t N) noexcept nogil:
-        """Contiguous columns one by one through a small network, into those of P."""
-        cdef Py_ssize_t j
+    cdef void _column_by_column(self, cnp.ndarray columns, cnp.ndarray P,
+                                Py_ssize_t N) noexcept nogil:
+        """Contiguous columns through a small network, one by one, into those of P."""
+        cdef char *x = <char *>cnp.PyArray_DATA(columns)
+        cdef char *y = <char *>cnp.PyArray_DATA(P)
+        cdef Py_ssize_t j, x_bytes = cnp.PyArray_STRIDE(columns, 1)
+        cdef Py_ssize_t y_bytes = self.outputs * self.itemsize
         for j in range(N):
-            self.k.fused_predict[self.small_width](self.layers, self.count,
-                                                   <char *>cnp.PyArray_DATA(columns) + j * cnp.PyArray_STRIDE(columns, 1),
-                                                   <char *>cnp.PyArray_DATA(P) + j * self.outputs * self.itemsize)
+            self.k.fused_predict[self.width_index](self.layers, self.n_layers, x + j * x_bytes,
+                                                   y + j * y_bytes)
 
     def _new_program(self):
         program = Program(self.stages, None, dtype_of(self.type_number), self.inputs)
@@ -246,7 +268,7 @@ cdef class Predictor:
 
 
 class Frozen:
-    """The weights of a Linear, copied."""
+    """The weights of a Linear, for unpickling."""
 
     def __init__(self, W, W0):
         self.W, self.W0 = W, W0
