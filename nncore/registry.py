@@ -113,7 +113,7 @@ def _leaky(Z, A):
 
 
 _THROUGH = "its argument, dL/dZ, which the loss computes"
-_CODE_THROUGH = "dLdZ unchanged, because the loss has computed it"
+_CODE_THROUGH = "dLdZ itself, because the loss has computed it"
 
 LAYERS = _by_class(
     Layer(
