@@ -1,6 +1,6 @@
 """Signatures of the compiled core. Formulas, shapes and types: nncore.kernels.numpy_kernels."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,14 @@ def adagrad_step(W: Array, dLdW: ArrayLike, S: Array, lrate: float, eps: float) 
 def rmsprop_step(
     W: Array, dLdW: ArrayLike, S: Array, lrate: float, rho: float, eps: float
 ) -> None: ...
+def rule_step(
+    name: str,
+    W: Array,
+    dLdW: ArrayLike,
+    states: Sequence[Array],
+    lrate: float,
+    parameters: dict[str, float],
+) -> None: ...
 def adam_step(
     W: Array,
     dLdW: ArrayLike,
@@ -83,6 +91,7 @@ def byte_bounds(a: Array) -> tuple[int, int]: ...
 def has_nan(x: Array) -> bool: ...
 
 ACTIVATIONS: dict[str, int]
+SPECIAL_KINDS: dict[str, int]
 
 def apply(function: str, X: ArrayLike) -> Array: ...
 def isa_levels() -> tuple[str, ...]: ...

@@ -130,7 +130,7 @@ def _compare_loss(kind, foreign, data, width):
             ):
                 notes.append(
                     f"yours raises {type(a.error).__name__} if a probability is 0, nncore's "
-                    "does not"
+                    f"does not"
                 )
                 continue
             notes += _compare_value(kind, a, b.output, P, Y, large or likely)

@@ -33,4 +33,8 @@ def bind(module):
     globals().update({name: getattr(module, name) for name in numpy_kernels.__all__})
 
 
+for _name in numpy_kernels.__all__:  # the core makes some from its lists, without a docstring
+    if not getattr(compiled, _name).__doc__:
+        getattr(compiled, _name).__doc__ = getattr(numpy_kernels, _name).__doc__
+
 bind(compiled)

@@ -12,93 +12,20 @@ numpy_losses, numpy_norm and numpy_steps define them.
 import numpy as np
 
 from nncore import _checks
+from nncore.kernels import numpy_activations, numpy_losses, numpy_norm, numpy_steps
 from nncore.kernels import numpy_formulas as formulas
-from nncore.kernels.numpy_activations import (
-    gelu_backward,
-    gelu_forward,
-    gelu_tanh_backward,
-    gelu_tanh_forward,
-    leaky_relu_backward,
-    leaky_relu_forward,
-    relu_backward,
-    relu_forward,
-    sigmoid_backward,
-    sigmoid_forward,
-    silu_backward,
-    silu_forward,
-    softmax_forward,
-    tanh_backward,
-    tanh_forward,
-)
+from nncore.kernels.numpy_activations import *  # noqa: F403
 from nncore.kernels.numpy_arrays import deliver, matrices, quiet
-from nncore.kernels.numpy_losses import (
-    binary_nll,
-    hinge,
-    hinge_loss,
-    nll,
-    nll_backward,
-    sigmoid_nll,
-    softmax_nll,
-    squared,
-    squared_loss,
-)
-from nncore.kernels.numpy_norm import (
-    batchnorm_apply,
-    batchnorm_backward,
-    batchnorm_forward,
-    dropout,
-)
-from nncore.kernels.numpy_steps import (
-    adagrad_step,
-    adam_step,
-    momentum_step,
-    rmsprop_step,
-    sgd_step,
-)
-from nncore.kernels.numpy_steps import (
-    checked_state as checked_state,
-)
-from nncore.kernels.numpy_steps import (
-    step_terms as step_terms,
-)
+from nncore.kernels.numpy_losses import *  # noqa: F403
+from nncore.kernels.numpy_norm import *  # noqa: F403
+from nncore.kernels.numpy_steps import *  # noqa: F403
+from nncore.kernels.numpy_steps import checked_state as checked_state
+from nncore.kernels.numpy_steps import rule_step as rule_step
+from nncore.kernels.numpy_steps import step_terms as step_terms
 
-__all__ = [
-    "adagrad_step",
-    "adam_step",
-    "batchnorm_apply",
-    "batchnorm_backward",
-    "batchnorm_forward",
-    "binary_nll",
-    "dropout",
-    "gelu_backward",
-    "gelu_forward",
-    "gelu_tanh_backward",
-    "gelu_tanh_forward",
-    "hinge",
-    "hinge_loss",
-    "leaky_relu_backward",
-    "leaky_relu_forward",
-    "linear_backward",
-    "linear_forward",
-    "momentum_step",
-    "nll",
-    "nll_backward",
-    "relu_backward",
-    "relu_forward",
-    "rmsprop_step",
-    "sgd_step",
-    "sigmoid_backward",
-    "sigmoid_forward",
-    "sigmoid_nll",
-    "silu_backward",
-    "silu_forward",
-    "softmax_forward",
-    "softmax_nll",
-    "squared",
-    "squared_loss",
-    "tanh_backward",
-    "tanh_forward",
-]
+__all__ = ["linear_backward", "linear_forward"]
+for _part in (numpy_activations, numpy_losses, numpy_norm, numpy_steps):
+    __all__ += _part.__all__
 
 
 def linear_forward(A, W, W0, out=None):

@@ -1,5 +1,7 @@
 """The optimisers' steps in plain NumPy; see numpy_kernels."""
 
+import functools
+
 import numpy as np
 
 from nncore import _checks
@@ -9,11 +11,9 @@ from nncore.kernels.numpy_arrays import matrices, quiet
 __all__ = [
     "adagrad_step",
     "adam_step",
-    "checked_state",
     "momentum_step",
     "rmsprop_step",
     "sgd_step",
-    "step_terms",
 ]
 
 
@@ -64,6 +64,13 @@ def _optimizer_step(formula, W, dLdW, state, *numbers):
         results = formula(W, gradient, *state.values(), *numbers)
         for array, result in zip((W, *state.values()), results, strict=True):
             np.copyto(array, result)
+
+
+def rule_step(name, W, dLdW, states, lrate, parameters):
+    """Make the step of any rule, whose formula is numpy_formulas' <name>_step."""
+    formula = functools.partial(getattr(formulas, f"{name}_step"), **parameters)
+    state = {f"state[{i}]": array for i, array in enumerate(states)}
+    _optimizer_step(formula, W, dLdW, state, _checks.number("lrate", lrate))
 
 
 def checked_state(W, state):

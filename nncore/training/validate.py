@@ -139,18 +139,27 @@ def check_widths(parts):
     """Raise ValueError if a module of the library does not take as many inputs as the module before
     it has outputs.
     """
-    source, width = "", None
+    before, width = -1, None
     for i, module in enumerate(parts):
         if not _is_library(module):
             width = None
-        elif isinstance(module, (modules.Linear, modules.BatchNorm)):
-            m, n = np.shape(module.W) if isinstance(module, modules.Linear) else (module.m,) * 2
+        elif isinstance(module, modules.Linear):
+            m, n = np.shape(module.W)
             if width not in (None, m):
-                raise ValueError(
-                    f"modules[{i}] {module!r} must take the {width} outputs of {source}, got {m} "
-                    f"inputs"
-                )
-            source, width = f"modules[{i}] {module!r}", n
+                raise _misfit(parts, before, i, width, m)
+            before, width = i, n
+        elif isinstance(module, modules.BatchNorm):
+            if width not in (None, module.m):
+                raise _misfit(parts, before, i, width, module.m)
+            before, width = i, module.m
+
+
+def _misfit(parts, i, j, outputs, inputs):
+    """Return the error for module j, which does not take the outputs of module i."""
+    return ValueError(
+        f"modules[{j}] {parts[j]!r} must take the {outputs} outputs of modules[{i}] {parts[i]!r}, "
+        f"got {inputs} inputs"
+    )
 
 
 def as_optimizer(optimizer):

@@ -106,9 +106,11 @@ cdef bint optimizer_bounds_hold(Engine *e, const Batch *batch, double limit) noe
         state[0] = state[0] + g
         state[1] = state[1] + g * g
         move = state[0] / rule.eps
-    else:  # NN_ADAGRAD, NN_RMSPROP
+    elif rule.kind == NN_ADAGRAD or rule.kind == NN_RMSPROP:
         state[0] = state[0] + g * g
         move = g / rule.eps
+    else:
+        return False  # no bound is known: the step is taken with a copy at hand
     e.weight_bound = fabs(rule.keep) * e.weight_bound + fabs(rule.eta) * move
     return (e.weight_bound < limit and g < limit and move < limit
             and (e.opt.n_states < 1 or state[0] < limit)

@@ -28,10 +28,8 @@ cdef void forward(Engine *e, const Batch *batch, bint keep_logits) noexcept nogi
         elif layer.kind == ACTIVATION:
             keep_inputs(net, layer, batch, x, x_stride)
             activate_rows(net, layer, batch, x, x_stride)
-        elif layer.kind == BATCHNORM:
-            batchnorm_forward_rows(net, layer, batch, x, x_stride)
         else:
-            dropout_rows(e, layer, batch, x, x_stride, first_row(net, layer.a, layer, batch))
+            special_forward(e, layer, batch, x, x_stride)
         if not (keep_logits and i == net.n_layers - 1):
             output_unit(e, i, batch)
         x, x_stride = first_row(net, layer.a, layer, batch), layer.row_stride
@@ -249,15 +247,6 @@ cdef void backward(Engine *e, const Batch *batch) noexcept nogil:
                                           grad_before + r * before.row_stride * size,
                                           inner_activation(before))
         special_backward(e, before, batch)
-
-
-cdef void special_backward(Engine *e, Layer *layer, const Batch *batch) noexcept nogil:
-    """Convert a BatchNorm's or Dropout's grad from dL/d(outputs) to dL/d(inputs), in place."""
-    cdef char *grad = first_row(&e.net, layer.grad, layer, batch)
-    if layer.kind == BATCHNORM:
-        batchnorm_backward_rows(&e.net, layer, batch, grad)
-    elif layer.kind == DROPOUT:
-        dropout_rows(e, layer, batch, grad, layer.row_stride, grad)
 
 
 # ------------------------------------------------------------------------------------------- update

@@ -8,7 +8,7 @@ cdef Py_ssize_t padded_stride(const Network *net, Py_ssize_t n) noexcept nogil:
     return n if n <= line or n % (2 * line) else n + line
 
 
-cdef void add_layer(Engine *e, LayerKind kind, nn_activation activation, Py_ssize_t inputs,
+cdef void add_layer(Engine *e, int kind, nn_activation activation, Py_ssize_t inputs,
                     Py_ssize_t outputs) noexcept:
     """Append a layer; net.layers has capacity for it."""
     cdef Network *net = &e.net
@@ -24,7 +24,7 @@ cdef void add_layer(Engine *e, LayerKind kind, nn_activation activation, Py_ssiz
     elif kind == BATCHNORM:
         layer.params.rows = 1
         net.has_norm = True
-    net.has_special = net.has_special or kind == BATCHNORM or kind == DROPOUT
+    net.has_special = net.has_special or kind >= N_PLAIN_KINDS
     net.widest = max(net.widest, layer.width)
     net.outputs = outputs
 

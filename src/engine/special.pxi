@@ -6,6 +6,29 @@
 # Dropout's mask is a function of its key and the number of its forward pass, which is that of the
 # step, so that a repeated step has the same mask.
 
+cdef enum SpecialKind:
+    BATCHNORM = N_PLAIN_KINDS
+    DROPOUT
+
+
+cdef void special_forward(Engine *e, Layer *layer, const Batch *batch, const char *x,
+                          Py_ssize_t x_stride) noexcept nogil:
+    """The outputs of a layer that is neither a Linear nor an activation."""
+    if layer.kind == BATCHNORM:
+        batchnorm_forward_rows(&e.net, layer, batch, x, x_stride)
+    elif layer.kind == DROPOUT:
+        dropout_rows(e, layer, batch, x, x_stride, first_row(&e.net, layer.a, layer, batch))
+
+
+cdef void special_backward(Engine *e, Layer *layer, const Batch *batch) noexcept nogil:
+    """Convert such a layer's grad from dL/d(outputs) to dL/d(inputs), in place."""
+    cdef char *grad = first_row(&e.net, layer.grad, layer, batch)
+    if layer.kind == BATCHNORM:
+        batchnorm_backward_rows(&e.net, layer, batch, grad)
+    elif layer.kind == DROPOUT:
+        dropout_rows(e, layer, batch, grad, layer.row_stride, grad)
+
+
 cdef void batchnorm_forward_rows(const Network *net, Layer *layer, const Batch *batch,
                                  const char *x, Py_ssize_t x_stride) noexcept nogil:
     """Z = G * norm + B, norm = (X - mean) / sqrt(var + eps) over the batch."""

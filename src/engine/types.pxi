@@ -28,11 +28,11 @@ cdef extern from "engine/team.h":
     void nn_team_flag(int *, int) nogil
 
 
-cdef enum LayerKind:
+cdef enum:
+    # kinds of layers; those of special.pxi follow
     LINEAR
     ACTIVATION             # an activation that does not follow a Linear directly
-    BATCHNORM
-    DROPOUT
+    N_PLAIN_KINDS
 
 
 cdef enum Status:
@@ -95,7 +95,7 @@ cdef struct DropoutState:
 
 
 cdef struct Layer:
-    LayerKind kind
+    int kind               # LINEAR, ACTIVATION or one of special.pxi
     nn_activation activation
     Py_ssize_t inputs, outputs
     Py_ssize_t width       # outputs rounded up to whole vectors
@@ -118,7 +118,7 @@ cdef struct Network:
     int type_number, loss
     bint trains
     bint plain_nll         # NLL's gradient is a - y for any labels, as for a loss of the user's own
-    bint has_special       # a BatchNorm or a Dropout
+    bint has_special       # a layer of special.pxi
     bint has_norm
 
 

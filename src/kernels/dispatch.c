@@ -1,5 +1,5 @@
-/* The kernel tables of this build, and which of them this processor can run. Called by _core.pyx at
- * import and by set_isa. */
+/* The kernel tables of this build, which of them this processor can run, and the names of the lists
+ * in kernels.h. Called by _core.pyx at import and by set_isa. */
 #include "kernels.h"
 
 extern const nn_kernels nn_table_generic_float, nn_table_generic_double;
@@ -15,6 +15,25 @@ static const nn_kernels *const tables[NN_LEVELS][2] = {
     {&nn_table_avx512_float, &nn_table_avx512_double},
 #endif
 };
+
+#define NAME(NAME, name, ...) #name,
+const char *nn_activation_name(int kind) {
+    static const char *const names[NN_ACTIVATION_KINDS] = {
+        "none", NN_ACTIVATIONS(NAME) "softmax", "output_sigmoid"};
+    return names[kind];
+}
+
+const char *nn_loss_name(int loss) {
+    static const char *const names[NN_ALL_LOSS_KINDS] = {
+        "none", "nll", NN_ELEMENTWISE_LOSSES(NAME) NN_PARAMETRIC_LOSSES(NAME)};
+    return names[loss];
+}
+
+const char *nn_rule_name(int kind) {
+    static const char *const names[NN_RULE_KINDS] = {NN_RULES(NAME)};
+    return names[kind];
+}
+#undef NAME
 
 const char *nn_level_name(int level) {
     static const char *const names[NN_LEVELS] = {"generic", "avx2", "avx512"};

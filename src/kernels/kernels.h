@@ -39,9 +39,9 @@ static inline double nn_value(const nn_total *total) {
  * flags say whether GEMM tiles apply f or f' to the sums in registers, which pays for a few
  * operations; the other activations run over rows that are still in the cache. */
 #define NN_ACTIVATIONS(ACTIVATION)                   \
-    ACTIVATION(TANH, tanh, OUTPUT, 0, 1)             \
+    ACTIVATION(TANH, tanh, OUTPUT, 0, 0)             \
     ACTIVATION(RELU, relu, OUTPUT, 1, 1)             \
-    ACTIVATION(SIGMOID, sigmoid, OUTPUT, 0, 1)       \
+    ACTIVATION(SIGMOID, sigmoid, OUTPUT, 0, 0)       \
     ACTIVATION(LEAKY_RELU, leaky_relu, OUTPUT, 0, 0) \
     ACTIVATION(GELU, gelu, INPUT, 0, 0)              \
     ACTIVATION(GELU_TANH, gelu_tanh, INPUT, 0, 0)    \
@@ -52,7 +52,8 @@ enum nn_activation_kind {
     NN_NONE,
     NN_ACTIVATIONS(NN_ACTIVATION_NAME)
     NN_SOFTMAX,
-    NN_OUTPUT_SIGMOID /* a sigmoid whose derivative is part of the loss's gradient */
+    NN_OUTPUT_SIGMOID, /* a sigmoid whose derivative is part of the loss's gradient */
+    NN_ACTIVATION_KINDS
 };
 #undef NN_ACTIVATION_NAME
 
@@ -105,7 +106,10 @@ enum nn_loss {
     NN_NO_LOSS,
     NN_NLL,
     NN_ELEMENTWISE_LOSSES(NN_LOSS_NAME)
+    NN_LOSS_KINDS,
+    NN_FIRST_PARAMETRIC_LOSS = NN_LOSS_KINDS - 1, /* so that the next one has NN_LOSS_KINDS */
     NN_PARAMETRIC_LOSSES(NN_LOSS_NAME)
+    NN_ALL_LOSS_KINDS
 };
 #undef NN_LOSS_NAME
 
@@ -216,10 +220,27 @@ typedef struct {
 
 /* One optimiser step on weights w: w is first multiplied by `keep`; the gradient is scale g + l2 w.
  * See optimizer.h. */
+#define NN_RULES(RULE)         \
+    RULE(SGD, sgd, 0)          \
+    RULE(MOMENTUM, momentum, 1) \
+    RULE(NESTEROV, nesterov, 1) \
+    RULE(ADAGRAD, adagrad, 1)  \
+    RULE(RMSPROP, rmsprop, 1)  \
+    RULE(ADAM, adam, 2)
+
+/* Momentum whose state contains the step size, of nncore.sklearn: v <- beta1 v - eta g. */
+#define NN_VELOCITY_RULES(RULE)     \
+    RULE(VELOCITY, velocity, 1)     \
+    RULE(NESTEROV_VELOCITY, nesterov_velocity, 1)
+
+#define NN_RULE_NAME(NAME, name, n_states) NN_##NAME,
 enum nn_rule_kind {
-    NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM,
-    NN_VELOCITY, NN_NESTEROV_VELOCITY /* momentum whose state contains the step size */
+    NN_RULES(NN_RULE_NAME)
+    NN_RULE_KINDS,
+    NN_FIRST_VELOCITY_RULE = NN_RULE_KINDS - 1,
+    NN_VELOCITY_RULES(NN_RULE_NAME)
 };
+#undef NN_RULE_NAME
 
 typedef struct {
     int kind;
@@ -367,6 +388,10 @@ enum nn_function { NN_EXP, NN_LOG, NN_LOG1P };
 /* Levels in ascending order; the generic one always exists. */
 enum nn_level { NN_GENERIC, NN_AVX2, NN_AVX512, NN_LEVELS };
 
+/* The names in the lists above, by number: the words of Python. */
+const char *nn_activation_name(int kind);
+const char *nn_loss_name(int loss);
+const char *nn_rule_name(int kind);
 const char *nn_level_name(int level);
 int nn_level_usable(int level);
 /* NULL if the level is not in this build. */

@@ -6,10 +6,9 @@ cdef extern from "kernels/kernels.h" nogil:
     ctypedef Py_ssize_t nn_index
 
     enum:
-        NN_NONE, NN_TANH, NN_RELU, NN_SIGMOID, NN_LEAKY_RELU, NN_GELU, NN_GELU_TANH, NN_SILU
-        NN_SOFTMAX, NN_OUTPUT_SIGMOID
-        NN_NO_LOSS, NN_NLL, NN_BINARY_NLL, NN_SQUARED, NN_HINGE
-        NN_CLIPPED_BINARY_NLL, NN_POISSON, NN_ABSOLUTE, NN_HUBER, NN_QUANTILE
+        NN_NONE, NN_RELU, NN_LEAKY_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID
+        NN_ACTIVATION_KINDS
+        NN_NO_LOSS, NN_NLL, NN_BINARY_NLL, NN_LOSS_KINDS, NN_ALL_LOSS_KINDS
         NN_STORE, NN_DERIVATIVE, NN_UPDATE
         NN_EXP, NN_LOG, NN_LOG1P
         NN_LEVELS
@@ -112,7 +111,7 @@ cdef extern from "kernels/kernels.h" nogil:
     double nn_value(const nn_total *) noexcept nogil
 
     enum:
-        NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM
+        NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM, NN_RULE_KINDS
         NN_VELOCITY, NN_NESTEROV_VELOCITY
 
     ctypedef struct nn_rule:
@@ -203,6 +202,9 @@ cdef extern from "kernels/kernels.h" nogil:
         double (*largest)(nn_index, const void *) noexcept nogil
         int (*copy_finite)(nn_index, const void *, void *) noexcept nogil
 
+    const char *nn_activation_name(int)
+    const char *nn_loss_name(int)
+    const char *nn_rule_name(int)
     const char *nn_level_name(int)
     int nn_level_usable(int)
     const nn_kernels *nn_table(int, int)

@@ -9,43 +9,65 @@ typedef struct {
 } FN(rule);
 
 /* One vector: w, s1, s2 <- their values after the step along g. */
+static INLINE void FN(sgd_rule)(const FN(rule) *r, V *w, V g, V *s1, V *s2) {
+    (void)s1, (void)s2;
+    *w = *w - g * r->eta;
+}
+
+static INLINE void FN(momentum_rule)(const FN(rule) *r, V *w, V g, V *s1, V *s2) {
+    (void)s2;
+    *s1 = *s1 * r->beta1 + g;
+    *w = *w - *s1 * r->eta;
+}
+
+static INLINE void FN(nesterov_rule)(const FN(rule) *r, V *w, V g, V *s1, V *s2) {
+    (void)s2;
+    *s1 = *s1 * r->beta1 + g;
+    *w = *w - (*s1 * r->beta1 + g) * r->eta;
+}
+
+static INLINE void FN(adagrad_rule)(const FN(rule) *r, V *w, V g, V *s1, V *s2) {
+    (void)s2;
+    *s1 = *s1 + g * g;
+    *w = *w - r->eta * g / (FN(sqrt)(*s1) + r->eps);
+}
+
+static INLINE void FN(rmsprop_rule)(const FN(rule) *r, V *w, V g, V *s1, V *s2) {
+    (void)s2;
+    *s1 = *s1 * r->beta2 + g * g * r->rest2;
+    *w = *w - r->eta * g / (FN(sqrt)(*s1) + r->eps);
+}
+
+static INLINE void FN(adam_rule)(const FN(rule) *r, V *w, V g, V *s1, V *s2) {
+    *s1 = *s1 * r->beta1 + g * r->rest1;
+    *s2 = *s2 * r->beta2 + g * g * r->rest2;
+    *w = *w * r->keep - r->eta * *s1 / (FN(sqrt)(*s2) * r->root + r->eps);
+}
+
+static INLINE void FN(velocity_rule)(const FN(rule) *r, V *w, V g, V *s1, V *s2) {
+    (void)s2;
+    *s1 = *s1 * r->beta1 - g * r->eta;
+    *w = *w + *s1;
+}
+
+static INLINE void FN(nesterov_velocity_rule)(const FN(rule) *r, V *w, V g, V *s1, V *s2) {
+    (void)s2;
+    g = g * r->eta;
+    *s1 = *s1 * r->beta1 - g;
+    *w = *w + (*s1 * r->beta1 - g);
+}
+
+/* The gradient scaled and, with a penalty, l2 w added; then the rule. */
 static INLINE void FN(optimize_one)(const int kind, const FN(rule) *r, V *w, V g, V *s1, V *s2) {
     g = g * r->scale;
     if (r->decays) g += *w * r->l2; /* 0 w would be NaN for an infinite w */
+#define CASE(NAME, name, n_states) \
+    case NN_##NAME: FN(name##_rule)(r, w, g, s1, s2); break;
     switch (kind) {
-    case NN_SGD:
-        *w = *w - g * r->eta;
-        break;
-    case NN_MOMENTUM:
-        *s1 = *s1 * r->beta1 + g;
-        *w = *w - *s1 * r->eta;
-        break;
-    case NN_NESTEROV:
-        *s1 = *s1 * r->beta1 + g;
-        *w = *w - (*s1 * r->beta1 + g) * r->eta;
-        break;
-    case NN_VELOCITY:
-        *s1 = *s1 * r->beta1 - g * r->eta;
-        *w = *w + *s1;
-        break;
-    case NN_NESTEROV_VELOCITY:
-        g = g * r->eta;
-        *s1 = *s1 * r->beta1 - g;
-        *w = *w + (*s1 * r->beta1 - g);
-        break;
-    case NN_ADAGRAD:
-        *s1 = *s1 + g * g;
-        *w = *w - r->eta * g / (FN(sqrt)(*s1) + r->eps);
-        break;
-    case NN_RMSPROP:
-        *s1 = *s1 * r->beta2 + g * g * r->rest2;
-        *w = *w - r->eta * g / (FN(sqrt)(*s1) + r->eps);
-        break;
-    default:
-        *s1 = *s1 * r->beta1 + g * r->rest1;
-        *s2 = *s2 * r->beta2 + g * g * r->rest2;
-        *w = *w * r->keep - r->eta * *s1 / (FN(sqrt)(*s2) * r->root + r->eps);
+    NN_RULES(CASE)
+    NN_VELOCITY_RULES(CASE)
     }
+#undef CASE
 }
 
 static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n, real *w,
@@ -95,17 +117,16 @@ static INLINE FN(rule) FN(broadcast_rule)(const nn_rule *rule) {
 static int FN(optimizer_step)(nn_index n, void *w, const void *g, void *s1, void *s2,
                               const nn_rule *rule) {
     const FN(rule) r = FN(broadcast_rule)(rule);
+#define CASE(NAME, name, n_states)                                                     \
+    case NN_##NAME:                                                                    \
+        return FN(optimize_all)(NN_##NAME, n_states, n, w, g, (n_states) > 0 ? s1 : NULL, \
+                                (n_states) > 1 ? s2 : NULL, &r);
     switch (rule->kind) {
-    case NN_SGD: return FN(optimize_all)(NN_SGD, 0, n, w, g, NULL, NULL, &r);
-    case NN_MOMENTUM: return FN(optimize_all)(NN_MOMENTUM, 1, n, w, g, s1, NULL, &r);
-    case NN_NESTEROV: return FN(optimize_all)(NN_NESTEROV, 1, n, w, g, s1, NULL, &r);
-    case NN_ADAGRAD: return FN(optimize_all)(NN_ADAGRAD, 1, n, w, g, s1, NULL, &r);
-    case NN_RMSPROP: return FN(optimize_all)(NN_RMSPROP, 1, n, w, g, s1, NULL, &r);
-    case NN_VELOCITY: return FN(optimize_all)(NN_VELOCITY, 1, n, w, g, s1, NULL, &r);
-    case NN_NESTEROV_VELOCITY:
-        return FN(optimize_all)(NN_NESTEROV_VELOCITY, 1, n, w, g, s1, NULL, &r);
-    default: return FN(optimize_all)(NN_ADAM, 2, n, w, g, s1, s2, &r);
+    NN_RULES(CASE)
+    NN_VELOCITY_RULES(CASE)
     }
+#undef CASE
+    return 0;
 }
 
 /* The sum of squares of a row, in the real type: one term of a penalty. */
@@ -133,17 +154,13 @@ static INLINE int FN(optimize_rows)(const int kind, const int states, nn_index r
 static int FN(optimizer_rows)(nn_index rows, nn_index n, void *w, nn_index w_stride, const void *g,
                               void *s1, void *s2, const nn_rule *rule, double *squares) {
     const FN(rule) r = FN(broadcast_rule)(rule);
-#define ROWS(kind, states) \
-    return FN(optimize_rows)(kind, states, rows, n, w, w_stride, g, s1, s2, &r, squares)
+#define CASE(NAME, name, n_states)                                                           \
+    case NN_##NAME:                                                                          \
+        return FN(optimize_rows)(NN_##NAME, n_states, rows, n, w, w_stride, g, s1, s2, &r, squares);
     switch (rule->kind) {
-    case NN_SGD: ROWS(NN_SGD, 0);
-    case NN_MOMENTUM: ROWS(NN_MOMENTUM, 1);
-    case NN_NESTEROV: ROWS(NN_NESTEROV, 1);
-    case NN_ADAGRAD: ROWS(NN_ADAGRAD, 1);
-    case NN_RMSPROP: ROWS(NN_RMSPROP, 1);
-    case NN_VELOCITY: ROWS(NN_VELOCITY, 1);
-    case NN_NESTEROV_VELOCITY: ROWS(NN_NESTEROV_VELOCITY, 1);
-    default: ROWS(NN_ADAM, 2);
+    NN_RULES(CASE)
+    NN_VELOCITY_RULES(CASE)
     }
-#undef ROWS
+#undef CASE
+    return 0;
 }

@@ -1,5 +1,5 @@
-# Activations as kernels of arrays: nncore.kernels.tanh_forward and the like. The list of
-# activations is in kernels/kernels.h.
+# Activations as kernels of arrays: nncore.kernels.tanh_forward and the like, a pair per entry of
+# the list in kernels/kernels.h. Those that take settings or other types are written out.
 
 cdef object activation_forward(object Z, object out, int kind, double slope=0):
     """A = f(Z), for any shape."""
@@ -49,16 +49,6 @@ cdef bint is_integer(object x):
     return cnp.PyArray_Check(x) and cnp.PyArray_ISINTEGER(<cnp.ndarray>x)
 
 
-def tanh_forward(Z, out=None):
-    """A = tanh Z, element by element."""
-    return activation_forward(Z, out, NN_TANH)
-
-
-def tanh_backward(dLdA, A, out=None):
-    """dLdZ = dLdA ⊙ (1 − A²)."""
-    return activation_backward(dLdA, "A", A, out, NN_TANH)
-
-
 def relu_forward(Z, out=None):
     """A = max(0, Z); integers stay integers, NaN stays NaN."""
     if is_integer(Z):
@@ -83,16 +73,6 @@ def numpy_relu_backward(dLdA, A, out):
     return numpy_kernels.relu_backward(dLdA, A, out)
 
 
-def sigmoid_forward(Z, out=None):
-    """A = 1 / (1 + e^−Z)."""
-    return activation_forward(Z, out, NN_SIGMOID)
-
-
-def sigmoid_backward(dLdA, A, out=None):
-    """dLdZ = dLdA ⊙ A (1 − A)."""
-    return activation_backward(dLdA, "A", A, out, NN_SIGMOID)
-
-
 def leaky_relu_forward(Z, slope, out=None):
     """A = Z if Z > 0, else slope Z."""
     return activation_forward(Z, out, NN_LEAKY_RELU, slope)
@@ -103,34 +83,31 @@ def leaky_relu_backward(dLdA, A, slope, out=None):
     return activation_backward(dLdA, "A", A, out, NN_LEAKY_RELU, slope)
 
 
-def gelu_forward(Z, out=None):
-    """A = Z ⊙ Φ(Z), Φ the standard normal distribution."""
-    return activation_forward(Z, out, NN_GELU)
+def _kernels_of(int kind):
+    """The forward and backward kernels of an activation without settings."""
+    def forward(Z, out=None):
+        return activation_forward(Z, out, kind)
+
+    def backward(dLdA, A, out=None):
+        return activation_backward(dLdA, "A", A, out, kind)
+
+    def backward_of_input(dLdA, Z, out=None):
+        return activation_backward(dLdA, "Z", Z, out, kind)
+    return forward, backward_of_input if nn_uses_input(nn_activation(kind, 0)) else backward
 
 
-def gelu_backward(dLdA, Z, out=None):
-    """dLdZ = dLdA ⊙ (Φ(Z) + Z ⊙ φ(Z)), φ the standard normal density."""
-    return activation_backward(dLdA, "Z", Z, out, NN_GELU)
+def _define(str name, function):
+    """Make a function public under a name, unless it has one of its own there."""
+    if name not in globals():
+        function.__name__ = function.__qualname__ = name
+        globals()[name] = function
 
 
-def gelu_tanh_forward(Z, out=None):
-    """A = Z ⊙ (1 + tanh U) / 2, U = √(2/π) (Z + 0.044715 Z³)."""
-    return activation_forward(Z, out, NN_GELU_TANH)
-
-
-def gelu_tanh_backward(dLdA, Z, out=None):
-    """dLdZ = dLdA ⊙ (σ(2U) + Z ⊙ σ'(2U) ⊙ 2U'), U = √(2/π) (Z + 0.044715 Z³)."""
-    return activation_backward(dLdA, "Z", Z, out, NN_GELU_TANH)
-
-
-def silu_forward(Z, out=None):
-    """A = Z ⊙ σ(Z)."""
-    return activation_forward(Z, out, NN_SILU)
-
-
-def silu_backward(dLdA, Z, out=None):
-    """dLdZ = dLdA ⊙ (σ(Z) + Z ⊙ σ(Z) ⊙ (1 − σ(Z)))."""
-    return activation_backward(dLdA, "Z", Z, out, NN_SILU)
+for _number in range(NN_NONE + 1, NN_SOFTMAX):
+    _name = nn_activation_name(_number).decode()
+    _forward, _backward = _kernels_of(_number)
+    _define(_name + "_forward", _forward)
+    _define(_name + "_backward", _backward)
 
 
 def apply(str function, X):

@@ -1,4 +1,5 @@
-# Softmax and losses as kernels of arrays: nncore.kernels.softmax_forward, nll and the like.
+# Softmax and losses as kernels of arrays: nncore.kernels.softmax_forward, nll and the like; two per
+# entry of the list of losses in kernels/kernels.h.
 
 cdef inline void describe(cnp.ndarray a, void **data, nn_index *sample, nn_index *cls) noexcept:
     """Data and strides of an array with samples as columns."""
@@ -114,17 +115,6 @@ def sigmoid_nll(Z, Y, out=None):
     return loss_and_gradient(Z, Y, out, NN_BINARY_NLL)
 
 
-def squared_loss(Z, Y, out=None):
-    """(sum of (Z − Y)² over outputs and batch, dLdZ = 2 (Z − Y)), in one pass. Z, Y, out (n, b)."""
-    return loss_and_gradient(Z, Y, out, NN_SQUARED)
-
-
-def hinge_loss(Z, Y, out=None):
-    """(sum of max(0, 1 − Y Z) over outputs and batch, dLdZ = −Y if Y Z < 1, else 0), in one
-    pass. Z, Y, out (n, b)."""
-    return loss_and_gradient(Z, Y, out, NN_HINGE)
-
-
 cdef void sum_losses(const nn_kernels *k, cnp.ndarray p, cnp.ndarray y, cnp.ndarray terms,
                      cnp.ndarray losses, int kind) noexcept nogil:
     """losses (b,) <- the sum of the terms of each column, in the same order for every layout."""
@@ -186,17 +176,19 @@ def nll_backward(Ypred, Y, out=None):
     return grad
 
 
-def binary_nll(Ypred, Y, out=None):
-    """−sum of Y log Ypred + (1 − Y) log(1 − Ypred) over each column, nats, (b,); 0 log 0 = 0.
-    Ypred, Y (n, b)."""
-    return losses_of_samples(Ypred, Y, out, NN_BINARY_NLL)
+def _kernels_of_loss(int kind):
+    """The kernel from the last Linear's outputs, and the loss of each sample."""
+    def from_logits(Z, Y, out=None):
+        return loss_and_gradient(Z, Y, out, kind)
+
+    def of_samples(Ypred, Y, out=None):
+        return losses_of_samples(Ypred, Y, out, kind)
+    return from_logits, of_samples
 
 
-def squared(Ypred, Y, out=None):
-    """Sum of (Ypred − Y)² over each column, (b,). Ypred, Y (n, b)."""
-    return losses_of_samples(Ypred, Y, out, NN_SQUARED)
-
-
-def hinge(Ypred, Y, out=None):
-    """Sum of max(0, 1 − Y Ypred) over each column, (b,). Ypred, Y (n, b)."""
-    return losses_of_samples(Ypred, Y, out, NN_HINGE)
+for _number in range(NN_NLL + 1, NN_LOSS_KINDS):
+    _name = nn_loss_name(_number).decode()
+    _forward, _backward = _kernels_of_loss(_number)
+    if _number != NN_BINARY_NLL:  # its own is sigmoid_nll
+        _define(_name + "_loss", _forward)
+    _define(_name, _backward)

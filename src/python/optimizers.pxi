@@ -101,3 +101,20 @@ def adam_step(W, dLdW, M, V, t, lrate, beta1, beta2, eps, weight_decay=0.0):
     rule.eps, decay = _checks.number("eps", eps), _checks.number("weight_decay", weight_decay)
     set_adam_step(&rule, count, eta, rule.beta1, rule.beta2, decay)
     optimize_arrays(W, dLdW, {"M": M, "V": V}, &rule)
+
+
+RULES = {}
+for _number in range(NN_RULE_KINDS):
+    RULES[nn_rule_name(_number).decode()] = _number
+
+
+def rule_step(str name, W, dLdW, states, lrate, dict parameters):
+    """A step of any rule of the list in kernels/kernels.h, in place. states: the arrays of its
+    state; parameters: beta1, beta2, eps."""
+    cdef nn_rule rule = new_rule(RULES[name], _checks.number("lrate", lrate))
+    cdef dict state = {}
+    for i, array in enumerate(states):
+        state[f"state[{i}]"] = array
+    rule.beta1, rule.beta2 = parameters.get("beta1", 0), parameters.get("beta2", 0)
+    rule.eps = parameters.get("eps", 0)
+    optimize_arrays(W, dLdW, state, &rule)

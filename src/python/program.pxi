@@ -2,22 +2,20 @@
 # refers to the user's objects; everything that runs without Python is in engine/. Used by the
 # Python package's training and by Predictor.
 
-LOSSES = {
-    None: NN_NO_LOSS, "nll": NN_NLL, "binary_nll": NN_BINARY_NLL, "squared": NN_SQUARED,
-    "hinge": NN_HINGE, "clipped_binary_nll": NN_CLIPPED_BINARY_NLL, "poisson": NN_POISSON,
-    "absolute": NN_ABSOLUTE, "huber": NN_HUBER, "quantile": NN_QUANTILE,
-}
-ACTIVATIONS = {
-    "none": NN_NONE, "tanh": NN_TANH, "relu": NN_RELU, "sigmoid": NN_SIGMOID,
-    "leaky_relu": NN_LEAKY_RELU, "gelu": NN_GELU, "gelu_tanh": NN_GELU_TANH, "silu": NN_SILU,
-    "softmax": NN_SOFTMAX, "output_sigmoid": NN_OUTPUT_SIGMOID,
-}
-RULES = {
-    "sgd": NN_SGD, "momentum": NN_MOMENTUM, "nesterov": NN_NESTEROV, "adagrad": NN_ADAGRAD,
-    "rmsprop": NN_RMSPROP, "adam": NN_ADAM, "velocity": NN_VELOCITY,
-    "nesterov_velocity": NN_NESTEROV_VELOCITY,
+# The lists of kernels/kernels.h: {name: number}.
+LOSSES = {None: NN_NO_LOSS}
+for _number in range(NN_NLL, NN_ALL_LOSS_KINDS):
+    LOSSES[nn_loss_name(_number).decode()] = _number
+ACTIVATIONS = {}
+for _number in range(NN_ACTIVATION_KINDS):
+    ACTIVATIONS[nn_activation_name(_number).decode()] = _number
+
+
+PROGRAM_RULES = {
+    **RULES, "velocity": NN_VELOCITY, "nesterov_velocity": NN_NESTEROV_VELOCITY,
     "gradient": NN_MOMENTUM,  # for the layout of its state; see Program.gradient
 }
+SPECIAL_KINDS = {"batchnorm": BATCHNORM, "dropout": DROPOUT}  # the layers of engine/special.pxi
 
 
 cdef nn_activation activation_named(name):
@@ -82,7 +80,7 @@ cdef class Program:
         """The reason against the fused kernels, or ACCEPTED, after choosing their vector width."""
         cdef Py_ssize_t widest = 0, outputs = 0, first_weights = 0
         for module, name in stages:
-            if module is None or name in ("batchnorm", "dropout"):
+            if module is None or name in SPECIAL_KINDS:
                 return INNER_LAYERS
             outputs += name in ("softmax", "output_sigmoid")
             widest = max(widest, module.W.shape[1])
@@ -98,12 +96,12 @@ cdef class Program:
         cdef Engine *e = &self.e
         cdef Py_ssize_t width = e.net.inputs
         for i, (module, name) in enumerate(stages):
-            if name == "dropout":
-                add_layer(e, DROPOUT, no_activation(), width, width)
-                self.dropouts.append((i, module))
-            elif name == "batchnorm":
-                add_layer(e, BATCHNORM, no_activation(), width, width)
-                self._set_norm(i, module)
+            if name in SPECIAL_KINDS:
+                add_layer(e, SPECIAL_KINDS[name], no_activation(), width, width)
+                if name == "dropout":
+                    self.dropouts.append((i, module))
+                elif name == "batchnorm":
+                    self._set_norm(i, module)
             elif module is None:
                 add_layer(e, ACTIVATION, activation_named(name), width, width)
             else:
@@ -132,7 +130,7 @@ cdef class Program:
         C-contiguous, of the network's type; l2: the penalty's factor.
         """
         self.parameters.states = states
-        set_optimizer(&self.e, RULES[rule], parameters.get("beta1", 0), parameters.get("beta2", 0),
+        set_optimizer(&self.e, PROGRAM_RULES[rule], parameters.get("beta1", 0), parameters.get("beta2", 0),
                       parameters.get("eps", 0), l2, parameters.get("weight_decay", 0),
                       len(states[0][0]))
 
