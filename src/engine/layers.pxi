@@ -190,7 +190,9 @@ cdef bint loss_gradient(Engine *e, const Batch *batch, bint with_losses,
 cdef void clip_losses(const Network *net, Py_ssize_t n, double *losses) noexcept nogil:
     """The losses of probabilities in [eps, 1 - eps], for one right class per sample; NaN stays
     NaN."""
-    cdef double eps = 1.1920928955078125e-07 if net.type_number == cnp.NPY_FLOAT else 2.220446049250313e-16
+    cdef double eps = 2.220446049250313e-16
+    if net.type_number == cnp.NPY_FLOAT:
+        eps = 1.1920928955078125e-07
     cdef double low = -log1p(-eps), high = -log(eps)
     cdef Py_ssize_t r
     for r in range(n):

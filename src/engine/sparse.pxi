@@ -111,7 +111,7 @@ cdef void csr_gradient(Engine *e, const Layer *layer, const Batch *batch, Py_ssi
     e.net.k.spmm(&g)
 
 
-# ------------------------------------------------------------------------ a CSR matrix of the user's
+# ---------------------------------------------------------------------- a CSR matrix of the user's
 
 cdef inline double listed_value(const Engine *e, const Source *x, int64_t j) noexcept nogil:
     """Entry j of a CSR Source."""

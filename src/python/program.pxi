@@ -130,7 +130,8 @@ cdef class Program:
         C-contiguous, of the network's type; l2: the penalty's factor.
         """
         self.parameters.states = states
-        set_optimizer(&self.e, PROGRAM_RULES[rule], parameters.get("beta1", 0), parameters.get("beta2", 0),
+        set_optimizer(&self.e, PROGRAM_RULES[rule],
+                      parameters.get("beta1", 0), parameters.get("beta2", 0),
                       parameters.get("eps", 0), l2, parameters.get("weight_decay", 0),
                       len(states[0][0]))
 
@@ -267,7 +268,8 @@ cdef class Program:
         self.weights = weights
         self.e.objective.weights = NULL
         if weights is not None:
-            if cnp.PyArray_TYPE(weights) != cnp.NPY_DOUBLE or not cnp.PyArray_IS_C_CONTIGUOUS(weights):
+            if (cnp.PyArray_TYPE(weights) != cnp.NPY_DOUBLE
+                    or not cnp.PyArray_IS_C_CONTIGUOUS(weights)):
                 raise TypeError("weights must be a contiguous float64 array")
             self.e.objective.weights = <const double *>cnp.PyArray_DATA(weights)
         return 0
