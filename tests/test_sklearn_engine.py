@@ -57,7 +57,7 @@ def optimizer_of(name, params):
         return _optimizers.SGDState(params, 0.05, "constant", 1.0, True, 0.5)
     if name == "adam":
         return _optimizers.AdamState(params, 0.01, 0.9, 0.999, 1e-3)
-    return _optimizers.LibraryState(params, optimizers.RMSprop(), 0.01, "constant", 0.5)
+    return _optimizers.LibraryState(params, optimizers.RMSprop(eps=1e-2), 0.01, "constant", 0.5)
 
 
 def trained(engine, loss, solver, dtype, weights, sparse=False, epochs=2):
