@@ -99,7 +99,7 @@ class MLPRegressor(BaseMLP, ScikitRegressor):
     >>> from sklearn.datasets import make_regression
     >>> from nncore.sklearn import MLPRegressor
     >>> X, y = make_regression(200, n_features=5, random_state=0)
-    >>> model = MLPRegressor(max_iter=2000, tol=0.1, random_state=0).fit(X, y / 100)
+    >>> model = MLPRegressor(learning_rate_init=0.05, random_state=0).fit(X, y / 100)
     >>> model.score(X, y / 100) > 0.5
     True
     """
