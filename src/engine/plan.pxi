@@ -4,7 +4,6 @@
 REASONS = {
     TOO_LARGE: (f"a layer is wider than {FUSED_VECTORS} vectors, or the first layer's weights "
                 f"exceed {FUSED_BYTES >> 10} KiB"),
-    NOT_NLL: "the loss is not NLL",
     INNER_LAYERS: ("not every layer is a Linear with an activation, or an output unit is not the "
                    "last one"),
     PYTHON_RATE: "a Python function gives the rate of each step",
@@ -16,23 +15,30 @@ REASONS = {
     OPTIMIZER: "an optimizer other than plain SGD, or a penalty, is used",
     THREADS_GAIN: "the batch is large enough for several threads to gain",
     CSR_GAINS: "the inputs are mostly zeros and the layers wide enough to gain by that",
+    NARROW_ROWS: "the weights' rows are padded to vectors narrower than the kernels of optimizers",
     NON_FINITE: "a value that is not finite appeared",
 }
 
 
 # ------------------------------------------------------------------------------ STEPPERS[i].accepts
 
+cdef bint takes_single_samples(const Call *call) noexcept nogil:
+    return call.kind == CALL_SGD or (call.kind == CALL_FIT and call.batch_size == 1)
+
+
 cdef int accepts_fused_sgd(const Engine *e, const Call *call) noexcept nogil:
-    if call.kind != CALL_SGD:
+    if not takes_single_samples(call):
         return OTHER_CALL
-    return PYTHON_RATE if call.python_rate else e.fused.refusal
+    return PYTHON_RATE if call.python_rate and call.kind == CALL_SGD else e.fused.refusal
 
 
 cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
-    if call.kind != CALL_SGD:
+    if not takes_single_samples(call):
         return OTHER_CALL
     if call.python_rate:
         return PYTHON_RATE
+    if e.opt.active:
+        return OPTIMIZER
     if e.net.has_special:
         return SPECIAL_LAYERS
     if e.net.layers[0].kind != LINEAR:
@@ -41,7 +47,14 @@ cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
 
 
 cdef int accepts_sgd(const Engine *e, const Call *call) noexcept nogil:
-    return ACCEPTED if call.kind == CALL_SGD else OTHER_CALL
+    if not takes_single_samples(call):
+        return OTHER_CALL
+    if not e.opt.active:
+        return ACCEPTED
+    if e.net.has_special:
+        return SPECIAL_LAYERS
+    # the kernel of the update takes whole vectors of the widest width
+    return ACCEPTED if e.fused.lanes in (0, e.net.k.lanes) else NARROW_ROWS
 
 
 cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nogil:
@@ -49,6 +62,8 @@ cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nog
         return OTHER_CALL
     if e.fused.refusal != ACCEPTED:
         return e.fused.refusal
+    if e.net.widest > FUSED_VECTORS * e.net.k.lanes:
+        return TOO_LARGE
     if call.batch_size == 1:
         return SINGLE_SAMPLES
     if e.opt.active:
@@ -82,7 +97,7 @@ cdef int plan_call(Engine *e) except -1:
     cdef const Call *call = &e.call
     cdef Py_ssize_t bytes_ = e.net.n_weights * e.net.itemsize
     plan.call, plan.n_reasons = call.kind, 0
-    plan.csr = plan.nonzeros = plan.transposes = False
+    plan.csr = plan.nonzeros = False
     plan.n_threads = plan_threads(e, call)
     if call.kind == CALL_SGD:
         reserve(e, 1, 1)
@@ -143,11 +158,14 @@ cdef void plan_stepper(Engine *e, const Call *call) noexcept nogil:
             add_reason(plan, reason)
     plan.stepper = i
     plan.chunk_multiple = LOOKAHEAD_STEPS if plan.stepper == LOOKAHEAD_SGD else 1
+    plan.transposes, plan.nonzeros = TRANSPOSE_NONE, False
     if plan.stepper == FUSED_SGD:
-        plan.nonzeros = fused_nonzeros_pay(e, call)
-    elif call.kind == CALL_SGD:
-        plan.nonzeros = e.net.layers[0].kind == LINEAR and not call.python_rate
-        plan.transposes = True
+        plan.nonzeros = not e.opt.active and fused_nonzeros_pay(e, call)
+        plan.transposes = TRANSPOSE_NONE if fused_two_copies(e) else TRANSPOSE_ALL
+    elif plan.stepper == LOOKAHEAD_SGD or plan.stepper == SGD:
+        plan.nonzeros = (e.net.layers[0].kind == LINEAR and not call.python_rate
+                         and not e.opt.active)
+        plan.transposes = TRANSPOSE_NARROW
 
 
 cdef bint fused_nonzeros_pay(Engine *e, const Call *call) noexcept nogil:

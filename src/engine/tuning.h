@@ -44,9 +44,9 @@ enum { ROWS_PER_THREAD = 8 };
 
 /* ------------------------------------------------------------- fused kernels for small networks */
 
-/* Layers of up to FUSED_VECTORS of the level's widest vectors, with a first layer of up to
- * FUSED_BYTES, which stays in the L1 cache. */
-enum { FUSED_VECTORS = 4, FUSED_BYTES = 1 << 15 };
+/* Layers of up to FUSED_VECTORS of the level's widest vectors or, at batch size 1, FUSED_WIDTH
+ * outputs, with a first layer of up to FUSED_BYTES, which stays in the L1 cache. */
+enum { FUSED_VECTORS = 4, FUSED_WIDTH = 64, FUSED_BYTES = 1 << 15 };
 /* Samples converted or gathered at a time if the data cannot be read in place. */
 enum { FUSED_BLOCK = 128 };
 /* Samples whose addresses the fused mini-batch kernels hold at a time. */

@@ -7,6 +7,7 @@ cdef extern from "engine/tuning.h":
         FUSED_CHUNK
         ROWS_PER_THREAD
         FUSED_VECTORS
+        FUSED_WIDTH
         FUSED_BYTES
         FUSED_BLOCK
         FUSED_SLICE

@@ -28,6 +28,11 @@ cdef extern from "engine/team.h":
     void nn_team_flag(int *, int) nogil
 
 
+cdef extern from "engine/subnormals.h":
+    uint64_t nn_flush_subnormals() nogil
+    void nn_restore_subnormals(uint64_t) nogil
+
+
 cdef enum:
     # kinds of layers; those of special.pxi follow
     LINEAR
@@ -165,6 +170,7 @@ cdef struct Lookahead:
     char *steps            # (K, width)
     int step               # current step of the block, -1 outside blocks
     bint pending           # the last block's update of W has not been carried out
+    bint has_product       # z holds the coming sample's product with W, W0 included
 
 
 cdef struct Fused:
@@ -176,6 +182,10 @@ cdef struct Fused:
     char *y
     int32_t *nonzero_index  # of a sample and of the next one
     int64_t *ordinals      # 0, 1, 2, ...: sample indices of a gathered block
+    char *logits           # of a block of steps
+    LossTerms terms        # likewise
+    nn_rule *rules
+    double *squares
     Py_ssize_t lanes
     int width_index        # 0, 1, 2: vectors of 16, 32, 64 bytes
 
@@ -249,7 +259,7 @@ cdef struct Plan:
     bint in_place          # weights are updated in the user's memory, not on packed copies
     bint nonzeros          # batch size 1: sparse samples are read through their non-zero index
     bint csr               # batches enter the first layer as CSR rows
-    bint transposes        # narrow layers hold W transposed
+    int transposes         # which layers hold W transposed: TRANSPOSE_NONE, ...
     Py_ssize_t chunk, chunk_multiple
     int n_reasons
     int reasons[MAX_REASONS]
@@ -297,12 +307,18 @@ cdef enum:
     CALL_PREDICT
 
 
+cdef enum:
+    # Plan.transposes
+    TRANSPOSE_NONE
+    TRANSPOSE_NARROW       # narrow layers but the first
+    TRANSPOSE_ALL          # all layers but the first, in the fused layout
+
+
 cdef enum Reason:
     # reasons against a stepper; the texts are in REASONS
     ACCEPTED
     OTHER_CALL
     TOO_LARGE
-    NOT_NLL
     INNER_LAYERS
     PYTHON_RATE
     FIRST_LAYER
@@ -312,4 +328,5 @@ cdef enum Reason:
     OPTIMIZER
     THREADS_GAIN
     CSR_GAINS
+    NARROW_ROWS
     NON_FINITE

@@ -81,21 +81,13 @@ cdef extern from "kernels/kernels.h" nogil:
         void *a
         void *dz
         void *step
+        void *copy
+        void *state[2]
+        void *state0[2]
         void *rows_z
         void *rows_a
         void *rows_dz
         nn_index row_stride
-
-    ctypedef struct nn_fused_sgd:
-        nn_index n_layers, steps
-        const nn_fused_layer *layers
-        const void *x
-        const void *y
-        nn_index x_stride, y_stride
-        const int64_t *sample_index
-        const double *rates
-        int32_t *nonzero_index
-        int plain
 
     ctypedef struct nn_fused_batch:
         nn_index n_layers, batch
@@ -116,6 +108,33 @@ cdef extern from "kernels/kernels.h" nogil:
     ctypedef struct nn_rule:
         int kind
         double eta, scale, l2, keep, beta1, beta2, root, eps
+
+    ctypedef struct nn_fused_sgd:
+        nn_index n_layers, steps
+        const nn_fused_layer *layers
+        const void *x
+        const void *y
+        nn_index x_stride, y_stride
+        const int64_t *sample_index
+        const int64_t *label_index
+        const double *rates
+        int32_t *nonzero_index
+        int loss, plain, two_copies
+        void *logits
+        const nn_rule *rules
+        double *squares
+        double (*sum_of_squares)(nn_index, const void *) noexcept nogil
+
+    ctypedef struct nn_rank1:
+        nn_index rows, columns, stride
+        void *w
+        void *s1
+        void *s2
+        const void *scalar
+        const void *vector
+        const void *factor
+        void *sums
+        int after
 
     ctypedef struct nn_batchnorm:
         nn_index batch, features
@@ -189,6 +208,7 @@ cdef extern from "kernels/kernels.h" nogil:
                                  void *) noexcept nogil
         int (*optimizer_step)(nn_index, void *, const void *, void *, void *,
                               const nn_rule *) noexcept nogil
+        int (*rank1_rule)(const nn_rank1 *, const nn_rule *) noexcept nogil
         double (*sum_of_squares)(nn_index, const void *) noexcept nogil
         void (*batchnorm_forward)(const nn_batchnorm *) noexcept nogil
         void (*batchnorm_backward)(const nn_batchnorm *) noexcept nogil

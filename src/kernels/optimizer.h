@@ -86,19 +86,23 @@ static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n,
     return FN(sum_all)(bad)[0] == 0;
 }
 
+static INLINE FN(rule) FN(broadcast_rule)(const nn_rule *rule) {
+    return (FN(rule)){FN(set)((real)rule->eta),
+                      FN(set)((real)rule->scale),
+                      FN(set)((real)rule->l2),
+                      FN(set)((real)rule->keep),
+                      FN(set)((real)rule->beta1),
+                      FN(set)((real)(1 - rule->beta1)),
+                      FN(set)((real)rule->beta2),
+                      FN(set)((real)(1 - rule->beta2)),
+                      FN(set)((real)rule->root),
+                      FN(set)((real)rule->eps),
+                      rule->l2 != 0};
+}
+
 static int FN(optimizer_step)(nn_index n, void *w, const void *g, void *s1, void *s2,
                               const nn_rule *rule) {
-    const FN(rule) r = {FN(set)((real)rule->eta),
-                        FN(set)((real)rule->scale),
-                        FN(set)((real)rule->l2),
-                        FN(set)((real)rule->keep),
-                        FN(set)((real)rule->beta1),
-                        FN(set)((real)(1 - rule->beta1)),
-                        FN(set)((real)rule->beta2),
-                        FN(set)((real)(1 - rule->beta2)),
-                        FN(set)((real)rule->root),
-                        FN(set)((real)rule->eps),
-                        rule->l2 != 0};
+    const FN(rule) r = FN(broadcast_rule)(rule);
 #define CASE(NAME, name, n_states)                                                     \
     case NN_##NAME:                                                                    \
         return FN(optimize_all)(NN_##NAME, n_states, n, w, g, (n_states) > 0 ? s1 : NULL, \
@@ -108,4 +112,60 @@ static int FN(optimizer_step)(nn_index n, void *w, const void *g, void *s1, void
     }
 #undef CASE
     return 0;
+}
+
+/* Rows are taken four at a time: independent chains for the square roots and divisions, and one
+ * load and store of the sums for four rows. Each product of the gradient is rounded, as when the
+ * gradient is stored. */
+static INLINE V FN(rank1_rows)(const int kind, const int states, const nn_rank1 *u,
+                               const FN(rule) *rule) {
+    const real *scalar = u->scalar, *vector = u->vector,
+               *factor = u->factor ? u->factor : u->scalar;
+    const I all = FN(first)(LANES);
+    V bad = {0};
+    for (nn_index first = 0; first < u->rows; first += 4) {
+        const nn_index end = u->rows - first < 4 ? u->rows : first + 4;
+        for (nn_index j = 0; j < u->columns; j += LANES) {
+            const I used = u->columns - j < LANES ? FN(first)(u->columns - j) : all;
+            const V g = FN(load)(vector + j);
+            V sum = {0};
+            for (nn_index r = first; r < end; r++) {
+                const nn_index at = r * u->stride + j;
+                real *w = (real *)u->w + at, *s1 = (real *)u->s1 + at, *s2 = (real *)u->s2 + at;
+                const V before = FN(load)(w);
+                V after = before, a = {0}, b = {0};
+                if (states > 0) a = FN(load)(s1);
+                if (states > 1) b = FN(load)(s2);
+                FN(optimize_one)(kind, rule, &after,
+                                 FN(rounded)((V)((I)g & used) * scalar[r]), &a, &b);
+                after = (V)((I)after & used); /* NaN beyond the columns if eps = 0 */
+                FN(store)(w, after);
+                if (states > 0) FN(store)(s1, a);
+                if (states > 1) FN(store)(s2, b);
+                bad += after * 0 + (a * 0 + b * 0);
+                sum += (u->after ? after : before) * factor[r];
+            }
+            if (u->factor) {
+                real *out = (real *)u->sums + j;
+                FN(store)(out, FN(load)(out) + sum);
+            }
+        }
+    }
+    return bad;
+}
+
+static NOINLINE V FN(rank1_bad)(const nn_rank1 *u, const nn_rule *rule) {
+    const FN(rule) r = FN(broadcast_rule)(rule);
+#define CASE(NAME, name, n_states) \
+    case NN_##NAME: return FN(rank1_rows)(NN_##NAME, n_states, u, &r);
+    switch (rule->kind) {
+    NN_RULES(CASE)
+    }
+#undef CASE
+    return FN(set)((real)NAN);
+}
+
+/* 1 if all results are finite */
+static int FN(rank1_rule)(const nn_rank1 *u, const nn_rule *rule) {
+    return FN(sum_all)(FN(rank1_bad)(u, rule))[0] == 0;
 }

@@ -18,11 +18,10 @@
 #include "gemm.h"
 #include "reduce.h"
 #include "softmax.h"
-#include "loss.h"
+#include "loss_arrays.h"
 #include "gemv.h"
 #include "lookahead.h"
 #include "spmm.h"
-#include "optimizer.h"
 #include "batchnorm.h"
 #include "dropout.h"
 
@@ -70,6 +69,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .copy_finite = FN(copy_finite),
     .largest = FN(largest),
     .optimizer_step = FN(optimizer_step),
+    .rank1_rule = FN(rank1_rule),
     .sum_of_squares = FN(sum_of_squares),
     .batchnorm_forward = FN(batchnorm_forward),
     .batchnorm_backward = FN(batchnorm_backward),

@@ -36,6 +36,7 @@ cdef class Program:
     cdef bint frozen
     # steps per chunk that the last fit arrived at, and its batch size
     cdef Py_ssize_t steps_per_chunk, chunk_batch_size
+    cdef nn_total total_before      # of the losses, before the current chunk of fit
     cdef public object optimizer    # whose t counts the steps, or None
     # whole steps that the last sgd or fit has taken, also if it ended in an error
     cdef readonly Py_ssize_t steps
@@ -79,9 +80,10 @@ cdef class Program:
             outputs += name in ("softmax", "output_sigmoid")
             widest = max(widest, module.W.shape[1])
             first_weights = first_weights or module.W.size
-        if self.e.net.loss != NN_NLL:
-            return NOT_NLL
-        if outputs != 1:
+        if not self.e.net.trains:
+            return OTHER_CALL
+        # the output unit is the last one: SoftMax, OutputSigmoid or, for other losses, none
+        if outputs != (self.e.net.loss == NN_NLL or self.e.net.loss == NN_BINARY_NLL):
             return INNER_LAYERS
         return ACCEPTED if choose_fused(&self.e, widest, first_weights) else TOO_LARGE
 
@@ -198,6 +200,7 @@ cdef class Program:
             steps = cnp.PyArray_DIM(rates, 0)
             if self.e.call.python_rate and self.optimizer is not None:
                 self.e.opt.updates = self.optimizer.t
+            self.total_before = self.e.run.total
             self.parameters.load(True)
             self._open_chunk(order, first, min(steps * size, count - first), size, rates, checks)
             seconds = now()
@@ -319,9 +322,11 @@ cdef class Program:
         is non-finite.
         """
         cdef Run *run = &self.e.run
+        cdef Py_ssize_t steps = (run.n_samples + run.batch_size - 1) // run.batch_size
         if run.checks_data:
             self._refuse_data(X, Y, start)
             run.checks_data = False
+        plan_demote(&self.e, NON_FINITE)
         if self.e.plan.in_place:
             self.parameters.store()
             self._advance(bad - 1)
@@ -335,10 +340,16 @@ cdef class Program:
         # the user's arrays still hold the weights from before the chunk: run it again to find the
         # step, then again up to that step
         self.parameters.load(True)
+        run.total = self.total_before
         run.checks_weights = True
         bad = self._run()
         run.checks_weights = False
+        if not bad:  # a fused kernel's test for non-finite values is stricter than necessary
+            self.parameters.store()
+            self._advance(steps)
+            return steps
         self.parameters.load(True)
+        run.total = self.total_before
         run.n_samples = (bad - 1) * run.batch_size
         self._run()
         self.parameters.store()
@@ -395,7 +406,7 @@ cdef class Program:
 
     def freeze(self):
         """Read the weights now, for all later runs."""
-        self.e.plan.in_place = self.e.plan.transposes = False
+        self.e.plan.in_place, self.e.plan.transposes = False, TRANSPOSE_NONE
         self.parameters.load(False)
         self.frozen = True
 
