@@ -136,7 +136,7 @@ def _plan(program, call, arguments, X, Y):
     if call == "mini_gd":
         return program.plan("fit", X, Y, arguments.get("K", 10), rate)
     if call not in ("fit", "partial_fit"):
-        return program.plan("predict", X)
+        return program.plan("predict", X, Y if call == "evaluate" else None)
     optimizer = validate.as_optimizer(arguments.get("optimizer"))
     l2 = arguments.get("l2", 0.0)
     if type(optimizer) is not optimizers.SGD or l2:

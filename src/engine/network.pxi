@@ -84,6 +84,7 @@ cdef void layout_batch(Engine *e, Arena *arena) noexcept:
         layout_nonzeros(e, arena)
         layout_lookahead(e, arena)
     layout_csr(e, arena)
+    layout_columns(e, arena)
     ws.bias_grad = arena_alloc(arena, ws.n_threads * net.widest * size)
     if e.opt.active:
         layout_gradient_blocks(e, arena)

@@ -57,6 +57,20 @@ cdef int accepts_sgd(const Engine *e, const Call *call) noexcept nogil:
     return ACCEPTED if e.fused.lanes in (0, e.net.k.lanes) else NARROW_ROWS
 
 
+cdef int accepts_column_minibatch(const Engine *e, const Call *call) noexcept nogil:
+    # no reason is recorded where vectors along the outputs are no worse
+    if call.kind != CALL_FIT or call.batch_size < COLUMN_BATCH or not is_narrow(e):
+        return OTHER_CALL
+    return CSR_GAINS if e.plan.csr else ACCEPTED
+
+
+cdef int accepts_column_prediction(const Engine *e, const Call *call) noexcept nogil:
+    if (call.kind != CALL_PREDICT or call.labelled or call.n_samples < COLUMN_BATCH
+            or not is_narrow(e)):
+        return OTHER_CALL
+    return CSR_GAINS if e.plan.csr else ACCEPTED
+
+
 cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nogil:
     if call.kind != CALL_FIT:
         return OTHER_CALL
@@ -159,6 +173,8 @@ cdef void plan_stepper(Engine *e, const Call *call) noexcept nogil:
     plan.stepper = i
     plan.chunk_multiple = LOOKAHEAD_STEPS if plan.stepper == LOOKAHEAD_SGD else 1
     plan.transposes, plan.nonzeros = TRANSPOSE_NONE, False
+    if plan.stepper == COLUMN_MINIBATCH:
+        plan.n_threads = 1
     if plan.stepper == FUSED_SGD:
         plan.nonzeros = not e.opt.active and fused_nonzeros_pay(e, call)
         plan.transposes = TRANSPOSE_NONE if fused_two_copies(e) else TRANSPOSE_ALL

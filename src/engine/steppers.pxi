@@ -4,12 +4,14 @@
 # Program, returns 0 or the 1-based step that produced a non-finite value (run.status says where),
 # and rolls nothing back.
 
-cdef Stepper[6] STEPPERS
+cdef Stepper[8] STEPPERS
 STEPPERS[FUSED_SGD] = Stepper("fused-sgd", accepts_fused_sgd, run_fused_sgd)
 STEPPERS[LOOKAHEAD_SGD] = Stepper("lookahead-sgd", accepts_lookahead, run_sgd)
 STEPPERS[SGD] = Stepper("sgd", accepts_sgd, run_sgd)
+STEPPERS[COLUMN_MINIBATCH] = Stepper("column-minibatch", accepts_column_minibatch, run_columns)
 STEPPERS[FUSED_MINIBATCH] = Stepper("fused-minibatch", accepts_fused_minibatch, run_fused_minibatch)
 STEPPERS[MINIBATCH] = Stepper("minibatch", accepts_minibatch, run_minibatch)
+STEPPERS[COLUMN_PREDICTION] = Stepper("column-blocks", accepts_column_prediction, NULL)
 STEPPERS[PREDICTION] = Stepper("blocks", accepts_prediction, NULL)
 
 

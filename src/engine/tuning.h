@@ -52,6 +52,14 @@ enum { FUSED_BLOCK = 128 };
 /* Samples whose addresses the fused mini-batch kernels hold at a time. */
 enum { FUSED_SLICE = 64 };
 
+/* Networks of narrow layers, in batches: samples as columns, COLUMN_SLICE at a time, for at least
+ * COLUMN_BATCH samples. Vectors along the samples need exact = sum of inputs * outputs / lanes
+ * operations per layer and sample, vectors along the outputs more by their padding; the former pay
+ * from COLUMN_GAIN times fewer on, for up to COLUMN_FEATURES inputs and outputs of all layers,
+ * whose columns stay in the L2 cache. */
+enum { COLUMN_SLICE = 128, COLUMN_BATCH = 32, COLUMN_LAYERS = 16, COLUMN_FEATURES = 256 };
+#define COLUMN_GAIN 1.5
+
 /* ------------------------------------------------------ the lookahead path of single-sample SGD */
 
 /* Steps that share a pass over W: with more, the Gram products cost more than the saved memory
@@ -156,6 +164,7 @@ enum { FIT_KEPT_BYTES = 1 << 20 };
 _Static_assert(FUSED_VECTORS == 4, "fused kernels are expanded for 1 to 4 vectors per layer");
 _Static_assert((int)FUSED_CHUNK % (int)FUSED_BLOCK == 0, "chunks of fused steps are whole blocks");
 _Static_assert((int)FUSED_SLICE <= (int)FUSED_BLOCK, "a block holds at least one slice");
+_Static_assert(COLUMN_SLICE % 16 == 0, "slices are whole vectors");
 _Static_assert(LOOKAHEAD_STEPS % 4 == 0, "the Gram kernel takes four samples at a time");
 _Static_assert((int)LOOKAHEAD_MIN_STEPS <= (int)LOOKAHEAD_STEPS, "whole blocks must qualify");
 _Static_assert((POOLED_MIN_BYTES & 63) == 0, "buffers begin at cache lines");

@@ -11,6 +11,10 @@ cdef extern from "engine/tuning.h":
         FUSED_BYTES
         FUSED_BLOCK
         FUSED_SLICE
+        COLUMN_SLICE
+        COLUMN_BATCH
+        COLUMN_LAYERS
+        COLUMN_FEATURES
         LOOKAHEAD_STEPS
         LOOKAHEAD_MIN_STEPS
         LOOKAHEAD_WEIGHTS
@@ -39,6 +43,7 @@ cdef extern from "engine/tuning.h":
     double FLOPS_PER_REGION
     double SPLIT_BATCH
     double SPLIT_INPUTS
+    double COLUMN_GAIN
     double NONZERO_DENSITY
     double LOOKAHEAD_DENSITY
     double FUSED_DENSITY

@@ -104,6 +104,8 @@ cdef struct Layer:
     char *z                # (batch, row_stride) activation inputs; a unless training needs both
     char *a                # (batch, row_stride) activation outputs
     char *grad             # (batch, row_stride) dL/dz
+    char *w_gradient       # as w and w0; for samples as columns
+    char *b_gradient
     Params params
     NormState norm
     DropoutState drop
@@ -143,7 +145,22 @@ cdef struct Workspace:
     char *bias_grad        # (n_threads, widest)
     char *gemm             # packing memory, gemm_bytes per thread
     Py_ssize_t gemm_bytes
+    char *columns          # a slice of samples as columns, column_bytes per thread
+    Py_ssize_t column_bytes
     LossTerms terms
+
+
+cdef struct Columns:
+    # a slice of samples as columns, in a thread's memory
+    nn_columns call
+    nn_column_layer[COLUMN_LAYERS] layers
+    Py_ssize_t count
+    char *x                # (inputs, padded)
+    char *y                # (outputs, padded)
+    char *gap              # terms of the losses
+    char *sum
+    char *rest
+    char *workspace
 
 
 cdef struct Optimizer:
@@ -247,6 +264,7 @@ cdef struct Call:
     Py_ssize_t n_samples   # read by the call
     Py_ssize_t n_columns   # of X
     Py_ssize_t batch_size
+    bint labelled          # a prediction with labels, whose losses are wanted
     bint python_rate       # a Python function gives the rate of each step
     const int64_t *indices  # of the samples; NULL: all in order
 
@@ -295,8 +313,10 @@ cdef enum:
     FUSED_SGD
     LOOKAHEAD_SGD
     SGD
+    COLUMN_MINIBATCH
     FUSED_MINIBATCH
     MINIBATCH
+    COLUMN_PREDICTION
     PREDICTION
     N_STEPPERS
 

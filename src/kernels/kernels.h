@@ -215,6 +215,22 @@ typedef struct {
     double root, eps;    /* Adam divides by root * sqrt(mean square) + eps */
 } nn_rule;
 
+/* Samples as columns through a network of narrow layers: activations (n, padded); see
+ * fused_columns.h. */
+typedef struct {
+    nn_index m, n, w_stride;
+    nn_activation activation;
+    const void *w, *b;
+    void *z, *a, *dz;              /* z: a unless f' uses z */
+    void *w_gradient, *b_gradient; /* as w and b */
+} nn_column_layer;
+
+typedef struct {
+    nn_index n_layers, padded; /* the samples, in whole vectors */
+    const nn_column_layer *layers;
+    const void *x; /* (m, padded) */
+} nn_columns;
+
 /* Steps at batch size 1 on a small network. */
 typedef struct {
     nn_index n_layers, steps;
@@ -232,8 +248,8 @@ typedef struct {
     double (*sum_of_squares)(nn_index n, const void *x);
 } nn_fused_sgd;
 
-/* One optimiser step on a W (rows, vectors of the widest width) and its state, along the gradient
- * scalar[r] vector[v]; see optimizer.h. sums (one row) += the rows of W from before the step, or
+/* One optimiser step on a W (rows, columns) and its state, padded to whole vectors, along the
+ * gradient scalar[r] vector[j]; see optimizer.h. The rule's scale is 1. sums (one row) += the rows of W from before the step, or
  * from after it if `after`, each times its factor. */
 typedef struct {
     nn_index rows, columns, stride; /* columns beyond `columns` are 0 and stay 0 */
@@ -348,6 +364,14 @@ typedef struct {
      * fused_predict.h */
     void (*fused_predict[3])(const nn_fused_layer *layers, nn_index n_layers, const void *x,
                              void *out);
+    /* to (m, padded) <- rows index[0 .. count - 1] of x, or its first rows if index is NULL, as
+     * columns, with zeros beyond them */
+    void (*load_columns)(nn_index m, nn_index count, nn_index padded, const void *x,
+                         nn_index x_stride, const int64_t *index, void *to);
+    /* z and a of all layers, of the last one z alone */
+    void (*columns_forward)(const nn_columns *);
+    /* From dz of the last layer: dz of the others, and gradients += those of these samples. */
+    void (*columns_backward)(const nn_columns *);
     /* w (n) and its state s1, s2 (NULL if the rule has none) <- one step along g. Returns 1 if all
      * results are finite. */
     int (*optimizer_step)(nn_index n, void *w, const void *g, void *s1, void *s2,

@@ -125,6 +125,22 @@ cdef extern from "kernels/kernels.h" nogil:
         double *squares
         double (*sum_of_squares)(nn_index, const void *) noexcept nogil
 
+    ctypedef struct nn_column_layer:
+        nn_index m, n, w_stride
+        nn_activation activation
+        const void *w
+        const void *b
+        void *z
+        void *a
+        void *dz
+        void *w_gradient
+        void *b_gradient
+
+    ctypedef struct nn_columns:
+        nn_index n_layers, padded
+        const nn_column_layer *layers
+        const void *x
+
     ctypedef struct nn_rank1:
         nn_index rows, columns, stride
         void *w
@@ -206,6 +222,10 @@ cdef extern from "kernels/kernels.h" nogil:
         void (*fused_update[3])(const nn_fused_batch *) noexcept nogil
         void (*fused_predict[3])(const nn_fused_layer *, nn_index, const void *,
                                  void *) noexcept nogil
+        void (*load_columns)(nn_index, nn_index, nn_index, const void *, nn_index, const int64_t *,
+                             void *) noexcept nogil
+        void (*columns_forward)(const nn_columns *) noexcept nogil
+        void (*columns_backward)(const nn_columns *) noexcept nogil
         int (*optimizer_step)(nn_index, void *, const void *, void *, void *,
                               const nn_rule *) noexcept nogil
         int (*rank1_rule)(const nn_rank1 *, const nn_rule *) noexcept nogil

@@ -22,6 +22,7 @@
 #include "gemv.h"
 #include "lookahead.h"
 #include "spmm.h"
+#include "fused_columns.h"
 #include "batchnorm.h"
 #include "dropout.h"
 
@@ -68,6 +69,9 @@ const nn_kernels TABLE(LEVEL, real) = {
     .all_finite = FN(all_finite),
     .copy_finite = FN(copy_finite),
     .largest = FN(largest),
+    .load_columns = FN(load_columns),
+    .columns_forward = FN(columns_forward),
+    .columns_backward = FN(columns_backward),
     .optimizer_step = FN(optimizer_step),
     .rank1_rule = FN(rank1_rule),
     .sum_of_squares = FN(sum_of_squares),

@@ -418,7 +418,7 @@ cdef class Program:
         cdef cnp.ndarray P = new_matrix(e.net.outputs, n, e.net.type_number, True)
         cdef cnp.ndarray losses = None
         cdef Prediction p
-        self._plan_prediction(X)
+        self._plan_prediction(X, Y is not None)
         p.e, p.x, p.y, p.first, p.n_samples = e, &e.x, NULL, 0, n
         p.outputs, p.losses = <char *>cnp.PyArray_DATA(P), NULL
         if Y is not None:
@@ -437,11 +437,12 @@ cdef class Program:
             PyErr_CheckSignals()
         return P, losses
 
-    cdef int _plan_prediction(self, X) except -1:
+    cdef int _plan_prediction(self, X, bint labelled) except -1:
         cdef Engine *e = &self.e
         self.samples.clear()
         e.x = self.samples.source("X", X, 0)
         e.call.kind, e.call.python_rate, e.call.indices = CALL_PREDICT, False, NULL
+        e.call.labelled = labelled
         e.call.n_samples = e.call.n_columns = e.call.batch_size = X.shape[1]
         plan_call(e)
         if self.frozen:
@@ -453,7 +454,7 @@ cdef class Program:
     def plan(self, str call, X, Y=None, batch_size=1, rate=0.0):
         """The plan for a call of "sgd", "fit" or "predict", as a dict; see nncore.explain."""
         if call == "predict":
-            self._plan_prediction(X)
+            self._plan_prediction(X, Y is not None)
         else:
             self._plan_training(CALL_SGD if call == "sgd" else CALL_FIT, X, Y, None, X.shape[1],
                                 min(batch_size, X.shape[1]), rate)
