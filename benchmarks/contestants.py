@@ -128,10 +128,10 @@ def _nncore_training(workload, net, X, Y):
     import nncore as nn
 
     makes = {
-        "sgd": nn.SGD,
-        "momentum": lambda: nn.Momentum(0.9),
-        "adam": nn.Adam,
-        "adamw": lambda: nn.AdamW(weight_decay=0.01),
+        "sgd": nn.optimizers.SGD,
+        "momentum": lambda: nn.optimizers.Momentum(0.9),
+        "adam": nn.optimizers.Adam,
+        "adamw": lambda: nn.optimizers.AdamW(weight_decay=0.01),
     }[workload.optimizer]
     options = {
         "batch_size": workload.batch,

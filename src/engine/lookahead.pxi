@@ -23,6 +23,8 @@ cdef void first_layer_forward(Engine *e, Layer *layer, const char *x, char *z) n
     cdef Params *p = &layer.params
     cdef char *gram
     cdef char *product
+    if e.opt.active and e.plan.stepper == SGD and not la.has_product:
+        next_product(e, layer, x)
     if la.has_product:
         e.net.k.activation_forward(p.width, la.z, z, fused_activation(layer))
     elif la.step >= 0:

@@ -185,6 +185,19 @@ cdef double single_penalty(const Engine *e) noexcept nogil:
     return e.opt.rule.l2 / 2 * nn_value(&total)
 
 
+cdef void next_product(Engine *e, Layer *layer, const char *x) noexcept nogil:
+    """The first layer's product with x, W0 included, for first_layer_forward; its bits are those of
+    the product that optimize_layer takes with the next sample."""
+    cdef nn_rank1 u
+    cdef Params *p = &layer.params
+    cdef Lookahead *la = &e.lookahead
+    memcpy(la.z, p.w0, p.width * e.net.itemsize)
+    u.rows, u.columns, u.stride = layer.inputs, p.width, p.row_stride
+    u.w, u.factor, u.sums = p.w, x, la.z
+    e.net.k.rank1_rule(&u, NULL)
+    la.has_product = True
+
+
 cdef bint backward_and_optimize(Engine *e, Run *run, const Batch *sample,
                                 Py_ssize_t t) noexcept nogil:
     """Backward pass and the rule's step on one sample, without storing a gradient: that of a W is

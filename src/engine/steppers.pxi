@@ -28,6 +28,7 @@ cdef Py_ssize_t run_sgd(Engine *e, Run *run) noexcept nogil:
     if e.opt.active:
         nn_restore_subnormals(mode)
     e.sparse.n_nonzero, e.sparse.skips_zeros = 0, False
+    e.lookahead.has_product = False
     return bad
 
 

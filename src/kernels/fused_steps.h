@@ -159,6 +159,11 @@ static NOINLINE int FN(fused_steps)(const nn_fused_sgd *s) {
             if (index) {
                 count = FN(nonzero_index)(first->m, sample, index);
                 FN(indexed_product)(first->vectors, count, index, first->w, sample, first->z);
+            } else if (s->rules) {
+                const nn_rank1 u = {.rows = first->m, .columns = first->n, .w = first->w,
+                                    .stride = first->vectors * LANES, .factor = sample,
+                                    .sums = first->z};
+                FN(rank1_product)(&u);
             } else
                 FN(rows_product)(first->vectors, first->m, first->w, sample, first->z);
         }

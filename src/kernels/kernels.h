@@ -376,7 +376,8 @@ typedef struct {
      * results are finite. */
     int (*optimizer_step)(nn_index n, void *w, const void *g, void *s1, void *s2,
                           const nn_rule *rule);
-    /* the same along a gradient of rank one. Returns 1 if all results are finite. */
+    /* The same along a gradient of rank one; rule NULL: the sums alone, in the same order. Returns 1
+     * if all results are finite. */
     int (*rank1_rule)(const nn_rank1 *, const nn_rule *rule);
     /* the sum of x^2, squared and summed in double */
     double (*sum_of_squares)(nn_index n, const void *x);

@@ -172,6 +172,17 @@ static INLINE V FN(rank1_all)(const int kind, const int states, const nn_rank1 *
     return (bad[0] + bad[1]) + (bad[2] + bad[3]);
 }
 
+/* sums += the rows of W times their factors, added in the order of rank1_vector */
+static NOINLINE void FN(rank1_product)(const nn_rank1 *u) {
+    const real *w = u->w, *factor = u->factor;
+    real *sums = u->sums;
+    for (nn_index j = 0; j < u->columns; j += LANES) {
+        V sum = FN(load)(sums + j);
+        for (nn_index r = 0; r < u->rows; r++) sum += FN(load)(w + r * u->stride + j) * factor[r];
+        FN(store)(sums + j, sum);
+    }
+}
+
 static NOINLINE V FN(rank1_bad)(const nn_rank1 *u, const nn_rule *rule) {
     const FN(rule) r = FN(broadcast_rule)(rule);
     const nn_rank1 local = *u; /* no store can change it */
@@ -186,5 +197,9 @@ static NOINLINE V FN(rank1_bad)(const nn_rank1 *u, const nn_rule *rule) {
 
 /* 1 if all results are finite */
 static int FN(rank1_rule)(const nn_rank1 *u, const nn_rule *rule) {
+    if (!rule) {
+        FN(rank1_product)(u);
+        return 1;
+    }
     return FN(sum_all)(FN(rank1_bad)(u, rule))[0] == 0;
 }
