@@ -739,9 +739,7 @@ def jax_train(workload, threads=1):
         first, second = 1 / (1 - real(0.9) ** now), 1 / (1 - real(0.999) ** now)
         keep = real(1 - rate * 0.01) if rule == "adamw" else real(1)
         params = jax.tree.map(
-            lambda p, m, v: (
-                p * keep - rate * (m * first) / (jnp.sqrt(v * second) + real(1e-8))
-            ),
+            lambda p, m, v: p * keep - rate * (m * first) / (jnp.sqrt(v * second) + real(1e-8)),
             params,
             m,
             v,

@@ -217,8 +217,8 @@ def chosen_tasks(names, everything=False, threads=None):
     """The tasks whose labels are or begin with one of the names; without names those that a target
     is about, or everything.
 
-    A name that is a label stands for that task alone; "p1" does not begin "p11". With `threads`, the rows' own numbers of
-    threads do not matter.
+    A name that is a label stands for that task alone; "p1" does not begin "p11". With `threads`,
+    the rows' own numbers of threads do not matter.
 
     >>> [task.label for task in chosen_tasks(["p1", "p2-f32"])]
     ['p1-f32', 'p1-f32-t2', 'p1-f64', 'p2-f32']
@@ -242,9 +242,7 @@ def chosen_tasks(names, everything=False, threads=None):
     return [
         task
         for task in tasks
-        if any(
-            keys[task] == name if name in whole else _begins(keys[task], name) for name in names
-        )
+        if any(keys[task] == name if name in whole else _begins(keys[task], name) for name in names)
     ]
 
 

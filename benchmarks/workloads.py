@@ -212,7 +212,9 @@ def _rows():
     yield from _shapes()
 
 
-def _train(row, sizes, hidden="relu", loss="nll", optimizer="sgd", dtype="float32", batch=1, **more):
+def _train(
+    row, sizes, hidden="relu", loss="nll", optimizer="sgd", dtype="float32", batch=1, **more
+):
     rows = TRAIN_POOL if batch == 1 else max(2048, 4 * batch)
     return Workload(
         row,
@@ -528,13 +530,12 @@ def _trained(workload):
     squares = [[np.zeros_like(p) for p in pair] for pair in params]
     rate = TRAIN_RATES[workload.optimizer]
     for t, order in enumerate(training_order(workload), 1):
-        A, d = _forward(workload, params, X[order].astype(np.float64)), None
+        A = _forward(workload, params, X[order].astype(np.float64))
+        d, W = _loss_gradient(workload.loss, A[-1], Y[order]) / len(order), None
         for i in reversed(range(len(params))):
-            if d is None:
-                d = _loss_gradient(workload.loss, A[-1], Y[order]) / len(order)
-            else:
+            if W is not None:
                 a = A[i + 1]
-                d = (d @ W.T) * (1 - a * a if workload.hidden == "tanh" else a > 0)  # noqa: F821
+                d = (d @ W.T) * (1 - a * a if workload.hidden == "tanh" else a > 0)
             W = params[i][0].copy()
             for j, g in enumerate((A[i].T @ d, d.sum(axis=0))):
                 p, m, v = params[i][j], means[i][j], squares[i][j]

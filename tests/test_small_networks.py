@@ -8,6 +8,7 @@ import pytest
 from support import LAYOUTS, assert_close, pairwise
 
 import nncore as nn
+from nncore import _core
 
 TANH, RELU, SIGMOID = nn.Tanh, nn.ReLU, nn.Sigmoid
 ACTIVATIONS = (
@@ -102,20 +103,28 @@ def trained(net, X, Y, **options):
 
 @pytest.mark.parametrize(
     ("sizes", "loss", "activation", "density"),
-    [row for row in pairwise(SIZES, tuple(LOSSES), ACTIVATIONS, (1.0, 0.1)) if row[0][-1] > 1 or row[1] != "nll"],
+    [
+        row
+        for row in pairwise(SIZES, tuple(LOSSES), ACTIVATIONS, (1.0, 0.1))
+        if row[0][-1] > 1 or row[1] != "nll"
+    ],
 )
 def test_single_samples(sizes, loss, activation, density, isa, dtype):
     X, Y = data(sizes, loss, 23, dtype, density)
-    nets, _ = both(
-        sizes, activation, loss, dtype, lambda net: net.sgd(X, Y, iters=40, lrate=0.01)
-    )
+    nets, _ = both(sizes, activation, loss, dtype, lambda net: net.sgd(X, Y, iters=40, lrate=0.01))
     assert_same(*nets, 40, dtype)
     assert nn.explain(nets[0], X, Y, call="sgd")["path"] == "fused-sgd"
     nets, histories = both(
         sizes, activation, loss, dtype, lambda net: trained(net, X, Y, batch_size=1, lrate=0.01)
     )
     assert_same(*nets, 23, dtype)
-    assert_close(np.array(histories[0], dtype), np.array(histories[1], dtype), "loss", None, 1e-4 if dtype == np.float32 else 1e-12)
+    assert_close(
+        np.array(histories[0], dtype),
+        np.array(histories[1], dtype),
+        "loss",
+        None,
+        1e-4 if dtype == np.float32 else 1e-12,
+    )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +149,9 @@ def test_rules_on_single_samples(name, sizes, loss, activation, l2, isa, dtype):
     nets, histories = both(sizes, activation, loss, dtype, call)
     assert_same(*nets, 19, dtype)
     tolerance = 1e-4 if dtype == np.float32 else 1e-12
-    assert_close(np.array(histories[0], dtype), np.array(histories[1], dtype), "loss", None, tolerance)
+    assert_close(
+        np.array(histories[0], dtype), np.array(histories[1], dtype), "loss", None, tolerance
+    )
     for mine, theirs in zip(*(o.state.values() for o in optimizers), strict=True):
         for a, e in zip(mine, theirs, strict=True):
             assert_close(a, e, "state", max(1.0, np.abs(e).max()), tolerance)
@@ -245,7 +256,9 @@ def test_samples_as_columns(sizes, loss, activation, batch, rule, isa, dtype):
     nets, histories = both(sizes, activation, loss, dtype, call)
     assert_same(*nets, 30, dtype)
     tolerance = 1e-4 if dtype == np.float32 else 1e-12
-    assert_close(np.array(histories[0], dtype), np.array(histories[1], dtype), "loss", None, tolerance)
+    assert_close(
+        np.array(histories[0], dtype), np.array(histories[1], dtype), "loss", None, tolerance
+    )
     for count in (32, 129, 700):
         P, Q = [], []
         for backend, found in (("compiled", P), ("numpy", Q)):
@@ -257,15 +270,27 @@ def test_samples_as_columns(sizes, loss, activation, batch, rule, isa, dtype):
         assert_close(P[1].astype(dtype), Q[1].astype(dtype), "evaluate", None, tolerance)
 
 
-def test_narrow_networks_take_columns():
-    for sizes, path in (((2, 3, 3, 2), "column"), ((64, 32, 10), "fused")):
-        net = make(sizes, TANH, "nll", np.float32)
-        X, Y = data(sizes, "nll", 200, np.float32)
-        assert nn.explain(net, X, Y, batch_size=64)["path"] == f"{path}-minibatch"
-        predicts = "column-blocks" if path == "column" else "blocks"
-        assert nn.explain(net, X, call="predict")["path"] == predicts
-        assert nn.explain(net, X, Y, call="evaluate")["path"] == "blocks"
-        assert nn.explain(net, X, Y, batch_size=16)["path"] == "fused-minibatch"
+@pytest.mark.parametrize(
+    ("sizes", "batch", "path"),
+    [
+        ((2, 3, 3, 2), 15, "fused-minibatch"),
+        ((2, 3, 3, 2), 16, "column-minibatch"),
+        ((30, 16, 1), 64, "column-minibatch"),
+        ((64, 32, 10), 32, "fused-minibatch"),
+        ((64, 32, 10), 128, "column-minibatch"),
+        ((100, 64, 10), 128, "fused-minibatch"),
+    ],
+)
+def test_where_samples_become_columns(sizes, batch, path):
+    """By the measurements in src/engine/tuning.h."""
+    if _core.get_isa() != "avx512":
+        pytest.skip("measured with AVX-512")
+    net = make(sizes, TANH, "nll", np.float32)
+    X, Y = data(sizes, "nll", 200, np.float32)
+    assert nn.explain(net, X, Y, batch_size=batch)["path"] == path
+    assert nn.explain(net, X, Y, call="evaluate")["path"] == "blocks"
+    predicts = "column-blocks" if sizes == (2, 3, 3, 2) else "blocks"
+    assert nn.explain(net, X, call="predict")["path"] == predicts
 
 
 @pytest.mark.parametrize("call", ["fit", "adam", "single", "single adam", "predict"])

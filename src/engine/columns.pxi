@@ -3,14 +3,12 @@
 # steppers.pxi, plan.pxi, network.pxi and predict.pxi. Deleting this file with its rows of STEPPERS
 # leaves the general paths, with the same results to rounding.
 
-cdef bint is_narrow(const Engine *e) noexcept nogil:
-    """True if vectors along the samples are faster than vectors along the outputs, which are mostly
-    padding; see COLUMN_GAIN."""
+cdef bint holds_columns(const Engine *e) noexcept nogil:
+    """True if the network can take samples as columns: Linears with activations, an output unit
+    last at most, small enough for a slice to stay near the processor."""
     cdef const Network *net = &e.net
     cdef const Layer *layer
-    cdef Py_ssize_t i, lanes = e.fused.lanes if e.fused.lanes else net.k.lanes
-    cdef Py_ssize_t features = net.inputs
-    cdef double padded = 0, exact = 0
+    cdef Py_ssize_t i, features = net.inputs
     if net.n_layers > COLUMN_LAYERS:
         return False
     for i in range(net.n_layers):
@@ -18,9 +16,20 @@ cdef bint is_narrow(const Engine *e) noexcept nogil:
         if layer.kind != LINEAR or (i < net.n_layers - 1 and is_output_unit(layer)):
             return False
         features += layer.outputs
-        padded += layer.inputs * (layer.width // lanes)
-        exact += <double>layer.inputs * layer.outputs / net.k.lanes
-    return features <= COLUMN_FEATURES and exact * COLUMN_GAIN < padded
+    return features * net.itemsize * COLUMN_SLICE <= COLUMN_BYTES
+
+
+cdef bint columns_pay(const Engine *e, Py_ssize_t lanes, double overhead) noexcept nogil:
+    """True if vectors along the samples, whose operations are `overhead` times as slow, are faster
+    than vectors of so many lanes along the outputs, which are partly padding."""
+    cdef const Layer *layer
+    cdef Py_ssize_t i
+    cdef double padded = 0, exact = 0
+    for i in range(e.net.n_layers):
+        layer = &e.net.layers[i]
+        padded += layer.inputs * ((layer.outputs + lanes - 1) // lanes)
+        exact += <double>layer.inputs * layer.outputs / e.net.k.lanes
+    return exact * overhead < padded
 
 
 cdef inline bint is_output_unit(const Layer *layer) noexcept nogil:
@@ -34,7 +43,7 @@ cdef void layout_columns(Engine *e, Arena *arena) noexcept:
     cdef Layer *layer
     cdef Py_ssize_t i, n = net.inputs + 4 * net.outputs, size = net.itemsize
     cdef char *memory
-    if not is_narrow(e):
+    if not holds_columns(e):
         return
     for i in range(net.n_layers):
         n += 3 * net.layers[i].outputs

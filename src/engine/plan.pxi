@@ -59,14 +59,20 @@ cdef int accepts_sgd(const Engine *e, const Call *call) noexcept nogil:
 
 cdef int accepts_column_minibatch(const Engine *e, const Call *call) noexcept nogil:
     # no reason is recorded where vectors along the outputs are no worse
-    if call.kind != CALL_FIT or call.batch_size < COLUMN_BATCH or not is_narrow(e):
+    cdef double slice_ = min(call.batch_size, <Py_ssize_t>COLUMN_SLICE)
+    cdef Py_ssize_t lanes = e.fused.lanes if e.fused.lanes else e.net.k.lanes
+    if (call.kind != CALL_FIT or call.batch_size < COLUMN_BATCH or not holds_columns(e)
+            or not columns_pay(e, lanes, COLUMN_COST * (1 + COLUMN_SUMS / slice_))):
         return OTHER_CALL
+    if (splits_batches(&e.net, call.batch_size)
+            and 6.0 * call.batch_size * e.net.n_weights > COLUMN_FLOPS):
+        return THREADS_GAIN
     return CSR_GAINS if e.plan.csr else ACCEPTED
 
 
 cdef int accepts_column_prediction(const Engine *e, const Call *call) noexcept nogil:
     if (call.kind != CALL_PREDICT or call.labelled or call.n_samples < COLUMN_BATCH
-            or not is_narrow(e)):
+            or not holds_columns(e) or not columns_pay(e, e.net.k.lanes, COLUMN_PREDICTION_COST)):
         return OTHER_CALL
     return CSR_GAINS if e.plan.csr else ACCEPTED
 

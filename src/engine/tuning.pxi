@@ -14,7 +14,7 @@ cdef extern from "engine/tuning.h":
         COLUMN_SLICE
         COLUMN_BATCH
         COLUMN_LAYERS
-        COLUMN_FEATURES
+        COLUMN_BYTES
         LOOKAHEAD_STEPS
         LOOKAHEAD_MIN_STEPS
         LOOKAHEAD_WEIGHTS
@@ -43,7 +43,10 @@ cdef extern from "engine/tuning.h":
     double FLOPS_PER_REGION
     double SPLIT_BATCH
     double SPLIT_INPUTS
-    double COLUMN_GAIN
+    double COLUMN_FLOPS
+    double COLUMN_COST
+    double COLUMN_SUMS
+    double COLUMN_PREDICTION_COST
     double NONZERO_DENSITY
     double LOOKAHEAD_DENSITY
     double FUSED_DENSITY

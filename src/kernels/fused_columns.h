@@ -15,20 +15,29 @@ enum { FN(column_vectors) = 4, FN(gradient_rows) = 4 };
 enum { FN(column_vectors) = 2, FN(gradient_rows) = 2 };
 #endif
 
+#define ROW(i) (x + (index ? index[i] : (i)) * x_stride)
+static INLINE void FN(load_few)(const int m, nn_index count, nn_index padded, const real *x,
+                                nn_index x_stride, const int64_t *index, real *to) {
+    for (nn_index i = 0; i < count; i++) {
+        const real *row = ROW(i);
+        UNROLLED_FOR(k, m) to[k * padded + i] = row[k];
+    }
+    for (nn_index i = count; i < padded; i++) UNROLLED_FOR(k, m) to[k * padded + i] = 0;
+}
+
 /* to (m, padded) <- rows index[0 .. count - 1] of x, or its first rows if index is NULL, as columns */
 static void FN(load_columns)(nn_index m, nn_index count, nn_index padded, const void *x_,
                              nn_index x_stride, const int64_t *index, void *to_) {
     const real *x = x_;
     real *to = to_;
-#define ROW(i) (x + (index ? index[i] : (i)) * x_stride)
+    switch (m) {
+    case 1: FN(load_few)(1, count, padded, x, x_stride, index, to); return;
+    case 2: FN(load_few)(2, count, padded, x, x_stride, index, to); return;
+    case 3: FN(load_few)(3, count, padded, x, x_stride, index, to); return;
+    case 4: FN(load_few)(4, count, padded, x, x_stride, index, to); return;
+    }
     for (nn_index i = 0; i < padded; i += LANES) {
         const nn_index part = count - i < LANES ? count - i : LANES;
-        if (m <= 4) {
-            for (nn_index r = i; r < i + LANES; r++)
-                for (nn_index k = 0; k < m; k++)
-                    to[k * padded + r] = r < count ? ROW(r)[k] : 0;
-            continue;
-        }
         for (nn_index k = 0; k < m; k += LANES) {
             const nn_index rows = m - k < LANES ? m - k : LANES;
             V v[LANES];
@@ -38,8 +47,8 @@ static void FN(load_columns)(nn_index m, nn_index count, nn_index padded, const 
             UNROLLED_FOR(r, LANES) if (r < rows) FN(store)(to + (k + r) * padded + i, v[r]);
         }
     }
-#undef ROW
 }
+#undef ROW
 
 /* out[o] = bias[o] + sum over k < terms of w[o w_out + k w_in] in[k], for `outputs` rows o of nv
  * vectors */
