@@ -24,6 +24,15 @@ static INLINE V FN(rounded)(V v) {
 static INLINE I FN(iota)(void) { I v; for (int i = 0; i < LANES; i++) v[i] = i; return v; }
 static INLINE I FN(first)(nn_index n) { return FN(iota)() < FN(seti)((FN(int))n); }
 
+#if HAS_COMPRESS
+/* The number of bits of a mask, forced into a general register first: gcc 12 may spill one or two
+ * bytes of it and count four (seen at -O1 with -fsanitize=thread). */
+static INLINE nn_index FN(count_bits)(unsigned mask) {
+    __asm__("" : "+r"(mask));
+    return __builtin_popcount(mask);
+}
+#endif
+
 /* load_part, store_part: the first n lanes, 0 <= n <= LANES; memory beyond them is not accessed,
  * lanes beyond them are 0. max(a, b) is a > b ? a : b, which propagates a NaN in b. scale(x, n +
  * SHIFT) is x 2^n for integers n in [-2044, 2046], for float in [-252, 254]. */
