@@ -3,7 +3,7 @@
 import numpy as np
 
 from nncore import _backend, _chain, _core, _kinds, _sums, modules, registry, serialization
-from nncore.training import compile, fit, mini_gd, predict, sgd
+from nncore.training import compile, fit, learner, mini_gd, predict, sgd
 
 __all__ = ["Sequential", "load"]
 
@@ -422,6 +422,70 @@ class Sequential:
         True
         """
         return fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
+
+    def learner(self, lrate=None, optimizer=None, l2=0.0):
+        """Return an object that learns from one sample, or one block, per call.
+
+        `learn = net.learner(0.1)`, then `loss = learn(x, y)`, makes the step of `partial_fit` in
+        less than a microsecond for a small network: the network, the optimiser and the rate are
+        checked once. It is the counterpart of `predictor`, for online learning.
+
+        x (D,) is a sample, and y its class, its number or its vector (n,). X (D, K), samples as
+        columns, with Y (n, K) or (K,) as for `fit`, is a block, of which one step is made. Other
+        real types are converted to the network's.
+
+        Parameters
+        ----------
+        lrate : float or callable, optional
+            The step size, as for `partial_fit`.
+        optimizer : nncore.optimizers.Optimizer or str, optional
+            The optimiser, as for `partial_fit`, which continues net.optimizer.
+        l2 : float
+            The penalty, as for `fit`.
+
+        Returns
+        -------
+        Learner
+            A callable and context manager. `learn(x, y)` returns the mean loss per sample before
+            the step; `learn.predict(x)` the outputs for x (D,) or (D, K), as a predictor of the
+            present weights; `learn.sync()` makes the network's arrays current, which they are after
+            each call; `learn.close()`, or the end of a `with` block, ends the training.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For arguments that `partial_fit` refuses; also from a call of the learner, which then
+            changes nothing.
+        FloatingPointError
+            From a call that diverges; the weights are those before it.
+        RuntimeError
+            If the network is training. Until the learner is closed or deleted the network counts as
+            training: other methods that train it raise. Those that predict do not.
+
+        See Also
+        --------
+        partial_fit : The same steps, checked at each call.
+        predictor : Predicts by a frozen copy.
+
+        Notes
+        -----
+        W and W0 are the network's own arrays: writes to them, new arrays, and changes of the
+        modules, the loss or the optimiser count from the next call. A learner cannot be pickled or
+        copied, but its network can. After a fork the child's learner trains the child's network.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import nncore
+        >>> net = nncore.Sequential([nncore.Linear(2, 1)], nncore.Squared())
+        >>> with net.learner(lrate=0.1) as learn:
+        ...     for _ in range(500):
+        ...         x = np.random.rand(2)
+        ...         loss = learn(x, 3 * x[0] - x[1])
+        >>> bool(loss < 0.1)
+        True
+        """
+        return learner.learner(self, lrate, optimizer, l2)
 
     def score(self, X, Y):
         """Return the fraction of correct classes, or R² with Squared.

@@ -6,6 +6,7 @@ Setting up a program takes longer than many single steps, so `fit` and `partial_
 shapes. The program itself reads pointers and layouts of all arrays at the start of each run.
 """
 
+import dataclasses
 import operator
 import os
 import weakref
@@ -24,11 +25,13 @@ class NetworkChanged(Exception):
         self.eta = eta
 
 
-class Fingerprint:
+class Fingerprint(_core.Snapshot):
     """The modules, settings, loss and weights of a network, to detect that Python code has replaced
     any.
 
     It does not hold the network itself, so that a cache keyed by networks does not keep them alive.
+    `holds(net)` compares object by object; `compare(net)` is the full comparison that it falls back
+    on.
     """
 
     def __init__(self, net):
@@ -48,8 +51,13 @@ class Fingerprint:
         ]
         self.weights = [value for module, name, value in self.facts if name in ("W", "W0")]
         self.shapes = [(a.shape, a.strides, a.dtype, a.flags.writeable) for a in self.weights]
+        things = [(None, ("modules", "loss")), (self.loss, ())]
+        things += [(owner, ("modules",)) for owner, _, _ in self.chains[1:]]
+        things += [(module, _names(module)) for module in self.parts]
+        library = None not in self.kinds and len(self.chains) == 1
+        self.watch(net, things, [chain for _, chain, _ in self.chains], self.weights, library)
 
-    def holds(self, net):
+    def compare(self, net):
         """Return whether all objects are still in place."""
         for owner, chain, parts in self.chains:
             now = (net if owner is None else owner).modules
@@ -67,13 +75,6 @@ class Fingerprint:
             == self.shapes
         )
 
-    def is_disjoint(self, data):
-        """Return whether data share no memory with the weights."""
-        low, high = _core.byte_bounds(data)
-        return all(
-            high <= first or last <= low for first, last in map(_core.byte_bounds, self.weights)
-        )
-
 
 def _names(module):
     """Return the attributes of a library module that determine its computation."""
@@ -84,14 +85,30 @@ def _names(module):
     return (*record.cls.gradients, *record.constants, *statistics)
 
 
-class OptimizerFingerprint:
+class OptimizerFingerprint(_core.Snapshot):
     """The settings and state of an optimiser."""
 
     def __init__(self, optimizer):
         self.rule, self.state = optimizer.rule(), list(optimizer.state.items())
         self.shapes = self._shapes()
+        self.renew(optimizer)
 
-    def holds(self, optimizer):
+    def renew(self, optimizer):
+        """Take the snapshot of an optimiser that has these settings and this state."""
+        names = tuple(field.name for field in dataclasses.fields(optimizer))
+        arrays = [a for _, arrays in self.state for a in arrays]
+        self.watch(
+            optimizer,
+            [(None, (*names, "state")), (optimizer.state, None)],
+            [],
+            arrays,
+            type(optimizer).__module__ == "nncore.optimizers"
+            and type(optimizer.state) is dict
+            and all(type(getattr(optimizer, name)) in (int, float) for name in names)
+            and all(a.ndim <= 2 for a in arrays),
+        )
+
+    def compare(self, optimizer):
         """Return whether an optimiser has these settings and this state."""
         return (
             optimizer.rule() == self.rule

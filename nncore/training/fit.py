@@ -37,11 +37,11 @@ def fit(
 ):
     """Train in mini-batches; see Sequential.fit."""
 
-    X, Y = labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
+    X, Y = checked_data(net, X, Y)
     optimizer = validate.as_optimizer(optimizer)
     epochs, updates = (
         _checks.count("epochs", epochs),
-        _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction),
+        Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction),
     )
     callbacks = _checked_callbacks(callbacks)
     rng = _generator(seed)
@@ -79,6 +79,31 @@ def fit(
 def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     """Make one pass in the given order; see Sequential.partial_fit."""
 
+    loss = repeated(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
+    if loss is not None:
+        return loss
+    optimizer = continued(net, optimizer)
+    X, Y = checked_data(net, X, Y)
+    updates = Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
+    updates.t = optimizer.t
+    with session.exclusive_training(net):
+        return one_pass(updates)
+
+
+def repeated(net, X, Y, batch_size, lrate, optimizer, l2, reduction, claimant=None):
+    """Make the pass by the program of an earlier call, in a few microseconds; None if there is none
+    that fits, or anything must be checked in full.
+    """
+    kept = _engine_cache.get(net)
+    if kept is None:
+        return None
+    return kept.partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction, claimant)
+
+
+def continued(net, optimizer):
+    """Return the optimiser of a call that continues the network's: also for its name, and for
+    None.
+    """
     before = net.optimizer
     if (
         optimizer is None
@@ -87,13 +112,28 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
         and type(before) is registry.OPTIMIZERS[optimizer].cls
     ):
         optimizer = before
-    optimizer = validate.as_optimizer(optimizer)
-    X, Y = labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
-    updates = _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
-    updates.t = optimizer.t
-    updates.check_rate(1, X.shape[1])
-    with session.exclusive_training(net), _prepared(updates):
-        return updates.run(np.arange(X.shape[1])) / X.shape[1]
+    return validate.as_optimizer(optimizer)
+
+
+def checked_data(net, X, Y):
+    """Return X and Y as arrays that the network trains on; TypeError or ValueError otherwise."""
+    return labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
+
+
+def one_pass(updates):
+    """Make one pass over the data in their order; return the mean loss per sample."""
+    count = updates.X.shape[1]
+    updates.check_rate(1, count)
+    with _prepared(updates):
+        return updates.run(np.arange(count)) / count
+
+
+def checked_penalty(l2):
+    """Return l2 as a float of at least 0."""
+    value = _checks.number("l2", l2)
+    if not 0 <= value < np.inf:
+        raise ValueError(f"l2 must be finite and at least 0, got {l2}")
+    return value
 
 
 @contextlib.contextmanager
@@ -104,7 +144,7 @@ def _prepared(updates, rng=None, most=np.inf):
     """
     net = updates.net
     kept = _engine_cache.get(net)
-    if kept is not None and kept.fits(updates):
+    if kept is not None and kept.serves(updates):
         updates.take(kept)
     else:
         updates.prepare(rng)
@@ -123,7 +163,7 @@ def _prepared(updates, rng=None, most=np.inf):
                 _engine_cache.drop(net)
 
 
-class _CacheEntry:
+class _CacheEntry(_core.Ready):
     """A network's program after a call of fit or partial_fit, for its next call."""
 
     @staticmethod
@@ -134,16 +174,24 @@ class _CacheEntry:
             for module in net.modules
         )
 
-    def __init__(self, updates):
-        self.program, self.plain, self.l2, self.optimizer = (
+    def __new__(cls, updates):
+        loss, optimizer = registry.LOSSES.get(type(updates.net.loss)), updates.optimizer
+        return super().__new__(
+            cls,
             updates.program,
+            updates.fingerprint,
+            updates.settings,
+            optimizer,
+            registry.name_of(optimizer),
             updates.plain,
             updates.l2,
-            updates.optimizer,
+            None if loss is None else loss.labels,
         )
-        self.fingerprint, self.settings = updates.fingerprint, updates.settings
 
-    def fits(self, updates):
+    def __init__(self, updates):
+        pass
+
+    def serves(self, updates):
         """Return whether the program fits a call's network, data and optimiser."""
         net, optimizer = updates.net, updates.optimizer
         return (
@@ -232,7 +280,7 @@ def _split(net, X, Y, validation, rng):
     return np.sort(order[held:]), (X[:, order[:held]], Y[:, order[:held]])
 
 
-class _Updates:
+class Updates:
     """The updates of one call: compiled if possible, else module by module."""
 
     def __init__(self, net, X, Y, batch_size, lrate, optimizer, l2, reduction):
@@ -241,9 +289,7 @@ class _Updates:
         self.net, self.X, self.Y, self.optimizer = net, X, Y, optimizer
         self.batch_size = min(_checks.count("batch_size", batch_size, 1, most=None), X.shape[1])
         self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
-        self.l2 = _checks.number("l2", l2)
-        if not 0 <= self.l2 < np.inf:
-            raise ValueError(f"l2 must be finite and at least 0, got {l2}")
+        self.l2 = checked_penalty(l2)
         self.mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
         self.plain = type(optimizer) is optimizers.SGD and self.l2 == 0
         self.t, self.rng, self.unchecked = 0, None, True

@@ -146,6 +146,9 @@ enum { TEAM_SPINS = 2000 };
 /* `sgd` of at most this many steps takes less time module by module than with a compiled
  * network. */
 enum { MIN_COMPILED_STEPS = 3 };
+/* Labels that a repeated call checks itself; more of them are checked by NumPy, which is then
+ * faster. */
+enum { LABELS_AT_ONCE = 4096 };
 /* Samples per slice of `evaluate`, which bounds its memory. */
 enum { EVALUATE_SLICE = 1024 };
 /* `fit` keeps an engine for its next call up to this size, as there may be none. */

@@ -25,6 +25,7 @@ cdef extern from "engine/tuning.h":
         MAX_REASONS
         SOFTMAX_LONG_BYTES
         MIN_COMPILED_STEPS
+        LABELS_AT_ONCE
         EVALUATE_SLICE
         FIT_KEPT_BYTES
         GIL_ELEMENTS

@@ -182,18 +182,31 @@ cdef cnp.ndarray result_like(cnp.ndarray model, object out, int t, tuple others)
     return <cnp.ndarray>out
 
 
-def byte_bounds(cnp.ndarray a):
-    """(address of the first byte, address past the last byte) of an array with any strides."""
-    cdef Py_ssize_t low = <Py_ssize_t>cnp.PyArray_DATA(a), high = low + cnp.PyArray_ITEMSIZE(a)
+cdef struct Bounds:
+    # the memory that an array spans
+    Py_ssize_t low, high   # addresses of the first byte and past the last one
+
+
+cdef Bounds bounds_of(cnp.ndarray a) noexcept:
+    """The memory that an array with any strides spans."""
+    cdef Bounds b
     cdef Py_ssize_t reach
     cdef int i
+    b.low = <Py_ssize_t>cnp.PyArray_DATA(a)
+    b.high = b.low + cnp.PyArray_ITEMSIZE(a)
     for i in range(cnp.PyArray_NDIM(a)):
         reach = (cnp.PyArray_DIM(a, i) - 1) * cnp.PyArray_STRIDE(a, i)
         if reach < 0:
-            low += reach
+            b.low += reach
         else:
-            high += reach
-    return low, high
+            b.high += reach
+    return b
+
+
+def byte_bounds(cnp.ndarray a):
+    """(address of the first byte, address past the last byte) of an array with any strides."""
+    cdef Bounds b = bounds_of(a)
+    return b.low, b.high
 
 
 def has_nan(x):

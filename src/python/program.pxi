@@ -33,6 +33,8 @@ cdef class Program:
     cdef Parameters parameters
     cdef Samples samples
     cdef list dropouts              # (layer, Dropout)
+    cdef cnp.ndarray in_order       # 0, 1, 2, ...
+    cdef cnp.ndarray equal_rates    # of the last chunk with a number as rate
     cdef bint frozen
     # steps per chunk that the last fit arrived at, and its batch size
     cdef Py_ssize_t steps_per_chunk, chunk_batch_size
@@ -147,8 +149,8 @@ cdef class Program:
         while done < total:
             steps = min(self._steps_per_chunk(), total - done)
             # before the samples are drawn, so that an invalid rate draws none
-            rates = schedules.over(rate, t0 + done + 1, steps)
-            steps = cnp.PyArray_DIM(rates, 0)
+            rates = self._rates(rate, t0 + done + 1, steps)
+            steps = min(steps, cnp.PyArray_DIM(rates, 0))
             indices = np.asarray(randint(n, size=steps), dtype=np.int64)
             self.parameters.load(True)
             self._open_chunk(indices, 0, steps, 1, rates, False)
@@ -178,7 +180,8 @@ cdef class Program:
         finite. checks_data: ValueError if a sample is non-finite, with the initial weights; each
         batch is checked as it is read, which saves a pass over all data.
         """
-        order = np.ascontiguousarray(order, dtype=np.int64)
+        order = self._first_indices(X.shape[1]) if order is None else np.ascontiguousarray(
+            order, dtype=np.int64)
         cdef Py_ssize_t first = 0, count = cnp.PyArray_SIZE(order)
         cdef Py_ssize_t size = max(1, min(<Py_ssize_t>batch_size, count)), steps, bad, t = t0
         cdef double seconds
@@ -190,14 +193,14 @@ cdef class Program:
         if checks and self.e.plan.in_place:  # a backup of the weights would cost too much
             self._check_all_data(X, Y, order)
             checks = False
-        if checks:
-            start = Copies(self.parameters.trained_arrays())
         while first < count:
             steps = min(self._steps_per_chunk(), (count - first + size - 1) // size)
-            rates = schedules.over(rate, t + 1, steps)
-            steps = cnp.PyArray_DIM(rates, 0)
+            rates = self._rates(rate, t + 1, steps)
+            steps = min(steps, cnp.PyArray_DIM(rates, 0))
             if self.e.call.python_rate and self.optimizer is not None:
                 self.e.opt.updates = self.optimizer.t
+            if checks and start is None and first + steps * size < count:
+                start = Copies(self.parameters.trained_arrays())  # before the first of many chunks
             self.parameters.load(True)
             self._open_chunk(order, first, min(steps * size, count - first), size, rates, checks)
             seconds = now()
@@ -214,6 +217,24 @@ cdef class Program:
             PyErr_CheckSignals()
             self._set_steps_per_chunk(steps, seconds)
         return self.total
+
+    cdef cnp.ndarray _first_indices(self, Py_ssize_t count):
+        """0, 1, 2, ..., of which the first `count` are read."""
+        if self.in_order is None or cnp.PyArray_DIM(self.in_order, 0) != count:
+            self.in_order = np.arange(count, dtype=np.int64)
+        return self.in_order
+
+    cdef cnp.ndarray _rates(self, rate, Py_ssize_t first, Py_ssize_t count):
+        """The step sizes of a chunk, float64: at least `count`, or fewer if the next one is
+        invalid."""
+        cdef double eta
+        if type(rate) is not float:
+            return <cnp.ndarray>schedules.over(rate, first, count)
+        eta = rate
+        if (self.equal_rates is None or cnp.PyArray_DIM(self.equal_rates, 0) < count
+                or (<double *>cnp.PyArray_DATA(self.equal_rates))[0] != eta):
+            self.equal_rates = <cnp.ndarray>schedules.over(rate, first, count)
+        return self.equal_rates
 
     cdef int _begin(self, int kind, X, Y, order, Py_ssize_t n_samples, Py_ssize_t batch_size,
                     rate) except -1:
