@@ -449,3 +449,7 @@ def trained_weights(net, optimizer, l2):
         for name in getattr(module, "gradients", ()):
             weights[i, name] = getattr(module, name)
     return weights
+
+
+# {name: class}, the names being those that `fit` and the command take
+NAMES = {name.lower(): globals()[name] for name in __all__ if name != "Optimizer"}

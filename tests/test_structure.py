@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import nncore
+from nncore import optimizers, registry
 
 PACKAGE = Path(nncore.__file__).parent
 ROOT = PACKAGE.parent
@@ -154,3 +155,7 @@ def test_documented_paths_exist():
         thing = nncore
         for part in path.split(".")[1:]:
             thing = getattr(thing, part)
+
+
+def test_the_names_of_the_optimizers_are_those_of_the_registry():
+    assert {name: record.cls for name, record in registry.OPTIMIZERS.items()} == optimizers.NAMES

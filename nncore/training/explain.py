@@ -123,7 +123,10 @@ def _modules(net):
     """Describe what runs each module."""
 
     def runs(module):
-        return f"{module!r}, {'library' if kind(module) is not None else compile.foreign(module)}"
+        if kind(module) is not None:
+            return f"{module!r}: the library's"
+        names = compile.overridden(module)
+        return f"{module!r}: {'overrides ' + ', '.join(names) if names else 'a class of its own'}"
 
     return [runs(module) for module in _chain.modules_of(net)]
 

@@ -1,6 +1,5 @@
-/* The kernel tables of this build, which of them this processor can run, and the names of the lists in
- * kernels.h. Called by _core.pyx at
- * import and by set_isa. */
+/* The kernel tables of this build, which of them this processor can run, and the names of the lists
+ * in kernels.h. Called by _core.pyx at import and by set_isa. */
 #include "kernels.h"
 
 extern const nn_kernels nn_table_generic_float, nn_table_generic_double;

@@ -1,5 +1,5 @@
-# Activations as kernels of arrays: nncore.kernels.tanh_forward and the like, one pair per entry of the
-# list in kernels/kernels.h. Those that take settings or other types are written out.
+# Activations as kernels of arrays: nncore.kernels.tanh_forward and the like, a pair per entry of
+# the list in kernels/kernels.h. Those that take settings or other types are written out.
 
 cdef object activation_forward(object Z, object out, int kind, double slope=0):
     """A = f(Z), for any shape."""
