@@ -87,6 +87,17 @@ def set_live(compiled: bool) -> None: ...
 def forward_chain(
     modules: Any, X: Any, known: dict[type, tuple[Callable[..., Array], int]]
 ) -> Array: ...
+def backward_chain(
+    modules: list[Any],
+    delta: Any,
+    plain: PlainModules,
+    other: Callable[[Any, Any], Any],
+    wanted: bool,
+) -> Any: ...
+def step_chain(modules: list[Any], lrate: Any, plain: PlainModules) -> bool: ...
+def argmax_columns(x: Any) -> NDArray[np.int64] | None: ...
+def randint(n: int, size: int | None = None) -> Any: ...
+def sum_pairwise(x: Any) -> float | None: ...
 def set_kinds(
     library: dict[type, type], names: frozenset[str], inherited: Callable[[type], type | None]
 ) -> None: ...
@@ -109,9 +120,11 @@ def config() -> dict[str, Any]: ...
 
 class Program:
     steps: int
+    steps_by_function: int
     total: float
     optimizer: Any
     last_plan: dict[str, Any]
+    live: bool
     nbytes: int
     def __init__(
         self,
@@ -155,6 +168,9 @@ class Program:
     def forget(self) -> None: ...
     def freeze(self) -> None: ...
 
+class PlainModules:
+    def __init__(self, numbers: dict[type, int], unpatched: Callable[[type], bool]) -> None: ...
+
 class Snapshot:
     def watch(
         self,
@@ -169,24 +185,41 @@ class Snapshot:
     def renew(self, owner: Any) -> None: ...
     def is_disjoint(self, data: Array) -> bool: ...
 
+class WatchedRate:
+    def __init__(
+        self,
+        rate: Callable[[int], float],
+        changed: Callable[[float], Exception],
+        snapshot: Snapshot | None,
+        owner: Any,
+        unchanged: Callable[[], bool] | None,
+    ) -> None: ...
+    def __call__(self, t: int) -> float: ...
+
 class Ready:
-    program: Program
+    program: Program | None
     fingerprint: Any
     settings: Any
     optimizer: Any
     plain: bool
     l2: float
+    calls: int
     def __init__(
         self,
-        program: Program,
+        program: Program | None,
         fingerprint: Snapshot,
-        settings: Snapshot,
+        settings: Snapshot | None,
         optimizer: Any,
         name: str | None,
         plain: bool,
         l2: float,
         labels: str | None,
+        sizes: tuple[int, int, DTypeLike],
     ) -> None: ...
+    def data(self, net: Any, X: Any, Y: Any) -> tuple[Array, Array] | None: ...
+    def outputs(
+        self, net: Any, X: Any, Y: Any = None
+    ) -> tuple[Array, NDArray[np.float64] | None, Array | None] | None: ...
     def partial_fit(
         self,
         net: Any,

@@ -13,6 +13,29 @@ _KNOWN = {modules.Linear: (modules.Linear.forward, _core.ACTIVATIONS["none"])} |
     for cls, activation in registry.ACTIVATIONS.items()
     if activation.keeps_output and not activation.settings
 }
+# The methods of the modules that compiled code may replace in backward and sgd_step, as defined.
+_PLAIN_METHODS = {
+    cls: {
+        name: getattr(cls, name)
+        for name in ("backward", "_derive", "step", "sgd_step", "_either", "_update", "_step_terms")
+        if hasattr(cls, name)
+    }
+    for cls in _KNOWN
+}
+
+
+def _unpatched(cls):
+    """Return whether a class of the library has the methods that it was defined with."""
+    return all(getattr(cls, name, None) is method for name, method in _PLAIN_METHODS[cls].items())
+
+
+_PLAIN = _core.PlainModules({cls: number for cls, (_, number) in _KNOWN.items()}, _unpatched)
+
+
+def _backward_of(module, delta):
+    """Return dL/dInput of a module or an inner network, by its own methods."""
+    inner = isinstance(module, Sequential) and type(module).backward is Sequential.backward
+    return module._input_gradient(delta) if inner else module.backward(delta)
 
 
 @_backend.follow
@@ -94,18 +117,16 @@ class Sequential:
         delta : array_like of shape (n, b)
             The gradient, as the loss's backward returns it.
         """
-        self._input_gradient(delta)
+        self._back(delta, False)
 
     def _input_gradient(self, delta):
         """Return dL/dX for the enclosing network; backward's contract returns None."""
-        for module in self.modules[::-1]:
-            inner = (
-                type(module).backward is Sequential.backward
-                if isinstance(module, Sequential)
-                else False
-            )
-            delta = module._input_gradient(delta) if inner else module.backward(delta)
-        return delta
+        return self._back(delta, True)
+
+    def _back(self, delta, wanted):
+        return _core.backward_chain(
+            list(self.modules), delta, _PLAIN, _backward_of, wanted
+        )
 
     def sgd_step(self, lrate):
         """Make one step of every module, by its sgd_step or step.
@@ -115,6 +136,8 @@ class Sequential:
         lrate : float
             The step size.
         """
+        if type(self.modules) is list and _core.step_chain(self.modules, lrate, _PLAIN):
+            return
         terms = []  # of consecutive library modules, which all step or none
         for module in _chain.modules_of(self):
             if _chain.steps_by_library(module):
@@ -621,15 +644,15 @@ class Sequential:
         sums, right, labels, undefined = [], 0, 0, 0
         class_fun = predict.judge(self)
         for P, losses, Ys in predict.slices(self, X, Y):
-            sums.append(float(_sums.pairwise(np.ravel(losses))))
+            sums.append(_sums.total(np.ravel(losses)))
             undefined += predict.nan_samples(P)
             if class_fun is not None:
                 agree = predict.agreement(class_fun, P, Ys)
-                right, labels = right + int(np.sum(agree)), labels + np.size(agree)
-        predict.warn_of_nan(undefined, np.shape(X)[1])
-        return float(_sums.pairwise(sums)) / np.shape(X)[1], right / labels if labels else float(
-            "nan"
-        )
+                right, labels = right + int(np.count_nonzero(agree)), labels + np.size(agree)
+        N = np.shape(X)[1]
+        predict.warn_of_nan(undefined, N)
+        loss = sums[0] if len(sums) == 1 else _sums.total(sums)
+        return loss / N, right / labels if labels else float("nan")
 
     def log_likelihood(self, X, Y):
         """Return log Π P(correct label) over the data, in nats: minus the summed NLL.

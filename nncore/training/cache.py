@@ -11,7 +11,7 @@ import operator
 import os
 import weakref
 
-from nncore import _chain, _core, registry
+from nncore import _chain, _core, modules, registry
 from nncore._kinds import kind
 
 
@@ -51,10 +51,11 @@ class Fingerprint(_core.Snapshot):
         ]
         self.weights = [value for module, name, value in self.facts if name in ("W", "W0")]
         self.shapes = [(a.shape, a.strides, a.dtype, a.flags.writeable) for a in self.weights]
-        things = [(None, ("modules", "loss")), (self.loss, ())]
+        things = [(None, ("modules", "loss"))]
+        things += [(self.loss, ())] if self.kinds[1] is not None else []
         things += [(owner, ("modules",)) for owner, _, _ in self.chains[1:]]
         things += [(module, _names(module)) for module in self.parts]
-        library = None not in self.kinds and len(self.chains) == 1
+        library = None not in (self.kinds[0], *self.kinds[2:])
         self.watch(net, things, [chain for _, chain, _ in self.chains], self.weights, library)
 
     def compare(self, net):
@@ -121,23 +122,14 @@ class OptimizerFingerprint(_core.Snapshot):
         return [(a.shape, a.dtype) for _, arrays in self.state for a in arrays]
 
 
-class _Watched:
-    """A user's rate function that raises NetworkChanged, with the rate, if the fingerprint no
-    longer holds.
-    """
+class _WatchedSchedule:
+    """A user's schedule, which returns the rates of many steps at once, watched likewise."""
 
     def __init__(self, rate, unchanged):
         self.rate, self.unchanged = rate, unchanged
 
     def __call__(self, t):
-        eta = self.rate(t)
-        if not self.unchanged():
-            raise NetworkChanged(eta)
-        return eta
-
-
-class _WatchedSchedule(_Watched):
-    """The same for a user's schedule, which returns the rates of many steps at once."""
+        return _core.WatchedRate(self.rate, NetworkChanged, None, None, self.unchanged)(t)
 
     def values(self, t0, count):
         etas = self.rate.values(t0, count)
@@ -151,13 +143,15 @@ def runs_python(rate):
     return callable(rate) and type(rate).__module__ != "nncore.schedules"
 
 
-def watched(rate, unchanged):
+def watched(rate, unchanged=None, fingerprint=None, net=None):
     """Return the rate for a compiled loop: a user's function or schedule raises NetworkChanged if
-    `unchanged()` is false.
+    the network is no longer what the fingerprint has, or if `unchanged()` is false.
     """
     if not runs_python(rate):
         return rate
-    return (_WatchedSchedule if hasattr(rate, "values") else _Watched)(rate, unchanged)
+    if hasattr(rate, "values"):
+        return _WatchedSchedule(rate, unchanged or (lambda: fingerprint.holds(net)))
+    return _core.WatchedRate(rate, NetworkChanged, fingerprint, net, unchanged)
 
 
 class EngineCache:
@@ -181,3 +175,34 @@ class EngineCache:
     def drop(self, net):
         """Remove a network's entry."""
         self._entries.pop(id(net), None)
+
+
+def is_keepable(net):
+    """Return whether the network has plain layers only, first a Linear, so that a later call may
+    take over what an earlier one has checked.
+    """
+    return (
+        bool(net.modules)
+        and kind(net.modules[0]) is modules.Linear
+        and all(
+            kind(module) is modules.Linear or kind(module) in registry.ACTIVATIONS
+            for module in net.modules
+        )
+    )
+
+
+def ready(net, program, fingerprint, settings=None, optimizer=None, plain=True, l2=0.0):
+    """Return what a later call on a keepable network needs."""
+    loss = registry.LOSSES.get(type(net.loss))
+    weights = fingerprint.weights
+    return _core.Ready(
+        program,
+        fingerprint,
+        settings,
+        optimizer,
+        None if optimizer is None else registry.name_of(optimizer),
+        plain,
+        l2,
+        None if loss is None else loss.labels,
+        (weights[0].shape[0], weights[-1].shape[0], weights[0].dtype),
+    )

@@ -13,6 +13,8 @@ from nncore.training.cache import (
     Fingerprint,
     NetworkChanged,
     OptimizerFingerprint,
+    is_keepable,
+    ready,
     runs_python,
     watched,
 )
@@ -144,7 +146,7 @@ def _prepared(updates, rng=None, most=np.inf):
     """
     net = updates.net
     kept = _engine_cache.get(net)
-    if kept is not None and kept.serves(updates):
+    if kept is not None and _serves(kept, updates):
         updates.take(kept)
     else:
         updates.prepare(rng)
@@ -156,53 +158,36 @@ def _prepared(updates, rng=None, most=np.inf):
             _engine_cache.drop(net)
         else:
             program.forget()
-            if program.nbytes <= most and _CacheEntry.is_cacheable(net):
+            if program.nbytes <= most and is_keepable(net):
                 if kept is None or kept.program is not program:
-                    _engine_cache.put(net, _CacheEntry(updates))
+                    _engine_cache.put(
+                        net,
+                        ready(
+                            net,
+                            program,
+                            updates.fingerprint,
+                            updates.settings,
+                            updates.optimizer,
+                            updates.plain,
+                            updates.l2,
+                        ),
+                    )
             else:
                 _engine_cache.drop(net)
 
 
-class _CacheEntry(_core.Ready):
-    """A network's program after a call of fit or partial_fit, for its next call."""
-
-    @staticmethod
-    def is_cacheable(net):
-        """Return whether the network has plain layers only."""
-        return all(
-            kind(module) is modules.Linear or kind(module) in registry.ACTIVATIONS
-            for module in net.modules
-        )
-
-    def __new__(cls, updates):
-        loss, optimizer = registry.LOSSES.get(type(updates.net.loss)), updates.optimizer
-        return super().__new__(
-            cls,
-            updates.program,
-            updates.fingerprint,
-            updates.settings,
-            optimizer,
-            registry.name_of(optimizer),
-            updates.plain,
-            updates.l2,
-            None if loss is None else loss.labels,
-        )
-
-    def __init__(self, updates):
-        pass
-
-    def serves(self, updates):
-        """Return whether the program fits a call's network, data and optimiser."""
-        net, optimizer = updates.net, updates.optimizer
-        return (
-            (optimizer is self.optimizer or self.plain and updates.plain)
-            and updates.l2 == self.l2
-            and self.fingerprint.holds(net)
-            and self.settings.holds(optimizer)
-            and compile.is_compiled(net)
-            and self.fingerprint.is_disjoint(updates.X)
-            and self.fingerprint.is_disjoint(updates.Y)
-        )
+def _serves(kept, updates):
+    """Return whether a kept program fits a call's network, data and optimiser."""
+    net, optimizer = updates.net, updates.optimizer
+    return (
+        (optimizer is kept.optimizer or kept.plain and updates.plain)
+        and updates.l2 == kept.l2
+        and kept.fingerprint.holds(net)
+        and kept.settings.holds(optimizer)
+        and compile.is_compiled(net)
+        and kept.fingerprint.is_disjoint(updates.X)
+        and kept.fingerprint.is_disjoint(updates.Y)
+    )
 
 
 _engine_cache = EngineCache()

@@ -7,6 +7,7 @@ import numpy as np
 from nncore import _chain, _checks, _core, _sums, modules, registry
 from nncore._kinds import kind
 from nncore.training import compile, labels, logits, validate
+from nncore.training.cache import EngineCache, Fingerprint, is_keepable, ready
 
 EVALUATE_SLICE = _core.TUNING["EVALUATE_SLICE"]
 
@@ -15,10 +16,10 @@ def class_fun(net):
     """Return the function from outputs to classes, of the last module or else of the loss; None if
     neither has one.
     """
-    last = _chain.modules_of(net)[-1:]
-    return getattr(last[0] if last else None, "class_fun", None) or getattr(
-        net.loss, "class_fun", None
-    )
+    last = net.modules[-1] if net.modules else None
+    if hasattr(last, "modules"):
+        last = next(iter(_chain.modules_of(net)[-1:]), None)
+    return getattr(last, "class_fun", None) or getattr(net.loss, "class_fun", None)
 
 
 def judge(net):
@@ -77,10 +78,28 @@ def outputs(net, X):
         P = _one_sample(net, X)
         if P is not None:
             return P
+    kept = _kept.get(net)
+    found = None if kept is None else kept.outputs(net, X)
+    if found is not None:
+        return found[0]
     _chain.check_methods(net.modules, None)
     X = validate.check_inputs(_chain.modules_of(net), X)
     program = compile.as_program(net, (X,), False)
+    _keep(net, program)
     return program.run(X)[0] if program is not None else _chain.predicted([net], X)
+
+
+_kept = EngineCache()  # of networks with plain layers, programs that predict
+KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
+
+
+def _keep(net, program):
+    """Keep a program for the next prediction, if the network has plain layers only."""
+    if program is not None and program.nbytes <= KEPT_BYTES and is_keepable(net):
+        program.live = True
+        _kept.put(net, ready(net, program, Fingerprint(net)))
+    else:
+        _kept.drop(net)
 
 
 def agreement(class_fun, P, Y):
@@ -115,8 +134,14 @@ def slices(net, X, Y):
     """Yield (outputs, losses, Y) of up to EVALUATE_SLICE samples at a time; losses are one per
     sample, or their sum for a loss without per_sample.
     """
+    kept = _kept.get(net)
+    found = None if kept is None else kept.outputs(net, X, Y)
+    if found is not None:
+        yield found
+        return
     X, Y = validate.check_data(net, X, labels.columns(net, Y))
     program = compile.as_program(net, (X, Y), False) if kind(net.loss) in registry.LOSSES else None
+    _keep(net, program)
     size = X.shape[1] if _chain.depends_on_batch(net) else EVALUATE_SLICE
     for at in range(0, X.shape[1], size):
         Xs, Ys = X[:, at : at + size], Y[:, at : at + size]

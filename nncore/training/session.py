@@ -17,11 +17,13 @@ class exclusive_training:
     locked.
     """
 
-    def __init__(self, net):
-        self.net, self.key = net, id(net)
+    def __init__(self, net, has_modes=True):
+        self.net, self.key, self.has_modes = net, id(net), has_modes
 
     def __enter__(self):
         claim(self.net, self)
+        if not self.has_modes:
+            return
         try:
             self.mode = _chain.in_training_mode(self.net)
             self.mode.__enter__()
@@ -31,7 +33,8 @@ class exclusive_training:
 
     def __exit__(self, *exc_info):
         try:
-            self.mode.__exit__()
+            if self.has_modes:
+                self.mode.__exit__()
         finally:
             _training.pop(self.key, None)
 

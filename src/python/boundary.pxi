@@ -229,3 +229,86 @@ def has_nan(x):
                 return False
     x = np.asarray(x)
     return x.dtype.kind == "f" and bool(np.isnan(x).any())
+
+
+def sum_pairwise(x):
+    """The sum of a vector by halves, in float64, as nncore._sums.pairwise defines it; None for
+    anything but a contiguous float32 or float64 array (n,)."""
+    cdef cnp.ndarray a
+    cdef Py_ssize_t i, n, half
+    cdef double[64] few
+    cdef double *terms = few
+    cdef double total
+    if not cnp.PyArray_CheckExact(x):
+        return None
+    a = <cnp.ndarray>x
+    n = cnp.PyArray_DIM(a, 0) if cnp.PyArray_NDIM(a) == 1 else 0
+    if n == 0 or not cnp.PyArray_ISCARRAY_RO(a):
+        return None
+    if cnp.PyArray_TYPE(a) != cnp.NPY_DOUBLE and cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT:
+        return None
+    if n > 64:
+        terms = <double *>malloc(n * sizeof(double))
+        if terms == NULL:
+            raise MemoryError()
+    nn_convert(terms, 0, True, 1, n, <const char *>cnp.PyArray_DATA(a), 0,
+               cnp.PyArray_STRIDE(a, 0), native_type(a))
+    while n > 1:
+        half = n // 2
+        for i in range(half):
+            terms[i] += terms[half + i]
+        if n % 2:
+            terms[0] += terms[n - 1]
+        n = half
+    total = terms[0]
+    if terms != few:
+        free(terms)
+    return total
+
+
+def argmax_columns(x):
+    """np.argmax(x, axis=0) as int64: the first of the largest entries, or the first NaN; None for
+    anything but a contiguous float32 or float64 matrix that is not empty."""
+    cdef cnp.ndarray a, places
+    cdef cnp.npy_intp b
+    cdef Py_ssize_t n, i, j, row, column
+    cdef int t
+    cdef int64_t *to
+    if not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(<cnp.ndarray>x) != 2:
+        return None
+    a = <cnp.ndarray>x
+    t, n, b = cnp.PyArray_TYPE(a), cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1)
+    if t != cnp.NPY_FLOAT and t != cnp.NPY_DOUBLE or n == 0 or n * b >= GIL_COPY:
+        return None
+    if not (cnp.PyArray_ISBEHAVED_RO(a)
+            and (cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a))):
+        return None
+    row, column = step(a, 0), step(a, 1)
+    places = <cnp.ndarray>cnp.PyArray_EMPTY(1, &b, cnp.NPY_INT64, False)
+    to = <int64_t *>cnp.PyArray_DATA(places)
+    for j in range(b):
+        if t == cnp.NPY_FLOAT:
+            to[j] = argmax_float(<const float *>cnp.PyArray_DATA(a) + j * column, n, row)
+        else:
+            to[j] = argmax_double(<const double *>cnp.PyArray_DATA(a) + j * column, n, row)
+    return places
+
+
+cdef extern from *:
+    """
+    #define NNCORE_ARGMAX(real)                                                                  \\
+        static Py_ssize_t nncore_argmax_##real(const real *x, Py_ssize_t n, Py_ssize_t stride) { \\
+            Py_ssize_t at = 0;                                                                   \\
+            real most = x[0];                                                                    \\
+            for (Py_ssize_t i = 1; i < n && most == most; i++) {                                 \\
+                const real value = x[i * stride];                                                \\
+                if (!(value <= most)) at = i, most = value;                                      \\
+            }                                                                                    \\
+            return at;                                                                           \\
+        }
+    NNCORE_ARGMAX(float)
+    NNCORE_ARGMAX(double)
+    """
+    Py_ssize_t argmax_float "nncore_argmax_float"(const float *, Py_ssize_t, Py_ssize_t) noexcept
+    Py_ssize_t argmax_double "nncore_argmax_double"(const double *, Py_ssize_t,
+                                                    Py_ssize_t) noexcept

@@ -286,15 +286,6 @@ cdef class Learner:
         return f"Learner({self.general.description}, {self.optimizer!r}, lrate={self.rate!r})"
 
 
-cdef bint params_in_place(const Network *net) noexcept:
-    """True if the user's arrays are in use, of every layer."""
-    cdef Py_ssize_t i
-    for i in range(net.n_layers):
-        if net.layers[i].params.rows and net.layers[i].params.w == net.layers[i].params.packed_w:
-            return False
-    return True
-
-
 cdef bint vector_source(cnp.ndarray x, Py_ssize_t features, int type_number,
                         Source *source) noexcept:
     """The Source for one sample (features,) of any native real type; False for another array."""

@@ -36,11 +36,13 @@ cdef class Program:
     cdef cnp.ndarray in_order       # 0, 1, 2, ...
     cdef cnp.ndarray equal_rates    # of the last chunk with a number as rate
     cdef bint frozen
+    cdef public bint live           # predicts with the weights where they are
     # steps per chunk that the last fit arrived at, and its batch size
     cdef Py_ssize_t steps_per_chunk, chunk_batch_size
     cdef public object optimizer    # whose t counts the steps, or None
     # whole steps that the last sgd or fit has taken, also if it ended in an error
     cdef readonly Py_ssize_t steps
+    cdef readonly Py_ssize_t steps_by_function  # of sgd in the loop for rate functions; for tests
     cdef readonly double total      # the loss summed over the samples of these steps of fit
 
     def __cinit__(self, list stages, loss, dtype, inputs, plain=False):
@@ -141,17 +143,19 @@ cdef class Program:
         continues.
         """
         self._begin(CALL_SGD, X, Y, None, iters, 1, rate)
+        if type(rate) is WatchedRate and self._sgd_by_function(X, iters, rate, on_nonfinite, t0):
+            return
         cdef Py_ssize_t done = 0, total = iters, steps, bad
         cdef cnp.ndarray indices, rates
         cdef bint warned = False
         cdef double seconds
-        n, randint = X.shape[1], np.random.randint
+        n = X.shape[1]
         while done < total:
             steps = min(self._steps_per_chunk(), total - done)
             # before the samples are drawn, so that an invalid rate draws none
             rates = self._rates(rate, t0 + done + 1, steps)
             steps = min(steps, cnp.PyArray_DIM(rates, 0))
-            indices = np.asarray(randint(n, size=steps), dtype=np.int64)
+            indices = draws.many(n, steps)
             self.parameters.load(True)
             self._open_chunk(indices, 0, steps, 1, rates, False)
             seconds = now()
@@ -171,6 +175,52 @@ cdef class Program:
             done += steps
             PyErr_CheckSignals()
             self._set_steps_per_chunk(steps, seconds)
+
+    cdef bint _sgd_by_function(self, X, Py_ssize_t iters, WatchedRate watched, on_nonfinite,
+                               Py_ssize_t t0) except -1:
+        """The steps of sgd on the user's own arrays, each with the rate that a function gives for
+        it. Returns False, with nothing done, if the weights cannot be used in place."""
+        cdef Engine *e = &self.e
+        cdef Run *run = &e.run
+        cdef Snapshot snapshot = watched.snapshot
+        cdef object function = watched.rate, given
+        cdef Py_ssize_t done, n = X.shape[1]
+        cdef double eta
+        cdef int64_t index
+        cdef bint bad, warned = False, holds_gil = e.net.n_weights < GIL_COPY
+        if e.net.has_special or snapshot is None:
+            return False
+        self.parameters.load(True)
+        if not params_in_place(&e.net):
+            return False
+        run.x, run.y, run.indices, run.rates = &e.x, &e.y, &index, &eta
+        run.n_samples, run.batch_size, run.checks_data, run.offset = 1, 1, False, 0
+        e.sparse.skips_zeros = False
+        for done in range(iters):
+            given = function(t0 + done + 1)
+            if not snapshot.same(watched.owner):
+                if not snapshot.holds(watched.owner):
+                    raise watched.changed(given)
+                self.parameters.load(True)  # arrays may have moved
+                if not params_in_place(&e.net):
+                    raise watched.changed(given)
+            eta = given if isinstance(given, float) else -1
+            if not (0 <= eta and isfinite(eta)):
+                eta = schedules.checked(given, t0 + done + 1)
+            index = draws.one(n)
+            run.status, run.steps_before = FINITE, self.steps
+            if holds_gil:
+                bad = STEPPERS[e.plan.stepper].run(e, run)
+            else:
+                with nogil:
+                    bad = STEPPERS[e.plan.stepper].run(e, run)
+            self.steps += 1
+            self.steps_by_function += 1
+            if bad and not warned:
+                warned = True
+                on_nonfinite(t0 + done + 1)
+            PyErr_CheckSignals()
+        return True
 
     def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, checks_data=False):
         """Make one pass over the sample indices `order` in batches; return the loss summed over all
@@ -454,8 +504,7 @@ cdef class Program:
         e.call.kind, e.call.python_rate, e.call.indices = CALL_PREDICT, False, NULL
         e.call.n_samples = e.call.n_columns = e.call.batch_size = X.shape[1]
         plan_call(e)
-        if self.frozen:
-            e.plan.in_place = False
+        e.plan.in_place = (e.plan.in_place or self.live) and not self.frozen
         return 0
 
     # -------------------------------------------------------------------------------------- queries
@@ -503,6 +552,15 @@ cdef class Program:
     def forget(self):
         """Release the data of the last call; for a program that is cached between calls."""
         self.samples.clear()
+
+
+cdef bint params_in_place(const Network *net) noexcept:
+    """True if the user's arrays are in use, of every layer."""
+    cdef Py_ssize_t i
+    for i in range(net.n_layers):
+        if net.layers[i].params.rows and net.layers[i].params.w == net.layers[i].params.packed_w:
+            return False
+    return True
 
 
 cdef object diverged(Py_ssize_t t):

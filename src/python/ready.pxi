@@ -48,22 +48,28 @@ cdef double as_rate(object x) noexcept:
 cdef class Ready:
     """A network's program with the snapshots of what it was compiled for.
 
-    labels: a key of LABELS, or None if only the general way can check them. name: the optimizer's.
+    labels: a key of LABELS, or None if only the general way can check them; name: the optimizer's;
+    sizes: (inputs, outputs, dtype).
     """
 
-    cdef readonly Program program
+    cdef public Program program  # None until a call needs it
     cdef readonly Snapshot fingerprint, settings
     cdef readonly object optimizer
     cdef object name
     cdef readonly bint plain
     cdef readonly double l2
-    cdef int labels
+    cdef int labels, type_number
+    cdef Py_ssize_t inputs, n_outputs
+    cdef bint busy
+    cdef readonly int64_t calls  # that were answered; for tests
 
     def __cinit__(self, Program program, Snapshot fingerprint, Snapshot settings, optimizer, name,
-                  bint plain, double l2, labels):
+                  bint plain, double l2, labels, sizes):
         self.program, self.fingerprint, self.settings = program, fingerprint, settings
         self.optimizer, self.name, self.plain, self.l2 = optimizer, name, plain, l2
         self.labels = LABELS.get(labels, -1)
+        self.inputs, self.n_outputs, dtype = sizes
+        self.type_number = cnp.NPY_FLOAT if dtype == np.float32 else cnp.NPY_DOUBLE
 
     def partial_fit(self, net, X, Y, batch_size, lrate, optimizer, l2, reduction,
                     claimant=None):
@@ -84,10 +90,10 @@ cdef class Ready:
         eta = as_rate(before.LRATE if lrate is None else lrate)
         if eta < 0 or not self.fits(net):
             return None
-        if not is_plain_matrix(X, program.e.net.inputs):
+        if not is_plain_matrix(X, self.inputs):
             return None
         N = cnp.PyArray_DIM(<cnp.ndarray>X, 1)
-        Y = self.columns(Y, N)
+        Y = self.columns(Y, N, True)
         if Y is None or not (self.fingerprint.is_disjoint(X) and self.fingerprint.is_disjoint(Y)):
             return None
         size = N if batch_size > N else batch_size
@@ -103,16 +109,58 @@ cdef class Ready:
             program.forget()
             if claimant is None:
                 sessions.pop(key, None)
+        self.calls += 1
         return program.total / N
+
+    def data(self, net, X, Y):
+        """(X, Y as columns) for sgd; None if the general way must check them."""
+        if self.labels < 0 or not self.fits_network(net):
+            return None
+        if not is_plain_matrix(X, self.inputs):
+            return None
+        Y = self.columns(Y, cnp.PyArray_DIM(<cnp.ndarray>X, 1), False)
+        if Y is None or not (self.fingerprint.is_disjoint(X) and self.fingerprint.is_disjoint(Y)):
+            return None
+        self.calls += 1
+        return X, Y
 
     cdef bint fits(self, net) except -1:
         """True if the program still fits the network and its optimizer."""
-        return (self.fingerprint.holds(net) and self.settings.holds(self.optimizer)
-                and uses_compiled_kernels)
+        return self.fits_network(net) and self.settings.holds(self.optimizer)
 
-    cdef object columns(self, object Y, Py_ssize_t N):
-        """Y as columns (n, N) that the loss takes, or None."""
-        cdef Py_ssize_t n = self.program.e.net.outputs
+    cdef bint fits_network(self, net) except -1:
+        """True if the program still fits the network, or there is none yet."""
+        if not uses_compiled_kernels or (
+                self.program is not None
+                and self.program.e.net.k != kernels_for(self.type_number)):
+            return False
+        return self.fingerprint.holds(net)
+
+    def outputs(self, net, X, Y=None):
+        """(outputs (n, N), loss of each sample or None, Y as columns) of up to EVALUATE_SLICE
+        samples; None if the general way must be gone."""
+        if self.busy or not self.fits_network(net) or not is_plain_matrix(X, self.inputs):
+            return None
+        cdef Py_ssize_t N = cnp.PyArray_DIM(<cnp.ndarray>X, 1)
+        if N == 0 or N > EVALUATE_SLICE:
+            return None
+        if Y is not None:
+            Y = None if self.labels < 0 else self.columns(Y, N, False)
+            if Y is None:
+                return None
+        self.busy = True  # another thread may predict, too
+        try:
+            P, losses = self.program.run(X, Y)
+        finally:
+            self.busy = False
+            self.program.forget()
+        self.calls += 1
+        return P, losses, Y
+
+    cdef object columns(self, object Y, Py_ssize_t N, bint positive):
+        """Y as columns (n, N) that the loss takes, or None. positive: weights of classes must not
+        be negative."""
+        cdef Py_ssize_t n = self.n_outputs
         if N == 0 or N * n > LABELS_AT_ONCE:
             return None
         if cnp.PyArray_CheckExact(Y) and cnp.PyArray_NDIM(<cnp.ndarray>Y) == 1:
@@ -128,6 +176,8 @@ cdef class Ready:
                 return None
         if not is_plain_matrix(Y, n) or cnp.PyArray_DIM(<cnp.ndarray>Y, 1) != N:
             return None
+        if self.labels == CLASSES and not positive:
+            return Y
         return Y if labels_fit(<cnp.ndarray>Y, self.labels, 0) else None
 
     cdef object one_hot(self, cnp.ndarray labels, Py_ssize_t N, Py_ssize_t n):
@@ -138,13 +188,13 @@ cdef class Ready:
         cdef int type_ = native_type(labels)
         cdef cnp.ndarray Y
         shape[0], shape[1] = n, N
-        Y = <cnp.ndarray>cnp.PyArray_ZEROS(2, shape, self.program.e.net.type_number, True)
+        Y = <cnp.ndarray>cnp.PyArray_ZEROS(2, shape, self.type_number, True)
         for j in range(N):
             nn_convert(&value, 0, True, 1, 1, <const char *>cnp.PyArray_DATA(labels)
                        + j * cnp.PyArray_STRIDE(labels, 0), 0, 0, type_)
             if not (0 <= value < n and value == <double><Py_ssize_t>value):
                 return None
-            if self.program.e.net.type_number == cnp.NPY_DOUBLE:
+            if self.type_number == cnp.NPY_DOUBLE:
                 (<double *>cnp.PyArray_DATA(Y))[j * n + <Py_ssize_t>value] = 1
             else:
                 (<float *>cnp.PyArray_DATA(Y))[j * n + <Py_ssize_t>value] = 1

@@ -87,7 +87,7 @@ cdef class Snapshot:
     cdef Watch *watches
     cdef Entry *entries
     cdef Memory *memory
-    cdef Py_ssize_t n_watches
+    cdef Py_ssize_t n_watches, n_arrays
     cdef list things       # (object or None for the owner, names whose values matter)
     cdef list lists        # lists whose entries matter
     cdef list items        # their entries, each list's as a list
@@ -140,7 +140,7 @@ cdef class Snapshot:
         cdef Entry *e
         cdef dict attributes
         self.release()
-        self.n_watches = 0
+        self.n_watches = self.n_arrays = 0
         for thing, names in self.things:
             if names is None:
                 attributes = <dict?>thing
@@ -182,7 +182,8 @@ cdef class Snapshot:
                 continue
             self.memory[i] = memory_of(<cnp.ndarray>array)
             kept.append((<object>array).dtype)
-        self.kept, self.items, self.n_watches = kept, items, len(found)
+        self.kept, self.items = kept, items
+        self.n_watches, self.n_arrays = len(found), len(self.arrays)
         return 0
 
     cdef bint same(self, object owner) except -1:
@@ -223,8 +224,8 @@ cdef class Snapshot:
     cdef bint memory_same(self) noexcept:
         """True if the arrays have their numbers where they had them."""
         cdef Py_ssize_t i
-        for i in range(len(self.arrays)):
-            if not memory_equal(&self.memory[i], <cnp.ndarray>self.arrays[i]):
+        for i in range(self.n_arrays):
+            if not memory_equal(&self.memory[i], <cnp.ndarray>self.memory[i].array):
                 return False
         return True
 
@@ -272,3 +273,24 @@ cdef bint memory_equal(const Memory *m, cnp.ndarray a) noexcept:
         if m.shape[i] != cnp.PyArray_DIM(a, i) or m.strides[i] != cnp.PyArray_STRIDE(a, i):
             return False
     return True
+
+
+cdef class WatchedRate:
+    """A user's rate function for the compiled loops: raises changed(eta), with the rate, if the
+    network is no longer as the snapshot has it.
+
+    unchanged: a function that answers that, for a snapshot that is not of the network alone.
+    """
+
+    cdef object rate, owner, changed, unchanged
+    cdef Snapshot snapshot
+
+    def __cinit__(self, rate, changed, Snapshot snapshot, owner, unchanged):
+        self.rate, self.changed, self.snapshot = rate, changed, snapshot
+        self.owner, self.unchanged = owner, unchanged
+
+    def __call__(self, t):
+        eta = self.rate(t)
+        if not (self.unchanged() if self.snapshot is None else self.snapshot.holds(self.owner)):
+            raise self.changed(eta)
+        return eta
