@@ -251,9 +251,7 @@ def chosen_tasks(names, everything=False, threads=None):
     return [
         task
         for task in tasks
-        if any(
-            keys[task] == name if name in whole else begins(keys[task], name) for name in names
-        )
+        if any(keys[task] == name if name in whole else begins(keys[task], name) for name in names)
     ]
 
 

@@ -124,9 +124,7 @@ class Sequential:
         return self._back(delta, True)
 
     def _back(self, delta, wanted):
-        return _core.backward_chain(
-            list(self.modules), delta, _PLAIN, _backward_of, wanted
-        )
+        return _core.backward_chain(list(self.modules), delta, _PLAIN, _backward_of, wanted)
 
     def sgd_step(self, lrate):
         """Make one step of every module, by its sgd_step or step.

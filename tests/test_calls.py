@@ -48,7 +48,9 @@ CHANGES = {
     "modules": lambda net: setattr(net, "modules", list(net.modules)),
     "longer": lambda net: net.modules.append(nn.Tanh()),
     "loss": lambda net: setattr(net, "loss", nn.NLL()),
-    "method": lambda net: setattr(net.modules[1], "forward", lambda Z: Z),
+    "method": lambda net: setattr(
+        net.modules[1], "forward", lambda Z, tanh=net.modules[1]: nn.Tanh.forward(tanh, 2 * Z)
+    ),
     "inner method": lambda net: setattr(net.modules[1], "_derive", lambda Z: Z),
     "method of the loss": lambda net: setattr(net.loss, "per_sample", lambda P, Y: 0),
     "method of the network": lambda net: setattr(net, "sgd_step", lambda eta: None),
@@ -223,7 +225,7 @@ def test_data_that_only_some_calls_take(bad):
             one.partial_fit(x, y)
         one.sgd(X, Y, 1)
     assert same(net, twin)
-    net = make("squared" and None, nn.Squared, 1)
+    net = make(None, nn.Squared, 1)
     net.partial_fit(X[:, :2], X[:1, :2])
     with pytest.raises(ValueError, match="X must be finite, got NaN or infinity in column 1"):
         net.partial_fit(np.column_stack([X[:, 0], np.full(5, np.nan)]), X[:1, :2])
@@ -290,10 +292,11 @@ def test_the_loop_for_rate_functions(sizes, dtype):
         return nn.Sequential([*chain[:-1], nn.SoftMax()], nn.NLL())
 
     net, twin, seen = build(), build(), []
+    rates = [0.01, np.float64(0.02), np.float32(0.03125), 0]
 
     def rate(t):
         seen.append((t, np.random.get_state()[2], net.modules[0].W.copy()))
-        return [0.1, np.float64(0.1), np.float32(0.125), 1][t % 4]
+        return rates[t % 4]
 
     np.random.seed(5)
     net.sgd(X, Y, 40, rate)
@@ -310,7 +313,7 @@ def test_the_loop_for_rate_functions(sizes, dtype):
             i = np.random.randint(N)
             loss = twin.loss.forward(twin.forward(X[:, i : i + 1]), Y[:, i : i + 1])
             twin.backward(twin.loss.backward())
-            twin.sgd_step([0.1, 0.1, 0.125, 1][t % 4])
+            twin.sgd_step(float(rates[t % 4]))
             assert np.isfinite(loss)
     assert (state[1] == np.random.get_state()[1]).all() and state[2] == np.random.get_state()[2]
 
@@ -380,7 +383,9 @@ def test_draws_follow_another_generator(monkeypatch):
             assert _core.randint(1000, 20).tolist() == expected
     finally:
         np.random.set_bit_generator(before)
-    monkeypatch.setattr(np.random, "randint", lambda n, size=None: 7 if size is None else [7] * size)
+    monkeypatch.setattr(
+        np.random, "randint", lambda n, size=None: 7 if size is None else [7] * size
+    )
     assert _core.randint(1000) == 7 and _core.randint(1000, 3).tolist() == [7, 7, 7]
 
 
@@ -471,7 +476,9 @@ def test_a_class_patched_later_is_honoured(monkeypatch):
     net.backward(delta), net.sgd_step(0.1)
     calls = []
     derive, terms = nn.Tanh._derive, nn.Linear._step_terms
-    monkeypatch.setattr(nn.Tanh, "_derive", lambda self, d: calls.append("derive") or derive(self, d))
+    monkeypatch.setattr(
+        nn.Tanh, "_derive", lambda self, d: calls.append("derive") or derive(self, d)
+    )
     net.backward(delta)
     monkeypatch.setattr(
         nn.Linear, "_step_terms", lambda self, eta: calls.append("step") or terms(self, eta)
@@ -530,7 +537,7 @@ def test_argmax_of_columns():
 def test_sums_by_halves(n, dtype):
     x = np.random.default_rng(n).normal(size=n).astype(dtype)
     assert _core.sum_pairwise(x) == float(_sums.pairwise(x)) == _sums.total(x)
-    assert _core.sum_pairwise(x[::2]) is None or n == 1
+    assert _core.sum_pairwise(x[::2]) is None or n < 3
     assert _sums.total(x[::2]) == float(_sums.pairwise(x[::2]))
     assert _core.sum_pairwise(np.ones((2, 2), dtype)) is None
     assert _sums.total(np.arange(3)) == 3 and _sums.total([1.5, 2]) == 3.5

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from nncore import _chain, _checks, _core, _sums, modules, registry, schedules
-from nncore._kinds import kind
 from nncore.training import compile, labels, logits, session, validate
 from nncore.training.cache import (
     EngineCache,

@@ -85,7 +85,7 @@ def outputs(net, X):
     _chain.check_methods(net.modules, None)
     X = validate.check_inputs(_chain.modules_of(net), X)
     program = compile.as_program(net, (X,), False)
-    _keep(net, program)
+    _keep(net, kept, program)
     return program.run(X)[0] if program is not None else _chain.predicted([net], X)
 
 
@@ -93,8 +93,12 @@ _kept = EngineCache()  # of networks with plain layers, programs that predict
 KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
 
 
-def _keep(net, program):
-    """Keep a program for the next prediction, if the network has plain layers only."""
+def _keep(net, kept, program):
+    """Keep a program for the next prediction, if the network has plain layers only and what has
+    been kept before no longer fits.
+    """
+    if kept is not None and kept.holds(net):
+        return
     if program is not None and program.nbytes <= KEPT_BYTES and is_keepable(net):
         program.live = True
         _kept.put(net, ready(net, program, Fingerprint(net)))
@@ -141,7 +145,7 @@ def slices(net, X, Y):
         return
     X, Y = validate.check_data(net, X, labels.columns(net, Y))
     program = compile.as_program(net, (X, Y), False) if kind(net.loss) in registry.LOSSES else None
-    _keep(net, program)
+    _keep(net, kept, program)
     size = X.shape[1] if _chain.depends_on_batch(net) else EVALUATE_SLICE
     for at in range(0, X.shape[1], size):
         Xs, Ys = X[:, at : at + size], Y[:, at : at + size]

@@ -23,14 +23,17 @@ def sgd(net, X, Y, iters, lrate, progress):
     """Train by stochastic gradient descent as the course defines it; see Sequential.sgd."""
     kept = _kept.get(net)
     data = None if kept is None else kept.data(net, X, Y)
-    if data is None:
-        kept, data = None, validate.check_data(net, X, labels.columns(net, Y))
+    checked = data is not None
+    if not checked:
+        data = validate.check_data(net, X, labels.columns(net, Y))
+        kept = kept if kept is not None and kept.holds(net) else None
     iters, progress = _checks.count("iters", iters), _checks.switch("progress", progress)
     rate = schedules.step_size(lrate, 1, iters)
     # without modes there is nothing that forward could do otherwise, or a function could see
     with session.exclusive_training(net, kept is None or runs_python(rate)):
-        if kept is None:
+        if not checked:
             validate.prepare_weights(net)
+        if kept is None:
             if is_keepable(net) and compile.is_compiled(net):
                 kept = ready(net, None, Fingerprint(net))
                 _kept.put(net, kept)
@@ -56,11 +59,11 @@ class Compiled:
         self._make()
 
     def _make(self):
-        kept, self.rate = self.kept, self.given
-        self.program = None if kept is None else kept.program
-        if not self.wanted:
-            self.program = None
-        elif self.program is None:
+        kept, self.rate, self.program = self.kept, self.given, None
+        if kept is not None and self.wanted:
+            disjoint = kept.fingerprint.is_disjoint(self.X) and kept.fingerprint.is_disjoint(self.Y)
+            self.program = kept.program if disjoint else None
+        if self.wanted and self.program is None:
             self.program = compile.as_program(self.net, (self.X, self.Y), True)
             if kept is not None and self.program is not None:
                 kept.program = self.program if self.program.nbytes <= KEPT_BYTES else None

@@ -174,4 +174,8 @@ enum { GIL_ELEMENTS = 1024, GIL_PRODUCT = 1 << 14 };
  * it. */
 enum { GIL_COPY = 1 << 16 };
 
+/* Up to this many multiplications, half a millisecond, a prediction reads the weights where they are
+ * and holds the GIL, so that no training writes them meanwhile. */
+enum { GIL_PREDICTION = 1 << 24 };
+
 #endif

@@ -31,6 +31,7 @@ cdef extern from "engine/tuning.h":
         GIL_ELEMENTS
         GIL_PRODUCT
         GIL_COPY
+        GIL_PREDICTION
     double FLOAT_LIMIT
     double DOUBLE_LIMIT
     double CHUNK_SECONDS

@@ -1,6 +1,6 @@
 # Forward pass, backward pass and step of a Sequential at the cost of their kernels and attributes:
-# special paths of its methods. Deleting this file and its use in the Python package leaves the loops
-# over the modules' own methods, with the same results.
+# special paths of its methods. Deleting this file and its use in the Python package leaves the
+# loops over the modules' own methods, with the same results.
 
 from cpython.method cimport PyMethod_Check, PyMethod_GET_FUNCTION
 
@@ -63,7 +63,7 @@ def forward_chain(modules, X, dict known):
     return X
 
 
-# ------------------------------------------------------------------------ backward pass and the step
+# ----------------------------------------------------------------------- backward pass and the step
 
 cdef class PlainModules:
     """Which modules compute by their class's own methods, as the library defines them: not

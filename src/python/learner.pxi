@@ -98,15 +98,16 @@ cdef class Learner:
 
     cdef int enter(self) except -1:
         """Begin a call: one at a time, while the learner is open."""
+        if self.process != nn_pool_forks():
+            # another thread of the parent may have been inside the engine
+            if self.token is not None:
+                self.general.claim(self.token)
+            self.process, self.ready, self.busy = nn_pool_forks(), False, False
         if self.busy:
             raise RuntimeError("a learner must not be called by two threads at once, or from "
                                "inside a call, got a second call while the first is running")
         if self.token is None:
             raise RuntimeError("the learner is closed; net.learner() makes a new one")
-        if self.process != nn_pool_forks():
-            # another thread of the parent may have been inside the engine
-            self.general.claim(self.token)
-            self.process, self.ready = nn_pool_forks(), False
         self.busy = True
         return 0
 
@@ -164,7 +165,9 @@ cdef class Learner:
         if not (self.ready and uses_compiled_kernels and self.fingerprint.holds(self.net)
                 and self.settings.holds(self.optimizer)):
             self.prepare()
-        elif self.program is not None:  # arrays may have moved
+            return 0
+        self.optimizer.bind(self.net)  # it may have been reset
+        if self.program is not None:  # arrays may have moved
             self.program.parameters.load(True)
             self.program.e.weight_bound = -1
         return 0

@@ -36,7 +36,8 @@ cdef class Program:
     cdef cnp.ndarray in_order       # 0, 1, 2, ...
     cdef cnp.ndarray equal_rates    # of the last chunk with a number as rate
     cdef bint frozen
-    cdef public bint live           # predicts with the weights where they are
+    cdef public bint live           # predicts with the weights where they are, in short calls
+    cdef bint holds_gil             # in such a call
     # steps per chunk that the last fit arrived at, and its batch size
     cdef Py_ssize_t steps_per_chunk, chunk_batch_size
     cdef public object optimizer    # whose t counts the steps, or None
@@ -487,12 +488,16 @@ cdef class Program:
             p.y, p.losses = &e.y, <double *>cnp.PyArray_DATA(losses)
         if not self.frozen:
             self.parameters.load(False)
-        with nogil:
-            e.sparse.skips_zeros = skips_zeros(e, False)
+        if e.plan.csr:
+            with nogil:
+                e.sparse.skips_zeros = skips_zeros(e, False)
         while p.first < n:
             blocks = min((n - p.first + PREDICT_BLOCK - 1) // PREDICT_BLOCK, 8 * e.plan.n_threads)
-            with nogil:
+            if self.holds_gil:
                 nn_pool_pieces(blocks, e.plan.n_threads, predict_block, &p)
+            else:
+                with nogil:
+                    nn_pool_pieces(blocks, e.plan.n_threads, predict_block, &p)
             p.first += blocks * PREDICT_BLOCK
             PyErr_CheckSignals()
         return P, losses
@@ -504,7 +509,8 @@ cdef class Program:
         e.call.kind, e.call.python_rate, e.call.indices = CALL_PREDICT, False, NULL
         e.call.n_samples = e.call.n_columns = e.call.batch_size = X.shape[1]
         plan_call(e)
-        e.plan.in_place = (e.plan.in_place or self.live) and not self.frozen
+        self.holds_gil = (self.live and e.net.n_weights * <Py_ssize_t>X.shape[1] <= GIL_PREDICTION)
+        e.plan.in_place = (e.plan.in_place or self.holds_gil) and not self.frozen
         return 0
 
     # -------------------------------------------------------------------------------------- queries

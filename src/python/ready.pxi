@@ -126,7 +126,17 @@ cdef class Ready:
 
     cdef bint fits(self, net) except -1:
         """True if the program still fits the network and its optimizer."""
-        return self.fits_network(net) and self.settings.holds(self.optimizer)
+        if not self.fits_network(net):
+            return False
+        if not self.settings.same(self.optimizer):
+            if not self.settings.holds(self.optimizer):
+                return False
+            self.optimizer.bind(net)  # it may have been reset
+        return True
+
+    def holds(self, net):
+        """True if the network is as it was."""
+        return self.fits_network(net)
 
     cdef bint fits_network(self, net) except -1:
         """True if the program still fits the network, or there is none yet."""
