@@ -38,7 +38,7 @@ SOURCES = [
 
 
 class BuildExt(build_ext):
-    """Build the module, strip its debug information, and copy it into the source package as well.
+    """Build the module, strip its symbols, and copy it into the source package as well.
 
     Without the copy, ``import nncore`` in the checkout's root finds the package without its
     compiled module.
@@ -65,7 +65,7 @@ class BuildExt(build_ext):
         path = self.get_ext_fullpath(ext.name)
         strip = shutil.which("strip")
         if strip and sys.platform.startswith("linux") and not os.environ.get("NNCORE_DEBUG"):
-            subprocess.run([strip, "--strip-debug", path], check=False)
+            subprocess.run([strip, "--strip-unneeded", path], check=False)
 
 
 def extensions():

@@ -1,6 +1,8 @@
 """Every kernel beside the NumPy reference under its name, on the shapes of P4: batch 128, 784
 inputs, 256 units, 10 classes."""
 
+import inspect
+
 import numpy as np
 import pytest
 import workloads
@@ -70,8 +72,17 @@ def arguments(kernel, dtype):
         ),
     }.get(
         kernel,
-        lambda: tuple(columns(UNITS) for _ in range(2 if kernel.endswith("_backward") else 1)),
+        lambda: tuple(columns(UNITS) for _ in range(required(getattr(numpy_kernels, kernel)))),
     )()
+
+
+def required(function):
+    """The number of arguments without a default.
+
+    >>> required(numpy_kernels.tanh_backward)
+    2
+    """
+    return sum(p.default is p.empty for p in inspect.signature(function).parameters.values())
 
 
 def result(module, kernel, given):

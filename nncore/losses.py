@@ -79,7 +79,7 @@ class Loss:
         # in the computing type: unsigned bytes would wrap around, bool cannot be subtracted
         return np.subtract(self.Ypred, self.Y, dtype=_checks.computing_dtype(self.Ypred))
 
-        # In the computing type: uint8 would wrap around, and bool cannot be subtracted.
+    def per_sample(self, Ypred, Y):
         """Return the loss of every sample.
 
         Parameters
@@ -180,42 +180,37 @@ class BinaryNLL(Loss):
         return self._kernels.binary_nll(Ypred, Y)
 
 
-class Squared(Loss):
-    """Squared error, ‖a − y‖² = Σ_i (a_i − y_i)² per sample, for a last Linear.
-
-    Notes
-    -----
-    dL/dZ = 2 (a − y). The squared error is neither halved nor averaged.
-
-    Examples
-    --------
-    >>> loss = Squared()
-    >>> loss.forward([[3.0]], [[1.0]]), loss.backward().item()
-    (4.0, 4.0)
-    """
+class _OfLinear(Loss):
+    """A loss of a last Linear's outputs, given by its kernels, `<_kernel>` and `<_kernel>_loss`."""
 
     output = modules.Linear
-    classifies = False
+    _kernel = ""
 
     def per_sample(self, Ypred, Y):
-        """Return Σ_i (a_i − y_i)² of every sample.
+        """Return the loss of every sample.
 
         Parameters
         ----------
         Ypred : array_like of shape (n, b)
             The outputs a.
         Y : array_like of shape (n, b)
-            The wanted outputs y.
+            The labels or wanted outputs y.
 
         Returns
         -------
         ndarray of shape (b,)
             The losses.
         """
-        return self._kernels.squared(Ypred, Y)
+        return getattr(self._kernels, self._kernel)(Ypred, Y)
 
     def _gradient(self):
-        return self._kernels.squared_loss(self.Ypred, self.Y)[1]
+        return getattr(self._kernels, self._kernel + "_loss")(self.Ypred, self.Y)[1]
+
+
+class _OfNumbers(_OfLinear):
+    """Such a loss of numbers, not of classes."""
+
+    classifies = False
 
     def class_fun(self, Ypred):
         """Return the outputs unchanged: predictions of numbers, not of classes.
@@ -233,7 +228,24 @@ class Squared(Loss):
         return np.asarray(Ypred)
 
 
-class Hinge(Loss):
+class Squared(_OfNumbers):
+    """Squared error, ‖a − y‖² = Σ_i (a_i − y_i)² per sample, for a last Linear.
+
+    Notes
+    -----
+    dL/dZ = 2 (a − y). The squared error is neither halved nor averaged.
+
+    Examples
+    --------
+    >>> loss = Squared()
+    >>> loss.forward([[3.0]], [[1.0]]), loss.backward().item()
+    (4.0, 4.0)
+    """
+
+    _kernel = "squared"
+
+
+class Hinge(_OfLinear):
     """Hinge loss, Σ_i max(0, 1 − y_i a_i) per sample, for a last Linear and labels −1 and +1.
 
     Notes
@@ -247,27 +259,7 @@ class Hinge(Loss):
     (0.75, -1.0, [1])
     """
 
-    output = modules.Linear
-
-    def per_sample(self, Ypred, Y):
-        """Return Σ_i max(0, 1 − y_i a_i) of every sample.
-
-        Parameters
-        ----------
-        Ypred : array_like of shape (n, b)
-            The outputs a.
-        Y : array_like of shape (n, b)
-            The labels y, −1 or +1.
-
-        Returns
-        -------
-        ndarray of shape (b,)
-            The losses.
-        """
-        return self._kernels.hinge(Ypred, Y)
-
-    def _gradient(self):
-        return self._kernels.hinge_loss(self.Ypred, self.Y)[1]
+    _kernel = "hinge"
 
     def class_fun(self, Ypred):
         """Return +1 if the output is at least 0, else −1.

@@ -42,7 +42,6 @@ class Activation(NamedTuple):
     settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
     kinks: Callable[[np.ndarray], np.ndarray] | None = None  # True where Z has no derivative
     classes: str = ""  # how class_fun finds the classes; for output units only
-    keeps_output: bool = True  # backward uses the output A, not the input Z
     # the core's name for an object with settings
     core: Callable[[Any], object] | None = None
     # candidates for a foreign function with the values A at Z; None: the default only
@@ -52,6 +51,11 @@ class Activation(NamedTuple):
     def constants(self):
         """The settings that a compiled program depends on."""
         return self.settings
+
+    @property
+    def keeps_output(self):
+        """Whether backward uses the output A, not the input Z."""
+        return getattr(self.cls, "_of", "A") == "A"
 
     def core_name(self, module):
         """Return the core's name for an object of this class."""
@@ -215,7 +219,6 @@ ACTIVATIONS = _by_class(
         },
         aliases=("gelu",),
         settings=("approximate",),
-        keeps_output=False,
         core=lambda module: "gelu" if module.approximate == "none" else "gelu_tanh",
         candidates=lambda Z, A: [modules.GELU(), modules.GELU("tanh")],
     ),
@@ -230,7 +233,6 @@ ACTIVATIONS = _by_class(
             "backward": "dLdZ = dLdA * (s + Z * s * (1 - s)), where s = 1 / (1 + np.exp(-Z))",
         },
         aliases=("silu", "swish"),
-        keeps_output=False,
     ),
     Activation(
         modules.SoftMax,

@@ -12,7 +12,8 @@ import numpy as np
 import nncore
 from nncore import _core
 
-LEVELS = ("generic", "avx2", "avx512")
+# of every processor, and those that this build adds
+LEVELS = tuple(dict.fromkeys(("generic", "avx2", "avx512", *_core.isa_levels())))
 DTYPES = (np.float32, np.float64)
 TOLERANCE = {
     np.dtype(np.float32): 2e-6,

@@ -220,7 +220,9 @@ def test_compiled_networks_against_numpy(network, level, dtype):
         value, found = gradients(compiled, stages, loss, X, Y)
     finally:
         _core.set_isa(before)
-    tolerance = 1e-13 if dtype == np.float64 else 2e-6
+    tolerance = (
+        1e-13 if dtype == np.float64 else 5e-6
+    )  # a chain of layers multiplies the rounding of each
     assert_close(dtype(value), dtype(expected_value), "loss", max(1.0, expected_value))
     assert_gradients_close(flatten(found), flatten(expected), tolerance)
 

@@ -15,8 +15,7 @@ from nncore import optimizers, registry
 from nncore.kernels import compiled, numpy_kernels
 
 NAMES = tuple(registry.OPTIMIZERS)
-OBJECTS = {
-    "sgd": optimizers.SGD(),
+OBJECTS = {name: record.cls() for name, record in registry.OPTIMIZERS.items()} | {
     "momentum": optimizers.Momentum(0.8),
     "nesterov": optimizers.Nesterov(0.7),
     "adagrad": optimizers.Adagrad(1e-6),
@@ -49,6 +48,7 @@ class Plain:
             return w - rate * g / (
                 np.sqrt(sum((1 - o.rho) * o.rho**a * x * x for a, x in ages)) + o.eps
             )
+        assert name in ("Adam", "AdamW"), f"Plain.step needs the definition of {name}"
         m = sum((1 - o.beta1) * o.beta1**a * x for a, x in ages) / (1 - o.beta1**t)
         v = sum((1 - o.beta2) * o.beta2**a * x * x for a, x in ages) / (1 - o.beta2**t)
         return w * (1 - rate * getattr(o, "weight_decay", 0)) - rate * m / (np.sqrt(v) + o.eps)

@@ -78,7 +78,7 @@ CASES = {
         "sgd",
         {},
         "sgd",
-        "has a BatchNorm or a Dropout",
+        "a layer is neither a Linear nor an activation",
     ),
     "fused batches": ({}, "fit", {"batch_size": 16}, "fused-minibatch", None),
     "mini_gd": ({}, "mini_gd", {"iters": 30, "lrate": 0.01, "K": 16}, "fused-minibatch", None),

@@ -5,6 +5,7 @@ Each module occurs once, and the weights have one dtype and share no memory with
 data. `refusal` alone decides.
 """
 
+import copy
 from typing import NamedTuple
 
 import numpy as np
@@ -59,6 +60,8 @@ def refusal(net, trains, data=()):
     ):
         if kind(thing) is None:
             return f"{name} {foreign(thing)}"
+        if not _in_engine(thing):
+            return f"{name} ({type(thing).__name__}) is not a layer of the engine"
         if thing._kernels is not compiled:
             return f"{name} uses the NumPy kernels"
     known = kind(net.loss) in registry.LOSSES
@@ -83,6 +86,12 @@ def refusal(net, trains, data=()):
     ):
         return "weights share memory with each other or with the data"
     return None
+
+
+def _in_engine(thing):
+    """Return whether the engine can run a library object, given its record."""
+    layer = registry.LAYERS.get(kind(thing))
+    return layer is None or layer.name == "linear" or layer.name in _core.SPECIAL_KINDS
 
 
 def foreign(thing):
@@ -137,8 +146,8 @@ class _Affine(NamedTuple):
 
 
 def _stages(parts):
-    """Return [(Linear or None, activation) or (BatchNorm or Dropout, its name)] of a chain of
-    library modules.
+    """Return [(Linear or None, activation) or (another layer, its name)] of a chain of library
+    modules.
     """
     stages = []
     for module in parts:
@@ -190,7 +199,7 @@ def predictor(net):
         raise ValueError("modules must hold at least one module, got none")
     parts = _chain.modules_of(net)
     for module in parts:
-        if kind(module) is None:
+        if kind(module) is None or not _in_engine(module):
             raise TypeError(
                 f"modules must compute as the library's own to make a predictor, got {module!r}"
             )
@@ -222,8 +231,6 @@ def predictor(net):
         id(m): _core.Frozen(np.array(m.W, dtype, order="C"), np.array(m.W0, dtype, order="C"))
         for m in linears
     }
-    stages = [
-        (None if linear is None else copies[id(linear)], name) for linear, name in _stages(parts)
-    ]
+    stages = [(copies.get(id(m)) or copy.copy(m), name) for m, name in _stages(parts)]
     sizes = [linears[0].W.shape[0], *(m.W.shape[1] for m in linears)]
     return _core.Predictor(stages, dtype, sizes[0], "-".join(map(str, sizes)))

@@ -11,7 +11,7 @@ REASONS = {
     FIRST_LAYER: "the first module is not a Linear",
     MANY_WEIGHTS: (f"the network has more than {LOOKAHEAD_WEIGHTS:,} weights, so that a block "
                    "would delay signals"),
-    SPECIAL_LAYERS: "the network has a BatchNorm or a Dropout",
+    SPECIAL_LAYERS: "a layer is neither a Linear nor an activation",
     SINGLE_SAMPLES: "the batch size is 1",
     OPTIMIZER: "an optimizer other than plain SGD, or a penalty, is used",
     THREADS_GAIN: "the batch is large enough for several threads to gain",

@@ -114,7 +114,7 @@ cdef struct Network:
     int type_number, loss
     bint trains
     bint plain_nll         # NLL's gradient is a - y for any labels, as for a loss of the user's own
-    bint has_special       # a BatchNorm or a Dropout
+    bint has_special       # a layer of special.pxi
     bint has_norm
 
 

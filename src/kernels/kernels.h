@@ -39,9 +39,9 @@ static inline double nn_value(const nn_total *total) {
  * flags say whether GEMM tiles apply f or f' to the sums in registers, which pays for a few
  * operations; the other activations run over rows that are still in the cache. */
 #define NN_ACTIVATIONS(ACTIVATION)                   \
-    ACTIVATION(TANH, tanh, OUTPUT, 0, 1)             \
+    ACTIVATION(TANH, tanh, OUTPUT, 0, 0)             \
     ACTIVATION(RELU, relu, OUTPUT, 1, 1)             \
-    ACTIVATION(SIGMOID, sigmoid, OUTPUT, 0, 1)       \
+    ACTIVATION(SIGMOID, sigmoid, OUTPUT, 0, 0)       \
     ACTIVATION(LEAKY_RELU, leaky_relu, OUTPUT, 0, 0) \
     ACTIVATION(GELU, gelu, INPUT, 0, 0)              \
     ACTIVATION(GELU_TANH, gelu_tanh, INPUT, 0, 0)    \

@@ -3,7 +3,8 @@
 #
 # One sample passes through fused_predict.h if the network is small, else layer by layer with
 # scratch memory of the call, so that any number of threads may call at once. Several samples go to
-# a Program, one caller at a time; a second caller creates another.
+# a Program, one caller at a time; a second caller creates another. So does one sample if the
+# network has a layer of engine/special.pxi.
 
 cdef object new_lock():
     """A lock. MemoryError replaces the RuntimeError that Python raises without memory for it."""
@@ -30,6 +31,7 @@ cdef class Predictor:
     cdef int type_number, width_index
     cdef bint fused        # one sample goes through fused_predict.h ...
     cdef bint holds_gil    # ... in less time than releasing the GIL would take
+    cdef bint by_program   # a layer is neither a Linear nor an activation
     cdef list stages
     cdef object lock, description
     cdef readonly object _program  # cached for calls with several samples; tests look at it
@@ -42,15 +44,18 @@ cdef class Predictor:
         self.itemsize = self.k.itemsize
         self.n_layers, self.inputs, self.description = len(stages), inputs, description
         self.stages = stages
+        for _, name in stages:
+            self.by_program = self.by_program or name in SPECIAL_KINDS
         self._reset()
         lanes = self._choose_width()
         self.layers = <nn_fused_layer *>calloc(max(self.n_layers, 1), sizeof(nn_fused_layer))
-        bytes_ = self._weight_bytes(lanes)
+        bytes_ = 0 if self.by_program else self._weight_bytes(lanes)
         self.memory = <char *>calloc(bytes_ + 64, 1)
         if self.layers == NULL or self.memory == NULL:
             raise MemoryError(f"a predictor of this network needs {bytes_} bytes, which are not "
                               "available")
-        self._copy_weights(lanes)
+        if not self.by_program:
+            self._copy_weights(lanes)
         self.holds_gil = self.fused and bytes_ < GIL_COPY * self.itemsize
 
     def __dealloc__(self):
@@ -61,11 +66,11 @@ cdef class Predictor:
         """Set the sizes, `fused` and width_index; return the lanes that rows are padded to."""
         cdef Py_ssize_t lanes = self.k.lanes
         widths = [self.inputs]
-        for linear, _ in self.stages:
-            if linear:
+        for linear, name in self.stages:
+            if linear and name not in SPECIAL_KINDS:
                 widths.append(linear.W.shape[1])
         self.outputs, self.widest = widths[len(widths) - 1], max(widths)
-        self.fused = max(widths[1:]) <= FUSED_VECTORS * self.k.lanes
+        self.fused = not self.by_program and max(widths[1:]) <= FUSED_VECTORS * self.k.lanes
         # fused_predict supports output units in the last layer only
         for i, (linear, name) in enumerate(self.stages):
             if not linear or (i < self.n_layers - 1 and name in ("softmax", "output_sigmoid")):
@@ -146,6 +151,8 @@ cdef class Predictor:
             with nogil:
                 self.k.fused_predict[self.width_index](self.layers, self.n_layers,
                                                        cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
+        elif self.by_program:
+            np.reshape(y, (self.outputs, 1))[...] = self._run(np.reshape(a, (self.inputs, 1)))
         else:
             self._layer_by_layer(<const char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(y))
         return y
@@ -259,7 +266,9 @@ cdef class Predictor:
     def __reduce__(self):
         stages = []
         for linear, name in self.stages:
-            stages.append((linear and (linear.W, linear.W0), name))
+            if linear and name not in SPECIAL_KINDS:
+                linear = linear.W, linear.W0
+            stages.append((linear, name))
         return _predictor, (stages, np.dtype(dtype_of(self.type_number)), self.inputs,
                             self.description)
 
@@ -277,5 +286,5 @@ class Frozen:
 def _predictor(stages, dtype, inputs, description):
     frozen = []
     for weights, name in stages:
-        frozen.append((weights and Frozen(*weights), name))
+        frozen.append((Frozen(*weights) if isinstance(weights, tuple) else weights, name))
     return Predictor(frozen, dtype, inputs, description)
