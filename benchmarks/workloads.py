@@ -56,12 +56,13 @@ TRAINED = ("sgd", "batch", "accuracy", "online")  # kinds whose answer is the we
 class Workload:
     """One row of the performance tables.
 
-    kind: "sgd" (one sample a step), "online" (one sample a call from Python), "batch" (mini-batch steps), "predict", "loss" (softmax and NLL
-    alone), "accuracy" (time to it). sizes: the layers; for "loss" the number of classes. density:
-    share of inputs that are not zero. images: real ones of the folder that `MNIST` names. rows,
-    epochs: of one timed call of "batch". seed: of the samples; of P4 one with which no input of a
-    ReLU comes nearer to 0 than 1e-7 in the epoch that is checked, as rounding would decide on which
-    side of it. extra: no target is set for it.
+    kind: "sgd" (one sample a step), "online" (one sample per call from Python), "batch"
+    (mini-batch steps), "predict", "loss" (softmax and NLL alone), "accuracy" (time to it). sizes:
+    the layers; for "loss" the number of classes. density: share of inputs that are not zero.
+    images: real ones of the folder that `MNIST` names. rows, epochs: of one timed call of "batch".
+    seed: of the samples; of P4 one with which no input of a ReLU comes nearer to 0 than 1e-7 in the
+    epoch that is checked, as rounding would decide on which side of it. extra: no target is set for
+    it.
 
     >>> WORKLOADS["p2-f32"].flops_per_sample
     10112
@@ -412,7 +413,8 @@ def answer(workload):
     """What every contestant must return before it is timed.
 
     The weights [(W, b), ...], of "sgd" and "online" after `CHECK_STEPS` steps in `drawn_order`, of
-    "batch" after an epoch in the rows' order, of "accuracy" after `CHECK_ROWS` rows in order by `CHECK_CELL`.
+    "batch" after an epoch in the rows' order, of "accuracy" after `CHECK_ROWS` rows in order by
+    `CHECK_CELL`.
     "predict": probabilities (count, n) of the `queries`. "loss": (loss, dL/dZ) of the `logits`.
 
     >>> [array.shape for array in answer(WORKLOADS["p1-f64"])[0]]

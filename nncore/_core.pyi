@@ -127,6 +127,7 @@ class Program:
     last_plan: dict[str, Any]
     live: bool
     nbytes: int
+    resident_bytes: int
     def __init__(
         self,
         stages: list[tuple[Any, str]],
@@ -217,6 +218,7 @@ class Ready:
         labels: str | None,
         sizes: tuple[int, int, DTypeLike],
     ) -> None: ...
+    def holds(self, net: Any) -> bool: ...
     def data(self, net: Any, X: Any, Y: Any) -> tuple[Array, Array] | None: ...
     def outputs(
         self, net: Any, X: Any, Y: Any = None

@@ -85,12 +85,15 @@ def outputs(net, X):
     _chain.check_methods(net.modules, None)
     X = validate.check_inputs(_chain.modules_of(net), X)
     program = compile.as_program(net, (X,), False)
+    if program is None:
+        return _chain.predicted([net], X)
+    P = program.run(X)[0]
     _keep(net, kept, program)
-    return program.run(X)[0] if program is not None else _chain.predicted([net], X)
+    return P
 
 
 _kept = EngineCache()  # of networks with plain layers, programs that predict
-KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
+KEPT_BYTES = _core.TUNING["PREDICT_KEPT_BYTES"]
 
 
 def _keep(net, kept, program):
@@ -99,8 +102,9 @@ def _keep(net, kept, program):
     """
     if kept is not None and kept.holds(net):
         return
-    if program is not None and program.nbytes <= KEPT_BYTES and is_keepable(net):
+    if program.resident_bytes <= KEPT_BYTES and is_keepable(net):
         program.live = True
+        program.forget()
         _kept.put(net, ready(net, program, Fingerprint(net)))
     else:
         _kept.drop(net)
@@ -145,12 +149,13 @@ def slices(net, X, Y):
         return
     X, Y = validate.check_data(net, X, labels.columns(net, Y))
     program = compile.as_program(net, (X, Y), False) if kind(net.loss) in registry.LOSSES else None
-    _keep(net, kept, program)
     size = X.shape[1] if _chain.depends_on_batch(net) else EVALUATE_SLICE
     for at in range(0, X.shape[1], size):
         Xs, Ys = X[:, at : at + size], Y[:, at : at + size]
         if program is not None:
             P, values = program.run(Xs, Ys)
+            if at == 0:
+                _keep(net, kept, program)
         else:
             kernel = logits.logits_kernel(net)
             if kernel is not None:

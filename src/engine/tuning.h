@@ -153,6 +153,8 @@ enum { LABELS_AT_ONCE = 4096 };
 enum { EVALUATE_SLICE = 1024 };
 /* `fit` keeps an engine for its next call up to this size, as there may be none. */
 enum { FIT_KEPT_BYTES = 1 << 20 };
+/* Predictions keep theirs up to this size, without the packed weights if they are not used. */
+enum { PREDICT_KEPT_BYTES = 1 << 22 };
 
 /* ---------------------------------------------------------------------------- static assertions */
 

@@ -555,6 +555,14 @@ cdef class Program:
         return (ws.weights_buffer.bytes + ws.batch_buffer.bytes + ws.state_buffer.bytes
                 + self.e.fused.buffer.bytes)
 
+    @property
+    def resident_bytes(self):
+        """nbytes less a large buffer for packed weights that the last call did not touch."""
+        cdef size_t packed = self.e.ws.weights_buffer.bytes
+        untouched = (packed > POOLED_MAX_BYTES and self.e.plan.in_place
+                     and params_in_place(&self.e.net))
+        return self.nbytes - (packed if untouched else 0)
+
     def forget(self):
         """Release the data of the last call; for a program that is cached between calls."""
         self.samples.clear()
