@@ -171,6 +171,18 @@ def test_a_repeated_call_gives_the_same_bits(call, samples, dtype):
     assert same(net, twin)
 
 
+@pytest.mark.parametrize("sizes", [(5, 17, 3), (5, 33, 20), (5, 50, 1)])
+@pytest.mark.parametrize("count", [1, 2, 129])
+def test_predictions_on_weights_in_place_have_the_bits_of_packed_ones(sizes, count, dtype, isa):
+    X = np.asfortranarray(np.random.default_rng(0).integers(-3, 4, size=(5, count)))
+    np.random.seed(0)
+    chain = [nn.Linear(*sizes[:2], dtype=dtype), nn.Tanh(), nn.Linear(*sizes[1:], dtype=dtype)]
+    net = nn.Sequential(chain)
+    first = net.predict_proba(X)
+    assert np.array_equal(net.predict_proba(X), first)
+    assert predict._kept.get(net).calls == 1
+
+
 @pytest.mark.parametrize("change", ["W", "numbers", "module", "method", "forward", "loss"])
 @pytest.mark.parametrize("call", CALLS)
 def test_changes_between_repeated_calls(call, change):

@@ -238,7 +238,7 @@ cdef struct Call:
     Py_ssize_t n_columns   # of X
     Py_ssize_t batch_size
     bint python_rate       # a Python function gives the rate of each step
-    bint live              # a learner's: weights stay in the user's memory between calls
+    bint live              # weights of any size are used in the user's memory
     const int64_t *indices  # of the samples; NULL: all in order
 
 

@@ -317,7 +317,7 @@ cdef extern from *:
                         const real value = from[c][i * row];                                    \\
                         const int more = finite ? value > most[c]                               \\
                                                 : !(value <= most[c]) & (most[c] == most[c]);   \\
-                        at[c] = more ? i : at[c];                                                   \\
+                        at[c] = more ? i : at[c];  \\
                         most[c] = more ? value : most[c];                                       \\
                     }                                                                           \\
                 for (int c = 0; c < 4 && j + c < b; c++) to[j + c] = at[c];                     \\

@@ -307,7 +307,7 @@ cdef class Program:
         cdef Call *call = &e.call
         e.x, e.y = self.samples.source("X", X, n_samples), self.samples.source("Y", Y, n_samples)
         call.kind, call.n_samples, call.n_columns = kind, n_samples, X.shape[1]
-        call.batch_size = batch_size
+        call.batch_size, call.live = batch_size, False
         call.python_rate = callable(rate) and not hasattr(rate, "values")
         call.indices = NULL
         if order is not None:
@@ -511,6 +511,7 @@ cdef class Program:
         plan_call(e)
         self.holds_gil = (self.live and e.net.n_weights * <Py_ssize_t>X.shape[1] <= GIL_PREDICTION)
         e.plan.in_place = (e.plan.in_place or self.holds_gil) and not self.frozen
+        e.call.live = self.holds_gil
         return 0
 
     # -------------------------------------------------------------------------------------- queries
