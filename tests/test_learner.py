@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import nncore as nn
+from nncore.training import fit
 
 LOSSES = {
     "nll": (nn.SoftMax, nn.NLL, 3),
@@ -55,11 +56,28 @@ def state(net):
     return [a for arrays in net.optimizer.state.values() for a in arrays]
 
 
+def same_path(twin):
+    """Whether partial_fit takes the learner's path, whose bits the learner then gives."""
+    kept = fit._engine_cache.get(twin)
+    return kept is None or kept.program.last_plan["path"] == "minibatch"
+
+
+def same_numbers(a, b, twin):
+    if same_path(twin):
+        return np.array_equal(a, b)
+    tolerance = 1e-9 if np.result_type(a, np.float32) == np.float64 else 1e-4
+    return np.allclose(a, b, rtol=tolerance, atol=tolerance * np.abs(b).max(initial=0))
+
+
 def equal(net, twin):
-    return (
-        all(map(np.array_equal, weights(net), weights(twin)))
-        and all(map(np.array_equal, state(net), state(twin)))
-        and net.optimizer.t == twin.optimizer.t
+    arrays = zip(weights(net) + state(net), weights(twin) + state(twin), strict=True)
+    return net.optimizer.t == twin.optimizer.t and all(same_numbers(a, b, twin) for a, b in arrays)
+
+
+def same_loss(loss, expected, twin):
+    dtype = weights(twin)[0].dtype
+    return same_numbers(dtype.type(loss), dtype.type(expected), twin) and (
+        not same_path(twin) or loss == expected
     )
 
 
@@ -75,7 +93,8 @@ def test_single_samples_give_the_bits_of_partial_fit(loss, optimizer, dtype):
     with net.learner(**arguments) as learn:
         for i in range(N):
             loss_ = learn(X[:, i].copy(), Y[:, i].copy())
-            assert loss_ == twin.partial_fit(X[:, i : i + 1], Y[:, i : i + 1], **arguments)
+            expected = twin.partial_fit(X[:, i : i + 1], Y[:, i : i + 1], **arguments)
+            assert same_loss(loss_, expected, twin)
             assert equal(net, twin)  # after every call
         assert learn.fast_calls == N
 
@@ -90,9 +109,9 @@ def test_layers_of_every_width(sizes, hidden, loss, dtype, isa):
     net, twin = (make(loss, hidden, sizes, dtype) for _ in range(2))
     with net.learner(0.01) as learn:
         for i in range(12):
-            assert learn(X[:, i].copy(), Y[:, i].copy()) == twin.partial_fit(
-                X[:, i : i + 1], Y[:, i : i + 1], lrate=0.01
-            )
+            loss_ = learn(X[:, i].copy(), Y[:, i].copy())
+            expected = twin.partial_fit(X[:, i : i + 1], Y[:, i : i + 1], lrate=0.01)
+            assert same_loss(loss_, expected, twin)
         assert learn.fast_calls == 12
     assert equal(net, twin)
 
@@ -102,16 +121,19 @@ def test_layers_of_every_width(sizes, hidden, loss, dtype, isa):
 def test_blocks(loss, optimizer, dtype):
     X, Y = samples(loss, dtype=dtype)
     net, twin = make(loss, dtype=dtype), make(loss, dtype=dtype)
+    exact = True
     with net.learner(0.05, optimizer) as learn:
         for first, size in ((0, 8), (8, 1), (9, 20), (29, 11)):
             block = slice(first, first + size)
-            assert learn(X[:, block], Y[:, block]) == twin.partial_fit(
-                X[:, block], Y[:, block], size, 0.05, optimizer
-            )
+            loss_ = learn(X[:, block], Y[:, block])
+            expected = twin.partial_fit(X[:, block], Y[:, block], size, 0.05, optimizer)
+            assert loss_ == expected or not exact and loss_ == pytest.approx(expected, rel=1e-4)
             loss_ = learn(X[:, first], Y[:, first])  # a block and a sample in turn
-            assert loss_ == twin.partial_fit(
+            expected = twin.partial_fit(
                 X[:, first : first + 1], Y[:, first : first + 1], 1, 0.05, optimizer
             )
+            exact = exact and same_path(twin)
+            assert same_loss(loss_, expected, twin)
     assert equal(net, twin)
 
 
@@ -138,9 +160,9 @@ def test_labels(loss, kind, dtype):
                 "array": np.array([value]) if loss != "nll" else np.array(value),
                 "vector": np.eye(3, dtype=np.int8)[value] if loss == "nll" else np.float32([value]),
             }[kind]
-            assert learn(X[:, i].copy(), y) == twin.partial_fit(
-                X[:, i : i + 1], np.array([value]), lrate=0.1
-            )
+            loss_ = learn(X[:, i].copy(), y)
+            expected = twin.partial_fit(X[:, i : i + 1], np.array([value]), lrate=0.1)
+            assert same_loss(loss_, expected, twin)
     assert equal(net, twin)
 
 
@@ -161,9 +183,9 @@ def test_samples_of_other_types_and_layouts_are_converted(dtype):
     with net.learner(0.1) as learn:
         for i, kind in enumerate(kinds):
             x = kind(X[:, i].copy())
-            assert learn(x, Y[:, i]) == twin.partial_fit(
-                np.asarray(x)[:, None], Y[:, i : i + 1], lrate=0.1
-            )
+            loss_ = learn(x, Y[:, i])
+            expected = twin.partial_fit(np.asarray(x)[:, None], Y[:, i : i + 1], lrate=0.1)
+            assert same_loss(loss_, expected, twin)
         assert learn.fast_calls == 6
     assert equal(net, twin)
 
@@ -210,12 +232,15 @@ def test_what_does_not_take_the_compiled_step(extra, backend):
     with net.learner(0.05) as learn:
         for i in range(10):
             block = X[:, 2 * i : 2 * i + 2], Y[:, 2 * i : 2 * i + 2]
-            assert learn(*block) == twin.partial_fit(*block, lrate=0.05)
-            assert learn(X[:, i], Y[:, i]) == twin.partial_fit(
-                X[:, i : i + 1], Y[:, i : i + 1], lrate=0.05
-            )
+            for one, other in (
+                (block, block),
+                ((X[:, i], Y[:, i]), (X[:, i : i + 1], Y[:, i : i + 1])),
+            ):
+                loss_, expected = learn(*one), twin.partial_fit(*other, lrate=0.05)
+                assert loss_ == pytest.approx(expected, rel=1e-9)
         assert learn.fast_calls == (10 if extra == "nested" and backend == "compiled" else 0)
-    assert all(map(np.array_equal, weights(net), weights(twin)))
+    for a, b in zip(weights(net), weights(twin), strict=True):
+        assert np.allclose(a, b, rtol=1e-9)
 
 
 def test_predict(backend, dtype):
@@ -371,7 +396,8 @@ def test_steps_near_the_range_of_the_type(size):
     X = np.array([[0, 1, 2], [0, 2, 1]], np.float32)
     with net.learner(1e-3) as learn:
         for x in X:
-            assert learn(x.copy(), 1.0) == twin.partial_fit(x[:, None], np.ones((1, 1)), lrate=1e-3)
+            expected = twin.partial_fit(x[:, None], np.ones((1, 1)), lrate=1e-3)
+            assert same_loss(learn(x.copy(), 1.0), expected, twin)
         assert learn.fast_calls == 2
     assert equal(net, twin)
 
@@ -545,3 +571,12 @@ def test_two_threads():
 def test_repr():
     learn = make(dtype=np.float32).learner(0.1)
     assert repr(learn) == "Learner(5-7-3, float32, SGD(), lrate=0.1)"
+
+
+def test_explain():
+    X, Y = samples()
+    assert nn.explain(make(), X, Y, call="learner")["parameters"] == "in place"
+    assert nn.explain(make(), X, Y, call="learner", optimizer="adam")["parameters"] == "in place"
+    assert nn.explain(make(), X, Y, call="partial_fit", batch_size=1)["parameters"] == "packed"
+    dropout = make(extra=[lambda: nn.Dropout(0.5)])
+    assert nn.explain(dropout, X, Y, call="learner")["parameters"] == "packed"

@@ -159,7 +159,8 @@ def _plain_step(net, X, Y, eta):
     """
     loss = net.loss.forward(net.forward(X), Y)
     gradient = net.loss.backward()
-    finite = math.isfinite(loss) or _is_finite_from_logits(net, loss, gradient)
+    finite = type(loss) is float and math.isfinite(loss)
+    finite = finite or _is_finite_from_logits(net, loss, gradient)
     net.backward(gradient)
     net.sgd_step(eta)
     return loss, finite

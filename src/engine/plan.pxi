@@ -96,7 +96,7 @@ cdef int plan_call(Engine *e) except -1:
                 plan.n_threads)
         plan_csr(e, call, call.n_samples, e.ws.capacity)
         plan.in_place = bytes_ >= IN_PLACE_BYTES
-    plan.stepper = -1
+    plan.stepper = FUSED_MINIBATCH if call.live else -1  # the special paths hold copies of weights
     with nogil:
         plan_stepper(e, call)
     return 0

@@ -28,6 +28,11 @@ cdef extern from "engine/team.h":
     void nn_team_flag(int *, int) nogil
 
 
+cdef extern from "engine/subnormals.h":
+    uint64_t nn_flush_subnormals() nogil
+    void nn_restore_subnormals(uint64_t) nogil
+
+
 cdef enum:
     # kinds of layers; those of special.pxi follow
     LINEAR

@@ -156,9 +156,16 @@ cdef class Learner:
     cdef Py_ssize_t run_step(self, Engine *e) noexcept nogil:
         """Take the step that e.run describes. Returns 0, or 1 if a value is non-finite or might
         become so."""
+        cdef Py_ssize_t bad
+        cdef uint64_t mode
         if e.weight_bound < 0:
             start_bounds(e)
-        return STEPPERS[e.plan.stepper].run(e, &e.run)
+        if not e.opt.active:
+            return STEPPERS[e.plan.stepper].run(e, &e.run)
+        mode = nn_flush_subnormals()
+        bad = STEPPERS[e.plan.stepper].run(e, &e.run)
+        nn_restore_subnormals(mode)
+        return bad
 
     cdef int refresh(self) except -1:
         """Compare in full; prepare again if anything has changed."""

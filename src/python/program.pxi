@@ -302,12 +302,12 @@ cdef class Program:
         return self._begin_dropouts()
 
     cdef int _plan_training(self, int kind, X, Y, order, Py_ssize_t n_samples,
-                            Py_ssize_t batch_size, rate) except -1:
+                            Py_ssize_t batch_size, rate, bint live=False) except -1:
         cdef Engine *e = &self.e
         cdef Call *call = &e.call
         e.x, e.y = self.samples.source("X", X, n_samples), self.samples.source("Y", Y, n_samples)
         call.kind, call.n_samples, call.n_columns = kind, n_samples, X.shape[1]
-        call.batch_size, call.live = batch_size, False
+        call.batch_size, call.live = batch_size, live
         call.python_rate = callable(rate) and not hasattr(rate, "values")
         call.indices = NULL
         if order is not None:
@@ -517,9 +517,12 @@ cdef class Program:
     # -------------------------------------------------------------------------------------- queries
 
     def plan(self, str call, X, Y=None, batch_size=1, rate=0.0):
-        """The plan for a call of "sgd", "fit" or "predict", as a dict; see nncore.explain."""
+        """The plan for a call of "sgd", "fit", "learner" or "predict", as a dict; see
+        nncore.explain."""
         if call == "predict":
             self._plan_prediction(X)
+        elif call == "learner":
+            self._plan_training(CALL_FIT, X, Y, None, 1, 1, rate, not self.e.net.has_special)
         else:
             self._plan_training(CALL_SGD if call == "sgd" else CALL_FIT, X, Y, None, X.shape[1],
                                 min(batch_size, X.shape[1]), rate)
