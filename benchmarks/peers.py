@@ -24,6 +24,7 @@ import workloads
 HERE = Path(__file__).resolve().parent
 UNITS = {
     "sgd": (1e6, "µs a step"),
+    "online": (1e6, "µs a call"),
     "batch": (1e6, "µs a sample"),
     "predict": (1e6, "µs a sample"),
     "loss": (1e6, "µs a call"),
@@ -203,13 +204,22 @@ def all_tasks():
     >>> all_tasks()[0]
     Task(row='p1-f32', threads=1)
     """
-    rows = sorted([*workloads.WORKLOADS, "p8"], key=lambda row: row[:2])
+    rows = sorted([*workloads.WORKLOADS, "p8"], key=workloads.table)
     return [
         Task(row, threads)
         for row in rows
         for threads in (1, 2)
         if threads == 1 or row in workloads.TWO_THREADS
     ]
+
+
+def begins(key, name):
+    """Whether a label begins with a name: with "p1" those of P1, not of P10.
+
+    >>> begins("p1-f32", "p1"), begins("p10-tiny", "p1")
+    (True, False)
+    """
+    return key.startswith(name) and not (name[-1:] + key[len(name) :][:1]).isdigit() or key == name
 
 
 def chosen_tasks(names, everything=False, threads=None):
@@ -230,7 +240,7 @@ def chosen_tasks(names, everything=False, threads=None):
     names = [name.removesuffix(f"-t{threads}") if threads else name for name in names]
     keys = {task: task.row if threads else task.label for task in tasks}
     for name in names:
-        if not any(key.startswith(name) for key in keys.values()):
+        if not any(begins(key, name) for key in keys.values()):
             raise ValueError(
                 f"row must be, or begin, one of {', '.join(keys.values())}, got {name}"
             )
@@ -241,9 +251,7 @@ def chosen_tasks(names, everything=False, threads=None):
     return [
         task
         for task in tasks
-        if any(
-            keys[task] == name if name in whole else keys[task].startswith(name) for name in names
-        )
+        if any(keys[task] == name if name in whole else begins(keys[task], name) for name in names)
     ]
 
 

@@ -28,6 +28,11 @@ cdef extern from "engine/team.h":
     void nn_team_flag(int *, int) nogil
 
 
+cdef extern from "engine/subnormals.h":
+    uint64_t nn_flush_subnormals() nogil
+    void nn_restore_subnormals(uint64_t) nogil
+
+
 cdef enum:
     # kinds of layers; those of special.pxi follow
     LINEAR
@@ -238,6 +243,7 @@ cdef struct Call:
     Py_ssize_t n_columns   # of X
     Py_ssize_t batch_size
     bint python_rate       # a Python function gives the rate of each step
+    bint live              # weights of any size are used in the user's memory
     const int64_t *indices  # of the samples; NULL: all in order
 
 
