@@ -185,6 +185,60 @@ def nncore_predictor(workload, threads=1):
     return _prediction(workload, _nncore_network(workload).predictor())
 
 
+def _online(workload, learn, trained, one_hot=False, convert=lambda x: x):
+    """A Contest for `learn(x, y)`, called for one sample after another: x (D,) and its class, or
+    columns with one-hot labels."""
+    X, y = w.samples(workload, w.POOL)
+    order = w.drawn_order(w.CHECK_STEPS)
+    if one_hot:
+        Y = w.one_hot(y, workload.sizes[-1], workload.dtype)
+        pairs = [(X[i, :, None].copy(), Y[i, :, None].copy()) for i in order]
+    else:
+        pairs = [(convert(X[i].copy()), convert(y[i])) for i in order]
+
+    def run():
+        for x, label in pairs:
+            learn(x, label)
+
+    run()
+    return Contest(trained(), run, len(pairs))
+
+
+def nncore_learner(workload, threads=1):
+    """What `Sequential.learner` makes."""
+    _set_threads(threads)
+    net = _nncore_network(workload)
+    learn = net.learner(w.RATE)
+    return _online(workload, lambda x, y: learn(x, y), lambda: _trained(net))
+
+
+def nncore_partial_fit(workload, threads=1):
+    net = _nncore_network(workload)
+    learn = functools.partial(net.partial_fit, lrate=w.RATE)
+    return _online(workload, learn, lambda: _trained(net), one_hot=True)
+
+
+def nncore_by_hand(workload, threads=1):
+    """The four calls of the course's loop."""
+    net = _nncore_network(workload)
+
+    def learn(x, y):
+        net.loss.forward(net.forward(x), y)
+        net.backward(net.loss.backward())
+        net.sgd_step(w.RATE)
+
+    return _online(workload, learn, lambda: _trained(net), one_hot=True)
+
+
+def nncore_sgd_once(workload, threads=1):
+    net = _nncore_network(workload)
+
+    def learn(x, y):
+        net.sgd(x, y, 1, w.RATE)
+
+    return _online(workload, learn, lambda: _trained(net), one_hot=True)
+
+
 def course(workload, threads=1):
     """The course's own classes in plain NumPy, in the workload's dtype, X in C order as students
     hold it."""
@@ -201,6 +255,9 @@ def course(workload, threads=1):
     net = w.course_network(workload, params)
     if workload.kind == "predict":
         return _prediction(workload, net.forward)
+    if workload.kind == "online":
+        learn = functools.partial(net.train_on, lrate=w.RATE)
+        return _online(workload, learn, lambda: _copied(params), one_hot=True)
     count = w.POOL if workload.kind == "sgd" else workload.rows
     X, Y = (np.ascontiguousarray(array) for array in _columns(workload, count))
     if workload.kind == "sgd":
@@ -476,6 +533,13 @@ def numba_sgd(workload, threads=1):
     rate = X.dtype.type(w.RATE)
     arrays = [array for pair in params for array in pair]
     arrays += [np.zeros(n, workload.dtype) for _ in "zd" for n in workload.sizes[1:]]
+    if workload.kind == "online":
+        zero = np.zeros(1, np.int64)
+
+        def learn(x, label):
+            train(x[None], np.array([label]), zero, rate, *arrays)
+
+        return _online(workload, learn, lambda: _copied(params))
     steps = _step_count(workload)
     order = w.drawn_order(steps)
     train(X, y, order[: w.CHECK_STEPS], rate, *arrays)
@@ -780,6 +844,17 @@ def _states(rule):
 def jax_sgd(workload, threads=1):
     order = w.drawn_order(_step_count(workload))
     return _jax_training(workload, w.RATE, w.POOL, order[: w.CHECK_STEPS], order, len(order))
+
+
+def jax_online(workload, threads=1):
+    jax, jnp, train = _jax_step(workload, w.RATE)
+    params, zero = [(jnp.array(W), jnp.array(b)) for W, b in w.weights(workload)], jnp.zeros(1, int)
+
+    def learn(x, label):
+        nonlocal params
+        params = jax.block_until_ready(train(params, x[None], np.array([label]), zero))
+
+    return _online(workload, learn, lambda: _copied(params))
 
 
 def jax_batch(workload, threads=1):
@@ -1103,6 +1178,15 @@ LATENCY_BOUND = (
 # peers
 CONTESTANTS = {
     "sgd": {"nncore": nncore, "course loop": course, "numba": numba_sgd, "JAX": jax_sgd},
+    "online": {
+        "nncore": nncore_learner,
+        "nncore partial_fit": nncore_partial_fit,
+        "nncore by hand": nncore_by_hand,
+        "nncore sgd(iters=1)": nncore_sgd_once,
+        "course loop": course,
+        "numba": numba_sgd,
+        "JAX": jax_online,
+    },
     "batch": {
         "nncore": nncore,
         "course loop": course,
@@ -1154,7 +1238,7 @@ def of(workload, threads=1):
         ]  # its arrays, made anew at every operation, take gigabytes and teach nothing
     if latency_bound(workload):
         return found
-    if workload.flops_per_sample and (workload.batch > 1 or workload.kind == "sgd"):
+    if workload.flops_per_sample and (workload.batch > 1 or workload.kind in ("sgd", "online")):
         found |= PEAKS
     if workload.batch == 1 or workload.kind == "loss":
         found |= {name: limit for name, (kind, limit) in TRAFFIC.items() if kind == workload.kind}
@@ -1180,7 +1264,7 @@ def latency_bound(workload):
     if workload.kind == "loss":
         return workload.batch * workload.sizes[-1] < LATENCY_BOUND
     return (
-        workload.kind in ("sgd", "predict", "train")
+        workload.kind in ("sgd", "online", "predict", "train")
         and workload.batch == 1
         and sum(m * n for m, n in workload.pairs) < LATENCY_BOUND
     )

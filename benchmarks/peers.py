@@ -24,6 +24,7 @@ import workloads
 HERE = Path(__file__).resolve().parent
 UNITS = {
     "sgd": (1e6, "µs a step"),
+    "online": (1e6, "µs a call"),
     "batch": (1e6, "µs a sample"),
     "predict": (1e6, "µs a sample"),
     "train": (1e6, "µs a sample"),
@@ -213,6 +214,15 @@ def all_tasks():
     ]
 
 
+def begins(key, name):
+    """Whether a label begins with a name: with "p1" those of P1, not of P10.
+
+    >>> begins("p1-f32", "p1"), begins("p10-tiny", "p1")
+    (True, False)
+    """
+    return key.startswith(name) and not (name[-1:] + key[len(name) :][:1]).isdigit() or key == name
+
+
 def chosen_tasks(names, everything=False, threads=None):
     """The tasks whose labels are or begin with one of the names; without names those that a target
     is about, or everything.
@@ -231,7 +241,7 @@ def chosen_tasks(names, everything=False, threads=None):
     names = [name.removesuffix(f"-t{threads}") if threads else name for name in names]
     keys = {task: task.row if threads else task.label for task in tasks}
     for name in names:
-        if not any(_begins(key, name) for key in keys.values()):
+        if not any(begins(key, name) for key in keys.values()):
             raise ValueError(
                 f"row must be, or begin, one of {', '.join(keys.values())}, got {name}"
             )
@@ -242,12 +252,8 @@ def chosen_tasks(names, everything=False, threads=None):
     return [
         task
         for task in tasks
-        if any(keys[task] == name if name in whole else _begins(keys[task], name) for name in names)
+        if any(keys[task] == name if name in whole else begins(keys[task], name) for name in names)
     ]
-
-
-def _begins(label, name):
-    return label.startswith(name) and not label[len(name) : len(name) + 1].isdigit()
 
 
 def estimate(task, rounds, seconds):

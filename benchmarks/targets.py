@@ -42,6 +42,15 @@ def _faster(best_peer, share):
     return [Target("best peer", best_peer), Target("limit", share)]
 
 
+def _online(learner):
+    return [
+        Target("µs", learner),
+        Target("µs", 8, "nncore partial_fit"),
+        Target("µs", 6, "nncore by hand"),
+        Target("µs", 15, "nncore sgd(iters=1)"),
+    ]
+
+
 TARGETS = {
     "p1-f64": [Target("course loop", 300), Target("JAX", 10), Target("numba", 2.3)],
     "p1-f32": [Target("course loop", 500), Target("JAX", 14), Target("numba", 3.5)],
@@ -94,6 +103,10 @@ TARGETS = {
     "p7-64x50000": [Target("best peer", 1.5)],
     "p8": [Target("ms", 10), Target("MiB", 4), Target("MB", 3)],
     "p9": [Target("best peer", 3)],
+    "p10-tiny": _online(0.8),
+    "p10-deep": _online(1),
+    "p10-digits": _online(1),
+    "p10-mnist": [Target("µs", 7)],
     "p11-2-3-3-squared-f32": [Target("numba", 3)],
     "p11-2-3-3-binary-f32": [Target("numba", 3)],
     "p11-2-3-3-squared-f64": [Target("numba", 3)],

@@ -50,7 +50,7 @@ TOLERANCE = {
 # Of the 17 million hidden units of P5's two steps of 1024 samples, some lie so near to zero that
 # rounding decides whether ReLU lets them through: PyTorch and NumPy differ by 1.4e-3 there, too.
 LARGE_TOLERANCE = 5e-3
-TRAINED = ("sgd", "batch", "train", "accuracy")  # kinds whose answer is the weights
+TRAINED = ("sgd", "online", "batch", "train", "accuracy")  # kinds whose answer is the weights
 # P11-P13, "train": rates by optimizer, steps before the weights are compared, samples of an epoch
 # at batch size 1
 TRAIN_RATES = {"sgd": 0.002, "momentum": 0.002, "adam": 0.001, "adamw": 0.001}
@@ -62,13 +62,13 @@ TRAIN_POOL = 1000
 class Workload:
     """One row of the performance tables.
 
-    kind: "sgd" (one sample a step), "batch" (mini-batch steps), "predict", "loss" (softmax and NLL
-    alone), "accuracy" (time to it), "train" (an epoch of `fit` by any loss and optimizer, in
-    batches or one sample a step). sizes: the layers; for "loss" the number of classes. density:
-    share of inputs that are not zero. images: real ones of the folder that `MNIST` names. rows,
-    epochs: of one timed call of "batch". seed: of the samples; of P4 one with which no input of a
-    ReLU comes nearer to 0 than 1e-7 in the epoch that is checked, as rounding would decide on which
-    side of it. extra: no target is set for it.
+    kind: "sgd" (one sample a step), "online" (one sample per call from Python), "batch"
+    (mini-batch steps), "predict", "loss" (softmax and NLL alone), "accuracy" (time to it), "train"
+    (an epoch of `fit` by any loss and optimizer, in batches or one sample a step). sizes: the
+    layers; for "loss" the number of classes. density: share of inputs that are not zero. images:
+    real ones of the folder that `MNIST` names. rows, epochs: of one timed call of "batch". seed: of
+    the samples; of P4 one with which no input of a ReLU comes nearer to 0 than 1e-7 in the epoch
+    that is checked, as rounding would decide on which side of it. extra: no target is set for it.
 
     >>> WORKLOADS["p2-f32"].flops_per_sample
     10112
@@ -132,6 +132,7 @@ class Workload:
         work = {
             "sgd": "SGD, one random sample a step",
             "train": f"{self.optimizer}, {self.loss}, batch {self.batch}",
+            "online": "SGD, one sample per call from Python",
             "batch": f"mini-batch SGD, batch {self.batch} of {self.rows} shuffled rows",
             "predict": "probabilities, one sample a call"
             if self.batch == 1
@@ -204,6 +205,13 @@ def _rows():
             yield Workload(
                 f"p6-{name}-10k", "predict", sizes, hidden, density=density, batch=QUERIES
             )
+    for name, sizes in (
+        ("tiny", (2, 10, 2)),
+        ("deep", (4, 64, 64, 2)),
+        ("digits", digits),
+        ("mnist", mnist),
+    ):
+        yield Workload(f"p10-{name}", "online", sizes)
     for batch, classes in ((128, 10), (1024, 1000), (64, 50_000)):
         yield Workload(f"p7-{batch}x{classes}", "loss", (classes,), batch=batch)
     yield Workload("p9", "accuracy", digits, "tanh", rows=1437)
@@ -283,10 +291,10 @@ def _batches(row, sizes, dtype, batch):
 def table(row):
     """The number of a row's table.
 
-    >>> table("p11-2-3-3-nll-f32")
-    11
+    >>> table("p10-tiny")
+    10
     """
-    return int(re.match(r"p(\d+)", row)[1])
+    return int(row.partition("-")[0].removeprefix("p"))
 
 
 WORKLOADS = {workload.row: workload for workload in sorted(_rows(), key=lambda w: table(w.row))}
@@ -489,8 +497,9 @@ def accuracy(workload, params, X, y):
 def answer(workload):
     """What every contestant must return before it is timed.
 
-    The weights [(W, b), ...], of "sgd" after `CHECK_STEPS` steps in `drawn_order`, of "batch" after
-    an epoch in the rows' order, of "accuracy" after `CHECK_ROWS` rows in order by `CHECK_CELL`.
+    The weights [(W, b), ...], of "sgd" and "online" after `CHECK_STEPS` steps in `drawn_order`, of
+    "batch" after an epoch in the rows' order, of "accuracy" after `CHECK_ROWS` rows in order by
+    `CHECK_CELL`.
     "predict": probabilities (count, n) of the `queries`. "loss": (loss, dL/dZ) of the `logits`.
 
     >>> [array.shape for array in answer(WORKLOADS["p1-f64"])[0]]
@@ -506,7 +515,7 @@ def answer(workload):
     if workload.kind == "train":
         return _trained(workload)
     net = course_network(workload, params)
-    if workload.kind == "sgd":
+    if workload.kind in ("sgd", "online"):
         X, y = samples(workload, POOL)
         Y = one_hot(y, workload.sizes[-1], workload.dtype)
         for i in drawn_order(CHECK_STEPS):

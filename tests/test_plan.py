@@ -117,7 +117,7 @@ CASES = {
         "fit",
         {"batch_size": 1},
         "sgd",
-        "has a BatchNorm or a Dropout",
+        "a layer is neither a Linear nor an activation",
     ),
     "Adam on single samples": (
         {},
@@ -139,7 +139,7 @@ CASES = {
         "fit",
         {"batch_size": 1, "optimizer": "adam"},
         "minibatch",
-        "has a BatchNorm or a Dropout",
+        "a layer is neither a Linear nor an activation",
     ),
     "Adam": ({}, "fit", {"optimizer": "adam"}, "minibatch", "an optimizer other than plain SGD"),
     "penalty": ({}, "fit", {"l2": 0.1}, "minibatch", "or a penalty"),

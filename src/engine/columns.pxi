@@ -57,6 +57,7 @@ cdef void layout_columns(Engine *e, Arena *arena) noexcept:
         layer = &net.layers[i]
         layer.w_gradient = arena_alloc(arena, layer.inputs * layer.width * size)
         layer.b_gradient = arena_alloc(arena, layer.width * size)
+        layer.b_lost = arena_alloc(arena, layer.width * size)
 
 
 cdef void open_columns(Engine *e, Columns *c, int thread, Py_ssize_t count) noexcept nogil:
@@ -85,6 +86,7 @@ cdef void open_columns(Engine *e, Columns *c, int thread, Py_ssize_t count) noex
             column.z, memory = memory, memory + layer.outputs * bytes_
         column.dz, memory = memory, memory + layer.outputs * bytes_
         column.w_gradient, column.b_gradient = layer.w_gradient, layer.b_gradient
+        column.b_lost = layer.b_lost
     c.workspace = memory
 
 
@@ -173,6 +175,7 @@ cdef void clear_column_gradients(Engine *e) noexcept nogil:
         layer = &e.net.layers[i]
         memset(layer.w_gradient, 0, layer.inputs * layer.width * e.net.itemsize)
         memset(layer.b_gradient, 0, layer.width * e.net.itemsize)
+        memset(layer.b_lost, 0, layer.width * e.net.itemsize)
 
 
 cdef bint column_update(Engine *e, double eta) noexcept nogil:
@@ -188,6 +191,7 @@ cdef bint column_update(Engine *e, double eta) noexcept nogil:
     for i in range(net.n_layers):
         layer, p = &net.layers[i], &net.layers[i].params
         n = layer.inputs * layer.width
+        net.k.subtract_scaled(layer.width, layer.b_gradient, layer.b_lost, -1)
         if e.opt.active:
             finite = net.k.optimizer_step(n, p.w, layer.w_gradient, state_row(e, p.state, 0, 0),
                                           state_row(e, p.state, 1, 0), &e.opt.rule) and finite

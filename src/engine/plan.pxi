@@ -125,13 +125,13 @@ cdef int plan_call(Engine *e) except -1:
     elif call.kind == CALL_FIT:
         reserve(e, call.batch_size, plan.n_threads)
         plan_csr(e, call, call.batch_size, call.batch_size)
-        plan.in_place = call.batch_size > 1 and bytes_ >= IN_PLACE_BYTES
+        plan.in_place = call.live or (call.batch_size > 1 and bytes_ >= IN_PLACE_BYTES)
     else:
         reserve(e, max(1, min(call.n_samples, <Py_ssize_t>PREDICT_BLOCK * plan.n_threads)),
                 plan.n_threads)
         plan_csr(e, call, call.n_samples, e.ws.capacity)
         plan.in_place = bytes_ >= IN_PLACE_BYTES
-    plan.stepper = -1
+    plan.stepper = FUSED_MINIBATCH if call.live else -1  # the special paths hold copies of weights
     with nogil:
         plan_stepper(e, call)
     return 0

@@ -160,10 +160,15 @@ enum { TEAM_SPINS = 2000 };
 /* `sgd` of at most this many steps takes less time module by module than with a compiled
  * network. */
 enum { MIN_COMPILED_STEPS = 3 };
+/* Labels that a repeated call checks itself; more of them are checked by NumPy, which is then
+ * faster. */
+enum { LABELS_AT_ONCE = 4096 };
 /* Samples per slice of `evaluate`, which bounds its memory. */
 enum { EVALUATE_SLICE = 1024 };
 /* `fit` keeps an engine for its next call up to this size, as there may be none. */
 enum { FIT_KEPT_BYTES = 1 << 20 };
+/* Predictions keep theirs up to this size, without the packed weights if they are not used. */
+enum { PREDICT_KEPT_BYTES = 1 << 22 };
 
 /* ---------------------------------------------------------------------------- static assertions */
 
@@ -185,5 +190,9 @@ enum { GIL_ELEMENTS = 1024, GIL_PRODUCT = 1 << 14 };
  * Python code, each release of the GIL costs up to 5 ms, so shorter copies of a training hold
  * it. */
 enum { GIL_COPY = 1 << 16 };
+
+/* Up to this many multiplications, half a millisecond, a prediction reads the weights where they are
+ * and holds the GIL, so that no training writes them meanwhile. */
+enum { GIL_PREDICTION = 1 << 24 };
 
 #endif

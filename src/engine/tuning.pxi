@@ -30,11 +30,14 @@ cdef extern from "engine/tuning.h":
         MAX_REASONS
         SOFTMAX_LONG_BYTES
         MIN_COMPILED_STEPS
+        LABELS_AT_ONCE
         EVALUATE_SLICE
         FIT_KEPT_BYTES
+        PREDICT_KEPT_BYTES
         GIL_ELEMENTS
         GIL_PRODUCT
         GIL_COPY
+        GIL_PREDICTION
     double FLOAT_LIMIT
     double DOUBLE_LIMIT
     double CHUNK_SECONDS
@@ -55,4 +58,4 @@ cdef extern from "engine/tuning.h":
 
 # for the Python package: nncore._core.TUNING["NAME"]
 TUNING = {"MIN_COMPILED_STEPS": MIN_COMPILED_STEPS, "EVALUATE_SLICE": EVALUATE_SLICE,
-          "FIT_KEPT_BYTES": FIT_KEPT_BYTES}
+          "FIT_KEPT_BYTES": FIT_KEPT_BYTES, "PREDICT_KEPT_BYTES": PREDICT_KEPT_BYTES}

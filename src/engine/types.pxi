@@ -106,6 +106,7 @@ cdef struct Layer:
     char *grad             # (batch, row_stride) dL/dz
     char *w_gradient       # as w and w0; for samples as columns
     char *b_gradient
+    char *b_lost           # its rounding errors
     Params params
     NormState norm
     DropoutState drop
@@ -266,6 +267,7 @@ cdef struct Call:
     Py_ssize_t batch_size
     bint labelled          # a prediction with labels, whose losses are wanted
     bint python_rate       # a Python function gives the rate of each step
+    bint live              # weights of any size are used in the user's memory
     const int64_t *indices  # of the samples; NULL: all in order
 
 

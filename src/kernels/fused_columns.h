@@ -153,13 +153,13 @@ static void FN(columns_backward)(const nn_columns *s) {
     for (nn_index l = s->n_layers - 1; l >= 0; l--) {
         const nn_column_layer *layer = &s->layers[l], *before = layer - 1;
         const real *dz = layer->dz;
-        real *b_gradient = layer->b_gradient;
+        real *b_gradient = layer->b_gradient, *b_lost = layer->b_lost;
         FN(column_gradient)(layer->m, layer->n, padded, l ? before->a : s->x, dz,
                             layer->w_gradient, layer->w_stride);
         for (nn_index j = 0; j < layer->n; j++) {
             V sum = {0};
             for (nn_index i = 0; i < padded; i += LANES) sum += FN(load)(dz + j * padded + i);
-            b_gradient[j] += FN(sum_all)(sum)[0];
+            NN_TWO_SUM(real, b_gradient[j], b_lost[j], FN(sum_all)(sum)[0]);
         }
         if (l == 0) break;
         FN(column_product)(layer->m, layer->n, padded, dz, layer->w, layer->w_stride, 1, NULL,

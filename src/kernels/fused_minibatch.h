@@ -140,7 +140,7 @@ static INLINE void FN(fused_backward_slice)(const nn_fused_layer *layer, nn_inde
                      before->row_stride);
 }
 
-/* W, its transpose and b of layer l <- after the step along the gradients of samples first ..
+/* W and its transpose of layer l <- after the step along the gradients of samples first ..
  * first + n - 1. */
 static INLINE void FN(fused_update_slice)(const nn_fused_batch *s, nn_index l, nn_index first,
                                           nn_index n) {
@@ -157,10 +157,13 @@ static INLINE void FN(fused_update_slice)(const nn_fused_batch *s, nn_index l, n
         FN(fused_update_rows)(before->vectors, layer->n, n, rows, a, before->row_stride, layer->wt,
                               eta);
     }
+}
+
+static INLINE void FN(fused_update_bias)(const nn_fused_batch *s, const nn_fused_layer *layer) {
+    const real *dz = layer->rows_dz, eta = (real)s->eta;
     for (nn_index v = 0; v < layer->vectors; v++) {
         real *b = (real *)layer->b + v * LANES;
-        V sum = {0};
-        for (nn_index r = 0; r < n; r++) sum += FN(load)(dz + r * stride + v * LANES);
+        SUM_OVER_ROWS(sum, s->batch, FN(load)(dz + r * layer->row_stride + v * LANES))
         FN(store)(b, FN(load)(b) - sum * eta);
     }
 }
@@ -172,9 +175,11 @@ static void FN(fused_update)(const nn_fused_batch *s) {
             const nn_index n = s->batch - first < FUSED_SLICE ? s->batch - first : FUSED_SLICE;
             FN(fused_backward_slice)(&s->layers[l], first, n);
         }
-    for (nn_index l = 0; l < s->n_layers; l++)
+    for (nn_index l = 0; l < s->n_layers; l++) {
         for (nn_index first = 0; first < s->batch; first += FUSED_SLICE) {
             const nn_index n = s->batch - first < FUSED_SLICE ? s->batch - first : FUSED_SLICE;
             FN(fused_update_slice)(s, l, first, n);
         }
+        FN(fused_update_bias)(s, &s->layers[l]);
+    }
 }

@@ -223,6 +223,7 @@ typedef struct {
     const void *w, *b;
     void *z, *a, *dz;              /* z: a unless f' uses z */
     void *w_gradient, *b_gradient; /* as w and b */
+    void *b_lost; /* the rounding errors of b_gradient, to be added to it */
 } nn_column_layer;
 
 typedef struct {
@@ -293,6 +294,10 @@ typedef struct {
      * NULL for 0 .. m - 1 */
     void (*gemv)(nn_index m, nn_index n, const void *x, const int32_t *index, const void *w,
                  nn_index w_stride, const void *bias, void *z, nn_activation);
+    /* gemv without an index for W without padding, with the bits of gemv for rows padded to whole
+     * vectors */
+    void (*gemv_unpadded)(nn_index m, nn_index n, const void *x, const void *w, nn_index w_stride,
+                          const void *bias, void *z, nn_activation);
     /* W <- W - old' steps, unless old is NULL, then z <- next' W + bias for LOOKAHEAD_STEPS
      * samples, unless next is NULL, in one pass over W; old, next (m, LOOKAHEAD_STEPS), steps, z
      * (LOOKAHEAD_STEPS, n); see lookahead.h */

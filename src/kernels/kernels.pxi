@@ -135,6 +135,7 @@ cdef extern from "kernels/kernels.h" nogil:
         void *dz
         void *w_gradient
         void *b_gradient
+        void *b_lost
 
     ctypedef struct nn_columns:
         nn_index n_layers, padded
@@ -183,6 +184,8 @@ cdef extern from "kernels/kernels.h" nogil:
         void (*spmm)(const nn_spmm *) noexcept nogil
         void (*gemv)(nn_index, nn_index, const void *, const int32_t *, const void *, nn_index,
                      const void *, void *, nn_activation) noexcept nogil
+        void (*gemv_unpadded)(nn_index, nn_index, const void *, const void *, nn_index,
+                              const void *, void *, nn_activation) noexcept nogil
         void (*lookahead_pass)(nn_index, nn_index, void *, nn_index, const void *, const void *,
                                const void *, const void *, void *) noexcept nogil
         int (*lookahead_gram)(nn_index, const void *const *, void *) noexcept nogil
