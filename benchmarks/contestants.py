@@ -56,8 +56,14 @@ def _nncore_network(workload, params=None):
         linear = nn.Linear(*W.shape, dtype=workload.dtype)
         linear.W[...], linear.W0[...] = W, b[:, None]
         modules += [linear, hidden()]
-    modules[-1] = nn.SoftMax()
-    return nn.Sequential(modules, nn.NLL())
+    unit, loss = {
+        "nll": (nn.SoftMax, nn.NLL),
+        "binary": (nn.OutputSigmoid, nn.BinaryNLL),
+        "squared": (None, nn.Squared),
+        "hinge": (None, nn.Hinge),
+    }[workload.loss]
+    modules[-1:] = [unit()] if unit else []
+    return nn.Sequential(modules, loss())
 
 
 def _timed_rows(workload):
@@ -72,7 +78,9 @@ def _columns(workload, count):
     """X (D, count) and one-hot Y (n, count): the transposed views of the rows, which cost
     nothing."""
     X, y = w.samples(workload, count)
-    return X.T, w.one_hot(y, workload.sizes[-1], workload.dtype).T
+    if workload.loss == "nll":
+        y = w.one_hot(y, workload.sizes[-1], workload.dtype)
+    return X.T, y.T
 
 
 def _set_threads(threads):
@@ -104,6 +112,8 @@ def nncore(workload, threads=1):
         net.sgd(X, Y, w.CHECK_STEPS, w.RATE)
         return Contest(_trained(net), lambda: net.sgd(X, Y, steps, w.RATE), steps)
     X, Y = _columns(workload, workload.rows)
+    if workload.kind == "train":
+        return _nncore_training(workload, net, X, Y)
     options = {"batch_size": workload.batch, "lrate": w.BATCH_RATE, "seed": w.SEED}
     net.fit(X, Y, epochs=1, shuffle=False, **options)
     answer = _trained(net)
@@ -112,6 +122,41 @@ def nncore(workload, threads=1):
         lambda: net.fit(X, Y, epochs=workload.epochs, shuffle=True, **options),
         _timed_rows(workload),
     )
+
+
+def _nncore_training(workload, net, X, Y):
+    import nncore as nn
+
+    makes = {
+        "sgd": nn.optimizers.SGD,
+        "momentum": lambda: nn.optimizers.Momentum(0.9),
+        "adam": nn.optimizers.Adam,
+        "adamw": lambda: nn.optimizers.AdamW(weight_decay=0.01),
+    }[workload.optimizer]
+    options = {
+        "batch_size": workload.batch,
+        "lrate": w.TRAIN_RATES[workload.optimizer],
+        "seed": w.SEED,
+    }
+    order = w.training_order(workload).ravel()
+    net.fit(X[:, order], Y[:, order], shuffle=False, optimizer=makes(), **options)
+    answer, optimizer = _trained(net), makes()
+    return Contest(
+        answer,
+        lambda: net.fit(X, Y, epochs=workload.epochs, optimizer=optimizer, **options),
+        _timed_rows(workload),
+    )
+
+
+def nncore_sgd(workload, threads=1):
+    """`sgd` on the samples of a row of `fit`."""
+    if workload.batch > 1 or workload.optimizer != "sgd":
+        raise ImportError("sgd takes one sample a step, without an optimizer")
+    _set_threads(threads)
+    net = _nncore_network(workload)
+    X, Y = _columns(workload, workload.rows)
+    steps = _timed_rows(workload)
+    return Contest(None, lambda: net.sgd(X, Y, steps, w.TRAIN_RATES["sgd"]), steps)
 
 
 def nncore_one_thread(workload, threads=1):
@@ -140,6 +185,60 @@ def nncore_predictor(workload, threads=1):
     return _prediction(workload, _nncore_network(workload).predictor())
 
 
+def _online(workload, learn, trained, one_hot=False, convert=lambda x: x):
+    """A Contest for `learn(x, y)`, called for one sample after another: x (D,) and its class, or
+    columns with one-hot labels."""
+    X, y = w.samples(workload, w.POOL)
+    order = w.drawn_order(w.CHECK_STEPS)
+    if one_hot:
+        Y = w.one_hot(y, workload.sizes[-1], workload.dtype)
+        pairs = [(X[i, :, None].copy(), Y[i, :, None].copy()) for i in order]
+    else:
+        pairs = [(convert(X[i].copy()), convert(y[i])) for i in order]
+
+    def run():
+        for x, label in pairs:
+            learn(x, label)
+
+    run()
+    return Contest(trained(), run, len(pairs))
+
+
+def nncore_learner(workload, threads=1):
+    """What `Sequential.learner` makes."""
+    _set_threads(threads)
+    net = _nncore_network(workload)
+    learn = net.learner(w.RATE)
+    return _online(workload, lambda x, y: learn(x, y), lambda: _trained(net))
+
+
+def nncore_partial_fit(workload, threads=1):
+    net = _nncore_network(workload)
+    learn = functools.partial(net.partial_fit, lrate=w.RATE)
+    return _online(workload, learn, lambda: _trained(net), one_hot=True)
+
+
+def nncore_by_hand(workload, threads=1):
+    """The four calls of the course's loop."""
+    net = _nncore_network(workload)
+
+    def learn(x, y):
+        net.loss.forward(net.forward(x), y)
+        net.backward(net.loss.backward())
+        net.sgd_step(w.RATE)
+
+    return _online(workload, learn, lambda: _trained(net), one_hot=True)
+
+
+def nncore_sgd_once(workload, threads=1):
+    net = _nncore_network(workload)
+
+    def learn(x, y):
+        net.sgd(x, y, 1, w.RATE)
+
+    return _online(workload, learn, lambda: _trained(net), one_hot=True)
+
+
 def course(workload, threads=1):
     """The course's own classes in plain NumPy, in the workload's dtype, X in C order as students
     hold it."""
@@ -156,6 +255,9 @@ def course(workload, threads=1):
     net = w.course_network(workload, params)
     if workload.kind == "predict":
         return _prediction(workload, net.forward)
+    if workload.kind == "online":
+        learn = functools.partial(net.train_on, lrate=w.RATE)
+        return _online(workload, learn, lambda: _copied(params), one_hot=True)
     count = w.POOL if workload.kind == "sgd" else workload.rows
     X, Y = (np.ascontiguousarray(array) for array in _columns(workload, count))
     if workload.kind == "sgd":
@@ -431,10 +533,151 @@ def numba_sgd(workload, threads=1):
     rate = X.dtype.type(w.RATE)
     arrays = [array for pair in params for array in pair]
     arrays += [np.zeros(n, workload.dtype) for _ in "zd" for n in workload.sizes[1:]]
+    if workload.kind == "online":
+        zero = np.zeros(1, np.int64)
+
+        def learn(x, label):
+            train(x[None], np.array([label]), zero, rate, *arrays)
+
+        return _online(workload, learn, lambda: _copied(params))
     steps = _step_count(workload)
     order = w.drawn_order(steps)
     train(X, y, order[: w.CHECK_STEPS], rate, *arrays)
     return Contest(_copied(params), lambda: train(X, y, order, rate, *arrays), steps)
+
+
+def numba_train(workload, threads=1):
+    """Any loss and optimizer, one sample a step: the loops of `numba_sgd`, made for the layers."""
+    if workload.batch > 1:
+        raise ImportError("the loops take one sample a step")
+    import numba
+
+    jit = numba.njit(fastmath=True, error_model="numpy")
+    real = np.dtype(workload.dtype).type
+    tanh, loss, rule = workload.hidden == "tanh", workload.loss, workload.optimizer
+    zero, one, two, keep1, keep2, eps = map(real, (0, 1, 2, 0.9, 0.999, 1e-8))
+    new1, new2 = real(0.1), real(0.001)
+    decay = real(0.01 if rule == "adamw" else 0)
+
+    @jit
+    def forward(x, W, b, z, hidden):
+        m, n = W.shape
+        for j in range(n):
+            z[j] = b[j]
+        for k in range(m):
+            value = x[k]
+            for j in range(n):
+                z[j] += value * W[k, j]
+        if hidden:
+            for j in range(n):
+                z[j] = math.tanh(z[j]) if tanh else max(z[j], zero)
+
+    @jit
+    def loss_gradient(z, d, y, i):
+        n = z.size
+        if loss == "nll":
+            largest, total = z.max(), zero
+            for j in range(n):
+                d[j] = math.exp(z[j] - largest)
+                total += d[j]
+            for j in range(n):
+                d[j] /= total
+            d[y[i]] -= one
+        elif loss == "squared":
+            for j in range(n):
+                d[j] = two * (z[j] - y[i, j])
+        elif loss == "binary":
+            for j in range(n):
+                d[j] = one / (one + math.exp(-z[j])) - y[i, j]
+        else:
+            for j in range(n):
+                d[j] = -y[i, j] if y[i, j] * z[j] < one else zero
+
+    @jit
+    def below(x, W, d, out):
+        m, n = W.shape
+        for k in range(m):
+            total = zero
+            for j in range(n):
+                total += W[k, j] * d[j]
+            out[k] = total * (one - x[k] * x[k]) if tanh else (total if x[k] > zero else zero)
+
+    @jit
+    def update(x, W, b, d, M, V, mb, vb, rate, first, second):
+        m, n = W.shape
+        for k in range(m):
+            for j in range(n):
+                g = x[k] * d[j]
+                if rule == "sgd":
+                    W[k, j] -= rate * g
+                elif rule == "momentum":
+                    M[k, j] = keep1 * M[k, j] + g
+                    W[k, j] -= rate * M[k, j]
+                else:
+                    M[k, j] = keep1 * M[k, j] + new1 * g
+                    V[k, j] = keep2 * V[k, j] + new2 * g * g
+                    W[k, j] = W[k, j] * (one - rate * decay) - rate * (M[k, j] * first) / (
+                        math.sqrt(V[k, j] * second) + eps
+                    )
+        for j in range(n):
+            if rule == "sgd":
+                b[j] -= rate * d[j]
+            elif rule == "momentum":
+                mb[j] = keep1 * mb[j] + d[j]
+                b[j] -= rate * mb[j]
+            else:
+                mb[j] = keep1 * mb[j] + new1 * d[j]
+                vb[j] = keep2 * vb[j] + new2 * d[j] * d[j]
+                b[j] = b[j] * (one - rate * decay) - rate * (mb[j] * first) / (
+                    math.sqrt(vb[j] * second) + eps
+                )
+
+    layers = range(len(workload.pairs))
+    names = ", ".join(f"W{i}, b{i}, z{i}, d{i}, M{i}, V{i}, mb{i}, vb{i}" for i in layers)
+    lines = [
+        f"def train(X, y, order, rate, t, {names}):",
+        "    p1, p2 = 0.9 ** t, 0.999 ** t",
+        "    for i in order:",
+        "        p1, p2 = p1 * 0.9, p2 * 0.999",
+        "        first, second, x = real(1 / (1 - p1)), real(1 / (1 - p2)), X[i]",
+    ]
+    last = layers[-1]
+    inputs = ["x", *(f"z{i}" for i in layers)]
+    for i in layers:
+        lines.append(f"        forward({inputs[i]}, W{i}, b{i}, z{i}, {i < last})")
+    lines.append(f"        loss_gradient(z{last}, d{last}, y, i)")
+    for i in reversed(layers):
+        if i:
+            lines.append(f"        below({inputs[i]}, W{i}, d{i}, d{i - 1})")
+        lines.append(
+            f"        update({inputs[i]}, W{i}, b{i}, d{i}, M{i}, V{i}, mb{i}, vb{i}, rate, first, "
+            "second)"
+        )
+    names = {"forward": forward, "loss_gradient": loss_gradient, "below": below, "update": update}
+    names["real"] = numba.float32 if workload.dtype == "float32" else numba.float64
+    exec("\n".join(lines), names)
+    train = jit(names["train"])
+    params = w.weights(workload)
+    arrays = []
+    for W, b in params:
+        arrays += [W, b, *(np.zeros_like(p) for p in (b, b, W, W, b, b))]
+    X, y = w.samples(workload, workload.rows)
+    rate = real(w.TRAIN_RATES[rule])
+    train(X, y, w.training_order(workload).ravel(), rate, 0, *arrays)
+    answer, taken = _copied(params), w.TRAIN_CHECK
+    order = np.concatenate(
+        [
+            np.random.default_rng(w.SEED + epoch).permutation(workload.rows)
+            for epoch in range(workload.epochs)
+        ]
+    )
+
+    def run():
+        nonlocal taken
+        train(X, y, order, rate, taken, *arrays)
+        taken += len(order)
+
+    return Contest(answer, run, len(order))
 
 
 def numba_predict(workload, threads=1):
@@ -522,9 +765,96 @@ def _jax_training(workload, rate, count, checked, timed, units):
     return Contest(answer, run, units)
 
 
+def jax_train(workload, threads=1):
+    """Any loss and optimizer: `lax.scan` over the batches, the optimizer's state donated too."""
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", workload.dtype == "float64")
+    activation = {"tanh": jnp.tanh, "relu": lambda z: jnp.maximum(z, 0)}[workload.hidden]
+    real = np.dtype(workload.dtype).type
+    rate, rule = real(w.TRAIN_RATES[workload.optimizer]), workload.optimizer
+
+    def loss(params, x, y):
+        for W, b in params[:-1]:
+            x = activation(x @ W + b)
+        z = x @ params[-1][0] + params[-1][1]
+        if workload.loss == "nll":
+            true = jnp.take_along_axis(z, y[..., None], axis=-1)[..., 0]
+            return jnp.mean(jax.nn.logsumexp(z, axis=-1) - true)
+        each = {
+            "squared": lambda: (z - y) ** 2,
+            "binary": lambda: jax.nn.softplus(z) - y * z,
+            "hinge": lambda: jnp.maximum(0, 1 - y * z),
+        }[workload.loss]()
+        return jnp.mean(jnp.sum(each, axis=-1))
+
+    def step(state, x, y):
+        params, m, v, t = state
+        g, t = jax.grad(loss)(params, x, y), t + 1
+        if rule == "sgd":
+            return jax.tree.map(lambda p, d: p - rate * d, params, g), m, v, t
+        if rule == "momentum":
+            m = jax.tree.map(lambda m, d: real(0.9) * m + d, m, g)
+            return jax.tree.map(lambda p, m: p - rate * m, params, m), m, v, t
+        m = jax.tree.map(lambda m, d: real(0.9) * m + real(0.1) * d, m, g)
+        v = jax.tree.map(lambda v, d: real(0.999) * v + real(0.001) * d * d, v, g)
+        now = t.astype(workload.dtype)
+        first, second = 1 / (1 - real(0.9) ** now), 1 / (1 - real(0.999) ** now)
+        keep = real(1 - rate * 0.01) if rule == "adamw" else real(1)
+        params = jax.tree.map(
+            lambda p, m, v: p * keep - rate * (m * first) / (jnp.sqrt(v * second) + real(1e-8)),
+            params,
+            m,
+            v,
+        )
+        return params, m, v, t
+
+    def train(state, X, y, order):
+        return jax.lax.scan(lambda s, i: (step(s, X[i], y[i]), None), state, order)[0]
+
+    train = jax.jit(train, donate_argnums=0)
+    params = [(jnp.array(W), jnp.array(b)) for W, b in w.weights(workload)]
+    zeros = [jax.tree.map(jnp.zeros_like, params) if n else () for n in _states(rule)]
+    state = (params, *zeros, jnp.zeros((), "int32"))
+    X, y = map(jnp.array, w.samples(workload, workload.rows))
+    shape = (-1,) if workload.batch == 1 else (-1, workload.batch)
+    state = train(state, X, y, jnp.array(w.training_order(workload).reshape(shape)))
+    answer = _copied(state[0])
+    order = np.concatenate(
+        [
+            np.random.default_rng(w.SEED + epoch).permutation(workload.rows)
+            for epoch in range(workload.epochs)
+        ]
+    )
+    order = jnp.array(order.reshape(shape))
+
+    def run():
+        nonlocal state
+        state = jax.block_until_ready(train(state, X, y, order))
+
+    return Contest(answer, run, _timed_rows(workload))
+
+
+def _states(rule):
+    """Whether a rule has a mean of gradients and one of their squares."""
+    return {"sgd": (0, 0), "momentum": (1, 0)}.get(rule, (1, 1))
+
+
 def jax_sgd(workload, threads=1):
     order = w.drawn_order(_step_count(workload))
     return _jax_training(workload, w.RATE, w.POOL, order[: w.CHECK_STEPS], order, len(order))
+
+
+def jax_online(workload, threads=1):
+    jax, jnp, train = _jax_step(workload, w.RATE)
+    params, zero = [(jnp.array(W), jnp.array(b)) for W, b in w.weights(workload)], jnp.zeros(1, int)
+
+    def learn(x, label):
+        nonlocal params
+        params = jax.block_until_ready(train(params, x[None], np.array([label]), zero))
+
+    return _online(workload, learn, lambda: _copied(params))
 
 
 def jax_batch(workload, threads=1):
@@ -848,12 +1178,27 @@ LATENCY_BOUND = (
 # peers
 CONTESTANTS = {
     "sgd": {"nncore": nncore, "course loop": course, "numba": numba_sgd, "JAX": jax_sgd},
+    "online": {
+        "nncore": nncore_learner,
+        "nncore partial_fit": nncore_partial_fit,
+        "nncore by hand": nncore_by_hand,
+        "nncore sgd(iters=1)": nncore_sgd_once,
+        "course loop": course,
+        "numba": numba_sgd,
+        "JAX": jax_online,
+    },
     "batch": {
         "nncore": nncore,
         "course loop": course,
         "NumPy": numpy_batch,
         "JAX": jax_batch,
         "PyTorch": torch_batch,
+    },
+    "train": {
+        "nncore": nncore,
+        "nncore sgd": nncore_sgd,
+        "numba": numba_train,
+        "JAX": jax_train,
     },
     "predict": {
         "nncore": nncore,
@@ -893,7 +1238,7 @@ def of(workload, threads=1):
         ]  # its arrays, made anew at every operation, take gigabytes and teach nothing
     if latency_bound(workload):
         return found
-    if workload.flops_per_sample and (workload.batch > 1 or workload.kind == "sgd"):
+    if workload.flops_per_sample and (workload.batch > 1 or workload.kind in ("sgd", "online")):
         found |= PEAKS
     if workload.batch == 1 or workload.kind == "loss":
         found |= {name: limit for name, (kind, limit) in TRAFFIC.items() if kind == workload.kind}
@@ -919,7 +1264,7 @@ def latency_bound(workload):
     if workload.kind == "loss":
         return workload.batch * workload.sizes[-1] < LATENCY_BOUND
     return (
-        workload.kind in ("sgd", "predict")
+        workload.kind in ("sgd", "online", "predict", "train")
         and workload.batch == 1
         and sum(m * n for m, n in workload.pairs) < LATENCY_BOUND
     )

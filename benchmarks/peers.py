@@ -24,8 +24,10 @@ import workloads
 HERE = Path(__file__).resolve().parent
 UNITS = {
     "sgd": (1e6, "µs a step"),
+    "online": (1e6, "µs a call"),
     "batch": (1e6, "µs a sample"),
     "predict": (1e6, "µs a sample"),
+    "train": (1e6, "µs a sample"),
     "loss": (1e6, "µs a call"),
     "accuracy": (1e3, "ms"),
 }
@@ -203,7 +205,7 @@ def all_tasks():
     >>> all_tasks()[0]
     Task(row='p1-f32', threads=1)
     """
-    rows = sorted([*workloads.WORKLOADS, "p8"], key=lambda row: row[:2])
+    rows = sorted([*workloads.WORKLOADS, "p8"], key=workloads.table)
     return [
         Task(row, threads)
         for row in rows
@@ -212,12 +214,21 @@ def all_tasks():
     ]
 
 
+def begins(key, name):
+    """Whether a label begins with a name: with "p1" those of P1, not of P10.
+
+    >>> begins("p1-f32", "p1"), begins("p10-tiny", "p1")
+    (True, False)
+    """
+    return key.startswith(name) and not (name[-1:] + key[len(name) :][:1]).isdigit() or key == name
+
+
 def chosen_tasks(names, everything=False, threads=None):
     """The tasks whose labels are or begin with one of the names; without names those that a target
     is about, or everything.
 
-    A name that is a label stands for that task alone. With `threads`, the rows' own numbers of
-    threads do not matter.
+    A name that is a label stands for that task alone; "p1" does not begin "p11". With `threads`,
+    the rows' own numbers of threads do not matter.
 
     >>> [task.label for task in chosen_tasks(["p1", "p2-f32"])]
     ['p1-f32', 'p1-f32-t2', 'p1-f64', 'p2-f32']
@@ -230,7 +241,7 @@ def chosen_tasks(names, everything=False, threads=None):
     names = [name.removesuffix(f"-t{threads}") if threads else name for name in names]
     keys = {task: task.row if threads else task.label for task in tasks}
     for name in names:
-        if not any(key.startswith(name) for key in keys.values()):
+        if not any(begins(key, name) for key in keys.values()):
             raise ValueError(
                 f"row must be, or begin, one of {', '.join(keys.values())}, got {name}"
             )
@@ -241,9 +252,7 @@ def chosen_tasks(names, everything=False, threads=None):
     return [
         task
         for task in tasks
-        if any(
-            keys[task] == name if name in whole else keys[task].startswith(name) for name in names
-        )
+        if any(keys[task] == name if name in whole else begins(keys[task], name) for name in names)
     ]
 
 
@@ -260,7 +269,7 @@ def estimate(task, rounds, seconds):
         return 20 * workloads.seeds()
     call = (
         workload.flops_per_sample * workload.rows * workload.epochs / GUESSED_SPEED
-        if workload.kind == "batch"
+        if workload.kind in ("batch", "train")
         else 0.02
     )
     count = len(contestants.of(workload, task.threads))

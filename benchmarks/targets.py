@@ -42,6 +42,15 @@ def _faster(best_peer, share):
     return [Target("best peer", best_peer), Target("limit", share)]
 
 
+def _online(learner):
+    return [
+        Target("µs", learner),
+        Target("µs", 8, "nncore partial_fit"),
+        Target("µs", 6, "nncore by hand"),
+        Target("µs", 15, "nncore sgd(iters=1)"),
+    ]
+
+
 TARGETS = {
     "p1-f64": [Target("course loop", 300), Target("JAX", 10), Target("numba", 2.3)],
     "p1-f32": [Target("course loop", 500), Target("JAX", 14), Target("numba", 3.5)],
@@ -94,6 +103,45 @@ TARGETS = {
     "p7-64x50000": [Target("best peer", 1.5)],
     "p8": [Target("ms", 10), Target("MiB", 4), Target("MB", 3)],
     "p9": [Target("best peer", 3)],
+    "p10-tiny": _online(0.8),
+    "p10-deep": _online(1),
+    "p10-digits": _online(1),
+    "p10-mnist": [Target("µs", 7)],
+    "p11-2-3-3-squared-f32": [Target("numba", 3)],
+    "p11-2-3-3-binary-f32": [Target("numba", 3)],
+    "p11-2-3-3-squared-f64": [Target("numba", 3)],
+    "p11-30-16-binary-f32": [Target("numba", 3)],
+    "p11-30-16-hinge-f32": [Target("numba", 3)],
+    "p11-4-64-64-squared-f32": [Target("numba", 3)],
+    "p11-4-64-64-squared-f64": [Target("numba", 3)],
+    "p11-64-32-10-squared-f32": [Target("numba", 3)],
+    "p11-30-16-binary-b256-f32": [Target("JAX", 1.5)],
+    "p11-10-20-squared-b1024-f32": [Target("JAX", 1.5)],
+    **{
+        f"p12-{name}": [Target("best peer", 1.3)]
+        for name in (
+            "4-64-64-2-adam-f32",
+            "4-64-64-2-momentum-f32",
+            "4-64-64-2-adamw-f32",
+            "64-32-10-adam-f32",
+            "64-32-10-momentum-f32",
+            "64-32-10-adamw-f32",
+            "64-32-10-adam-f64",
+            "784-128-10-adam-f32",
+            "784-128-10-momentum-f32",
+            "784-128-10-adamw-f32",
+            "784-128-10-adam-f64",
+        )
+    },
+    "p13-4-64-64-2-f32": [Target("numba", 3)],
+    "p13-fit-2-3-3-2-f32": [Target("nncore sgd", 0.91)],
+    "p13-fit-64-32-10-f32": [Target("nncore sgd", 0.91)],
+    "p13-fit-64-32-10-zeros-f32": [Target("nncore sgd", 0.91)],
+    "p13-fit-784-128-10-f32": [Target("nncore sgd", 0.91)],
+    "p13-2-3-3-2-b64-f32": [Target("µs", 0.008)],
+    "p13-2-3-3-2-b1024-f32": [Target("µs", 0.008)],
+    "p13-4-16-3-b1024-f32": [Target("JAX", 1.5)],
+    "p13-2-3-3-2-10k": [Target("ONNX Runtime", 3)],
 }
 
 # Below 512 bits the loads of a large batch's operands take a larger part of the time.

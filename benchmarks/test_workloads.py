@@ -8,7 +8,13 @@ import pytest
 import workloads
 
 HERE_TIMED = ("nncore", "nncore predictor", "nncore forward", "nncore out=", "course loop")
-UNITS = {"sgd": "steps", "batch": "samples", "predict": "samples", "loss": "batch"}
+UNITS = {
+    "sgd": "steps",
+    "batch": "samples",
+    "train": "samples",
+    "predict": "samples",
+    "loss": "batch",
+}
 
 CASES = [
     pytest.param(workload, build, id=f"{row}-{name.replace(' ', '-')}")

@@ -49,19 +49,25 @@ TOLERANCE = {
 # Of the 17 million hidden units of P5's two steps of 1024 samples, some lie so near to zero that
 # rounding decides whether ReLU lets them through: PyTorch and NumPy differ by 1.4e-3 there, too.
 LARGE_TOLERANCE = 5e-3
-TRAINED = ("sgd", "batch", "accuracy")  # kinds whose answer is the weights
+TRAINED = ("sgd", "online", "batch", "train", "accuracy")  # kinds whose answer is the weights
+# P11-P13, "train": rates by optimizer, steps before the weights are compared, samples of an epoch
+# at batch size 1
+TRAIN_RATES = {"sgd": 0.002, "momentum": 0.002, "adam": 0.001, "adamw": 0.001}
+TRAIN_CHECK = 60
+TRAIN_POOL = 1000
 
 
 @dataclass(frozen=True)
 class Workload:
     """One row of the performance tables.
 
-    kind: "sgd" (one sample a step), "batch" (mini-batch steps), "predict", "loss" (softmax and NLL
-    alone), "accuracy" (time to it). sizes: the layers; for "loss" the number of classes. density:
-    share of inputs that are not zero. images: real ones of the folder that `MNIST` names. rows,
-    epochs: of one timed call of "batch". seed: of the samples; of P4 one with which no input of a
-    ReLU comes nearer to 0 than 1e-7 in the epoch that is checked, as rounding would decide on which
-    side of it. extra: no target is set for it.
+    kind: "sgd" (one sample a step), "online" (one sample per call from Python), "batch"
+    (mini-batch steps), "predict", "loss" (softmax and NLL alone), "accuracy" (time to it), "train"
+    (an epoch of `fit` by any loss and optimizer, in batches or one sample a step). sizes: the
+    layers; for "loss" the number of classes. density: share of inputs that are not zero. images:
+    real ones of the folder that `MNIST` names. rows, epochs: of one timed call of "batch". seed: of
+    the samples; of P4 one with which no input of a ReLU comes nearer to 0 than 1e-7 in the epoch
+    that is checked, as rounding would decide on which side of it. extra: no target is set for it.
 
     >>> WORKLOADS["p2-f32"].flops_per_sample
     10112
@@ -78,6 +84,8 @@ class Workload:
     epochs: int = EPOCHS
     images: bool = False
     seed: int = 1
+    loss: str = "nll"
+    optimizer: str = "sgd"
     extra: bool = False
 
     @property
@@ -122,6 +130,8 @@ class Workload:
             )
         work = {
             "sgd": "SGD, one random sample a step",
+            "train": f"{self.optimizer}, {self.loss}, batch {self.batch}",
+            "online": "SGD, one sample per call from Python",
             "batch": f"mini-batch SGD, batch {self.batch} of {self.rows} shuffled rows",
             "predict": "probabilities, one sample a call"
             if self.batch == 1
@@ -194,9 +204,80 @@ def _rows():
             yield Workload(
                 f"p6-{name}-10k", "predict", sizes, hidden, density=density, batch=QUERIES
             )
+    for name, sizes in (
+        ("tiny", (2, 10, 2)),
+        ("deep", (4, 64, 64, 2)),
+        ("digits", digits),
+        ("mnist", mnist),
+    ):
+        yield Workload(f"p10-{name}", "online", sizes)
     for batch, classes in ((128, 10), (1024, 1000), (64, 50_000)):
         yield Workload(f"p7-{batch}x{classes}", "loss", (classes,), batch=batch)
     yield Workload("p9", "accuracy", digits, "tanh", rows=1437)
+    yield from _losses()
+    yield from _optimizers()
+    yield from _shapes()
+
+
+def _train(
+    row, sizes, hidden="relu", loss="nll", optimizer="sgd", dtype="float32", batch=1, **more
+):
+    rows = TRAIN_POOL if batch == 1 else max(2048, 4 * batch)
+    return Workload(
+        row,
+        "train",
+        sizes,
+        hidden,
+        dtype,
+        batch=batch,
+        rows=rows,
+        epochs=max(1, 20_000 // rows),
+        loss=loss,
+        optimizer=optimizer,
+        **more,
+    )
+
+
+def _losses():
+    """P11: losses other than NLL; beside each the same hidden layers with NLL and two outputs."""
+    for sizes, hidden, losses in (
+        ((2, 3, 3), "tanh", ("squared", "binary")),
+        ((30, 16), "relu", ("binary", "hinge")),
+        ((4, 64, 64), "relu", ("squared",)),
+    ):
+        name = "-".join(map(str, sizes))
+        yield _train(f"p11-{name}-nll-f32", (*sizes, 2), hidden)
+        for loss in losses:
+            yield _train(f"p11-{name}-{loss}-f32", (*sizes, 1), hidden, loss)
+    yield _train("p11-2-3-3-squared-f64", (2, 3, 3, 1), "tanh", "squared", dtype="float64")
+    yield _train("p11-4-64-64-squared-f64", (4, 64, 64, 1), "relu", "squared", dtype="float64")
+    yield _train("p11-64-32-10-squared-f32", (64, 32, 10), "relu", "squared")
+    yield _train("p11-30-16-binary-b256-f32", (30, 16, 1), "relu", "binary", batch=256)
+    yield _train("p11-10-20-squared-b1024-f32", (10, 20, 1), "tanh", "squared", batch=1024)
+
+
+def _optimizers():
+    """P12: rules other than plain SGD, one sample a step."""
+    for sizes in ((4, 64, 64, 2), (64, 32, 10), (784, 128, 10)):
+        name = "-".join(map(str, sizes))
+        for optimizer in ("adam", "momentum", "adamw"):
+            yield _train(f"p12-{name}-{optimizer}-f32", sizes, optimizer=optimizer)
+        if sizes[0] > 4:
+            yield _train(f"p12-{name}-adam-f64", sizes, optimizer="adam", dtype="float64")
+
+
+def _shapes():
+    """P13: sizes at which a path ends, `fit` of single samples, tiny networks in batches."""
+    for inputs in (4, 120, 136):
+        yield Workload(f"p13-{inputs}-64-64-2-f32", "sgd", (inputs, 64, 64, 2))
+    yield _train("p13-fit-2-3-3-2-f32", (2, 3, 3, 2), "tanh")
+    yield _train("p13-fit-64-32-10-f32", (64, 32, 10))
+    yield replace(_train("p13-fit-64-32-10-zeros-f32", (64, 32, 10)), density=0.2)
+    yield _train("p13-fit-784-128-10-f32", (784, 128, 10))
+    for batch in (64, 1024):
+        yield _train(f"p13-2-3-3-2-b{batch}-f32", (2, 3, 3, 2), "tanh", batch=batch)
+    yield _train("p13-4-16-3-b1024-f32", (4, 16, 3), batch=1024)
+    yield Workload("p13-2-3-3-2-10k", "predict", (2, 3, 3, 2), "tanh", batch=QUERIES)
 
 
 def _batches(row, sizes, dtype, batch):
@@ -206,7 +287,16 @@ def _batches(row, sizes, dtype, batch):
     )
 
 
-WORKLOADS = {workload.row: workload for workload in sorted(_rows(), key=lambda w: w.row[:2])}
+def table(row):
+    """The number of a row's table.
+
+    >>> table("p10-tiny")
+    10
+    """
+    return int(row.partition("-")[0].removeprefix("p"))
+
+
+WORKLOADS = {workload.row: workload for workload in sorted(_rows(), key=lambda w: table(w.row))}
 
 
 # Rows that are also run with two threads; in some the only question is whether two are ever slower
@@ -258,7 +348,13 @@ def samples(workload, count):
     X = rng.random((count, workload.sizes[0]), dtype=np.float32).astype(workload.dtype)
     if workload.density < 1:
         X *= rng.random(X.shape) < workload.density
-    return X, rng.integers(0, workload.sizes[-1], count)
+    n = workload.sizes[-1]
+    if workload.loss == "squared":
+        return X, rng.normal(size=(count, n)).astype(workload.dtype)
+    if workload.loss in ("binary", "hinge"):
+        y = rng.integers(2, size=(count, n)).astype(workload.dtype)
+        return X, y if workload.loss == "binary" else 2 * y - 1
+    return X, rng.integers(0, n, count)
 
 
 def _images():
@@ -329,6 +425,12 @@ def drawn_order(count):
     return np.random.RandomState(SEED).randint(POOL, size=count)
 
 
+def training_order(workload):
+    """The order of a "train" row's check: one epoch in the rows' order, (steps, batch)."""
+    steps = min(TRAIN_CHECK, workload.rows // workload.batch)
+    return np.arange(steps * workload.batch).reshape(steps, workload.batch)
+
+
 def shuffled_order(workload):
     """The sample indices of the workload's epochs, each shuffled anew and cut into batches:
     (batches, batch).
@@ -394,8 +496,9 @@ def accuracy(workload, params, X, y):
 def answer(workload):
     """What every contestant must return before it is timed.
 
-    The weights [(W, b), ...], of "sgd" after `CHECK_STEPS` steps in `drawn_order`, of "batch" after
-    an epoch in the rows' order, of "accuracy" after `CHECK_ROWS` rows in order by `CHECK_CELL`.
+    The weights [(W, b), ...], of "sgd" and "online" after `CHECK_STEPS` steps in `drawn_order`, of
+    "batch" after an epoch in the rows' order, of "accuracy" after `CHECK_ROWS` rows in order by
+    `CHECK_CELL`.
     "predict": probabilities (count, n) of the `queries`. "loss": (loss, dL/dZ) of the `logits`.
 
     >>> [array.shape for array in answer(WORKLOADS["p1-f64"])[0]]
@@ -408,8 +511,10 @@ def answer(workload):
         Z = _logits_of(workload, params, queries(workload))
         powers = np.exp(Z - Z.max(axis=1, keepdims=True))
         return powers / powers.sum(axis=1, keepdims=True)
+    if workload.kind == "train":
+        return _trained(workload)
     net = course_network(workload, params)
-    if workload.kind == "sgd":
+    if workload.kind in ("sgd", "online"):
         X, y = samples(workload, POOL)
         Y = one_hot(y, workload.sizes[-1], workload.dtype)
         for i in drawn_order(CHECK_STEPS):
@@ -422,6 +527,58 @@ def answer(workload):
         (X, y), batch, rate = samples(workload, workload.rows), workload.batch, BATCH_RATE
     net.epoch(X.T, one_hot(y, workload.sizes[-1], workload.dtype).T, batch, rate, np.arange(len(X)))
     return params
+
+
+def _trained(workload):
+    """The weights of a "train" row after the steps of `training_order`, in float64."""
+    params = [[p.astype(np.float64) for p in pair] for pair in weights(workload)]
+    X, y = samples(workload, workload.rows)
+    Y = one_hot(y, workload.sizes[-1], "float64") if workload.loss == "nll" else y
+    means = [[np.zeros_like(p) for p in pair] for pair in params]
+    squares = [[np.zeros_like(p) for p in pair] for pair in params]
+    rate = TRAIN_RATES[workload.optimizer]
+    for t, order in enumerate(training_order(workload), 1):
+        A = _forward(workload, params, X[order].astype(np.float64))
+        d, W = _loss_gradient(workload.loss, A[-1], Y[order]) / len(order), None
+        for i in reversed(range(len(params))):
+            if W is not None:
+                a = A[i + 1]
+                d = (d @ W.T) * (1 - a * a if workload.hidden == "tanh" else a > 0)
+            W = params[i][0].copy()
+            for j, g in enumerate((A[i].T @ d, d.sum(axis=0))):
+                p, m, v = params[i][j], means[i][j], squares[i][j]
+                if workload.optimizer == "sgd":
+                    p -= rate * g
+                elif workload.optimizer == "momentum":
+                    m *= 0.9
+                    m += g
+                    p -= rate * m
+                else:
+                    p *= 1 - rate * (0.01 if workload.optimizer == "adamw" else 0)
+                    m += 0.1 * (g - m)
+                    v += 0.001 * (g * g - v)
+                    p -= rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return [tuple(pair) for pair in params]
+
+
+def _forward(workload, params, X):
+    """The inputs, the hidden activations and the logits."""
+    A = [X]
+    for i, (W, b) in enumerate(params):
+        z = A[-1] @ W + b
+        if i < len(params) - 1:
+            z = np.tanh(z) if workload.hidden == "tanh" else np.maximum(z, 0)
+        A.append(z)
+    return A
+
+
+def _loss_gradient(loss, z, y):
+    if loss == "nll":
+        powers = np.exp(z - z.max(axis=1, keepdims=True))
+        return powers / powers.sum(axis=1, keepdims=True) - y
+    if loss == "squared":
+        return 2 * (z - y)
+    return 1 / (1 + np.exp(-z)) - y if loss == "binary" else -y * (y * z < 1)
 
 
 def deviation(given, wanted, base=None):

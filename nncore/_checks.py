@@ -160,6 +160,8 @@ def trainable(name, x, wanted):
 
 def number(name, x):
     """Return x as a float; TypeError unless it is a real number."""
+    if type(x) is float:  # the abstract classes below take a microsecond
+        return x
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Real):
         if isinstance(x, np.ndarray) and x.ndim == 0 and x.dtype.kind in "fiu":
             return float(x)
@@ -210,6 +212,8 @@ def network_dtype(dtype):
 
 def count(name, x, least=0, most=2**63 - 1):
     """Return x as an int from `least` to `most` (None: any); TypeError unless it is an integer."""
+    if type(x) is int and least <= x and (most is None or x <= most):
+        return x
     if isinstance(x, (bool, np.bool_)) or not isinstance(x, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {type(x).__name__}")
     if x < least:

@@ -1,8 +1,10 @@
 """The library class that computes for an object: its own, or a base whose computation is not
 overridden.
 
-Compiled code may replace an object's methods only if `kind` returns a class.
+Compiled code may replace an object's methods only if `kind`, which is compiled, returns a class.
 """
+
+from nncore import _core
 
 COMPUTATION = frozenset(
     {
@@ -61,16 +63,6 @@ def register(cls, kind=None, settings=()):
     return cls
 
 
-def kind(thing):
-    """Return the library class whose computation `thing` runs, None if a subclass or the object
-    overrides any of it.
-
-    Subclasses are inspected each time, since a class can change after its creation.
-    """
-    found = _library.get(type(thing)) or _inherited(type(thing))
-    return found if found is not None and COMPUTATION.isdisjoint(thing.__dict__) else None
-
-
 def is_library_method(thing, name):
     """Return whether the method is a library class's own, overridden neither by a subclass nor by
     the object.
@@ -110,3 +102,7 @@ def _overrides(cls):
 
 def _overrides_name(cls, name):
     return name in COMPUTATION or (name in STATE and hasattr(vars(cls)[name], "__set__"))
+
+
+_core.set_kinds(_library, COMPUTATION, _inherited)
+kind = _core.kind

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _checks
+from nncore import _checks, _core
 
 
 @_checks.quiet
@@ -28,3 +28,9 @@ def pairwise(x, axis=0, keepdims=False):
             terms[0] += odd[0]
     total = terms.swapaxes(0, axis).copy()  # no view of x
     return total if keepdims else total.squeeze(axis)
+
+
+def total(x):
+    """Return the pairwise sum of a vector as a float."""
+    value = _core.sum_pairwise(x)
+    return float(pairwise(x)) if value is None else value

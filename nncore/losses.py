@@ -52,7 +52,7 @@ class Loss:
             The loss, a sum over the batch.
         """
         self.Ypred, self.Y = Ypred, Y
-        return float(_sums.pairwise(self.per_sample(Ypred, Y)))
+        return _sums.total(self.per_sample(Ypred, Y))
 
     def backward(self):
         """Return dL/dZ of the last Linear, through the output unit.

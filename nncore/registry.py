@@ -327,3 +327,11 @@ def record_of(thing, records):
     if found is None:
         found = next((records[cls] for cls in type(thing).__mro__ if cls in records), None)
     return found
+
+
+def name_of(optimizer):
+    """Return the name of an optimiser of the library, None for another one."""
+    for name, record in OPTIMIZERS.items():
+        if type(optimizer).__name__ == record.class_name and type(optimizer) is record.cls:
+            return name
+    return None

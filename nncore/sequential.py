@@ -3,7 +3,7 @@
 import numpy as np
 
 from nncore import _backend, _chain, _core, _kinds, _sums, modules, registry, serialization
-from nncore.training import compile, fit, mini_gd, predict, sgd
+from nncore.training import compile, fit, learner, mini_gd, predict, sgd
 
 __all__ = ["Sequential", "load"]
 
@@ -13,6 +13,29 @@ _KNOWN = {modules.Linear: (modules.Linear.forward, _core.ACTIVATIONS["none"])} |
     for cls, activation in registry.ACTIVATIONS.items()
     if activation.keeps_output and not activation.settings
 }
+# The methods of the modules that compiled code may replace in backward and sgd_step, as defined.
+_PLAIN_METHODS = {
+    cls: {
+        name: getattr(cls, name)
+        for name in ("backward", "_derive", "step", "sgd_step", "_either", "_update", "_step_terms")
+        if hasattr(cls, name)
+    }
+    for cls in _KNOWN
+}
+
+
+def _unpatched(cls):
+    """Return whether a class of the library has the methods that it was defined with."""
+    return all(getattr(cls, name, None) is method for name, method in _PLAIN_METHODS[cls].items())
+
+
+_PLAIN = _core.PlainModules({cls: number for cls, (_, number) in _KNOWN.items()}, _unpatched)
+
+
+def _backward_of(module, delta):
+    """Return dL/dInput of a module or an inner network, by its own methods."""
+    inner = isinstance(module, Sequential) and type(module).backward is Sequential.backward
+    return module._input_gradient(delta) if inner else module.backward(delta)
 
 
 @_backend.follow
@@ -94,18 +117,14 @@ class Sequential:
         delta : array_like of shape (n, b)
             The gradient, as the loss's backward returns it.
         """
-        self._input_gradient(delta)
+        self._back(delta, False)
 
     def _input_gradient(self, delta):
         """Return dL/dX for the enclosing network; backward's contract returns None."""
-        for module in self.modules[::-1]:
-            inner = (
-                type(module).backward is Sequential.backward
-                if isinstance(module, Sequential)
-                else False
-            )
-            delta = module._input_gradient(delta) if inner else module.backward(delta)
-        return delta
+        return self._back(delta, True)
+
+    def _back(self, delta, wanted):
+        return _core.backward_chain(list(self.modules), delta, _PLAIN, _backward_of, wanted)
 
     def sgd_step(self, lrate):
         """Make one step of every module, by its sgd_step or step.
@@ -115,6 +134,8 @@ class Sequential:
         lrate : float
             The step size.
         """
+        if type(self.modules) is list and _core.step_chain(self.modules, lrate, _PLAIN):
+            return
         terms = []  # of consecutive library modules, which all step or none
         for module in _chain.modules_of(self):
             if _chain.steps_by_library(module):
@@ -423,6 +444,70 @@ class Sequential:
         """
         return fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
 
+    def learner(self, lrate=None, optimizer=None, l2=0.0):
+        """Return an object that learns from one sample, or one block, per call.
+
+        `learn = net.learner(0.1)`, then `loss = learn(x, y)`, makes the step of `partial_fit` in
+        less than a microsecond for a small network: the network, the optimiser and the rate are
+        checked once. It is the counterpart of `predictor`, for online learning.
+
+        x (D,) is a sample, and y its class, its number or its vector (n,). X (D, K), samples as
+        columns, with Y (n, K) or (K,) as for `fit`, is a block, of which one step is made. Other
+        real types are converted to the network's.
+
+        Parameters
+        ----------
+        lrate : float or callable, optional
+            The step size, as for `partial_fit`.
+        optimizer : nncore.optimizers.Optimizer or str, optional
+            The optimiser, as for `partial_fit`, which continues net.optimizer.
+        l2 : float
+            The penalty, as for `fit`.
+
+        Returns
+        -------
+        Learner
+            A callable and context manager. `learn(x, y)` returns the mean loss per sample before
+            the step; `learn.predict(x)` the outputs for x (D,) or (D, K), as a predictor of the
+            present weights; `learn.sync()` makes the network's arrays current, which they are after
+            each call; `learn.close()`, or the end of a `with` block, ends the training.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For arguments that `partial_fit` refuses; also from a call of the learner, which then
+            changes nothing.
+        FloatingPointError
+            From a call that diverges; the weights are those before it.
+        RuntimeError
+            If the network is training. Until the learner is closed or deleted the network counts as
+            training: other methods that train it raise. Those that predict do not.
+
+        See Also
+        --------
+        partial_fit : The same steps, checked at each call.
+        predictor : Predicts by a frozen copy.
+
+        Notes
+        -----
+        W and W0 are the network's own arrays: writes to them, new arrays, and changes of the
+        modules, the loss or the optimiser count from the next call. A learner cannot be pickled or
+        copied, but its network can. After a fork the child's learner trains the child's network.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import nncore
+        >>> net = nncore.Sequential([nncore.Linear(2, 1)], nncore.Squared())
+        >>> with net.learner(lrate=0.1) as learn:
+        ...     for _ in range(500):
+        ...         x = np.random.rand(2)
+        ...         loss = learn(x, 3 * x[0] - x[1])
+        >>> bool(loss < 0.1)
+        True
+        """
+        return learner.learner(self, lrate, optimizer, l2)
+
     def score(self, X, Y):
         """Return the fraction of correct classes, or R² with Squared.
 
@@ -557,15 +642,15 @@ class Sequential:
         sums, right, labels, undefined = [], 0, 0, 0
         class_fun = predict.judge(self)
         for P, losses, Ys in predict.slices(self, X, Y):
-            sums.append(float(_sums.pairwise(np.ravel(losses))))
+            sums.append(_sums.total(np.ravel(losses)))
             undefined += predict.nan_samples(P)
             if class_fun is not None:
                 agree = predict.agreement(class_fun, P, Ys)
-                right, labels = right + int(np.sum(agree)), labels + np.size(agree)
-        predict.warn_of_nan(undefined, np.shape(X)[1])
-        return float(_sums.pairwise(sums)) / np.shape(X)[1], right / labels if labels else float(
-            "nan"
-        )
+                right, labels = right + int(np.count_nonzero(agree)), labels + np.size(agree)
+        N = np.shape(X)[1]
+        predict.warn_of_nan(undefined, N)
+        loss = sums[0] if len(sums) == 1 else _sums.total(sums)
+        return loss / N, right / labels if labels else float("nan")
 
     def log_likelihood(self, X, Y):
         """Return log Π P(correct label) over the data, in nats: minus the summed NLL.

@@ -12,7 +12,7 @@ from nncore import _checks, _threads, schedules
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport fabs, fmax, isfinite, log, log1p, pow, sqrt
+from libc.math cimport INFINITY, fabs, fmax, isfinite, log, log1p, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -111,6 +111,8 @@ include "engine/tuning.pxi"
 include "python/threads.pxi"
 include "python/copies.pxi"
 include "python/boundary.pxi"
+include "python/snapshot.pxi"
+include "python/draws.pxi"
 include "python/linear.pxi"
 include "python/activations.pxi"
 include "python/losses.pxi"
@@ -131,6 +133,7 @@ include "engine/sparse.pxi"
 include "engine/lookahead.pxi"
 include "engine/fused.pxi"
 include "engine/optimizer.pxi"
+include "engine/columns.pxi"
 include "engine/guard.pxi"
 include "engine/plan.pxi"
 include "engine/steppers.pxi"
@@ -141,4 +144,6 @@ include "python/sources.pxi"
 include "python/parameters.pxi"
 include "python/plain.pxi"
 include "python/program.pxi"
+include "python/ready.pxi"
+include "python/learner.pxi"
 include "python/predictor.pxi"

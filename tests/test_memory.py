@@ -185,7 +185,11 @@ def test_a_kernel_that_finds_no_memory_leaves_no_part_of_a_step(
                 net.optimizer = None
             CALLS[call](net)
         assert is_same(state(net), state(after)), f"call {k} of {where}"
-    used = {"adam_step": call == "fit adam", "step_terms": call != "fit adam"}.get(where, True)
+    used = {
+        "adam_step": call == "fit adam",
+        "step_terms": call != "fit adam",
+        "linear_backward": backend == "numpy",  # the compiled chain calls it without Python
+    }.get(where, True)
     assert (failures > 0) == used
 
 

@@ -59,12 +59,27 @@ def ran(net, call, X, Y, **arguments):
 CASES = {
     "fused sgd": ({}, "sgd", {}, "fused-sgd", None),
     "lookahead": ({"sizes": (784, 128, 10)}, "sgd", {}, "lookahead-sgd", "wider than 4 vectors"),
+    "fused sgd of other losses": ({"loss": "squared"}, "sgd", {}, "fused-sgd", None),
+    "fused sgd of one vector": (
+        {"sizes": (9, 4, 1), "loss": "binary"},
+        "sgd",
+        {},
+        "fused-sgd",
+        None,
+    ),
+    "fused sgd up to 64 outputs": (
+        {"sizes": (4, 64, 64, 1), "loss": "squared"},
+        "sgd",
+        {},
+        "fused-sgd",
+        None,
+    ),
     "lookahead of other losses": (
-        {"loss": "squared"},
+        {"sizes": (784, 128, 10), "loss": "squared"},
         "sgd",
         {},
         "lookahead-sgd",
-        "the loss is not NLL",
+        "wider than 4 vectors",
     ),
     "sgd by a function": (
         {},
@@ -82,19 +97,76 @@ CASES = {
     ),
     "fused batches": ({}, "fit", {"batch_size": 16}, "fused-minibatch", None),
     "mini_gd": ({}, "mini_gd", {"iters": 30, "lrate": 0.01, "K": 16}, "fused-minibatch", None),
-    "single samples": ({}, "fit", {"batch_size": 1}, "minibatch", "the batch size is 1"),
+    "single samples": ({}, "fit", {"batch_size": 1}, "fused-sgd", None),
+    "single samples by a function": (
+        {},
+        "fit",
+        {"batch_size": 1, "lrate": lambda t: 0.01},
+        "fused-sgd",
+        None,
+    ),
+    "single samples of a wide network": (
+        {"sizes": (784, 128, 10)},
+        "fit",
+        {"batch_size": 1},
+        "lookahead-sgd",
+        "wider than 4 vectors",
+    ),
+    "single samples with Dropout": (
+        {"extra": [(1, nn.Dropout(0.5))]},
+        "fit",
+        {"batch_size": 1},
+        "sgd",
+        "a layer is neither a Linear nor an activation",
+    ),
+    "Adam on single samples": (
+        {},
+        "fit",
+        {"batch_size": 1, "optimizer": "adam"},
+        "fused-sgd",
+        None,
+    ),
+    "a penalty on single samples": ({}, "fit", {"batch_size": 1, "l2": 0.1}, "fused-sgd", None),
+    "Adam on single samples of a wide network": (
+        {"sizes": (784, 128, 10)},
+        "fit",
+        {"batch_size": 1, "optimizer": "adam"},
+        "sgd",
+        "an optimizer other than plain SGD",
+    ),
+    "Adam on single samples with Dropout": (
+        {"extra": [(1, nn.Dropout(0.5))]},
+        "fit",
+        {"batch_size": 1, "optimizer": "adam"},
+        "minibatch",
+        "a layer is neither a Linear nor an activation",
+    ),
     "Adam": ({}, "fit", {"optimizer": "adam"}, "minibatch", "an optimizer other than plain SGD"),
     "penalty": ({}, "fit", {"l2": 0.1}, "minibatch", "or a penalty"),
-    "large batches": ({"sizes": (20, 30, 10)}, "fit", {"batch_size": 150}, "fused-minibatch", None),
+    "samples as columns": (
+        {"sizes": (20, 30, 10)},
+        "fit",
+        {"batch_size": 150},
+        "column-minibatch",
+        None,
+    ),
+    "samples as columns with Adam": (
+        {"sizes": (20, 30, 10)},
+        "fit",
+        {"batch_size": 150, "optimizer": "adam"},
+        "column-minibatch",
+        None,
+    ),
+    "predictions as columns": ({"sizes": (2, 3, 3, 2)}, "predict_proba", {}, "column-blocks", None),
     "threads could gain": (
-        {"sizes": (8, 30, 30, 30, 10)},
+        {"sizes": (8, 32, 32, 32, 32, 10)},
         "fit",
         {"batch_size": 150},
         "minibatch",
         "several threads to gain",
     ),
     "wide": ({"sizes": (784, 300, 10)}, "fit", {}, "minibatch", "wider than 4 vectors"),
-    "other losses": ({"loss": "binary"}, "fit", {}, "minibatch", "the loss is not NLL"),
+    "other losses": ({"loss": "binary"}, "fit", {}, "fused-minibatch", None),
     "prediction": ({}, "predict_proba", {}, "blocks", None),
 }
 
@@ -279,3 +351,23 @@ def test_every_path_has_its_row():
         and program.plan("fit", X, Y, 4)["path"] == "fused-minibatch"
     )
     assert _core.get_isa() == program.plan("predict", X)["level"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "call", "batch_size", "path"),
+    [
+        ((5, 4, 3), "fit", 1, "fused-sgd"),
+        ((200, 300, 3), "fit", 1, "lookahead-sgd"),
+        ((5, 4, 3), "fit", 4, "fused-minibatch"),
+        ((2, 3, 2), "fit", 150, "column-minibatch"),
+    ],
+)
+def test_conventions_of_scikit_learn_refuse_the_special_paths(sizes, call, batch_size, path):
+    X, Y = np.ones((sizes[0], N)), np.eye(sizes[-1])[:, np.arange(N) % sizes[-1]]
+    stages, loss = make_net((sizes[0], [(sizes[1], "tanh"), (sizes[2], "softmax")]), np.float64)
+    assert make_program(stages, loss, np.float64).plan(call, X, Y, batch_size)["path"] == path
+    program = make_program(stages, loss, np.float64)
+    program.set_objective(loss_factor=0.5)
+    plan = program.plan(call, X, Y, batch_size)
+    assert plan["path"] == "minibatch"
+    assert any("scikit-learn's conventions" in reason for reason in plan["reasons"])

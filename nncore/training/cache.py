@@ -6,11 +6,12 @@ Setting up a program takes longer than many single steps, so `fit` and `partial_
 shapes. The program itself reads pointers and layouts of all arrays at the start of each run.
 """
 
+import dataclasses
 import operator
 import os
 import weakref
 
-from nncore import _chain, _core, registry
+from nncore import _chain, _core, modules, registry
 from nncore._kinds import kind
 
 
@@ -24,11 +25,13 @@ class NetworkChanged(Exception):
         self.eta = eta
 
 
-class Fingerprint:
+class Fingerprint(_core.Snapshot):
     """The modules, settings, loss and weights of a network, to detect that Python code has replaced
     any.
 
     It does not hold the network itself, so that a cache keyed by networks does not keep them alive.
+    `holds(net)` compares object by object; `compare(net)` is the full comparison that it falls back
+    on.
     """
 
     def __init__(self, net):
@@ -48,8 +51,14 @@ class Fingerprint:
         ]
         self.weights = [value for module, name, value in self.facts if name in ("W", "W0")]
         self.shapes = [(a.shape, a.strides, a.dtype, a.flags.writeable) for a in self.weights]
+        things = [(None, ("modules", "loss"))]
+        things += [(self.loss, ())] if self.kinds[1] is not None else []
+        things += [(owner, ("modules",)) for owner, _, _ in self.chains[1:]]
+        things += [(module, _names(module)) for module in self.parts]
+        library = None not in (self.kinds[0], *self.kinds[2:])
+        self.watch(net, things, [chain for _, chain, _ in self.chains], self.weights, library)
 
-    def holds(self, net):
+    def compare(self, net):
         """Return whether all objects are still in place."""
         for owner, chain, parts in self.chains:
             now = (net if owner is None else owner).modules
@@ -67,13 +76,6 @@ class Fingerprint:
             == self.shapes
         )
 
-    def is_disjoint(self, data):
-        """Return whether data share no memory with the weights."""
-        low, high = _core.byte_bounds(data)
-        return all(
-            high <= first or last <= low for first, last in map(_core.byte_bounds, self.weights)
-        )
-
 
 def _names(module):
     """Return the attributes of a library module that determine its computation."""
@@ -84,14 +86,30 @@ def _names(module):
     return (*record.cls.gradients, *record.constants, *statistics)
 
 
-class OptimizerFingerprint:
+class OptimizerFingerprint(_core.Snapshot):
     """The settings and state of an optimiser."""
 
     def __init__(self, optimizer):
         self.rule, self.state = optimizer.rule(), list(optimizer.state.items())
         self.shapes = self._shapes()
+        self.renew(optimizer)
 
-    def holds(self, optimizer):
+    def renew(self, optimizer):
+        """Take the snapshot of an optimiser that has these settings and this state."""
+        names = tuple(field.name for field in dataclasses.fields(optimizer))
+        arrays = [a for _, arrays in self.state for a in arrays]
+        self.watch(
+            optimizer,
+            [(None, (*names, "state")), (optimizer.state, None)],
+            [],
+            arrays,
+            type(optimizer).__module__ == "nncore.optimizers"
+            and type(optimizer.state) is dict
+            and all(type(getattr(optimizer, name)) in (int, float) for name in names)
+            and all(a.ndim <= 2 for a in arrays),
+        )
+
+    def compare(self, optimizer):
         """Return whether an optimiser has these settings and this state."""
         return (
             optimizer.rule() == self.rule
@@ -104,23 +122,14 @@ class OptimizerFingerprint:
         return [(a.shape, a.dtype) for _, arrays in self.state for a in arrays]
 
 
-class _Watched:
-    """A user's rate function that raises NetworkChanged, with the rate, if the fingerprint no
-    longer holds.
-    """
+class _WatchedSchedule:
+    """A user's schedule, which returns the rates of many steps at once, watched likewise."""
 
     def __init__(self, rate, unchanged):
         self.rate, self.unchanged = rate, unchanged
 
     def __call__(self, t):
-        eta = self.rate(t)
-        if not self.unchanged():
-            raise NetworkChanged(eta)
-        return eta
-
-
-class _WatchedSchedule(_Watched):
-    """The same for a user's schedule, which returns the rates of many steps at once."""
+        return _core.WatchedRate(self.rate, NetworkChanged, None, None, self.unchanged)(t)
 
     def values(self, t0, count):
         etas = self.rate.values(t0, count)
@@ -134,13 +143,15 @@ def runs_python(rate):
     return callable(rate) and type(rate).__module__ != "nncore.schedules"
 
 
-def watched(rate, unchanged):
+def watched(rate, unchanged=None, fingerprint=None, net=None):
     """Return the rate for a compiled loop: a user's function or schedule raises NetworkChanged if
-    `unchanged()` is false.
+    the network is no longer what the fingerprint has, or if `unchanged()` is false.
     """
     if not runs_python(rate):
         return rate
-    return (_WatchedSchedule if hasattr(rate, "values") else _Watched)(rate, unchanged)
+    if hasattr(rate, "values"):
+        return _WatchedSchedule(rate, unchanged or (lambda: fingerprint.holds(net)))
+    return _core.WatchedRate(rate, NetworkChanged, fingerprint, net, unchanged)
 
 
 class EngineCache:
@@ -164,3 +175,34 @@ class EngineCache:
     def drop(self, net):
         """Remove a network's entry."""
         self._entries.pop(id(net), None)
+
+
+def is_keepable(net):
+    """Return whether the network has plain layers only, first a Linear, so that a later call may
+    take over what an earlier one has checked.
+    """
+    return (
+        bool(net.modules)
+        and kind(net.modules[0]) is modules.Linear
+        and all(
+            kind(module) is modules.Linear or kind(module) in registry.ACTIVATIONS
+            for module in net.modules
+        )
+    )
+
+
+def ready(net, program, fingerprint, settings=None, optimizer=None, plain=True, l2=0.0):
+    """Return what a later call on a keepable network needs."""
+    loss = registry.LOSSES.get(type(net.loss))
+    weights = fingerprint.weights
+    return _core.Ready(
+        program,
+        fingerprint,
+        settings,
+        optimizer,
+        None if optimizer is None else registry.name_of(optimizer),
+        plain,
+        l2,
+        None if loss is None else loss.labels,
+        (weights[0].shape[0], weights[-1].shape[0], weights[0].dtype),
+    )

@@ -8,7 +8,16 @@ from nncore.training import compile, labels, predict, progress, validate
 
 __all__ = ["explain"]
 
-CALLS = ("sgd", "mini_gd", "fit", "partial_fit", "predict", "predict_proba", "evaluate")
+CALLS = (
+    "sgd",
+    "mini_gd",
+    "fit",
+    "partial_fit",
+    "learner",
+    "predict",
+    "predict_proba",
+    "evaluate",
+)
 
 
 class Explanation(dict):
@@ -40,8 +49,9 @@ def explain(net, X=None, Y=None, *, call="fit", **arguments):
         The data of the call; by default 1,000 dense samples.
     Y : array_like of shape (n, N) or (N,), optional
         The labels of the call.
-    call : {"fit", "partial_fit", "sgd", "mini_gd", "predict", "predict_proba", "evaluate"}
-        The method.
+    call : str
+        The method: "fit", "partial_fit", "learner" (a sample of it), "sgd", "mini_gd", "predict",
+        "predict_proba" or "evaluate".
     **arguments
         The method's own arguments: iters, lrate, K, batch_size, optimizer, l2.
 
@@ -69,7 +79,7 @@ def explain(net, X=None, Y=None, *, call="fit", **arguments):
     """
     _checks.choice("call", call, CALLS)
     X, Y = _data(net, X, Y)
-    trains = call in ("sgd", "mini_gd", "fit", "partial_fit")
+    trains = call in ("sgd", "mini_gd", "fit", "partial_fit", "learner")
     found = Explanation(
         call=call, compiled=False, path="modules", reasons=[], modules=_modules(net)
     )
@@ -138,10 +148,12 @@ def _plan(program, call, arguments, X, Y):
         return program.plan("sgd", X, Y, 1, rate)
     if call == "mini_gd":
         return program.plan("fit", X, Y, arguments.get("K", 10), rate)
-    if call not in ("fit", "partial_fit"):
-        return program.plan("predict", X)
+    if call not in ("fit", "partial_fit", "learner"):
+        return program.plan("predict", X, Y if call == "evaluate" else None)
     optimizer = validate.as_optimizer(arguments.get("optimizer"))
     l2 = arguments.get("l2", 0.0)
     if type(optimizer) is not optimizers.SGD or l2:
         program.use(*optimizer.rule(), [((), ())], l2)
+    if call == "learner":
+        return program.plan("learner", X[:, :1], Y[:, :1], 1, rate)
     return program.plan("fit", X, Y, arguments.get("batch_size", 32), rate)

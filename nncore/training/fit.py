@@ -6,13 +6,14 @@ from collections.abc import Iterable
 import numpy as np
 
 from nncore import _chain, _checks, _core, _sums, modules, registry, schedules
-from nncore._kinds import kind
 from nncore.training import compile, labels, logits, session, validate
 from nncore.training.cache import (
     EngineCache,
     Fingerprint,
     NetworkChanged,
     OptimizerFingerprint,
+    is_keepable,
+    ready,
     runs_python,
     watched,
 )
@@ -37,11 +38,11 @@ def fit(
 ):
     """Train in mini-batches; see Sequential.fit."""
 
-    X, Y = labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
+    X, Y = checked_data(net, X, Y)
     optimizer = validate.as_optimizer(optimizer)
     epochs, updates = (
         _checks.count("epochs", epochs),
-        _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction),
+        Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction),
     )
     callbacks = _checked_callbacks(callbacks)
     rng = _generator(seed)
@@ -79,6 +80,31 @@ def fit(
 def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     """Make one pass in the given order; see Sequential.partial_fit."""
 
+    loss = repeated(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
+    if loss is not None:
+        return loss
+    optimizer = continued(net, optimizer)
+    X, Y = checked_data(net, X, Y)
+    updates = Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
+    updates.t = optimizer.t
+    with session.exclusive_training(net):
+        return one_pass(updates)
+
+
+def repeated(net, X, Y, batch_size, lrate, optimizer, l2, reduction, claimant=None):
+    """Make the pass by the program of an earlier call, in a few microseconds; None if there is none
+    that fits, or anything must be checked in full.
+    """
+    kept = _engine_cache.get(net)
+    if kept is None:
+        return None
+    return kept.partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction, claimant)
+
+
+def continued(net, optimizer):
+    """Return the optimiser of a call that continues the network's: also for its name, and for
+    None.
+    """
     before = net.optimizer
     if (
         optimizer is None
@@ -87,13 +113,28 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
         and type(before) is registry.OPTIMIZERS[optimizer].cls
     ):
         optimizer = before
-    optimizer = validate.as_optimizer(optimizer)
-    X, Y = labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
-    updates = _Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
-    updates.t = optimizer.t
-    updates.check_rate(1, X.shape[1])
-    with session.exclusive_training(net), _prepared(updates):
-        return updates.run(np.arange(X.shape[1])) / X.shape[1]
+    return validate.as_optimizer(optimizer)
+
+
+def checked_data(net, X, Y):
+    """Return X and Y as arrays that the network trains on; TypeError or ValueError otherwise."""
+    return labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
+
+
+def one_pass(updates):
+    """Make one pass over the data in their order; return the mean loss per sample."""
+    count = updates.X.shape[1]
+    updates.check_rate(1, count)
+    with _prepared(updates):
+        return updates.run(np.arange(count)) / count
+
+
+def checked_penalty(l2):
+    """Return l2 as a float of at least 0."""
+    value = _checks.number("l2", l2)
+    if not 0 <= value < np.inf:
+        raise ValueError(f"l2 must be finite and at least 0, got {l2}")
+    return value
 
 
 @contextlib.contextmanager
@@ -104,7 +145,7 @@ def _prepared(updates, rng=None, most=np.inf):
     """
     net = updates.net
     kept = _engine_cache.get(net)
-    if kept is not None and kept.fits(updates):
+    if kept is not None and _serves(kept, updates):
         updates.take(kept)
     else:
         updates.prepare(rng)
@@ -116,45 +157,36 @@ def _prepared(updates, rng=None, most=np.inf):
             _engine_cache.drop(net)
         else:
             program.forget()
-            if program.nbytes <= most and _CacheEntry.is_cacheable(net):
+            if program.nbytes <= most and is_keepable(net):
                 if kept is None or kept.program is not program:
-                    _engine_cache.put(net, _CacheEntry(updates))
+                    _engine_cache.put(
+                        net,
+                        ready(
+                            net,
+                            program,
+                            updates.fingerprint,
+                            updates.settings,
+                            updates.optimizer,
+                            updates.plain,
+                            updates.l2,
+                        ),
+                    )
             else:
                 _engine_cache.drop(net)
 
 
-class _CacheEntry:
-    """A network's program after a call of fit or partial_fit, for its next call."""
-
-    @staticmethod
-    def is_cacheable(net):
-        """Return whether the network has plain layers only."""
-        return all(
-            kind(module) is modules.Linear or kind(module) in registry.ACTIVATIONS
-            for module in net.modules
-        )
-
-    def __init__(self, updates):
-        self.program, self.plain, self.l2, self.optimizer = (
-            updates.program,
-            updates.plain,
-            updates.l2,
-            updates.optimizer,
-        )
-        self.fingerprint, self.settings = updates.fingerprint, updates.settings
-
-    def fits(self, updates):
-        """Return whether the program fits a call's network, data and optimiser."""
-        net, optimizer = updates.net, updates.optimizer
-        return (
-            (optimizer is self.optimizer or self.plain and updates.plain)
-            and updates.l2 == self.l2
-            and self.fingerprint.holds(net)
-            and self.settings.holds(optimizer)
-            and compile.is_compiled(net)
-            and self.fingerprint.is_disjoint(updates.X)
-            and self.fingerprint.is_disjoint(updates.Y)
-        )
+def _serves(kept, updates):
+    """Return whether a kept program fits a call's network, data and optimiser."""
+    net, optimizer = updates.net, updates.optimizer
+    return (
+        (optimizer is kept.optimizer or kept.plain and updates.plain)
+        and updates.l2 == kept.l2
+        and kept.fingerprint.holds(net)
+        and kept.settings.holds(optimizer)
+        and compile.is_compiled(net)
+        and kept.fingerprint.is_disjoint(updates.X)
+        and kept.fingerprint.is_disjoint(updates.Y)
+    )
 
 
 _engine_cache = EngineCache()
@@ -232,7 +264,7 @@ def _split(net, X, Y, validation, rng):
     return np.sort(order[held:]), (X[:, order[:held]], Y[:, order[:held]])
 
 
-class _Updates:
+class Updates:
     """The updates of one call: compiled if possible, else module by module."""
 
     def __init__(self, net, X, Y, batch_size, lrate, optimizer, l2, reduction):
@@ -241,9 +273,7 @@ class _Updates:
         self.net, self.X, self.Y, self.optimizer = net, X, Y, optimizer
         self.batch_size = min(_checks.count("batch_size", batch_size, 1, most=None), X.shape[1])
         self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
-        self.l2 = _checks.number("l2", l2)
-        if not 0 <= self.l2 < np.inf:
-            raise ValueError(f"l2 must be finite and at least 0, got {l2}")
+        self.l2 = checked_penalty(l2)
         self.mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
         self.plain = type(optimizer) is optimizers.SGD and self.l2 == 0
         self.t, self.rng, self.unchecked = 0, None, True

@@ -7,6 +7,7 @@ import numpy as np
 from nncore import _chain, _checks, _core, _sums, modules, registry
 from nncore._kinds import kind
 from nncore.training import compile, labels, logits, validate
+from nncore.training.cache import EngineCache, Fingerprint, is_keepable, ready
 
 EVALUATE_SLICE = _core.TUNING["EVALUATE_SLICE"]
 
@@ -15,10 +16,10 @@ def class_fun(net):
     """Return the function from outputs to classes, of the last module or else of the loss; None if
     neither has one.
     """
-    last = _chain.modules_of(net)[-1:]
-    return getattr(last[0] if last else None, "class_fun", None) or getattr(
-        net.loss, "class_fun", None
-    )
+    last = net.modules[-1] if net.modules else None
+    if hasattr(last, "modules"):
+        last = next(iter(_chain.modules_of(net)[-1:]), None)
+    return getattr(last, "class_fun", None) or getattr(net.loss, "class_fun", None)
 
 
 def judge(net):
@@ -77,10 +78,36 @@ def outputs(net, X):
         P = _one_sample(net, X)
         if P is not None:
             return P
+    kept = _kept.get(net)
+    found = None if kept is None else kept.outputs(net, X)
+    if found is not None:
+        return found[0]
     _chain.check_methods(net.modules, None)
     X = validate.check_inputs(_chain.modules_of(net), X)
     program = compile.as_program(net, (X,), False)
-    return program.run(X)[0] if program is not None else _chain.predicted([net], X)
+    if program is None:
+        return _chain.predicted([net], X)
+    P = program.run(X)[0]
+    _keep(net, kept, program)
+    return P
+
+
+_kept = EngineCache()  # of networks with plain layers, programs that predict
+KEPT_BYTES = _core.TUNING["PREDICT_KEPT_BYTES"]
+
+
+def _keep(net, kept, program):
+    """Keep a program for the next prediction, if the network has plain layers only and what has
+    been kept before no longer fits.
+    """
+    if kept is not None and kept.holds(net):
+        return
+    if program.resident_bytes <= KEPT_BYTES and is_keepable(net):
+        program.live = True
+        program.forget()
+        _kept.put(net, ready(net, program, Fingerprint(net)))
+    else:
+        _kept.drop(net)
 
 
 def agreement(class_fun, P, Y):
@@ -115,6 +142,11 @@ def slices(net, X, Y):
     """Yield (outputs, losses, Y) of up to EVALUATE_SLICE samples at a time; losses are one per
     sample, or their sum for a loss without per_sample.
     """
+    kept = _kept.get(net)
+    found = None if kept is None else kept.outputs(net, X, Y)
+    if found is not None:
+        yield found
+        return
     X, Y = validate.check_data(net, X, labels.columns(net, Y))
     program = compile.as_program(net, (X, Y), False) if kind(net.loss) in registry.LOSSES else None
     size = X.shape[1] if _chain.depends_on_batch(net) else EVALUATE_SLICE
@@ -122,6 +154,8 @@ def slices(net, X, Y):
         Xs, Ys = X[:, at : at + size], Y[:, at : at + size]
         if program is not None:
             P, values = program.run(Xs, Ys)
+            if at == 0:
+                _keep(net, kept, program)
         else:
             kernel = logits.logits_kernel(net)
             if kernel is not None:

@@ -17,15 +17,13 @@ class exclusive_training:
     locked.
     """
 
-    def __init__(self, net):
-        self.net, self.key = net, id(net)
+    def __init__(self, net, has_modes=True):
+        self.net, self.key, self.has_modes = net, id(net), has_modes
 
     def __enter__(self):
-        if _training.setdefault(self.key, self) is not self:
-            raise RuntimeError(
-                "the network must not be trained by two calls at once, got a second one while the "
-                "first is running"
-            )
+        claim(self.net, self)
+        if not self.has_modes:
+            return
         try:
             self.mode = _chain.in_training_mode(self.net)
             self.mode.__enter__()
@@ -35,9 +33,38 @@ class exclusive_training:
 
     def __exit__(self, *exc_info):
         try:
-            self.mode.__exit__()
+            if self.has_modes:
+                self.mode.__exit__()
         finally:
             _training.pop(self.key, None)
+
+
+class Claim:
+    """What a network is being trained by, and how that ends, if not by one call."""
+
+    def __init__(self, holder, remedy):
+        self.holder, self.remedy = holder, remedy
+
+
+def claim(net, claimant):
+    """Make the network count as training; RuntimeError if it does already."""
+    holder = _training.setdefault(id(net), claimant)
+    if holder is claimant:
+        return
+    if isinstance(holder, Claim):
+        raise RuntimeError(
+            f"the network must not be trained while {holder.holder} trains it; {holder.remedy}"
+        )
+    raise RuntimeError(
+        "the network must not be trained by two calls at once, got a second one while the "
+        "first is running"
+    )
+
+
+def release(net, claimant):
+    """End the training that the claimant has begun."""
+    if _training.get(id(net)) is claimant:
+        del _training[id(net)]
 
 
 def is_training(net):
@@ -45,7 +72,8 @@ def is_training(net):
     return id(net) in _training
 
 
-_training: dict[int, exclusive_training] = {}
+_training: dict[int, object] = {}
+_core.set_sessions(_training)
 # the parent's other threads do not exist in the child
 os.register_at_fork(after_in_child=_training.clear)
 

@@ -1,24 +1,50 @@
 """Stochastic gradient descent as the course defines it: one sample per step."""
 
+import math
 import warnings
 
 import numpy as np
 
-from nncore import _chain, _checks, schedules
+from nncore import _chain, _checks, _core, schedules
 from nncore.training import compile, labels, logits, session, validate
-from nncore.training.cache import Fingerprint, NetworkChanged, runs_python, watched
+from nncore.training.cache import (
+    EngineCache,
+    Fingerprint,
+    NetworkChanged,
+    is_keepable,
+    ready,
+    runs_python,
+    watched,
+)
 from nncore.training.progress import overrides_progress
 
 
 def sgd(net, X, Y, iters, lrate, progress):
     """Train by stochastic gradient descent as the course defines it; see Sequential.sgd."""
-    X, Y = validate.check_data(net, X, labels.columns(net, Y))
+    kept = _kept.get(net)
+    data = None if kept is None else kept.data(net, X, Y)
+    checked = data is not None
+    if not checked:
+        data = validate.check_data(net, X, labels.columns(net, Y))
+        kept = kept if kept is not None and kept.holds(net) else None
     iters, progress = _checks.count("iters", iters), _checks.switch("progress", progress)
     rate = schedules.step_size(lrate, 1, iters)
-    with session.exclusive_training(net):
-        validate.prepare_weights(net)
+    # without modes there is nothing that forward could do otherwise, or a function could see
+    with session.exclusive_training(net, kept is None or runs_python(rate)):
+        if not checked:
+            validate.prepare_weights(net)
+        if kept is None:
+            if is_keepable(net) and compile.is_compiled(net):
+                kept = ready(net, None, Fingerprint(net))
+                _kept.put(net, kept)
+            else:
+                _kept.drop(net)
         if iters > 0:
-            _Sgd(net, X, Y, iters, rate, progress).run()
+            _Sgd(net, *data, iters, rate, progress, kept).run()
+
+
+_kept = EngineCache()  # of networks with plain layers, what calls have checked and compiled
+KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
 
 
 class Compiled:
@@ -26,21 +52,30 @@ class Compiled:
     changed the network.
     """
 
-    def __init__(self, net, X, Y, rate, wanted):
-        self.net, self.X, self.Y, self.wanted = net, X, Y, wanted
+    def __init__(self, net, X, Y, rate, wanted, kept=None):
+        self.net, self.X, self.Y, self.wanted, self.kept = net, X, Y, wanted, kept
         self.watches = runs_python(rate)
+        self.given = rate
         self._make()
-        self.rate = watched(rate, lambda: self.fingerprint.holds(net))
 
     def _make(self):
-        self.program = compile.as_program(self.net, (self.X, self.Y), True) if self.wanted else None
+        kept, self.rate, self.program = self.kept, self.given, None
+        if kept is not None and self.wanted:
+            disjoint = kept.fingerprint.is_disjoint(self.X) and kept.fingerprint.is_disjoint(self.Y)
+            self.program = kept.program if disjoint else None
+        if self.wanted and self.program is None:
+            self.program = compile.as_program(self.net, (self.X, self.Y), True)
+            if kept is not None and self.program is not None:
+                kept.program = self.program if self.program.nbytes <= KEPT_BYTES else None
         if self.program is not None and self.watches:
-            self.fingerprint = Fingerprint(self.net)
+            fingerprint = Fingerprint(self.net) if kept is None else kept.fingerprint
+            self.rate = watched(self.given, fingerprint=fingerprint, net=self.net)
 
     def renew(self):
         """Check and compile the network as a rate function has left it."""
         self.X, self.Y = validate.check_data(self.net, self.X, self.Y)
         validate.prepare_weights(self.net)
+        self.kept = None
         self._make()
 
 
@@ -53,13 +88,14 @@ class _Sgd:
         250  # steps from one line of the library's print_accuracy to the next, as in the homework
     )
 
-    def __init__(self, net, X, Y, iters, rate, progress):
+    def __init__(self, net, X, Y, iters, rate, progress, kept):
         self.net, self.X, self.Y, self.iters, self.rate = net, X, Y, iters, rate
         self.overridden = overrides_progress(net)
         self.shows = self.overridden or progress
         self.compiled = Compiled(
-            net, X, Y, rate, iters > compile.MIN_COMPILED_STEPS and not self.overridden
+            net, X, Y, rate, iters > compile.MIN_COMPILED_STEPS and not self.overridden, kept
         )
+        self.plain = kept is not None and not runs_python(rate) and not self.overridden
         self.t, self.warned = 0, False
 
     def run(self):
@@ -95,14 +131,16 @@ class _Sgd:
             )
         finally:
             self.t += program.steps
+            program.forget()
         return None
 
     def _by_modules(self, eta):
         """Make a step of the course's own loop, which sets .A, .dLdW, .Ypred ..."""
         net, t = self.net, self.t + 1
         eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
-        i = np.random.randint(self.X.shape[1])
-        loss, finite = course_step(net, self.X[:, i : i + 1], self.Y[:, i : i + 1], eta)
+        i = _core.randint(self.X.shape[1])
+        X, Y = self.X[:, i : i + 1], self.Y[:, i : i + 1]
+        loss, finite = (_plain_step if self.plain else course_step)(net, X, Y, eta)
         self.t = t
         if not finite:
             self._warn(t)
@@ -113,6 +151,19 @@ class _Sgd:
         if not self.warned:
             self.warned = True
             warn_not_finite(t, stacklevel=7)
+
+
+def _plain_step(net, X, Y, eta):
+    """Make a course_step of a network of plain layers, which has no state to restore and no
+    modes.
+    """
+    loss = net.loss.forward(net.forward(X), Y)
+    gradient = net.loss.backward()
+    finite = type(loss) is float and math.isfinite(loss)
+    finite = finite or _is_finite_from_logits(net, loss, gradient)
+    net.backward(gradient)
+    net.sgd_step(eta)
+    return loss, finite
 
 
 def course_step(net, X, Y, eta):
@@ -127,19 +178,24 @@ def course_step(net, X, Y, eta):
         with _chain.in_training_mode(net):  # a rate function may have called net.eval()
             loss = net.loss.forward(net.forward(X), Y)
             gradient = net.loss.backward()
-            # From logits the loss is finite even if a probability has underflowed to 0; then the
-            # gradient decides.
-            finite = _is_finite(loss) or (
-                logits.has_output_unit(net)
-                and logits.logits_kernel(net) is not None
-                and np.isfinite(gradient).all()
-            )
+            finite = _is_finite_from_logits(net, loss, gradient)
             net.backward(gradient)
             net.sgd_step(eta)
     except BaseException:
         state.restore()
         raise
     return loss, finite
+
+
+def _is_finite_from_logits(net, loss, gradient):
+    """Return whether the loss is finite. From logits it is even if a probability has underflowed to
+    0; then the gradient decides.
+    """
+    return _is_finite(loss) or (
+        logits.has_output_unit(net)
+        and logits.logits_kernel(net) is not None
+        and np.isfinite(gradient).all()
+    )
 
 
 def _is_finite(loss):

@@ -87,9 +87,48 @@ cdef bint step_stays_finite(Engine *e, const Batch *batch, double eta) noexcept 
     if e.opt.active:
         return optimizer_bounds_hold(e, batch, limit)
     if batch.size == 1:
-        return False
+        return single_step_stays_finite(e, batch, eta, limit)
     e.weight_bound += largest_gradient(e, batch, eta)
     return e.weight_bound < limit
+
+
+cdef bint single_step_stays_finite(Engine *e, const Batch *batch, double eta,
+                                   double limit) noexcept nogil:
+    """step_stays_finite at batch size 1, before the backward pass, which updates as it goes. The
+    bound is loose, so that it is computed anew when it no longer proves anything."""
+    cdef double bound = bound_after_single_step(e, batch, eta)
+    if not bound < limit:
+        e.weight_bound = largest_weight(&e.net)
+        bound = bound_after_single_step(e, batch, eta)
+    if not bound < limit:
+        return False
+    e.weight_bound = bound
+    return True
+
+
+cdef double bound_after_single_step(Engine *e, const Batch *batch, double eta) noexcept nogil:
+    """A bound on |w| after the coming step: |dL/dz| of a layer is at most its outputs times max |w|
+    times |dL/dz| of the layer after it, times a derivative of at most 2 or LeakyReLU's slope.
+    Infinity if no bound is known."""
+    cdef Network *net = &e.net
+    cdef Py_ssize_t i
+    cdef Layer *layer
+    cdef const char *x
+    cdef double most = 0
+    cdef double grad = net.k.largest(net.outputs, net.layers[net.n_layers - 1].grad)
+    for i in range(net.n_layers - 1, -1, -1):
+        layer = &net.layers[i]
+        if layer.kind >= N_PLAIN_KINDS:
+            return INFINITY
+        if layer.kind == LINEAR:
+            x = net.layers[i - 1].a if i > 0 else batch.x
+            most = fmax(most, fmax(1, net.k.largest(layer.inputs, x)) * grad)
+            grad *= layer.outputs * e.weight_bound
+        if i > 0:
+            grad *= 2 * fmax(1, net.layers[i - 1].activation.slope)
+    if not grad < FLOAT_LIMIT:  # a product of that size would not be finite in float32
+        return INFINITY
+    return e.weight_bound + fabs(eta) * most
 
 
 cdef bint optimizer_bounds_hold(Engine *e, const Batch *batch, double limit) noexcept nogil:

@@ -78,6 +78,9 @@ cdef void linear_forward_rows(Engine *e, Py_ssize_t i, const Batch *batch, const
         g.bias, g.bias_down_rows = p.w0, 0
         g.workspace = batch.gemm
         net.k.gemm(&g)
+    elif e.call.live:
+        net.k.gemv_unpadded(layer.inputs, layer.outputs, x, p.w, p.row_stride, p.w0, z,
+                            fused_activation(layer))
     elif i == 0:
         first_layer_forward(e, layer, x, z)
     elif p.transposed:

@@ -23,7 +23,11 @@ cdef void first_layer_forward(Engine *e, Layer *layer, const char *x, char *z) n
     cdef Params *p = &layer.params
     cdef char *gram
     cdef char *product
-    if la.step >= 0:
+    if e.opt.active and e.plan.stepper == SGD and not la.has_product:
+        next_product(e, layer, x)
+    if la.has_product:
+        e.net.k.activation_forward(p.width, la.z, z, fused_activation(layer))
+    elif la.step >= 0:
         gram = la.gram + la.step * LOOKAHEAD_STEPS * e.net.itemsize
         product = la.z + la.step * p.width * e.net.itemsize
         e.net.k.gemv(la.step, p.width, gram, NULL, la.steps, p.width, product, z,

@@ -29,9 +29,17 @@ cdef void add_layer(Engine *e, int kind, nn_activation activation, Py_ssize_t in
     net.outputs = outputs
 
 
-cdef inline Py_ssize_t transposed_stride(const Network *net, const Layer *layer) noexcept nogil:
-    """The inputs rounded up to whole vectors: the row stride of a transposed W."""
-    return (layer.params.rows + net.k.lanes - 1) // net.k.lanes * net.k.lanes
+cdef inline Py_ssize_t transposed_stride(const Engine *e, Py_ssize_t i) noexcept nogil:
+    """The inputs of layer i rounded up to whole vectors: the row stride of a transposed W."""
+    if e.plan.transposes == TRANSPOSE_ALL:
+        return e.net.layers[i - 1].width
+    return (e.net.layers[i].params.rows + e.net.k.lanes - 1) // e.net.k.lanes * e.net.k.lanes
+
+
+cdef inline Py_ssize_t packed_size(const Network *net, const Layer *layer) noexcept nogil:
+    """Elements that hold a layer's W, or its transpose, in padded rows."""
+    cdef Py_ssize_t inputs = (layer.params.rows + net.k.lanes - 1) // net.k.lanes * net.k.lanes
+    return max(layer.params.rows * layer.width, layer.outputs * inputs)
 
 
 cdef void layout_weights(Engine *e, Arena *arena) noexcept:
@@ -42,8 +50,7 @@ cdef void layout_weights(Engine *e, Arena *arena) noexcept:
     for i in range(net.n_layers):
         layer = &net.layers[i]
         if layer.params.rows:
-            n = max(layer.params.rows * layer.width, layer.outputs * transposed_stride(net, layer))
-            layer.params.packed_w = arena_alloc(arena, n * size)
+            layer.params.packed_w = arena_alloc(arena, packed_size(net, layer) * size)
             layer.params.packed_w0 = arena_alloc(arena, layer.width * size)
         if layer.kind == BATCHNORM:
             n = layer.width * size
@@ -77,6 +84,7 @@ cdef void layout_batch(Engine *e, Arena *arena) noexcept:
         layout_nonzeros(e, arena)
         layout_lookahead(e, arena)
     layout_csr(e, arena)
+    layout_columns(e, arena)
     ws.bias_grad = arena_alloc(arena, ws.n_threads * net.widest * size)
     if e.opt.active:
         layout_gradient_blocks(e, arena)

@@ -22,7 +22,7 @@ cdef void layout_state(Engine *e, Arena *arena) noexcept:
     for i in range(net.n_layers):
         layer, p = &net.layers[i], &net.layers[i].params
         for j in range(e.opt.n_states if p.rows else 0):
-            p.packed_state[j] = arena_alloc(arena, p.rows * layer.width * net.itemsize)
+            p.packed_state[j] = arena_alloc(arena, packed_size(net, layer) * net.itemsize)
             p.packed_state0[j] = arena_alloc(arena, layer.width * net.itemsize)
         if layer.kind == LINEAR:
             rows += layer.inputs
@@ -179,3 +179,91 @@ cdef double penalty(const Engine *e) noexcept nogil:
                 nn_add(&total, e.opt.squares[rows_before + r])
             rows_before += e.net.layers[i].inputs
     return e.opt.rule.l2 / 2 * nn_value(&total)
+
+
+# ------------------------------------------------------------------------------------- batch size 1
+
+cdef double single_penalty(const Engine *e) noexcept nogil:
+    """penalty, from the weights themselves: packed, with zeros as padding."""
+    cdef Py_ssize_t i
+    cdef const Params *p
+    cdef nn_total total = nn_total(0, 0)
+    if e.opt.rule.l2 == 0:
+        return 0
+    for i in range(e.net.n_layers):
+        p = &e.net.layers[i].params
+        if e.net.layers[i].kind == LINEAR:
+            nn_add(&total, e.net.k.sum_of_squares(
+                (e.net.layers[i].outputs if p.transposed else p.rows) * p.row_stride, p.w))
+    return e.opt.rule.l2 / 2 * nn_value(&total)
+
+
+cdef void next_product(Engine *e, Layer *layer, const char *x) noexcept nogil:
+    """The first layer's product with x, W0 included, for first_layer_forward; its bits are those of
+    the product that optimize_layer takes with the next sample."""
+    cdef nn_rank1 u
+    cdef Params *p = &layer.params
+    cdef Lookahead *la = &e.lookahead
+    memcpy(la.z, p.w0, p.width * e.net.itemsize)
+    u.rows, u.columns, u.stride = layer.inputs, p.width, p.row_stride
+    u.w, u.factor, u.sums = p.w, x, la.z
+    e.net.k.rank1_rule(&u, NULL)
+    la.has_product = True
+
+
+cdef bint backward_and_optimize(Engine *e, Run *run, const Batch *sample,
+                                Py_ssize_t t) noexcept nogil:
+    """Backward pass and the rule's step on one sample, without storing a gradient: that of a W is
+    the outer product of the layer's inputs and dL/dZ. Returns False if a result is non-finite.
+
+    A transposed W takes both in one pass. That of the first layer takes its product with the next
+    sample in the pass of its update.
+    """
+    cdef Network *net = &e.net
+    cdef Py_ssize_t i
+    cdef Layer *layer
+    cdef Layer *before
+    cdef const char *x
+    cdef bint finite = True
+    e.lookahead.has_product = False
+    for i in range(net.n_layers - 1, -1, -1):
+        layer = &net.layers[i]
+        before = &net.layers[i - 1] if i > 0 else NULL
+        x = sample.x if before == NULL else before.a
+        if layer.kind == LINEAR:
+            finite = optimize_layer(e, run, i, x, t) and finite
+        if before != NULL:
+            net.k.activation_backward(layer.inputs,
+                                      before.grad if layer.kind == LINEAR else layer.grad,
+                                      before.z, before.grad, inner_activation(before))
+    return finite
+
+
+cdef bint optimize_layer(Engine *e, Run *run, Py_ssize_t i, const char *x,
+                         Py_ssize_t t) noexcept nogil:
+    """The rule's step of layer i at inputs x and, unless it is the first layer, dL/dA of the layer
+    before, without f'."""
+    cdef Network *net = &e.net
+    cdef Layer *layer = &net.layers[i]
+    cdef Params *p = &layer.params
+    cdef Lookahead *la = &e.lookahead
+    cdef nn_rule bias_rule = e.opt.rule
+    cdef nn_rank1 u
+    cdef bint finite
+    bias_rule.l2 = 0
+    finite = step_vector(e, p.width, p.w0, layer.grad, p.state0, &bias_rule)
+    u.w, u.stride, u.factor = p.w, p.row_stride, NULL
+    u.s1, u.s2 = state_row(e, p.state, 0, 0), state_row(e, p.state, 1, 0)
+    u.rows, u.columns, u.scalar, u.vector = layer.inputs, p.width, x, layer.grad
+    u.after = 0
+    if p.transposed:
+        u.rows, u.columns, u.scalar, u.vector = layer.outputs, layer.inputs, layer.grad, x
+        u.factor, u.sums = layer.grad, net.layers[i - 1].grad
+        memset(u.sums, 0, net.layers[i - 1].width * net.itemsize)
+    elif i > 0:
+        net.k.gemv_t(layer.inputs, p.width, p.w, p.row_stride, layer.grad, net.layers[i - 1].grad)
+    elif t + 1 < run.n_samples:
+        u.factor = read_sample(net, run.x, run.indices[t + 1], la.x)
+        u.sums, u.after, la.has_product = la.z, 1, True
+        memcpy(la.z, p.w0, p.width * net.itemsize)
+    return net.k.rank1_rule(&u, &e.opt.rule) and finite

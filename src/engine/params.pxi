@@ -43,15 +43,18 @@ cdef void load_params(Engine *e, Py_ssize_t i, View w, View w0) noexcept nogil:
         return
     p.w, p.w0 = p.packed_w, p.packed_w0
     p.row_stride = p.width = layer.width
-    p.transposed = (e.plan.transposes and i > 0 and layer.kind == LINEAR
-                    and layer.outputs <= TRANSPOSED_VECTORS * net.k.lanes
-                    and layer.inputs >= 2 * net.k.lanes)
+    p.transposed = i > 0 and layer.kind == LINEAR and (
+        e.plan.transposes == TRANSPOSE_ALL
+        or (e.plan.transposes == TRANSPOSE_NARROW
+            and layer.outputs <= TRANSPOSED_VECTORS * net.k.lanes
+            and layer.inputs >= 2 * net.k.lanes))
     # an earlier non-finite run may have left NaN in the padding
     if layer.width != layer.outputs:
         memset(p.w, 0, p.rows * layer.width * net.itemsize)
         memset(p.w0, 0, layer.width * net.itemsize)
     if p.transposed:
-        p.row_stride = transposed_stride(net, layer)
+        p.row_stride = transposed_stride(e, i)
+        memset(p.w, 0, layer.outputs * p.row_stride * net.itemsize)
         copy_in(net, p.w, p.row_stride, layer.outputs, p.rows, transposed_view(w))
     else:
         copy_in(net, p.w, p.row_stride, p.rows, layer.outputs, w)
@@ -82,9 +85,13 @@ cdef void load_state(Engine *e, Py_ssize_t i, int j, View s, View s0) noexcept n
         p.state[j], p.state0[j] = s.data, s0.data
         return
     p.state[j], p.state0[j] = p.packed_state[j], p.packed_state0[j]
-    memset(p.state[j], 0, p.rows * layer.width * net.itemsize)
     memset(p.state0[j], 0, layer.width * net.itemsize)
-    copy_in(net, p.state[j], layer.width, p.rows, layer.outputs, s)
+    if p.transposed:
+        memset(p.state[j], 0, layer.outputs * p.row_stride * net.itemsize)
+        copy_in(net, p.state[j], p.row_stride, layer.outputs, p.rows, transposed_view(s))
+    else:
+        memset(p.state[j], 0, p.rows * layer.width * net.itemsize)
+        copy_in(net, p.state[j], layer.width, p.rows, layer.outputs, s)
     copy_in(net, p.state0[j], layer.width, 1, layer.outputs, s0)
 
 
@@ -95,7 +102,10 @@ cdef void store_state(Engine *e, Py_ssize_t i, int j, View s, View s0) noexcept 
     cdef Params *p = &layer.params
     if p.w != p.packed_w:
         return
-    copy_out(net, s, p.rows, layer.outputs, p.state[j], layer.width)
+    if p.transposed:
+        copy_out(net, transposed_view(s), layer.outputs, p.rows, p.state[j], p.row_stride)
+    else:
+        copy_out(net, s, p.rows, layer.outputs, p.state[j], layer.width)
     copy_out(net, s0, 1, layer.outputs, p.state0[j], layer.width)
 
 

@@ -4,7 +4,6 @@
 REASONS = {
     TOO_LARGE: (f"a layer is wider than {FUSED_VECTORS} vectors, or the first layer's weights "
                 f"exceed {FUSED_BYTES >> 10} KiB"),
-    NOT_NLL: "the loss is not NLL",
     INNER_LAYERS: ("not every layer is a Linear with an activation, or an output unit is not the "
                    "last one"),
     PYTHON_RATE: "a Python function gives the rate of each step",
@@ -16,23 +15,35 @@ REASONS = {
     OPTIMIZER: "an optimizer other than plain SGD, or a penalty, is used",
     THREADS_GAIN: "the batch is large enough for several threads to gain",
     CSR_GAINS: "the inputs are mostly zeros and the layers wide enough to gain by that",
+    NARROW_ROWS: "the weights' rows are padded to vectors narrower than the kernels of optimizers",
+    OBJECTIVE: "the loss, the penalty or the optimizer follows scikit-learn's conventions",
     NON_FINITE: "a value that is not finite appeared",
 }
 
 
 # ------------------------------------------------------------------------------ STEPPERS[i].accepts
 
+cdef bint takes_single_samples(const Call *call) noexcept nogil:
+    return call.kind == CALL_SGD or (call.kind == CALL_FIT and call.batch_size == 1)
+
+
 cdef int accepts_fused_sgd(const Engine *e, const Call *call) noexcept nogil:
-    if call.kind != CALL_SGD:
+    if not takes_single_samples(call):
         return OTHER_CALL
-    return PYTHON_RATE if call.python_rate else e.fused.refusal
+    if e.objective.differs:
+        return OBJECTIVE
+    return PYTHON_RATE if call.python_rate and call.kind == CALL_SGD else e.fused.refusal
 
 
 cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
-    if call.kind != CALL_SGD:
+    if not takes_single_samples(call):
         return OTHER_CALL
+    if e.objective.differs:
+        return OBJECTIVE
     if call.python_rate:
         return PYTHON_RATE
+    if e.opt.active:
+        return OPTIMIZER
     if e.net.has_special:
         return SPECIAL_LAYERS
     if e.net.layers[0].kind != LINEAR:
@@ -41,20 +52,53 @@ cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
 
 
 cdef int accepts_sgd(const Engine *e, const Call *call) noexcept nogil:
-    return ACCEPTED if call.kind == CALL_SGD else OTHER_CALL
+    if not takes_single_samples(call):
+        return OTHER_CALL
+    if e.objective.differs:
+        return OBJECTIVE
+    if not e.opt.active:
+        return ACCEPTED
+    if e.net.has_special:
+        return SPECIAL_LAYERS
+    # the kernel of the update takes whole vectors of the widest width
+    return ACCEPTED if e.fused.lanes in (0, e.net.k.lanes) else NARROW_ROWS
+
+
+cdef int accepts_column_minibatch(const Engine *e, const Call *call) noexcept nogil:
+    # no reason is recorded where vectors along the outputs are no worse
+    cdef double slice_ = min(call.batch_size, <Py_ssize_t>COLUMN_SLICE)
+    cdef Py_ssize_t lanes = e.fused.lanes if e.fused.lanes else e.net.k.lanes
+    if (call.kind != CALL_FIT or call.batch_size < COLUMN_BATCH or not holds_columns(e)
+            or not columns_pay(e, lanes, COLUMN_COST * (1 + COLUMN_SUMS / slice_))):
+        return OTHER_CALL
+    if e.objective.differs:
+        return OBJECTIVE
+    if (splits_batches(&e.net, call.batch_size)
+            and 6.0 * call.batch_size * e.net.n_weights > COLUMN_FLOPS):
+        return THREADS_GAIN
+    return CSR_GAINS if e.plan.csr else ACCEPTED
+
+
+cdef int accepts_column_prediction(const Engine *e, const Call *call) noexcept nogil:
+    if (call.kind != CALL_PREDICT or call.labelled or call.n_samples < COLUMN_BATCH
+            or not holds_columns(e) or not columns_pay(e, e.net.k.lanes, COLUMN_PREDICTION_COST)):
+        return OTHER_CALL
+    return CSR_GAINS if e.plan.csr or e.x.row_starts != NULL else ACCEPTED
 
 
 cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nogil:
     if call.kind != CALL_FIT:
         return OTHER_CALL
+    if e.objective.differs:
+        return OBJECTIVE
     if e.fused.refusal != ACCEPTED:
         return e.fused.refusal
+    if e.net.widest > FUSED_VECTORS * e.net.k.lanes:
+        return TOO_LARGE
     if call.batch_size == 1:
         return SINGLE_SAMPLES
     if e.opt.active:
         return OPTIMIZER
-    if e.x.row_starts != NULL:
-        return CSR_GAINS
     # the criterion is whether threads could gain, not their number: the path affects the last bits
     if splits_batches(&e.net, call.batch_size):
         return THREADS_GAIN
@@ -86,7 +130,7 @@ cdef int plan_call(Engine *e) except -1:
     plan.call, plan.n_reasons = call.kind, 0
     if e.x.row_starts != NULL and e.sparse.row_entries < e.x.row_entries:
         e.sparse.row_entries, e.ws.capacity = e.x.row_entries, 0
-    plan.csr = plan.nonzeros = plan.transposes = False
+    plan.csr = plan.nonzeros = False
     plan.n_threads = plan_threads(e, call)
     if call.kind == CALL_SGD:
         reserve(e, 1, 1)
@@ -94,13 +138,14 @@ cdef int plan_call(Engine *e) except -1:
     elif call.kind == CALL_FIT:
         reserve(e, call.batch_size, plan.n_threads)
         plan_csr(e, call, call.batch_size, call.batch_size)
-        plan.in_place = call.batch_size > 1 and bytes_ >= IN_PLACE_BYTES or is_short(e, call)
+        plan.in_place = (call.live or is_short(e, call)
+                         or (call.batch_size > 1 and bytes_ >= IN_PLACE_BYTES))
     else:
         reserve(e, max(1, min(call.n_samples, <Py_ssize_t>PREDICT_BLOCK * plan.n_threads)),
                 plan.n_threads)
         plan_csr(e, call, call.n_samples, e.ws.capacity)
         plan.in_place = bytes_ >= IN_PLACE_BYTES or is_short(e, call)
-    plan.stepper = -1
+    plan.stepper = FUSED_MINIBATCH if call.live else -1  # the special paths hold copies of weights
     with nogil:
         plan_stepper(e, call)
     return 0
@@ -152,11 +197,16 @@ cdef void plan_stepper(Engine *e, const Call *call) noexcept nogil:
             add_reason(plan, reason)
     plan.stepper = i
     plan.chunk_multiple = LOOKAHEAD_STEPS if plan.stepper == LOOKAHEAD_SGD else 1
+    plan.transposes, plan.nonzeros = TRANSPOSE_NONE, False
+    if plan.stepper == COLUMN_MINIBATCH:
+        plan.n_threads = 1
     if plan.stepper == FUSED_SGD:
-        plan.nonzeros = fused_nonzeros_pay(e, call)
-    elif call.kind == CALL_SGD:
-        plan.nonzeros = e.net.layers[0].kind == LINEAR and not call.python_rate
-        plan.transposes = True
+        plan.nonzeros = not e.opt.active and fused_nonzeros_pay(e, call)
+        plan.transposes = TRANSPOSE_NONE if fused_two_copies(e) else TRANSPOSE_ALL
+    elif plan.stepper == LOOKAHEAD_SGD or plan.stepper == SGD:
+        plan.nonzeros = (e.net.layers[0].kind == LINEAR and not call.python_rate
+                         and not e.opt.active)
+        plan.transposes = TRANSPOSE_NARROW
 
 
 cdef bint fused_nonzeros_pay(Engine *e, const Call *call) noexcept nogil:

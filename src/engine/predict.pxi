@@ -25,6 +25,9 @@ cdef void predict_block(void *prediction, int block, int blocks, int thread) noe
     cdef Batch batch
     for i in range(size):
         indices[i] = first + i
+    if e.plan.stepper == COLUMN_PREDICTION:
+        predict_columns(e, p.x, indices, size, thread, outputs)
+        return
     batch.first, batch.size = thread * PREDICT_BLOCK, size
     batch.gemm = e.ws.gemm + thread * e.ws.gemm_bytes
     batch.csr, batch.listed = e.plan.csr and e.sparse.skips_zeros, NULL

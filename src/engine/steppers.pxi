@@ -4,22 +4,38 @@
 # Program, returns 0 or the 1-based step that produced a non-finite value (run.status says where),
 # and rolls nothing back.
 
-cdef Stepper[6] STEPPERS
+cdef Stepper[8] STEPPERS
 STEPPERS[FUSED_SGD] = Stepper("fused-sgd", accepts_fused_sgd, run_fused_sgd)
 STEPPERS[LOOKAHEAD_SGD] = Stepper("lookahead-sgd", accepts_lookahead, run_sgd)
 STEPPERS[SGD] = Stepper("sgd", accepts_sgd, run_sgd)
+STEPPERS[COLUMN_MINIBATCH] = Stepper("column-minibatch", accepts_column_minibatch, run_columns)
 STEPPERS[FUSED_MINIBATCH] = Stepper("fused-minibatch", accepts_fused_minibatch, run_fused_minibatch)
 STEPPERS[MINIBATCH] = Stepper("minibatch", accepts_minibatch, run_minibatch)
+STEPPERS[COLUMN_PREDICTION] = Stepper("column-blocks", accepts_column_prediction, NULL)
 STEPPERS[PREDICTION] = Stepper("blocks", accepts_prediction, NULL)
 
 
 # ------------------------------------------------------------------------------------- batch size 1
 
 cdef Py_ssize_t run_sgd(Engine *e, Run *run) noexcept nogil:
-    """Steps at batch size 1, in blocks of LOOKAHEAD_STEPS if the plan's path is lookahead-sgd."""
+    """Steps at batch size 1, in blocks of LOOKAHEAD_STEPS if the plan's path is lookahead-sgd. A
+    chunk of fit ends at the first non-finite value."""
+    cdef Py_ssize_t bad
+    cdef uint64_t mode = 0
+    if e.opt.active:
+        mode = nn_flush_subnormals()
+    bad = run_samples(e, run)
+    if e.opt.active:
+        nn_restore_subnormals(mode)
+    e.sparse.n_nonzero, e.sparse.skips_zeros = 0, False
+    e.lookahead.has_product = False
+    return bad
+
+
+cdef Py_ssize_t run_samples(Engine *e, Run *run) noexcept nogil:
     cdef Py_ssize_t t = 0, count, bad = 0
     cdef const char *sample
-    e.lookahead.pending = False
+    e.lookahead.pending = e.lookahead.has_product = False
     while t < run.n_samples:
         # blocks begin at multiples of their length, as chunks do, so that bits do not depend on the
         # length of chunks, which follows the clock
@@ -36,10 +52,11 @@ cdef Py_ssize_t run_sgd(Engine *e, Run *run) noexcept nogil:
             if not sample_step(e, run, sample, t):
                 bad = bad or t + 1
             t += 1
+        if bad and e.plan.call == CALL_FIT:
+            return bad
         if bad:
             plan_demote(e, NON_FINITE)
     flush_update(e)
-    e.sparse.n_nonzero, e.sparse.skips_zeros = 0, False
     return bad
 
 
@@ -54,23 +71,46 @@ cdef Py_ssize_t run_block(Engine *e, Run *run, Py_ssize_t first, Py_ssize_t coun
             prefetch_sample(run.x, run.indices[ahead])
         if not sample_step(e, run, <const char *>e.lookahead.samples[i], first + i):
             bad = bad or first + i + 1
+            if e.plan.call == CALL_FIT:
+                break
     e.lookahead.step = -1
     return bad
 
 
 cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noexcept nogil:
-    """Step t of a chunk, on one sample. Returns False if its loss is non-finite."""
+    """Step t of a chunk, on one sample. Returns False if its loss is non-finite or, in fit, a label
+    or a result of the step is; run.status then says which."""
     cdef Batch batch
-    cdef bint finite
+    cdef bint finite, fits = e.plan.call == CALL_FIT
     batch.first, batch.size, batch.x_stride, batch.y_stride = 0, 1, e.net.inputs, e.net.outputs
     batch.csr, batch.listed, batch.outputs, batch.gemm = False, NULL, NULL, NULL
     batch.x = sample
     batch.y = read_sample(&e.net, run.y, run.indices[t], e.ws.y_rows)
+    # samples read in place are not checked, see fused_gradients
+    if run.checks_data and not (e.net.k.all_finite(e.net.outputs, batch.y)
+                                and (run.x.direct or e.net.k.all_finite(e.net.inputs, sample))):
+        run.status = BAD_DATA
+        return False
     forward(e, &batch, True)
-    finite = loss_gradient(e, &batch, False)
+    finite = loss_gradient(e, &batch, fits)
+    if fits and not finite:
+        run.status = BAD_LOSS
+        return False
     if not finite:  # 0 times a non-finite gradient is NaN
         e.sparse.n_nonzero, e.sparse.skips_zeros = 0, False
-    backward_and_update(e, &batch, run.rates[t])
+    if fits:
+        nn_add(&run.total, e.ws.terms.losses[0])
+    if e.opt.active:
+        begin_optimizer_step(e, t, run.rates[t], 1)
+        nn_add(&run.total, single_penalty(e))
+        if not backward_and_optimize(e, run, &batch, t):
+            run.status = BAD_WEIGHTS
+            return False
+    else:
+        backward_and_update(e, &batch, run.rates[t])
+    if run.checks_weights and not weights_finite(&e.net):
+        run.status = BAD_WEIGHTS
+        return False
     return finite
 
 

@@ -7,9 +7,14 @@ cdef extern from "engine/tuning.h":
         FUSED_CHUNK
         ROWS_PER_THREAD
         FUSED_VECTORS
+        FUSED_WIDTH
         FUSED_BYTES
         FUSED_BLOCK
         FUSED_SLICE
+        COLUMN_SLICE
+        COLUMN_BATCH
+        COLUMN_LAYERS
+        COLUMN_BYTES
         LOOKAHEAD_STEPS
         LOOKAHEAD_MIN_STEPS
         LOOKAHEAD_WEIGHTS
@@ -25,11 +30,14 @@ cdef extern from "engine/tuning.h":
         MAX_REASONS
         SOFTMAX_LONG_BYTES
         MIN_COMPILED_STEPS
+        LABELS_AT_ONCE
         EVALUATE_SLICE
         FIT_KEPT_BYTES
+        PREDICT_KEPT_BYTES
         GIL_ELEMENTS
         GIL_PRODUCT
         GIL_COPY
+        GIL_PREDICTION
     double FLOAT_LIMIT
     double DOUBLE_LIMIT
     double CHUNK_SECONDS
@@ -38,6 +46,10 @@ cdef extern from "engine/tuning.h":
     double FLOPS_PER_REGION
     double SPLIT_BATCH
     double SPLIT_INPUTS
+    double COLUMN_FLOPS
+    double COLUMN_COST
+    double COLUMN_SUMS
+    double COLUMN_PREDICTION_COST
     double NONZERO_DENSITY
     double LOOKAHEAD_DENSITY
     double FUSED_DENSITY
@@ -46,4 +58,4 @@ cdef extern from "engine/tuning.h":
 
 # for the Python package: nncore._core.TUNING["NAME"]
 TUNING = {"MIN_COMPILED_STEPS": MIN_COMPILED_STEPS, "EVALUATE_SLICE": EVALUATE_SLICE,
-          "FIT_KEPT_BYTES": FIT_KEPT_BYTES}
+          "FIT_KEPT_BYTES": FIT_KEPT_BYTES, "PREDICT_KEPT_BYTES": PREDICT_KEPT_BYTES}

@@ -28,6 +28,11 @@ cdef extern from "engine/team.h":
     void nn_team_flag(int *, int) nogil
 
 
+cdef extern from "engine/subnormals.h":
+    uint64_t nn_flush_subnormals() nogil
+    void nn_restore_subnormals(uint64_t) nogil
+
+
 cdef enum:
     # kinds of layers; those of special.pxi follow
     LINEAR
@@ -103,6 +108,9 @@ cdef struct Layer:
     char *z                # (batch, row_stride) activation inputs; a unless training needs both
     char *a                # (batch, row_stride) activation outputs
     char *grad             # (batch, row_stride) dL/dz
+    char *w_gradient       # as w and w0; for samples as columns
+    char *b_gradient
+    char *b_lost           # its rounding errors
     Params params
     NormState norm
     DropoutState drop
@@ -142,7 +150,22 @@ cdef struct Workspace:
     char *bias_grad        # (n_threads, widest)
     char *gemm             # packing memory, gemm_bytes per thread
     Py_ssize_t gemm_bytes
+    char *columns          # a slice of samples as columns, column_bytes per thread
+    Py_ssize_t column_bytes
     LossTerms terms
+
+
+cdef struct Columns:
+    # a slice of samples as columns, in a thread's memory
+    nn_columns call
+    nn_column_layer[COLUMN_LAYERS] layers
+    Py_ssize_t count
+    char *x                # (inputs, padded)
+    char *y                # (outputs, padded)
+    char *gap              # terms of the losses
+    char *sum
+    char *rest
+    char *workspace
 
 
 cdef struct Optimizer:
@@ -158,8 +181,8 @@ cdef struct Optimizer:
 
 
 cdef struct Objective:
-    # how losses and gradients enter a step of fit; made by default_objective, changed by
-    # Program.set_objective
+    # how losses and gradients enter a step of fit; changed by Program.set_objective
+    bint differs           # from nncore's own: the special paths do not compute it
     double loss_factor     # of each sample's loss; the penalty is apart
     double gradient_factor
     double loss_parameter  # of NN_PARAMETRIC_LOSSES
@@ -185,6 +208,7 @@ cdef struct Lookahead:
     char *steps            # (K, width)
     int step               # current step of the block, -1 outside blocks
     bint pending           # the last block's update of W has not been carried out
+    bint has_product       # z holds the coming sample's product with W, W0 included
 
 
 cdef struct Fused:
@@ -196,6 +220,10 @@ cdef struct Fused:
     char *y
     int32_t *nonzero_index  # of a sample and of the next one
     int64_t *ordinals      # 0, 1, 2, ...: sample indices of a gathered block
+    char *logits           # of a block of steps
+    LossTerms terms        # likewise
+    nn_rule *rules
+    double *squares
     Py_ssize_t lanes
     int width_index        # 0, 1, 2: vectors of 16, 32, 64 bytes
 
@@ -267,7 +295,9 @@ cdef struct Call:
     Py_ssize_t n_samples   # read by the call
     Py_ssize_t n_columns   # of X
     Py_ssize_t batch_size
+    bint labelled          # a prediction with labels, whose losses are wanted
     bint python_rate       # a Python function gives the rate of each step
+    bint live              # weights of any size are used in the user's memory
     const int64_t *indices  # of the samples; NULL: all in order
 
 
@@ -279,7 +309,7 @@ cdef struct Plan:
     bint in_place          # weights are updated in the user's memory, not on packed copies
     bint nonzeros          # batch size 1: sparse samples are read through their non-zero index
     bint csr               # batches enter the first layer as CSR rows
-    bint transposes        # narrow layers hold W transposed
+    int transposes         # which layers hold W transposed: TRANSPOSE_NONE, ...
     Py_ssize_t chunk, chunk_multiple
     int n_reasons
     int reasons[MAX_REASONS]
@@ -316,8 +346,10 @@ cdef enum:
     FUSED_SGD
     LOOKAHEAD_SGD
     SGD
+    COLUMN_MINIBATCH
     FUSED_MINIBATCH
     MINIBATCH
+    COLUMN_PREDICTION
     PREDICTION
     N_STEPPERS
 
@@ -328,12 +360,18 @@ cdef enum:
     CALL_PREDICT
 
 
+cdef enum:
+    # Plan.transposes
+    TRANSPOSE_NONE
+    TRANSPOSE_NARROW       # narrow layers but the first
+    TRANSPOSE_ALL          # all layers but the first, in the fused layout
+
+
 cdef enum Reason:
     # reasons against a stepper; the texts are in REASONS
     ACCEPTED
     OTHER_CALL
     TOO_LARGE
-    NOT_NLL
     INNER_LAYERS
     PYTHON_RATE
     FIRST_LAYER
@@ -343,4 +381,6 @@ cdef enum Reason:
     OPTIMIZER
     THREADS_GAIN
     CSR_GAINS
+    NARROW_ROWS
+    OBJECTIVE
     NON_FINITE

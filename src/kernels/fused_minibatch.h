@@ -45,36 +45,6 @@ static INLINE void FN(fused_tile)(const int nv, const int rows, nn_index m, cons
     }
 }
 
-/* a <- f(z) for samples first .. first + n - 1 of a layer; z is a unless f' uses z. */
-static NOINLINE void FN(fused_activate)(const nn_fused_layer *layer, nn_index first, nn_index n) {
-    const real *z = (const real *)layer->rows_z + first * layer->row_stride;
-    real *a = (real *)layer->rows_a + first * layer->row_stride;
-    const real slope = (real)layer->activation.slope;
-#define CASE(NAME, name, ...)                                                                 \
-    case NN_##NAME:                                                                           \
-        for (nn_index r = 0; r < n; r++, z += layer->row_stride, a += layer->row_stride)      \
-            for (nn_index v = 0; v < layer->vectors; v++)                                     \
-                FN(store)(a + v * LANES, FN(name##_forward)(FN(load)(z + v * LANES), slope)); \
-        break;
-    switch (layer->activation.kind) {
-    NN_ACTIVATIONS(CASE)
-    }
-#undef CASE
-}
-
-/* dz <- dz f'; lanes beyond the layer's outputs become 0. */
-static NOINLINE void FN(fused_derive)(const nn_fused_layer *layer, nn_index first, nn_index n) {
-    const real *u = (const real *)layer->rows_z + first * layer->row_stride;
-    real *dz = (real *)layer->rows_dz + first * layer->row_stride;
-    for (nn_index r = 0; r < n; r++, u += layer->row_stride, dz += layer->row_stride)
-        for (nn_index v = 0; v < layer->vectors; v++) {
-            const nn_index left = layer->n - v * LANES;
-            V d = FN(derivative)(FN(load)(dz + v * LANES), FN(load)(u + v * LANES),
-                                 layer->activation.kind, (real)layer->activation.slope);
-            FN(store)(dz + v * LANES, (V)((I)d & FN(first)(left < LANES ? left : LANES)));
-        }
-}
-
 /* w[i] -= eta (sum over samples r of scalars[r][i] vectors[r]) for rows i = k .. k + rows - 1. */
 static INLINE void FN(fused_update_tile)(const int nv, const int rows, nn_index batch,
                                          const real *const *scalars, nn_index k,
@@ -151,7 +121,8 @@ static void FN(fused_forward)(const nn_fused_batch *s) {
             real *z = (real *)layer->rows_z + first * layer->row_stride;
             FN(fused_product)(layer->vectors, n, layer->m, x, layer->w, layer->b, z,
                               layer->row_stride);
-            FN(fused_activate)(layer, first, n);
+            FN(fused_activate)(layer, z, (real *)layer->rows_a + first * layer->row_stride, n,
+                               layer->row_stride);
             FN(fused_row_pointers)(n, first, layer->rows_a, layer->row_stride, NULL, x);
         }
     }
@@ -165,10 +136,11 @@ static INLINE void FN(fused_backward_slice)(const nn_fused_layer *layer, nn_inde
     real *da = (real *)before->rows_dz + first * before->row_stride;
     FN(fused_row_pointers)(n, first, layer->rows_dz, layer->row_stride, NULL, dz);
     FN(fused_product)(before->vectors, n, layer->n, dz, layer->wt, NULL, da, before->row_stride);
-    FN(fused_derive)(before, first, n);
+    FN(fused_derive)(before, (const real *)before->rows_z + first * before->row_stride, da, n,
+                     before->row_stride);
 }
 
-/* W, its transpose and b of layer l <- after the step along the gradients of samples first ..
+/* W and its transpose of layer l <- after the step along the gradients of samples first ..
  * first + n - 1. */
 static INLINE void FN(fused_update_slice)(const nn_fused_batch *s, nn_index l, nn_index first,
                                           nn_index n) {
@@ -185,10 +157,13 @@ static INLINE void FN(fused_update_slice)(const nn_fused_batch *s, nn_index l, n
         FN(fused_update_rows)(before->vectors, layer->n, n, rows, a, before->row_stride, layer->wt,
                               eta);
     }
+}
+
+static INLINE void FN(fused_update_bias)(const nn_fused_batch *s, const nn_fused_layer *layer) {
+    const real *dz = layer->rows_dz, eta = (real)s->eta;
     for (nn_index v = 0; v < layer->vectors; v++) {
         real *b = (real *)layer->b + v * LANES;
-        V sum = {0};
-        for (nn_index r = 0; r < n; r++) sum += FN(load)(dz + r * stride + v * LANES);
+        SUM_OVER_ROWS(sum, s->batch, FN(load)(dz + r * layer->row_stride + v * LANES))
         FN(store)(b, FN(load)(b) - sum * eta);
     }
 }
@@ -200,9 +175,11 @@ static void FN(fused_update)(const nn_fused_batch *s) {
             const nn_index n = s->batch - first < FUSED_SLICE ? s->batch - first : FUSED_SLICE;
             FN(fused_backward_slice)(&s->layers[l], first, n);
         }
-    for (nn_index l = 0; l < s->n_layers; l++)
+    for (nn_index l = 0; l < s->n_layers; l++) {
         for (nn_index first = 0; first < s->batch; first += FUSED_SLICE) {
             const nn_index n = s->batch - first < FUSED_SLICE ? s->batch - first : FUSED_SLICE;
             FN(fused_update_slice)(s, l, first, n);
         }
+        FN(fused_update_bias)(s, &s->layers[l]);
+    }
 }

@@ -86,7 +86,8 @@ static inline int nn_follows_product(nn_activation f, int is_backward) {
 
 /* The list of losses that are sums over the outputs; NLL is in softmax.h. loss.h defines
  * FN(name_loss), the loss and its derivative given an output of the last Linear, and FN(name_term),
- * the loss given an output of the network. */
+ * the loss given an output of the network. They are convex in z, and at most 1 + y^2 at z = 0, from
+ * which the fused kernels conclude that a loss is finite. */
 #define NN_ELEMENTWISE_LOSSES(LOSS) \
     LOSS(BINARY_NLL, binary_nll)    \
     LOSS(SQUARED, squared)          \
@@ -185,27 +186,17 @@ typedef struct {
                         classes are contiguous */
 } nn_softmax;
 
-/* A layer of at most FUSED_VECTORS vectors; see fused_sgd.h. Rows of w and all vectors are padded
- * to `vectors` vectors of the chosen width, rows of wt to those of the previous layer. */
+/* A layer of a small network; see fused_sgd.h and fused_steps.h. Rows of w and all vectors are
+ * padded to `vectors` vectors of the chosen width, rows of wt to those of the previous layer. */
 typedef struct {
     nn_index m, n, vectors;
     nn_activation activation;
     void *w, *wt, *b, *z, *a, *dz, *step; /* wt: NULL in layer 0; z: a unless f' uses z */
+    void *copy; /* memory for wt if w is kept as well */
+    void *state[2], *state0[2];           /* the rule's, laid out as wt (layer 0: w), and as b */
     void *rows_z, *rows_a, *rows_dz;      /* the same for a mini-batch, with row_stride */
     nn_index row_stride;
 } nn_fused_layer;
-
-/* Steps at batch size 1 on such a network. */
-typedef struct {
-    nn_index n_layers, steps;
-    const nn_fused_layer *layers;
-    const void *x, *y; /* samples as rows */
-    nn_index x_stride, y_stride;
-    const int64_t *sample_index; /* of each step */
-    const double *rates;
-    int32_t *nonzero_index; /* NULL for dense samples, else 2 (m + 16) entries, m of layer 0 */
-    int plain;              /* as in nn_softmax */
-} nn_fused_sgd;
 
 /* A mini-batch on such a network: rows sample_index[0], sample_index[1], ... of x, or its first
  * rows if sample_index is NULL. */
@@ -251,6 +242,52 @@ typedef struct {
     double root, eps;    /* Adam divides by root * sqrt(mean square) + eps */
 } nn_rule;
 
+/* Samples as columns through a network of narrow layers: activations (n, padded); see
+ * fused_columns.h. */
+typedef struct {
+    nn_index m, n, w_stride;
+    nn_activation activation;
+    const void *w, *b;
+    void *z, *a, *dz;              /* z: a unless f' uses z */
+    void *w_gradient, *b_gradient; /* as w and b */
+    void *b_lost; /* the rounding errors of b_gradient, to be added to it */
+} nn_column_layer;
+
+typedef struct {
+    nn_index n_layers, padded; /* the samples, in whole vectors */
+    const nn_column_layer *layers;
+    const void *x; /* (m, padded) */
+} nn_columns;
+
+/* Steps at batch size 1 on a small network. */
+typedef struct {
+    nn_index n_layers, steps;
+    const nn_fused_layer *layers;
+    const void *x, *y; /* samples as rows */
+    nn_index x_stride, y_stride;
+    const int64_t *sample_index, *label_index; /* rows of x and y for each step */
+    const double *rates;
+    int32_t *nonzero_index; /* NULL for dense samples, else 2 (m + 16) entries, m of layer 0 */
+    int loss, plain;        /* nn_loss; as in nn_softmax */
+    int two_copies;         /* layers 1, 2, ... hold w as well as wt */
+    void *logits;           /* (steps, n of the last layer), or NULL */
+    const nn_rule *rules;   /* of each step, or NULL for plain SGD */
+    double *squares;        /* the sum of squares of all weights before each step, or NULL */
+    double (*sum_of_squares)(nn_index n, const void *x);
+} nn_fused_sgd;
+
+/* One optimiser step on a W (rows, columns) and its state, padded to whole vectors, along the
+ * gradient scalar[r] vector[j]; see optimizer.h. The rule's scale is 1. sums (one row) += the rows of W from before the step, or
+ * from after it if `after`, each times its factor. */
+typedef struct {
+    nn_index rows, columns, stride; /* columns beyond `columns` are 0 and stay 0 */
+    void *w, *s1, *s2;              /* NULL if the rule has none */
+    const void *scalar, *vector;
+    const void *factor;             /* NULL: no sums */
+    void *sums;
+    int after;
+} nn_rank1;
+
 /* Batch normalisation of samples as rows: z <- g norm + shift, norm <- (x - mean) / sqrt(var +
  * eps), and its backward pass. */
 typedef struct {
@@ -284,6 +321,10 @@ typedef struct {
      * NULL for 0 .. m - 1 */
     void (*gemv)(nn_index m, nn_index n, const void *x, const int32_t *index, const void *w,
                  nn_index w_stride, const void *bias, void *z, nn_activation);
+    /* gemv without an index for W without padding, with the bits of gemv for rows padded to whole
+     * vectors */
+    void (*gemv_unpadded)(nn_index m, nn_index n, const void *x, const void *w, nn_index w_stride,
+                          const void *bias, void *z, nn_activation);
     /* W <- W - old' steps, unless old is NULL, then z <- next' W + bias for LOOKAHEAD_STEPS
      * samples, unless next is NULL, in one pass over W; old, next (m, LOOKAHEAD_STEPS), steps, z
      * (LOOKAHEAD_STEPS, n); see lookahead.h */
@@ -345,7 +386,7 @@ typedef struct {
     void (*transpose)(nn_index m, nn_index n, const void *x, nn_index x_stride, void *out,
                       nn_index out_stride);
     /* For vectors of 16, 32 and 64 bytes; NULL for widths that the level lacks. Returns 0 if a
-     * logit was non-finite. */
+     * logit, a loss or the result of a rule may have been non-finite. */
     int (*fused_sgd[3])(const nn_fused_sgd *);
     /* For the same widths. Forward: rows_a of each layer <- its outputs (the last layer's: logits).
      * Update: from rows_dz of the last layer, those of the others and W <- W - eta x dz summed over
@@ -356,10 +397,21 @@ typedef struct {
      * fused_predict.h */
     void (*fused_predict[3])(const nn_fused_layer *layers, nn_index n_layers, const void *x,
                              void *out);
+    /* to (m, padded) <- rows index[0 .. count - 1] of x, or its first rows if index is NULL, as
+     * columns, with zeros beyond them */
+    void (*load_columns)(nn_index m, nn_index count, nn_index padded, const void *x,
+                         nn_index x_stride, const int64_t *index, void *to);
+    /* z and a of all layers, of the last one z alone */
+    void (*columns_forward)(const nn_columns *);
+    /* From dz of the last layer: dz of the others, and gradients += those of these samples. */
+    void (*columns_backward)(const nn_columns *);
     /* w (n) and its state s1, s2 (NULL if the rule has none) <- one step along g. Returns 1 if all
      * results are finite. */
     int (*optimizer_step)(nn_index n, void *w, const void *g, void *s1, void *s2,
                           const nn_rule *rule);
+    /* The same along a gradient of rank one; rule NULL: the sums alone, in the same order. Returns 1
+     * if all results are finite. */
+    int (*rank1_rule)(const nn_rank1 *, const nn_rule *rule);
     /* the sum of x^2, squared and summed in double */
     double (*sum_of_squares)(nn_index n, const void *x);
     /* the same step for rows of n weights, w_stride apart; gradient and state are contiguous.

@@ -81,21 +81,13 @@ cdef extern from "kernels/kernels.h" nogil:
         void *a
         void *dz
         void *step
+        void *copy
+        void *state[2]
+        void *state0[2]
         void *rows_z
         void *rows_a
         void *rows_dz
         nn_index row_stride
-
-    ctypedef struct nn_fused_sgd:
-        nn_index n_layers, steps
-        const nn_fused_layer *layers
-        const void *x
-        const void *y
-        nn_index x_stride, y_stride
-        const int64_t *sample_index
-        const double *rates
-        int32_t *nonzero_index
-        int plain
 
     ctypedef struct nn_fused_batch:
         nn_index n_layers, batch
@@ -117,6 +109,50 @@ cdef extern from "kernels/kernels.h" nogil:
     ctypedef struct nn_rule:
         int kind
         double eta, scale, l2, keep, beta1, beta2, root, eps
+
+    ctypedef struct nn_fused_sgd:
+        nn_index n_layers, steps
+        const nn_fused_layer *layers
+        const void *x
+        const void *y
+        nn_index x_stride, y_stride
+        const int64_t *sample_index
+        const int64_t *label_index
+        const double *rates
+        int32_t *nonzero_index
+        int loss, plain, two_copies
+        void *logits
+        const nn_rule *rules
+        double *squares
+        double (*sum_of_squares)(nn_index, const void *) noexcept nogil
+
+    ctypedef struct nn_column_layer:
+        nn_index m, n, w_stride
+        nn_activation activation
+        const void *w
+        const void *b
+        void *z
+        void *a
+        void *dz
+        void *w_gradient
+        void *b_gradient
+        void *b_lost
+
+    ctypedef struct nn_columns:
+        nn_index n_layers, padded
+        const nn_column_layer *layers
+        const void *x
+
+    ctypedef struct nn_rank1:
+        nn_index rows, columns, stride
+        void *w
+        void *s1
+        void *s2
+        const void *scalar
+        const void *vector
+        const void *factor
+        void *sums
+        int after
 
     ctypedef struct nn_batchnorm:
         nn_index batch, features
@@ -149,6 +185,8 @@ cdef extern from "kernels/kernels.h" nogil:
         void (*spmm)(const nn_spmm *) noexcept nogil
         void (*gemv)(nn_index, nn_index, const void *, const int32_t *, const void *, nn_index,
                      const void *, void *, nn_activation) noexcept nogil
+        void (*gemv_unpadded)(nn_index, nn_index, const void *, const void *, nn_index,
+                              const void *, void *, nn_activation) noexcept nogil
         void (*lookahead_pass)(nn_index, nn_index, void *, nn_index, const void *, const void *,
                                const void *, const void *, void *) noexcept nogil
         int (*lookahead_gram)(nn_index, const void *const *, void *) noexcept nogil
@@ -188,8 +226,13 @@ cdef extern from "kernels/kernels.h" nogil:
         void (*fused_update[3])(const nn_fused_batch *) noexcept nogil
         void (*fused_predict[3])(const nn_fused_layer *, nn_index, const void *,
                                  void *) noexcept nogil
+        void (*load_columns)(nn_index, nn_index, nn_index, const void *, nn_index, const int64_t *,
+                             void *) noexcept nogil
+        void (*columns_forward)(const nn_columns *) noexcept nogil
+        void (*columns_backward)(const nn_columns *) noexcept nogil
         int (*optimizer_step)(nn_index, void *, const void *, void *, void *,
                               const nn_rule *) noexcept nogil
+        int (*rank1_rule)(const nn_rank1 *, const nn_rule *) noexcept nogil
         double (*sum_of_squares)(nn_index, const void *) noexcept nogil
         int (*optimizer_rows)(nn_index, nn_index, void *, nn_index, const void *, void *, void *,
                               const nn_rule *, double *) noexcept nogil

@@ -21,7 +21,7 @@ static nn_index FN(nonzero_index)(nn_index m, const void *x_, int32_t *index) {
     for (; k + 8 <= m; k += 8, indices = _mm256_add_epi32(indices, _mm256_set1_epi32(8))) {
         __mmask8 set = _mm512_cmp_pd_mask(_mm512_loadu_pd(x + k), _mm512_setzero_pd(), _CMP_NEQ_UQ);
         _mm256_storeu_si256((__m256i *)(index + count), _mm256_maskz_compress_epi32(set, indices));
-        count += __builtin_popcount(set);
+        count += FN(count_bits)(set);
     }
 #elif HAS_COMPRESS
     __m512i indices = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -29,7 +29,7 @@ static nn_index FN(nonzero_index)(nn_index m, const void *x_, int32_t *index) {
         __mmask16 set =
             _mm512_cmp_ps_mask(_mm512_loadu_ps(x + k), _mm512_setzero_ps(), _CMP_NEQ_UQ);
         _mm512_storeu_si512(index + count, _mm512_maskz_compress_epi32(set, indices));
-        count += __builtin_popcount(set);
+        count += FN(count_bits)(set);
     }
 #endif
     for (; k < m; k++) {

@@ -57,10 +57,7 @@ static INLINE void FN(nesterov_velocity_rule)(const FN(rule) *r, V *w, V g, V *s
     *w = *w + (*s1 * r->beta1 - g);
 }
 
-/* The gradient scaled and, with a penalty, l2 w added; then the rule. */
-static INLINE void FN(optimize_one)(const int kind, const FN(rule) *r, V *w, V g, V *s1, V *s2) {
-    g = g * r->scale;
-    if (r->decays) g += *w * r->l2; /* 0 w would be NaN for an infinite w */
+static INLINE void FN(apply_rule)(const int kind, const FN(rule) *r, V *w, V g, V *s1, V *s2) {
 #define CASE(NAME, name, n_states) \
     case NN_##NAME: FN(name##_rule)(r, w, g, s1, s2); break;
     switch (kind) {
@@ -68,6 +65,13 @@ static INLINE void FN(optimize_one)(const int kind, const FN(rule) *r, V *w, V g
     NN_VELOCITY_RULES(CASE)
     }
 #undef CASE
+}
+
+/* The gradient scaled and, with a penalty, l2 w added; then the rule. */
+static INLINE void FN(optimize_one)(const int kind, const FN(rule) *r, V *w, V g, V *s1, V *s2) {
+    g = g * r->scale;
+    if (r->decays) g += *w * r->l2; /* 0 w would be NaN for an infinite w */
+    FN(apply_rule)(kind, r, w, g, s1, s2);
 }
 
 static INLINE int FN(optimize_all)(const int kind, const int states, nn_index n, real *w,
@@ -163,4 +167,90 @@ static int FN(optimizer_rows)(nn_index rows, nn_index n, void *w, nn_index w_str
     }
 #undef CASE
     return 0;
+}
+
+/* Vector j of the rows first .. first + rows - 1 of a rank-one step; `part` of its lanes are columns.
+ * Each product of the gradient is rounded, as when the gradient is stored; scale is 1. Several rows
+ * are independent chains for square roots and divisions, and share a load and store of the sums. */
+static INLINE void FN(rank1_vector)(const int kind, const int states, const int rows,
+                                    const int whole, nn_index part, const nn_rank1 *u,
+                                    const FN(rule) *rule, nn_index first, nn_index j, V *bad) {
+    const real *scalar = (const real *)u->scalar + first, *factor = (const real *)u->factor + first;
+    const nn_index at = first * u->stride + j;
+    real *w = (real *)u->w + at, *s1 = (real *)u->s1 + at, *s2 = (real *)u->s2 + at,
+         *sums = (real *)u->sums + j;
+    const I used = FN(first)(part);
+    V before[4], after[4], a[4], b[4], g = FN(load)((const real *)u->vector + j);
+    if (!whole) g = (V)((I)g & used);
+    UNROLLED_FOR(r, rows) {
+        const nn_index row = r * u->stride;
+        after[r] = before[r] = FN(load)(w + row);
+        if (states > 0) a[r] = FN(load)(s1 + row);
+        if (states > 1) b[r] = FN(load)(s2 + row);
+        V product = FN(rounded)(g * scalar[r]);
+        if (rule->decays) product += before[r] * rule->l2;
+        FN(apply_rule)(kind, rule, &after[r], product, &a[r], &b[r]);
+        if (!whole) after[r] = (V)((I)after[r] & used); /* else NaN if eps = 0 */
+        FN(store)(w + row, after[r]);
+        if (states > 0) FN(store)(s1 + row, a[r]);
+        if (states > 1) FN(store)(s2 + row, b[r]);
+        bad[r] += after[r] * 0;
+        /* the first of two states makes w non-finite if it is */
+        if (states == 1) bad[r] += a[r] * 0;
+        if (states == 2) bad[r] += b[r] * 0;
+    }
+    if (u->factor == NULL) return;
+    V sum = FN(load)(sums);
+    if (u->after) UNROLLED_FOR(r, rows) sum += after[r] * factor[r];
+    else UNROLLED_FOR(r, rows) sum += before[r] * factor[r];
+    FN(store)(sums, sum);
+}
+
+static INLINE V FN(rank1_all)(const int kind, const int states, const nn_rank1 *u,
+                              const FN(rule) *rule) {
+    V bad[4] = {{0}, {0}, {0}, {0}};
+    nn_index first = 0, j;
+#define ROWS(rows)                                                                             \
+    for (j = 0; j + LANES <= u->columns; j += LANES)                                           \
+        FN(rank1_vector)(kind, states, rows, 1, LANES, u, rule, first, j, bad);                \
+    if (j < u->columns)                                                                        \
+        FN(rank1_vector)(kind, states, rows, 0, u->columns - j, u, rule, first, j, bad);
+#if WIDTH == LEVEL_BYTES
+    for (; first + 4 <= u->rows; first += 4) { ROWS(4) }
+#endif
+    for (; first < u->rows; first++) { ROWS(1) }
+#undef ROWS
+    return (bad[0] + bad[1]) + (bad[2] + bad[3]);
+}
+
+/* sums += the rows of W times their factors, added in the order of rank1_vector */
+static NOINLINE void FN(rank1_product)(const nn_rank1 *u) {
+    const real *w = u->w, *factor = u->factor;
+    real *sums = u->sums;
+    for (nn_index j = 0; j < u->columns; j += LANES) {
+        V sum = FN(load)(sums + j);
+        for (nn_index r = 0; r < u->rows; r++) sum += FN(load)(w + r * u->stride + j) * factor[r];
+        FN(store)(sums + j, sum);
+    }
+}
+
+static NOINLINE V FN(rank1_bad)(const nn_rank1 *u, const nn_rule *rule) {
+    const FN(rule) r = FN(broadcast_rule)(rule);
+    const nn_rank1 local = *u; /* no store can change it */
+#define CASE(NAME, name, n_states) \
+    case NN_##NAME: return FN(rank1_all)(NN_##NAME, n_states, &local, &r);
+    switch (rule->kind) {
+    NN_RULES(CASE)
+    }
+#undef CASE
+    return FN(set)((real)NAN);
+}
+
+/* 1 if all results are finite */
+static int FN(rank1_rule)(const nn_rank1 *u, const nn_rule *rule) {
+    if (!rule) {
+        FN(rank1_product)(u);
+        return 1;
+    }
+    return FN(sum_all)(FN(rank1_bad)(u, rule))[0] == 0;
 }

@@ -24,6 +24,15 @@ static INLINE V FN(rounded)(V v) {
 static INLINE I FN(iota)(void) { I v; for (int i = 0; i < LANES; i++) v[i] = i; return v; }
 static INLINE I FN(first)(nn_index n) { return FN(iota)() < FN(seti)((FN(int))n); }
 
+#if HAS_COMPRESS
+/* The number of bits of a mask, forced into a general register first: gcc 12 may spill one or two
+ * bytes of it and count four (seen at -O1 with -fsanitize=thread). */
+static INLINE nn_index FN(count_bits)(unsigned mask) {
+    __asm__("" : "+r"(mask));
+    return __builtin_popcount(mask);
+}
+#endif
+
 /* load_part, store_part: the first n lanes, 0 <= n <= LANES; memory beyond them is not accessed,
  * lanes beyond them are 0. max(a, b) is a > b ? a : b, which propagates a NaN in b. scale(x, n +
  * SHIFT) is x 2^n for integers n in [-2044, 2046], for float in [-252, 254]. */
@@ -223,3 +232,47 @@ static INLINE V FN(max_all)(V v) {
 /* The halves of a vector, exchanged. */
 static INLINE V FN(other_half)(V v) { return SHUFFLE_DOWN(v, LANES / 2); }
 #undef SHUFFLE_DOWN
+
+/* out[0 .. 3] <- the sums over the lanes of a, b, c, d. Merging the vectors while summing takes
+ * half the shuffles. */
+static INLINE void FN(four_sums)(V a, V b, V c, V d, real *out) {
+#if LANES == 16
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define PAIRS_LOW 0, 1, 16, 17, 2, 3, 18, 19, 4, 5, 20, 21, 6, 7, 22, 23
+#define PAIRS_HIGH 8, 9, 24, 25, 10, 11, 26, 27, 12, 13, 28, 29, 14, 15, 30, 31
+#elif LANES == 8
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#define PAIRS_LOW 0, 1, 8, 9, 2, 3, 10, 11
+#define PAIRS_HIGH 4, 5, 12, 13, 6, 7, 14, 15
+#elif LANES == 4
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#define PAIRS_LOW 0, 1, 4, 5
+#define PAIRS_HIGH 2, 3, 6, 7
+#else
+#define LOW 0, 2
+#define HIGH 1, 3
+#endif
+    V ab = __builtin_shufflevector(a, b, LOW) + __builtin_shufflevector(a, b, HIGH);
+    V cd = __builtin_shufflevector(c, d, LOW) + __builtin_shufflevector(c, d, HIGH);
+#if LANES == 2
+    FN(store)(out, ab);
+    FN(store)(out + 2, cd);
+#else
+    V all = __builtin_shufflevector(ab, cd, PAIRS_LOW)
+          + __builtin_shufflevector(ab, cd, PAIRS_HIGH);
+#if LANES == 16
+    all += __builtin_shufflevector(all, all, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    all += __builtin_shufflevector(all, all, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+#elif LANES == 8
+    all += __builtin_shufflevector(all, all, 4, 5, 6, 7, 0, 1, 2, 3);
+#endif
+    __builtin_memcpy(out, &all, 4 * sizeof(real));
+#undef PAIRS_LOW
+#undef PAIRS_HIGH
+#endif
+#undef LOW
+#undef HIGH
+}

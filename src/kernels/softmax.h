@@ -16,7 +16,7 @@
  * 1, or NaN for infinite ones) and the others; y (top - z); y. */
 typedef struct { V others, ties, label_gap, label_sum; } FN(softmax_sums);
 
-/* The rounding errors of the sums over the labels (see reduce.h). NULL is passed for few labels. */
+/* The rounding errors of the sums over the labels (see sums.h). NULL is passed for few labels. */
 typedef struct { V label_gap, label_sum; } FN(softmax_lost);
 
 /* y (top - z); y = 0 suppresses an infinite difference. */
@@ -126,7 +126,7 @@ static INLINE V FN(gradient_of)(V p, V weight, V y) { return FN(rounded)(p * wei
 /* The sum of the chains. */
 static INLINE V FN(chains)(const V *sum) { return (sum[0] + sum[1]) + (sum[2] + sum[3]); }
 
-/* Sums of the exponentials p (n): of those less than 1, in groups (see reduce.h), and of those
+/* Sums of the exponentials p (n): of those less than 1, in groups (see sums.h), and of those
  * equal to 1. */
 static INLINE void FN(sum_apart)(nn_index n, const real *p, FN(total) *others, V *ties) {
     V group = {0};

@@ -44,7 +44,7 @@ static INLINE nn_index FN(append_nonzeros)(const real *x, nn_index first, nn_ind
 #endif
         __builtin_memcpy(entries + count, &low, sizeof low);
         __builtin_memcpy(entries + count + LANES / 2, &high, sizeof high);
-        count += __builtin_popcount(set);
+        count += FN(count_bits)(set);
     }
 #else
     for (; k + LANES <= last; k += LANES) {

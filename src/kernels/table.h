@@ -18,11 +18,11 @@
 #include "gemm.h"
 #include "reduce.h"
 #include "softmax.h"
-#include "loss.h"
+#include "loss_arrays.h"
 #include "gemv.h"
 #include "lookahead.h"
 #include "spmm.h"
-#include "optimizer.h"
+#include "fused_columns.h"
 #include "batchnorm.h"
 #include "dropout.h"
 
@@ -42,6 +42,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .csr_transpose = FN(csr_transpose),
     .spmm = FN(spmm),
     .gemv = FN(gemv),
+    .gemv_unpadded = FN(gemv_unpadded),
     .gemv_backward = FN(gemv_backward),
     .rank1_update = FN(rank1_update),
     .gemv_wt = FN(gemv_wt),
@@ -69,7 +70,11 @@ const nn_kernels TABLE(LEVEL, real) = {
     .all_finite = FN(all_finite),
     .copy_finite = FN(copy_finite),
     .largest = FN(largest),
+    .load_columns = FN(load_columns),
+    .columns_forward = FN(columns_forward),
+    .columns_backward = FN(columns_backward),
     .optimizer_step = FN(optimizer_step),
+    .rank1_rule = FN(rank1_rule),
     .sum_of_squares = FN(sum_of_squares),
     .optimizer_rows = FN(optimizer_rows),
     .batchnorm_forward = FN(batchnorm_forward),

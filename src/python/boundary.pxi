@@ -182,18 +182,31 @@ cdef cnp.ndarray result_like(cnp.ndarray model, object out, int t, tuple others)
     return <cnp.ndarray>out
 
 
-def byte_bounds(cnp.ndarray a):
-    """(address of the first byte, address past the last byte) of an array with any strides."""
-    cdef Py_ssize_t low = <Py_ssize_t>cnp.PyArray_DATA(a), high = low + cnp.PyArray_ITEMSIZE(a)
+cdef struct Bounds:
+    # the memory that an array spans
+    Py_ssize_t low, high   # addresses of the first byte and past the last one
+
+
+cdef Bounds bounds_of(cnp.ndarray a) noexcept:
+    """The memory that an array with any strides spans."""
+    cdef Bounds b
     cdef Py_ssize_t reach
     cdef int i
+    b.low = <Py_ssize_t>cnp.PyArray_DATA(a)
+    b.high = b.low + cnp.PyArray_ITEMSIZE(a)
     for i in range(cnp.PyArray_NDIM(a)):
         reach = (cnp.PyArray_DIM(a, i) - 1) * cnp.PyArray_STRIDE(a, i)
         if reach < 0:
-            low += reach
+            b.low += reach
         else:
-            high += reach
-    return low, high
+            b.high += reach
+    return b
+
+
+def byte_bounds(cnp.ndarray a):
+    """(address of the first byte, address past the last byte) of an array with any strides."""
+    cdef Bounds b = bounds_of(a)
+    return b.low, b.high
 
 
 def has_nan(x):
@@ -216,3 +229,124 @@ def has_nan(x):
                 return False
     x = np.asarray(x)
     return x.dtype.kind == "f" and bool(np.isnan(x).any())
+
+
+cdef inline double number_at(const char *at, int type_) noexcept nogil:
+    """A number of any real type."""
+    cdef double value
+    if type_ == NN_F64:
+        return (<const double *>at)[0]
+    if type_ == NN_F32:
+        return (<const float *>at)[0]
+    nn_convert(&value, 0, True, 1, 1, at, 0, 0, type_)
+    return value
+
+
+def sum_pairwise(x):
+    """The sum of a vector by halves, in float64, as nncore._sums.pairwise defines it; None for
+    anything but a short contiguous float32 or float64 array (n,)."""
+    cdef cnp.ndarray a
+    cdef Py_ssize_t i, n, half
+    cdef double[64] few
+    cdef double *terms = few
+    cdef double total
+    if not cnp.PyArray_CheckExact(x):
+        return None
+    a = <cnp.ndarray>x
+    n = cnp.PyArray_DIM(a, 0) if cnp.PyArray_NDIM(a) == 1 else 0
+    if n == 0 or n > GIL_COPY or not cnp.PyArray_ISCARRAY_RO(a):
+        return None
+    if cnp.PyArray_TYPE(a) != cnp.NPY_DOUBLE and cnp.PyArray_TYPE(a) != cnp.NPY_FLOAT:
+        return None
+    if n > 64:
+        terms = <double *>malloc(n * sizeof(double))
+        if terms == NULL:
+            raise MemoryError()
+    for i in range(n):
+        terms[i] = number_at(<const char *>cnp.PyArray_DATA(a) + i * cnp.PyArray_STRIDE(a, 0),
+                             native_type(a))
+    while n > 1:
+        half = n // 2
+        for i in range(half):
+            terms[i] += terms[half + i]
+        if n % 2:
+            terms[0] += terms[n - 1]
+        n = half
+    total = terms[0]
+    if terms != few:
+        free(terms)
+    return total
+
+
+def argmax_columns(x):
+    """np.argmax(x, axis=0) as int64: the first of the largest entries, or the first NaN; None for
+    anything but a small contiguous float32 or float64 matrix that is not empty."""
+    cdef cnp.ndarray a, places
+    cdef cnp.npy_intp b
+    cdef Py_ssize_t n, row, column
+    cdef int t
+    cdef bint finite
+    cdef int64_t *to
+    if not cnp.PyArray_CheckExact(x) or cnp.PyArray_NDIM(<cnp.ndarray>x) != 2:
+        return None
+    a = <cnp.ndarray>x
+    t, n, b = cnp.PyArray_TYPE(a), cnp.PyArray_DIM(a, 0), cnp.PyArray_DIM(a, 1)
+    if t != cnp.NPY_FLOAT and t != cnp.NPY_DOUBLE or n == 0:
+        return None
+    if not (cnp.PyArray_ISBEHAVED_RO(a)
+            and (cnp.PyArray_IS_C_CONTIGUOUS(a) or cnp.PyArray_IS_F_CONTIGUOUS(a))):
+        return None
+    if n * b < GIL_COPY:
+        row, column = step(a, 0), step(a, 1)
+        places = <cnp.ndarray>cnp.PyArray_EMPTY(1, &b, cnp.NPY_INT64, False)
+        to = <int64_t *>cnp.PyArray_DATA(places)
+        finite = kernels_for(t).all_finite(n * b, cnp.PyArray_DATA(a))
+        if t == cnp.NPY_FLOAT:
+            argmax_float(<const float *>cnp.PyArray_DATA(a), n, b, row, column, finite, to)
+        else:
+            argmax_double(<const double *>cnp.PyArray_DATA(a), n, b, row, column, finite, to)
+        return places
+    return None
+
+
+cdef extern from *:
+    """
+    /* Four columns at a time, in registers, as each comparison waits for the one before it. */
+    #define NNCORE_EACH(c) _Pragma("GCC unroll 4") for (int c = 0; c < 4; c++)
+    #define NNCORE_ARGMAX(real)                                                                 \\
+        static inline __attribute__((always_inline)) void nncore_argmax4_##real(                \\
+            const real *x, Py_ssize_t n, Py_ssize_t b, Py_ssize_t row, Py_ssize_t column,       \\
+            const int finite, int64_t *to) {                                                    \\
+            for (Py_ssize_t j = 0; j < b; j += 4) {                                             \\
+                const real *from[4];                                                            \\
+                real most[4];                                                                   \\
+                int64_t at[4];                                                                  \\
+                NNCORE_EACH(c) {                                                                \\
+                    from[c] = x + (j + c < b ? j + c : j) * column;                             \\
+                    most[c] = from[c][0];                                                       \\
+                    at[c] = 0;                                                                  \\
+                }                                                                               \\
+                for (Py_ssize_t i = 1; i < n; i++)                                              \\
+                    NNCORE_EACH(c) {                                                            \\
+                        const real value = from[c][i * row];                                    \\
+                        const int more = finite ? value > most[c]                               \\
+                                                : !(value <= most[c]) & (most[c] == most[c]);   \\
+                        at[c] = more ? i : at[c];  \\
+                        most[c] = more ? value : most[c];                                       \\
+                    }                                                                           \\
+                for (int c = 0; c < 4 && j + c < b; c++) to[j + c] = at[c];                     \\
+            }                                                                                   \\
+        }                                                                                       \\
+        static void nncore_argmax_##real(const real *x, Py_ssize_t n, Py_ssize_t b,             \\
+                                         Py_ssize_t row, Py_ssize_t column, int finite,         \\
+                                         int64_t *to) {                                         \\
+            if (finite) nncore_argmax4_##real(x, n, b, row, column, 1, to);                     \\
+            else nncore_argmax4_##real(x, n, b, row, column, 0, to);                            \\
+        }
+    NNCORE_ARGMAX(float)
+    NNCORE_ARGMAX(double)
+    """
+    void argmax_float "nncore_argmax_float"(const float *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                            Py_ssize_t, int, int64_t *) noexcept
+    void argmax_double "nncore_argmax_double"(const double *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                              Py_ssize_t, int, int64_t *) noexcept

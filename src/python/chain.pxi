@@ -1,6 +1,6 @@
-# The forward pass of a Sequential at the cost of its kernels and attributes: a special path of
-# Sequential.forward. Deleting this file and its use in the Python package leaves the loop over the
-# modules' own methods, with the same results.
+# Forward pass, backward pass and step of a Sequential at the cost of their kernels and attributes:
+# special paths of its methods. Deleting this file and its use in the Python package leaves the
+# loops over the modules' own methods, with the same results.
 
 from cpython.method cimport PyMethod_Check, PyMethod_GET_FUNCTION
 
@@ -61,3 +61,150 @@ def forward_chain(modules, X, dict known):
             X = method(X)
             owned = False
     return X
+
+
+# ----------------------------------------------------------------------- backward pass and the step
+
+cdef class PlainModules:
+    """Which modules compute by their class's own methods, as the library defines them: not
+    subclasses, no method patched on the object or on the class.
+
+    numbers: {class: number of its activation, NN_NONE for Linear, -1 for a class without a step};
+    unpatched: a function that returns whether a class's methods are those it was defined with.
+    """
+
+    cdef dict numbers
+    cdef dict versions     # class -> its version when it was last found unpatched
+    cdef object unpatched
+
+    def __cinit__(self, dict numbers, unpatched):
+        self.numbers, self.versions, self.unpatched = numbers, {}, unpatched
+
+    cdef int number(self, object module) except -3:
+        """The module's number, or -2 if its own methods must be called."""
+        cdef object cls = type(module), number = self.numbers.get(cls)
+        cdef unsigned int version = class_version(<PyObject *>module)
+        cdef PyObject *key
+        cdef PyObject *value
+        cdef Py_ssize_t at = 0
+        cdef dict attributes
+        if number is None or not uses_compiled_kernels:
+            return -2
+        if version == 0 or self.versions.get(cls) != version:
+            if not self.unpatched(cls):
+                return -2
+            self.versions[cls] = class_version(<PyObject *>module)
+        attributes = PyObject_GenericGetDict(module, NULL)
+        while PyDict_Next(attributes, &at, &key, &value):
+            if PySet_Contains(computation, <object>key):
+                return -2
+        return number
+
+
+def backward_chain(list modules, delta, PlainModules plain, other, bint wanted):
+    """The backward pass from the last module to the first. Linear sets .dLdW and .dLdW0. Returns
+    dL/dInput if it is wanted, else a Linear that is the first module does not compute it.
+
+    other(module, delta): dL/dInput of a module whose own methods must be called.
+    """
+    cdef Py_ssize_t i
+    cdef int number
+    cdef bint owned = False  # nobody else refers to delta
+    for i in range(len(modules) - 1, -1, -1):
+        module = modules[i]
+        number = plain.number(module)
+        if number == NN_NONE:
+            A = getattr(module, "A", None)
+            if A is None:
+                delta = other(module, delta)  # which words the error
+                continue
+            delta, module.dLdW, module.dLdW0 = linear_gradients(delta, A, module.W, None,
+                                                                i > 0 or wanted)
+            owned = True
+        elif number == NN_SOFTMAX or number == NN_OUTPUT_SIGMOID:
+            pass
+        elif number > NN_NONE and derive(module, delta, number, owned):
+            pass
+        else:
+            delta = other(module, delta)
+            owned = False
+    return delta
+
+
+cdef bint derive(object module, object delta, int number, bint owned) except -1:
+    """dL/dZ of an activation in place of dL/dA. False if its own method must be called."""
+    cdef object A = getattr(module, "A", None)
+    cdef cnp.ndarray a, d
+    cdef int t
+    if not owned or not cnp.PyArray_CheckExact(A):
+        return False
+    a, d = <cnp.ndarray>A, <cnp.ndarray>delta
+    t = cnp.PyArray_TYPE(d)
+    if (cnp.PyArray_TYPE(a) != t or not cnp.PyArray_SAMESHAPE(a, d)
+            or not cnp.PyArray_ISBEHAVED_RO(a)):
+        return False
+    if not ((cnp.PyArray_IS_C_CONTIGUOUS(a) and cnp.PyArray_IS_C_CONTIGUOUS(d))
+            or (cnp.PyArray_IS_F_CONTIGUOUS(a) and cnp.PyArray_IS_F_CONTIGUOUS(d))):
+        return False
+    if number == NN_RELU and module._scale != 1:
+        return False
+    if cnp.PyArray_SIZE(a) < GIL_ELEMENTS:
+        kernels_for(t).activation_backward(cnp.PyArray_SIZE(a), cnp.PyArray_DATA(d),
+                                           cnp.PyArray_DATA(a), cnp.PyArray_DATA(d),
+                                           nn_activation(number, 0))
+        return True
+    return False
+
+
+def step_chain(list modules, lrate, PlainModules plain):
+    """W <- W - lrate dLdW and W0 <- W0 - lrate dLdW0 of every Linear. Returns False, with nothing
+    changed, if a module must step by its own method, or anything must be checked or converted
+    first."""
+    cdef double eta
+    cdef int number
+    cdef list terms = []
+    cdef Py_ssize_t i
+    if type(lrate) is float:
+        eta = lrate
+    elif type(lrate) is int and -1 <= lrate <= 1:
+        eta = lrate
+    else:
+        return False
+    for module in modules:
+        number = plain.number(module)
+        if number == -2:
+            return False
+        if number == NN_NONE and not (
+                add_term(terms, module.W, getattr(module, "dLdW", None), -1)
+                and add_term(terms, module.W0, getattr(module, "dLdW0", None),
+                             cnp.PyArray_DIM(<cnp.ndarray>module.W, 1))):
+            return False
+    for i in range(0, len(terms), 2):
+        subtract(<cnp.ndarray>terms[i], <cnp.ndarray>terms[i + 1], eta)
+    return True
+
+
+cdef bint add_term(list terms, object W, object g, Py_ssize_t rows) except -1:
+    """Append a weight and its gradient if they can be used as they are. rows: of a bias (rows, 1),
+    or -1."""
+    cdef Bounds of_w, of_g
+    cdef cnp.ndarray w, d
+    cdef int t = computing_type(W)
+    if not cnp.PyArray_CheckExact(W) or not cnp.PyArray_CheckExact(g):
+        return False
+    w, d = <cnp.ndarray>W, <cnp.ndarray>g
+    if (cnp.PyArray_NDIM(w) != 2 or cnp.PyArray_TYPE(w) != t or cnp.PyArray_TYPE(d) != t
+            or not cnp.PyArray_ISBEHAVED(w) or not cnp.PyArray_ISBEHAVED_RO(d)
+            or not cnp.PyArray_SAMESHAPE(w, d)):
+        return False
+    if rows >= 0 and (cnp.PyArray_DIM(w, 0) != rows or cnp.PyArray_DIM(w, 1) != 1):
+        return False
+    if not ((cnp.PyArray_IS_C_CONTIGUOUS(w) and cnp.PyArray_IS_C_CONTIGUOUS(d))
+            or (cnp.PyArray_IS_F_CONTIGUOUS(w) and cnp.PyArray_IS_F_CONTIGUOUS(d))):
+        return False
+    of_w, of_g = bounds_of(w), bounds_of(d)
+    if of_w.low < of_g.high and of_g.low < of_w.high:
+        return False
+    terms.append(W)
+    terms.append(g)
+    return True

@@ -127,6 +127,11 @@ cdef void sum_of_samples(const nn_kernels *k, cnp.ndarray rows, cnp.ndarray sums
 def linear_backward(dLdZ, A, W, out=None):
     """dLdA = W dLdZ, dLdW = A dLdZᵀ, dLdW0 = sum of dLdZ over the batch. dLdZ (n, b), A (m, b),
     W (m, n), out a tuple of three arrays (m, b), (m, n), (n, 1); returns (dLdA, dLdW, dLdW0)."""
+    return linear_gradients(dLdZ, A, W, out, True)
+
+
+cdef tuple linear_gradients(object dLdZ, object A, object W, object out, bint with_dA):
+    """linear_backward; also called by chain.pxi. dLdA is None if it is not wanted."""
     cdef int t = computing_type(W)
     cdef cnp.ndarray w = real_matrix("W", W, t, -1, -1, "mn")
     cdef Py_ssize_t m = cnp.PyArray_DIM(w, 0), n = cnp.PyArray_DIM(w, 1), b
@@ -149,7 +154,7 @@ def linear_backward(dLdZ, A, W, out=None):
         fortran = is_unit_stride(da, 0)
     else:
         fortran = b == 1 or not is_unit_stride(dz, 1)
-        da = new_matrix(m, b, t, fortran)
+        da = new_matrix(m, b, t, fortran) if with_dA else None
         dw = new_matrix(m, n, t, False)
         dw0 = new_matrix(n, 1, t, False)
     # dLdW and the sums need dLdZ with contiguous columns, a C-ordered dLdA one with contiguous rows
@@ -160,6 +165,8 @@ def linear_backward(dLdZ, A, W, out=None):
         a = a if is_unit_stride(a, 0) else ordered(a, True)
         multiply(k, dz, False, a, True, dw, True, NULL, False)
     sum_of_samples(k, rows, dw0)
+    if not with_dA:
+        return None, dw, dw0
     if not fortran:
         dz = dz if is_unit_stride(dz, 1) else ordered(dz, False)
         multiply(k, w, False, dz, False, da, False, NULL, False)

@@ -38,12 +38,18 @@ cdef class Program:
     cdef Samples samples
     cdef list dropouts              # (layer, Dropout)
     cdef cnp.ndarray weights        # of the samples of the call, kept alive
+    cdef cnp.ndarray in_order       # 0, 1, 2, ...
+    cdef cnp.ndarray equal_rates    # of the last chunk with a number as rate
     cdef bint frozen
+    cdef public bint live           # predicts with the weights where they are, in short calls
+    cdef bint holds_gil             # in such a call
     # steps per chunk that the last fit arrived at, and its batch size
     cdef Py_ssize_t steps_per_chunk, chunk_batch_size
+    cdef nn_total total_before      # of the losses, before the current chunk of fit
     cdef public object optimizer    # whose t counts the steps, or None
     # whole steps that the last sgd or fit has taken, also if it ended in an error
     cdef readonly Py_ssize_t steps
+    cdef readonly Py_ssize_t steps_by_function  # of sgd in the loop for rate functions; for tests
     cdef readonly double total      # the loss summed over the samples of these steps of fit
 
     def __cinit__(self, list stages, loss, dtype, inputs, plain=False):
@@ -85,9 +91,10 @@ cdef class Program:
             outputs += name in ("softmax", "output_sigmoid")
             widest = max(widest, module.W.shape[1])
             first_weights = first_weights or module.W.size
-        if self.e.net.loss != NN_NLL:
-            return NOT_NLL
-        if outputs != 1:
+        if not self.e.net.trains:
+            return OTHER_CALL
+        # the output unit is the last one: SoftMax, OutputSigmoid or, for other losses, none
+        if outputs != (self.e.net.loss == NN_NLL or self.e.net.loss == NN_BINARY_NLL):
             return INNER_LAYERS
         return ACCEPTED if choose_fused(&self.e, widest, first_weights) else TOO_LARGE
 
@@ -148,6 +155,7 @@ cdef class Program:
         short_calls: calls on a few samples use the weights where they are.
         """
         cdef Objective *objective = &self.e.objective
+        objective.differs = True
         objective.loss_factor, objective.gradient_factor = loss_factor, gradient_factor
         objective.loss_parameter, objective.clips = loss_parameter, clips
         objective.l2_per_weight, objective.l2 = l2_per_weight >= 0, l2_per_weight
@@ -165,17 +173,19 @@ cdef class Program:
         continues.
         """
         self._begin(CALL_SGD, X, Y, None, iters, 1, rate)
+        if type(rate) is WatchedRate and self._sgd_by_function(X, iters, rate, on_nonfinite, t0):
+            return
         cdef Py_ssize_t done = 0, total = iters, steps, bad
         cdef cnp.ndarray indices, rates
         cdef bint warned = False
         cdef double seconds
-        n, randint = X.shape[1], np.random.randint
+        n = X.shape[1]
         while done < total:
             steps = min(self._steps_per_chunk(), total - done)
             # before the samples are drawn, so that an invalid rate draws none
-            rates = schedules.over(rate, t0 + done + 1, steps)
-            steps = cnp.PyArray_DIM(rates, 0)
-            indices = np.asarray(randint(n, size=steps), dtype=np.int64)
+            rates = self._rates(rate, t0 + done + 1, steps)
+            steps = min(steps, cnp.PyArray_DIM(rates, 0))
+            indices = draws.many(n, steps)
             self.parameters.load(True)
             self._open_chunk(indices, 0, steps, 1, rates, False)
             seconds = now()
@@ -196,6 +206,52 @@ cdef class Program:
             PyErr_CheckSignals()
             self._set_steps_per_chunk(steps, seconds)
 
+    cdef bint _sgd_by_function(self, X, Py_ssize_t iters, WatchedRate watched, on_nonfinite,
+                               Py_ssize_t t0) except -1:
+        """The steps of sgd on the user's own arrays, each with the rate that a function gives for
+        it. Returns False, with nothing done, if the weights cannot be used in place."""
+        cdef Engine *e = &self.e
+        cdef Run *run = &e.run
+        cdef Snapshot snapshot = watched.snapshot
+        cdef object function = watched.rate, given
+        cdef Py_ssize_t done, n = X.shape[1]
+        cdef double eta
+        cdef int64_t index
+        cdef bint bad, warned = False, holds_gil = e.net.n_weights < GIL_COPY
+        if e.net.has_special or snapshot is None:
+            return False
+        self.parameters.load(True)
+        if not params_in_place(&e.net):
+            return False
+        run.x, run.y, run.indices, run.rates = &e.x, &e.y, &index, &eta
+        run.n_samples, run.batch_size, run.checks_data, run.offset = 1, 1, False, 0
+        e.sparse.skips_zeros = False
+        for done in range(iters):
+            given = function(t0 + done + 1)
+            if not snapshot.same(watched.owner):
+                if not snapshot.holds(watched.owner):
+                    raise watched.changed(given)
+                self.parameters.load(True)  # arrays may have moved
+                if not params_in_place(&e.net):
+                    raise watched.changed(given)
+            eta = given if isinstance(given, float) else -1
+            if not (0 <= eta and isfinite(eta)):
+                eta = schedules.checked(given, t0 + done + 1)
+            index = draws.one(n)
+            run.status, run.steps_before = FINITE, self.steps
+            if holds_gil:
+                bad = STEPPERS[e.plan.stepper].run(e, run)
+            else:
+                with nogil:
+                    bad = STEPPERS[e.plan.stepper].run(e, run)
+            self.steps += 1
+            self.steps_by_function += 1
+            if bad and not warned:
+                warned = True
+                on_nonfinite(t0 + done + 1)
+            PyErr_CheckSignals()
+        return True
+
     def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, checks_data=False,
             weights=None):
         """Make one pass over the sample indices `order` in batches; return the loss summed over all
@@ -206,7 +262,8 @@ cdef class Program:
         batch is checked as it is read, which saves a pass over all data. weights: float64, of all
         samples; a batch whose weights sum to 0 makes no step.
         """
-        order = np.ascontiguousarray(order, dtype=np.int64)
+        order = self._first_indices(X.shape[1]) if order is None else np.ascontiguousarray(
+            order, dtype=np.int64)
         cdef Py_ssize_t first = 0, count = cnp.PyArray_SIZE(order)
         cdef Py_ssize_t size = max(1, min(<Py_ssize_t>batch_size, count)), steps, bad, t = t0
         cdef double seconds
@@ -219,14 +276,15 @@ cdef class Program:
         if checks and self.e.plan.in_place:  # a backup of the weights would cost too much
             self._check_all_data(X, Y, order)
             checks = False
-        if checks:
-            start = Copies(self.parameters.trained_arrays())
         while first < count:
             steps = min(self._steps_per_chunk(), (count - first + size - 1) // size)
-            rates = schedules.over(rate, t + 1, steps)
-            steps = cnp.PyArray_DIM(rates, 0)
+            rates = self._rates(rate, t + 1, steps)
+            steps = min(steps, cnp.PyArray_DIM(rates, 0))
             if self.e.call.python_rate and self.optimizer is not None:
                 self.e.opt.updates = self.optimizer.t
+            self.total_before = self.e.run.total
+            if checks and start is None and first + steps * size < count:
+                start = Copies(self.parameters.trained_arrays())  # before the first of many chunks
             self.parameters.load(True)
             self._open_chunk(order, first, min(steps * size, count - first), size, rates, checks)
             seconds = now()
@@ -274,6 +332,24 @@ cdef class Program:
             self.e.objective.weights = <const double *>cnp.PyArray_DATA(weights)
         return 0
 
+    cdef cnp.ndarray _first_indices(self, Py_ssize_t count):
+        """0, 1, 2, ..., of which the first `count` are read."""
+        if self.in_order is None or cnp.PyArray_DIM(self.in_order, 0) != count:
+            self.in_order = np.arange(count, dtype=np.int64)
+        return self.in_order
+
+    cdef cnp.ndarray _rates(self, rate, Py_ssize_t first, Py_ssize_t count):
+        """The step sizes of a chunk, float64: at least `count`, or fewer if the next one is
+        invalid."""
+        cdef double eta
+        if type(rate) is not float:
+            return <cnp.ndarray>schedules.over(rate, first, count)
+        eta = rate
+        if (self.equal_rates is None or cnp.PyArray_DIM(self.equal_rates, 0) < count
+                or (<double *>cnp.PyArray_DATA(self.equal_rates))[0] != eta):
+            self.equal_rates = <cnp.ndarray>schedules.over(rate, first, count)
+        return self.equal_rates
+
     cdef int _begin(self, int kind, X, Y, order, Py_ssize_t n_samples, Py_ssize_t batch_size,
                     rate) except -1:
         """Plan a call of training and prepare its first chunk."""
@@ -289,12 +365,12 @@ cdef class Program:
         return self._begin_dropouts()
 
     cdef int _plan_training(self, int kind, X, Y, order, Py_ssize_t n_samples,
-                            Py_ssize_t batch_size, rate) except -1:
+                            Py_ssize_t batch_size, rate, bint live=False) except -1:
         cdef Engine *e = &self.e
         cdef Call *call = &e.call
         e.x, e.y = self.samples.source("X", X, n_samples), self.samples.source("Y", Y, n_samples)
         call.kind, call.n_samples, call.n_columns = kind, n_samples, X.shape[1]
-        call.batch_size = batch_size
+        call.batch_size, call.live = batch_size, live
         call.python_rate = callable(rate) and not hasattr(rate, "values")
         call.indices = NULL
         if order is not None:
@@ -381,9 +457,11 @@ cdef class Program:
         is non-finite.
         """
         cdef Run *run = &self.e.run
+        cdef Py_ssize_t steps = (run.n_samples + run.batch_size - 1) // run.batch_size
         if run.checks_data:
             self._refuse_data(X, Y, start)
             run.checks_data = False
+        plan_demote(&self.e, NON_FINITE)
         if self.e.plan.in_place:
             self.parameters.store()
             self._advance(bad - 1)
@@ -397,10 +475,16 @@ cdef class Program:
         # the user's arrays still hold the weights from before the chunk: run it again to find the
         # step, then again up to that step
         self.parameters.load(True)
+        run.total = self.total_before
         run.checks_weights = True
         bad = self._run()
         run.checks_weights = False
+        if not bad:  # a fused kernel's test for non-finite values is stricter than necessary
+            self.parameters.store()
+            self._advance(steps)
+            return steps
         self.parameters.load(True)
+        run.total = self.total_before
         run.n_samples = (bad - 1) * run.batch_size
         self._run()
         self.parameters.store()
@@ -457,7 +541,7 @@ cdef class Program:
 
     def freeze(self):
         """Read the weights now, for all later runs."""
-        self.e.plan.in_place = self.e.plan.transposes = False
+        self.e.plan.in_place, self.e.plan.transposes = False, TRANSPOSE_NONE
         self.parameters.load(False)
         self.frozen = True
 
@@ -469,7 +553,7 @@ cdef class Program:
         cdef cnp.ndarray P = new_matrix(e.net.outputs, n, e.net.type_number, True)
         cdef cnp.ndarray losses = None
         cdef Prediction p
-        self._plan_prediction(X)
+        self._plan_prediction(X, Y is not None)
         p.e, p.x, p.y, p.first, p.n_samples = e, &e.x, NULL, 0, n
         p.outputs, p.losses = <char *>cnp.PyArray_DATA(P), NULL
         if Y is not None:
@@ -478,33 +562,42 @@ cdef class Program:
             p.y, p.losses = &e.y, <double *>cnp.PyArray_DATA(losses)
         if not self.frozen:
             self.parameters.load(False)
-        with nogil:
-            e.sparse.skips_zeros = skips_zeros(e, False)
+        if e.plan.csr:
+            with nogil:
+                e.sparse.skips_zeros = skips_zeros(e, False)
         while p.first < n:
             blocks = min((n - p.first + PREDICT_BLOCK - 1) // PREDICT_BLOCK, 8 * e.plan.n_threads)
-            with nogil:
+            if self.holds_gil:
                 nn_pool_pieces(blocks, e.plan.n_threads, predict_block, &p)
+            else:
+                with nogil:
+                    nn_pool_pieces(blocks, e.plan.n_threads, predict_block, &p)
             p.first += blocks * PREDICT_BLOCK
             PyErr_CheckSignals()
         return P, losses
 
-    cdef int _plan_prediction(self, X) except -1:
+    cdef int _plan_prediction(self, X, bint labelled) except -1:
         cdef Engine *e = &self.e
         self.samples.clear()
         e.x = self.samples.source("X", X, 0)
         e.call.kind, e.call.python_rate, e.call.indices = CALL_PREDICT, False, NULL
+        e.call.labelled = labelled
         e.call.n_samples = e.call.n_columns = e.call.batch_size = X.shape[1]
         plan_call(e)
-        if self.frozen:
-            e.plan.in_place = False
+        self.holds_gil = (self.live and e.net.n_weights * <Py_ssize_t>X.shape[1] <= GIL_PREDICTION)
+        e.plan.in_place = (e.plan.in_place or self.holds_gil) and not self.frozen
+        e.call.live = self.holds_gil
         return 0
 
     # -------------------------------------------------------------------------------------- queries
 
     def plan(self, str call, X, Y=None, batch_size=1, rate=0.0):
-        """The plan for a call of "sgd", "fit" or "predict", as a dict; see nncore.explain."""
+        """The plan for a call of "sgd", "fit", "learner" or "predict", as a dict; see
+        nncore.explain."""
         if call == "predict":
-            self._plan_prediction(X)
+            self._plan_prediction(X, Y is not None)
+        elif call == "learner":
+            self._plan_training(CALL_FIT, X, Y, None, 1, 1, rate, not self.e.net.has_special)
         else:
             self._plan_training(CALL_SGD if call == "sgd" else CALL_FIT, X, Y, None, X.shape[1],
                                 min(batch_size, X.shape[1]), rate)
@@ -541,9 +634,26 @@ cdef class Program:
         return (ws.weights_buffer.bytes + ws.batch_buffer.bytes + ws.state_buffer.bytes
                 + self.e.fused.buffer.bytes)
 
+    @property
+    def resident_bytes(self):
+        """nbytes less a large buffer for packed weights that the last call did not touch."""
+        cdef size_t packed = self.e.ws.weights_buffer.bytes
+        untouched = (packed > POOLED_MAX_BYTES and self.e.plan.in_place
+                     and params_in_place(&self.e.net))
+        return self.nbytes - (packed if untouched else 0)
+
     def forget(self):
         """Release the data of the last call; for a program that is cached between calls."""
         self.samples.clear()
+
+
+cdef bint params_in_place(const Network *net) noexcept:
+    """True if the user's arrays are in use, of every layer."""
+    cdef Py_ssize_t i
+    for i in range(net.n_layers):
+        if net.layers[i].params.rows and net.layers[i].params.w == net.layers[i].params.packed_w:
+            return False
+    return True
 
 
 cdef object diverged(Py_ssize_t t):

@@ -69,12 +69,16 @@ cdef class Samples:
     cdef Source source(self, str name, object X, Py_ssize_t samples_read) except *:
         """The Source for X (features, N). If X is not contiguous along the features and many
         samples are read, it is transposed once, so that a cache line holds many features of a
-        sample."""
+        sample. The caller keeps X alive."""
         cdef cnp.ndarray x
         cdef Py_ssize_t n
         if type(X) is Rows:
             self.prepared[name, id(X)] = (X, X)
             return (<Rows>X).source(self.type_number)
+        if (cnp.PyArray_CheckExact(X) and native_type(<cnp.ndarray>X) >= 0
+                and is_addressable(X, cnp.PyArray_TYPE(<cnp.ndarray>X))
+                and is_unit_stride(<cnp.ndarray>X, 0)):
+            return source_of(<cnp.ndarray>X, self.type_number)
         key = (name, id(X))
         if key in self.prepared:
             x = self.prepared[key][1]

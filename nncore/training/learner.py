@@ -1,0 +1,109 @@
+"""net.learner: training from Python by single samples and small blocks."""
+
+import numpy as np
+
+from nncore import _chain, _checks, _core, modules, registry, schedules
+from nncore.training import fit, predict, session, validate
+
+
+def learner(net, lrate, optimizer, l2):
+    """Return a learner of the network; see Sequential.learner."""
+    validate.check_network(net)
+    optimizer = fit.continued(net, optimizer)
+    rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
+    general = _General(net, optimizer, rate, fit.checked_penalty(l2))
+    token = session.Claim("a learner", "close it, or leave its `with` block, first")
+    learn = _core.Learner(net, optimizer, rate, general)
+    general.claim(token)
+    try:
+        learn.open(token)
+    except BaseException:
+        learn.close()  # without a token nothing
+        session.release(net, token)
+        raise
+    return learn
+
+
+class _General:
+    """What a learner leaves to Python: checks, compilation, and every call that is not one plain
+    sample of a compiled network.
+    """
+
+    def __init__(self, net, optimizer, rate, l2):
+        self.net, self.optimizer, self.rate, self.l2 = net, optimizer, rate, l2
+
+    def claim(self, token):
+        """Make the network count as training; RuntimeError if it is already."""
+        session.claim(self.net, token)
+        self.token = token
+
+    def prepare(self):
+        """Return (program of single samples or None, fingerprints of network and optimiser, kind of
+        the labels).
+        """
+        validate.check_network(self.net)
+        updates = self._updates(*_any_sample(self.net), self.rate)
+        updates.unchecked = False
+        updates.prepare()
+        loss = registry.LOSSES.get(type(self.net.loss))
+        return (
+            updates.program,
+            updates.fingerprint,
+            updates.settings,
+            None if loss is None else loss.labels,
+        )
+
+    def step(self, x, y, eta=None):
+        """Make one step on a sample or a block of any kind; return its mean loss. eta: what the
+        rate function has already given for it.
+        """
+        X, Y = _columns(x, y)
+        rate = self.rate if eta is None else eta
+        loss = fit.repeated(
+            self.net, X, Y, X.shape[-1], rate, self.optimizer, self.l2, "mean", self.token
+        )
+        if loss is not None:
+            return loss
+        return fit.one_pass(self._updates(*fit.checked_data(self.net, X, Y), rate))
+
+    def predict(self, x):
+        """Return the outputs for a sample (D,) or a block (D, K)."""
+        x = _checks.real("x", x)
+        if x.ndim == 1:
+            return predict.outputs(self.net, x[:, None])[:, 0]
+        return predict.outputs(self.net, x)
+
+    def _updates(self, X, Y, rate):
+        size = max(X.shape[1], 1)
+        updates = fit.Updates(self.net, X, Y, size, rate, self.optimizer, self.l2, "mean")
+        updates.t = self.optimizer.t
+        return updates
+
+    @property
+    def description(self):
+        """The layer sizes and the type of the weights."""
+        linears = [m for m in _chain.modules_of(self.net) if isinstance(m, modules.Linear)]
+        if not linears:
+            return repr(type(self.net).__name__)
+        sizes = [np.shape(linears[0].W)[0], *(np.shape(m.W)[1] for m in linears)]
+        return f"{'-'.join(map(str, sizes))}, {linears[0].W.dtype}"
+
+
+def _columns(x, y):
+    """Return a sample as a block of one column, with its label; a block as it is."""
+    x, y = _checks.real("x", x), _checks.real("y", y)
+    if x.ndim != 1:
+        return x, y
+    if y.ndim == 0:
+        y = y.reshape(1)
+    elif y.ndim == 1:
+        y = y[:, None]
+    return x[:, None], y
+
+
+def _any_sample(net):
+    """Return zeros of the shapes of a sample and its label, for checks that need some."""
+    linears = [m for m in _chain.modules_of(net) if isinstance(m, modules.Linear)]
+    if not linears or any(np.ndim(m.W) != 2 for m in linears):
+        return np.zeros((1, 1)), np.zeros((1, 1))
+    return np.zeros((np.shape(linears[0].W)[0], 1)), np.zeros((np.shape(linears[-1].W)[1], 1))
