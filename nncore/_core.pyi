@@ -208,6 +208,40 @@ class Program:
     def forget(self) -> None: ...
     def freeze(self) -> None: ...
 
+class Epochs:
+    best: float
+    bad: float
+    def __init__(
+        self,
+        program: Program,
+        X: Array | Rows,
+        Y: Array,
+        order: NDArray[np.int64],
+        batch_size: int,
+        generator: np.random.RandomState | None,
+        weights: NDArray[np.float64] | None,
+        tol: float,
+        patience: float,
+        single: bool,
+    ) -> None: ...
+    def hold_out(
+        self,
+        kind: str,
+        X: Array | Rows,
+        targets: Array,
+        weights: NDArray[np.float64] | None,
+        best: list[Array],
+        threshold: float = 0,
+        spreads: NDArray[np.float64] | None = None,
+        exponential: bool = False,
+    ) -> None: ...
+    def run(
+        self,
+        etas: NDArray[np.float64],
+        losses: NDArray[np.float64],
+        scores: NDArray[np.float64],
+    ) -> tuple[int, bool]: ...
+
 class PlainModules:
     def __init__(self, numbers: dict[type, int], unpatched: Callable[[type], bool]) -> None: ...
 

@@ -22,9 +22,7 @@ def followed(estimator, job):
     self = estimator
     callbacks = self.callbacks
     callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks or ())
-    theirs = not job.incremental and (
-        hasattr(self, "_skl_callbacks") or hasattr(self, "_parent_callback_ctx")
-    )
+    theirs = not job.incremental and hasattr(self, "_skl_callbacks")
     if not callbacks and not theirs and not self.progress:
         yield None
         return

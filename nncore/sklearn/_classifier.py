@@ -291,6 +291,16 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
         y = self._label_binarizer.inverse_transform(job.y_val.astype(int))
         return _scores.chosen(self, job.X_val, y, job.weights_val)
 
+    def _held_out_targets(self, job):
+        """The targets of held-out samples as _core.Epochs scores them."""
+        if self._is_one_of_classes() and job.y_val.shape[1] > 1:
+            return {"kind": "classes", "targets": job.y_val.argmax(axis=1).astype(np.int64)}
+        return {
+            "kind": "labels",
+            "targets": np.ascontiguousarray(job.y_val, bool),
+            "threshold": 0.0 if self.loss == "hinge" else 0.5,
+        }
+
     # ----------------------------------------------------------------------------------- prediction
 
     def _is_one_of_classes(self):

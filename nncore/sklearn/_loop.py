@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from nncore.sklearn import _callbacks, _compiled, _formulas
+from nncore.sklearn import _callbacks, _compiled, _formulas, _many
 
 NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may"
@@ -55,26 +55,35 @@ def has_stopped(estimator):
 
 
 def _epochs(self, job, engine, after_epoch):
-    n = job.n_samples
-    order = np.arange(n)
+    order = np.arange(job.n_samples)
+    loss_type = _loss_type(self, job.y, job.weights)
+    course = None
+    if after_epoch is None:
+        course = _many.course(self, job, engine, order, loss_type)
     self.n_iter_ = 0
-    for _ in range(self.max_iter):
-        if self.shuffle:
-            places = np.arange(n)
-            self._random_state.shuffle(places)
-            order = order[places]
-        total = engine.epoch(order)
-        loss_type = _loss_type(self, job.y, job.weights)
-        self.n_iter_ += 1
-        self.loss_ = loss_type.type(total / n)
-        self.t_ += n
-        self.loss_curve_.append(self.loss_)
-        if self.verbose:
-            print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-        _count(self, job, engine)
+    while self.n_iter_ < self.max_iter:
+        if course is None:
+            _epoch(self, job, engine, order, loss_type)
+        else:
+            course.run(self.max_iter - self.n_iter_)
         stops = after_epoch is not None and after_epoch()
         if _ends(self, job, stops):
             break
+
+
+def _epoch(self, job, engine, order, loss_type):
+    """One epoch, in a new order."""
+    n = job.n_samples
+    if self.shuffle:
+        self._random_state.shuffle(order)
+    total = engine.epoch(order)
+    self.n_iter_ += 1
+    self.loss_ = loss_type.type(total / n)
+    self.t_ += n
+    self.loss_curve_.append(self.loss_)
+    if self.verbose:
+        print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+    _count(self, job, engine)
 
 
 def record(estimator, total, n, y):

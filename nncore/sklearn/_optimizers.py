@@ -38,6 +38,18 @@ class State:
         """The step size of the engine's next steps: a number or a schedule."""
         return self.learning_rate if self.schedule is None else self.schedule
 
+    def rates(self, samples, n, most):
+        """The step sizes of the next `most` epochs of n samples, after `samples` samples in all,
+        if none of them ends in `stop_or_slow`."""
+        rates = np.full(most, self.rate, np.float64)
+        if self.lr_schedule == "invscaling":
+            for i in range(1, most):
+                rates[i] = self._scaled(samples + i * n)
+        return rates
+
+    def _scaled(self, samples):
+        return float(self.learning_rate_init) / (samples + 1) ** self.power_t
+
     @property
     def counter(self):
         """What has the number of steps as its `t`, which the engine counts up."""
@@ -57,7 +69,7 @@ class State:
     def end_epoch(self, samples):
         """Set the learning rate of the next epoch, after `samples` samples in all."""
         if self.lr_schedule == "invscaling":
-            self.learning_rate = float(self.learning_rate_init) / (samples + 1) ** self.power_t
+            self.learning_rate = self._scaled(samples)
 
     def stop_or_slow(self):
         """Return what to do when the score has not improved: words, and whether to stop."""

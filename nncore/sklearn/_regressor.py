@@ -222,6 +222,18 @@ class MLPRegressor(BaseMLP, ScikitRegressor):
         y = job.y_val.ravel() if job.y_val.shape[1] == 1 else job.y_val
         return _scores.chosen(self, job.X_val, y, job.weights_val)
 
+    def _held_out_targets(self, job):
+        """The targets of held-out samples as _core.Epochs scores them."""
+        y, weights = np.ascontiguousarray(job.y_val, np.float64), job.weights_val
+        mean = np.average(y, axis=0, weights=weights)
+        squares = (y - mean) ** 2
+        return {
+            "kind": "r2",
+            "targets": y,
+            "spreads": (squares if weights is None else squares * weights[:, None]).sum(axis=0),
+            "exponential": self.out_activation_ == "exp",
+        }
+
     # ----------------------------------------------------------------------------------- prediction
 
     def predict(self, X):
