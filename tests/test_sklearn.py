@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -200,6 +201,34 @@ def test_sparse_data(container, solver):
         (np.ones(4), np.array([3, 1, 1, 0]), np.array([0, 2, 4])), shape=(2, 30)
     )
     np.testing.assert_allclose(b.predict_proba(unsorted), b.predict_proba(unsorted.toarray()))
+
+
+def test_plain_csr_matrices_are_predicted_without_validation():
+    dense = np.where(np.random.RandomState(0).rand(150, 30) < 0.1, 1.5, 0.0)
+    sparse = sp.csr_matrix(dense)
+    model = MLPClassifier(**SMALL).fit(dense, names)
+    wanted = model.predict_proba(dense)
+    with mock.patch("nncore.sklearn._mlp.validate_data", side_effect=AssertionError) as validate:
+        np.testing.assert_allclose(model.predict_proba(sparse), wanted, rtol=1e-12)
+        with pytest.raises(AssertionError):
+            model.predict_proba(sparse.tocsc())
+    assert validate.call_count == 1
+    sparse.data[3] = np.nan
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        model.predict_proba(sparse)
+    with pytest.raises(ValueError, match="X has 29 features"):
+        model.predict_proba(sp.csr_matrix(dense[:, :29]))
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_a_stream_is_not_validated(solver):
+    for _, ours, data, targets in PAIRS:
+        model = ours(**{**SMALL, "solver": solver})
+        model.partial_fit(data, targets, **({"classes": names} if targets is names else {}))
+        with mock.patch.object(ours, "_validated_partial_fit", side_effect=AssertionError):
+            model.partial_fit(data[:1], targets[:1])
+            model.partial_fit(data, targets)
+        assert model.t_ == 2 * len(data) + 1 and len(model.loss_curve_) == 3
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])

@@ -105,7 +105,8 @@ class Outputs:
 
     def __call__(self, X):
         """The outputs (n_samples, n_outputs)."""
-        outputs = self.program.run(columns(X, self.dtype))[0].T
+        x = X.T if type(X) is np.ndarray else columns(X, self.dtype)
+        outputs = self.program.run(x)[0].T
         self.program.forget()
         return np.exp(outputs, out=outputs) if self.exp else outputs
 

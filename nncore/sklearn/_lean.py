@@ -12,6 +12,7 @@ from nncore.sklearn import _compiled, _jobs, _loop
 from nncore.sklearn._predict import Cache
 
 _engines = Cache()
+ONE = np.zeros(1, np.int64)  # the order of one sample
 
 
 def partial_fit(estimator, X, y):
@@ -40,29 +41,38 @@ def partial_fit(estimator, X, y):
     coefs, intercepts = fitted["coefs_"], fitted["intercepts_"]
     if y.shape[1] != np.shape(coefs[-1])[1] or X.dtype != coefs[0].dtype:
         return False
-    arrays = [*coefs, *intercepts, *(a for arrays in optimizer.states for a in arrays)]
-    settings = (self.activation, self.out_activation_, self.loss, self.alpha, id(optimizer))
-    engine = _engines.take(self, arrays, settings)
-    if engine is None:
+    lists = (coefs, intercepts, *optimizer.states)
+    settings = (
+        fitted["activation"],
+        fitted["out_activation_"],
+        self.loss,
+        fitted["alpha"],
+        id(optimizer),
+    )
+    entry = _engines.take(self, lists, settings)
+    if entry is None:
         if not _compiled.computes(coefs, intercepts):
             return False
         engine = _compiled.CompiledEngine(
             self._problem(), coefs, intercepts, optimizer, None, None, None, 1, short_calls=True
         )
+        entry = _engines.entry(self, lists, settings, engine)
+    engine = entry[-1]
     engine.give(X, y, size)
-    order = np.arange(n)
+    order = ONE
     if n > 1:
+        order = np.arange(n)
         self._random_state = check_random_state(self.random_state)
         if self.shuffle:
             self._random_state.shuffle(order)
     total = engine.epoch(order)
     engine.forget()
-    _engines.put(self, arrays, settings, engine)
+    _engines.put(self, entry)
     _loop.record(self, total, n, y)
-    optimizer.end_epoch(self.t_)
-    if self._no_improvement_count > self.n_iter_no_change:
+    optimizer.end_epoch(fitted["t_"])
+    if fitted["_no_improvement_count"] > fitted["n_iter_no_change"]:
         if not optimizer.stop_or_slow()[1]:
             self._no_improvement_count = 0
-    if not _core.all_finite(arrays[: 2 * len(coefs)]):
+    if not (_core.all_finite(coefs) and _core.all_finite(intercepts)):
         raise ValueError(_loop.NOT_FINITE)
     return True

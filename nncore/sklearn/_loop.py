@@ -88,12 +88,12 @@ def _epoch(self, job, engine, order, loss_type):
 
 def record(estimator, total, n, y):
     """Record the only epoch of a partial_fit with the summed loss `total`."""
-    self = estimator
-    self.n_iter_ = 1
-    self.loss_ = loss = _loss_type(self, y, None).type(total / n)
-    self.t_ += n
-    self.loss_curve_.append(loss)
-    _count_losses(self, loss)
+    fitted = estimator.__dict__
+    loss = _loss_type(estimator, y, None).type(total / n)
+    fitted["n_iter_"], fitted["loss_"] = 1, loss
+    fitted["t_"] += n
+    fitted["loss_curve_"].append(loss)
+    _count_losses(fitted, loss)
 
 
 def _loss_type(self, y, weights):
@@ -127,17 +127,19 @@ def _ends(self, job, stops):
     return False
 
 
-def _count_losses(self, loss):
-    bad = loss > self.best_loss_ - self.tol
-    self._no_improvement_count = self._no_improvement_count + 1 if bad else 0
-    if loss < self.best_loss_:
-        self.best_loss_ = loss
+def _count_losses(fitted, loss):
+    """Count an epoch without improvement in the attributes of an estimator."""
+    best = fitted["best_loss_"]
+    bad = loss > best - fitted["tol"]
+    fitted["_no_improvement_count"] = fitted["_no_improvement_count"] + 1 if bad else 0
+    if loss < best:
+        fitted["best_loss_"] = loss
 
 
 def _count(self, job, engine):
     """Count the epochs without improvement, and keep the best weights."""
     if not self.early_stopping:
-        _count_losses(self, self.loss_)
+        _count_losses(self.__dict__, self.loss_)
         return
     score = self._held_out_score(job, engine.outputs)
     self.validation_scores_.append(score)

@@ -5,6 +5,7 @@ intercepts_. Both engines update these arrays in place.
 """
 
 import copy
+import math
 
 import numpy as np
 
@@ -143,7 +144,7 @@ class AdamState(State):
         if self.t:
             rate = self.learning_rate_init if self.schedule is None else self.schedule(self.t)
             self.learning_rate = float(
-                rate * np.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
+                rate * math.sqrt(1 - self.beta_2**self.t) / (1 - self.beta_1**self.t)
             )
 
     def rule(self):

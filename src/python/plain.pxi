@@ -41,18 +41,26 @@ cdef bint is_finite_array(cnp.ndarray x) noexcept:
 
 def all_finite(list arrays):
     """True if contiguous float32 or float64 arrays hold finite numbers only."""
-    for x in arrays:
-        if not is_finite_array(<cnp.ndarray>x):
-            return False
-    return True
-
-
-def are_same(list objects, list others):
-    """True if two lists hold the same objects."""
     cdef Py_ssize_t i
-    if len(objects) != len(others):
-        return False
-    for i in range(len(objects)):
-        if objects[i] is not others[i]:
+    for i in range(len(arrays)):
+        if not is_finite_array(<cnp.ndarray>arrays[i]):
             return False
     return True
+
+
+def are_chained(list objects, tuple lists):
+    """True if `objects` are the same objects as those of the lists, one list after the other."""
+    cdef Py_ssize_t i, at = 0
+    cdef object part
+    cdef list items
+    for part in lists:
+        if type(part) is not list:
+            return False
+        items = <list>part
+        if at + len(items) > len(objects):
+            return False
+        for i in range(len(items)):
+            if objects[at + i] is not items[i]:
+                return False
+        at += len(items)
+    return at == len(objects)
