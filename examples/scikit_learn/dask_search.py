@@ -1,11 +1,14 @@
 """A search and an out-of-core training with nncore.sklearn on the processes of a Dask cluster.
 
-The search goes through joblib's Dask backend. The training reads a Dask array chunk by chunk: only
-one chunk is in memory at a time.
+The search goes through joblib's Dask backend. The training hands a model from chunk to chunk of a
+Dask array, as dask-ml's Incremental did: each chunk is loaded by the worker that trains on it, and
+only the model moves.
 """
 
 import argparse
+import copy
 
+import dask
 import dask.array
 import joblib
 import numpy as np
@@ -20,17 +23,23 @@ def search(X, y):
     """The best of four networks, fitted by the cluster's workers."""
     grid = {"hidden_layer_sizes": [(16,), (32,)], "alpha": [1e-4, 1e-2]}
     model = MLPClassifier(tol=0.01, random_state=0)
-    with joblib.parallel_backend("dask"):
+    with joblib.parallel_config("dask"):
         return GridSearchCV(model, grid, cv=3).fit(X, y)
 
 
+def fit_chunk(model, rows, labels, classes):
+    """A copy of the model that has trained on one more chunk; tasks must not change their input."""
+    return copy.deepcopy(model).partial_fit(rows, labels, classes=classes)
+
+
 def train_by_chunks(X, y, epochs):
-    """A classifier trained on the chunks of Dask arrays, each loaded when its turn comes."""
-    model, classes = MLPClassifier((32,), random_state=0), np.arange(10)
+    """A classifier trained on the chunks of Dask arrays by the workers, one chunk after another."""
+    model, step = dask.delayed(MLPClassifier((32,), random_state=0)), dask.delayed(fit_chunk)
+    classes = np.arange(10)
     for _ in range(epochs):
         for rows, labels in zip(X.to_delayed().ravel(), y.to_delayed().ravel(), strict=True):
-            model.partial_fit(rows.compute(), labels.compute(), classes=classes)
-    return model
+            model = step(model, rows, labels, classes)
+    return model.compute()
 
 
 def main():
@@ -42,7 +51,9 @@ def main():
     X, y = load_digits(return_X_y=True)
     X = X / 16
     with (
-        LocalCluster(options.workers, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=options.workers, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
         Client(cluster),
     ):
         found = search(X, y)
