@@ -162,6 +162,7 @@ def _split(self, job):
     job.X, job.X_val, job.y, job.y_val = parts[:4]
     if job.weights is not None:
         job.weights, job.weights_val = parts[4:]
+        _refuse_zero_weights(job.weights_val)
     if job.X_val.shape[0] < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' "
@@ -178,6 +179,8 @@ def _given(self, data):
         )
     X, y = self._validate_held_out(data[0], data[1])
     weights = None if len(data) < 3 or data[2] is None else _check_sample_weight(data[2], X)
+    if weights is not None:
+        _refuse_zero_weights(weights)
     return X, y.reshape(-1, 1) if y.ndim == 1 else y, weights
 
 
