@@ -162,12 +162,13 @@ def _split(self, job):
     job.X, job.X_val, job.y, job.y_val = parts[:4]
     if job.weights is not None:
         job.weights, job.weights_val = parts[4:]
-        _refuse_zero_weights(job.weights_val)
     if job.X_val.shape[0] < 2:
         raise ValueError(
             "The validation set is too small. Increase 'validation_fraction' "
             "or the size of your dataset."
         )
+    if job.weights is not None:
+        _refuse_zero_weights(job.weights_val)
 
 
 def _given(self, data):
