@@ -202,6 +202,9 @@ class Program:
     def run(
         self, X: Array | Rows, Y: Array | None = None
     ) -> tuple[Array, NDArray[np.float64] | None]: ...
+    def outputs_of_plain(
+        self, X: Any, arrays: list[Any], lists: tuple[list[Any], ...]
+    ) -> Array | None: ...
     def plan(
         self, call: str, X: Array, Y: Array | None = None, batch_size: int = 1, rate: Rate = 0.0
     ) -> dict[str, Any]: ...

@@ -122,23 +122,16 @@ cdef inline double listed_value(const Engine *e, const Source *x, int64_t j) noe
 
 cdef void listed_forward(Engine *e, const Layer *layer, const Batch *batch,
                          char *z) noexcept nogil:
-    """f(X W + W0) of the first layer, or without f if z must be kept. Each sample is written into
-    one row of zeros, whose entries are then cleared."""
+    """f(X W + W0) of the first layer, or without f if z must be kept."""
     cdef const Source *x = &e.x
     cdef Py_ssize_t r, size = e.net.itemsize, row = layer.row_stride * size
-    cdef int64_t j, start, end
+    cdef int64_t start, end
     cdef const Params *p = &layer.params
-    cdef char *sample = e.ws.x_rows + batch.first * e.net.x_stride * size
     cdef nn_activation f = fused_activation(layer)
-    memset(sample, 0, e.net.inputs * size)
     for r in range(batch.size):
         start, end = x.row_starts[batch.listed[r]], x.row_starts[batch.listed[r] + 1]
-        for j in range(start, end):
-            memcpy(sample + x.columns[j] * size, x.data + j * size, size)
-        e.net.k.gemv(end - start, p.width, sample, x.columns + start, p.w, p.row_stride, p.w0,
-                     z + r * row, f)
-        for j in range(start, end):
-            memset(sample + x.columns[j] * size, 0, size)
+        e.net.k.gemv_listed(end - start, p.width, x.data + start * size, x.columns + start, p.w,
+                            p.row_stride, p.w0, z + r * row, f)
 
 
 cdef void transpose_listed(Engine *e, const Batch *batch, Py_ssize_t low,
