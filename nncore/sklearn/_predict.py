@@ -78,11 +78,11 @@ def of_plain(estimator, X):
     if entry is not None:
         found = None
         if (
-            entry[2] == (fitted["activation"], fitted["out_activation_"])
+            entry[2] == (fitted.get("activation"), fitted.get("out_activation_"))
             and features is not None
             and "feature_names_in_" not in fitted
         ):
-            lists = (fitted["coefs_"], fitted["intercepts_"])
+            lists = (fitted.get("coefs_"), fitted.get("intercepts_"))
             found = entry[-1].of_plain(X, entry[1], lists)
         _networks.put(estimator, entry)
         if found is not None:
