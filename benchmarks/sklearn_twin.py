@@ -131,7 +131,7 @@ def rows():
             f"step 64-100-10 b200 {solver}",
             (2.5, 5),
             lambda ours, single, s=solver: step(
-                CLASSIFIERS[ours], *kept(X64, d64, ours, single), 200, (100,), solver=s
+                CLASSIFIERS[ours], *kept(X64, d64, ours, single), 200, (100,), (2, 32), solver=s
             ),
             both,
         )
@@ -141,7 +141,7 @@ def rows():
             f"step 784-100-10 b200 {name}",
             least,
             lambda ours, single, X=X: step(
-                CLASSIFIERS[ours], *kept(X, d64, ours, single), 200, (100,), (1, 4)
+                CLASSIFIERS[ours], *kept(X, d64, ours, single), 200, (100,), (1, 7)
             ),
             both,
         )
