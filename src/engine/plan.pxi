@@ -8,8 +8,8 @@ REASONS = {
                    "last one"),
     PYTHON_RATE: "a Python function gives the rate of each step",
     FIRST_LAYER: "the first module is not a Linear",
-    MANY_WEIGHTS: (f"the network has more than {LOOKAHEAD_WEIGHTS:,} weights, so that a block "
-                   "would delay signals"),
+    MANY_WEIGHTS: (f"a block of steps reads more than {LOOKAHEAD_BYTES >> 20} MiB of weights, "
+                   "which would delay signals"),
     SPECIAL_LAYERS: "a layer is neither a Linear nor an activation",
     SINGLE_SAMPLES: "the batch size is 1",
     OPTIMIZER: "an optimizer other than plain SGD, or a penalty, is used",
@@ -43,7 +43,13 @@ cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
         return SPECIAL_LAYERS
     if e.net.layers[0].kind != LINEAR:
         return FIRST_LAYER
-    return MANY_WEIGHTS if e.net.n_weights > LOOKAHEAD_WEIGHTS else ACCEPTED
+    return MANY_WEIGHTS if block_bytes(&e.net) > LOOKAHEAD_BYTES else ACCEPTED
+
+
+cdef inline Py_ssize_t block_bytes(const Network *net) noexcept nogil:
+    """The weights that a lookahead block reads: the first W once, the others in each step."""
+    cdef Py_ssize_t first = net.layers[0].inputs * net.layers[0].outputs
+    return (first + LOOKAHEAD_STEPS * (net.n_weights - first)) * net.itemsize
 
 
 cdef int accepts_sgd(const Engine *e, const Call *call) noexcept nogil:
