@@ -19,6 +19,7 @@ import nncore.datasets
 import nncore.foreign
 import nncore.kernels.numpy_kernels
 import nncore.optimizers
+import nncore.sklearn
 
 ROOT = Path(__file__).parent.parent
 MODULES = (
@@ -32,6 +33,7 @@ MODULES = (
     nncore.modules,
     nncore.optimizers,
     nncore.schedules,
+    nncore.sklearn,
 )
 
 
@@ -61,6 +63,7 @@ def members(cls):
         name: member
         for name, member in vars(cls).items()
         if not name.startswith("_")
+        and not name.endswith("_request")  # made by scikit-learn
         and (inspect.isroutine(member) or isinstance(member, property))
         and not (not member.__doc__ and inspect.getdoc(getattr(cls, name)))
     }

@@ -21,6 +21,7 @@ ROOT = PACKAGE.parent
 ORDER = """
 nncore.__main__ nncore.cli
 nncore
+nncore.sklearn
 nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets nncore._plot
 nncore.sequential
 nncore.serialization nncore.training

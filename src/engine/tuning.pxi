@@ -26,7 +26,7 @@ cdef extern from "engine/tuning.h":
         GRADIENT_BYTES
         TRANSPOSE_SHARE
         PREDICT_BLOCK
-        PREDICT_SINGLES
+        PREDICT_SINGLES, SHORT_CALL
         MAX_REASONS
         SOFTMAX_LONG_BYTES
         MIN_COMPILED_STEPS

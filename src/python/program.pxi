@@ -4,13 +4,17 @@
 
 # The lists of kernels/kernels.h: {name: number}.
 LOSSES = {None: NN_NO_LOSS}
-for _number in range(NN_NLL, NN_LOSS_KINDS):
+for _number in range(NN_NLL, NN_ALL_LOSS_KINDS):
     LOSSES[nn_loss_name(_number).decode()] = _number
 ACTIVATIONS = {}
 for _number in range(NN_ACTIVATION_KINDS):
     ACTIVATIONS[nn_activation_name(_number).decode()] = _number
 
 
+PROGRAM_RULES = {
+    **RULES, "velocity": NN_VELOCITY, "nesterov_velocity": NN_NESTEROV_VELOCITY,
+    "gradient": NN_MOMENTUM,  # for the layout of its state; see Program.gradient
+}
 SPECIAL_KINDS = {"batchnorm": BATCHNORM, "dropout": DROPOUT}  # the layers of engine/special.pxi
 
 
@@ -33,6 +37,7 @@ cdef class Program:
     cdef Parameters parameters
     cdef Samples samples
     cdef list dropouts              # (layer, Dropout)
+    cdef cnp.ndarray weights        # of the samples of the call, kept alive
     cdef cnp.ndarray in_order       # 0, 1, 2, ...
     cdef cnp.ndarray equal_rates    # of the last chunk with a number as rate
     cdef bint frozen
@@ -58,6 +63,7 @@ cdef class Program:
         if e.net.layers == NULL:
             raise MemoryError(f"to run this network takes {bytes_} bytes, which are not available")
         e.ws.n_threads, e.lookahead.step = 1, -1
+        e.objective.loss_factor = e.objective.gradient_factor = 1
         e.net.x_stride = padded_stride(&e.net, inputs)
         self.samples, self.dropouts = Samples(e.net.type_number), []
         self.parameters = Parameters()
@@ -131,9 +137,30 @@ cdef class Program:
         C-contiguous, of the network's type; l2: the penalty's factor.
         """
         self.parameters.states = states
-        set_optimizer(&self.e, RULES[rule], parameters.get("beta1", 0), parameters.get("beta2", 0),
+        set_optimizer(&self.e, PROGRAM_RULES[rule],
+                      parameters.get("beta1", 0), parameters.get("beta2", 0),
                       parameters.get("eps", 0), l2, parameters.get("weight_decay", 0),
                       len(states[0][0]))
+
+    def set_objective(self, double loss_factor=1, double gradient_factor=1,
+                      double loss_parameter=0, bint clips=False, double l2_per_weight=-1,
+                      bint plain_root=False, bint continues=False, bint short_calls=False):
+        """Train by fit with other conventions than nncore's, as scikit-learn's estimators do; after
+        `use`.
+
+        loss_factor, gradient_factor: of the loss's value and gradient; loss_parameter: of Huber or
+        quantile; clips: NLL's value takes probabilities in [eps, 1 - eps]; l2_per_weight: a
+        penalty's factor that is divided by the batch's weight, from 0; plain_root: Adam adds eps to
+        the root of the uncorrected second moment; continues: non-finite values do not end fit;
+        short_calls: calls on a few samples use the weights where they are.
+        """
+        cdef Objective *objective = &self.e.objective
+        objective.differs = True
+        objective.loss_factor, objective.gradient_factor = loss_factor, gradient_factor
+        objective.loss_parameter, objective.clips = loss_parameter, clips
+        objective.l2_per_weight, objective.l2 = l2_per_weight >= 0, l2_per_weight
+        objective.plain_root, objective.continues = plain_root, continues
+        objective.short_calls = short_calls
 
     # ------------------------------------------------------------------------------------- training
 
@@ -225,13 +252,15 @@ cdef class Program:
             PyErr_CheckSignals()
         return True
 
-    def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, checks_data=False):
+    def fit(self, X, Y, cnp.ndarray order, batch_size, rate, t0, mean, checks_data=False,
+            weights=None):
         """Make one pass over the sample indices `order` in batches; return the loss summed over all
         samples, each batch's before its update. self.total is that of the steps taken so far.
 
         FloatingPointError on divergence, with the weights after the last step that left all of them
         finite. checks_data: ValueError if a sample is non-finite, with the initial weights; each
-        batch is checked as it is read, which saves a pass over all data.
+        batch is checked as it is read, which saves a pass over all data. weights: float64, of all
+        samples; a batch whose weights sum to 0 makes no step.
         """
         order = self._first_indices(X.shape[1]) if order is None else np.ascontiguousarray(
             order, dtype=np.int64)
@@ -243,6 +272,7 @@ cdef class Program:
         cdef cnp.ndarray rates
         self._begin(CALL_FIT, X, Y, order, count, size, rate)
         self.e.run.mean = mean
+        self._set_weights(weights)
         if checks and self.e.plan.in_place:  # a backup of the weights would cost too much
             self._check_all_data(X, Y, order)
             checks = False
@@ -271,6 +301,36 @@ cdef class Program:
             PyErr_CheckSignals()
             self._set_steps_per_chunk(steps, seconds)
         return self.total
+
+    def gradient(self, X, Y, order, batch_size, weights=None):
+        """Add the gradient of the summed loss over the samples `order` to the arrays of the state
+        that use("gradient", ...) was given; return the summed loss, each sample's times its
+        weight."""
+        order = np.ascontiguousarray(order, dtype=np.int64)
+        cdef Py_ssize_t count = cnp.PyArray_SIZE(order)
+        cdef Py_ssize_t size = max(1, min(<Py_ssize_t>batch_size, count))
+        cdef cnp.ndarray rates = np.full((count + size - 1) // size,
+                                         -self.e.objective.gradient_factor)
+        self._begin(CALL_FIT, X, Y, order, count, size, 0.0)
+        self._set_weights(weights)
+        self.parameters.load(False)
+        self._open_chunk(order, 0, count, size, rates, False)
+        with nogil:
+            gradient_steps(&self.e, &self.e.run)
+        self.parameters.store()
+        PyErr_CheckSignals()
+        return nn_value(&self.e.run.total)
+
+    cdef int _set_weights(self, cnp.ndarray weights) except -1:
+        """Weigh the samples of this call."""
+        self.weights = weights
+        self.e.objective.weights = NULL
+        if weights is not None:
+            if (cnp.PyArray_TYPE(weights) != cnp.NPY_DOUBLE
+                    or not cnp.PyArray_IS_C_CONTIGUOUS(weights)):
+                raise TypeError("weights must be a contiguous float64 array")
+            self.e.objective.weights = <const double *>cnp.PyArray_DATA(weights)
+        return 0
 
     cdef cnp.ndarray _first_indices(self, Py_ssize_t count):
         """0, 1, 2, ..., of which the first `count` are read."""
@@ -330,7 +390,8 @@ cdef class Program:
     cdef int _advance(self, Py_ssize_t steps) except -1:
         """Count whole steps, in the optimizer and in the Dropouts as well."""
         self.steps += steps
-        self.e.opt.updates += steps
+        self.e.opt.updates += steps - self.e.objective.skipped
+        self.e.objective.skipped = 0
         if self.optimizer is not None:
             self.optimizer.t = self.e.opt.updates
         for i, module in self.dropouts:
@@ -362,10 +423,12 @@ cdef class Program:
         run.n_samples, run.batch_size = n_samples, batch_size
         run.rates = <const double *>cnp.PyArray_DATA(rates)
         run.checks_data, run.steps_before, run.offset = checks, self.steps, 0
+        e.objective.skipped = 0
         run.status = FINITE
         cdef bint bounded = e.plan.in_place and e.plan.call == CALL_FIT
         with nogil:
-            if bounded and (e.call.python_rate or e.weight_bound < 0):
+            if (bounded and not e.objective.continues
+                    and (e.call.python_rate or e.weight_bound < 0)):
                 start_bounds(e)
             e.sparse.skips_zeros = skips_zeros(e, bounded)
         return 0
@@ -379,7 +442,7 @@ cdef class Program:
         with nogil:
             bad = STEPPERS[e.plan.stepper].run(e, run)
             if (bad == 0 and e.plan.call == CALL_FIT and not e.plan.in_place
-                    and not weights_finite(&e.net)):
+                    and not e.objective.continues and not weights_finite(&e.net)):
                 bad = (run.n_samples + run.batch_size - 1) // run.batch_size
                 run.status = BAD_WEIGHTS
         return bad
