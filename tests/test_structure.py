@@ -32,7 +32,7 @@ nncore.modules
 nncore._backend nncore._config nncore._kinds nncore.initializers
 nncore.kernels
 nncore._core nncore._sums
-nncore.schedules nncore._threads nncore._readers nncore._npz
+nncore.schedules nncore._threads nncore._readers nncore._npz nncore._memory
 nncore._checks nncore._files nncore._columns nncore._missing nncore._version nncore.data
 """
 LEVELS = {
