@@ -33,6 +33,7 @@ CLASSIFIERS = neural_network.MLPClassifier, nncore.sklearn.MLPClassifier
 REGRESSORS = neural_network.MLPRegressor, nncore.sklearn.MLPRegressor
 ENDLESS = dict(n_iter_no_change=10**6, tol=0, random_state=0)
 STREAM = 1000  # calls of partial_fit timed together
+LEAST = 0.95  # at any size; below 1 because timings of a shared machine vary
 rng = np.random.RandomState(0)
 
 
@@ -172,6 +173,30 @@ def rows():
             f"predict_proba 10000 rows {name}",
             1.5,
             lambda ours, _, m=models, x=X: repeated(lambda: m[ours].predict_proba(x), 0.1),
+        )
+    large, d5 = images(2000, 1.0), rng.randint(0, 10, 2000)
+    deep = [cls((512, 256), max_iter=1, random_state=0).fit(large, d5) for cls in CLASSIFIERS]
+    add(
+        "step 784-512-256-10 b200",
+        (LEAST, LEAST),
+        lambda ours, single: step(
+            CLASSIFIERS[ours], *kept(large, d5, ours, single), 200, (512, 256), (1, 2)
+        ),
+        both,
+    )
+    add(
+        "predict_proba 2000 rows 784-512-256-10",
+        LEAST,
+        lambda ours, _: repeated(lambda: deep[ours].predict_proba(large), 0.1),
+    )
+    few, f5 = rng.randn(30, 5), rng.randint(0, 3, 30)
+    for name, X, y in (("30 rows 5-100-3", few, f5), ("2000 rows 784-100-10", dense, d64)):
+        add(
+            f"fit of one epoch, {name}",
+            LEAST,
+            lambda ours, _, X=X, y=y: repeated(
+                lambda: CLASSIFIERS[ours](max_iter=1, random_state=0).fit(X, y)
+            ),
         )
     text, topics = sp.random(4000, 20000, 0.005, "csr", random_state=0), rng.randint(0, 4, 4000)
     for solver in ("adam", "sgd"):

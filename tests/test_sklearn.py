@@ -141,6 +141,15 @@ def test_frames_go_through_a_column_transformer(library):
         direct.predict(np.asarray(plain))
 
 
+def test_a_pipeline_hands_frames_on():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list("abcd"))
+    model = make_pipeline(StandardScaler(), MLPClassifier(**SMALL)).set_output(transform="pandas")
+    model.fit(frame, names)
+    assert list(model[-1].feature_names_in_) == list("abcd")
+    assert model.predict(frame).shape == (150,)
+
+
 def test_metadata_routing_hands_weights_on():
     with sklearn.config_context(enable_metadata_routing=True):
         model = MLPClassifier(**SMALL).set_fit_request(sample_weight=True)
@@ -267,6 +276,24 @@ def test_weights_that_a_program_assigns_are_used():
     assert abs(model.coefs_[1]).max() < 0.1
 
 
+def test_negative_weights_are_accepted():
+    for theirs, ours, data, targets in PAIRS:
+        given = np.random.RandomState(0).uniform(-0.5, 2, len(data))
+        a, b = (cls(**SMALL).fit(data, targets, given) for cls in (theirs, ours))
+        np.testing.assert_allclose(b.loss_curve_, a.loss_curve_, rtol=1e-6)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_a_sparse_matrix_without_entries(solver):
+    empty = sp.csr_matrix((150, 30))
+    a, b = (
+        cls(**{**SMALL, "solver": solver}).fit(empty, names)
+        for cls in (neural_network.MLPClassifier, MLPClassifier)
+    )
+    assert_same_weights(a, b, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(b.predict_proba(empty), b.predict_proba(empty.toarray()))
+
+
 def test_a_batch_whose_weights_sum_to_zero_makes_no_step():
     w = np.ones(len(X))
     w[:50] = 0
@@ -326,6 +353,32 @@ def test_a_refused_call_leaves_the_estimator_as_it_was(call):
     model.set_params(**parameters)
     assert_unchanged(model, before)
     model.fit(X, names)
+
+
+def test_held_out_samples_without_weight_are_refused():
+    model = MLPRegressor(**SMALL, early_stopping=True)
+    with pytest.raises(ValueError, match="at least one non-zero"):
+        model.fit(Xr, yr, validation_data=(Xr, yr, np.zeros(len(Xr))))
+    assert not hasattr(model, "coefs_")
+    weights = np.zeros(len(Xr))
+    weights[:2] = 1, -1
+    model.fit(Xr, yr, validation_data=(Xr, yr, weights))
+    assert np.isnan(model.validation_scores_).all()
+
+
+def test_the_loss_has_scikit_learns_type():
+    for theirs, ours, data, targets in PAIRS:
+        for kind in (np.float32, np.float64):
+            goal = targets if targets is names else targets.astype(kind)
+            for settings in ({}, dict(batch_size=20), dict(solver="lbfgs")):
+                a, b = (
+                    cls(**{**SMALL, **settings}).fit(data.astype(kind), goal)
+                    for cls in (theirs, ours)
+                )
+                assert type(b.loss_) is type(a.loss_)
+                assert [*map(type, getattr(b, "loss_curve_", ()))] == [
+                    *map(type, getattr(a, "loss_curve_", ()))
+                ]
 
 
 def test_a_warm_start_may_switch_early_stopping_and_solver():

@@ -44,13 +44,20 @@ CASES = {
     "scored rows of numbers": (MLPRegressor, X[:, :2] ** 2, STOP),
     "scored counts": (MLPRegressor, COUNTS, dict(loss="poisson", **STOP)),
     "scored constants": (MLPRegressor, np.zeros(203), STOP),
+    "no weight": (MLPClassifier, THREE, dict(STOP, validation_data=(X[:2], THREE[:2], [1, -1]))),
+    "no weight of numbers": (
+        MLPRegressor,
+        NUMBERS,
+        dict(STOP, validation_data=(X[:2], NUMBERS[:2], [1, -1])),
+    ),
     "divergence": (MLPRegressor, NUMBERS * 1e200, dict(solver="sgd", **STOP)),
 }
 
 
 def fitted(cls, y, parameters, samples, weights, one_by_one):
     """(estimator, epochs of each call of Course.run)."""
-    calls = []
+    calls, held_out = [], parameters.get("validation_data")
+    parameters = {name: parameters[name] for name in parameters if name != "validation_data"}
     run = _many.Course.run
 
     def counted(course, most):
@@ -69,7 +76,7 @@ def fitted(cls, y, parameters, samples, weights, one_by_one):
     ):
         warnings.simplefilter("ignore")
         try:
-            model.fit(samples, y, weights)
+            model.fit(samples, y, weights, validation_data=held_out)
         except ValueError as error:
             assert "non-finite" in str(error)
     return model, calls

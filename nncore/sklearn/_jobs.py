@@ -167,6 +167,8 @@ def _split(self, job):
             "The validation set is too small. Increase 'validation_fraction' "
             "or the size of your dataset."
         )
+    if job.weights is not None:
+        _refuse_zero_weights(job.weights_val)
 
 
 def _given(self, data):
@@ -178,6 +180,8 @@ def _given(self, data):
         )
     X, y = self._validate_held_out(data[0], data[1])
     weights = None if len(data) < 3 or data[2] is None else _check_sample_weight(data[2], X)
+    if weights is not None:
+        _refuse_zero_weights(weights)
     return X, y.reshape(-1, 1) if y.ndim == 1 else y, weights
 
 

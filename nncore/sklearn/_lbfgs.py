@@ -6,7 +6,7 @@ import scipy.optimize
 from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
 from sklearn.utils.optimize import _check_optimize_result
 
-from nncore.sklearn import _compiled, _formulas
+from nncore.sklearn import _compiled, _formulas, _loop
 
 
 def packed(coefs, intercepts):
@@ -66,5 +66,5 @@ def fit(estimator, job):
         },
     )
     self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
-    self.loss_ = result.fun
+    self.loss_ = _loop.loss_type(self, job.y, job.weights).type(result.fun)
     self._unpack(result.x)

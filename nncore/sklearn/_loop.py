@@ -11,7 +11,7 @@ NOT_FINITE = (
     "Solver produced non-finite parameter weights. The input data may"
     " contain large values and need to be preprocessed."
 )
-_FLOAT64 = np.dtype(np.float64)
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 WORDS = {
     False: "Training loss did not improve more than tol=%f for %d consecutive epochs. ",
     True: "Validation score did not improve more than tol=%f for %d consecutive epochs. ",
@@ -56,14 +56,14 @@ def has_stopped(estimator):
 
 def _epochs(self, job, engine, after_epoch):
     order = np.arange(job.n_samples)
-    loss_type = _loss_type(self, job.y, job.weights)
+    type_of_loss = loss_type(self, job.y, job.weights)
     course = None
     if after_epoch is None:
-        course = _many.course(self, job, engine, order, loss_type)
+        course = _many.course(self, job, engine, order, type_of_loss)
     self.n_iter_ = 0
     while self.n_iter_ < self.max_iter:
         if course is None:
-            _epoch(self, job, engine, order, loss_type)
+            _epoch(self, job, engine, order, type_of_loss)
         else:
             course.run(self.max_iter - self.n_iter_)
         stops = after_epoch is not None and after_epoch()
@@ -71,14 +71,14 @@ def _epochs(self, job, engine, after_epoch):
             break
 
 
-def _epoch(self, job, engine, order, loss_type):
+def _epoch(self, job, engine, order, type_of_loss):
     """One epoch, in a new order."""
     n = job.n_samples
     if self.shuffle:
         self._random_state.shuffle(order)
     total = engine.epoch(order)
     self.n_iter_ += 1
-    self.loss_ = loss_type.type(total / n)
+    self.loss_ = type_of_loss.type(total / n)
     self.t_ += n
     self.loss_curve_.append(self.loss_)
     if self.verbose:
@@ -89,19 +89,27 @@ def _epoch(self, job, engine, order, loss_type):
 def record(estimator, total, n, y):
     """Record the only epoch of a partial_fit with the summed loss `total`."""
     fitted = estimator.__dict__
-    loss = _loss_type(estimator, y, None).type(total / n)
+    loss = loss_type(estimator, y, None).type(total / n)
     fitted["n_iter_"], fitted["loss_"] = 1, loss
     fitted["t_"] += n
     fitted["loss_curve_"].append(loss)
     _count_losses(fitted, loss)
 
 
-def _loss_type(self, y, weights):
-    """The type that the loss has in NumPy."""
-    if self.out_activation_ == "logistic" or self.coefs_[0].dtype == np.float64:
+def loss_type(estimator, y, weights):
+    """The type that the loss has in scikit-learn: float32 for a regressor if all arrays are, unless
+    a batch size is given, which is one of NumPy's integers there."""
+    self = estimator
+    if (
+        y.dtype != np.float32
+        or self.coefs_[0].dtype == np.float64
+        or self.solver != "lbfgs"
+        and self.batch_size != "auto"
+        or weights is not None
+        and weights.dtype != np.float32
+    ):
         return _FLOAT64
-    types = [a.dtype for a in (y, weights) if a is not None and a.dtype.kind == "f"]
-    return np.result_type(self.coefs_[0], *types)
+    return _FLOAT32
 
 
 def _ends(self, job, stops):

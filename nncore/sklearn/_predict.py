@@ -88,7 +88,6 @@ def _is_plain_csr(X, features):
         and X.shape[0] > 0
         and X.indices.dtype == np.int32
         and X.dtype in (np.float32, np.float64)
-        and X.has_canonical_format
         and type(X.data) is np.ndarray
         and X.data.flags.c_contiguous
         and _core.all_finite([X.data])

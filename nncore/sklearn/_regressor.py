@@ -225,12 +225,13 @@ class MLPRegressor(BaseMLP, ScikitRegressor):
     def _held_out_targets(self, job):
         """The targets of held-out samples as _core.Epochs scores them."""
         y, weights = np.ascontiguousarray(job.y_val, np.float64), job.weights_val
-        mean = np.average(y, axis=0, weights=weights)
-        squares = (y - mean) ** 2
+        parts = np.ones((len(y), 1)) if weights is None else weights[:, None].astype(np.float64)
+        with np.errstate(all="ignore"):  # weights that sum to 0 have no mean: the score is NaN
+            mean = (parts * y).sum(axis=0) / parts.sum()
         return {
             "kind": "r2",
             "targets": y,
-            "spreads": (squares if weights is None else squares * weights[:, None]).sum(axis=0),
+            "spreads": (parts * (y - mean) ** 2).sum(axis=0),
             "exponential": self.out_activation_ == "exp",
         }
 

@@ -6,6 +6,8 @@ from sklearn.metrics import check_scoring, r2_score
 
 def accuracy(y, predicted, weights):
     """The weighted share of samples whose class, or whose every label, is right."""
+    if _is_nothing(weights):
+        return float("nan")
     right = y == predicted
     if right.ndim == 2:
         right = right.all(axis=1)
@@ -14,9 +16,14 @@ def accuracy(y, predicted, weights):
 
 def r2(y, outputs, weights):
     """R², or NaN if an output is not finite."""
-    if not np.isfinite(outputs).all():
+    if _is_nothing(weights) or not np.isfinite(outputs).all():
         return float("nan")
     return r2_score(y, outputs, sample_weight=weights)
+
+
+def _is_nothing(weights):
+    """Whether weights sum to 0, so that they give no mean."""
+    return weights is not None and weights.sum() == 0
 
 
 def chosen(estimator, X, y, weights):

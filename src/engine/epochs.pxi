@@ -136,7 +136,8 @@ cdef inline double output_at(const Engine *e, const HeldOut *h, Py_ssize_t i) no
 
 
 cdef double accuracy(const Engine *e, const HeldOut *h) noexcept nogil:
-    """The weighted share of samples whose class, or whose every label, is right."""
+    """The weighted share of samples whose class, or whose every label, is right; NaN if the weights
+    sum to 0."""
     cdef Py_ssize_t i
     cdef double weight
     cdef nn_total right = nn_total(0, 0), total = nn_total(0, 0)
@@ -145,7 +146,7 @@ cdef double accuracy(const Engine *e, const HeldOut *h) noexcept nogil:
         nn_add(&total, weight)
         if (is_class_right(e, h, i) if h.kind == SCORE_CLASSES else are_labels_right(e, h, i)):
             nn_add(&right, weight)
-    return nn_value(&right) / nn_value(&total)
+    return nn_value(&right) / nn_value(&total) if nn_value(&total) != 0 else NAN
 
 
 cdef bint is_class_right(const Engine *e, const HeldOut *h, Py_ssize_t i) noexcept nogil:

@@ -29,7 +29,7 @@ cdef class Rows:
     def __init__(self, cnp.ndarray data, cnp.ndarray columns, cnp.ndarray row_starts, features):
         self.data, self.columns, self.row_starts = data, columns, row_starts
         self.shape = (features, len(row_starts) - 1)
-        self.row_entries = int(np.max(np.diff(row_starts), initial=0))
+        self.row_entries = int(np.max(np.diff(row_starts), initial=1))
 
     cdef Source source(self, int type_number) except *:
         cdef Source source
