@@ -31,6 +31,7 @@ nncore._chain nncore.losses
 nncore.modules
 nncore._backend nncore._config nncore._kinds nncore.initializers
 nncore.kernels
+nncore._sparse
 nncore._core nncore._sums
 nncore.schedules nncore._threads nncore._readers nncore._npz nncore._memory
 nncore._checks nncore._files nncore._columns nncore._missing nncore._version nncore.data

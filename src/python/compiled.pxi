@@ -214,7 +214,9 @@ cdef class Compiled:
         for i in range(plan.n_reasons):
             reasons.append(REASONS[plan.reasons[i]])
         inputs = "dense"
-        if plan.csr and plan.stepper != FUSED_MINIBATCH:
+        if e.x.row_starts != NULL:
+            inputs = "sparse"
+        elif plan.csr and plan.stepper != FUSED_MINIBATCH:
             inputs = "csr"
         elif plan.nonzeros:
             inputs = "non-zeros"
