@@ -21,7 +21,8 @@ ROOT = PACKAGE.parent
 ORDER = """
 nncore.__main__ nncore.cli
 nncore
-nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets nncore._plot
+nncore.export
+nncore.exchange nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets nncore._plot
 nncore.sequential
 nncore.serialization nncore.training
 nncore.registry
@@ -121,7 +122,7 @@ def test_no_imports_run_in_a_circle():
 # ------------------------------------------------------------------------------------- public names
 
 SUBMODULES = (
-    "callbacks checking datasets foreign kernels losses modules optimizers reference schedules"
+    "callbacks checking datasets export foreign kernels losses modules optimizers reference schedules"
 ).split()
 
 

@@ -116,7 +116,7 @@ def named(activation):
     )
 
 
-def _array(label, x):
+def as_array(label, x):
     """Return an array or a tensor of PyTorch as an array."""
     if hasattr(x, "detach"):
         x = x.detach().cpu()
@@ -146,10 +146,10 @@ def _layers(weights, layout):
     flat = []
     for i, entry in enumerate(weights):
         if isinstance(entry, (list, tuple)) and any(np.ndim(a) for a in map(_plain, entry)):
-            flat += [(f"weights[{i}][{k}]", _array(f"weights[{i}][{k}]", a))
+            flat += [(f"weights[{i}][{k}]", as_array(f"weights[{i}][{k}]", a))
                      for k, a in enumerate(entry)]
         else:
-            flat.append((f"weights[{i}]", _array(f"weights[{i}]", entry)))
+            flat.append((f"weights[{i}]", as_array(f"weights[{i}]", entry)))
     return _grouped(flat)
 
 
@@ -188,7 +188,7 @@ def _of_state(state):
     for name, value in state.items():
         prefix, _, part = str(name).rpartition(".")
         if part != "num_batches_tracked":
-            found.setdefault(prefix, {})[part] = (str(name), _array(str(name), value))
+            found.setdefault(prefix, {})[part] = (str(name), as_array(str(name), value))
     if all(re.fullmatch(r"\d+(\.\d+)*", prefix) for prefix in found):
         found = dict(sorted(found.items(), key=lambda item: [*map(int, item[0].split("."))]))
     layers = []

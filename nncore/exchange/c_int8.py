@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nncore import _checks
+from nncore import _chain, modules
 from nncore._version import __version__
 from nncore.exchange import c_text, chain, table
 from nncore.training import predict
@@ -37,7 +37,7 @@ class _Layer:
     def apply(self, Z):
         """Return the activations of Z."""
         for module in self.activations:
-            Z = np.asarray(module.predict_forward(Z))
+            Z = np.asarray(_chain.predicted([module], Z))
         return Z
 
 
@@ -96,8 +96,7 @@ def _activate(step, kind, layers, before):
             f"{step.place} {step.module} must follow a Linear, or its BatchNorm, to be written in "
             f"int8"
         )
-    softmax = _checks.REAL_KINDS and step.cls.__name__ == "SoftMax"
-    if softmax:
+    if step.cls is modules.SoftMax:
         raise ValueError(
             f"{step.place} {step.module} must be the last module to be written in int8, whose "
             f"outputs are the logits"
@@ -247,7 +246,7 @@ def _report(net, network, name, stages, scales, output, X):
             error = max(error, float(np.abs(given - y).max()))
             largest = max(largest, float(np.abs(given).max()))
             continue
-        if output is not None and output.__name__ == "OutputSigmoid":
+        if output is modules.OutputSigmoid:
             y = np.where(y > 0, 1.0, 0.0)
         same += int(np.equal(classes(y), classes(given)).reshape(-1, part.shape[1]).all(0).sum())
     if classes is None:
@@ -326,7 +325,7 @@ def _about(network, name, output, stack):
             ""
             if output is None
             else "a class is the index of the largest y."
-            if output.__name__ == "SoftMax"
+            if output is modules.SoftMax
             else "a label is 1 if its y is above 0."
         ),
     ]

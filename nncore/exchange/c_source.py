@@ -71,6 +71,14 @@ def c(net, path, name, *, int8=None, scaling=None, samples=None):
     ...     "void iris(const double x[IRIS_INPUTS]" in open(path).read()
     True
     """
+    content, report = rendered(net, name, int8, scaling, samples)
+    _files.write(path, lambda file: file.write(content))
+    if report:
+        print(report)
+
+
+def rendered(net, name, int8, scaling, samples=None):
+    """Return (the file's bytes, one line about int8 or None)."""
     c_text.check_name(name)
     network = chain.described(net, "C", scaling)
     X = None
@@ -81,9 +89,7 @@ def c(net, path, name, *, int8=None, scaling=None, samples=None):
         text, report = c_int8.text(net, network, name, X, given)
     else:
         text, report = _Writer(net, network, name).text(given), None
-    _files.write(path, lambda file: file.write(text.encode("ascii")))
-    if report:
-        print(report)
+    return text.encode("ascii"), report
 
 
 def _samples(label, X, inputs, count):

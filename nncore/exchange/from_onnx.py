@@ -334,11 +334,6 @@ class _Reader:
         self.shape = None if self.shape is None else (math.prod(self.shape),)
         return []
 
-    def _read_identity(self, node, base):
-        return []
-
-    _read_cast = _read_identity
-
     def _read_scaler(self, node, base):
         given = attributes(node)
         offset, factor = (np.array(given.get(k, d)) for k, d in (("offset", [0.0]), ("scale", [1.0])))

@@ -28,6 +28,14 @@ def _gelu(z, approximate):
     return z * (1 + _erf(z * math.sqrt(0.5))) / 2
 
 
+def _cast(given, z):
+    if given.get("to") not in FLOATS:
+        raise Refused("the operator Cast rounds to whole numbers")
+    return z
+
+
+FLOATS = (1, 11)  # TensorProto.FLOAT and DOUBLE
+
 # (given, arguments): given are the attributes
 ELEMENTWISE = {
     "Add": lambda given, a, b: a + b,
@@ -43,7 +51,7 @@ ELEMENTWISE = {
     "Sqrt": lambda given, z: np.sqrt(z),
     "Reciprocal": lambda given, z: 1 / z,
     "Identity": lambda given, z: z,
-    "Cast": lambda given, z: z,
+    "Cast": _cast,
     "Tanh": lambda given, z: np.tanh(z),
     "Relu": lambda given, z: np.maximum(z, 0),
     "Sigmoid": lambda given, z: _sigmoid(z),
@@ -53,7 +61,6 @@ ELEMENTWISE = {
     "Gelu": lambda given, z: _gelu(z, given.get("approximate", "none")),
     "Swish": lambda given, z: z * _sigmoid(given.get("alpha", 1.0) * z),
 }
-BROADCAST = ("Add", "Sub", "Mul", "Div", "Pow")
 
 
 def evaluate(node, arrays):
@@ -63,6 +70,8 @@ def evaluate(node, arrays):
     with np.errstate(all="ignore"):
         try:
             return np.asarray(ELEMENTWISE[node.op_type](attributes(node), *arrays))
+        except Refused:
+            raise
         except (TypeError, ValueError):
             raise Refused(f"the operator {node.op_type} has wrong arguments") from None
 

@@ -116,6 +116,9 @@ def _affine(segment, reader):
     zero, one = np.zeros(1), np.ones(1)
     if len(nodes) != 1:
         return None
+    if node.op_type in ("Identity", "Cast"):
+        evaluate(node, [zero])  # refuses a cast to integers
+        return Affine(zero, one, zero)
     if node.op_type == "Neg":
         return Affine(zero, -one, zero)
     if node.op_type not in ("Add", "Sub", "Mul", "Div") or len(node.input) != 2:

@@ -134,44 +134,44 @@ def from_torch(module):
 def _converted(module, place):
     """Return a module, a list of modules for a Sequential, None for nothing."""
     name = type(module).__name__
-    place = place or "the module"
+    label = f"module {place!r}" if place else "the module"
     if not type(module).__module__.startswith("torch.nn.modules."):
         raise TypeError(
-            f"{place} must be a layer of torch.nn that nncore has, got "
+            f"{label} must be a layer of torch.nn that nncore has, got "
             f"{type(module).__module__}.{name}; its forward may do anything, so build the network "
             f"as a torch.nn.Sequential"
         )
     hooks = ("_forward_hooks", "_forward_pre_hooks")
     if any(getattr(module, hook, None) for hook in hooks):
-        raise TypeError(f"{place} {name} must have no hooks; remove them first")
+        raise TypeError(f"{label}, a {name}, must have no hooks; remove them first")
     if name == "Sequential":
-        inner = {key: _converted(child, f"{place}.{key}" if place != "the module" else key)
+        inner = {key: _converted(child, f"{place}.{key}" if place else key)
                  for key, child in module.named_children()}
         return [Sequential(m) if isinstance(m, list) else m for m in inner.values() if m is not None]
     if name == "Linear":
-        W = arrays._array(f"{place}.weight", module.weight)
+        W = arrays.as_array(f"weight of {label}", module.weight)
         b = np.zeros(len(W), W.dtype) if module.bias is None else module.bias
-        return chain.linear(np.array(W.T, order="C"), np.array(arrays._array(f"{place}.bias", b)))
+        return chain.linear(np.array(W.T, order="C"), np.array(arrays.as_array(f"bias of {label}", b)))
     if name == "BatchNorm1d":
-        return _norm(module, place)
+        return _norm(module, label)
     if name == "Softmax":
         return table.FORMS[modules.SoftMax].torch.back(module)
-    if name in NOTHING:
+    if name in NOTHING and getattr(module, "start_dim", 1) == 1:
         return None
     rows = [row.torch for row in table.FORMS.values() if isinstance(row.torch, table.Torch)]
     row = next((row for row in rows if row.name == name and row.back is not None), None)
     if row is None:
         known = sorted({row.name for row in rows} | {*NOTHING, "Sequential"})
         hint = "; use Softmax(dim=1), and NLL as the loss" if name == "LogSoftmax" else ""
-        raise TypeError(f"{place} must be one of {', '.join(known)}, got {name}{hint}")
+        raise TypeError(f"{label} must be one of {', '.join(known)}, got {name}{hint}")
     return row.back(module)
 
 
-def _norm(module, place):
+def _norm(module, label):
     """Return the BatchNorm of a BatchNorm1d."""
     if module.momentum is None:
         raise ValueError(
-            f"{place} BatchNorm1d must have a momentum, got None (cumulative averages), which "
+            f"{label}, a BatchNorm1d, must have a momentum, got None (cumulative averages), which "
             f"nncore does not have; set .momentum to a number"
         )
     dtype = np.float32
@@ -179,7 +179,7 @@ def _norm(module, place):
     for name in ("weight", "bias", "running_mean", "running_var"):
         value = getattr(module, name)
         if value is not None:
-            found[name] = np.array(arrays._array(f"{place}.{name}", value))
+            found[name] = np.array(arrays.as_array(f"{name} of {label}", value))
             dtype = found[name].dtype
     m = module.num_features
     ones, zeros = np.ones(m, dtype), np.zeros(m, dtype)

@@ -83,6 +83,12 @@ def safetensors(net, path, *, scaling=None, classes=None):
     >>> (again.modules[0].W == net.modules[0].W).all().item()
     True
     """
+    content = rendered(net, scaling, classes)
+    _files.write(path, lambda file: file.write(content))
+
+
+def rendered(net, scaling, classes):
+    """Return the file's bytes."""
     network = chain.described(net, "safetensors", scaling)
     if network.scaling is not None:
         net = Sequential([chain.scaling_norm(network), *net.modules], net.loss)
@@ -103,12 +109,7 @@ def safetensors(net, path, *, scaling=None, classes=None):
             f"safetensors, got {len(head)}; `save` has no such limit"
         )
 
-    def fill(file):
-        file.write(len(head).to_bytes(8, "little") + head)
-        for a in found.values():
-            file.write(np.ascontiguousarray(a).tobytes())
-
-    _files.write(path, fill)
+    return b"".join([len(head).to_bytes(8, "little"), head, *(a.tobytes() for a in found.values())])
 
 
 def placed(net, prefix=""):

@@ -67,6 +67,12 @@ def onnx(net, path, *, scaling=None, classes=None):
     ...     nn.import_onnx(path).modules
     [Linear(2, 3), Tanh(), Linear(3, 2), SoftMax()]
     """
+    content = rendered(net, scaling, classes)
+    _files.write(path, lambda file: file.write(content))
+
+
+def rendered(net, scaling, classes):
+    """Return the file's bytes."""
     library = extras.need("onnx", "nncore.export.onnx", "nncore[onnx]")
     network = chain.described(net, "ONNX", scaling)
     size = sum(m.W.size for m in (s.module for s in network.steps) if hasattr(m, "W"))
@@ -76,8 +82,7 @@ def onnx(net, path, *, scaling=None, classes=None):
             f"ONNX, got {size * network.dtype.itemsize / 1e9:.2f} GB; safetensors has no limit"
         )
     model = _model(library, network, _description(net, network, classes))
-    content = model.SerializeToString()
-    _files.write(path, lambda file: file.write(content))
+    return model.SerializeToString()
 
 
 def _description(net, network, classes):
