@@ -210,8 +210,8 @@ def _of_state(state):
 def _linear(labels, layer, layout, width):
     W = layer[0].T if layout == "torch" else layer[0]
     axes = "(outputs, inputs)" if layout == "torch" else "(inputs, outputs)"
+    other = "keras" if layout == "torch" else "torch"
     if 0 in W.shape or width is not None and W.shape[0] != width:
-        other = "keras" if layout == "torch" else "torch"
         hint = f"; layout={other!r} would fit" if width == W.shape[1] else ""
         raise ValueError(
             f"{labels[0]} must have shape {axes} with layout={layout!r}"
@@ -220,9 +220,10 @@ def _linear(labels, layer, layout, width):
         )
     b = layer[1] if len(layer) > 1 else np.zeros(W.shape[1], W.dtype)
     if b.shape != (W.shape[1],):
+        hint = f"; layout={other!r} would fit" if b.shape == (W.shape[0],) else ""
         raise ValueError(
             f"{labels[1]} must have shape ({W.shape[1]},), one bias per output of {labels[0]} "
-            f"{layer[0].shape}, got {b.shape}"
+            f"{layer[0].shape}, got {b.shape}{hint}"
         )
     return chain.linear(W, b)
 

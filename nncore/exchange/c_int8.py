@@ -57,9 +57,7 @@ def _layers(network):
     """Return the layers with BatchNorm folded into them, and the output unit's class or None."""
     layers, before, output = [], None, None
     for k, step in enumerate(network.steps):
-        kind = table.FORMS[step.cls].integer if step.cls in table.FORMS else None
-        if kind is None:
-            table.missing("integer", step)
+        kind = table.form_of(step, "integer")
         if kind == "output" and k == len(network.steps) - 1:
             output = step.cls
         elif kind == "linear":
@@ -234,7 +232,7 @@ def _inputs(network, X, scales):
 def _report(net, network, name, stages, scales, output, X):
     """Return one line with the share of samples that keep their class, or the largest error."""
     same, error, largest = 0, 0.0, 0.0
-    classes = predict.class_fun(net)
+    classes = predict.judge(net)
     for at in range(0, X.shape[1], SAMPLES):
         part = X[:, at : at + SAMPLES]
         y = _run(stages, _inputs(network, part, scales)) * scales[-1]

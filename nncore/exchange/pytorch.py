@@ -66,12 +66,10 @@ def _made(torch, module, dtype):
     if hasattr(module, "modules"):
         return torch.nn.Sequential(*(_made(torch, inner, dtype) for inner in module.modules))
     kind = _kinds.kind(module)
-    row = table.FORMS.get(kind)
-    if row is None or isinstance(row.torch, str):
-        table.missing("torch", chain.Step(module, kind, "the module", 0, 0))
+    form = table.form_of(chain.Step(module, kind, "the module", 0, 0), "torch")
     weights = tensors.weights_of(module)
     more = {"dtype": dtype} if weights else {}
-    made = getattr(torch.nn, row.torch.name)(**row.torch.arguments(module), **more)
+    made = getattr(torch.nn, form.name)(**form.arguments(module), **more)
     with torch.no_grad():
         for name, other in weights:
             a = np.asarray(getattr(module, name))

@@ -1,7 +1,7 @@
 """What each module becomes in each format: one row per module of the library.
 
-A new activation needs one row here. A format that cannot hold it gets the reason, a text, in place
-of its form; an export to that format then raises it.
+A new activation needs one row here. A format that cannot hold it gets a `Missing` with the reason,
+which an export to that format then raises.
 """
 
 import math
@@ -13,7 +13,13 @@ import numpy as np
 from nncore import modules
 from nncore.exchange import chain
 
-__all__ = ["FORMS", "Form", "Torch"]
+__all__ = ["FORMS", "Form", "Missing", "Torch"]
+
+
+class Missing(NamedTuple):
+    """The reason why a format has no form of a module, to follow "it": "needs ..."."""
+
+    reason: str
 
 
 class Torch(NamedTuple):
@@ -34,17 +40,19 @@ class Form(NamedTuple):
     c_int8.py knows.
     """
 
-    onnx: Callable[[Any, chain.Step, str], str] | str
-    c: Callable[[Any, chain.Step], None] | str
-    torch: Torch | str
-    integer: str = "table"
+    onnx: Callable[[Any, chain.Step, str], str] | Missing
+    c: Callable[[Any, chain.Step], None] | str | Missing
+    torch: Torch | Missing
+    integer: str | Missing = "table"
 
 
-def missing(form, step):
-    """Raise the ValueError for a module without a form, whose reason the table may give."""
+def form_of(step, kind):
+    """Return the form of a step's module; ValueError, with the reason, if there is none."""
     row = FORMS.get(step.cls)
-    reason = getattr(row, form) if row is not None else "has no row in nncore/exchange/table.py"
-    raise ValueError(f"{step.place} {step.module} cannot be written: it {reason}")
+    form = Missing("has no row in nncore/exchange/table.py") if row is None else getattr(row, kind)
+    if isinstance(form, Missing):
+        raise ValueError(f"{step.place} {step.module} cannot be written: it {form.reason}")
+    return form
 
 
 # ------------------------------------------------------------------------------------------- ONNX

@@ -115,10 +115,7 @@ def _model(library, network, description):
         if offset.any():
             x = graph.add("Add", x, graph.weight("scaling.offset", offset))
     for step in network.steps:
-        row = table.FORMS.get(step.cls)
-        if row is None or isinstance(row.onnx, str):
-            table.missing("onnx", step)
-        x = row.onnx(graph, step, x)
+        x = table.form_of(step, "onnx")(graph, step, x)
     if x == "input":  # a network that changes nothing
         x = graph.add("Identity", x)
     graph.nodes[-1].output[0] = "output"
