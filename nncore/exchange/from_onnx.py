@@ -233,7 +233,11 @@ class _Reader:
     def _layer(self, nodes, base, output):
         """Return the items for a piece of the graph, or None if it is elementwise."""
         if len(nodes) > 1:
-            return self._two_columns(nodes, base)
+            item = self._two_columns(nodes, base)
+            unknown = [node for node in nodes if node.op_type not in ELEMENTWISE]
+            if item is None and unknown:
+                raise Refused(f"{described(unknown[0])} has no counterpart in nncore at its place")
+            return item
         node = nodes[0]
         read = getattr(self, f"_read_{node.op_type.lower()}", None)
         if read is None:
@@ -419,6 +423,8 @@ def _widths(items, shape):
     for item in items:
         width = getattr(item, "m", width)
         if isinstance(item, Affine) and item.size > 1:
+            if width not in (None, item.size):
+                raise Refused(f"a scaling has {item.size} numbers for {width} features")
             width = item.size
         sizes.append(width)
         width = getattr(item, "n", 2 if item is TWO_COLUMNS else width)

@@ -17,8 +17,8 @@ __all__ = ["import_safetensors", "safetensors"]
 
 TYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 COUNTERS = {"I64": np.dtype("<i8")}  # PyTorch's num_batches_tracked
-# Enough for 20 000 layers; a header of so many bytes parses to less than 100 MB.
-LONGEST_HEADER = 2**22
+# Enough for 5000 layers; a header of so many bytes parses to less than 40 MB.
+LONGEST_HEADER = 2**20
 MOST_AXES = 8
 # PyTorch's names of the weights.
 NAMES = {
@@ -211,7 +211,10 @@ def import_safetensors(path, activations=None, *, eps=None):
             f"{path} has weights but no modules, as nncore did not write it; name what follows "
             f"each layer, as in import_safetensors(path, ['relu', 'softmax'])"
         )
-    return arrays.from_arrays(found, activations, layout="torch", eps=eps)
+    try:
+        return arrays.from_arrays(found, activations, layout="torch", eps=eps)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 class _Archive:
