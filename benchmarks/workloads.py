@@ -7,7 +7,6 @@ transposed view.
 """
 
 import os
-import re
 from dataclasses import dataclass, replace
 
 import course_loop

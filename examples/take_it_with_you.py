@@ -57,9 +57,7 @@ def parse(arguments=None):
     parser.add_argument(
         "--hidden", type=int, default=32, help="width of the hidden layer (default: 32)"
     )
-    parser.add_argument(
-        "--epochs", type=int, default=30, help="passes over the data (default: 30)"
-    )
+    parser.add_argument("--epochs", type=int, default=30, help="passes over the data (default: 30)")
     parser.add_argument(
         "--images",
         type=int,

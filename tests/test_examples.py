@@ -15,7 +15,9 @@ import pytest
 import nncore
 
 FOLDER = Path(__file__).parent.parent / "examples"
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ("cortex_m", "plots"))
+SCRIPTS = sorted(
+    path.stem for path in FOLDER.glob("*.py") if path.stem not in ("cortex_m", "plots")
+)
 WITHOUT_MATPLOTLIB = """\
 import runpy, sys
 script, sys.argv = sys.argv[1], sys.argv[1:]

@@ -23,8 +23,8 @@ from exchange_nets import (
 )
 
 import nncore as nn
-from nncore import cli, reference, registry
-from nncore.exchange import c_int8, table
+from nncore import _kinds, cli, reference, registry, serialization
+from nncore.exchange import c_int8, operators, table
 
 TOLERANCE = {np.float32: 1e-6, np.float64: 1e-14}
 needs_cc = pytest.mark.skipif(not COMPILERS, reason="there is no gcc or clang")
@@ -57,7 +57,9 @@ def run_onnx(path, X):
 
 
 def test_every_module_has_a_row():
-    assert set(table.FORMS) == set(registry.MODULES), "a new module needs a row in exchange/table.py"
+    assert set(table.FORMS) == set(registry.MODULES), (
+        "a new module needs a row in exchange/table.py"
+    )
     for cls, row in table.FORMS.items():
         for form in row:
             assert not isinstance(form, table.Missing) or len(form.reason) > 10, cls
@@ -186,7 +188,7 @@ def test_torch(activation, dtype):
     assert {"0.weight", "2.running_mean", "2.num_batches_tracked", "6.1.bias"} <= names
 
 
-# --------------------------------------------------------------------------------- sizes and outputs
+# -------------------------------------------------------------------------------- sizes and outputs
 
 SIZES = {
     "one to one": [1, 1],
@@ -229,6 +231,10 @@ SINGLE = {
     "activation first": lambda d: [nn.Tanh(), nn.Linear(3, 2, dtype=d)],
     "activation last": lambda d: [nn.Linear(3, 2, dtype=d), nn.GELU()],
     "two activations": lambda d: [nn.Linear(3, 4, dtype=d), nn.Tanh(), nn.ReLU()],
+    "equal sizes": lambda d: [
+        *(nn.Linear(3, 3, dtype=d), nn.ReLU(), nn.Linear(3, 3, dtype=d), nn.ReLU()),
+        *(nn.Linear(3, 7, dtype=d), nn.Linear(7, 7, dtype=d), nn.Linear(7, 3, dtype=d)),
+    ],
     "linear twice": lambda d: [nn.Linear(3, 4, dtype=d), nn.Linear(4, 2, dtype=d)],
     "softmax within": lambda d: [nn.Linear(3, 4, dtype=d), nn.SoftMax(), nn.Linear(4, 2, dtype=d)],
     "dropout alone": lambda d: [nn.Linear(3, 4, dtype=d), nn.Dropout(0.5), nn.Dropout(0.0)],
@@ -276,7 +282,7 @@ def test_the_loss_comes_back(loss, tmp_path):
     assert type(nn.import_onnx(tmp_path / "f.onnx").loss) is type(loss)
 
 
-# ------------------------------------------------------------------------------------------- scaling
+# ------------------------------------------------------------------------------------------ scaling
 
 
 @needs_cc
@@ -318,7 +324,7 @@ def test_a_network_with_a_scaling_of_its_own(tmp_path):
     assert kinds(nn.import_safetensors(tmp_path / "f")) == ["Linear(2, 2)"]
 
 
-# -------------------------------------------------------------------------------- figures that we say
+# ------------------------------------------------------------------------------ figures that we say
 
 TRAINED = {"32": ([32], nn.ReLU), "128-64": ([128, 64], nn.Tanh)}
 
@@ -379,7 +385,7 @@ def test_other_files_include_the_header_alone(int8, tmp_path):
     X = samples(30, 4, np.float32)
     nn.export.c(small(np.float32), tmp_path / "iris.c", "iris", int8=X if int8 else None)
     (tmp_path / "main.c").write_text(
-        "#define IRIS_HEADER\n#include \"iris.c\"\n"
+        '#define IRIS_HEADER\n#include "iris.c"\n'
         "int main(void) { return iris_self_test() + IRIS_INPUTS + IRIS_OUTPUTS - 7; }\n"
     )
     command = [COMPILERS[0], *WARNINGS, "-DIRIS_SELF_TEST", "main.c", "iris.c", "-lm", "-o", "main"]
@@ -410,7 +416,7 @@ def test_a_self_test_on_samples_of_the_users(tmp_path):
     assert re.search(r"x\[3\]\[2\] = \{\s*\{\s*1\.0, 0x1p-1\s*\}", text), text
 
 
-# -------------------------------------------------------------------------------------------- int8
+# --------------------------------------------------------------------------------------------- int8
 
 
 @needs_cc
@@ -421,7 +427,9 @@ def test_int8_of_the_digits(hidden, activation, tmp_path, capsys):
     scaling = {"shift": 0.0, "factor": 1 / 16}
     nn.export.c(net, tmp_path / "net.c", "net", int8=X, scaling=scaling)
     line = capsys.readouterr().out
-    share = float(re.fullmatch(r"net: int8 gives the same class for (\S+) of 1437 samples\n", line)[1])
+    share = float(
+        re.fullmatch(r"net: int8 gives the same class for (\S+) of 1437 samples\n", line)[1]
+    )
     assert share >= 0.98
     text = (tmp_path / "net.c").read_text()
     code = re.sub(r"/\*.*?\*/|#define NET_(IN|OUT)PUT_SCALE .*", "", text, flags=re.DOTALL)
@@ -429,7 +437,8 @@ def test_int8_of_the_digits(hidden, activation, tmp_path, capsys):
     run = Compiled(tmp_path / "net.c", "net", np.int8, 10, result=np.int32)
     assert run.self_test() == 0
     scale, unit = (
-        float.fromhex(re.search(f"define NET_{k}_SCALE (\\S+)", text)[1]) for k in ("INPUT", "OUTPUT")
+        float.fromhex(re.search(f"define NET_{k}_SCALE (\\S+)", text)[1])
+        for k in ("INPUT", "OUTPUT")
     )
     test = nn.datasets.load_digits("test")[0]
     q = np.rint(test / 16 / scale)
@@ -472,13 +481,17 @@ def test_int8_of_numbers_and_of_labels(tmp_path, capsys):
     parts = [nn.Linear(3, 6, dtype=np.float32), nn.ReLU(), nn.Linear(6, 2, dtype=np.float32)]
     net = nn.Sequential(parts, nn.Squared())
     nn.export.c(net, tmp_path / "net.c", "net", int8=X)
-    error, largest = map(float, re.search(r"error of int8 (\S+), outputs up to (\S+)$",
-                                          capsys.readouterr().out).groups())
+    error, largest = map(
+        float,
+        re.search(r"error of int8 (\S+), outputs up to (\S+)$", capsys.readouterr().out).groups(),
+    )
     assert 0 < error < 0.03 * largest
     net = nn.Sequential([*parts, nn.OutputSigmoid()], nn.BinaryNLL())
     nn.export.c(net, tmp_path / "net.c", "net", int8=X)
     assert float(re.search(r"for (\S+) of", capsys.readouterr().out)[1]) > 0.95
-    assert "a label is 1 if its y is above 0" in (tmp_path / "net.c").read_text().replace("\n * ", " ")
+    assert "a label is 1 if its y is above 0" in (tmp_path / "net.c").read_text().replace(
+        "\n * ", " "
+    )
 
 
 def test_int8_refuses_sums_that_may_overflow(tmp_path):
@@ -488,7 +501,7 @@ def test_int8_refuses_sums_that_may_overflow(tmp_path):
         nn.export.c(net, tmp_path / "f", "net", int8=np.ones((150_000, 1)))
 
 
-# ------------------------------------------------------------------------------------------ refusals
+# ----------------------------------------------------------------------------------------- refusals
 
 
 class Own(nn.Module):
@@ -517,7 +530,11 @@ FORMATS = {
     "safetensors": lambda net, path, **more: nn.export.safetensors(net, path, **more),
 }
 REFUSED = {
-    "own": (lambda: [nn.Linear(2, 2), Own()], TypeError, r"modules\[1\] must be one of nncore's own"),
+    "own": (
+        lambda: [nn.Linear(2, 2), Own()],
+        TypeError,
+        r"modules\[1\] must be one of nncore's own",
+    ),
     "subclass": (lambda: [nn.Linear(2, 2), Loud()], TypeError, "got Loud, which overrides forward"),
     "no sizes": (lambda: [nn.Tanh()], ValueError, r"must have a Linear .* got Tanh\(\)"),
     "empty": (lambda: [], ValueError, "got no modules"),
@@ -580,8 +597,15 @@ def test_scalings_that_do_not_fit(form, scaling, tmp_path):
         FORMATS[form](nn.Sequential([nn.Linear(2, 3)]), tmp_path / "f", scaling=scaling)
 
 
+@needs_cc
+@pytest.mark.parametrize("name", ["a", "b", "w0", "net_f0", "A", "f", "X", "sum", "real"])
+def test_names_that_are_used_in_the_file(name, tmp_path):
+    nn.export.c(network("Tanh", np.float32), tmp_path / "f.c", name)
+    assert Compiled(tmp_path / "f.c", name, np.float32, 5, options=["-O0"]).self_test() == 0
+
+
 @pytest.mark.parametrize(
-    "name", ["", "2x", "a-b", "int", "expf", "ä", "a b", "x" * 60, "main", "_a", "a\n", "a;"]
+    "name", ["", "2x", "a-b", "int", "expf", "ä", "a b", "x" * 60, "main", "_a", "a\n", "a;", "log"]
 )
 def test_names_that_are_none_in_c(name, tmp_path):
     with pytest.raises(ValueError, match="name must be a C identifier"):
@@ -659,7 +683,7 @@ def test_heavy_packages_are_not_imported():
     assert done.stdout == "set()\n", done.stderr
 
 
-# ----------------------------------------------------------------------- networks of other libraries
+# ---------------------------------------------------------------------- networks of other libraries
 
 
 def arrays_of(case):
@@ -773,7 +797,7 @@ def test_safetensors_of_another_program(tmp_path):
     assert kinds(net)[-1] == "SoftMax()"
 
 
-# --------------------------------------------------------------------------------- live from PyTorch
+# -------------------------------------------------------------------------------- live from PyTorch
 
 
 def test_layers_of_torch_that_are_unknown():
@@ -786,8 +810,16 @@ def test_layers_of_torch_that_are_unknown():
         pass
 
     for module, error, message in (
-        (layers.Sequential(layers.Conv2d(1, 1, 1)), TypeError, "module '0' must be one of .*Conv2d"),
-        (layers.Sequential(layers.Linear(2, 2), layers.Sequential(layers.ELU())), TypeError, "'1.0'"),
+        (
+            layers.Sequential(layers.Conv2d(1, 1, 1)),
+            TypeError,
+            "module '0' must be one of .*Conv2d",
+        ),
+        (
+            layers.Sequential(layers.Linear(2, 2), layers.Sequential(layers.ELU())),
+            TypeError,
+            "'1.0'",
+        ),
         (layers.Sequential(layers.Linear(2, 2), layers.LogSoftmax(1)), TypeError, "use Softmax"),
         (layers.Sequential(layers.Linear(2, 2), Mine()), TypeError, "must be a layer of torch.nn"),
         (layers.Sequential(layers.Linear(2, 2), layers.Softmax(0)), ValueError, "must have dim=1"),
@@ -824,7 +856,7 @@ def test_sklearn_live():
     close(net.predict_proba(X), made.predict_proba(X.T).T, np.float64)
 
 
-# --------------------------------------------------------------------------------------- the command
+# -------------------------------------------------------------------------------------- the command
 
 
 @pytest.fixture
@@ -833,7 +865,9 @@ def model(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(60, 3)) * [1, 10, 100] + [0, 50, 1000], rng.integers(0, 2, 60) * 5
-    rows = [",".join(map(repr, [*map(float, x), int(label)])) for x, label in zip(X, y, strict=True)]
+    rows = [
+        ",".join(map(repr, [*map(float, x), int(label)])) for x, label in zip(X, y, strict=True)
+    ]
     Path("table.csv").write_text("\n".join(rows) + "\n")
     train = "train table.csv --layers 4 --epochs 2 --quiet --no-compare --output model.npz"
     assert cli.main(train.split()) == 0
@@ -855,7 +889,9 @@ def test_the_command(model, tmp_path, capsys):
         "wrote st (n bytes)",
     ]
     close(run_onnx("model.onnx", X), P, np.float32)
-    properties = {p.key: p.value for p in pytest.importorskip("onnx").load("model.onnx").metadata_props}
+    properties = {
+        p.key: p.value for p in pytest.importorskip("onnx").load("model.onnx").metadata_props
+    }
     assert json.loads(properties["classes"]) == [0, 5]
     close(nn.import_safetensors("st").predict_proba(X), P, np.float32)
     if COMPILERS:
@@ -893,3 +929,52 @@ def test_the_command_without_onnx(model, monkeypatch, capsys):
     assert cli.main(["export", "model.npz", "--onnx", "--safetensors"]) == 2
     assert "install it with `pip install nncore[onnx]`" in capsys.readouterr().err
     assert not Path("model.onnx").exists() and not Path("model.safetensors").exists()
+
+
+# -------------------------------------------------------------------------------------- the recipe
+
+
+class ELU(nn.modules._Elementwise):
+    """The example of docs/internals.md, without kernels."""
+
+    def predict_forward(self, Z):
+        Z = np.asarray(Z)
+        return np.where(Z > 0, Z, np.expm1(np.minimum(Z, 0))).astype(Z.dtype)
+
+
+@needs_cc
+def test_the_recipe_for_an_activation(monkeypatch, tmp_path, capsys):
+    """One row makes a new activation go everywhere."""
+    with nn.use_backend("numpy"):
+        elu_everywhere(monkeypatch, tmp_path, capsys)
+
+
+def elu_everywhere(monkeypatch, tmp_path, capsys):
+    record = registry.Activation(ELU, "elu", "elu_forward", "", "", {}, ("elu",))
+    for records in (registry.ACTIVATIONS, registry.MODULES):
+        monkeypatch.setitem(records, ELU, record)
+    monkeypatch.setitem(_kinds._library, ELU, ELU)
+    monkeypatch.setitem(serialization._MODULES, "ELU", record)
+    row = table.Form(
+        table._node("Elu", alpha=1.0),
+        "z > 0 ? z : expm1{f}(z)",
+        table.Torch("ELU", back=lambda t: ELU()),
+    )
+    monkeypatch.setitem(table.FORMS, ELU, row)
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=(4, 9)), rng.normal(size=9), rng.normal(size=(9, 3))]
+    weights = [w.astype(np.float32) for w in weights]
+    net = nn.from_arrays(weights, ["elu", "softmax"], layout="keras")
+    X = samples(30, 4, np.float32)
+    P = net.predict_proba(X)
+    nn.export.c(net, tmp_path / "f.c", "f")
+    assert ulps(Compiled(tmp_path / "f.c", "f", np.float32, 3)(X), P) <= 64
+    nn.export.c(net, tmp_path / "f.c", "f", int8=X)
+    assert float(re.search(r"for (\S+) of", capsys.readouterr().out)[1]) > 0.9
+    nn.export.safetensors(net, tmp_path / "f")
+    assert kinds(nn.import_safetensors(tmp_path / "f"))[1] == "ELU()"
+    pytest.importorskip("onnx")
+    nn.export.onnx(net, tmp_path / "f.onnx")
+    close(run_onnx(tmp_path / "f.onnx", X), P, np.float32)
+    monkeypatch.setitem(operators.ELEMENTWISE, "Elu", lambda given, z: ELU().predict_forward(z))
+    assert kinds(nn.import_onnx(tmp_path / "f.onnx"))[1] == "ELU()"

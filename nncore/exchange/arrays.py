@@ -23,8 +23,8 @@ def from_arrays(weights, activations, layout="torch", *, eps=None):
     ----------
     weights : dict or list
         "torch": the `state_dict()` of a Sequential of Linear and BatchNorm1d, or a list. "keras":
-        `model.get_weights()`. "sklearn": the pair (`coefs_`, `intercepts_`). A list holds the arrays
-        of all layers in order, flat or by layer: W and b of a Linear (b may be missing), or scale,
+        `model.get_weights()`. "sklearn": the pair (`coefs_`, `intercepts_`). A list holds all
+        layers in order, flat or layer by layer: W and b of a Linear (b may be missing), or scale,
         shift, mean and variance of a batch normalisation.
     activations : list
         What follows each Linear and each BatchNorm: a name, such as "relu", "logistic" or
@@ -131,10 +131,8 @@ def _layers(weights, layout):
             raise TypeError(f"weights must be a list with layout={layout!r}, got a dict")
         return _of_state(weights)
     if not isinstance(weights, (list, tuple)) or not weights:
-        raise TypeError(
-            f"weights must be a list of arrays, or PyTorch's state_dict, got "
-            f"{type(weights).__name__}{' of no arrays' if isinstance(weights, (list, tuple)) else ''}"
-        )
+        given = "an empty list" if isinstance(weights, (list, tuple)) else type(weights).__name__
+        raise TypeError(f"weights must be a list of arrays, or PyTorch's state_dict, got {given}")
     if layout == "sklearn" and len(weights) == 2 and all(isinstance(w, list) for w in weights):
         coefs, intercepts = weights
         if len(coefs) != len(intercepts):
@@ -146,8 +144,10 @@ def _layers(weights, layout):
     flat = []
     for i, entry in enumerate(weights):
         if isinstance(entry, (list, tuple)) and any(np.ndim(a) for a in map(_plain, entry)):
-            flat += [(f"weights[{i}][{k}]", as_array(f"weights[{i}][{k}]", a))
-                     for k, a in enumerate(entry)]
+            flat += [
+                (f"weights[{i}][{k}]", as_array(f"weights[{i}][{k}]", a))
+                for k, a in enumerate(entry)
+            ]
         else:
             flat.append((f"weights[{i}]", as_array(f"weights[{i}]", entry)))
     return _grouped(flat)

@@ -340,8 +340,8 @@ def _about(network, name, output, stack):
             lines.append(f"{key}: {', '.join(f'{v:.9g}' for v in values)}")
     lines += [
         f"Needs C99 with 64-bit integers; {stack} bytes of stack, no other memory, no state.",
-        f"Other files see the prototype and sizes alone: #define {upper}_HEADER, then #include this "
-        "file.",
+        f"Other files see the prototype and sizes alone: #define {upper}_HEADER, then "
+        "#include this file.",
         f"With {upper}_SELF_TEST defined, {name}_self_test() returns 0, or the number of the first "
         "of three samples with other outputs than in nncore.",
     ]

@@ -4,7 +4,7 @@ import textwrap
 
 import numpy as np
 
-from nncore import _checks, _files, registry
+from nncore import _checks, _files, modules, registry
 from nncore._version import __version__
 from nncore.exchange import c_int8, c_text, chain, table
 
@@ -60,8 +60,8 @@ def c(net, path, name, *, int8=None, scaling=None, samples=None):
 
     In int8, weights have one scale per output and activations one per layer, from their largest
     sizes over the calibration samples; sums are exact in 32 bits. Activations other than ReLU are
-    tables of 256 entries. y has the scale NAME_OUTPUT_SCALE: y times it are the logits, so the class
-    is the index of the largest y, or y > 0 after OutputSigmoid.
+    tables of 256 entries. y times NAME_OUTPUT_SCALE are the logits, so the class is the index of
+    the largest y, or y > 0 after OutputSigmoid.
 
     Examples
     --------
@@ -112,21 +112,14 @@ class _Writer:
         self.dtype = network.dtype
         self.real = c_text.TYPES[self.dtype]
         self.f = "f" if self.real == "float" else ""
-        self.helpers: dict[str, str] = {}
-        self.functions: dict[str, str] = {}  # body of an activation: its name
-        self.arrays: list[str] = []
-        self.lines: list[str] = []
-        sizes = [step.outputs for step in network.steps if step.inputs != step.outputs]
-        sizes = [network.inputs, *sizes]
-        self.hidden = max(sizes[1:-1], default=0) if len(sizes) > 2 else 0
-        self.source = "x"
-        widening = [k for k, step in enumerate(network.steps) if self._moves(step)]
-        self.last = widening[-1] if widening else -1
-        self.buffers = set()
-
-    @staticmethod
-    def _moves(step):
-        return hasattr(step.module, "W")
+        self.helpers = {}  # texts of functions
+        self.functions = {}  # body of an activation: its name
+        self.arrays = []
+        self.lines = []
+        self.buffers = {}  # name: size
+        self.source = "x"  # where the values of the last step are
+        linear = [k for k, step in enumerate(network.steps) if step.cls is modules.Linear]
+        self.last = linear[-1] if linear else -1  # from here on, they are in y
 
     # ---------------------------------------------------------------- called by the table
 
@@ -139,12 +132,12 @@ class _Writer:
         k = self.at
         self._array(f"w{k}", step.array("W").T.ravel())
         self._array(f"b{k}", step.array("W0").ravel())
-        target = "y" if k == self.last else "a" if self.source != "a" else "b"
+        source = self.source
+        target = "y" if k == self.last else "a" if source != "a" else "b"
         self.helpers["linear"] = _LINEAR
-        self.lines.append(
-            f"{self.name}_linear(w{k}, b{k}, {step.inputs}, {step.outputs}, {self.source}, {target});"
-        )
-        self._goes_on_in(target)
+        sizes = f"{step.inputs}, {step.outputs}"
+        self.lines.append(f"{self.name}_linear(w{k}, b{k}, {sizes}, {source}, {target});")
+        self._goes_on_in(target, step.outputs)
 
     def norm(self, step):
         """Add (A − mean) ⊙ factor + offset."""
@@ -200,16 +193,19 @@ class _Writer:
         self.arrays.append(c_text.array(self.real, name, values, self.dtype))
 
     def _affine(self, label, mean, factor, offset, n):
-        terms = "{}[i]"
-        self._in_memory(n, copy=False)
-        for letter, values, form in (("m", mean, "({} - {}[i])"), ("g", factor, "{} * {}[i]"),
-                                     ("o", offset, "{} + {}[i]")):
+        """Add (source − mean) ⊙ factor + offset; zeros are left out."""
+        value = f"{self.source}[i]"
+        for letter, values, form in (
+            ("m", mean, "({} - {}[i])"),
+            ("g", factor, "{} * {}[i]"),
+            ("o", offset, "{} + {}[i]"),
+        ):
             if letter == "g" or values.any():
                 self._array(f"{letter}{label}", values)
-                terms = form.format(terms, f"{letter}{label}")
+                value = form.format(value, f"{letter}{label}")
         target = self._target()
-        self._loop(n, f"{target}[i] = {terms.replace('{}[i]', f'{self.source}[i]')};")
-        self._goes_on_in(target)
+        self._loop(n, f"{target}[i] = {value};")
+        self._goes_on_in(target, n)
 
     def _target(self):
         """Return where the values of a step that keeps their number go."""
@@ -217,18 +213,16 @@ class _Writer:
             return self.source
         return "a" if self.at < self.last else "y"
 
-    def _in_memory(self, n, copy=True):
+    def _in_memory(self, n):
         """Copy the inputs, which are not changed, before a step that works in place."""
         if self.source == "x":
-            self.hidden = max(self.hidden, n)
-            if copy:
-                target = self._target()
-                self._loop(n, f"{target}[i] = x[i];")
-                self._goes_on_in(target)
+            target = self._target()
+            self._loop(n, f"{target}[i] = x[i];")
+            self._goes_on_in(target, n)
 
-    def _goes_on_in(self, target):
-        if target in "ab":
-            self.buffers.add(target)
+    def _goes_on_in(self, target, n):
+        if target != "y":
+            self.buffers[target] = max(n, self.buffers.get(target, 0))
         self.source = target
 
     def _loop(self, n, line):
@@ -240,7 +234,7 @@ class _Writer:
         """Return the file."""
         self._steps()
         name, real, upper = self.name, self.real, self.name.upper()
-        stack = len(self.buffers) * self.hidden * self.dtype.itemsize
+        stack = sum(self.buffers.values()) * self.dtype.itemsize
         prototype = f"void {name}(const {real} x[{upper}_INPUTS], {real} y[{upper}_OUTPUTS])"
         parts = [
             c_text.comment(self._about(stack)),
@@ -259,7 +253,7 @@ class _Writer:
             + "\n}\n"
             for body, function in self.functions.items()
         ]
-        buffers = "".join(f"    {real} {b}[{self.hidden}];\n" for b in sorted(self.buffers))
+        buffers = "".join(f"    {real} {b}[{n}];\n" for b, n in sorted(self.buffers.items()))
         body = "".join(f"    {line}\n" for line in self.lines)
         parts.append(f"\n{prototype}\n{{\n{''.join(self.arrays)}{buffers}\n{body}}}\n")
         parts += [self._self_test(samples), "#endif\n"]
@@ -280,8 +274,8 @@ class _Writer:
             f"Sums use fma where the compiler says that it is fast (arm64, -march=haswell); with "
             f"{upper}_FMA defined, everywhere. They are then rounded as in nncore.",
             f"With {upper}_SELF_TEST defined, {self.name}_self_test() returns 0, or the number of "
-            f"the first of three samples whose outputs are off by more than {ULPS} units in the last "
-            "place of the largest.",
+            f"the first of three samples whose outputs are off by more than {ULPS} units in the "
+            "last place of the largest.",
         ]
 
     def _self_test(self, samples):

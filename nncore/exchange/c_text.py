@@ -10,9 +10,17 @@ __all__ = ["array", "check_name", "comment", "header", "number", "self_test"]
 KEYWORDS = set(
     "auto break case char const continue default do double else enum extern float for goto if "
     "inline int long main register restrict return short signed sizeof static struct switch "
-    "typedef union unsigned void volatile while asm fortran"
-    " exp expf tanh tanhf erfc erfcf fabs fabsf x y z".split()
+    "typedef union unsigned void volatile while asm fortran nan".split()
 )
+# Each also with f and l behind it.
+MATH = (
+    "acos asin atan atan2 cos sin tan acosh asinh atanh cosh sinh tanh exp exp2 expm1 frexp ilogb "
+    "ldexp log log10 log1p log2 logb modf scalbn scalbln cbrt fabs hypot pow sqrt erf erfc lgamma "
+    "tgamma ceil floor nearbyint rint lrint llrint round lround llround trunc fmod remainder "
+    "remquo copysign nextafter nexttoward fdim fmax fmin fma"
+).split()
+KEYWORDS.update(name + ending for name in MATH for ending in ("", "f", "l"))
+KEYWORDS.update("x y z i k got largest".split())  # of the functions here
 TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 

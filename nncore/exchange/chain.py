@@ -173,9 +173,7 @@ def affine_norm(mean, factor, offset):
     norm = modules.BatchNorm.__new__(modules.BatchNorm)
     norm._configure("running", 0.1, 0.0)
     norm.m = len(mean)
-    norm.G, norm.B, norm.running_mean = (
-        np.array(a).reshape(-1, 1) for a in (factor, offset, mean)
-    )
+    norm.G, norm.B, norm.running_mean = (np.array(a).reshape(-1, 1) for a in (factor, offset, mean))
     norm.running_var = np.ones_like(norm.G)
     return norm
 

@@ -143,13 +143,19 @@ def _converted(module, place):
     if any(getattr(module, hook, None) for hook in hooks):
         raise TypeError(f"{label}, a {name}, must have no hooks; remove them first")
     if name == "Sequential":
-        inner = {key: _converted(child, f"{place}.{key}" if place else key)
-                 for key, child in module.named_children()}
-        return [Sequential(m) if isinstance(m, list) else m for m in inner.values() if m is not None]
+        inner = {
+            key: _converted(child, f"{place}.{key}" if place else key)
+            for key, child in module.named_children()
+        }
+        return [
+            Sequential(m) if isinstance(m, list) else m for m in inner.values() if m is not None
+        ]
     if name == "Linear":
         W = arrays.as_array(f"weight of {label}", module.weight)
         b = np.zeros(len(W), W.dtype) if module.bias is None else module.bias
-        return chain.linear(np.array(W.T, order="C"), np.array(arrays.as_array(f"bias of {label}", b)))
+        return chain.linear(
+            np.array(W.T, order="C"), np.array(arrays.as_array(f"bias of {label}", b))
+        )
     if name == "BatchNorm1d":
         return _norm(module, label)
     if name == "Softmax":

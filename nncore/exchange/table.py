@@ -36,8 +36,8 @@ class Form(NamedTuple):
     onnx: called with the graph to add nodes to, the step and the name of its input; returns the
     name of its output. c: called with the writer and the step; a text is the expression of one
     output in terms of z, or statements that end in a return, in which {f} is the suffix of the
-    functions of <math.h>, {real} the type and {slope} and the like are settings. integer: how int8 computes it: "table" (any function of one number), or the name that
-    c_int8.py knows.
+    functions of <math.h>, {real} the type and {slope} and the like are settings. integer: how int8
+    computes it: "table" (any function of one number), or a name that c_int8.py knows.
     """
 
     onnx: Callable[[Any, chain.Step, str], str] | Missing
@@ -128,8 +128,7 @@ def _gelu(graph, step, z):
 
 
 def _erfc(graph, size):
-    """Add erfc(size / √2) for size ≥ 0: t exp(P(2t − 1) − size² / 2) with t = 2 / (2 + size / √2).
-    """
+    """Add erfc(x), x = size / √2 ≥ 0, as t exp(P(2t − 1) − x²) with t = 2 / (2 + x)."""
     add, constant = graph.add, graph.constant
     x = add("Mul", size, constant("1/sqrt2", math.sqrt(0.5)))
     t = add("Div", constant("2", 2.0), add("Add", x, constant("2", 2.0)))
@@ -180,7 +179,7 @@ def _softmax_back(softmax):
     return modules.SoftMax()
 
 
-# ------------------------------------------------------------------------------------------ the rows
+# ------------------------------------------------------------------------------------- the rows
 
 FORMS = {
     modules.Linear: Form(

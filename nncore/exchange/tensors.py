@@ -347,5 +347,3 @@ def _place(name, entry):
 
 def _counts(numbers):
     return isinstance(numbers, list) and all(type(n) is int and 0 <= n < 2**60 for n in numbers)
-
-
