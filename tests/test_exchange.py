@@ -141,7 +141,8 @@ def test_onnx(activation, dtype, tmp_path):
 def test_c(activation, dtype, tmp_path):
     net, path = network(activation, dtype), tmp_path / "net.c"
     nn.export.c(net, path, "net")
-    run = Compiled(path, "net", dtype, 5)
+    compiler = COMPILERS[0 if dtype == np.float32 else -1]
+    run = Compiled(path, "net", dtype, 5, compiler)
     X = samples(60, 7, dtype)
     P = net.predict_proba(X)
     assert ulps(run(X), P) <= 64

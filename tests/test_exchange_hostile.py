@@ -357,6 +357,31 @@ def test_many_operators_in_a_row(count, tmp_path, monkeypatch):
         nn.import_onnx(tmp_path / "f")
 
 
+def test_many_runs_of_operators(tmp_path):
+    """What no single run shows: each takes its time and is right in the end."""
+    nodes, at = [], "x"
+    for k in range(40):
+        for j in range(150):
+            nodes.append(("Neg", [at], [at := f"n{k}.{j}"]))
+        nodes.append(("Gemm", [at, "W"], [at := f"g{k}"]))
+    nodes[-1][2][0] = "y"
+    path = onnx_file(tmp_path / "f", nodes, [EYE])
+    with frugal(seconds=20), pytest.raises(ValueError, match="too many to recognise"):
+        nn.import_onnx(path)
+
+
+def test_attributes_of_other_types(tmp_path):
+    for attribute in ({"alpha": [1.0, 2.0]}, {"beta": "x"}, {"alpha": "1"}):
+        nodes = [("Gemm", ["x", "W"], ["y"], attribute)]
+        refused(nn.import_onnx, onnx_file(tmp_path / "f", nodes, [EYE]), "must be a number")
+    for attribute in ({"transA": [0]}, {"transB": "x"}, {"more": 3}):
+        nodes = [("Gemm", ["x", "W"], ["y"], attribute)]
+        try:
+            nn.import_onnx(onnx_file(tmp_path / "f", nodes, [EYE]))
+        except ValueError as error:
+            assert str(tmp_path / "f") in str(error)
+
+
 def test_many_layers(tmp_path):
     """What is right is read, in linear time."""
     nodes = []

@@ -106,6 +106,7 @@ class _Reader:
         self.properties = {p.key: p.value for p in model.metadata_props}
         self.left = max(SMALL, INFLATED * size)
         self.constants = {}
+        self.work = 0
         self.initializers = {t.name: t for t in self.graph.initializer}
         if self.graph.sparse_initializer:
             raise Refused("it has sparse weights, which nncore does not have")
@@ -249,7 +250,7 @@ class _Reader:
         if given.get("transA"):
             raise Refused(f"{described(node)} takes samples as columns, not rows")
         W = B.T if given.get("transB") else B
-        alpha, beta = given.get("alpha", 1.0), given.get("beta", 1.0)
+        alpha, beta = number(given, "alpha", 1.0), number(given, "beta", 1.0)
         C = self.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
         if C is None:
             C = np.zeros(1, W.dtype)
@@ -293,8 +294,8 @@ class _Reader:
         norm.running_var = var.reshape(-1, 1)
         norm._configure(
             "running",
-            shortest(min(max(1 - given.get("momentum", 0.9), 1e-6), 1.0)),
-            shortest(given.get("epsilon", 1e-5)),
+            shortest(min(max(1 - number(given, "momentum", 0.9), 1e-6), 1.0)),
+            shortest(number(given, "epsilon", 1e-5)),
         )
         return [norm]
 
@@ -317,7 +318,7 @@ class _Reader:
             mode = self.constant(node.input[2])
             if mode is None or mode.any():
                 raise Refused(f"{described(node)} must be in prediction mode")
-        p = given.get("ratio", 0.5) if ratio is None else ratio.item() if ratio.size == 1 else -1
+        p = number(given, "ratio", 0.5) if ratio is None else ratio.ravel()[:1].sum()
         return [modules.Dropout(shortest(p))]
 
     def _read_flatten(self, node, base):
@@ -397,6 +398,14 @@ TWO_COLUMNS = object()
 def described(node):
     """Return an operator and its name for a message."""
     return f"the operator {node.op_type}" + (f" {node.name[:60]!r}" if node.name else "")
+
+
+def number(given, name, default):
+    """Return an attribute that is a number."""
+    x = given.get(name, default)
+    if not isinstance(x, (int, float)):
+        raise Refused(f"the attribute {name} must be a number, got a {type(x).__name__}")
+    return x
 
 
 def shortest(x):

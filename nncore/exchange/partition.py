@@ -15,7 +15,8 @@ PROBES = np.concatenate([np.linspace(-6, 6, 97), [-30.0, -15.0, -9.0, -7.0, 7.0,
 # Constants rounded to float32 are off by 6e-8; the forms of GELU differ by 5e-4.
 LOOSE, STRICT = 4e-6, 1e-9
 MOST_SEGMENTS = 200
-MOST_WORK = 200_000  # operators evaluated per run, 1 to 2 s
+MOST_WORK = 200_000  # operators evaluated per file, 2 s or so; a layer with GELU takes 150
+MATCHING = 20  # the cost of comparing values with all activations, in operators
 
 
 class Affine(NamedTuple):
@@ -46,17 +47,17 @@ def partition(run, reader):
         return []
     if len(run) > MOST_SEGMENTS:
         raise Refused(f"{len(run)} elementwise operators in a row are no activation of nncore")
-    work = [0]
 
     @cache
     def parts_from(at):
         if at == len(run):
             return ()
-        for end in range(len(run), at, -1):
-            work[0] += sum(len(nodes) for nodes, *_ in run[at:end])
-            if work[0] > MOST_WORK:
+        values = _values(run[at:], reader)
+        for end in range(at + max(len(values), 1), at, -1):
+            reader.work += MATCHING
+            if reader.work > MOST_WORK:
                 raise Refused(f"the operators {listed(_nodes(run))} are too many to recognise")
-            found = _activation(run[at:end], reader)
+            found = _matching(*values[end - at - 1]) if values else None
             if found is None and end == at + 1:
                 found = _affine(run[at], reader)
             rest = None if found is None else parts_from(end)
@@ -74,27 +75,34 @@ def _nodes(run):
     return [node for nodes, *_ in run for node in nodes]
 
 
-def _activation(run, reader):
-    """Return the module that computes what a run does, by its values at PROBES, or None."""
-    values, loose = {run[0][1]: PROBES}, False
-    for node in _nodes(run):
-        arrays = []
-        for name in node.input:
-            a = values.get(name)
-            if a is None:
-                a = reader.constant(name)
-                if a is None or a.size != 1:
-                    return None
-                loose |= a.dtype == np.float32
-                a = a.reshape(()).astype(np.float64)
-            arrays.append(a)
-        loose |= any(attribute.type == attribute.FLOAT for attribute in node.attribute)
-        values[node.output[0]] = evaluate(node, arrays)
-    A = values[run[-1][2]]
-    return _matching(A, LOOSE if loose else STRICT) if A.shape == PROBES.shape else None
+def _values(run, reader):
+    """Return [(values at PROBES after a segment, tolerance)] of segments from the first on, up to
+    one that is no function of one number.
+    """
+    values, loose, found = {run[0][1]: PROBES}, False, []
+    for nodes, _, output in run:
+        for node in nodes:
+            arrays = []
+            for name in node.input:
+                a = values.get(name)
+                if a is None:
+                    a = reader.constant(name)
+                    if a is None or a.size != 1:
+                        return found
+                    loose |= a.dtype == np.float32
+                    a = a.reshape(()).astype(np.float64)
+                arrays.append(a)
+            loose |= any(attribute.type == attribute.FLOAT for attribute in node.attribute)
+            reader.work += 1
+            values[node.output[0]] = evaluate(node, arrays)
+        if values[output].shape != PROBES.shape:
+            return found
+        found.append((values[output], LOOSE if loose else STRICT))
+    return found
 
 
 def _matching(A, tolerance):
+    """Return the module whose values at PROBES are A, or None."""
     if not np.isfinite(A).all():
         return None
     for record in registry.ACTIVATIONS.values():
