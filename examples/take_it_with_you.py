@@ -4,8 +4,8 @@ on a microcontroller that QEMU simulates.
 python examples/take_it_with_you.py
 python examples/take_it_with_you.py --hidden 16 --folder exported --plot confidence.png
 
-What is not installed is left out with a word: onnx and onnxruntime (pip), a C compiler,
-arm-none-eabi-gcc and qemu-system-arm (Debian: gcc-arm-none-eabi, libnewlib-arm-none-eabi,
+Parts whose tools are missing are skipped with a message. They need onnx and onnxruntime (pip), a C
+compiler, arm-none-eabi-gcc and qemu-system-arm (Debian: gcc-arm-none-eabi, libnewlib-arm-none-eabi,
 qemu-system-arm).
 """
 
@@ -64,7 +64,7 @@ def parse(arguments=None):
         default=100,
         help="test images for the microcontroller (default: 100)",
     )
-    parser.add_argument("--folder", help="keep the files here (default: in none)")
+    parser.add_argument("--folder", help="keep the files here (default: a temporary one)")
     parser.add_argument(
         "--plot",
         metavar="FILE.png",
@@ -128,7 +128,7 @@ def main(arguments=None):
         P = net.predict_proba(X / 16)
         right = P.argmax(axis=0) == labels
         print(f"nncore: test accuracy {right.mean():.4f} ({right.sum()}/{right.size})")
-        scaling = {"shift": 0.0, "factor": 1 / 16}  # what is written takes grey levels
+        scaling = {"shift": 0.0, "factor": 1 / 16}  # the exported networks take grey levels
         export(net, folder, scaling, X, P, options.images)
     if options.plot:
         draw(plots, P, right).savefig(options.plot, dpi=150)
@@ -144,17 +144,17 @@ def export(net, folder, scaling, X, P, images):
         nn.export.onnx(net, path, scaling=scaling)
         compare("ONNX Runtime", serve(path, X), P)
     except ImportError as error:
-        print(f"ONNX Runtime: left out, {error}")
+        print(f"ONNX Runtime: skipped, {error}")
     nn.export.c(net, folder / "digits.c", "digits", scaling=scaling)
     if shutil.which("cc"):
         compare("C, float", call(folder, X), P)
     else:
-        print("C, float: left out, there is no compiler cc")
+        print("C, float: skipped, there is no compiler cc")
     train = nn.datasets.load_digits("train")[0]
     nn.export.c(net, folder / "digits_int8.c", "digits", int8=train, scaling=scaling)
     reason = cortex_m.missing()
     if reason:
-        print(f"Cortex-M3: left out, {reason}")
+        print(f"Cortex-M3: skipped, {reason}")
         return
     classes, size = simulate(folder, X[:, :images])
     same = classes == P[:, :images].argmax(axis=0)

@@ -468,7 +468,7 @@ def test_the_integers_of_c_are_those_of_the_simulation(activation, tmp_path, cap
         patch.setattr(c_int8, "text", spy)
         nn.export.c(net, tmp_path / "net.c", "net", int8=X, scaling=scaling)
     assert float(re.search(r"for (\S+) of", capsys.readouterr().out)[1]) > 0.9
-    run = Compiled(tmp_path / "net.c", "net", np.int8, 5, result=np.int32)
+    run = Compiled(tmp_path / "net.c", "net", np.int8, 5, COMPILERS[-1], np.int32)
     q = c_int8._inputs(kept["described"], X * 2, kept["scales"])
     assert np.abs(q).max() == 127, "inputs beyond the calibration are cut"
     assert np.array_equal(run(q), c_int8._run(kept["stages"], q))
@@ -791,7 +791,7 @@ def test_safetensors_of_another_program(tmp_path):
     W, V = (rng.normal(size=s).astype(np.float32) for s in ((5, 4), (3, 5)))
     state = {"0.weight": W, "0.bias": np.zeros(5, np.float32), "2.weight": V}
     library.save_file(state, tmp_path / "f")
-    with pytest.raises(ValueError, match=r"name what follows each layer, as in import_safe"):
+    with pytest.raises(ValueError, match=r"name the activations, as in import_safe"):
         nn.import_safetensors(tmp_path / "f")
     net = nn.import_safetensors(tmp_path / "f", ["relu", "softmax"])
     assert net.modules[0].W.tobytes() == np.ascontiguousarray(W.T).tobytes()

@@ -11,11 +11,11 @@ from nncore.cli import arguments, messages
 from nncore.exchange import c_source, tensors, to_onnx
 
 HELP = """\
-Write MODEL, a file saved by nncore train or by `save`, in other formats. The scaling of the inputs
-that nncore train stores with a model comes along: what is written takes raw data.
+Write MODEL, a file saved by nncore train or by `save`, in other formats. They include the scaling
+of the inputs that nncore train stores with a model, so they take raw data.
 
-Without FILE, the name is that of MODEL with another ending. Nothing is written if one of the
-formats cannot hold the model.
+Without FILE, the name is that of MODEL with another ending. If one of the formats cannot hold the
+model, nothing is written.
 """
 
 

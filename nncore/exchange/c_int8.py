@@ -29,7 +29,7 @@ class Stage(NamedTuple):
 
 
 class _Layer:
-    """A Linear with what is folded into it and the activations after it, in float64."""
+    """A Linear in float64, BatchNorms folded in, with the activations that follow it."""
 
     def __init__(self, W, b):
         self.W, self.b, self.activations, self.relu = W, b, [], False
@@ -177,7 +177,8 @@ def _largest(A):
 def _table(layer, Z, A):
     """Return (scale of Z, the activation's 256 values, their scale).
 
-    Z may be cut where the activation is constant within half a unit, which makes its unit smaller.
+    Z is clipped beyond the point from which the rounded activation is constant, so that its unit is
+    smaller.
     """
     out = _largest(A) / 127
     largest = _largest(Z)

@@ -20,7 +20,7 @@ def c(net, path, name, *, int8=None, scaling=None, samples=None):
     The file defines `void NAME(const float x[NAME_INPUTS], float y[NAME_OUTPUTS])`, or with double,
     the type of the weights: y = predict_proba(x) for one sample. It needs no memory but the stack,
     keeps no state, and calls only the functions of <math.h> that its activations need. Its opening
-    comment tells how to include and test it.
+    comment explains how to include and test it.
 
     Parameters
     ----------
@@ -54,9 +54,9 @@ def c(net, path, name, *, int8=None, scaling=None, samples=None):
     -----
     Outputs differ from those of `predict_proba` by rounding, because `exp` and `tanh` are those of
     the C library: by at most 64 units in the last place for networks of usual size. Like those of
-    `predictor`, probabilities of 1e-10 and below may differ by more. Where the compiler has a fast
-    fma, or with NAME_FMA defined, sums are rounded as in nncore, and networks of ReLU differ by
-    about 6 units.
+    `predictor`, probabilities of 1e-10 and below may differ by more. If the compiler has a fast
+    fma, or with NAME_FMA defined, sums are rounded as in nncore, and ReLU networks differ by about
+    6 units.
 
     In int8, weights have one scale per output and activations one per layer, from their largest
     sizes over the calibration samples; sums are exact in 32 bits. Activations other than ReLU are
@@ -117,7 +117,7 @@ class _Writer:
         self.arrays = []
         self.lines = []
         self.buffers = {}  # name: size
-        self.source = "x"  # where the values of the last step are
+        self.source = "x"  # the array with the outputs of the last step
         linear = [k for k, step in enumerate(network.steps) if step.cls is modules.Linear]
         self.last = linear[-1] if linear else -1  # from here on, they are in y
 
@@ -208,7 +208,7 @@ class _Writer:
         self._goes_on_in(target, n)
 
     def _target(self):
-        """Return where the values of a step that keeps their number go."""
+        """Return the array for the outputs of a step that keeps their number."""
         if self.source != "x":
             return self.source
         return "a" if self.at < self.last else "y"
@@ -271,8 +271,8 @@ class _Writer:
             f"Needs C99 and <math.h>; {stack} bytes of stack, no other memory, no state.",
             f"Other files see the prototype and sizes alone: #define {upper}_HEADER, then "
             "#include this file.",
-            f"Sums use fma where the compiler says that it is fast (arm64, -march=haswell); with "
-            f"{upper}_FMA defined, everywhere. They are then rounded as in nncore.",
+            f"Sums use fma if the compiler reports that it is fast (arm64, -march=haswell) or if "
+            f"{upper}_FMA is defined. They are then rounded as in nncore.",
             f"With {upper}_SELF_TEST defined, {self.name}_self_test() returns 0, or the number of "
             f"the first of three samples whose outputs are off by more than {ULPS} units in the "
             "last place of the largest.",
@@ -318,8 +318,12 @@ def scaled(network, X):
     return ((X.astype(np.float64) - shift) * factor).astype(network.dtype)
 
 
+# One copy for all layers: clang would unroll one for each.
 _LINEAR = textwrap.dedent(
     """
+    #ifdef __GNUC__
+    __attribute__((noinline))
+    #endif
     static void {name}_linear(const {real} *w, const {real} *b, size_t m, size_t n,
                               const {real} *a, {real} *z)
     {{

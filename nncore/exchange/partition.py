@@ -10,7 +10,7 @@ from nncore.exchange.operators import Refused, evaluate, listed
 
 __all__ = ["Affine", "partition"]
 
-# Dense where activations bend; outside they are lines or constants.
+# Dense around 0; far out, activations are linear or constant.
 PROBES = np.concatenate([np.linspace(-6, 6, 97), [-30.0, -15.0, -9.0, -7.0, 7.0, 9.0, 15.0, 30.0]])
 # Constants rounded to float32 are off by 6e-8; the forms of GELU differ by 5e-4.
 LOOSE, STRICT = 4e-6, 1e-9

@@ -208,8 +208,8 @@ def import_safetensors(path, activations=None, *, eps=None):
         ) from None
     if activations is None:
         raise ValueError(
-            f"{path} has weights but no modules, as nncore did not write it; name what follows "
-            f"each layer, as in import_safetensors(path, ['relu', 'softmax'])"
+            f"{path} has weights but no modules, as nncore did not write it; name the "
+            f"activations, as in import_safetensors(path, ['relu', 'softmax'])"
         )
     try:
         return arrays.from_arrays(found, activations, layout="torch", eps=eps)
@@ -282,7 +282,7 @@ def read(file):
     at = 0
     for start, end, *_, name in sorted(places, key=lambda place: place[:2]):
         if start != at:
-            raise ValueError(f"{name[:60]!r} starts at byte {start}, not {at} where it should")
+            raise ValueError(f"{name[:60]!r} starts at byte {start}, not at {at}")
         at = end
     if at != size - 8 - length:
         raise ValueError(f"its arrays have {at} bytes, the file {size - 8 - length}")
@@ -311,7 +311,7 @@ def _strict(text):
         return made
 
     def refuse(constant):
-        raise ValueError(f"its header holds {constant}, which JSON has not")
+        raise ValueError(f"its header holds {constant}, which is not JSON")
 
     try:
         head = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
