@@ -849,6 +849,18 @@ def test_kinds_of_batch_normalisation_in_torch():
         assert repr(nn.from_torch(nn.to_torch(net))) == repr(net)
 
 
+def test_keras_live(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    keras = pytest.importorskip("keras", reason="keras is not installed", exc_type=ImportError)
+    layers = [keras.layers.Dense(5, "tanh"), keras.layers.BatchNormalization()]
+    model = keras.Sequential([keras.Input((4,)), *layers, keras.layers.Dense(3, "softmax")])
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.uniform(0.5, 1.5, w.shape) for w in model.get_weights()])
+    X = samples(20, 4, np.float32)
+    net = nn.from_arrays(model.get_weights(), ["tanh", None, "softmax"], layout="keras")
+    close(net.predict_proba(X), np.asarray(model(X.T, training=False)).T, np.float32)
+
+
 def test_sklearn_live():
     mlp = pytest.importorskip("sklearn.neural_network", reason="scikit-learn is not installed")
     X = samples(60, 4, np.float64)
