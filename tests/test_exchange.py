@@ -476,6 +476,24 @@ def test_the_integers_of_c_are_those_of_the_simulation(activation, tmp_path, cap
 
 
 @needs_cc
+def test_int8_rounds_halves_away_from_0(tmp_path):
+    nn.export.c(small(np.float32), tmp_path / "net.c", "net", int8=samples(30, 4, np.float32))
+    (tmp_path / "probe.c").write_text(
+        '#include "net.c"\nint32_t probe_self_test(void);\nvoid probe(int32_t *s, int32_t *y);\n'
+        "int32_t probe_self_test(void) { return 0; }\n"
+        "void probe(int32_t *s, int32_t *y) { *y = net_rescaled(s[0], s[1], (uint8_t)s[2]); }\n"
+    )
+    run = Compiled(tmp_path / "probe.c", "probe", np.int32, 1)
+    sums = np.array([-5, -4, -3, -1, 0, 1, 3, 4, 5, -(2**31) + 1, 2**31 - 1])
+    for m, shift in ((2**30, 31), (2**30, 32), (2**31 - 1, 31), (2**30 + 1, 62)):
+        wanted = c_int8._rescaled(sums, np.int64(m), np.int64(shift))
+        got = run(np.array([[s, m, shift] for s in sums]).T)[0]
+        assert got.tolist() == wanted.tolist()
+        if (m, shift) == (2**30, 31):
+            assert wanted[:9].tolist() == [-3, -2, -2, -1, 0, 1, 2, 2, 3]
+
+
+@needs_cc
 def test_int8_of_numbers_and_of_labels(tmp_path, capsys):
     np.random.seed(0)
     X = samples(100, 3, np.float32)

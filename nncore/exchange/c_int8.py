@@ -215,14 +215,19 @@ def _run(stages, q):
         sums = stage.W.T.astype(np.float64) @ q.astype(np.float64)
         sums = sums.astype(np.int64) + stage.bias[:, None]
         m, shift = (a[:, None] for a in _multipliers(stage.factor))
-        half = np.left_shift(np.int64(1), shift - 1)
-        sizes = np.right_shift(np.abs(sums) * m + half, shift)
-        q = np.where(sums < 0, -sizes, sizes)
+        q = _rescaled(sums, m, shift)
         if not (stage.last and stage.table is None and stage.low == -128):
             q = np.clip(q, stage.low, 127)
         if stage.table is not None:
             q = stage.table[q + 128].astype(np.int64)
     return q
+
+
+def _rescaled(sums, m, shift):
+    """Return sums m / 2^shift rounded to the nearest integer, halves away from 0."""
+    half = np.left_shift(np.int64(1), shift - 1)
+    sizes = np.right_shift(np.abs(sums) * m + half, shift)
+    return np.where(sums < 0, -sizes, sizes)
 
 
 def _inputs(network, X, scales):

@@ -41,14 +41,14 @@ def number(x, dtype):
     value = float(np.asarray(x).astype(dtype))
     if not np.isfinite(value):
         raise ValueError(f"numbers must be within the range of {np.dtype(dtype)}, got {x:.3g}")
+    return _constant(value, "f" if dtype == np.float32 else "")
+
+
+def _constant(value, ending):
     if value == int(value) and abs(value) < 1000:
-        text = f"{value:.1f}"
-    else:
-        digits, power = value.hex().split("p")
-        head, _, tail = digits.partition(".")
-        tail = tail.rstrip("0")
-        text = f"{head}.{tail}p{power}" if tail else f"{head}p{power}"
-    return text + ("f" if dtype == np.float32 else "")
+        return f"{value:.1f}{ending}"
+    digits, power = value.hex().split("p")
+    return f"{digits.rstrip('0').rstrip('.')}p{power}{ending}"
 
 
 def array(kind, name, values, dtype=None, indent="    "):
@@ -64,15 +64,19 @@ def array(kind, name, values, dtype=None, indent="    "):
 
 
 def _row(values, dtype, indent):
-    texts = values.tolist() if dtype is None else [number(x, dtype) for x in values]
-    return textwrap.fill(
-        ", ".join(map(str, texts)),
-        100,
-        initial_indent=indent,
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
+    """Return the numbers in lines of at most 100 characters."""
+    if dtype is None:
+        texts = map(str, values.tolist())
+    else:
+        ending = "f" if dtype == np.float32 else ""
+        texts = [_constant(x, ending) for x in values.astype(dtype).tolist()]
+    lines, line = [], indent
+    for text in texts:
+        if len(line) + len(text) > 98:
+            lines.append(line[:-1])
+            line = indent
+        line += f"{text}, "
+    return "\n".join([*lines, line[:-2]])
 
 
 def comment(lines):
