@@ -19,7 +19,7 @@ ACTIVATIONS = {
     "SoftMax": nn.SoftMax,
     "OutputSigmoid": nn.OutputSigmoid,
 }
-WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
+WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Wdouble-promotion", "-Werror"]
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 
 

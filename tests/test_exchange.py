@@ -472,6 +472,9 @@ def test_the_integers_of_c_are_those_of_the_simulation(activation, tmp_path, cap
     q = c_int8._inputs(kept["described"], X * 2, kept["scales"])
     assert np.abs(q).max() == 127, "inputs beyond the calibration are cut"
     assert np.array_equal(run(q), c_int8._run(kept["stages"], q))
+    logits = nn.Sequential(net.modules[:-1]).predict_proba(nn.datasets.scale(X, scaling))
+    got = run(c_int8._inputs(kept["described"], X, kept["scales"])) * kept["scales"][-1]
+    assert np.abs(got - logits).max() < 0.1 * np.abs(logits).max()
     assert run.self_test() == 0
 
 
