@@ -282,7 +282,7 @@ def read(file):
     at = 0
     for start, end, *_, name in sorted(places, key=lambda place: place[:2]):
         if start != at:
-            raise ValueError(f"{name[:60]!r} starts at byte {start}, not at {at}")
+            raise ValueError(f"{name[:60]!r} starts at byte {start}, not at byte {at}")
         at = end
     if at != size - 8 - length:
         raise ValueError(f"its arrays have {at} bytes, the file {size - 8 - length}")
