@@ -747,6 +747,91 @@ def test_onnx_files_of_converters(case, tmp_path):
         assert {m.slope for m in net.modules if isinstance(m, nn.LeakyReLU)} == {0.15}
 
 
+V = np.array([0.5, -2.0, 3.0], np.float32)
+STEPS = {  # after a Linear: operators with constants, and what they are
+    "c - x": ([("Sub", V, "x")], ["BatchNorm"]),
+    "x - c": ([("Sub", "x", V)], ["BatchNorm"]),
+    "-x": ([("Neg", "x")], ["BatchNorm"]),
+    "c x": ([("Mul", V, "x")], ["BatchNorm"]),
+    "x / c": ([("Div", "x", V)], ["BatchNorm"]),
+    "c + x": ([("Add", V, "x")], ["BatchNorm"]),
+    "four": ([("Sub", "x", V), ("Mul", "x", V), ("Sub", V, "x"), ("Add", "x", 2.0)], ["BatchNorm"]),
+    "nothing": ([("Identity", "x"), ("Mul", "x", 1.0), ("Add", 0.0, "x")], []),
+    "shift, ReLU, shift": (
+        [("Add", "x", V), ("Relu", "x"), ("Sub", "x", 1.0)], ["BatchNorm", "ReLU", "BatchNorm"]),
+    "sigmoid by exp": (
+        [("Neg", "x"), ("Exp", "x"), ("Add", "x", 1.0), ("Reciprocal", "x")], ["Sigmoid"]),
+    "tanh by sigmoid": (
+        [("Mul", "x", 2.0), ("Sigmoid", "x"), ("Mul", "x", 2.0), ("Sub", "x", 1.0)], ["Tanh"]),
+    "relu by max": ([("Max", "x", 0.0)], ["ReLU"]),
+    "leaky by max": ([("Mul", "h", "x", 0.25), ("Max", "x", "h")], ["LeakyReLU"]),
+    "prelu": ([("PRelu", "x", 0.25)], ["LeakyReLU"]),
+    "gelu halves": (
+        [("Mul", "h", "x", 0.5), ("Div", "x", 2**0.5), ("Erf", "x"), ("Add", "x", 1.0),
+         ("Mul", "x", "h")], ["GELU"]),
+    "silu by division": (
+        [("Neg", "h", "x"), ("Exp", "h", "h"), ("Add", "h", "h", 1.0), ("Div", "x", "h")],
+        ["SiLU"]),
+    "casts": ([("Cast", "x"), ("Tanh", "x"), ("Cast", "x")], ["Tanh"]),
+    "two in a row": ([("Tanh", "x"), ("Relu", "x")], ["Tanh", "ReLU"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_of_onnx(name, tmp_path):
+    """Each operator writes to x, or to h if that is its first name."""
+    onnx = pytest.importorskip("onnx")
+    helper, number = onnx.helper, onnx.TensorProto.FLOAT
+    steps, expected = STEPS[name]
+    rng = np.random.default_rng(0)
+    tensors = {k: rng.normal(size=s).astype(np.float32) for k, s in (("W", (4, 3)), ("b", 3))}
+    live, nodes = {"x": "z"}, [helper.make_node("Gemm", ["input", "W", "b"], ["z"])]
+    for k, (operator, *given) in enumerate(steps):
+        target = given.pop(0) if isinstance(given[0], str) and given[0] == "h" else "x"
+        names = []
+        for g in given:
+            if isinstance(g, str):
+                names.append(live[g])
+            else:
+                tensors[f"c{k}"] = np.asarray(g, np.float32)
+                names.append(f"c{k}")
+        more = {"to": number} if operator == "Cast" else {}
+        live[target] = f"t{k}"
+        nodes.append(helper.make_node(operator, names, [f"t{k}"], **more))
+    nodes[-1].output[0] = "output"
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("input", number, ["N", 4])],
+        [helper.make_tensor_value_info("output", number, ["N", 3])],
+        [onnx.numpy_helper.from_array(a, n) for n, a in tensors.items()],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "f")
+    net = nn.import_onnx(tmp_path / "f")
+    assert [type(m).__name__.replace("Output", "") for m in net.modules] == ["Linear", *expected]
+    if expected == ["LeakyReLU"]:
+        assert net.modules[1].slope == 0.25
+    X = samples(40, 4, np.float32, 2)
+    close(net.predict_proba(X), run_onnx(tmp_path / "f", X), np.float32)
+
+
+def test_the_scaler_of_sklearn(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper, number = onnx.helper, onnx.TensorProto.FLOAT
+    scaler = {"offset": [1.0, 2.0], "scale": [0.5, 4.0], "domain": "ai.onnx.ml"}
+    nodes = [
+        helper.make_node("Scaler", ["x"], ["h"], **scaler),
+        helper.make_node("MatMul", ["h", "W"], ["y"]),
+    ]
+    values = [helper.make_tensor_value_info(n, number, [None, 2]) for n in "xy"]
+    W = onnx.numpy_helper.from_array(np.eye(2, dtype=np.float32), "W")
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:], [W])),
+              tmp_path / "f")  # fmt: skip
+    X = np.array([[3.0, 1.0], [2.0, 0.0]], np.float32)
+    assert nn.import_onnx(tmp_path / "f").predict_proba(X).tolist() == [[1, 0], [0, -8]]
+
+
 def test_from_arrays_in_all_its_ways():
     rng = np.random.default_rng(0)
     W, V, b = rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), rng.normal(size=3)

@@ -1,6 +1,7 @@
 """Single ONNX operators: their attributes, constants, and the values of elementwise ones."""
 
 import math
+from functools import reduce
 
 import numpy as np
 
@@ -43,8 +44,8 @@ ELEMENTWISE = {
     "Mul": lambda given, a, b: a * b,
     "Div": lambda given, a, b: a / b,
     "Pow": lambda given, a, b: a**b,
-    "Max": lambda given, *arrays: np.maximum.reduce(arrays),
-    "Min": lambda given, *arrays: np.minimum.reduce(arrays),
+    "Max": lambda given, *arrays: reduce(np.maximum, arrays),
+    "Min": lambda given, *arrays: reduce(np.minimum, arrays),
     "Neg": lambda given, z: -z,
     "Abs": lambda given, z: abs(z),
     "Exp": lambda given, z: np.exp(z),
