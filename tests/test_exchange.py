@@ -70,6 +70,12 @@ def test_every_module_has_a_row():
         assert row.integer in kinds or isinstance(row.integer, table.Missing), cls
 
 
+def test_the_page_names_every_module():
+    page = (Path(__file__).parent.parent / "docs" / "take-it-with-you.md").read_text()
+    rows = page.partition("## What goes where")[2].partition("\n## ")[0]
+    assert {cls.__name__ for cls in table.FORMS} <= set(re.findall(r"^\| `(\w+)", rows, re.M))
+
+
 def test_these_tests_have_every_activation():
     assert {type(make()) for make in ACTIVATIONS.values()} == set(registry.ACTIVATIONS)
 
