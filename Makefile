@@ -30,7 +30,8 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-slow test-clang test-arm64 test-export-targets sanitize sanitize-threads bench bench-peers gate docs lint clean
+.PHONY: help train test test-sklearn test-slow test-clang test-arm64 test-export-targets sanitize sanitize-threads bench bench-peers \
+    bench-sklearn gate docs lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
@@ -42,6 +43,9 @@ train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists 
 test: $(VENV)/.extra-test $(VENV)/.extra-docs $(VENV)/.extra-exchange ## install with the test extras, then run the whole suite (ARGS='-k cli' for a part)
 	@$(if $(ARGS),$(PY) -m pytest $(ARGS),$(PY) -m pytest -n auto -m 'not slow and not alone' \
 	    && $(PY) -m pytest -m 'alone and not slow')
+
+test-sklearn: $(VENV)/.extra-test ## scikit-learn's own tests and estimator checks on nncore.sklearn, and the tests of its curves
+	@$(PY) -m pytest tests/test_sklearn_own.py tests/test_sklearn_checks.py tests/test_sklearn_curves.py $(ARGS)
 
 test-slow: $(VENV)/.extra-test ## the exhaustive tests that `make test` leaves out
 	@$(PY) -m pytest -m slow $(ARGS)
@@ -89,6 +93,9 @@ bench: $(VENV)/.extra-test ## time the kernels beside plain NumPy, the training 
 
 bench-peers: $(VENV)/.installed ## everything beside other libraries (PEERS_PYTHON=a Python with them and nncore; ARGS=--list)
 	@$(PEERS_PYTHON) benchmarks/peers.py $(ARGS)
+
+bench-sklearn: $(VENV)/.extra-test ## nncore.sklearn beside scikit-learn (a quarter of an hour; ARGS='lbfgs text' for some rows)
+	@$(PY) benchmarks/sklearn_twin.py $(ARGS)
 
 gate: $(VENV)/.installed ## compare this build with a commit's, bit for bit, then in speed (BASE=HEAD; ARGS='--only p3' for a part)
 	@rm -rf build/gate/src build/gate/nncore && mkdir -p build/gate && git archive $(or $(BASE),HEAD) | tar -x -C build/gate

@@ -1080,29 +1080,56 @@ def _torch_trainer(workload, threads):
     return trainer
 
 
-def _sklearn_trainer(workload, threads):
+def _sklearn_network(workload, X, y, params, batch, rate, seed=None):
+    """An MLPClassifier with the given weights. Two classes are one logistic output there, so a
+    network of two outputs keeps weights of its own."""
     from sklearn.neural_network import MLPClassifier
 
+    net = MLPClassifier(
+        workload.sizes[1:-1],
+        activation=workload.hidden,
+        solver="sgd",
+        alpha=0,
+        momentum=0,
+        batch_size=batch,
+        learning_rate_init=rate,
+        shuffle=seed is not None,
+        random_state=seed,
+    )
+    # A first call makes its arrays, which then get everyone's weights.
+    net.partial_fit(X[:batch], y[:batch], classes=np.arange(workload.sizes[-1]))
+    for own, given in zip(
+        net.coefs_ + net.intercepts_ if workload.sizes[-1] > 2 else [],
+        [W for W, _ in params] + [b for _, b in params] if workload.sizes[-1] > 2 else [],
+        strict=True,
+    ):
+        own[...] = given
+    return net
+
+
+def sklearn_mlp(workload, threads=1):
+    """scikit-learn's `MLPClassifier`: `partial_fit` on the rows in order, `predict_proba`."""
+    if workload.kind == "predict":
+        X, y = w.samples(workload, 10)
+        net = _sklearn_network(workload, X, y, w.weights(workload), 10, w.RATE)
+        contest = _prediction(workload, net.predict_proba, columns=False)
+        return contest if workload.sizes[-1] > 2 else contest._replace(answer=None)
+    single = workload.kind == "sgd"
+    batch, rate = (1, w.RATE) if single else (workload.batch, w.BATCH_RATE)
+    X, y = w.samples(workload, w.POOL if single else workload.rows)
+    net = _sklearn_network(workload, X, y, w.weights(workload), batch, rate)
+    checked = w.drawn_order(w.CHECK_STEPS) if single else np.arange(workload.rows)
+    net.partial_fit(X[checked], y[checked])
+    trained = zip(net.coefs_, net.intercepts_, strict=True)
+    answer = [(W.copy(), b.copy()) for W, b in trained] if workload.sizes[-1] > 2 else None
+    order = w.drawn_order(1000) if single else w.shuffled_order(workload).ravel()
+    rows, labels = X[order], y[order]
+    return Contest(answer, lambda: net.partial_fit(rows, labels), len(order))
+
+
+def _sklearn_trainer(workload, threads):
     def trainer(X, y, params, batch, rate, seed):
-        net = MLPClassifier(
-            workload.sizes[1:-1],
-            activation=workload.hidden,
-            solver="sgd",
-            alpha=0,
-            momentum=0,
-            batch_size=batch,
-            learning_rate_init=rate,
-            shuffle=seed is not None,
-            random_state=seed,
-        )
-        # A first call makes its arrays, which then get everyone's weights.
-        net.partial_fit(X[:batch], y[:batch], classes=np.arange(workload.sizes[-1]))
-        for own, given in zip(
-            net.coefs_ + net.intercepts_,
-            [W for W, _ in params] + [b for _, b in params],
-            strict=True,
-        ):
-            own[...] = given
+        net = _sklearn_network(workload, X, y, params, batch, rate, seed)
         return _until_done(lambda: net.partial_fit(X, y)), lambda: list(
             zip(net.coefs_, net.intercepts_, strict=True)
         )
@@ -1177,7 +1204,13 @@ LATENCY_BOUND = (
 # By kind of workload (see `of`): nncore first, then its other forms and the course loop, then the
 # peers
 CONTESTANTS = {
-    "sgd": {"nncore": nncore, "course loop": course, "numba": numba_sgd, "JAX": jax_sgd},
+    "sgd": {
+        "nncore": nncore,
+        "course loop": course,
+        "numba": numba_sgd,
+        "JAX": jax_sgd,
+        "scikit-learn": sklearn_mlp,
+    },
     "online": {
         "nncore": nncore_learner,
         "nncore partial_fit": nncore_partial_fit,
@@ -1193,6 +1226,7 @@ CONTESTANTS = {
         "NumPy": numpy_batch,
         "JAX": jax_batch,
         "PyTorch": torch_batch,
+        "scikit-learn": sklearn_mlp,
     },
     "train": {
         "nncore": nncore,
@@ -1208,6 +1242,7 @@ CONTESTANTS = {
         "NumPy": numpy_predict,
         "ONNX Runtime": onnxruntime_predict,
         "numba": numba_predict,
+        "scikit-learn": sklearn_mlp,
     },
     "loss": {
         "nncore": nncore,
@@ -1227,7 +1262,7 @@ def of(workload, threads=1):
     """{name: contestant} of a workload, with the limits of the machine that could be its limit.
 
     >>> sorted(of(w.WORKLOADS["p1-f32"]))
-    ['JAX', 'course loop', 'nncore', 'numba']
+    ['JAX', 'course loop', 'nncore', 'numba', 'scikit-learn']
     """
     found = dict(CONTESTANTS[workload.kind])
     if threads > 1 and workload.kind in ("sgd", "batch"):

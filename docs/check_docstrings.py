@@ -20,6 +20,7 @@ import nncore.export
 import nncore.foreign
 import nncore.kernels.numpy_kernels
 import nncore.optimizers
+import nncore.sklearn
 
 ROOT = Path(__file__).parent.parent
 MODULES = (
@@ -34,6 +35,7 @@ MODULES = (
     nncore.modules,
     nncore.optimizers,
     nncore.schedules,
+    nncore.sklearn,
 )
 
 
@@ -63,6 +65,7 @@ def members(cls):
         name: member
         for name, member in vars(cls).items()
         if not name.startswith("_")
+        and not name.endswith("_request")  # made by scikit-learn
         and (inspect.isroutine(member) or isinstance(member, property))
         and not (not member.__doc__ and inspect.getdoc(getattr(cls, name)))
     }

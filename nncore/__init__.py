@@ -29,6 +29,28 @@ from nncore.sequential import Sequential, load
 
 _threads.follow_threadpoolctl(_core)
 
+
+def _to_sklearn(self, classes=None):
+    """Return scikit-learn's estimator with copies of the network's weights.
+
+    Parameters
+    ----------
+    classes : array-like, optional
+        The classes that the outputs stand for; 0, 1, ... by default.
+
+    Returns
+    -------
+    sklearn.neural_network.MLPClassifier or MLPRegressor
+        One that predicts the same; see `nncore.sklearn.to_sklearn`.
+    """
+    from nncore.sklearn import to_sklearn
+
+    return to_sklearn(self, classes)
+
+
+# Set here because nncore.sklearn is above nncore.sequential.
+Sequential.to_sklearn = _to_sklearn  # type: ignore[attr-defined]
+
 __all__ = [
     "Sequential",
     "accelerate",
@@ -136,6 +158,10 @@ def __getattr__(name):
         import nncore.reference
 
         return nncore.reference
+    if name == "sklearn":  # not in __all__: it needs scikit-learn
+        import nncore.sklearn
+
+        return nncore.sklearn
     if name == "to_torch":
         from nncore.exchange.pytorch import to_torch
 

@@ -119,6 +119,22 @@ def pool() -> tuple[int, int]: ...
 def only_helpers(on: bool) -> None: ...
 def config() -> dict[str, Any]: ...
 
+class Rows:
+    shape: tuple[int, int]
+    def __init__(
+        self,
+        data: Array,
+        columns: NDArray[np.int32],
+        row_starts: NDArray[np.int64],
+        features: int,
+    ) -> None: ...
+
+def are_layers(coefs: list[Array], intercepts: list[Array]) -> bool: ...
+def is_plain(X: Any, features: int) -> bool: ...
+def is_plain_vector(Y: Any, n: int) -> bool: ...
+def all_finite(arrays: list[Array]) -> bool: ...
+def are_chained(objects: list[Any], lists: tuple[list[Any], ...]) -> bool: ...
+
 class Program:
     steps: int
     steps_by_function: int
@@ -147,7 +163,7 @@ class Program:
     ) -> None: ...
     def fit(
         self,
-        X: Array,
+        X: Array | Rows,
         Y: Array,
         order: NDArray[np.int64],
         batch_size: int,
@@ -155,7 +171,27 @@ class Program:
         t0: int,
         mean: bool,
         checks_data: bool = False,
+        weights: NDArray[np.float64] | None = None,
     ) -> float: ...
+    def gradient(
+        self,
+        X: Array | Rows,
+        Y: Array,
+        order: NDArray[np.int64],
+        batch_size: int,
+        weights: NDArray[np.float64] | None = None,
+    ) -> float: ...
+    def set_objective(
+        self,
+        loss_factor: float = 1,
+        gradient_factor: float = 1,
+        loss_parameter: float = 0,
+        clips: bool = False,
+        l2_per_weight: float = -1,
+        plain_root: bool = False,
+        continues: bool = False,
+        short_calls: bool = False,
+    ) -> None: ...
     def use(
         self,
         rule: str,
@@ -163,12 +199,48 @@ class Program:
         states: list[tuple[tuple[Array, ...], tuple[Array, ...]]],
         l2: float,
     ) -> None: ...
-    def run(self, X: Array, Y: Array | None = None) -> tuple[Array, NDArray[np.float64] | None]: ...
+    def run(
+        self, X: Array | Rows, Y: Array | None = None
+    ) -> tuple[Array, NDArray[np.float64] | None]: ...
     def plan(
         self, call: str, X: Array, Y: Array | None = None, batch_size: int = 1, rate: Rate = 0.0
     ) -> dict[str, Any]: ...
     def forget(self) -> None: ...
     def freeze(self) -> None: ...
+
+class Epochs:
+    best: float
+    bad: float
+    def __init__(
+        self,
+        program: Program,
+        X: Array | Rows,
+        Y: Array,
+        order: NDArray[np.int64],
+        batch_size: int,
+        generator: np.random.RandomState | None,
+        weights: NDArray[np.float64] | None,
+        tol: float,
+        patience: float,
+        single: bool,
+    ) -> None: ...
+    def hold_out(
+        self,
+        kind: str,
+        X: Array | Rows,
+        targets: Array,
+        weights: NDArray[np.float64] | None,
+        best: list[Array],
+        threshold: float = 0,
+        spreads: NDArray[np.float64] | None = None,
+        exponential: bool = False,
+    ) -> None: ...
+    def run(
+        self,
+        etas: NDArray[np.float64],
+        losses: NDArray[np.float64],
+        scores: NDArray[np.float64],
+    ) -> tuple[int, bool]: ...
 
 class PlainModules:
     def __init__(self, numbers: dict[type, int], unpatched: Callable[[type], bool]) -> None: ...

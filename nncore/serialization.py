@@ -12,7 +12,7 @@ reads only the entries that the description calls for, and its memory is bounded
 
 import numpy as np
 
-from nncore import _chain, _checks, _files, _npz, registry
+from nncore import _chain, _checks, _files, _memory, _npz, registry
 
 __all__ = ["as_json", "describe", "description", "load_metadata", "network", "read", "save"]
 
@@ -315,7 +315,8 @@ def _load_linear(archive, module, i):
     if W.ndim != 2:
         raise ValueError(f"the weights of module {i} are of the wrong shape: W is {W.shape}")
     module.m, module.n = _sizes(i, W, m=W.shape[0], n=W.shape[1])
-    module.W, module.W0 = W, _columns(archive, i, ["W0"], module.n)[0]
+    module.W = _memory.aligned(W) if W.flags.c_contiguous else W
+    module.W0 = _columns(archive, i, ["W0"], module.n)[0]
     return W.shape
 
 

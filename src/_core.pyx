@@ -12,7 +12,7 @@ from nncore import _checks, _threads, schedules
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport INFINITY, fabs, fmax, isfinite, pow, sqrt
+from libc.math cimport INFINITY, NAN, exp, fabs, fmax, isfinite, log, log1p, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -139,10 +139,14 @@ include "engine/plan.pxi"
 include "engine/steppers.pxi"
 include "engine/pace.pxi"
 include "engine/predict.pxi"
+include "engine/epochs.pxi"
 
 include "python/sources.pxi"
 include "python/parameters.pxi"
+include "python/plain.pxi"
+include "python/compiled.pxi"
 include "python/program.pxi"
+include "python/epochs.pxi"
 include "python/ready.pxi"
 include "python/learner.pxi"
 include "python/predictor.pxi"

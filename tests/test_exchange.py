@@ -973,6 +973,7 @@ def test_keras_live(monkeypatch):
     close(net.predict_proba(X), np.asarray(model(X.T, training=False)).T, np.float32)
 
 
+@pytest.mark.filterwarnings("ignore")  # not converged
 def test_sklearn_live():
     mlp = pytest.importorskip("sklearn.neural_network", reason="scikit-learn is not installed")
     X = samples(60, 4, np.float64)

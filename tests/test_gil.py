@@ -11,6 +11,7 @@ import re
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -212,3 +213,12 @@ def test_compiled_code_is_called_without_the_lock_unless_it_is_short(source):
         and not unlocked(lines, i)
     ]
     assert not held, "\n".join(held)
+
+
+def test_epochs_of_an_estimator():
+    sklearn = pytest.importorskip("nncore.sklearn")
+    X = np.random.RandomState(0).randn(200, 5)
+    model = sklearn.MLPRegressor(max_iter=100, n_iter_no_change=1000, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert lets_go(lambda: model.fit(X, X[:, 0]))

@@ -351,3 +351,23 @@ def test_every_path_has_its_row():
         and program.plan("fit", X, Y, 4)["path"] == "fused-minibatch"
     )
     assert _core.get_isa() == program.plan("predict", X)["level"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "call", "batch_size", "path"),
+    [
+        ((5, 4, 3), "fit", 1, "fused-sgd"),
+        ((200, 300, 3), "fit", 1, "lookahead-sgd"),
+        ((5, 4, 3), "fit", 4, "fused-minibatch"),
+        ((2, 3, 2), "fit", 150, "column-minibatch"),
+    ],
+)
+def test_conventions_of_scikit_learn_refuse_the_special_paths(sizes, call, batch_size, path):
+    X, Y = np.ones((sizes[0], N)), np.eye(sizes[-1])[:, np.arange(N) % sizes[-1]]
+    stages, loss = make_net((sizes[0], [(sizes[1], "tanh"), (sizes[2], "softmax")]), np.float64)
+    assert make_program(stages, loss, np.float64).plan(call, X, Y, batch_size)["path"] == path
+    program = make_program(stages, loss, np.float64)
+    program.set_objective(loss_factor=0.5)
+    plan = program.plan(call, X, Y, batch_size)
+    assert plan["path"] == "minibatch"
+    assert any("scikit-learn's conventions" in reason for reason in plan["reasons"])

@@ -21,6 +21,7 @@ ROOT = PACKAGE.parent
 ORDER = """
 nncore.__main__ nncore.cli
 nncore
+nncore.sklearn
 nncore.export
 nncore.exchange
 nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets nncore._plot
@@ -33,7 +34,7 @@ nncore.modules
 nncore._backend nncore._config nncore._kinds nncore.initializers
 nncore.kernels
 nncore._core nncore._sums
-nncore.schedules nncore._threads nncore._readers nncore._npz
+nncore.schedules nncore._threads nncore._readers nncore._npz nncore._memory
 nncore._checks nncore._files nncore._columns nncore._missing nncore._version nncore.data
 """
 LEVELS = {

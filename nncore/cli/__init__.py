@@ -11,7 +11,7 @@ import sys
 import warnings
 
 import nncore
-from nncore.cli import check, export, predict, train
+from nncore.cli import check, export, predict, run, train
 from nncore.cli.messages import fail
 
 
@@ -27,8 +27,9 @@ def main(arguments=None):
     try:
         options = _parser().parse_args(arguments)
         with warnings.catch_warnings():
-            # The command reports overflow and a non-finite loss itself, in one line.
-            warnings.simplefilter("ignore", RuntimeWarning)
+            if options.run is not run.run:  # another program's warnings are its own
+                # The command reports overflow and a non-finite loss itself, in one line.
+                warnings.simplefilter("ignore", RuntimeWarning)
             status = options.run(options)
         sys.stdout.flush()
         return status or 0
@@ -99,6 +100,15 @@ def _parser():
             "check",
             help="check the modules and networks in a Python program",
             description=check.HELP,
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+    )
+    run.add_options(
+        commands.add_parser(
+            "run",
+            help="run a Python program with nncore's classes in the place of others",
+            description=run.HELP,
             formatter_class=_Help,
             allow_abbrev=False,
         )

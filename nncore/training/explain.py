@@ -75,7 +75,7 @@ def explain(net, X=None, Y=None, *, call="fit", **arguments):
     >>> nn.explain(net, call="sgd")["path"]
     'fused-sgd'
     >>> nn.explain(net, batch_size=32, optimizer="adam")["path"]
-    'minibatch'
+    'column-minibatch'
     """
     _checks.choice("call", call, CALLS)
     X, Y = _data(net, X, Y)

@@ -122,7 +122,7 @@ cdef double column_losses(Engine *e, Columns *c) noexcept nogil:
     else:
         for j in range(net.outputs):
             total += net.k.loss_and_gradient(c.count, <char *>last.z + j * row, c.y + j * row,
-                                             <char *>last.dz + j * row, net.loss)
+                                             <char *>last.dz + j * row, net.loss, 0)
     for j in range(net.outputs if used < row else 0):
         memset(<char *>last.dz + j * row + used, 0, row - used)
     return total
@@ -212,7 +212,7 @@ cdef Py_ssize_t run_columns(Engine *e, Run *run) noexcept nogil:
     while first < run.n_samples:
         begin_step(e, run, first, t)
         if e.opt.active:
-            begin_optimizer_step(&e.opt, t, run.rates[t],
+            begin_optimizer_step(e, t, run.rates[t],
                                  1.0 / step.batch.size if run.mean else 1.0)
         t += 1
         clear_column_gradients(e)

@@ -150,7 +150,7 @@ cdef Py_ssize_t fused_block(Engine *e, Run *run, nn_fused_sgd *call, Py_ssize_t 
             return t + 1
         call.y, call.y_stride, call.label_index = f.y, e.net.outputs, f.ordinals
     for i in range(call.steps if e.opt.active else 0):
-        begin_optimizer_step(&e.opt, t + i, run.rates[t + i], 1)
+        begin_optimizer_step(e, t + i, run.rates[t + i], 1)
         f.rules[i] = e.opt.rule
     if not e.net.k.fused_sgd[f.width_index](call):
         run.status = BAD_LOSS
@@ -181,7 +181,7 @@ cdef bint add_block_losses(Engine *e, Run *run, Py_ssize_t steps) noexcept nogil
                                        f.terms.losses, True)
     else:
         total = e.net.k.loss_and_gradient(steps * e.net.outputs, f.logits, f.y, f.logits,
-                                          e.net.loss)
+                                          e.net.loss, 0)
     nn_add(&run.total, total)
     return isfinite(total)
 

@@ -67,6 +67,8 @@ cdef void linear_forward_rows(Engine *e, Py_ssize_t i, const Batch *batch, const
     cdef nn_gemm g
     if i == 0 and batch.csr:
         csr_forward(e, layer, batch, z)
+    elif i == 0 and batch.listed != NULL:
+        listed_forward(e, layer, batch, z)
     elif batch.size > 1:
         g.m, g.n, g.k = batch.size, p.width, layer.inputs
         g.a, g.a_rs, g.a_cs = x, x_stride, 1
@@ -179,10 +181,42 @@ cdef bint loss_gradient(Engine *e, const Batch *batch, bint with_losses,
         for r in range(batch.size):
             losses[r] = net.k.loss_and_gradient(last.outputs, z + r * row,
                                                 batch.y + r * batch.y_stride * size,
-                                                grad + r * row, net.loss)
+                                                grad + r * row, net.loss,
+                                                e.objective.loss_parameter)
     for r in range(batch.size):
         finite = finite and isfinite(losses[r])
+    if e.objective.clips:
+        clip_losses(net, batch.size, losses)
     return finite
+
+
+cdef void clip_losses(const Network *net, Py_ssize_t n, double *losses) noexcept nogil:
+    """The losses of probabilities in [eps, 1 - eps], for one right class per sample; NaN stays
+    NaN."""
+    cdef double eps = 2.220446049250313e-16
+    if net.type_number == cnp.NPY_FLOAT:
+        eps = 1.1920928955078125e-07
+    cdef double low = -log1p(-eps), high = -log(eps)
+    cdef Py_ssize_t r
+    for r in range(n):
+        if losses[r] < low:
+            losses[r] = low
+        elif losses[r] > high:
+            losses[r] = high
+
+
+cdef void weigh_samples(Engine *e, const Batch *batch, const int64_t *indices) noexcept nogil:
+    """Multiply the batch's losses and dL/dZ of the last layer by the samples' weights."""
+    cdef Network *net = &e.net
+    cdef Layer *last = &net.layers[net.n_layers - 1]
+    cdef Py_ssize_t r
+    cdef double weight
+    cdef char *grad
+    for r in range(batch.size):
+        weight = e.objective.weights[indices[r]]
+        grad = last.grad + (batch.first + r) * last.row_stride * net.itemsize
+        net.k.scaled(last.outputs, grad, weight, grad)
+        e.ws.terms.losses[batch.first + r] *= weight
 
 
 # ----------------------------------------------------------------------------------------- backward
@@ -259,6 +293,9 @@ cdef void update_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x
     if i == 0 and batch.csr:
         transpose_csr(e, batch, low, high)
         csr_gradient(e, layer, batch, low, high, w, p.row_stride, True, eta)
+        return
+    if i == 0 and batch.listed != NULL:
+        listed_update(e, layer, batch, low, high, eta)
         return
     g.m, g.n, g.k = high - low, p.width, batch.size
     g.a, g.a_rs, g.a_cs = x + low * net.itemsize, 1, x_stride

@@ -47,14 +47,18 @@ cdef Py_ssize_t gradient_rows(const Network *net, const Layer *layer) noexcept n
     return max(1, min(layer.inputs, <Py_ssize_t>GRADIENT_BYTES // (layer.width * net.itemsize)))
 
 
-cdef void begin_optimizer_step(Optimizer *opt, Py_ssize_t offset, double eta,
+cdef void begin_optimizer_step(Engine *e, Py_ssize_t offset, double eta,
                                double scale) noexcept nogil:
     """Set the rule's constants for step `offset` (from 0) of the chunk; `scale` multiplies the
     gradient."""
-    opt.rule.eta, opt.rule.scale = eta, scale
-    if opt.rule.kind == NN_ADAM:
-        set_adam_step(&opt.rule, opt.updates + offset + 1, eta, opt.rule.beta1, opt.rule.beta2,
-                      opt.decay)
+    cdef nn_rule *rule = &e.opt.rule
+    rule.eta, rule.scale = eta, scale * e.objective.gradient_factor
+    if e.objective.l2_per_weight:
+        rule.l2 = e.objective.l2 * scale
+    if rule.kind == NN_ADAM:
+        set_adam_step(rule, e.opt.updates + offset + 1, eta, rule.beta1, rule.beta2, e.opt.decay)
+        if e.objective.plain_root:  # eta sqrt(1 - beta2^t) / (1 - beta1^t)
+            rule.eta, rule.root = rule.eta / rule.root, 1
 
 
 cdef int optimizer_update(Engine *e, const Batch *batch, int partition, int n_partitions,
@@ -117,10 +121,14 @@ cdef bint optimizer_update_rows(Engine *e, Py_ssize_t i, const Batch *batch, con
     cdef bint finite = True
     if i == 0 and batch.csr:
         transpose_csr(e, batch, low, high)
+    elif i == 0 and batch.listed != NULL:
+        transpose_listed(e, batch, low, high)
     while first < high:
         rows = min(high - first, gradient_rows(net, layer))
         if i == 0 and batch.csr:
             csr_gradient(e, layer, batch, first, first + rows, gradient, p.width, False, 0)
+        elif i == 0 and batch.listed != NULL:
+            listed_gradient(e, layer, first, first + rows, gradient, p.width)
         else:
             g.m, g.n, g.k = rows, p.width, batch.size
             g.a, g.a_rs, g.a_cs = x + first * net.itemsize, 1, x_stride
@@ -141,6 +149,11 @@ cdef bint optimizer_step_rows(Engine *e, const Params *p, Py_ssize_t first, Py_s
     cdef Py_ssize_t r, n = p.width, size = e.net.itemsize
     cdef char *w = p.w + first * p.row_stride * size
     cdef bint finite = True
+    if e.objective.l2_per_weight:  # this sum of squares is not compensated
+        return e.net.k.optimizer_rows(rows, n, w, p.row_stride, gradient,
+                                      state_row(e, p.state, 0, first * n),
+                                      state_row(e, p.state, 1, first * n), &e.opt.rule,
+                                      squares if e.objective.l2 != 0 else NULL)
     if e.opt.rule.l2 == 0 and p.row_stride == n:
         return e.net.k.optimizer_step(rows * n, w, gradient, state_row(e, p.state, 0, first * n),
                                       state_row(e, p.state, 1, first * n), &e.opt.rule)

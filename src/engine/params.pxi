@@ -63,11 +63,15 @@ cdef void load_params(Engine *e, Py_ssize_t i, View w, View w0) noexcept nogil:
 
 cdef void store_params(Engine *e, Py_ssize_t i, View w, View w0) noexcept nogil:
     """Write layer i's weights back, after load_params has read them from the same views."""
+    if e.net.layers[i].params.w == e.net.layers[i].params.packed_w:
+        copy_params(e, i, w, w0)
+
+
+cdef void copy_params(Engine *e, Py_ssize_t i, View w, View w0) noexcept nogil:
+    """Write layer i's weights to other memory than that in use."""
     cdef Network *net = &e.net
     cdef Layer *layer = &net.layers[i]
     cdef Params *p = &layer.params
-    if p.w != p.packed_w:
-        return
     if p.transposed:
         copy_out(net, transposed_view(w), layer.outputs, p.rows, p.w, p.row_stride)
     else:

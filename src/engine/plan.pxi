@@ -8,14 +8,15 @@ REASONS = {
                    "last one"),
     PYTHON_RATE: "a Python function gives the rate of each step",
     FIRST_LAYER: "the first module is not a Linear",
-    MANY_WEIGHTS: (f"the network has more than {LOOKAHEAD_WEIGHTS:,} weights, so that a block "
-                   "would delay signals"),
+    MANY_WEIGHTS: (f"a block of steps reads more than {LOOKAHEAD_BYTES >> 20} MiB of weights, "
+                   "which would delay signals"),
     SPECIAL_LAYERS: "a layer is neither a Linear nor an activation",
     SINGLE_SAMPLES: "the batch size is 1",
     OPTIMIZER: "an optimizer other than plain SGD, or a penalty, is used",
     THREADS_GAIN: "the batch is large enough for several threads to gain",
     CSR_GAINS: "the inputs are mostly zeros and the layers wide enough to gain by that",
     NARROW_ROWS: "the weights' rows are padded to vectors narrower than the kernels of optimizers",
+    OBJECTIVE: "the loss, the penalty or the optimizer follows scikit-learn's conventions",
     NON_FINITE: "a value that is not finite appeared",
 }
 
@@ -29,12 +30,16 @@ cdef bint takes_single_samples(const Call *call) noexcept nogil:
 cdef int accepts_fused_sgd(const Engine *e, const Call *call) noexcept nogil:
     if not takes_single_samples(call):
         return OTHER_CALL
+    if e.objective.differs:
+        return OBJECTIVE
     return PYTHON_RATE if call.python_rate and call.kind == CALL_SGD else e.fused.refusal
 
 
 cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
     if not takes_single_samples(call):
         return OTHER_CALL
+    if e.objective.differs:
+        return OBJECTIVE
     if call.python_rate:
         return PYTHON_RATE
     if e.opt.active:
@@ -43,12 +48,20 @@ cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
         return SPECIAL_LAYERS
     if e.net.layers[0].kind != LINEAR:
         return FIRST_LAYER
-    return MANY_WEIGHTS if e.net.n_weights > LOOKAHEAD_WEIGHTS else ACCEPTED
+    return MANY_WEIGHTS if block_bytes(&e.net) > LOOKAHEAD_BYTES else ACCEPTED
+
+
+cdef inline Py_ssize_t block_bytes(const Network *net) noexcept nogil:
+    """The weights that a lookahead block reads: the first W once, the others in each step."""
+    cdef Py_ssize_t first = net.layers[0].inputs * net.layers[0].outputs
+    return (first + LOOKAHEAD_STEPS * (net.n_weights - first)) * net.itemsize
 
 
 cdef int accepts_sgd(const Engine *e, const Call *call) noexcept nogil:
     if not takes_single_samples(call):
         return OTHER_CALL
+    if e.objective.differs:
+        return OBJECTIVE
     if not e.opt.active:
         return ACCEPTED
     if e.net.has_special:
@@ -64,6 +77,8 @@ cdef int accepts_column_minibatch(const Engine *e, const Call *call) noexcept no
     if (call.kind != CALL_FIT or call.batch_size < COLUMN_BATCH or not holds_columns(e)
             or not columns_pay(e, lanes, COLUMN_COST * (1 + COLUMN_SUMS / slice_))):
         return OTHER_CALL
+    if e.objective.differs:
+        return OBJECTIVE
     if (splits_batches(&e.net, call.batch_size)
             and 6.0 * call.batch_size * e.net.n_weights > COLUMN_FLOPS):
         return THREADS_GAIN
@@ -74,12 +89,14 @@ cdef int accepts_column_prediction(const Engine *e, const Call *call) noexcept n
     if (call.kind != CALL_PREDICT or call.labelled or call.n_samples < COLUMN_BATCH
             or not holds_columns(e) or not columns_pay(e, e.net.k.lanes, COLUMN_PREDICTION_COST)):
         return OTHER_CALL
-    return CSR_GAINS if e.plan.csr else ACCEPTED
+    return CSR_GAINS if e.plan.csr or e.x.row_starts != NULL else ACCEPTED
 
 
 cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nogil:
     if call.kind != CALL_FIT:
         return OTHER_CALL
+    if e.objective.differs:
+        return OBJECTIVE
     if e.fused.refusal != ACCEPTED:
         return e.fused.refusal
     if e.net.widest > FUSED_VECTORS * e.net.k.lanes:
@@ -117,6 +134,8 @@ cdef int plan_call(Engine *e) except -1:
     cdef const Call *call = &e.call
     cdef Py_ssize_t bytes_ = e.net.n_weights * e.net.itemsize
     plan.call, plan.n_reasons = call.kind, 0
+    if e.x.row_starts != NULL and e.sparse.row_entries < e.x.row_entries:
+        e.sparse.row_entries, e.ws.capacity = e.x.row_entries, 0
     plan.csr = plan.nonzeros = False
     plan.n_threads = plan_threads(e, call)
     if call.kind == CALL_SGD:
@@ -125,16 +144,22 @@ cdef int plan_call(Engine *e) except -1:
     elif call.kind == CALL_FIT:
         reserve(e, call.batch_size, plan.n_threads)
         plan_csr(e, call, call.batch_size, call.batch_size)
-        plan.in_place = call.live or (call.batch_size > 1 and bytes_ >= IN_PLACE_BYTES)
+        plan.in_place = (call.live or is_short(e, call)
+                         or (call.batch_size > 1 and bytes_ >= IN_PLACE_BYTES))
     else:
         reserve(e, max(1, min(call.n_samples, <Py_ssize_t>PREDICT_BLOCK * plan.n_threads)),
                 plan.n_threads)
         plan_csr(e, call, call.n_samples, e.ws.capacity)
-        plan.in_place = bytes_ >= IN_PLACE_BYTES
+        plan.in_place = bytes_ >= IN_PLACE_BYTES or is_short(e, call)
     plan.stepper = FUSED_MINIBATCH if call.live else -1  # the special paths hold copies of weights
     with nogil:
         plan_stepper(e, call)
     return 0
+
+
+cdef bint is_short(const Engine *e, const Call *call) noexcept nogil:
+    """True if copying the weights would take longer than the call."""
+    return e.objective.short_calls and call.n_samples <= SHORT_CALL
 
 
 cdef int plan_threads(Engine *e, const Call *call) except -1:
@@ -152,7 +177,7 @@ cdef int plan_csr(Engine *e, const Call *call, Py_ssize_t batch, Py_ssize_t capa
     """Decide on CSR rows by the density of the call's samples, and allocate `capacity` of them."""
     cdef Layer *first = &e.net.layers[0]
     cdef double density
-    if first.kind != LINEAR or batch < CSR_BATCH:
+    if first.kind != LINEAR or batch < CSR_BATCH or e.x.row_starts != NULL:
         return 0
     if capacity > CSR_CAPACITY // max(e.net.inputs, 1):
         return 0

@@ -30,7 +30,7 @@ cdef void predict_block(void *prediction, int block, int blocks, int thread) noe
         return
     batch.first, batch.size = thread * PREDICT_BLOCK, size
     batch.gemm = e.ws.gemm + thread * e.ws.gemm_bytes
-    batch.csr = e.plan.csr and e.sparse.skips_zeros
+    batch.csr, batch.listed = e.plan.csr and e.sparse.skips_zeros, NULL
     batch.outputs = outputs if last.activation.kind == NN_SOFTMAX else NULL
     read_block(e, p.x, indices, &batch)
     forward(e, &batch, p.y != NULL)
@@ -47,7 +47,9 @@ cdef void read_block(Engine *e, const Source *x, const int64_t *indices,
     """Read the samples of a block as CSR rows, in place, or gathered."""
     cdef Network *net = &e.net
     cdef char *rows = e.ws.x_rows + batch.first * net.x_stride * net.itemsize
-    if batch.csr:
+    if x.row_starts != NULL:
+        batch.listed = indices
+    elif batch.csr:
         read_csr(e, x, indices, batch, False)
     elif x.direct and x.sample_bytes > 0 and x.sample_bytes % net.itemsize == 0:
         batch.x = x.data + indices[0] * x.sample_bytes

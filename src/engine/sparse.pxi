@@ -29,7 +29,12 @@ cdef void index_nonzeros(Engine *e, const char *x) noexcept nogil:
 cdef void layout_csr(Engine *e, Arena *arena) noexcept:
     """Allocate the CSR rows of a batch and, for training, those of its transpose."""
     cdef Sparse *s = &e.sparse
-    cdef Py_ssize_t batch = e.ws.capacity
+    cdef Py_ssize_t batch = e.ws.capacity, entries = batch * s.row_entries
+    if entries > 0 and e.net.trains:
+        s.input_starts = <Py_ssize_t *>arena_alloc(arena, e.net.inputs * sizeof(Py_ssize_t))
+        s.input_ends = <Py_ssize_t *>arena_alloc(arena, e.net.inputs * sizeof(Py_ssize_t))
+        s.entry_rows = <int32_t *>arena_alloc(arena, entries * sizeof(int32_t))
+        s.entry_values = <double *>arena_alloc(arena, entries * sizeof(double))
     s.capacity = batch if s.wanted and batch <= CSR_CAPACITY // max(e.net.inputs, 1) else 0
     if s.capacity == 0:
         return
@@ -104,3 +109,98 @@ cdef void csr_gradient(Engine *e, const Layer *layer, const Batch *batch, Py_ssi
     g.c, g.c_rs, g.updates, g.eta = c, c_stride, updates, eta
     g.activation, g.bias = no_activation(), NULL
     e.net.k.spmm(&g)
+
+
+# ---------------------------------------------------------------------- a CSR matrix of the user's
+
+cdef inline double listed_value(const Engine *e, const Source *x, int64_t j) noexcept nogil:
+    """Entry j of a CSR Source."""
+    if e.net.type_number == cnp.NPY_DOUBLE:
+        return (<const double *>x.data)[j]
+    return (<const float *>x.data)[j]
+
+
+cdef void listed_forward(Engine *e, const Layer *layer, const Batch *batch,
+                         char *z) noexcept nogil:
+    """f(X W + W0) of the first layer, or without f if z must be kept. Each sample is written into
+    one row of zeros, whose entries are then cleared."""
+    cdef const Source *x = &e.x
+    cdef Py_ssize_t r, size = e.net.itemsize, row = layer.row_stride * size
+    cdef int64_t j, start, end
+    cdef const Params *p = &layer.params
+    cdef char *sample = e.ws.x_rows + batch.first * e.net.x_stride * size
+    cdef nn_activation f = fused_activation(layer)
+    memset(sample, 0, e.net.inputs * size)
+    for r in range(batch.size):
+        start, end = x.row_starts[batch.listed[r]], x.row_starts[batch.listed[r] + 1]
+        for j in range(start, end):
+            memcpy(sample + x.columns[j] * size, x.data + j * size, size)
+        e.net.k.gemv(end - start, p.width, sample, x.columns + start, p.w, p.row_stride, p.w0,
+                     z + r * row, f)
+        for j in range(start, end):
+            memset(sample + x.columns[j] * size, 0, size)
+
+
+cdef void transpose_listed(Engine *e, const Batch *batch, Py_ssize_t low,
+                           Py_ssize_t high) noexcept nogil:
+    """List the batch's entries by input, for inputs low .. high - 1, for listed_gradient."""
+    cdef Sparse *s = &e.sparse
+    cdef const Source *x = &e.x
+    cdef Py_ssize_t r, k, count, at = 0
+    cdef int64_t j
+    for k in range(low, high):
+        s.input_ends[k] = 0
+    for r in range(batch.size):
+        for j in range(x.row_starts[batch.listed[r]], x.row_starts[batch.listed[r] + 1]):
+            k = x.columns[j]
+            if k >= high:
+                break
+            if k < low:
+                at += 1
+            else:
+                s.input_ends[k] += 1
+    for k in range(low, high):
+        count = s.input_ends[k]
+        s.input_starts[k] = s.input_ends[k] = at
+        at += count
+    for r in range(batch.size):
+        for j in range(x.row_starts[batch.listed[r]], x.row_starts[batch.listed[r] + 1]):
+            k = x.columns[j]
+            if k >= high:
+                break
+            if k >= low:
+                at = s.input_ends[k]
+                s.entry_rows[at], s.entry_values[at] = r, listed_value(e, x, j)
+                s.input_ends[k] = at + 1
+
+
+cdef void listed_gradient(Engine *e, const Layer *layer, Py_ssize_t low, Py_ssize_t high, char *c,
+                          Py_ssize_t c_stride) noexcept nogil:
+    """c <- dL/dW, rows low .. high - 1 of the first layer."""
+    cdef Sparse *s = &e.sparse
+    cdef Py_ssize_t k, i, n = layer.params.width, size = e.net.itemsize
+    cdef const char *grad
+    for k in range(low, high):
+        if s.input_starts[k] == s.input_ends[k]:
+            memset(c, 0, n * size)
+        for i in range(s.input_starts[k], s.input_ends[k]):
+            grad = layer.grad + s.entry_rows[i] * layer.row_stride * size
+            if i == s.input_starts[k]:
+                e.net.k.scaled(n, grad, s.entry_values[i], c)
+            else:
+                e.net.k.subtract_scaled(n, c, grad, -s.entry_values[i])
+        c += c_stride * size
+
+
+cdef void listed_update(Engine *e, const Layer *layer, const Batch *batch, Py_ssize_t low,
+                        Py_ssize_t high, double eta) noexcept nogil:
+    """W <- W - eta dL/dW, rows low .. high - 1 of the first layer."""
+    cdef Sparse *s = &e.sparse
+    cdef const Params *p = &layer.params
+    cdef Py_ssize_t k, i, size = e.net.itemsize
+    transpose_listed(e, batch, low, high)
+    for k in range(low, high):
+        for i in range(s.input_starts[k], s.input_ends[k]):
+            e.net.k.subtract_scaled(p.width, p.w + k * p.row_stride * size,
+                                    layer.grad + s.entry_rows[i] * layer.row_stride * size,
+                                    eta * s.entry_values[i])

@@ -83,7 +83,7 @@ cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noe
     cdef Batch batch
     cdef bint finite, fits = e.plan.call == CALL_FIT
     batch.first, batch.size, batch.x_stride, batch.y_stride = 0, 1, e.net.inputs, e.net.outputs
-    batch.csr, batch.outputs, batch.gemm = False, NULL, NULL
+    batch.csr, batch.listed, batch.outputs, batch.gemm = False, NULL, NULL, NULL
     batch.x = sample
     batch.y = read_sample(&e.net, run.y, run.indices[t], e.ws.y_rows)
     # samples read in place are not checked, see fused_gradients
@@ -101,7 +101,7 @@ cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noe
     if fits:
         nn_add(&run.total, e.ws.terms.losses[0])
     if e.opt.active:
-        begin_optimizer_step(&e.opt, t, run.rates[t], 1)
+        begin_optimizer_step(e, t, run.rates[t], 1)
         nn_add(&run.total, single_penalty(e))
         if not backward_and_optimize(e, run, &batch, t):
             run.status = BAD_WEIGHTS
@@ -120,6 +120,7 @@ cdef void begin_step(Engine *e, Run *run, Py_ssize_t first, Py_ssize_t t) noexce
     """Set e.step to step t of a chunk, on the samples from run.indices[first] on."""
     cdef Step *step = &e.step
     cdef Batch *batch = &step.batch
+    cdef Py_ssize_t i
     batch.first, batch.size = 0, min(run.batch_size, run.n_samples - first)
     batch.x, batch.x_stride = e.ws.x_rows, e.net.x_stride
     batch.y, batch.y_stride = e.ws.y_rows, e.net.outputs
@@ -128,6 +129,12 @@ cdef void begin_step(Engine *e, Run *run, Py_ssize_t first, Py_ssize_t t) noexce
     step.run, step.indices, step.updates = run, run.indices + first, False
     step.eta = run.rates[t] / batch.size if run.mean else run.rates[t]
     step.n_partitions = min(1 + e.helpers, max(1, <int>(batch.size // ROWS_PER_THREAD)))
+    step.weight, step.accumulates = batch.size, False
+    batch.listed = step.indices if run.x.row_starts != NULL else NULL
+    if e.objective.weights != NULL:
+        step.weight = 0
+        for i in range(batch.size):
+            step.weight += e.objective.weights[step.indices[i]]
     run.status, run.offset = FINITE, t
 
 
@@ -174,16 +181,22 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
     """
     cdef Py_ssize_t first = 0, t = 0
     cdef Step *step = &e.step
+    cdef bint continues = e.objective.continues
     while first < run.n_samples:
         begin_step(e, run, first, t)
+        if step.weight == 0:
+            e.objective.skipped += 1
+            first += step.batch.size
+            t += 1
+            continue
         if e.opt.active:
-            begin_optimizer_step(&e.opt, t, run.rates[t],
-                                 1.0 / step.batch.size if run.mean else 1.0)
+            begin_optimizer_step(e, t - e.objective.skipped, run.rates[t],
+                                 1.0 / step.weight if run.mean else 1.0)
         t += 1
         run_partitions(e)
-        if run.status != FINITE:
+        if run.status != FINITE and not continues:
             return t
-        if (e.plan.in_place and not run.checks_weights
+        if (e.plan.in_place and not run.checks_weights and not continues
                 and not step_stays_finite(e, &step.batch, step.eta)):
             run.status = UNSURE
             return t
@@ -194,7 +207,7 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
             step.updates = True
             run_partitions(e)
         if e.opt.active:
-            if run.status != FINITE:
+            if run.status != FINITE and not continues:
                 return t
             nn_add(&run.total, penalty(e) * (step.batch.size if run.mean else 1))
         first += step.batch.size
@@ -204,11 +217,46 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
     return 0
 
 
+cdef Py_ssize_t gradient_steps(Engine *e, Run *run) noexcept nogil:
+    """Add the gradients of all batches to the first array of the optimizer's state, whose step is
+    -rate per batch, and their losses to the run's total."""
+    cdef Py_ssize_t first = 0, t = 0
+    cdef Step *step = &e.step
+    e.opt.active = False
+    while first < run.n_samples:
+        begin_step(e, run, first, t)
+        step.accumulates = True
+        t += 1
+        run_partitions(e)
+        add_losses(e, run)
+        swap_state(e)
+        step.updates = True
+        run_partitions(e)
+        swap_state(e)
+        first += step.batch.size
+    e.opt.active = True
+    return 0
+
+
+cdef void swap_state(Engine *e) noexcept nogil:
+    """Exchange the weights in use with the first array of the optimizer's state."""
+    cdef Py_ssize_t i
+    cdef Params *p
+    for i in range(e.net.n_layers):
+        p = &e.net.layers[i].params
+        p.w, p.state[0] = p.state[0], p.w
+        p.w0, p.state0[0] = p.state0[0], p.w0
+
+
 cdef void add_losses(Engine *e, Run *run) noexcept nogil:
-    """Add the losses of the step's samples to the run's total."""
+    """Add the losses of the step's samples to the run's total; with weights, their mean times the
+    batch size."""
     cdef Py_ssize_t r
+    cdef double factor = e.objective.loss_factor
+    if e.objective.weights != NULL and run.mean:
+        factor *= e.step.batch.size / e.step.weight
     for r in range(e.step.batch.size):
-        nn_add(&run.total, e.ws.terms.losses[r])
+        nn_add(&run.total, factor * e.ws.terms.losses[r])
 
 
 # ----------------------------------------------------------------------------- partitions of a step
@@ -268,7 +316,9 @@ cdef int gradients(Engine *e, int partition, int thread) noexcept nogil:
     batch.gemm = e.ws.gemm + thread * e.ws.gemm_bytes
     batch.x = e.ws.x_rows + low * e.net.x_stride * size
     batch.y = e.ws.y_rows + low * e.net.outputs * size
-    if batch.csr:
+    if batch.listed != NULL:
+        batch.listed, finite = indices, True
+    elif batch.csr:
         finite = read_csr(e, run.x, indices, &batch, checks)
     else:
         finite = gather(&e.net, run.x, indices, batch.size, <char *>batch.x, e.net.x_stride, checks)
@@ -276,8 +326,11 @@ cdef int gradients(Engine *e, int partition, int thread) noexcept nogil:
             and finite):
         return BAD_DATA
     forward(e, &batch, True)
-    if not loss_gradient(e, &batch, True):
+    finite = loss_gradient(e, &batch, True)
+    if not finite and not e.objective.continues:
         return BAD_LOSS
-    if step.batch.size > 1 or e.opt.active:
+    if e.objective.weights != NULL:
+        weigh_samples(e, &batch, indices)
+    if step.batch.size > 1 or e.opt.active or step.accumulates:
         backward(e, &batch)
     return FINITE

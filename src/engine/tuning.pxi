@@ -17,7 +17,7 @@ cdef extern from "engine/tuning.h":
         COLUMN_BYTES
         LOOKAHEAD_STEPS
         LOOKAHEAD_MIN_STEPS
-        LOOKAHEAD_WEIGHTS
+        LOOKAHEAD_BYTES
         FUSED_NONZERO_INPUTS
         CSR_BATCH
         CSR_CAPACITY
@@ -26,7 +26,7 @@ cdef extern from "engine/tuning.h":
         GRADIENT_BYTES
         TRANSPOSE_SHARE
         PREDICT_BLOCK
-        PREDICT_SINGLES
+        PREDICT_SINGLES, SHORT_CALL
         MAX_REASONS
         SOFTMAX_LONG_BYTES
         MIN_COMPILED_STEPS

@@ -59,6 +59,10 @@ cdef struct Source:
     Py_ssize_t features, sample_bytes, feature_bytes
     int type               # NN_BOOL ... NN_F64
     bint direct            # samples are contiguous and of the network's type: no copy
+    # a CSR matrix with samples as rows, if row_starts is not NULL; data is its values then
+    const int64_t *row_starts
+    const int32_t *columns  # sorted and different in each row
+    Py_ssize_t row_entries  # the largest number of entries of a row
 
 
 cdef struct Params:
@@ -176,6 +180,22 @@ cdef struct Optimizer:
     int64_t updates        # steps before this chunk
 
 
+cdef struct Objective:
+    # how losses and gradients enter a step of fit; changed by Program.set_objective
+    bint differs           # from nncore's own: the special paths do not compute it
+    double loss_factor     # of each sample's loss; the penalty is apart
+    double gradient_factor
+    double loss_parameter  # of NN_PARAMETRIC_LOSSES
+    bint clips             # NLL takes probabilities in [eps, 1 - eps] only
+    bint l2_per_weight     # the penalty is divided by the batch's sum of weights
+    double l2              # its factor then
+    bint plain_root        # Adam adds eps to the root of the uncorrected second moment
+    bint continues         # non-finite values do not end a run
+    bint short_calls       # calls on a few samples use the weights where they are
+    const double *weights  # of the samples, or NULL
+    Py_ssize_t skipped     # steps of this chunk with weights that sum to 0, which are not taken
+
+
 cdef struct Lookahead:
     # K = LOOKAHEAD_STEPS consecutive steps that share a pass over the first layer's W, see
     # lookahead.h
@@ -218,6 +238,13 @@ cdef struct Sparse:
     nn_csr by_sample       # the batch
     nn_csr by_input        # its transpose
     double *largest_input  # per sample, max |x|
+    # a CSR Source: the batch's entries by input, those of input k from input_starts[k] on
+    # to input_ends[k] - 1
+    Py_ssize_t *input_starts
+    Py_ssize_t *input_ends
+    int32_t *entry_rows    # row in the batch of each entry
+    double *entry_values
+    Py_ssize_t row_entries  # room: so many entries per sample
 
 
 cdef struct Batch:
@@ -231,6 +258,7 @@ cdef struct Batch:
     Py_ssize_t y_stride
     char *outputs          # contiguous rows for the last softmax's outputs; NULL: in place
     bint csr               # the samples are rows of sparse.by_sample instead of x
+    const int64_t *listed  # the samples are these rows of the Source, a CSR matrix; or NULL
 
 
 cdef struct Run:
@@ -256,6 +284,8 @@ cdef struct Step:
     Batch batch
     double eta
     bint updates           # second half: the update
+    double weight          # sum of the samples' weights; the batch size without weights
+    bint accumulates       # the update adds to a gradient instead of changing weights
     int n_partitions
 
 
@@ -289,6 +319,7 @@ cdef struct Engine:
     Network net
     Workspace ws
     Optimizer opt
+    Objective objective
     Lookahead lookahead
     Fused fused
     Sparse sparse
@@ -351,4 +382,5 @@ cdef enum Reason:
     THREADS_GAIN
     CSR_GAINS
     NARROW_ROWS
+    OBJECTIVE
     NON_FINITE

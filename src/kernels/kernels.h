@@ -93,8 +93,25 @@ static inline int nn_follows_product(nn_activation f, int is_backward) {
     LOSS(SQUARED, squared)          \
     LOSS(HINGE, hinge)
 
+/* Losses of nncore.sklearn, also sums over the outputs: FN(name_loss) takes a parameter, which only
+ * HUBER and QUANTILE use. */
+#define NN_PARAMETRIC_LOSSES(LOSS)               \
+    LOSS(CLIPPED_BINARY_NLL, clipped_binary_nll) \
+    LOSS(POISSON, poisson)                       \
+    LOSS(ABSOLUTE, absolute)                     \
+    LOSS(HUBER, huber)                           \
+    LOSS(QUANTILE, quantile)
+
 #define NN_LOSS_NAME(NAME, name) NN_##NAME,
-enum nn_loss { NN_NO_LOSS, NN_NLL, NN_ELEMENTWISE_LOSSES(NN_LOSS_NAME) NN_LOSS_KINDS };
+enum nn_loss {
+    NN_NO_LOSS,
+    NN_NLL,
+    NN_ELEMENTWISE_LOSSES(NN_LOSS_NAME)
+    NN_LOSS_KINDS,
+    NN_FIRST_PARAMETRIC_LOSS = NN_LOSS_KINDS - 1, /* so that the next one has NN_LOSS_KINDS */
+    NN_PARAMETRIC_LOSSES(NN_LOSS_NAME)
+    NN_ALL_LOSS_KINDS
+};
 #undef NN_LOSS_NAME
 
 enum nn_epilogue {
@@ -202,8 +219,18 @@ typedef struct {
     RULE(RMSPROP, rmsprop, 1)  \
     RULE(ADAM, adam, 2)
 
+/* Momentum whose state contains the step size, of nncore.sklearn: v <- beta1 v - eta g. */
+#define NN_VELOCITY_RULES(RULE)     \
+    RULE(VELOCITY, velocity, 1)     \
+    RULE(NESTEROV_VELOCITY, nesterov_velocity, 1)
+
 #define NN_RULE_NAME(NAME, name, n_states) NN_##NAME,
-enum nn_rule_kind { NN_RULES(NN_RULE_NAME) NN_RULE_KINDS };
+enum nn_rule_kind {
+    NN_RULES(NN_RULE_NAME)
+    NN_RULE_KINDS,
+    NN_FIRST_VELOCITY_RULE = NN_RULE_KINDS - 1,
+    NN_VELOCITY_RULES(NN_RULE_NAME)
+};
 #undef NN_RULE_NAME
 
 typedef struct {
@@ -339,9 +366,10 @@ typedef struct {
     /* losses <- label_gap + label_sum log(1 + exp_rest); returns their sum if `adds`, else 0 */
     double (*softmax_losses)(nn_index n, const void *label_gap, const void *label_sum,
                              const void *exp_rest, double *losses, int adds);
-    /* element-wise from the last Linear's outputs, for NN_BINARY_NLL, NN_SQUARED, NN_HINGE: grad <-
-     * dL/dz; returns the summed loss */
-    double (*loss_and_gradient)(nn_index n, const void *z, const void *y, void *grad, int loss);
+    /* element-wise from the last Linear's outputs, for the losses of both lists: grad <- dL/dz;
+     * returns the summed loss. parameter: where the Huber loss becomes linear, or the quantile */
+    double (*loss_and_gradient)(nn_index n, const void *z, const void *y, void *grad, int loss,
+                                double parameter);
     /* element-wise from the network's outputs: terms <- each entry's contribution to its sample's
      * loss; 0 log 0 = 0 */
     void (*loss_terms)(nn_index n, const void *p, const void *y, void *terms, int loss);
@@ -386,6 +414,10 @@ typedef struct {
     int (*rank1_rule)(const nn_rank1 *, const nn_rule *rule);
     /* the sum of x^2, squared and summed in double */
     double (*sum_of_squares)(nn_index n, const void *x);
+    /* the same step for rows of n weights, w_stride apart; gradient and state are contiguous.
+     * squares (rows) <- the sum of squares of each row before the step, unless NULL */
+    int (*optimizer_rows)(nn_index rows, nn_index n, void *w, nn_index w_stride, const void *g,
+                          void *s1, void *s2, const nn_rule *rule, double *squares);
     void (*batchnorm_forward)(const nn_batchnorm *);
     void (*batchnorm_backward)(const nn_batchnorm *);
     /* running (n) <- running + momentum (factor of_batch - running) */

@@ -8,7 +8,7 @@ cdef extern from "kernels/kernels.h" nogil:
     enum:
         NN_NONE, NN_RELU, NN_LEAKY_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID
         NN_ACTIVATION_KINDS
-        NN_NO_LOSS, NN_NLL, NN_BINARY_NLL, NN_LOSS_KINDS
+        NN_NO_LOSS, NN_NLL, NN_BINARY_NLL, NN_LOSS_KINDS, NN_ALL_LOSS_KINDS
         NN_STORE, NN_DERIVATIVE, NN_UPDATE
         NN_EXP, NN_LOG, NN_LOG1P
         NN_LEVELS
@@ -104,6 +104,7 @@ cdef extern from "kernels/kernels.h" nogil:
 
     enum:
         NN_SGD, NN_MOMENTUM, NN_NESTEROV, NN_ADAGRAD, NN_RMSPROP, NN_ADAM, NN_RULE_KINDS
+        NN_VELOCITY, NN_NESTEROV_VELOCITY
 
     ctypedef struct nn_rule:
         int kind
@@ -211,8 +212,8 @@ cdef extern from "kernels/kernels.h" nogil:
         nn_index (*softmax_workspace)(nn_index batch, nn_index classes) noexcept nogil
         double (*softmax_losses)(nn_index, const void *, const void *, const void *, double *,
                                  int) noexcept nogil
-        double (*loss_and_gradient)(nn_index, const void *, const void *, void *,
-                                    int) noexcept nogil
+        double (*loss_and_gradient)(nn_index, const void *, const void *, void *, int,
+                                    double) noexcept nogil
         void (*loss_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
         void (*nll_backward)(nn_index, nn_index, const void *, const void *, void *) noexcept nogil
         void (*apply)(nn_index, const void *, void *, int) noexcept nogil
@@ -233,6 +234,8 @@ cdef extern from "kernels/kernels.h" nogil:
                               const nn_rule *) noexcept nogil
         int (*rank1_rule)(const nn_rank1 *, const nn_rule *) noexcept nogil
         double (*sum_of_squares)(nn_index, const void *) noexcept nogil
+        int (*optimizer_rows)(nn_index, nn_index, void *, nn_index, const void *, void *, void *,
+                              const nn_rule *, double *) noexcept nogil
         void (*batchnorm_forward)(const nn_batchnorm *) noexcept nogil
         void (*batchnorm_backward)(const nn_batchnorm *) noexcept nogil
         void (*ema_update)(nn_index, void *, const void *, double, double) noexcept nogil

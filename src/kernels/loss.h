@@ -1,5 +1,5 @@
-/* The losses named by NN_ELEMENTWISE_LOSSES in kernels.h, which are sums over the outputs. NLL given
- * logits is in softmax.h. Used by loss_arrays.h and the fused kernels. */
+/* The losses named by NN_ELEMENTWISE_LOSSES and NN_PARAMETRIC_LOSSES in kernels.h, which are sums
+ * over the outputs. NLL given logits is in softmax.h. Used by loss_arrays.h and the fused kernels. */
 
 /* y softplus(-z) + (1 - y) softplus(z), softplus(z) = max(z, 0) + log1p(e^-|z|). A weight of 0
  * suppresses an infinite term. */
@@ -13,6 +13,55 @@ static INLINE V FN(sigmoid_loss)(V z, V y) {
 static INLINE V FN(binary_nll_loss)(V z, V y, V *gradient) {
     *gradient = FN(sigmoid)(z) - y;
     return FN(sigmoid_loss)(z, y);
+}
+
+/* With the probability clipped to [eps, 1 - eps] in the value only; NaN stays NaN. float takes the
+ * value from 1 / (1 + e^-z) with its rounding, as scikit-learn does: 1 - p has few digits there. */
+static INLINE V FN(clipped_binary_nll_loss)(V z, V y, V *gradient, V parameter) {
+    (void)parameter;
+#if DOUBLE
+    const V low = FN(set)(2.220446049250313e-16), high = FN(set)(36.04365338911715);
+    V loss = FN(binary_nll_loss)(z, y, gradient);
+    return FN(select)(loss < low, low, FN(select)(loss > high, high, loss));
+#else
+    const V eps = FN(set)(1.1920929e-07f);
+    V p = 1 / (1 + FN(exp)(-z));
+    *gradient = FN(sigmoid)(z) - y;
+    p = FN(select)(p < eps, eps, FN(select)(p > 1 - eps, 1 - eps, p));
+    return -(y * FN(log)(p) + (1 - y) * FN(log)(1 - p));
+#endif
+}
+
+/* Half the Poisson deviance of y and a = e^z. */
+static INLINE V FN(poisson_loss)(V z, V y, V *gradient, V parameter) {
+    (void)parameter;
+    V a = FN(exp)(z);
+    *gradient = a - y;
+    return FN(select)(y == 0, (V){0}, y * (FN(log)(y) - z)) - y + a;
+}
+
+static INLINE V FN(absolute_loss)(V z, V y, V *gradient, V parameter) {
+    (void)parameter;
+    V error = z - y, one = FN(set)((real)1);
+    *gradient = FN(select)(error > 0, one, FN(select)(error < 0, -one, error * 0));
+    return FN(max)(error, -error) + error * 0;
+}
+
+/* Quadratic up to an error of `parameter`, then linear. */
+static INLINE V FN(huber_loss)(V z, V y, V *gradient, V parameter) {
+    V error = z - y, size = FN(max)(error, -error);
+    *gradient = FN(select)(error > parameter, parameter,
+                           FN(select)(error < -parameter, -parameter, error));
+    return FN(select)(size > parameter, parameter * (size - (real)0.5 * parameter),
+                      (real)0.5 * error * error);
+}
+
+/* The pinball loss of the quantile `parameter`. */
+static INLINE V FN(quantile_loss)(V z, V y, V *gradient, V parameter) {
+    V error = z - y;
+    V slope = FN(select)(error > 0, 1 - parameter, FN(select)(error < 0, -parameter, error * 0));
+    *gradient = slope;
+    return slope * error;
 }
 
 static INLINE V FN(squared_loss)(V z, V y, V *gradient) {

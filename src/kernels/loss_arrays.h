@@ -2,29 +2,35 @@
  * engine/layers.pxi, engine/fused.pxi and python/losses.pxi. */
 
 static double FN(loss_and_gradient)(nn_index n, const void *z_, const void *y_, void *grad_,
-                                    int loss) {
+                                    int loss, double parameter_) {
     const real *z = z_, *y = y_;
     real *grad = grad_;
+    const V parameter = FN(set)((real)parameter_);
     double in_order = 0; /* the sum if all terms fit one vector */
     FN(wide_total) total = {0};
-#define CASE(NAME, name)                                                                         \
-    case NN_##NAME:                                                                              \
-        for (nn_index i = 0; i < n; i += LANES) {                                                \
-            nn_index part = n - i < LANES ? n - i : LANES;                                       \
-            V gradient, terms = FN(name##_loss)(FN(load_part)(z + i, part),                      \
-                                                FN(load_part)(y + i, part), &gradient);          \
-            if (n > LANES)                                                                       \
-                FN(add_vector)(&total, (V)((I)terms & FN(first)(part)), 0);                      \
-            else                                                                                 \
-                for (int l = 0; l < part; l++) in_order += terms[l];                             \
-            FN(store_part)(grad + i, gradient, part);                                            \
-        }                                                                                        \
+#define SUM(NAME, ...)                                                      \
+    case NN_##NAME:                                                         \
+        for (nn_index i = 0; i < n; i += LANES) {                           \
+            nn_index part = n - i < LANES ? n - i : LANES;                  \
+            V gradient, zi = FN(load_part)(z + i, part);                    \
+            V yi = FN(load_part)(y + i, part), terms = __VA_ARGS__;         \
+            if (n > LANES)                                                  \
+                FN(add_vector)(&total, (V)((I)terms & FN(first)(part)), 0); \
+            else                                                            \
+                for (int l = 0; l < part; l++) in_order += terms[l];        \
+            FN(store_part)(grad + i, gradient, part);                       \
+        }                                                                   \
         break;
+#define CASE(NAME, name) SUM(NAME, FN(name##_loss)(zi, yi, &gradient))
+#define PARAMETRIC_CASE(NAME, name) SUM(NAME, FN(name##_loss)(zi, yi, &gradient, parameter))
     switch (loss) {
     NN_ELEMENTWISE_LOSSES(CASE)
+    NN_PARAMETRIC_LOSSES(PARAMETRIC_CASE)
     default: return (double)NAN; /* not a sum over the outputs */
     }
 #undef CASE
+#undef PARAMETRIC_CASE
+#undef SUM
     return n > LANES ? FN(wide_value)(&total) : in_order;
 }
 

@@ -44,11 +44,25 @@ static INLINE void FN(adam_rule)(const FN(rule) *r, V *w, V g, V *s1, V *s2) {
     *w = *w * r->keep - r->eta * *s1 / (FN(sqrt)(*s2) * r->root + r->eps);
 }
 
+static INLINE void FN(velocity_rule)(const FN(rule) *r, V *w, V g, V *s1, V *s2) {
+    (void)s2;
+    *s1 = *s1 * r->beta1 - g * r->eta;
+    *w = *w + *s1;
+}
+
+static INLINE void FN(nesterov_velocity_rule)(const FN(rule) *r, V *w, V g, V *s1, V *s2) {
+    (void)s2;
+    g = g * r->eta;
+    *s1 = *s1 * r->beta1 - g;
+    *w = *w + (*s1 * r->beta1 - g);
+}
+
 static INLINE void FN(apply_rule)(const int kind, const FN(rule) *r, V *w, V g, V *s1, V *s2) {
 #define CASE(NAME, name, n_states) \
     case NN_##NAME: FN(name##_rule)(r, w, g, s1, s2); break;
     switch (kind) {
     NN_RULES(CASE)
+    NN_VELOCITY_RULES(CASE)
     }
 #undef CASE
 }
@@ -113,6 +127,43 @@ static int FN(optimizer_step)(nn_index n, void *w, const void *g, void *s1, void
                                 (n_states) > 1 ? s2 : NULL, &r);
     switch (rule->kind) {
     NN_RULES(CASE)
+    NN_VELOCITY_RULES(CASE)
+    }
+#undef CASE
+    return 0;
+}
+
+/* The sum of squares of a row, in the real type: one term of a penalty. */
+static INLINE double FN(row_squares)(nn_index n, const real *w) {
+    V sum = {0};
+    nn_index i = 0;
+    for (; i + LANES <= n; i += LANES) sum += FN(load)(w + i) * FN(load)(w + i);
+    if (i < n) sum += FN(load_part)(w + i, n - i) * FN(load_part)(w + i, n - i);
+    return (double)FN(sum_all)(sum)[0];
+}
+
+static INLINE int FN(optimize_rows)(const int kind, const int states, nn_index rows, nn_index n,
+                                    real *w, nn_index w_stride, const real *g, real *s1, real *s2,
+                                    const FN(rule) *rule, double *squares) {
+    int finite = 1;
+    for (nn_index r = 0; r < rows; r++, w += w_stride, g += n) {
+        if (squares) squares[r] = FN(row_squares)(n, w);
+        finite &= FN(optimize_all)(kind, states, n, w, g, s1, s2, rule);
+        if (states > 0) s1 += n;
+        if (states > 1) s2 += n;
+    }
+    return finite;
+}
+
+static int FN(optimizer_rows)(nn_index rows, nn_index n, void *w, nn_index w_stride, const void *g,
+                              void *s1, void *s2, const nn_rule *rule, double *squares) {
+    const FN(rule) r = FN(broadcast_rule)(rule);
+#define CASE(NAME, name, n_states)                                                           \
+    case NN_##NAME:                                                                          \
+        return FN(optimize_rows)(NN_##NAME, n_states, rows, n, w, w_stride, g, s1, s2, &r, squares);
+    switch (rule->kind) {
+    NN_RULES(CASE)
+    NN_VELOCITY_RULES(CASE)
     }
 #undef CASE
     return 0;

@@ -76,6 +76,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .optimizer_step = FN(optimizer_step),
     .rank1_rule = FN(rank1_rule),
     .sum_of_squares = FN(sum_of_squares),
+    .optimizer_rows = FN(optimizer_rows),
     .batchnorm_forward = FN(batchnorm_forward),
     .batchnorm_backward = FN(batchnorm_backward),
     .ema_update = FN(ema_update),

@@ -232,6 +232,7 @@ cdef class Learner:
             (<float *>self.label_row)[at] = <float>value
         source.data, source.features, source.direct = self.label_row, net.outputs, True
         source.feature_bytes, source.sample_bytes = net.itemsize, 0
+        source.row_starts = NULL
         source.type = real_type(net)
         return at
 
@@ -305,6 +306,7 @@ cdef bint vector_source(cnp.ndarray x, Py_ssize_t features, int type_number,
         return False
     source.data, source.features, source.type = <char *>cnp.PyArray_DATA(x), features, type_
     source.feature_bytes, source.sample_bytes = cnp.PyArray_STRIDE(x, 0), 0
+    source.row_starts = NULL
     source.direct = cnp.PyArray_TYPE(x) == type_number and is_unit_stride(x, 0)
     return True
 

@@ -99,11 +99,13 @@ cdef object loss_and_gradient(object Z, object Y, object out, int kind):
     z, y = in_order_of(grad, z), in_order_of(grad, y)
     if cnp.PyArray_SIZE(z) < GIL_ELEMENTS:
         loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z),
-                                                cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind)
+                                                cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind,
+                                                0)
         return loss, grad
     with nogil:
         loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z),
-                                                cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind)
+                                                cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind,
+                                                0)
     return loss, grad
 
 

@@ -1,6 +1,32 @@
 # The user's arrays of weights, running statistics and optimizer state, and their transfer to and
 # from the engine (engine/params.pxi). Used by Program, which owns the engine.
 
+def are_layers(coefs, intercepts):
+    """True if the engine can train on W (m, n) and w0 (n,) of each layer: writeable, aligned,
+    native, of one type of float32 and float64, without holes, each layer following the last."""
+    cdef cnp.ndarray w, w0
+    cdef Py_ssize_t width = -1, i
+    cdef int type_number
+    if len(coefs) == 0 or len(coefs) != len(intercepts) or type(coefs[0]) is not np.ndarray:
+        return False
+    type_number = cnp.PyArray_TYPE(<cnp.ndarray>coefs[0])
+    if type_number != cnp.NPY_FLOAT and type_number != cnp.NPY_DOUBLE:
+        return False
+    for i in range(len(coefs)):
+        if type(coefs[i]) is not np.ndarray or type(intercepts[i]) is not np.ndarray:
+            return False
+        w, w0 = coefs[i], intercepts[i]
+        if (not is_addressable(w, type_number) or not is_addressable(w0, type_number)
+                or cnp.PyArray_NDIM(w) != 2 or cnp.PyArray_NDIM(w0) != 1
+                or not cnp.PyArray_ISWRITEABLE(w) or not cnp.PyArray_ISWRITEABLE(w0)
+                or not cnp.PyArray_IS_C_CONTIGUOUS(w) or not cnp.PyArray_IS_C_CONTIGUOUS(w0)
+                or width >= 0 and cnp.PyArray_DIM(w, 0) != width
+                or cnp.PyArray_DIM(w, 1) != cnp.PyArray_DIM(w0, 0)):
+            return False
+        width = cnp.PyArray_DIM(w, 1)
+    return True
+
+
 cdef class Parameters:
     # the modules with weights of a compiled network, and their arrays while it runs
     cdef Engine *e

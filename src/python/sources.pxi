@@ -4,12 +4,47 @@
 cdef Source source_of(cnp.ndarray x, int type_number) noexcept:
     """An addressable array with samples as columns, for a network of this type."""
     cdef Source source
+    source.row_starts, source.columns, source.row_entries = NULL, NULL, 0
     source.data = <char *>cnp.PyArray_DATA(x)
     source.features = cnp.PyArray_DIM(x, 0)
     source.feature_bytes, source.sample_bytes = cnp.PyArray_STRIDE(x, 0), cnp.PyArray_STRIDE(x, 1)
     source.type = native_type(x)
     source.direct = cnp.PyArray_TYPE(x) == type_number and is_unit_stride(x, 0)
     return source
+
+
+cdef class Rows:
+    """A CSR matrix with samples as rows, as X of Program: its transpose's shape (features, N).
+
+    data: of the network's type; columns (int32) are sorted and different in each row; row_starts
+    (int64) has N + 1 entries. Nothing is copied.
+    """
+
+    cdef cnp.ndarray data
+    cdef cnp.ndarray columns
+    cdef cnp.ndarray row_starts
+    cdef readonly tuple shape
+    cdef Py_ssize_t row_entries
+
+    def __init__(self, cnp.ndarray data, cnp.ndarray columns, cnp.ndarray row_starts, features):
+        self.data, self.columns, self.row_starts = data, columns, row_starts
+        self.shape = (features, len(row_starts) - 1)
+        self.row_entries = int(np.max(np.diff(row_starts), initial=1))
+
+    cdef Source source(self, int type_number) except *:
+        cdef Source source
+        if (cnp.PyArray_TYPE(self.columns) != cnp.NPY_INT32
+                or cnp.PyArray_TYPE(self.row_starts) != cnp.NPY_INT64
+                or cnp.PyArray_TYPE(self.data) != type_number):
+            raise TypeError("Rows must hold data of the network's type, int32 columns and int64 "
+                            "row_starts")
+        memset(&source, 0, sizeof(source))
+        source.data = <char *>cnp.PyArray_DATA(self.data)
+        source.columns = <const int32_t *>cnp.PyArray_DATA(self.columns)
+        source.row_starts = <const int64_t *>cnp.PyArray_DATA(self.row_starts)
+        source.features, source.row_entries = self.shape[0], self.row_entries
+        source.type = native_type(self.data)
+        return source
 
 
 cdef View matrix_view(object array, bint transposed) noexcept:
@@ -37,6 +72,9 @@ cdef class Samples:
         sample. The caller keeps X alive."""
         cdef cnp.ndarray x
         cdef Py_ssize_t n
+        if type(X) is Rows:
+            self.prepared[name, id(X)] = (X, X)
+            return (<Rows>X).source(self.type_number)
         if (cnp.PyArray_CheckExact(X) and native_type(<cnp.ndarray>X) >= 0
                 and is_addressable(X, cnp.PyArray_TYPE(<cnp.ndarray>X))
                 and is_unit_stride(<cnp.ndarray>X, 0)):

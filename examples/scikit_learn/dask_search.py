@@ -1,0 +1,67 @@
+"""A search and an out-of-core training with nncore.sklearn on the processes of a Dask cluster.
+
+The search goes through joblib's Dask backend. The training hands a model from chunk to chunk of a
+Dask array, as dask-ml's Incremental did: each chunk is loaded by the worker that trains on it, and
+only the model moves.
+"""
+
+import argparse
+import copy
+
+import dask
+import dask.array
+import joblib
+import numpy as np
+from dask.distributed import Client, LocalCluster
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
+
+from nncore.sklearn import MLPClassifier
+
+
+def search(X, y):
+    """The best of four networks, fitted by the cluster's workers."""
+    grid = {"hidden_layer_sizes": [(16,), (32,)], "alpha": [1e-4, 1e-2]}
+    model = MLPClassifier(tol=0.01, random_state=0)
+    with joblib.parallel_config("dask"):
+        return GridSearchCV(model, grid, cv=3).fit(X, y)
+
+
+def fit_chunk(model, rows, labels, classes):
+    """A copy of the model that has trained on one more chunk; tasks must not change their input."""
+    return copy.deepcopy(model).partial_fit(rows, labels, classes=classes)
+
+
+def train_by_chunks(X, y, epochs):
+    """A classifier trained on the chunks of Dask arrays by the workers, one chunk after another."""
+    model, step = dask.delayed(MLPClassifier((32,), random_state=0)), dask.delayed(fit_chunk)
+    classes = np.arange(10)
+    for _ in range(epochs):
+        for rows, labels in zip(X.to_delayed().ravel(), y.to_delayed().ravel(), strict=True):
+            model = step(model, rows, labels, classes)
+    return model.compute()
+
+
+def main():
+    """Run both on a local cluster of two processes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (default: 2)")
+    parser.add_argument("--epochs", type=int, default=20, help="passes over the chunks")
+    options = parser.parse_args()
+    X, y = load_digits(return_X_y=True)
+    X = X / 16
+    with (
+        LocalCluster(
+            n_workers=options.workers, threads_per_worker=1, dashboard_address=None
+        ) as cluster,
+        Client(cluster),
+    ):
+        found = search(X, y)
+        print(f"best of the search: {found.best_params_}, accuracy {found.best_score_:.3f}")
+        chunks = dask.array.from_array(X, chunks=(300, -1)), dask.array.from_array(y, chunks=300)
+        model = train_by_chunks(*chunks, options.epochs)
+        print(f"trained by chunks: accuracy {model.score(X, y):.3f}")
+
+
+if __name__ == "__main__":
+    main()
