@@ -31,7 +31,7 @@ int main(void)
     for (unsigned k = 0; k < sizeof x / sizeof *x; k++) {
         net(x[k], y);
         for (int i = 0; i < NET_OUTPUTS; i++)
-            printf("%(format)s\\n", y[i]);
+            printf("%(format)s\\n", (%(printed)s)y[i]);
     }
     return net_self_test();
 }
@@ -75,7 +75,9 @@ def program(text, X, real, result, format=""):
     """A program that prints the outputs for the columns of X."""
     ending = "f" if real == "float" else ""
     rows = ("{" + ", ".join(f"{v!r}{ending}" for v in column.tolist()) + "}" for column in X.T)
-    return text % {"real": real, "result": result, "x": ", ".join(rows), "format": format}
+    printed = "int" if format == "%d" else "double"
+    words = {"real": real, "result": result, "format": format, "printed": printed}
+    return text % {"x": ", ".join(rows), **words}
 
 
 NETS = {
