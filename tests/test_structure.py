@@ -22,6 +22,8 @@ ORDER = """
 nncore.__main__ nncore.cli
 nncore
 nncore.sklearn
+nncore.export
+nncore.exchange
 nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets nncore._plot
 nncore.sequential
 nncore.serialization nncore.training
@@ -123,7 +125,8 @@ def test_no_imports_run_in_a_circle():
 # ------------------------------------------------------------------------------------- public names
 
 SUBMODULES = (
-    "callbacks checking datasets foreign kernels losses modules optimizers reference schedules"
+    "callbacks checking datasets export foreign kernels losses modules optimizers reference "
+    "schedules"
 ).split()
 
 
