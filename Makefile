@@ -44,8 +44,9 @@ test: $(VENV)/.extra-test $(VENV)/.extra-docs $(VENV)/.extra-exchange ## install
 	@$(if $(ARGS),$(PY) -m pytest $(ARGS),$(PY) -m pytest -n auto -m 'not slow and not alone' \
 	    && $(PY) -m pytest -m 'alone and not slow')
 
-test-sklearn: $(VENV)/.extra-test ## scikit-learn's own tests and estimator checks on nncore.sklearn, and the tests of its curves
-	@$(PY) -m pytest tests/test_sklearn_own.py tests/test_sklearn_checks.py tests/test_sklearn_curves.py $(ARGS)
+test-sklearn: $(VENV)/.extra-test ## scikit-learn's own tests and estimator checks on nncore.sklearn, and comparisons with scikit-learn
+	@$(PY) -m pytest tests/test_sklearn_own.py tests/test_sklearn_checks.py tests/test_sklearn_curves.py \
+	    tests/test_sklearn_random.py $(ARGS)
 
 test-slow: $(VENV)/.extra-test ## the exhaustive tests that `make test` leaves out
 	@$(PY) -m pytest -m slow $(ARGS)

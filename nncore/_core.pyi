@@ -170,6 +170,9 @@ class Compiled:
     def run(
         self, X: Array | Rows, Y: Array | None = None
     ) -> tuple[Array, NDArray[np.float64] | None]: ...
+    def outputs_of_plain(
+        self, X: Any, arrays: list[Any], lists: tuple[list[Any], ...]
+    ) -> Array | None: ...
     def forget(self) -> None: ...
 
 class Program(Compiled):

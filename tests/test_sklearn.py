@@ -212,6 +212,23 @@ def test_sparse_data(container, solver):
     np.testing.assert_allclose(b.predict_proba(unsorted), b.predict_proba(unsorted.toarray()))
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "poisson"])
+def test_plain_arrays_take_the_short_way(loss):
+    counts = np.round(np.exp(Xr[:, 0]))
+    model = MLPRegressor(loss, **SMALL).fit(Xr, counts)
+    wanted = model.predict(Xr)
+    with mock.patch("nncore.sklearn._predict.outputs", side_effect=AssertionError):
+        np.testing.assert_array_equal(model.predict(Xr), wanted)
+        np.testing.assert_allclose(model.predict(Xr[:1]), wanted[:1], rtol=1e-12)
+        for other in (Xr.astype(np.float32), np.asfortranarray(Xr), Xr.tolist()):
+            with pytest.raises(AssertionError):
+                model.predict(other)
+        model.coefs_ = [w.copy() for w in model.coefs_]
+        with pytest.raises(AssertionError):
+            model.predict(Xr)
+    np.testing.assert_array_equal(model.predict(Xr), wanted)
+
+
 def test_plain_csr_matrices_are_predicted_without_validation():
     dense = np.where(np.random.RandomState(0).rand(150, 30) < 0.1, 1.5, 0.0)
     sparse = sp.csr_matrix(dense)

@@ -100,6 +100,19 @@ def test_sparse_epochs(solver, dtype, isa):
     compare(sparse, trained(_compiled.CompiledEngine, "softmax", solver, dtype, True), dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("width", [1, 5, 100])
+def test_sparse_predictions_with_weights_beyond_the_cache(width, dtype, isa):
+    """The rows of W are prefetched there."""
+    features = (4 << 20) // (width * np.dtype(dtype).itemsize)
+    rng = np.random.RandomState(0)
+    X = sp.random(5, features, 20 / features, "csr", dtype, random_state=0)
+    W, w0 = rng.randn(features, width).astype(dtype), rng.randn(width).astype(dtype)
+    problem = _formulas.Problem("tanh", "identity", "squared_error", 0.0, 1.0, 0.5)
+    network = _compiled.Outputs(problem, [W], [w0])
+    np.testing.assert_allclose(network(X), X @ W + w0, **TOLERANCE[dtype])
+
+
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)

@@ -30,6 +30,10 @@ class Cache:
             return None
         return entry
 
+    def pop(self, estimator):
+        """The estimator's entry, whatever it belongs to, or None."""
+        return self._entries.pop(id(estimator), None)
+
     def entry(self, estimator, lists, settings, thing):
         """An entry for an object, to be put back."""
         key, entries = id(estimator), self._entries
@@ -70,6 +74,19 @@ def of_plain(estimator, X):
     fitted estimator without names of features; else None."""
     fitted = estimator.__dict__
     features = fitted.get("n_features_in_")
+    entry = _networks.pop(estimator)
+    if entry is not None:
+        found = None
+        if (
+            entry[2] == (fitted.get("activation"), fitted.get("out_activation_"))
+            and features is not None
+            and "feature_names_in_" not in fitted
+        ):
+            lists = (fitted.get("coefs_"), fitted.get("intercepts_"))
+            found = entry[-1].of_plain(X, entry[1], lists)
+        _networks.put(estimator, entry)
+        if found is not None:
+            return found
     if (
         features is None
         or "feature_names_in_" in fitted

@@ -120,30 +120,6 @@ cdef inline double listed_value(const Engine *e, const Source *x, int64_t j) noe
     return (<const float *>x.data)[j]
 
 
-cdef inline void spread(char *row, const Source *x, int64_t start, int64_t end,
-                        Py_ssize_t size) noexcept nogil:
-    """Write entries start .. end - 1 to their places in a row."""
-    cdef int64_t j
-    if size == sizeof(double):
-        for j in range(start, end):
-            (<double *>row)[x.columns[j]] = (<const double *>x.data)[j]
-    else:
-        for j in range(start, end):
-            (<float *>row)[x.columns[j]] = (<const float *>x.data)[j]
-
-
-cdef inline void clear(char *row, const Source *x, int64_t start, int64_t end,
-                       Py_ssize_t size) noexcept nogil:
-    """Write zeros to the places of entries start .. end - 1."""
-    cdef int64_t j
-    if size == sizeof(double):
-        for j in range(start, end):
-            (<double *>row)[x.columns[j]] = 0
-    else:
-        for j in range(start, end):
-            (<float *>row)[x.columns[j]] = 0
-
-
 cdef double largest_listed_input(const Engine *e, const Batch *batch) noexcept nogil:
     """max |x| over the batch."""
     cdef const Source *x = &e.x
@@ -162,8 +138,13 @@ cdef char *spread_sample(Engine *e, const Source *x, Py_ssize_t index) noexcept 
     does."""
     cdef Sparse *s = &e.sparse
     cdef Py_ssize_t size = e.net.itemsize
-    cdef int64_t start = x.row_starts[index], count = x.row_starts[index + 1] - start
-    spread(e.ws.x_rows, x, start, start + count, size)
+    cdef int64_t j, start = x.row_starts[index], count = x.row_starts[index + 1] - start
+    if size == sizeof(double):
+        for j in range(start, start + count):
+            (<double *>e.ws.x_rows)[x.columns[j]] = (<const double *>x.data)[j]
+    else:
+        for j in range(start, start + count):
+            (<float *>e.ws.x_rows)[x.columns[j]] = (<const float *>x.data)[j]
     s.n_nonzero = 0 if count > e.net.inputs * NONZERO_DENSITY else max(count, 1)
     s.nonzero_index[0] = 0
     memcpy(s.nonzero_index, x.columns + start, count * sizeof(int32_t))
@@ -182,26 +163,27 @@ cdef void prefetch_rows(const Engine *e, const Source *x, Py_ssize_t index) noex
 
 cdef void clear_sample(Engine *e, const Source *x, Py_ssize_t index) noexcept nogil:
     """Clear the row of zeros again."""
-    clear(e.ws.x_rows, x, x.row_starts[index], x.row_starts[index + 1], e.net.itemsize)
+    cdef int64_t j
+    if e.net.itemsize == sizeof(double):
+        for j in range(x.row_starts[index], x.row_starts[index + 1]):
+            (<double *>e.ws.x_rows)[x.columns[j]] = 0
+    else:
+        for j in range(x.row_starts[index], x.row_starts[index + 1]):
+            (<float *>e.ws.x_rows)[x.columns[j]] = 0
 
 
 cdef void listed_forward(Engine *e, const Layer *layer, const Batch *batch,
                          char *z) noexcept nogil:
-    """f(X W + W0) of the first layer, or without f if z must be kept. Each sample is written into
-    one row of zeros, whose entries are then cleared."""
+    """f(X W + W0) of the first layer, or without f if z must be kept."""
     cdef const Source *x = &e.x
     cdef Py_ssize_t r, size = e.net.itemsize, row = layer.row_stride * size
     cdef int64_t start, end
     cdef const Params *p = &layer.params
-    cdef char *sample = e.ws.x_rows + batch.first * e.net.x_stride * size
     cdef nn_activation f = fused_activation(layer)
-    memset(sample, 0, e.net.inputs * size)
     for r in range(batch.size):
         start, end = x.row_starts[batch.listed[r]], x.row_starts[batch.listed[r] + 1]
-        spread(sample, x, start, end, size)
-        e.net.k.gemv(end - start, p.width, sample, x.columns + start, p.w, p.row_stride, p.w0,
-                     z + r * row, f)
-        clear(sample, x, start, end, size)
+        e.net.k.gemv_listed(end - start, p.width, x.data + start * size, x.columns + start, p.w,
+                            p.row_stride, p.w0, z + r * row, f)
 
 
 cdef void transpose_listed(Engine *e, const Batch *batch, Py_ssize_t low,

@@ -122,6 +122,8 @@ enum { GRADIENT_BYTES = 1 << 16 };
 enum { TRANSPOSE_SHARE = 4 };
 /* Samples per block of prediction. */
 enum { PREDICT_BLOCK = 128 };
+/* The product of a sparse sample prefetches rows of a W that reaches beyond this, so many terms ahead. */
+enum { GEMV_FAR_BYTES = 1 << 20, GEMV_AHEAD = 8 };
 /* nncore.sklearn: calls on up to this many samples do not copy the weights to padded rows. */
 enum { SHORT_CALL = 8 };
 /* A predictor of a small network takes up to this many samples one by one instead of as a batch. */

@@ -3,10 +3,11 @@
 
 /* z <- x W + bias for nv vectors of outputs, the last one of `part` entries unless `whole`. nv * ku
  * chains of sums hide the latency of the multiply-add. If `indexed`, the m terms are those of
- * index[0 .. m - 1]. */
+ * index[0 .. m - 1]; if it is 2, x holds these terms alone. If `far`, rows of n entries are prefetched, some terms ahead. */
 static INLINE void FN(gemv_strip)(const int nv, const int ku, const int whole, const int indexed,
-                                  nn_index part, nn_index m, const real *x, const int32_t *index,
-                                  const real *w, nn_index w_stride, const real *bias, real *z) {
+                                  const int far, nn_index part, nn_index m, nn_index n,
+                                  const real *x, const int32_t *index, const real *w,
+                                  nn_index w_stride, const real *bias, real *z) {
     V sum[8][8];
     nn_index k = 0;
 #define AT(p, v)                                             \
@@ -15,12 +16,19 @@ static INLINE void FN(gemv_strip)(const int nv, const int ku, const int whole, c
 #define TERM(u, k)                                                       \
     do {                                                                 \
         const nn_index i = indexed ? index[k] : (k);                     \
-        UNROLLED_FOR(v, nv) sum[u][v] += AT(w + i * w_stride, v) * x[i]; \
+        UNROLLED_FOR(v, nv) sum[u][v] += AT(w + i * w_stride, v) * x[indexed == 2 ? (k) : i]; \
     } while (0)
     UNROLLED_FOR(v, nv)
         UNROLLED_FOR(u, ku) sum[u][v] = (V){0};
-    for (; k + ku <= m; k += ku)
+    for (; k + ku <= m; k += ku) {
+        if (far)
+            for (nn_index u = k + GEMV_AHEAD; u < k + ku + GEMV_AHEAD && u < m; u++) {
+                const char *row = (const char *)(w + index[u] * w_stride);
+                for (nn_index i = 0; i < n * (nn_index)sizeof(real); i += 64)
+                    __builtin_prefetch(row + i);
+            }
         UNROLLED_FOR(u, ku) TERM(u, k + u);
+    }
     for (; k < m; k++) TERM(0, k);
     UNROLLED_FOR(v, nv) {
         UNROLLED
@@ -35,12 +43,19 @@ static INLINE void FN(gemv_strip)(const int nv, const int ku, const int whole, c
 }
 
 /* All n outputs in strips of 8, 4, 2, 1 vectors and part of a vector. */
-static INLINE void FN(gemv_strips)(const int indexed, nn_index m, nn_index n, const real *x,
-                                   const int32_t *index, const real *w, nn_index w_stride,
-                                   const real *bias, real *z) {
+static INLINE void FN(gemv_strips)(const int indexed, const int far, nn_index m, nn_index n,
+                                   const real *x, const int32_t *index, const real *w,
+                                   nn_index w_stride, const real *bias, real *z) {
     nn_index j = 0;
-#define STRIP(nv, ku, whole, part)                                                            \
-    FN(gemv_strip)(nv, ku, whole, indexed, part, m, x, index, w + j, w_stride, bias + j, z + j)
+#define STRIP(nv, ku, whole, part)                                                              \
+    do {                                                                                        \
+        if (far && j == 0)                                                                      \
+            FN(gemv_strip)(nv, ku, whole, indexed, far, part, m, n, x, index, w, w_stride,      \
+                           bias, z);                                                            \
+        else                                                                                    \
+            FN(gemv_strip)(nv, ku, whole, indexed, 0, part, m, n, x, index, w + j, w_stride,    \
+                           bias + j, z + j);                                                    \
+    } while (0)
 #if N_VECTOR_REGISTERS >= 32
     for (; j + 8 * LANES <= n; j += 8 * LANES) STRIP(8, 1, 1, LANES);
 #endif
@@ -53,8 +68,18 @@ static INLINE void FN(gemv_strips)(const int indexed, nn_index m, nn_index n, co
 
 static void FN(gemv)(nn_index m, nn_index n, const void *x, const int32_t *index, const void *w,
                      nn_index w_stride, const void *bias, void *z, nn_activation f) {
-    if (index) FN(gemv_strips)(1, m, n, x, index, w, w_stride, bias, z);
-    else FN(gemv_strips)(0, m, n, x, NULL, w, w_stride, bias, z);
+    if (index) FN(gemv_strips)(1, 0, m, n, x, index, w, w_stride, bias, z);
+    else FN(gemv_strips)(0, 0, m, n, x, NULL, w, w_stride, bias, z);
+    if (f.kind != NN_NONE) FN(activation_forward)(n, z, z, f);
+}
+
+/* gemv with an index, for the m entries of x alone. */
+static void FN(gemv_listed)(nn_index m, nn_index n, const void *x, const int32_t *index,
+                            const void *w, nn_index w_stride, const void *bias, void *z,
+                            nn_activation f) {
+    if (m > 0 && index[m - 1] * w_stride * (nn_index)sizeof(real) > GEMV_FAR_BYTES)
+        FN(gemv_strips)(2, 1, m, n, x, index, w, w_stride, bias, z);
+    else FN(gemv_strips)(2, 0, m, n, x, index, w, w_stride, bias, z);
     if (f.kind != NN_NONE) FN(activation_forward)(n, z, z, f);
 }
 
@@ -68,10 +93,11 @@ static void FN(gemv_unpadded)(nn_index m, nn_index n, const void *x, const void 
 #define STRIPS(nv, ku)                                                                            \
     for (; j + ((nv) - 1) * LANES < n; j += (nv) * LANES) {                                       \
         if (j + (nv) * LANES <= n)                                                                \
-            FN(gemv_strip)(nv, ku, 1, 0, LANES, m, x, NULL, w + j, w_stride, bias + j, z + j);    \
+            FN(gemv_strip)(nv, ku, 1, 0, 0, LANES, m, n, x, NULL, w + j, w_stride, bias + j,      \
+                           z + j);                                                                \
         else                                                                                      \
-            FN(gemv_strip)(nv, ku, 0, 0, n - j - ((nv) - 1) * LANES, m, x, NULL, w + j, w_stride, \
-                           bias + j, z + j);                                                      \
+            FN(gemv_strip)(nv, ku, 0, 0, 0, n - j - ((nv) - 1) * LANES, m, n, x, NULL, w + j,     \
+                           w_stride, bias + j, z + j);                                            \
     }
 #if N_VECTOR_REGISTERS >= 32
     STRIPS(8, 1)

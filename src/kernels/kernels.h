@@ -321,6 +321,9 @@ typedef struct {
      * NULL for 0 .. m - 1 */
     void (*gemv)(nn_index m, nn_index n, const void *x, const int32_t *index, const void *w,
                  nn_index w_stride, const void *bias, void *z, nn_activation);
+    /* gemv with an index, for the m entries of x alone; index ascends */
+    void (*gemv_listed)(nn_index m, nn_index n, const void *x, const int32_t *index, const void *w,
+                        nn_index w_stride, const void *bias, void *z, nn_activation);
     /* gemv without an index for W without padding, with the bits of gemv for rows padded to whole
      * vectors */
     void (*gemv_unpadded)(nn_index m, nn_index n, const void *x, const void *w, nn_index w_stride,

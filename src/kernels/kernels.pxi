@@ -185,6 +185,8 @@ cdef extern from "kernels/kernels.h" nogil:
         void (*spmm)(const nn_spmm *) noexcept nogil
         void (*gemv)(nn_index, nn_index, const void *, const int32_t *, const void *, nn_index,
                      const void *, void *, nn_activation) noexcept nogil
+        void (*gemv_listed)(nn_index, nn_index, const void *, const int32_t *, const void *,
+                            nn_index, const void *, void *, nn_activation) noexcept nogil
         void (*gemv_unpadded)(nn_index, nn_index, const void *, const void *, nn_index,
                               const void *, void *, nn_activation) noexcept nogil
         void (*lookahead_pass)(nn_index, nn_index, void *, nn_index, const void *, const void *,

@@ -42,6 +42,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .csr_transpose = FN(csr_transpose),
     .spmm = FN(spmm),
     .gemv = FN(gemv),
+    .gemv_listed = FN(gemv_listed),
     .gemv_unpadded = FN(gemv_unpadded),
     .gemv_backward = FN(gemv_backward),
     .rank1_update = FN(rank1_update),

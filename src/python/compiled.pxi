@@ -189,6 +189,18 @@ cdef class Compiled:
             PyErr_CheckSignals()
         return P, losses
 
+    def outputs_of_plain(self, X, list arrays, tuple lists):
+        """The outputs (N, n) of an array X (N, D) that is_plain accepts, with samples as rows, if
+        the network's arrays `arrays` are still those of the lists (see are_chained); else None."""
+        cdef cnp.ndarray x, outputs
+        if not (is_plain(X, self.e.net.inputs) and are_chained(arrays, lists)):
+            return None
+        x = <cnp.ndarray>X
+        if cnp.PyArray_TYPE(x) != self.e.net.type_number:
+            return None
+        outputs = <cnp.ndarray>self.run(cnp.PyArray_Transpose(x, NULL))[0]
+        return cnp.PyArray_Transpose(outputs, NULL)
+
     cdef int _plan_prediction(self, X, bint labelled) except -1:
         cdef Engine *e = &self.e
         self.samples.clear()
