@@ -30,7 +30,8 @@ endef
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help train test test-sklearn test-slow test-clang test-arm64 sanitize sanitize-threads bench bench-peers bench-sklearn gate docs lint clean
+.PHONY: help train test test-sklearn test-slow test-clang test-arm64 test-export-targets sanitize sanitize-threads bench bench-peers \
+    bench-sklearn gate docs lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
@@ -39,7 +40,7 @@ help: ## this list
 train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists the options of nncore train)
 	@$(VENV)/bin/nncore train $(ARGS)
 
-test: $(VENV)/.extra-test $(VENV)/.extra-docs ## install with the test extras, then run the whole suite (ARGS='-k cli' for a part)
+test: $(VENV)/.extra-test $(VENV)/.extra-docs $(VENV)/.extra-exchange ## install with the test extras, then run the whole suite (ARGS='-k cli' for a part)
 	@$(if $(ARGS),$(PY) -m pytest $(ARGS),$(PY) -m pytest -n auto -m 'not slow and not alone' \
 	    && $(PY) -m pytest -m 'alone and not slow')
 
@@ -57,6 +58,9 @@ test-clang: ## the whole suite built with clang, in a copy of the checkout (buil
 
 test-arm64: $(VENV)/.created ## the kernels' tests on arm64 by cross compiler and qemu (ARGS=tests for the whole suite, which takes long)
 	@.ci/arm64 '$(abspath $(PY))' $(or $(ARGS),tests/test_kernels.py tests/test_functions.py tests/test_optimizers.py)
+
+test-export-targets: $(VENV)/.extra-test ## exported C on arm64 and Cortex-M by cross compilers and qemu; skips, with the reason, what is missing
+	@$(PY) -m pytest -m slow -rs tests/test_export_targets.py $(ARGS)
 
 sanitize: ## the whole suite at every instruction-set level under AddressSanitizer and UndefinedBehaviorSanitizer (build/sanitize)
 	@command -v gcc >/dev/null && [ -e "$$(gcc -print-file-name=libasan.so)" ] && [ -e "$$(gcc -print-file-name=libubsan.so)" ] \

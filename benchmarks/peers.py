@@ -6,6 +6,7 @@ shared machine changes between rounds.
 """
 
 import argparse
+import importlib
 import json
 import os
 import subprocess
@@ -414,8 +415,19 @@ def measure(options, arguments):
     return report
 
 
+def why_not_importable():
+    """What keeps nncore from being imported, as by a checkout on the path that is not built and
+    hides an installed package; None if nothing does."""
+    try:
+        importlib.import_module("nncore")
+    except ImportError as error:
+        return str(error)
+    return None
+
+
 def main(arguments=None):
-    """Exit status: 0, 1 where nncore is missing or wrong in a row, 2 for wrong options."""
+    """Exit status: 0, 1 where nncore is missing or wrong in a row, 2 for wrong options and where
+    nncore cannot be imported."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parsed(arguments)
     if options.list:
@@ -427,6 +439,9 @@ def main(arguments=None):
         )
         print(reports.summary(report["results"], report["machine"]["kernels"].split(",")[0]))
     else:
+        if reason := why_not_importable():
+            print(f"peers.py: nncore cannot be imported: {reason}", file=sys.stderr)
+            return 2
         report = measure(options, arguments)
     if options.output:
         reports.write_to(report, options.output)

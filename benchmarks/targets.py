@@ -142,6 +142,15 @@ TARGETS = {
     "p13-2-3-3-2-b1024-f32": [Target("µs", 0.008)],
     "p13-4-16-3-b1024-f32": [Target("JAX", 1.5)],
     "p13-2-3-3-2-10k": [Target("ONNX Runtime", 3)],
+    "p13-3072-512-100-b48-f32": [Target("JAX", 1.25)],
+    "p13-128-64-5000-b128-f32": [Target("JAX", 1.2)],
+    "p13-784-32-784-squared-b128-f32": [Target("JAX", 1.2)],
+    "p13-784-32-784-binary-b128-f32": [Target("JAX", 1.2)],
+    **{
+        f"p14-1024-1024-1024-10-b{batch}": [Target("ONNX Runtime", 1.1)]
+        for batch in (4, 16, 256, 1024)
+    },
+    "p14-784-128-10-b256": [Target("ONNX Runtime", 1.1)],
 }
 
 # Below 512 bits the loads of a large batch's operands take a larger part of the time.

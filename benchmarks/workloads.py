@@ -217,6 +217,7 @@ def _rows():
     yield from _losses()
     yield from _optimizers()
     yield from _shapes()
+    yield from _predictions()
 
 
 def _train(
@@ -278,6 +279,23 @@ def _shapes():
         yield _train(f"p13-2-3-3-2-b{batch}-f32", (2, 3, 3, 2), "tanh", batch=batch)
     yield _train("p13-4-16-3-b1024-f32", (4, 16, 3), batch=1024)
     yield Workload("p13-2-3-3-2-10k", "predict", (2, 3, 3, 2), "tanh", batch=QUERIES)
+    yield Workload("p13-2912-2912-10-f32", "sgd", (2912, 2912, 10))
+    yield _batches("p13-3072-512-100-b48-f32", (3072, 512, 100), "float32", 48)
+    yield _train("p13-128-64-5000-b128-f32", (128, 64, 5000), batch=128)
+    for loss in ("squared", "binary"):
+        yield _train(f"p13-784-32-784-{loss}-b128-f32", (784, 32, 784), loss=loss, batch=128)
+
+
+def _predictions():
+    """P14: predictions of some samples a call."""
+    for sizes, batches in (
+        ((64, 32, 10), (2, 10, 100)),
+        ((784, 128, 10), (10, 256)),
+        ((1024, 1024, 1024, 10), (4, 16, 256, 1024)),
+    ):
+        name = "-".join(map(str, sizes))
+        for batch in batches:
+            yield Workload(f"p14-{name}-b{batch}", "predict", sizes, batch=batch)
 
 
 def _batches(row, sizes, dtype, batch):

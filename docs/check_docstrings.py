@@ -16,6 +16,7 @@ import nncore
 import nncore.callbacks
 import nncore.checking
 import nncore.datasets
+import nncore.export
 import nncore.foreign
 import nncore.kernels.numpy_kernels
 import nncore.optimizers
@@ -27,6 +28,7 @@ MODULES = (
     nncore.callbacks,
     nncore.checking,
     nncore.datasets,
+    nncore.export,
     nncore.foreign,
     nncore.kernels.numpy_kernels,
     nncore.losses,

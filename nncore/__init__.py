@@ -59,9 +59,14 @@ __all__ = [
     "checking",
     "datasets",
     "explain",
+    "export",
     "foreign",
+    "from_arrays",
+    "from_torch",
     "get_backend",
     "get_num_threads",
+    "import_onnx",
+    "import_safetensors",
     "kernels",
     "load",
     "losses",
@@ -72,6 +77,7 @@ __all__ = [
     "schedules",
     "set_num_threads",
     "show_config",
+    "to_torch",
     "use_backend",
 ]
 __all__ += modules.__all__
@@ -116,10 +122,30 @@ def __getattr__(name):
         from nncore.training.explain import explain
 
         return explain
+    if name == "export":
+        import nncore.export
+
+        return nncore.export
     if name == "foreign":
         import nncore.foreign
 
         return nncore.foreign
+    if name == "from_arrays":
+        from nncore.exchange.arrays import from_arrays
+
+        return from_arrays
+    if name == "from_torch":
+        from nncore.exchange.pytorch import from_torch
+
+        return from_torch
+    if name == "import_onnx":
+        from nncore.exchange.from_onnx import import_onnx
+
+        return import_onnx
+    if name == "import_safetensors":
+        from nncore.exchange.tensors import import_safetensors
+
+        return import_safetensors
     if name == "optimizers":
         import nncore.optimizers
 
@@ -136,4 +162,8 @@ def __getattr__(name):
         import nncore.sklearn
 
         return nncore.sklearn
+    if name == "to_torch":
+        from nncore.exchange.pytorch import to_torch
+
+        return to_torch
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

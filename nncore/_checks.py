@@ -64,7 +64,7 @@ def shape(name, x, wanted, hint=""):
     """Raise ValueError unless x.shape is wanted, a tuple of sizes, with letters for any size; hint
     is appended.
     """
-    given = x.shape if isinstance(x, np.ndarray) else np.shape(x)
+    given = x.shape if hasattr(x, "shape") else np.shape(x)
     if given == wanted or _fits(given, wanted):
         return
     text = "(" + ", ".join(str(w) for w in wanted) + ("," if len(wanted) == 1 else "") + ")"

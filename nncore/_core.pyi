@@ -135,11 +135,7 @@ def is_plain_vector(Y: Any, n: int) -> bool: ...
 def all_finite(arrays: list[Array]) -> bool: ...
 def are_chained(objects: list[Any], lists: tuple[list[Any], ...]) -> bool: ...
 
-class Program:
-    steps: int
-    steps_by_function: int
-    total: float
-    optimizer: Any
+class Compiled:
     last_plan: dict[str, Any]
     live: bool
     nbytes: int
@@ -152,6 +148,38 @@ class Program:
         inputs: int,
         plain: bool = False,
     ) -> None: ...
+    def set_objective(
+        self,
+        loss_factor: float = 1,
+        gradient_factor: float = 1,
+        loss_parameter: float = 0,
+        clips: bool = False,
+        l2_per_weight: float = -1,
+        plain_root: bool = False,
+        continues: bool = False,
+        short_calls: bool = False,
+    ) -> None: ...
+    def use(
+        self,
+        rule: str,
+        parameters: dict[str, float],
+        states: list[tuple[tuple[Array, ...], tuple[Array, ...]]],
+        l2: float,
+    ) -> None: ...
+    def freeze(self) -> None: ...
+    def run(
+        self, X: Array | Rows, Y: Array | None = None
+    ) -> tuple[Array, NDArray[np.float64] | None]: ...
+    def outputs_of_plain(
+        self, X: Any, arrays: list[Any], lists: tuple[list[Any], ...]
+    ) -> Array | None: ...
+    def forget(self) -> None: ...
+
+class Program(Compiled):
+    steps: int
+    steps_by_function: int
+    total: float
+    optimizer: Any
     def sgd(
         self,
         X: Array,
@@ -181,35 +209,9 @@ class Program:
         batch_size: int,
         weights: NDArray[np.float64] | None = None,
     ) -> float: ...
-    def set_objective(
-        self,
-        loss_factor: float = 1,
-        gradient_factor: float = 1,
-        loss_parameter: float = 0,
-        clips: bool = False,
-        l2_per_weight: float = -1,
-        plain_root: bool = False,
-        continues: bool = False,
-        short_calls: bool = False,
-    ) -> None: ...
-    def use(
-        self,
-        rule: str,
-        parameters: dict[str, float],
-        states: list[tuple[tuple[Array, ...], tuple[Array, ...]]],
-        l2: float,
-    ) -> None: ...
-    def run(
-        self, X: Array | Rows, Y: Array | None = None
-    ) -> tuple[Array, NDArray[np.float64] | None]: ...
-    def outputs_of_plain(
-        self, X: Any, arrays: list[Any], lists: tuple[list[Any], ...]
-    ) -> Array | None: ...
     def plan(
         self, call: str, X: Array, Y: Array | None = None, batch_size: int = 1, rate: Rate = 0.0
     ) -> dict[str, Any]: ...
-    def forget(self) -> None: ...
-    def freeze(self) -> None: ...
 
 class Epochs:
     best: float

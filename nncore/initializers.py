@@ -4,7 +4,7 @@ generator.
 
 import numpy as np
 
-from nncore import _checks
+from nncore import _checks, _memory
 
 
 def course(m, n):
@@ -42,6 +42,6 @@ def initial_weights(init, m, n, dtype):
         )
         _checks.shape("W", W, (m, n))
         _checks.shape("W0", W0, (n, 1))
-        return np.array(W), np.array(W0)
+        return _memory.aligned(np.array(W)), np.array(W0)
     W, W0 = BY_NAME[_checks.choice("init", init, tuple(BY_NAME))](m, n)
-    return W.astype(dtype, copy=False), W0.astype(dtype, copy=False)
+    return _memory.aligned(W, dtype), W0.astype(dtype, copy=False)

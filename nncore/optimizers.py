@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nncore import _chain, _checks, modules
+from nncore import _chain, _checks, _memory, modules
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
 
@@ -150,7 +150,7 @@ class Optimizer:
                 )
         for key, W in weights.items() if self.STATE else ():
             if key not in self.state:
-                self.state[key] = tuple(np.zeros(W.shape, W.dtype) for _ in self.STATE)
+                self.state[key] = tuple(_memory.zeros(W.shape, W.dtype) for _ in self.STATE)
 
     def step(self, kernels, key, W, gradient, lrate):
         """Make step number `t` of one weight and its state, in place.

@@ -3,7 +3,8 @@ these.
 
 The lists decide what compiles, what is saved, what `accelerate` and `check` compare with, and what
 the command offers. A new activation or loss is a class in `modules.py` or `losses.py`, its formulas
-in `kernels/` (and in the core) and a record here; a new optimiser likewise.
+in `kernels/` (and in the core) and a record here; a new optimiser likewise. `exchange/table.py`
+says what a module becomes in other formats.
 """
 
 from collections.abc import Callable

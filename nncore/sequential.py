@@ -165,7 +165,7 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like of shape (D, N)
+        X : {array_like, sparse matrix} of shape (D, N)
             The samples, of any real dtype; converted sample by sample.
         Y : array_like of shape (n, N) or (N,)
             The labels, as for `fit`.
@@ -203,7 +203,7 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like of shape (D, N)
+        X : {array_like, sparse matrix} of shape (D, N)
             The samples.
         Y : array_like of shape (n, N) or (N,)
             The labels.
@@ -240,7 +240,7 @@ class Sequential:
         ----------
         it : int
             The iteration, from 0.
-        X : array_like of shape (D, N)
+        X : {array_like, sparse matrix} of shape (D, N)
             The samples.
         Y : array_like of shape (n, N)
             The labels.
@@ -323,7 +323,7 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like of shape (D, N)
+        X : {array_like, sparse matrix} of shape (D, N)
             The samples.
         Y : array_like of shape (n, N) or (N,)
             The labels. (N,) holds classes 0 .. n − 1 for NLL and, for a network of one output, 0
@@ -407,7 +407,7 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like of shape (D, N)
+        X : {array_like, sparse matrix} of shape (D, N)
             The samples.
         Y : array_like of shape (n, N) or (N,)
             The labels, as for `fit`.
@@ -513,7 +513,7 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like of shape (D, N)
+        X : {array_like, sparse matrix} of shape (D, N)
             The samples.
         Y : array_like of shape (n, N) or (N,)
             The labels.
@@ -536,7 +536,7 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like of shape (D, N)
+        X : {array_like, sparse matrix} of shape (D, N)
             The samples.
 
         Returns
@@ -588,7 +588,7 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like of shape (D, N)
+        X : {array_like, sparse matrix} of shape (D, N)
             The samples.
 
         Returns
@@ -621,7 +621,7 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like of shape (D, N)
+        X : {array_like, sparse matrix} of shape (D, N)
             The samples.
         Y : array_like of shape (n, N) or (N,)
             The labels.
@@ -657,7 +657,7 @@ class Sequential:
 
         Parameters
         ----------
-        X : array_like of shape (D, N)
+        X : {array_like, sparse matrix} of shape (D, N)
             The samples.
         Y : array_like of shape (n, N) or (N,)
             The labels.

@@ -12,9 +12,9 @@ reads only the entries that the description calls for, and its memory is bounded
 
 import numpy as np
 
-from nncore import _chain, _checks, _files, _npz, registry
+from nncore import _chain, _checks, _files, _memory, _npz, registry
 
-__all__ = ["load_metadata", "read", "save"]
+__all__ = ["as_json", "describe", "description", "load_metadata", "network", "read", "save"]
 
 FORMAT, VERSION = "nncore", 1
 # Bounds for networks that are loaded or saved: far beyond any useful network, far
@@ -42,6 +42,15 @@ def save(net, path, metadata=None):
     TypeError for modules that are not the library's own, ValueError for settings that `load` would
     refuse, OSError if the file cannot be written.
     """
+    model, arrays = describe(net, metadata)
+    if net.optimizer is not None:
+        model["optimizer"] = _describe_optimizer(net.optimizer, arrays)
+    arrays["model"] = np.array(as_json(model))
+    _files.write(path, lambda file: np.savez(file, **arrays))
+
+
+def describe(net, metadata=None):
+    """Return (description as a dict, arrays by entry name), without the optimizer."""
     arrays, settings = {}, {}
     for i, module in enumerate(_chain.modules_of(net)):
         kind = _MODULES[_name_of(module, _MODULES, f"modules[{i}]")]
@@ -60,10 +69,7 @@ def save(net, path, metadata=None):
         "loss": loss,
         "metadata": metadata or {},
     }
-    if net.optimizer is not None:
-        model["optimizer"] = _describe_optimizer(net.optimizer, arrays)
-    arrays["model"] = np.array(_json(model))
-    _files.write(path, lambda file: np.savez(file, **arrays))
+    return model, arrays
 
 
 def _plain_settings(module, kind, i):
@@ -117,7 +123,8 @@ def _make_optimizer(name, parameters, t):
     return optimizer
 
 
-def _json(model):
+def as_json(model):
+    """Return the description as a text."""
     import json
 
     def plain(x):
@@ -148,7 +155,7 @@ def read(path, make_network):
     like Sequential, which imports this module.
     """
     return _read(
-        path, lambda archive, model: (_network(archive, model, make_network), model["metadata"])
+        path, lambda archive, model: (network(archive, model, make_network), model["metadata"])
     )
 
 
@@ -163,14 +170,14 @@ def _read(path, build):
                 archive = _npz.Archive(file, most=max(SMALL, INFLATED * size))
             except ValueError:
                 raise ValueError(refusal) from None
-            return build(archive, _description(archive))
+            return build(archive, description(archive))
     except ValueError as error:
         text = str(error)
         reason = "" if text == refusal else f": {_npz.one_line(text)}"
         raise ValueError(refusal + reason) from None
 
 
-def _description(archive):
+def description(archive):
     """Return the JSON text as a dict with all required fields, of their types."""
     import json
 
@@ -201,7 +208,8 @@ def _description(archive):
     return model
 
 
-def _network(archive, model, make_network):
+def network(archive, model, make_network):
+    """Return the network of a description and of an archive: `name in archive`, `array(name)`."""
     chain = []
     width = None
     for i, name in enumerate(_flat(model["modules"])):
@@ -307,7 +315,8 @@ def _load_linear(archive, module, i):
     if W.ndim != 2:
         raise ValueError(f"the weights of module {i} are of the wrong shape: W is {W.shape}")
     module.m, module.n = _sizes(i, W, m=W.shape[0], n=W.shape[1])
-    module.W, module.W0 = W, _columns(archive, i, ["W0"], module.n)[0]
+    module.W = _memory.aligned(W) if W.flags.c_contiguous else W
+    module.W0 = _columns(archive, i, ["W0"], module.n)[0]
     return W.shape
 
 

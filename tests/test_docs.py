@@ -56,6 +56,9 @@ def run_python(page, text, line, names):
         return
     if "savefig" in text or "plot_history" in text:
         pytest.importorskip("matplotlib")
+    if "onnx" in text:
+        pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
     test = doctest.DocTestParser().get_doctest(text, names, page.name, page.name, line - 1)
     report = []
     doctest.DocTestRunner(optionflags=FLAGS).run(test, out=report.append, clear_globs=False)

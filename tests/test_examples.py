@@ -15,7 +15,9 @@ import pytest
 import nncore
 
 FOLDER = Path(__file__).parent.parent / "examples"
-SCRIPTS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "plots")
+SCRIPTS = sorted(
+    path.stem for path in FOLDER.glob("*.py") if path.stem not in ("cortex_m", "plots")
+)
 WITHOUT_MATPLOTLIB = """\
 import runpy, sys
 script, sys.argv = sys.argv[1], sys.argv[1:]
@@ -27,6 +29,7 @@ SMALL = {
     "digits": ["--hidden", "8", "--epochs", "3"],
     "mnist": ["FOLDER", "--hidden", "12,8", "--epochs", "2"],
     "online": ["--hidden", "4", "--samples", "400"],
+    "take_it_with_you": ["--hidden", "4", "--epochs", "2", "--images", "3"],
 }
 
 
@@ -225,3 +228,17 @@ def test_online_predicts_before_it_learns(run):
 def test_online_without_enough_samples(run):
     refused = run("online", "--samples", "19")
     assert refused.returncode == 2 and "--samples must be at least 20, got 19" in refused.stderr
+
+
+def test_take_it_with_you(run, tmp_path):
+    text = output(run("take_it_with_you", "--folder", "kept"))
+    assert float(re.search(r"test accuracy (0\.\d+)", text)[1]) > 0.95
+    assert float(re.search(r"digits: int8 gives the same class for (\S+) of 1437", text)[1]) > 0.98
+    for name in ("ONNX Runtime", "C, float"):
+        line = re.search(f"^{name}: (.*)$", text, re.MULTILINE)[1]
+        assert line.startswith("skipped, ") or line == (
+            "the same class for 360 of 360 images, probabilities within 1e-6"
+        )
+    line = re.search("^Cortex-M3(.*)$", text, re.MULTILINE)[1]
+    assert line.startswith((": skipped, ", ", int8: the same class for 100 of 100 images; "))
+    assert (tmp_path / "kept" / "digits_int8.c").exists()

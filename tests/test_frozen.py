@@ -119,12 +119,15 @@ def test_every_module_is_imported_by_a_statement_that_tools_see(program):
         "nncore.cli",
         "nncore.cli.arguments",
         "nncore.cli.check",
+        "nncore.cli.export",
         "nncore.cli.messages",
         "nncore.cli.predict",
         "nncore.cli.run",
         "nncore.cli.train",
     }  # the command, which programs do not import
     assert "nncore._core" in seen
+    heavy = {"onnx", "torch"}  # extras that every frozen program would carry
+    assert not heavy & {*finder.modules, *finder.badmodules}
 
 
 def test_the_package_holds_no_file_that_is_read_at_run_time():

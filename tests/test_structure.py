@@ -22,6 +22,8 @@ ORDER = """
 nncore.__main__ nncore.cli
 nncore
 nncore.sklearn
+nncore.export
+nncore.exchange
 nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets nncore._plot
 nncore.sequential
 nncore.serialization nncore.training
@@ -31,8 +33,9 @@ nncore._chain nncore.losses
 nncore.modules
 nncore._backend nncore._config nncore._kinds nncore.initializers
 nncore.kernels
+nncore._sparse
 nncore._core nncore._sums
-nncore.schedules nncore._threads nncore._readers nncore._npz
+nncore.schedules nncore._threads nncore._readers nncore._npz nncore._memory
 nncore._checks nncore._files nncore._columns nncore._missing nncore._version nncore.data
 """
 LEVELS = {
@@ -122,7 +125,8 @@ def test_no_imports_run_in_a_circle():
 # ------------------------------------------------------------------------------------- public names
 
 SUBMODULES = (
-    "callbacks checking datasets foreign kernels losses modules optimizers reference schedules"
+    "callbacks checking datasets export foreign kernels losses modules optimizers reference "
+    "schedules"
 ).split()
 
 

@@ -1,4 +1,4 @@
-"""The command `nncore`: train a classifier, save it, predict with it, check modules.
+"""The command `nncore`: train a classifier, save it, predict with it, export it, check modules.
 
 Errors in files, labels or options are reported in one line on standard error, with exit status 2,
 before anything is written. A training that diverges exits with status 1, Ctrl-C with 130, a closed
@@ -11,7 +11,7 @@ import sys
 import warnings
 
 import nncore
-from nncore.cli import check, predict, run, train
+from nncore.cli import check, export, predict, run, train
 from nncore.cli.messages import fail
 
 
@@ -82,6 +82,15 @@ def _parser():
             "predict",
             help="predict labels with a saved model",
             description=predict.HELP,
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+    )
+    export.add_options(
+        commands.add_parser(
+            "export",
+            help="write a saved model as ONNX, C or safetensors",
+            description=export.HELP,
             formatter_class=_Help,
             allow_abbrev=False,
         )

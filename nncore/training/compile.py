@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nncore import _chain, _checks, _core, modules, registry
+from nncore import _chain, _checks, _core, _sparse, modules, registry
 from nncore._kinds import kind, overridden
 from nncore.kernels import compiled
 from nncore.training import logits, validate
@@ -77,13 +77,13 @@ def refusal(net, trains, data=()):
     weights = _weights(parts)
     if not any(isinstance(m, modules.Linear) for m in parts):
         return "there is no Linear"
+    if data and isinstance(data[0], _sparse.Columns) and not isinstance(parts[0], modules.Linear):
+        return "X is sparse and the first module is not a Linear"
     if not all(map(_addressable, weights)):
         return "weights are not aligned native float32 or float64 matrices"
     if len({w.dtype for w in weights}) != 1:
         return "weights are of both float32 and float64"
-    if trains and _shared(
-        [*weights, *(x for x in data if isinstance(x, np.ndarray))], len(weights)
-    ):
+    if trains and _shared([*weights, *map(_sparse.memory, data)], len(weights)):
         return "weights share memory with each other or with the data"
     return None
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _chain, _checks, modules, optimizers, registry
+from nncore import _chain, _checks, _sparse, modules, optimizers, registry
 from nncore._kinds import kind
 from nncore.training import compile, labels, predict, progress, validate
 
@@ -143,7 +143,8 @@ def _modules(net):
 
 def _plan(program, call, arguments, X, Y):
     """Return the program's plan of the call."""
-    rate = arguments.get("lrate", 0.1)
+    is_sparse = isinstance(X, _sparse.Columns)
+    X, rate = _sparse.for_engine(X), arguments.get("lrate", 0.1)
     if call == "sgd":
         return program.plan("sgd", X, Y, 1, rate)
     if call == "mini_gd":
@@ -154,6 +155,7 @@ def _plan(program, call, arguments, X, Y):
     l2 = arguments.get("l2", 0.0)
     if type(optimizer) is not optimizers.SGD or l2:
         program.use(*optimizer.rule(), [((), ())], l2)
-    if call == "learner":
+    if call == "learner" and not is_sparse:
         return program.plan("learner", X[:, :1], Y[:, :1], 1, rate)
-    return program.plan("fit", X, Y, arguments.get("batch_size", 32), rate)
+    batch_size = 1 if call == "learner" else arguments.get("batch_size", 32)
+    return program.plan("fit", X, Y, batch_size, rate)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nncore import _chain, _checks, _core, _sums, modules, registry, schedules
+from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry, schedules
 from nncore.training import compile, labels, logits, session, validate
 from nncore.training.cache import (
     EngineCache,
@@ -184,7 +184,7 @@ def _serves(kept, updates):
         and kept.fingerprint.holds(net)
         and kept.settings.holds(optimizer)
         and compile.is_compiled(net)
-        and kept.fingerprint.is_disjoint(updates.X)
+        and kept.fingerprint.is_disjoint(_sparse.memory(updates.X))
         and kept.fingerprint.is_disjoint(updates.Y)
     )
 
@@ -251,7 +251,7 @@ def _split(net, X, Y, validation, rng):
             net, validation[0], labels.columns(net, validation[1], OF_VALIDATION), OF_VALIDATION
         )
         for name, x in zip(("X", "Y"), pair, strict=True):
-            _checks.finite(name + OF_VALIDATION, x)
+            _sparse.check_finite(name + OF_VALIDATION, x)
         return np.arange(n), pair
     share = _checks.number("validation", validation)
     held = round(share * n) if 0 < share < 1 else 0
@@ -334,8 +334,9 @@ class Updates:
         back before Python code can see the weights.
         """
         seen = callable(self.rate) and not isinstance(self.rate, schedules.Schedule)
-        if self.unchecked and (self.program is None or seen):
-            _checks.finite("X", self.X)
+        sparse = isinstance(self.X, _sparse.Columns)  # whose numbers are few
+        if self.unchecked and (self.program is None or seen or sparse):
+            _sparse.check_finite("X", self.X)
             _checks.finite("Y", self.Y)
             self.unchecked = False
 
@@ -374,7 +375,7 @@ class Updates:
         program.optimizer = self.optimizer
         try:
             program.fit(
-                self.X,
+                _sparse.for_engine(self.X),
                 self.Y,
                 order,
                 self.batch_size,
@@ -439,7 +440,9 @@ class Updates:
         ]
         before = session.ForwardState(net, changed)
         try:
-            loss, gradient = logits.loss_and_gradient(net, self.X[:, batch], self.Y[:, batch])
+            loss, gradient = logits.loss_and_gradient(
+                net, _sparse.dense(self.X[:, batch]), self.Y[:, batch]
+            )
             if np.isfinite(loss):
                 net.backward(_scaled(gradient, len(batch)) if self.mean else gradient)
                 loss += self._penalty(weights) * (len(batch) if self.mean else 1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _chain, _checks, _core, modules, registry, schedules
+from nncore import _chain, _checks, _core, _sparse, modules, registry, schedules
 from nncore.training import fit, predict, session, validate
 
 
@@ -68,7 +68,7 @@ class _General:
 
     def predict(self, x):
         """Return the outputs for a sample (D,) or a block (D, K)."""
-        x = _checks.real("x", x)
+        x = x if _sparse.is_sparse(x) else _checks.real("x", x)
         if x.ndim == 1:
             return predict.outputs(self.net, x[:, None])[:, 0]
         return predict.outputs(self.net, x)
@@ -91,7 +91,10 @@ class _General:
 
 def _columns(x, y):
     """Return a sample as a block of one column, with its label; a block as it is."""
-    x, y = _checks.real("x", x), _checks.real("y", y)
+    y = _checks.real("y", y)
+    if _sparse.is_sparse(x):
+        return x, y.reshape(1) if y.ndim == 0 else y
+    x = _checks.real("x", x)
     if x.ndim != 1:
         return x, y
     if y.ndim == 0:

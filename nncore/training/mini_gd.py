@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _checks, schedules
+from nncore import _checks, _sparse, schedules
 from nncore.training import compile, labels, predict, session, sgd, validate
 from nncore.training.cache import NetworkChanged
 
@@ -79,7 +79,8 @@ class _Loop:
         """
         program, eta = self.compiled.program, None
         try:
-            program.fit(self.X, self.Y, order, self.K, self.compiled.rate, self.t, False)
+            X = _sparse.for_engine(self.X)
+            program.fit(X, self.Y, order, self.K, self.compiled.rate, self.t, False)
         except FloatingPointError:
             self.compiled.program = None
         except NetworkChanged as change:
@@ -90,7 +91,7 @@ class _Loop:
 
     def _by_modules(self, batch, eta):
         net, t = self.net, self.t + 1
-        X, Y = self.X[:, batch], self.Y[:, batch]
+        X, Y = _sparse.dense(self.X[:, batch]), self.Y[:, batch]
         eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
         with session.defer_sigint():
             loss, finite = sgd.course_step(net, X, Y, eta)

@@ -4,7 +4,7 @@ import warnings
 
 import numpy as np
 
-from nncore import _chain, _checks, _core, _sums, modules, registry
+from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry
 from nncore._kinds import kind
 from nncore.training import compile, labels, logits, validate
 from nncore.training.cache import EngineCache, Fingerprint, is_keepable, ready
@@ -86,8 +86,8 @@ def outputs(net, X):
     X = validate.check_inputs(_chain.modules_of(net), X)
     program = compile.as_program(net, (X,), False)
     if program is None:
-        return _chain.predicted([net], X)
-    P = program.run(X)[0]
+        return _chain.predicted([net], _sparse.dense(X))
+    P = program.run(_sparse.for_engine(X))[0]
     _keep(net, kept, program)
     return P
 
@@ -153,11 +153,11 @@ def slices(net, X, Y):
     for at in range(0, X.shape[1], size):
         Xs, Ys = X[:, at : at + size], Y[:, at : at + size]
         if program is not None:
-            P, values = program.run(Xs, Ys)
+            P, values = program.run(_sparse.for_engine(Xs), Ys)
             if at == 0:
                 _keep(net, kept, program)
         else:
-            kernel = logits.logits_kernel(net)
+            Xs, kernel = _sparse.dense(Xs), logits.logits_kernel(net)
             if kernel is not None:
                 Z = logits.logits(net, Xs, predicting=True)
                 yield (

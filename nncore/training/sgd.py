@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from nncore import _chain, _checks, _core, schedules
+from nncore import _chain, _checks, _core, _sparse, schedules
 from nncore.training import compile, labels, logits, session, validate
 from nncore.training.cache import (
     EngineCache,
@@ -61,7 +61,9 @@ class Compiled:
     def _make(self):
         kept, self.rate, self.program = self.kept, self.given, None
         if kept is not None and self.wanted:
-            disjoint = kept.fingerprint.is_disjoint(self.X) and kept.fingerprint.is_disjoint(self.Y)
+            disjoint = all(
+                kept.fingerprint.is_disjoint(_sparse.memory(data)) for data in (self.X, self.Y)
+            )
             self.program = kept.program if disjoint else None
         if self.wanted and self.program is None:
             self.program = compile.as_program(self.net, (self.X, self.Y), True)
@@ -121,7 +123,8 @@ class _Sgd:
         """
         program = self.compiled.program
         try:
-            program.sgd(self.X, self.Y, self._unobserved(), self.compiled.rate, self._warn, self.t)
+            X = _sparse.for_engine(self.X)
+            program.sgd(X, self.Y, self._unobserved(), self.compiled.rate, self._warn, self.t)
         except NetworkChanged as change:
             self.compiled.renew()
             return (
@@ -139,13 +142,13 @@ class _Sgd:
         net, t = self.net, self.t + 1
         eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
         i = _core.randint(self.X.shape[1])
-        X, Y = self.X[:, i : i + 1], self.Y[:, i : i + 1]
+        X, Y = _sparse.dense(self.X[:, i : i + 1]), self.Y[:, i : i + 1]
         loss, finite = (_plain_step if self.plain else course_step)(net, X, Y, eta)
         self.t = t
         if not finite:
             self._warn(t)
         if self.overridden or (self.shows and self.t % self.EVERY == 2 % self.EVERY):
-            net.print_accuracy(t - 1, self.X, self.Y, loss)
+            net.print_accuracy(t - 1, _sparse.dense(self.X), self.Y, loss)
 
     def _warn(self, t):
         if not self.warned:

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from nncore import _chain, _checks, losses, modules, registry
+from nncore import _chain, _checks, _sparse, losses, modules, registry
 from nncore._kinds import kind
 
 
@@ -37,12 +37,17 @@ def check_network(net):
 
 
 def check_inputs(parts, X, name="X"):
-    """Return X as an array (D, N) that fits the first Linear of these modules; TypeError or
-    ValueError otherwise.
+    """Return X as an array (D, N) that fits the first Linear of these modules, or as Columns if it
+    is sparse; TypeError or ValueError otherwise.
     """
     check_sizes(parts)
-    X = _checks.real(name, X)
     first = _end_linear(parts)
+    if _sparse.is_sparse(X):
+        dtype = _checks.computing_dtype(X if first is None else first.W)
+        X = _sparse.columns(name, X, dtype)
+        _checks.shape(name, X, (np.shape(first.W)[0] if first is not None else "D", "N"))
+        return X
+    X = _checks.real(name, X)
     _checks.shape(name, X, (np.shape(first.W)[0] if first is not None else "D", "N"))
     if first is not None and first is not parts[0]:
         # A leading activation on its own would compute in the type of X instead of the network's.

@@ -38,6 +38,11 @@ cdef bint weights_finite(const Network *net) noexcept nogil:
     return isfinite(largest_weight(net))
 
 
+cdef inline double greatest(const Network *net) noexcept nogil:
+    """The bound below which numbers count as finite beyond doubt."""
+    return FLOAT_LIMIT if net.type_number == cnp.NPY_FLOAT else DOUBLE_LIMIT
+
+
 cdef double largest_gradient(Engine *e, const Batch *batch, double eta) noexcept nogil:
     """A bound on the change of any weight in a step: |eta| batch max |a| max |dL/dz|."""
     cdef Network *net = &e.net
@@ -50,6 +55,11 @@ cdef double largest_gradient(Engine *e, const Batch *batch, double eta) noexcept
         if layer.kind == LINEAR:
             if i == 0 and batch.csr:
                 largest_input = largest_csr_input(e, batch)
+            elif i == 0 and batch.listed != NULL:
+                largest_input = largest_listed_input(e, batch)
+                # eta x is the factor of a gradient, which may be 0
+                if not fabs(eta) * largest_input < greatest(net):
+                    return INFINITY
             else:
                 largest_input = largest_entry(net, batch.size, inputs, x, x_stride)
             largest_grad = largest_entry(net, batch.size, layer.outputs, layer.grad,
@@ -83,7 +93,7 @@ cdef void start_bounds(Engine *e) noexcept nogil:
 cdef bint step_stays_finite(Engine *e, const Batch *batch, double eta) noexcept nogil:
     """True if the coming step provably leaves weights and state finite; the bounds are advanced to
     those after it."""
-    cdef double limit = FLOAT_LIMIT if e.net.type_number == cnp.NPY_FLOAT else DOUBLE_LIMIT
+    cdef double limit = greatest(&e.net)
     if e.opt.active:
         return optimizer_bounds_hold(e, batch, limit)
     if batch.size == 1:

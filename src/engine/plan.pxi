@@ -8,8 +8,8 @@ REASONS = {
                    "last one"),
     PYTHON_RATE: "a Python function gives the rate of each step",
     FIRST_LAYER: "the first module is not a Linear",
-    MANY_WEIGHTS: (f"the network has more than {LOOKAHEAD_WEIGHTS:,} weights, so that a block "
-                   "would delay signals"),
+    MANY_WEIGHTS: (f"a block of steps reads more than {LOOKAHEAD_BYTES >> 20} MiB of weights, "
+                   "which would delay signals"),
     SPECIAL_LAYERS: "a layer is neither a Linear nor an activation",
     SINGLE_SAMPLES: "the batch size is 1",
     OPTIMIZER: "an optimizer other than plain SGD, or a penalty, is used",
@@ -17,6 +17,7 @@ REASONS = {
     CSR_GAINS: "the inputs are mostly zeros and the layers wide enough to gain by that",
     NARROW_ROWS: "the weights' rows are padded to vectors narrower than the kernels of optimizers",
     OBJECTIVE: "the loss, the penalty or the optimizer follows scikit-learn's conventions",
+    LISTED: "X is a sparse matrix",
     NON_FINITE: "a value that is not finite appeared",
 }
 
@@ -32,6 +33,8 @@ cdef int accepts_fused_sgd(const Engine *e, const Call *call) noexcept nogil:
         return OTHER_CALL
     if e.objective.differs:
         return OBJECTIVE
+    if e.x.row_starts != NULL:
+        return LISTED
     return PYTHON_RATE if call.python_rate and call.kind == CALL_SGD else e.fused.refusal
 
 
@@ -40,6 +43,8 @@ cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
         return OTHER_CALL
     if e.objective.differs:
         return OBJECTIVE
+    if e.x.row_starts != NULL:
+        return LISTED
     if call.python_rate:
         return PYTHON_RATE
     if e.opt.active:
@@ -48,7 +53,13 @@ cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
         return SPECIAL_LAYERS
     if e.net.layers[0].kind != LINEAR:
         return FIRST_LAYER
-    return MANY_WEIGHTS if e.net.n_weights > LOOKAHEAD_WEIGHTS else ACCEPTED
+    return MANY_WEIGHTS if block_bytes(&e.net) > LOOKAHEAD_BYTES else ACCEPTED
+
+
+cdef inline Py_ssize_t block_bytes(const Network *net) noexcept nogil:
+    """The weights that a lookahead block reads: the first W once, the others in each step."""
+    cdef Py_ssize_t first = net.layers[0].inputs * net.layers[0].outputs
+    return (first + LOOKAHEAD_STEPS * (net.n_weights - first)) * net.itemsize
 
 
 cdef int accepts_sgd(const Engine *e, const Call *call) noexcept nogil:
@@ -58,6 +69,8 @@ cdef int accepts_sgd(const Engine *e, const Call *call) noexcept nogil:
         return OBJECTIVE
     if not e.opt.active:
         return ACCEPTED
+    if e.x.row_starts != NULL:
+        return LISTED
     if e.net.has_special:
         return SPECIAL_LAYERS
     # the kernel of the update takes whole vectors of the widest width
@@ -73,6 +86,8 @@ cdef int accepts_column_minibatch(const Engine *e, const Call *call) noexcept no
         return OTHER_CALL
     if e.objective.differs:
         return OBJECTIVE
+    if e.x.row_starts != NULL:
+        return LISTED
     if (splits_batches(&e.net, call.batch_size)
             and 6.0 * call.batch_size * e.net.n_weights > COLUMN_FLOPS):
         return THREADS_GAIN
@@ -83,7 +98,9 @@ cdef int accepts_column_prediction(const Engine *e, const Call *call) noexcept n
     if (call.kind != CALL_PREDICT or call.labelled or call.n_samples < COLUMN_BATCH
             or not holds_columns(e) or not columns_pay(e, e.net.k.lanes, COLUMN_PREDICTION_COST)):
         return OTHER_CALL
-    return CSR_GAINS if e.plan.csr or e.x.row_starts != NULL else ACCEPTED
+    if e.x.row_starts != NULL:
+        return LISTED
+    return CSR_GAINS if e.plan.csr else ACCEPTED
 
 
 cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nogil:
@@ -91,6 +108,8 @@ cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nog
         return OTHER_CALL
     if e.objective.differs:
         return OBJECTIVE
+    if e.x.row_starts != NULL:
+        return LISTED
     if e.fused.refusal != ACCEPTED:
         return e.fused.refusal
     if e.net.widest > FUSED_VECTORS * e.net.k.lanes:

@@ -120,6 +120,58 @@ cdef inline double listed_value(const Engine *e, const Source *x, int64_t j) noe
     return (<const float *>x.data)[j]
 
 
+cdef double largest_listed_input(const Engine *e, const Batch *batch) noexcept nogil:
+    """max |x| over the batch."""
+    cdef const Source *x = &e.x
+    cdef double most = 0
+    cdef Py_ssize_t r
+    cdef int64_t start
+    for r in range(batch.size):
+        start = x.row_starts[batch.listed[r]]
+        most = fmax(most, e.net.k.largest(x.row_starts[batch.listed[r] + 1] - start,
+                                          x.data + start * e.net.itemsize))
+    return most
+
+
+cdef char *spread_sample(Engine *e, const Source *x, Py_ssize_t index) noexcept nogil:
+    """Write a sample into the row of zeros at x_rows, and list its inputs as index_nonzeros
+    does."""
+    cdef Sparse *s = &e.sparse
+    cdef Py_ssize_t size = e.net.itemsize
+    cdef int64_t j, start = x.row_starts[index], count = x.row_starts[index + 1] - start
+    if size == sizeof(double):
+        for j in range(start, start + count):
+            (<double *>e.ws.x_rows)[x.columns[j]] = (<const double *>x.data)[j]
+    else:
+        for j in range(start, start + count):
+            (<float *>e.ws.x_rows)[x.columns[j]] = (<const float *>x.data)[j]
+    s.n_nonzero = 0 if count > e.net.inputs * NONZERO_DENSITY else max(count, 1)
+    s.nonzero_index[0] = 0
+    memcpy(s.nonzero_index, x.columns + start, count * sizeof(int32_t))
+    return e.ws.x_rows
+
+
+cdef void prefetch_rows(const Engine *e, const Source *x, Py_ssize_t index) noexcept nogil:
+    """Ask for the beginnings of W's rows that a sample will need: no hardware foresees them (0.75
+    of the time for 10000-32-2 with a hundredth of the inputs)."""
+    cdef const Params *p = &e.net.layers[0].params
+    cdef Py_ssize_t row = p.row_stride * e.net.itemsize
+    cdef int64_t j
+    for j in range(x.row_starts[index], x.row_starts[index + 1]):
+        prefetch(p.w + x.columns[j] * row, min(row, 256))
+
+
+cdef void clear_sample(Engine *e, const Source *x, Py_ssize_t index) noexcept nogil:
+    """Clear the row of zeros again."""
+    cdef int64_t j
+    if e.net.itemsize == sizeof(double):
+        for j in range(x.row_starts[index], x.row_starts[index + 1]):
+            (<double *>e.ws.x_rows)[x.columns[j]] = 0
+    else:
+        for j in range(x.row_starts[index], x.row_starts[index + 1]):
+            (<float *>e.ws.x_rows)[x.columns[j]] = 0
+
+
 cdef void listed_forward(Engine *e, const Layer *layer, const Batch *batch,
                          char *z) noexcept nogil:
     """f(X W + W0) of the first layer, or without f if z must be kept."""

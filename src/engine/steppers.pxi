@@ -36,6 +36,8 @@ cdef Py_ssize_t run_samples(Engine *e, Run *run) noexcept nogil:
     cdef Py_ssize_t t = 0, count, bad = 0
     cdef const char *sample
     e.lookahead.pending = e.lookahead.has_product = False
+    if run.x.row_starts != NULL:
+        memset(e.ws.x_rows, 0, e.net.inputs * e.net.itemsize)
     while t < run.n_samples:
         # blocks begin at multiples of their length, as chunks do, so that bits do not depend on the
         # length of chunks, which follows the clock
@@ -47,10 +49,17 @@ cdef Py_ssize_t run_samples(Engine *e, Run *run) noexcept nogil:
         else:
             flush_update(e)
             run.offset = t
-            sample = read_sample(&e.net, run.x, run.indices[t], e.ws.x_rows)
-            index_nonzeros(e, sample)
+            if run.x.row_starts != NULL:
+                sample = spread_sample(e, run.x, run.indices[t])
+                if t + 1 < run.n_samples:
+                    prefetch_rows(e, run.x, run.indices[t + 1])
+            else:
+                sample = read_sample(&e.net, run.x, run.indices[t], e.ws.x_rows)
+                index_nonzeros(e, sample)
             if not sample_step(e, run, sample, t):
                 bad = bad or t + 1
+            if run.x.row_starts != NULL:
+                clear_sample(e, run.x, run.indices[t])
             t += 1
         if bad and e.plan.call == CALL_FIT:
             return bad
@@ -88,7 +97,8 @@ cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noe
     batch.y = read_sample(&e.net, run.y, run.indices[t], e.ws.y_rows)
     # samples read in place are not checked, see fused_gradients
     if run.checks_data and not (e.net.k.all_finite(e.net.outputs, batch.y)
-                                and (run.x.direct or e.net.k.all_finite(e.net.inputs, sample))):
+                                and (run.x.direct or run.x.row_starts != NULL
+                                     or e.net.k.all_finite(e.net.inputs, sample))):
         run.status = BAD_DATA
         return False
     forward(e, &batch, True)

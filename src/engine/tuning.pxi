@@ -17,7 +17,7 @@ cdef extern from "engine/tuning.h":
         COLUMN_BYTES
         LOOKAHEAD_STEPS
         LOOKAHEAD_MIN_STEPS
-        LOOKAHEAD_WEIGHTS
+        LOOKAHEAD_BYTES
         FUSED_NONZERO_INPUTS
         CSR_BATCH
         CSR_CAPACITY

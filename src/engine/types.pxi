@@ -383,4 +383,5 @@ cdef enum Reason:
     CSR_GAINS
     NARROW_ROWS
     OBJECTIVE
+    LISTED
     NON_FINITE

@@ -12,18 +12,22 @@
  * Deleting this file, its lines in kernels.h and table.h and engine/lookahead.pxi with its row of
  * STEPPERS leaves the general path, with the same results to rounding. */
 
-/* nv vectors of every row of W: the updates of a block, in its order, then the products with the
- * next. old, next: (m, LOOKAHEAD_STEPS); steps, z: (LOOKAHEAD_STEPS, n). */
+/* nv vectors of rows `from` to `to` of the m rows of W: the updates of a block, in its order, then
+ * the products with the next, whose sums are in z between calls. old, next: (m, LOOKAHEAD_STEPS);
+ * steps, z: (LOOKAHEAD_STEPS, n). */
 static INLINE void FN(lookahead_strip)(const int nv, const int whole, const int updates,
-                                       const int forwards, nn_index part, nn_index m, nn_index n,
-                                       real *w, nn_index w_stride, const real *old,
-                                       const real *steps, const real *next, const real *bias,
-                                       real *z) {
+                                       const int forwards, nn_index part, nn_index from,
+                                       nn_index to, nn_index m, nn_index n, real *w,
+                                       nn_index w_stride, const real *old, const real *steps,
+                                       const real *next, const real *bias, real *z) {
     V sum[LOOKAHEAD_STEPS][LOOKAHEAD_VECTORS];
 #define EACH UNROLLED_FOR(k, LOOKAHEAD_STEPS) UNROLLED_FOR(v, nv)
     EACH sum[k][v] = (V){0};
-    for (nn_index i = 0; i < m; i++, w += w_stride) {
+    if (forwards && from) EACH sum[k][v] = LOAD(z + k * n, v);
+    w += from * w_stride;
+    for (nn_index i = from; i < to; i++, w += w_stride) {
         V row[LOOKAHEAD_VECTORS];
+        UNROLLED_FOR(v, nv) __builtin_prefetch(w + (2 * nv + v) * LANES, 1);
         UNROLLED_FOR(v, nv) row[v] = LOAD(w, v);
         if (updates) {
             EACH row[v] -= LOAD(steps + k * n, v) * old[i * LOOKAHEAD_STEPS + k];
@@ -31,7 +35,8 @@ static INLINE void FN(lookahead_strip)(const int nv, const int whole, const int 
         }
         if (forwards) EACH sum[k][v] += row[v] * next[i * LOOKAHEAD_STEPS + k];
     }
-    if (forwards) EACH STORE(z + k * n, v, sum[k][v] + LOAD(bias, v));
+    if (forwards && to == m) EACH sum[k][v] += LOAD(bias, v);
+    if (forwards) EACH STORE(z + k * n, v, sum[k][v]);
 #undef EACH
 }
 
@@ -39,14 +44,20 @@ static INLINE void FN(lookahead_strips)(const int updates, const int forwards, n
                                         nn_index n, real *w, nn_index w_stride, const real *old,
                                         const real *steps, const real *next, const real *bias,
                                         real *z) {
-    nn_index j = 0;
+    const nn_index cached = m * n * sizeof(real) <= LOOKAHEAD_CACHED;
+    const nn_index same_sets = w_stride * sizeof(real) % LOOKAHEAD_SETS == 0;
+    const nn_index rows = cached ? m : same_sets ? LOOKAHEAD_ROWS / 4 : LOOKAHEAD_ROWS;
 #define STRIP(nv, whole, part)                                                             \
-    FN(lookahead_strip)(nv, whole, updates, forwards, part, m, n, w + j, w_stride, old,    \
-                        steps + j, next, bias + j, z + j)
-    for (; j + LOOKAHEAD_VECTORS * LANES <= n; j += LOOKAHEAD_VECTORS * LANES)
-        STRIP(LOOKAHEAD_VECTORS, 1, LANES);
-    for (; j + LANES <= n; j += LANES) STRIP(1, 1, LANES);
-    if (j < n) STRIP(1, 0, n - j);
+    FN(lookahead_strip)(nv, whole, updates, forwards, part, from, to, m, n, w + j,         \
+                        w_stride, old, steps + j, next, bias + j, z + j)
+    for (nn_index from = 0, to, j; from < m; from = to) {
+        to = m - from < rows ? m : from + rows;
+        j = 0;
+        for (; j + LOOKAHEAD_VECTORS * LANES <= n; j += LOOKAHEAD_VECTORS * LANES)
+            STRIP(LOOKAHEAD_VECTORS, 1, LANES);
+        for (; j + LANES <= n; j += LANES) STRIP(1, 1, LANES);
+        if (j < n) STRIP(1, 0, n - j);
+    }
 #undef STRIP
 }
 
