@@ -639,18 +639,7 @@ class Sequential:
         RuntimeWarning
             If an output is NaN; such a sample counts as wrong.
         """
-        sums, right, labels, undefined = [], 0, 0, 0
-        class_fun = predict.judge(self)
-        for P, losses, Ys in predict.slices(self, X, Y):
-            sums.append(_sums.total(np.ravel(losses)))
-            undefined += predict.nan_samples(P)
-            if class_fun is not None:
-                agree = predict.agreement(class_fun, P, Ys)
-                right, labels = right + int(np.count_nonzero(agree)), labels + np.size(agree)
-        N = np.shape(X)[1]
-        predict.warn_of_nan(undefined, N)
-        loss = sums[0] if len(sums) == 1 else _sums.total(sums)
-        return loss / N, right / labels if labels else float("nan")
+        return predict.evaluate(self, X, Y)
 
     def log_likelihood(self, X, Y):
         """Return log Π P(correct label) over the data, in nats: minus the summed NLL.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from nncore import _chain, _checks, _core, _sums, modules, registry, schedules
-from nncore.training import compile, labels, logits, session, validate
+from nncore.training import compile, held_out, labels, logits, session, validate
 from nncore.training.cache import (
     EngineCache,
     Fingerprint,
@@ -63,7 +63,7 @@ def fit(
             order = rng.permutation(samples) if shuffle else samples
             history["loss"].append(updates.run(order) / len(order))
             if validation is not None:
-                loss, accuracy = net.evaluate(*validation)
+                loss, accuracy = held_out.evaluated(net, validation)
                 history["validation_loss"].append(loss)
                 history["validation_accuracy"].append(accuracy)
             show(history)
@@ -237,7 +237,7 @@ OF_VALIDATION = " of validation"  # follows X and Y in error messages
 
 
 def _split(net, X, Y, validation, rng):
-    """Return (positions of the training samples, pair of validation arrays or None)."""
+    """Return (positions of the training samples, pair of validation arrays, HeldOut or None)."""
     n = X.shape[1]
     if validation is None:
         return np.arange(n), None
@@ -261,7 +261,7 @@ def _split(net, X, Y, validation, rng):
             f"{validation} of {n} samples"
         )
     order = rng.permutation(n)
-    return np.sort(order[held:]), (X[:, order[:held]], Y[:, order[:held]])
+    return np.sort(order[held:]), held_out.HeldOut(X, Y, order[:held])
 
 
 class Updates:
