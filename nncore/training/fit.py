@@ -118,7 +118,8 @@ def continued(net, optimizer):
 
 def checked_data(net, X, Y):
     """Return X and Y as arrays that the network trains on; TypeError or ValueError otherwise."""
-    return labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
+    Y = labels.columns(net, Y, compact=True)
+    return labels.not_negative(net, *validate.check_data(net, X, Y))
 
 
 def one_pass(updates):
@@ -184,8 +185,11 @@ def _serves(kept, updates):
         and kept.fingerprint.holds(net)
         and kept.settings.holds(optimizer)
         and compile.is_compiled(net)
-        and kept.fingerprint.is_disjoint(updates.X)
-        and kept.fingerprint.is_disjoint(updates.Y)
+        and all(
+            kept.fingerprint.is_disjoint(data)
+            for data in (updates.X, updates.Y)
+            if isinstance(data, np.ndarray)  # class numbers are copies
+        )
     )
 
 
@@ -248,7 +252,10 @@ def _split(net, X, Y, validation, rng):
                 f"{len(validation)} values"
             )
         pair = validate.check_data(
-            net, validation[0], labels.columns(net, validation[1], OF_VALIDATION), OF_VALIDATION
+            net,
+            validation[0],
+            labels.columns(net, validation[1], OF_VALIDATION, compact=True),
+            OF_VALIDATION,
         )
         for name, x in zip(("X", "Y"), pair, strict=True):
             _checks.finite(name + OF_VALIDATION, x)

@@ -167,7 +167,7 @@ def slices(net, X, Y, samples=None):
     if found is not None:
         yield found
         return
-    X, Y = validate.check_data(net, X, labels.columns(net, Y))
+    X, Y = validate.check_data(net, X, labels.columns(net, Y, compact=True))
     program = compile.as_program(net, (X, Y), False) if kind(net.loss) in registry.LOSSES else None
     N = X.shape[1] if samples is None else len(samples)
     size = N if _chain.depends_on_batch(net) else EVALUATE_SLICE
