@@ -239,6 +239,26 @@ def switch(name, x):
 
 def finite(name, x):
     """Raise ValueError, naming the column, if x holds NaN or infinity."""
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        column = int(np.argwhere(~np.isfinite(x))[0][-1])
-        raise ValueError(f"{name} must be finite, got NaN or infinity in column {column}")
+    if not isinstance(x, np.ndarray) or x.dtype.kind != "f":  # class numbers are finite
+        return
+    at = first_wrong(x, lambda part: ~np.isfinite(part))
+    if at is not None:
+        raise ValueError(f"{name} must be finite, got NaN or infinity in column {at[-1]}")
+
+
+BLOCK = 1 << 20  # elements: a mask of a memory-mapped array may not fit in memory
+
+
+def first_wrong(x, wrong):
+    """Return the index of the first element of an array, in C order, for which wrong(part) holds;
+    None if there is none. The mask is made of a block of samples at a time.
+    """
+    width = x.shape[-1] if x.size <= BLOCK else max(1, BLOCK * x.shape[-1] // x.size)
+    found = None
+    for at in range(0, x.shape[-1], max(width, 1)):
+        mask = wrong(x[..., at : at + width])
+        if mask.any():
+            *index, column = map(int, np.unravel_index(int(mask.argmax()), mask.shape))
+            index = (*index, column + at)
+            found = index if found is None else min(found, index)
+    return found

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nncore import _backend, _chain, _core, _kinds, _sums, modules, registry, serialization
-from nncore.training import compile, fit, learner, mini_gd, predict, sgd
+from nncore.training import blocks, compile, fit, learner, mini_gd, predict, sgd
 
 __all__ = ["Sequential", "load"]
 
@@ -306,7 +306,7 @@ class Sequential:
     def fit(
         self,
         X,
-        Y,
+        Y=None,
         epochs=1,
         batch_size=32,
         shuffle=True,
@@ -323,9 +323,11 @@ class Sequential:
 
         Parameters
         ----------
-        X : {array_like, sparse matrix} of shape (D, N)
-            The samples.
-        Y : array_like of shape (n, N) or (N,)
+        X : {array_like, sparse matrix} of shape (D, N), or iterable of (X, Y)
+            The samples. Without Y: blocks of samples and labels, of any sizes, for data larger than
+            memory. Each block is one pass in a random order, and is released before the next one is
+            asked for. An iterator that can be read only once takes one epoch.
+        Y : array_like of shape (n, N) or (N,), optional
             The labels. (N,) holds classes 0 .. n − 1 for NLL and, for a network of one output, 0
             and 1, −1 and +1 (Hinge) or numbers (Squared).
         epochs : int
@@ -344,8 +346,9 @@ class Sequential:
             Adds l2 / 2 times the sum of the squares of every W, not W0, to each batch's loss, mean
             or summed as `reduction` says.
         validation : tuple or float, optional
-            A pair (X, Y), or the fraction of the samples that the seed's generator holds out first.
-            The history then has "validation_loss" (without penalty) and "validation_accuracy".
+            A pair (X, Y), or, unless X is blocks, the fraction of the samples that the seed's
+            generator holds out first. The history then has "validation_loss" (without penalty) and
+            "validation_accuracy".
         callbacks : callable or iterable of callables
             Called with (net, history) after each epoch, such as nncore.callbacks.EarlyStopping; one
             that returns True ends the training.
@@ -366,7 +369,8 @@ class Sequential:
         Raises
         ------
         ValueError
-            For NaN or infinity in X or Y, and for labels that do not fit.
+            For NaN or infinity in X or Y, and for labels that do not fit. The weights are those
+            before the call; with blocks, those after the block before the one that is named.
         FloatingPointError
             If the training diverges; names the step. Weights and optimiser are those after the last
             finite step.
@@ -380,10 +384,7 @@ class Sequential:
         partial_fit : One pass over data that arrive in parts.
         sgd : The course's algorithm.
         """
-        return fit.fit(
-            self,
-            X,
-            Y,
+        settings = (
             epochs,
             batch_size,
             shuffle,
@@ -396,6 +397,9 @@ class Sequential:
             seed,
             reduction,
         )
+        if Y is None:
+            return blocks.fit(self, X, *settings)
+        return fit.fit(self, X, Y, *settings)
 
     def partial_fit(
         self, X, Y, batch_size=32, lrate=None, optimizer=None, l2=0.0, reduction="mean"
@@ -639,18 +643,7 @@ class Sequential:
         RuntimeWarning
             If an output is NaN; such a sample counts as wrong.
         """
-        sums, right, labels, undefined = [], 0, 0, 0
-        class_fun = predict.judge(self)
-        for P, losses, Ys in predict.slices(self, X, Y):
-            sums.append(_sums.total(np.ravel(losses)))
-            undefined += predict.nan_samples(P)
-            if class_fun is not None:
-                agree = predict.agreement(class_fun, P, Ys)
-                right, labels = right + int(np.count_nonzero(agree)), labels + np.size(agree)
-        N = np.shape(X)[1]
-        predict.warn_of_nan(undefined, N)
-        loss = sums[0] if len(sums) == 1 else _sums.total(sums)
-        return loss / N, right / labels if labels else float("nan")
+        return predict.evaluate(self, X, Y)
 
     def log_likelihood(self, X, Y):
         """Return log Π P(correct label) over the data, in nats: minus the summed NLL.

@@ -142,6 +142,7 @@ include "engine/predict.pxi"
 include "engine/epochs.pxi"
 
 include "python/sources.pxi"
+include "python/windows.pxi"
 include "python/parameters.pxi"
 include "python/plain.pxi"
 include "python/compiled.pxi"

@@ -3,6 +3,7 @@ score, the learning curve."""
 
 import re
 import sys
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -133,6 +134,37 @@ def test_a_fraction_is_taken_out_by_the_seed(backend, chain):
     assert history["validation_loss"][-1] == pytest.approx(
         twin.evaluate(X[:, held], Y[:, held])[0], rel=1e-12
     )
+
+
+@pytest.mark.parametrize("layout", ["F", "C"])
+@pytest.mark.parametrize("normalises", [False, True])
+def test_held_out_samples_are_evaluated_as_a_copy_of_them_is(backend, layout, normalises):
+    rng = np.random.default_rng(0)
+    many = np.asarray(rng.standard_normal((5, 4000)), order=layout)  # more than one slice of 1024
+    labels = rng.integers(0, 3, 4000)
+    pairs = []
+    for whole in (False, True):
+        np.random.seed(0)
+        first = [nn.BatchNorm(5, statistics="batch")] if normalises else []
+        net = nn.Sequential([*first, nn.Linear(5, 3), nn.SoftMax()], nn.NLL())
+        if whole:  # a method of the user's own is given arrays
+            evaluate = net.evaluate
+            net.evaluate = lambda X, Y, evaluate=evaluate: evaluate(X.copy(), Y.copy())
+        history = net.fit(many, labels, epochs=2, validation=0.6, seed=4)
+        pairs.append((history, weights(net)))
+    assert pairs[0][0] == pairs[1][0]
+    assert all(map(np.array_equal, pairs[0][1], pairs[1][1]))
+
+
+def test_held_out_samples_are_not_copied_at_once():
+    many = np.zeros((40, 60_000), np.float32, order="F")
+    net = nn.Sequential([nn.Linear(40, 1, dtype=np.float32)], nn.Squared())
+    net.fit(many[:, :100], many[0, :100])
+    tracemalloc.start()
+    net.fit(many, many[0], validation=0.9, seed=0)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < many.nbytes / 2
 
 
 @pytest.mark.parametrize(

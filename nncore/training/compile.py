@@ -83,7 +83,8 @@ def refusal(net, trains, data=()):
         return "weights are not aligned native float32 or float64 matrices"
     if len({w.dtype for w in weights}) != 1:
         return "weights are of both float32 and float64"
-    if trains and _shared([*weights, *map(_sparse.memory, data)], len(weights)):
+    arrays = [a for a in map(_sparse.memory, data) if isinstance(a, np.ndarray)]
+    if trains and _shared([*weights, *arrays], len(weights)):
         return "weights share memory with each other or with the data"
     return None
 

@@ -1,12 +1,11 @@
 """fit and partial_fit: training in batches for ordinary use."""
 
 import contextlib
-from collections.abc import Iterable
 
 import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry, schedules
-from nncore.training import compile, labels, logits, session, validate
+from nncore.training import compile, course, held_out, labels, logits, session, validate
 from nncore.training.cache import (
     EngineCache,
     Fingerprint,
@@ -44,36 +43,25 @@ def fit(
         _checks.count("epochs", epochs),
         Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction),
     )
-    callbacks = _checked_callbacks(callbacks)
-    rng = _generator(seed)
+    callbacks = course.checked_callbacks(callbacks)
+    rng = generator(seed)
     samples, validation = _split(net, X, Y, validation, rng)
     updates.check_rate(epochs, len(samples))
-    history = {"loss": []}
-    if validation is not None:
-        history |= {"validation_loss": [], "validation_accuracy": []}
+    history = course.new_history(validation)
     with (
         session.exclusive_training(net),
-        _started(callbacks, net, history, optimizer),
+        course.started(callbacks, net, history, optimizer),
         ProgressBar(progress, epochs) as show,
-        _prepared(updates, rng, FIT_KEPT_BYTES),
+        prepared(updates, rng, FIT_KEPT_BYTES),
     ):
         for epoch in range(epochs):
             if epoch > 0 and (callbacks or validation is not None):
                 updates.renew()
             order = rng.permutation(samples) if shuffle else samples
             history["loss"].append(updates.run(order) / len(order))
-            if validation is not None:
-                loss, accuracy = net.evaluate(*validation)
-                history["validation_loss"].append(loss)
-                history["validation_accuracy"].append(accuracy)
-            show(history)
-            answers = [
-                callback(net, history) for callback in callbacks
-            ]  # all are called, whatever they return
-            if any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers):
+            if course.ends(net, history, validation, callbacks, show):
                 break
-        for callback in callbacks:
-            getattr(callback, "finish", lambda *_: None)(net, history)
+        course.finish(net, history, callbacks)
     return history
 
 
@@ -91,14 +79,18 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
         return one_pass(updates)
 
 
-def repeated(net, X, Y, batch_size, lrate, optimizer, l2, reduction, claimant=None):
+def repeated(
+    net, X, Y, batch_size, lrate, optimizer, l2, reduction, claimant=None, order=None, t0=None
+):
     """Make the pass by the program of an earlier call, in a few microseconds; None if there is none
-    that fits, or anything must be checked in full.
+    that fits, or anything must be checked in full. order, t0: as of Ready.partial_fit.
     """
     kept = _engine_cache.get(net)
     if kept is None:
         return None
-    return kept.partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction, claimant)
+    return kept.partial_fit(
+        net, X, Y, batch_size, lrate, optimizer, l2, reduction, claimant, order, t0
+    )
 
 
 def continued(net, optimizer):
@@ -118,14 +110,15 @@ def continued(net, optimizer):
 
 def checked_data(net, X, Y):
     """Return X and Y as arrays that the network trains on; TypeError or ValueError otherwise."""
-    return labels.not_negative(net, *validate.check_data(net, X, labels.columns(net, Y)))
+    Y = labels.columns(net, Y, compact=True)
+    return labels.not_negative(net, *validate.check_data(net, X, Y))
 
 
 def one_pass(updates):
     """Make one pass over the data in their order; return the mean loss per sample."""
     count = updates.X.shape[1]
     updates.check_rate(1, count)
-    with _prepared(updates):
+    with prepared(updates):
         return updates.run(np.arange(count)) / count
 
 
@@ -138,7 +131,7 @@ def checked_penalty(l2):
 
 
 @contextlib.contextmanager
-def _prepared(updates, rng=None, most=np.inf):
+def prepared(updates, rng=None, most=np.inf):
     """Prepare the updates with the network's cached program if it fits, else with a new one.
 
     On exit the program is cached for the next call, unless it takes more than `most` bytes.
@@ -175,6 +168,13 @@ def _prepared(updates, rng=None, most=np.inf):
                 _engine_cache.drop(net)
 
 
+def forget_large(net):
+    """Drop the program of a network that `fit` would not have kept."""
+    kept = _engine_cache.get(net)
+    if kept is not None and kept.program.nbytes > FIT_KEPT_BYTES:
+        _engine_cache.drop(net)
+
+
 def _serves(kept, updates):
     """Return whether a kept program fits a call's network, data and optimiser."""
     net, optimizer = updates.net, updates.optimizer
@@ -184,8 +184,11 @@ def _serves(kept, updates):
         and kept.fingerprint.holds(net)
         and kept.settings.holds(optimizer)
         and compile.is_compiled(net)
-        and kept.fingerprint.is_disjoint(_sparse.memory(updates.X))
-        and kept.fingerprint.is_disjoint(updates.Y)
+        and all(
+            kept.fingerprint.is_disjoint(_sparse.memory(data))
+            for data in (updates.X, updates.Y)
+            if isinstance(data, (np.ndarray, _sparse.Columns))  # class numbers are copies
+        )
     )
 
 
@@ -193,7 +196,7 @@ _engine_cache = EngineCache()
 FIT_KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
 
 
-def _generator(seed):
+def generator(seed):
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
@@ -204,55 +207,30 @@ def _generator(seed):
         ) from None
 
 
-@contextlib.contextmanager
-def _started(callbacks, net, history, optimizer):
-    """Notify the library's own callbacks that a training starts and, however it ends, that it has
-    ended.
-    """
-    with contextlib.ExitStack() as begun:
-        for callback in callbacks:
-            if hasattr(callback, "_begin"):
-                callback._begin(net, history, optimizer, callbacks)
-                begun.callback(callback._end)
-        yield
-
-
-def _checked_callbacks(callbacks):
-    if callbacks is None:
-        return ()
-    if not callable(callbacks) and not isinstance(callbacks, Iterable):
-        raise TypeError(
-            f"callbacks must hold functions of (net, history), got {type(callbacks).__name__}"
-        )
-    callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
-    for callback in callbacks:
-        if not callable(callback):
-            raise TypeError(
-                f"callbacks must hold functions of (net, history), got {type(callback).__name__}"
-            )
-    return callbacks
-
-
 OF_VALIDATION = " of validation"  # follows X and Y in error messages
 
 
+def checked_pair(net, validation):
+    """Return X and Y to validate on, of a tuple or a list."""
+    if len(validation) != 2:
+        raise ValueError(
+            f"validation must be a pair (X, Y) or a fraction of the samples, got "
+            f"{len(validation)} values"
+        )
+    Y = labels.columns(net, validation[1], OF_VALIDATION, compact=True)
+    pair = validate.check_data(net, validation[0], Y, OF_VALIDATION)
+    for name, x in zip(("X", "Y"), pair, strict=True):
+        _sparse.check_finite(name + OF_VALIDATION, x)
+    return pair
+
+
 def _split(net, X, Y, validation, rng):
-    """Return (positions of the training samples, pair of validation arrays or None)."""
+    """Return (positions of the training samples, pair of validation arrays, HeldOut or None)."""
     n = X.shape[1]
     if validation is None:
         return np.arange(n), None
     if isinstance(validation, (tuple, list)):
-        if len(validation) != 2:
-            raise ValueError(
-                f"validation must be a pair (X, Y) or a fraction of the samples, got "
-                f"{len(validation)} values"
-            )
-        pair = validate.check_data(
-            net, validation[0], labels.columns(net, validation[1], OF_VALIDATION), OF_VALIDATION
-        )
-        for name, x in zip(("X", "Y"), pair, strict=True):
-            _sparse.check_finite(name + OF_VALIDATION, x)
-        return np.arange(n), pair
+        return np.arange(n), checked_pair(net, validation)
     share = _checks.number("validation", validation)
     held = round(share * n) if 0 < share < 1 else 0
     if not 0 < held < n:
@@ -261,7 +239,7 @@ def _split(net, X, Y, validation, rng):
             f"{validation} of {n} samples"
         )
     order = rng.permutation(n)
-    return np.sort(order[held:]), (X[:, order[:held]], Y[:, order[:held]])
+    return np.sort(order[held:]), held_out.HeldOut(X, Y, order[:held])
 
 
 class Updates:

@@ -2,18 +2,20 @@
 
 import numpy as np
 
-from nncore import _chain, _checks, modules, registry
+from nncore import _chain, _checks, _core, modules, registry
 
 CLASSES = "integers from 0 to"
 
 
-def columns(net, Y, of=""):
+def columns(net, Y, of="", compact=False):
     """Return Y, or for one-dimensional Y: one-hot columns for a final SoftMax, a single row for a
-    network of one output.
+    network of one output. compact: Classes in place of one-hot columns, and as Y.
 
     ValueError for labels that are out of range, not integers or not of the loss's kind. Shapes are
     checked later. of: follows Y in error messages.
     """
+    if compact and type(Y) is _core.Classes:
+        return Y
     Y = _checks.real(f"Y{of}", Y)
     last = next(
         (m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None
@@ -25,7 +27,8 @@ def columns(net, Y, of=""):
     if loss is None:
         return Y
     if loss.labels == "classes":
-        return _one_hot(_classes(Y, n, of), n, _checks.computing_dtype(last.W))
+        classes = _core.Classes(_classes(Y, n, of), n, _checks.computing_dtype(last.W))
+        return classes if compact else classes[:, :]
     if n == 1 and loss.labels == "binary":
         return _classes(Y, 2, of)[None, :]
     # Signs and numbers; check_data refuses other labels than signs.
@@ -37,28 +40,24 @@ def not_negative(net, X, Y):
     outputs.
     """
     loss = registry.LOSSES.get(type(net.loss))
-    if loss is not None and loss.labels == "classes" and (Y < 0).any():
+    if loss is None or loss.labels != "classes" or type(Y) is _core.Classes:
+        return X, Y
+    at = _checks.first_wrong(Y, lambda part: part < 0)
+    if at is not None:
         raise ValueError(
             f"Y must hold one-hot columns, or weights of the classes that are not negative, for "
-            f"{loss.cls.__name__}, got {Y[Y < 0][0]}"
+            f"{loss.cls.__name__}, got {Y[at]}"
         )
     return X, Y
 
 
 def _classes(Y, n, of=""):
     """Return Y as int64; ValueError unless all are classes below n."""
-    wrong = (Y != np.floor(Y)) | (Y < 0) | (Y >= n) | (Y != Y)
-    if wrong.any():
-        at = int(np.argmax(wrong))
+    at = _checks.first_wrong(Y, lambda y: (y != np.floor(y)) | (y < 0) | (y >= n) | (y != y))
+    if at is not None:
+        (at,) = at
         raise ValueError(
             f"Y{of} must hold {CLASSES} {n - 1}, the classes of the network, or one column per "
             f"sample, got {Y[at]} at {at}"
         )
     return Y.astype(np.int64)
-
-
-def _one_hot(classes, n, dtype):
-    # contiguous columns, as they are read
-    Y = np.zeros((n, len(classes)), dtype, order="F")
-    Y[classes, np.arange(len(classes))] = 1
-    return Y

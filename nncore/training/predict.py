@@ -126,7 +126,7 @@ def nan_samples(P):
     return int(np.isnan(P).any(axis=0).sum()) if _core.has_nan(P) else 0
 
 
-def warn_of_nan(count, N):
+def warn_of_nan(count, N, stacklevel=3):
     """Warn about samples with NaN outputs, which their classes would hide."""
     if count:
         warnings.warn(
@@ -134,24 +134,46 @@ def warn_of_nan(count, N):
             f"infinity; their classes mean "
             "nothing and count as wrong",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 
-def slices(net, X, Y):
-    """Yield (outputs, losses, Y) of up to EVALUATE_SLICE samples at a time; losses are one per
-    sample, or their sum for a loss without per_sample.
+def evaluate(net, X, Y, samples=None):
+    """Return the mean loss and the accuracy; see Sequential.evaluate. samples: the indices of those
+    that count, which are copied by slices; None for all.
     """
+    sums, right, count, undefined = [], 0, 0, 0
+    answer = judge(net)
+    for P, losses, Ys in slices(net, X, Y, samples):
+        sums.append(_sums.total(np.ravel(losses)))
+        undefined += nan_samples(P)
+        if answer is not None:
+            agree = agreement(answer, P, Ys)
+            right, count = right + int(np.count_nonzero(agree)), count + np.size(agree)
+    N = np.shape(X)[1] if samples is None else len(samples)
+    warn_of_nan(undefined, N, 4)
+    loss = sums[0] if len(sums) == 1 else _sums.total(sums)
+    return loss / N, right / count if count else float("nan")
+
+
+def slices(net, X, Y, samples=None):
+    """Yield (outputs, losses, Y) of up to EVALUATE_SLICE samples at a time; losses are one per
+    sample, or their sum for a loss without per_sample. samples: as in `evaluate`.
+    """
+    if samples is not None and len(samples) <= EVALUATE_SLICE:
+        X, Y, samples = X[:, samples], Y[:, samples], None  # a kept program takes them at once
     kept = _kept.get(net)
     found = None if kept is None else kept.outputs(net, X, Y)
     if found is not None:
         yield found
         return
-    X, Y = validate.check_data(net, X, labels.columns(net, Y))
+    X, Y = validate.check_data(net, X, labels.columns(net, Y, compact=True))
     program = compile.as_program(net, (X, Y), False) if kind(net.loss) in registry.LOSSES else None
-    size = X.shape[1] if _chain.depends_on_batch(net) else EVALUATE_SLICE
-    for at in range(0, X.shape[1], size):
-        Xs, Ys = X[:, at : at + size], Y[:, at : at + size]
+    N = X.shape[1] if samples is None else len(samples)
+    size = N if _chain.depends_on_batch(net) else EVALUATE_SLICE
+    for at in range(0, N, size):
+        part = slice(at, at + size) if samples is None else samples[at : at + size]
+        Xs, Ys = X[:, part], Y[:, part]
         if program is not None:
             P, values = program.run(_sparse.for_engine(Xs), Ys)
             if at == 0:

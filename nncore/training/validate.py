@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from nncore import _chain, _checks, _sparse, losses, modules, registry
+from nncore import _chain, _checks, _core, _sparse, losses, modules, registry
 from nncore._kinds import kind
 
 
@@ -60,7 +60,9 @@ def check_data(net, X, Y, of=""):
     Y in error messages.
     """
     parts = check_network(net)
-    X, Y, name = check_inputs(parts, X, f"X{of}"), _checks.real(f"Y{of}", Y), f"Y{of}"
+    X, name = check_inputs(parts, X, f"X{of}"), f"Y{of}"
+    if type(Y) is not _core.Classes:
+        Y = _checks.real(name, Y)
     last = _end_linear(reversed(parts))
     n, N = np.shape(last.W)[1] if last is not None else "n", X.shape[1]
     hint = ""
@@ -75,15 +77,18 @@ def check_data(net, X, Y, of=""):
         raise ValueError(f"X{of} must hold at least one sample, got 0 columns")
     loss = registry.LOSSES.get(type(net.loss))
     labels = None if loss is None else loss.labels
-    if labels == "signs" and not (abs(Y) == 1).all():
+    if labels == "signs" and (at := _checks.first_wrong(Y, lambda y: abs(y) != 1)) is not None:
         raise ValueError(
-            f"{name} must hold -1 and +1 for {loss.cls.__name__}, got {Y[abs(Y) != 1][0]}; "
+            f"{name} must hold -1 and +1 for {loss.cls.__name__}, got {Y[at]}; "
             "labels of 0 and 1 become 2 * Y - 1"
         )
-    if labels == "binary" and ((Y < 0) | (Y > 1)).any():
+    if (
+        labels == "binary"
+        and (at := _checks.first_wrong(Y, lambda y: (y < 0) | (y > 1))) is not None
+    ):
         raise ValueError(
             f"{name} must lie between 0 and 1 for {loss.cls.__name__}, got "
-            f"{Y[(Y < 0) | (Y > 1)][0]}; labels of -1 and +1 become (Y + 1) / 2"
+            f"{Y[at]}; labels of -1 and +1 become (Y + 1) / 2"
         )
     return X, Y
 

@@ -96,6 +96,12 @@ cdef bint read_columns(Engine *e, const Source *source, const int64_t *indices, 
     """Read a slice's samples as columns, through `rows` if they are converted. With `checks`,
     returns False if one is non-finite."""
     cdef const Network *net = &e.net
+    cdef Py_ssize_t j
+    if source.type == CLASS_NUMBERS:
+        memset(to, 0, features * c.call.padded * net.itemsize)
+        for j in range(c.count):
+            set_one(net, to, c.call.padded * (<const int32_t *>source.data)[indices[j]] + j)
+        return True
     if source.direct:
         net.k.load_columns(features, c.count, c.call.padded, source.data,
                            source.sample_bytes // net.itemsize, indices, to)

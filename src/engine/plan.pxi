@@ -195,7 +195,8 @@ cdef int plan_csr(Engine *e, const Call *call, Py_ssize_t batch, Py_ssize_t capa
     if capacity > CSR_CAPACITY // max(e.net.inputs, 1):
         return 0
     with nogil:
-        density = input_density(e, &e.x, call.indices, call.n_samples)
+        density = input_density(e, &e.x, call.indices,
+                                call.n_columns if call.indices == NULL else call.n_samples)
     e.plan.csr = density < CSR_DENSITY * min(1.0, first.outputs / (8.0 * e.net.k.lanes))
     if e.plan.csr and e.sparse.capacity < capacity:
         e.sparse.wanted, e.ws.capacity = True, 0

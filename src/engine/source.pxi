@@ -17,12 +17,24 @@ cdef inline void prefetch_sample(const Source *source, Py_ssize_t index) noexcep
         prefetch(source.data + index * source.sample_bytes, source.features * source.feature_bytes)
 
 
+cdef inline void set_one(const Network *net, char *to, Py_ssize_t i) noexcept nogil:
+    """to[i] = 1, in the network's type."""
+    if net.type_number == cnp.NPY_DOUBLE:
+        (<double *>to)[i] = 1
+    else:
+        (<float *>to)[i] = 1
+
+
 cdef inline const char *read_sample(const Network *net, const Source *source, Py_ssize_t index,
                                     char *scratch) noexcept nogil:
     """A sample as a contiguous row of the network's type: in place, or converted into `scratch`."""
     cdef const char *sample = source.data + index * source.sample_bytes
     if source.direct:
         return sample
+    if source.type == CLASS_NUMBERS:
+        memset(scratch, 0, source.features * net.itemsize)
+        set_one(net, scratch, (<const int32_t *>sample)[0])
+        return scratch
     nn_convert(scratch, 0, net.type_number == cnp.NPY_DOUBLE, 1, source.features, sample, 0,
                source.feature_bytes, source.type)
     return scratch

@@ -120,6 +120,12 @@ enum { GRADIENT_BYTES = 1 << 16 };
 /* A strided sample costs one cache miss per feature. Transposing all N columns costs about as much
  * as reading N / TRANSPOSE_SHARE of them one by one (784 x 10 000, float32 and float64). */
 enum { TRANSPOSE_SHARE = 4 };
+/* `fit` copies up to COPY_BYTES of X and Y whole, indices of the samples included: MNIST's 60 000
+ * float32 images are 180 MiB. More is copied by windows of about WINDOW_BYTES, in which each column
+ * is read in ascending order of the samples, COPY_FEATURES at a time. */
+enum { COPY_BYTES = 184 << 20, WINDOW_BYTES = 1 << 25, COPY_FEATURES = 16 };
+/* Bytes of int64 indices per sample: all samples, those of an epoch, those held out. */
+enum { INDEX_BYTES = 24 };
 /* Samples per block of prediction. */
 enum { PREDICT_BLOCK = 128 };
 /* The product of a sparse sample prefetches rows of a W that reaches beyond this, so many terms ahead. */

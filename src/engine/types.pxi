@@ -53,11 +53,16 @@ cdef inline nn_activation no_activation() noexcept nogil:
     return nn_activation(NN_NONE, 0)
 
 
+cdef enum:
+    # Source.type of int32 class numbers, which are read as one-hot rows
+    CLASS_NUMBERS = NN_F64 + 1
+
+
 cdef struct Source:
     # an array with samples as columns, read sample by sample as rows of the network's type
     const char *data
     Py_ssize_t features, sample_bytes, feature_bytes
-    int type               # NN_BOOL ... NN_F64
+    int type               # NN_BOOL ... NN_F64, or CLASS_NUMBERS
     bint direct            # samples are contiguous and of the network's type: no copy
     # a CSR matrix with samples as rows, if row_starts is not NULL; data is its values then
     const int64_t *row_starts
@@ -293,7 +298,7 @@ cdef struct Call:
     # the call that a plan is made for
     int kind               # CALL_SGD, CALL_FIT, CALL_PREDICT
     Py_ssize_t n_samples   # read by the call
-    Py_ssize_t n_columns   # of X
+    Py_ssize_t n_columns   # of X; of the samples probed, for a Window
     Py_ssize_t batch_size
     bint labelled          # a prediction with labels, whose losses are wanted
     bint python_rate       # a Python function gives the rate of each step

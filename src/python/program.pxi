@@ -123,15 +123,23 @@ cdef class Program(Compiled):
         cdef double seconds
         cdef bint checks = checks_data
         cdef Copies start = None
-        cdef cnp.ndarray rates
-        self._begin(CALL_FIT, X, Y, order, count, size, rate)
+        cdef cnp.ndarray rates, indices = order
+        cdef Window window = None
+        if weights is None:  # which are those of all samples
+            window = window_for(X, Y, count, size, self.e.net.type_number)
+        cdef Py_ssize_t start_of_window = 0, here
+        self._begin(CALL_FIT, X, Y, order, count, size, rate, window)
         self.e.run.mean = mean
         self._set_weights(weights)
         if checks and self.e.plan.in_place:  # a backup of the weights would cost too much
-            self._check_all_data(X, Y, order)
+            self._check_all_data(X, Y, order, window)
             checks = False
         while first < count:
             steps = min(self._steps_per_chunk(), (count - first + size - 1) // size)
+            if window is not None:
+                here = window.open(&self.e, order, first, count)
+                steps = min(steps, (here + size - 1) // size)
+                indices, start_of_window = window.slots, window.first
             rates = self._rates(rate, t + 1, steps)
             steps = min(steps, cnp.PyArray_DIM(rates, 0))
             if self.e.call.python_rate and self.optimizer is not None:
@@ -140,7 +148,8 @@ cdef class Program(Compiled):
             if checks and start is None and first + steps * size < count:
                 start = Copies(self.parameters.trained_arrays())  # before the first of many chunks
             self.parameters.load(True)
-            self._open_chunk(order, first, min(steps * size, count - first), size, rates, checks)
+            self._open_chunk(indices, first - start_of_window, min(steps * size, count - first),
+                             size, rates, checks)
             seconds = now()
             bad = self._run()
             seconds = now() - seconds
@@ -205,11 +214,11 @@ cdef class Program(Compiled):
         return self.equal_rates
 
     cdef int _begin(self, int kind, X, Y, order, Py_ssize_t n_samples, Py_ssize_t batch_size,
-                    rate) except -1:
+                    rate, Window window=None) except -1:
         """Plan a call of training and prepare its first chunk."""
         cdef Engine *e = &self.e
         self.steps, self.total = 0, 0
-        self._plan_training(kind, X, Y, order, n_samples, batch_size, rate)
+        self._plan_training(kind, X, Y, order, n_samples, batch_size, rate, False, window)
         e.opt.updates = 0 if self.optimizer is None else self.optimizer.t
         e.run.total, e.run.mean, e.run.checks_weights = nn_total(0, 0), False, False
         e.weight_bound = -1
@@ -219,15 +228,20 @@ cdef class Program(Compiled):
         return self._begin_dropouts()
 
     cdef int _plan_training(self, int kind, X, Y, order, Py_ssize_t n_samples,
-                            Py_ssize_t batch_size, rate, bint live=False) except -1:
+                            Py_ssize_t batch_size, rate, bint live=False,
+                            Window window=None) except -1:
         cdef Engine *e = &self.e
         cdef Call *call = &e.call
-        e.x, e.y = self.samples.source("X", X, n_samples), self.samples.source("Y", Y, n_samples)
         call.kind, call.n_samples, call.n_columns = kind, n_samples, X.shape[1]
+        if window is None:
+            e.x = self.samples.source("X", X, n_samples)
+            e.y = self.samples.source("Y", Y, n_samples)
+        else:
+            call.n_columns = window.probe(e, order, n_samples, batch_size == 1)
         call.batch_size, call.live = batch_size, live
         call.python_rate = callable(rate) and not hasattr(rate, "values")
         call.indices = NULL
-        if order is not None:
+        if order is not None and window is None:
             call.indices = <const int64_t *>cnp.PyArray_DATA(<cnp.ndarray>order)
         return plan_call(e)
 
@@ -361,18 +375,24 @@ cdef class Program(Compiled):
         self.e.weight_bound = -1
         return bad == 0
 
-    cdef int _check_all_data(self, X, Y, cnp.ndarray order) except -1:
+    cdef int _check_all_data(self, X, Y, cnp.ndarray order, Window window) except -1:
         """ValueError if a sample of the call is non-finite."""
         cdef Engine *e = &self.e
         cdef const int64_t *indices = <const int64_t *>cnp.PyArray_DATA(order)
-        cdef Py_ssize_t n = cnp.PyArray_SIZE(order)
+        cdef Py_ssize_t first = 0, count = cnp.PyArray_SIZE(order), n = count
         cdef bint finite
-        with nogil:
-            finite = all_samples_finite(e, &e.x, indices, n, e.ws.x_rows, e.net.x_stride)
-            finite = all_samples_finite(e, &e.y, indices, n, e.ws.y_rows, e.net.outputs) and finite
-        if not finite:
-            e.run.status = BAD_DATA
-            self._refuse_data(X, Y, None)
+        while first < count:
+            if window is not None:
+                n = window.open(e, order, first, count)
+                indices = <const int64_t *>cnp.PyArray_DATA(window.slots)
+            with nogil:
+                finite = all_samples_finite(e, &e.x, indices, n, e.ws.x_rows, e.net.x_stride)
+                finite = all_samples_finite(e, &e.y, indices, n, e.ws.y_rows,
+                                            e.net.outputs) and finite
+            if not finite:
+                e.run.status = BAD_DATA
+                self._refuse_data(X, Y, None)
+            first += n
         return 0
 
     cdef int _refuse_data(self, X, Y, Copies start) except -1:
@@ -399,9 +419,12 @@ cdef class Program(Compiled):
             self._plan_prediction(X, Y is not None)
         elif call == "learner":
             self._plan_training(CALL_FIT, X, Y, None, 1, 1, rate, not self.e.net.has_special)
+        elif call == "sgd":
+            self._plan_training(CALL_SGD, X, Y, None, X.shape[1], 1, rate)
         else:
-            self._plan_training(CALL_SGD if call == "sgd" else CALL_FIT, X, Y, None, X.shape[1],
-                                min(batch_size, X.shape[1]), rate)
+            size = min(batch_size, X.shape[1])
+            self._plan_training(CALL_FIT, X, Y, None, X.shape[1], size, rate, False,
+                                window_for(X, Y, X.shape[1], size, self.e.net.type_number))
         return self.last_plan
 
 

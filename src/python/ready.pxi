@@ -72,9 +72,10 @@ cdef class Ready:
         self.type_number = cnp.NPY_FLOAT if dtype == np.float32 else cnp.NPY_DOUBLE
 
     def partial_fit(self, net, X, Y, batch_size, lrate, optimizer, l2, reduction,
-                    claimant=None):
+                    claimant=None, order=None, t0=None):
         """Sequential.partial_fit, by whatever the network counts as being trained by; None if the
-        general way must be gone."""
+        general way must be gone. order: of the samples; t0: steps before, for an error's text, if
+        the summed loss is wanted instead of the mean."""
         cdef Program program = self.program
         cdef double eta
         cdef Py_ssize_t size, N
@@ -104,13 +105,14 @@ cdef class Ready:
             sessions[key] = self
         try:
             program.optimizer = before
-            program.fit(X, Y, None, size, eta, before.t, reduction == "mean", True)
+            program.fit(X, Y, order, size, eta, before.t if t0 is None else t0,
+                        reduction == "mean", True)
         finally:
             program.forget()
             if claimant is None:
                 sessions.pop(key, None)
         self.calls += 1
-        return program.total / N
+        return program.total / N if t0 is None else program.total
 
     def data(self, net, X, Y):
         """(X, Y as columns) for sgd; None if the general way must check them."""

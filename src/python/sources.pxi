@@ -75,6 +75,9 @@ cdef class Samples:
         if type(X) is Rows:
             self.prepared[name, id(X)] = (X, X)
             return (<Rows>X).source(self.type_number)
+        if type(X) is Classes:
+            self.prepared[name, id(X)] = (X, X)
+            return (<Classes>X).source()
         if (cnp.PyArray_CheckExact(X) and native_type(<cnp.ndarray>X) >= 0
                 and is_addressable(X, cnp.PyArray_TYPE(<cnp.ndarray>X))
                 and is_unit_stride(<cnp.ndarray>X, 0)):
