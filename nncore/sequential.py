@@ -318,6 +318,7 @@ class Sequential:
         progress=None,
         seed=None,
         reduction="mean",
+        shuffle_window=None,
     ):
         """Train in mini-batches over all samples, `epochs` times.
 
@@ -359,6 +360,9 @@ class Sequential:
         reduction : {"mean", "sum"}
             "mean" averages the gradient over the batch, so the rate does not depend on the batch
             size; "sum" adds it up, as `sgd` does.
+        shuffle_window : int, optional
+            Shuffles within windows of so many consecutive samples, and the order of the windows,
+            instead of all samples, so that a file larger than memory is read window by window.
 
         Returns
         -------
@@ -396,6 +400,7 @@ class Sequential:
             progress,
             seed,
             reduction,
+            shuffle_window,
         )
         if Y is None:
             return blocks.fit(self, X, *settings)

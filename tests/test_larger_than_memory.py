@@ -7,10 +7,11 @@ import sys
 
 import numpy as np
 import pytest
-from test_training import by_modules, weights
+from test_training import by_modules, same, weights
 
 import nncore as nn
 from nncore import _core
+from nncore.training import ordering
 
 N = 700
 MIB = 1 << 20
@@ -203,19 +204,86 @@ print(peak - before)
         ("f4", (512, 500_000), "F", {"batch_size": 512, "validation": 0.2}, 60),
         ("f4", (512, 250_000), "C", {"batch_size": 512, "shuffle": False}, 100),
         ("f4", (512, 250_000), "C", {"batch_size": 512, "validation": 0.2}, 100),
-        ("f2", (512, 400_000), "F", {"batch_size": 512}, 100),
+        ("f4", (512, 250_000), "C", {"batch_size": 512, "shuffle_window": 65_536}, 100),
+        ("f2", (512, 450_000), "F", {"batch_size": 512}, 100),
         (">f4", (512, 250_000), "C", {"batch_size": 512, "shuffle": False}, 100),
     ],
-    ids=["rows.T", "columns in order", "columns", "float16", "big-endian"],
+    ids=["rows.T", "columns in order", "columns", "windows", "float16", "big-endian"],
 )
 def test_anonymous_memory_of_a_training_on_a_file(tmp_path, dtype, shape, order, settings, most):
     path = tmp_path / "X.bin"
     with open(path, "wb") as file:  # sparse: it takes no space on the disk
         file.truncate(np.dtype(dtype).itemsize * shape[0] * shape[1])
-    assert path.stat().st_size > 4 * most * MIB or dtype == "f2"
+    assert path.stat().st_size > 4 * most * MIB
     head = f"{dtype=}; {shape=}; {order=}; {settings=}; D = shape[0]; classes = 100\n"
     done = subprocess.run(
         [sys.executable, "-c", head + PEAK, path], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) < most
+
+
+# ------------------------------------------------------------------------------- windows of samples
+
+
+def test_the_order_of_windows():
+    rng = np.random.default_rng(0)
+    samples = np.arange(0, 2300, 2)
+    for window, sizes in ((100, [100] * 11 + [50]), (1, [1] * 1150), (1149, [1149, 1])):
+        order = ordering.of_epoch(rng, samples, True, window)
+        assert sorted(order) == samples.tolist()
+        runs = np.split(order, np.flatnonzero(np.diff(order // 2 // window)) + 1)
+        starts = [min(run) for run in runs]
+        assert sorted(map(len, runs), reverse=True) == sizes
+        assert window == 1149 or starts != sorted(starts)
+        assert window == 1 or runs[0].tolist() != sorted(runs[0])
+
+
+@pytest.mark.parametrize("layout", "CF")
+@pytest.mark.parametrize("settings", [{}, {"validation": 0.3, "batch_size": 1}])
+def test_fit_in_windows(backend, layout, settings):
+    X, labels = digits("f8", layout)
+    net, twin = network(dtype=np.float64), network(dtype=np.float64)
+    net.fit(X, labels, epochs=2, seed=3, lrate=0.01, shuffle_window=100, **settings)
+    rng = np.random.default_rng(3)
+    samples = np.arange(N)
+    if settings:
+        samples = np.sort(rng.permutation(N)[round(0.3 * N) :])
+    for _ in range(2):
+        order = ordering.of_epoch(rng, samples, True, 100)
+        twin.partial_fit(
+            X[:, order], labels[order], lrate=0.01, batch_size=settings.get("batch_size", 32)
+        )
+    same(weights(net), weights(twin))
+
+
+def test_a_window_of_all_samples_is_an_ordinary_epoch():
+    X, labels = digits("f8", "F")
+    one, two = network(), network()
+    assert one.fit(X, labels, seed=3, shuffle_window=N) == two.fit(X, labels, seed=3)
+    assert all(map(np.array_equal, weights(one), weights(two)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"shuffle_window": 0}, ValueError, "shuffle_window must be at least 1, got 0"),
+        ({"shuffle_window": 2.5}, TypeError, "shuffle_window must be an integer, got float"),
+        (
+            {"shuffle_window": 10, "shuffle": False},
+            ValueError,
+            "shuffle must be True for shuffle_window=10, got False",
+        ),
+    ],
+)
+def test_windows_are_refused(settings, error, message):
+    X, labels = digits("f8", "F")
+    net = network()
+    before = weights(net)
+    with pytest.raises(error, match=message):
+        net.fit(X, labels, **settings)
+    with pytest.raises(
+        ValueError, match="shuffle_window must be None if X is an iterable of block"
+    ):
+        net.fit([(X, labels)], shuffle_window=10)
+    assert all(map(np.array_equal, weights(net), before))

@@ -24,8 +24,14 @@ def fit(
     progress,
     seed,
     reduction,
+    shuffle_window,
 ):
     """Train on an iterable of (X, Y); see Sequential.fit."""
+    if shuffle_window is not None:
+        raise ValueError(
+            "shuffle_window must be None if X is an iterable of blocks, which are shuffled one by "
+            f"one, got {_checks.shown(shuffle_window)}"
+        )
     epochs = _checks.count("epochs", epochs)
     iterator = _first_iterator(blocks, epochs)
     validate.check_network(net)

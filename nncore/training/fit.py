@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry, schedules
-from nncore.training import compile, course, held_out, labels, logits, session, validate
+from nncore.training import compile, course, held_out, labels, logits, ordering, session, validate
 from nncore.training.cache import (
     EngineCache,
     Fingerprint,
@@ -34,6 +34,7 @@ def fit(
     progress,
     seed,
     reduction,
+    shuffle_window,
 ):
     """Train in mini-batches; see Sequential.fit."""
 
@@ -43,6 +44,7 @@ def fit(
         _checks.count("epochs", epochs),
         Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction),
     )
+    window = ordering.checked_window(shuffle_window, shuffle)
     callbacks = course.checked_callbacks(callbacks)
     rng = generator(seed)
     samples, validation = _split(net, X, Y, validation, rng)
@@ -57,8 +59,8 @@ def fit(
         for epoch in range(epochs):
             if epoch > 0 and (callbacks or validation is not None):
                 updates.renew()
-            order = rng.permutation(samples) if shuffle else samples
-            history["loss"].append(updates.run(order) / len(order))
+            epoch_order = ordering.of_epoch(rng, samples, shuffle, window)
+            history["loss"].append(updates.run(epoch_order) / len(samples))
             if course.ends(net, history, validation, callbacks, show):
                 break
         course.finish(net, history, callbacks)
