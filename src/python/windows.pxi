@@ -16,8 +16,12 @@ cdef class Classes:
         self.numbers = np.array(numbers, dtype=np.int32)
         self.type_number = cnp.NPY_FLOAT if np.dtype(dtype) == np.float32 else cnp.NPY_DOUBLE
         self.shape, self.dtype = (n, len(self.numbers)), np.dtype(dtype_of(self.type_number))
-        if self.numbers.ndim != 1 or n < 1 or (
-                len(self.numbers) and not 0 <= self.numbers.min() <= self.numbers.max() < n):
+        cdef const int32_t *classes = <const int32_t *>cnp.PyArray_DATA(self.numbers)
+        cdef Py_ssize_t i
+        cdef bint fits = cnp.PyArray_NDIM(self.numbers) == 1
+        for i in range(cnp.PyArray_SIZE(self.numbers)):  # an index beyond n would write anywhere
+            fits = fits and 0 <= classes[i] < n
+        if not fits:
             raise ValueError(f"numbers must be classes from 0 to {n - 1}")
 
     @property
