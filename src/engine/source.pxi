@@ -49,6 +49,11 @@ cdef bint gather(const Network *net, const Source *source, const int64_t *indice
     cdef const char *sample
     cdef char *row
     cdef bint finite = True
+    if source.type == CLASS_NUMBERS:
+        memset(rows, 0, count * row_bytes)
+        for i in range(count):
+            set_one(net, rows + i * row_bytes, (<const int32_t *>source.data)[indices[i]])
+        return True
     for i in range(count):
         if i + 1 < count:
             prefetch_sample(source, indices[i + 1])

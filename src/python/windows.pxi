@@ -10,12 +10,18 @@ cdef class Classes:
     cdef readonly cnp.ndarray numbers  # int32, contiguous
     cdef readonly tuple shape
     cdef readonly object dtype
+    cdef int type_number
 
     def __init__(self, numbers, Py_ssize_t n, dtype):
         self.numbers = np.array(numbers, dtype=np.int32)
-        self.shape, self.dtype = (n, len(self.numbers)), np.dtype(dtype)
-        if self.numbers.ndim != 1 or n < 1 or (
-                len(self.numbers) and not 0 <= self.numbers.min() <= self.numbers.max() < n):
+        self.type_number = cnp.NPY_FLOAT if np.dtype(dtype) == np.float32 else cnp.NPY_DOUBLE
+        self.shape, self.dtype = (n, len(self.numbers)), np.dtype(dtype_of(self.type_number))
+        cdef const int32_t *classes = <const int32_t *>cnp.PyArray_DATA(self.numbers)
+        cdef Py_ssize_t i
+        cdef bint fits = cnp.PyArray_NDIM(self.numbers) == 1
+        for i in range(cnp.PyArray_SIZE(self.numbers)):  # an index beyond n would write anywhere
+            fits = fits and 0 <= classes[i] < n
+        if not fits:
             raise ValueError(f"numbers must be classes from 0 to {n - 1}")
 
     @property
@@ -31,9 +37,20 @@ cdef class Classes:
         rows, samples = key
         if not (isinstance(rows, slice) and rows == slice(None)):
             raise TypeError("Classes must be indexed by all classes and some samples, as Y[:, j]")
-        numbers = self.numbers[samples]
-        columns = np.zeros((self.shape[0], len(numbers)), self.dtype, order="F")
-        columns[numbers, np.arange(len(numbers))] = 1
+        cdef cnp.ndarray numbers = np.ascontiguousarray(self.numbers[samples]), columns
+        cdef const int32_t *classes = <const int32_t *>cnp.PyArray_DATA(numbers)
+        cdef cnp.npy_intp[2] shape
+        cdef char *to
+        cdef Py_ssize_t i
+        cdef bint single = self.type_number == cnp.NPY_FLOAT
+        shape[0], shape[1] = self.shape[0], cnp.PyArray_SIZE(numbers)
+        columns = <cnp.ndarray>cnp.PyArray_ZEROS(2, shape, self.type_number, True)
+        to = <char *>cnp.PyArray_DATA(columns)
+        for i in range(shape[1]):
+            if single:
+                (<float *>to)[i * shape[0] + classes[i]] = 1
+            else:
+                (<double *>to)[i * shape[0] + classes[i]] = 1
         return columns
 
     cdef Source source(self) noexcept:
