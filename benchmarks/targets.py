@@ -139,7 +139,6 @@ TARGETS = {
     "p13-fit-64-32-10-zeros-f32": [Target("nncore sgd", 0.91)],
     "p13-fit-784-128-10-f32": [Target("nncore sgd", 0.91)],
     "p13-2-3-3-2-b64-f32": [Target("µs", 0.008)],
-    "p13-2-3-3-2-b1024-f32": [Target("µs", 0.008)],
     "p13-4-16-3-b1024-f32": [Target("JAX", 1.5)],
     "p13-2-3-3-2-10k": [Target("ONNX Runtime", 3)],
     "p13-3072-512-100-b48-f32": [Target("JAX", 1.25)],

@@ -1,4 +1,4 @@
-"""nncore beside the course loop on every row of P1-P4, P6 and P7, one core; each is checked before
+"""nncore beside the course loop on the rows of workloads.py, one core; each is checked before
 it is timed."""
 
 import os
@@ -10,6 +10,7 @@ import workloads
 HERE_TIMED = ("nncore", "nncore predictor", "nncore forward", "nncore out=", "course loop")
 UNITS = {
     "sgd": "steps",
+    "online": "calls",
     "batch": "samples",
     "train": "samples",
     "predict": "samples",
