@@ -3,8 +3,12 @@ given.
 """
 
 import numbers
+from typing import Any
 
 import numpy as np
+
+from nncore import _names
+from nncore._types import Array
 
 REAL_KINDS = "fiub"
 # A decorator for arithmetic that calls no user code: results do not depend on np.errstate (1 µs).
@@ -27,7 +31,7 @@ def computing_dtype(x):
     return COMPUTING[0] if getattr(x, "dtype", None) == COMPUTING[0] else COMPUTING[1]
 
 
-def real(name, x):
+def real(name: str, x: Any) -> Array:
     """Return x as an array of any real type; TypeError for complex, object, text and the like."""
     try:
         a = np.asarray(x)
@@ -43,7 +47,7 @@ def real(name, x):
     return a
 
 
-def as_real(name, x, dtype=None):
+def as_real(name: str, x: Any, dtype: Any = None) -> Array:
     """Return x as an aligned, native array of dtype (None: float32 and float64 as they are, others
     as float64).
     """
@@ -199,7 +203,7 @@ def counter(name, x):
     return value
 
 
-def network_dtype(dtype):
+def network_dtype(dtype: Any) -> Any:
     """Return dtype as float32 or float64; TypeError for others."""
     try:
         given = np.dtype(dtype)
@@ -223,10 +227,14 @@ def count(name, x, least=0, most=2**63 - 1):
     return int(x)
 
 
-def choice(name, x, allowed):
-    """Return x if it is one of the allowed strings."""
+def choice(name, x, allowed, given=None):
+    """Return x if it is one of the allowed strings. given: x as the caller wrote it."""
     if not isinstance(x, str) or x not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(x)}")
+        hint = _names.suggestion(x, allowed) if isinstance(x, str) else ""
+        given = x if given is None else given
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(given)}{hint}"
+        )
     return x
 
 

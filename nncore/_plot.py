@@ -1,5 +1,8 @@
 """Learning curves, drawn by matplotlib (an extra: pip install nncore[plot])."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 COLOURS = {
     "loss": "tab:blue",
     "validation_loss": "tab:orange",
@@ -8,7 +11,7 @@ COLOURS = {
 }
 
 
-def plot_history(history, ax=None):
+def plot_history(history: Mapping[str, Sequence[float]], ax: Any = None) -> Any:
     """Plot the learning curves that `fit` has returned.
 
     Losses are plotted against the epoch, accuracies on a second axis.

@@ -9,13 +9,15 @@ read and compare with.
 1.0
 """
 
+from typing import TYPE_CHECKING
+
 from nncore import _kinds, registry, sequential
 from nncore.kernels import numpy_kernels
 from nncore.modules import Module as Module
 
-
-def __getattr__(name: str) -> type:  # for type checkers: the classes are made below
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:  # the classes are made below
+    from nncore.losses import *  # noqa: F403
+    from nncore.modules import *  # noqa: F403
 
 
 def _bound(cls):

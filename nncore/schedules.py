@@ -4,10 +4,13 @@ Any callable works as a schedule. These are evaluated for a block of steps at a 
 compiled loop does not return to Python for them.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nncore import _checks
 
@@ -38,7 +41,7 @@ class Schedule:
     0.125
     """
 
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         """Return η(t0), ..., η(t0 + count − 1).
 
         Parameters
@@ -55,7 +58,7 @@ class Schedule:
         """
         raise NotImplementedError
 
-    def __call__(self, t):
+    def __call__(self, t: int) -> float:
         return float(over(self, t, 1)[0])
 
 
@@ -88,7 +91,7 @@ class Constant(Schedule):
         _rate("rate", self.rate)
 
     @_checks.quiet
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         return np.full(_steps(t0, count).shape, self.rate, dtype=np.float64)
 
 
@@ -121,7 +124,7 @@ class InverseTime(Schedule):
         _rate("decay", self.decay)
 
     @_checks.quiet
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         return self.rate / (1 + self.decay * (_steps(t0, count) - 1))
 
 
@@ -151,7 +154,7 @@ class Power(Schedule):
             raise ValueError(f"power must be finite, got {self.power}")
 
     @_checks.quiet
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         return self.rate * _steps(t0, count) ** -self.power
 
 
@@ -184,7 +187,7 @@ class Step(Schedule):
         _rate("factor", self.factor)
 
     @_checks.quiet
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         return self.rate * self.factor ** ((_steps(t0, count) - 1) // self.every)
 
 
@@ -223,7 +226,7 @@ class Cosine(Schedule):
         _rate("final", self.final)
 
     @_checks.quiet
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         progress = np.minimum((_steps(t0, count) - 1) / max(self.steps - 1, 1), 1)
         return self.final + (self.rate - self.final) * (1 + np.cos(math.pi * progress)) / 2
 

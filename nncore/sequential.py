@@ -1,46 +1,50 @@
 """Sequential: a chain of modules and a loss, with the course library's contract and more."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Never, Self
+
 import numpy as np
 
-from nncore import _backend, _chain, _core, _kinds, _sums, modules, registry, serialization
-from nncore.training import blocks, compile, fit, learner, mini_gd, predict, sgd
+from nncore import _backend, _chain, _core, _kinds, _names, _sums, serialization
+from nncore._sequence import ModuleSequence
+from nncore._types import (
+    Array,
+    ArrayLike,
+    Callback,
+    Layer,
+    LossLike,
+    OptimizerName,
+    Rate,
+    Reduction,
+    Samples,
+    Seed,
+    StrPath,
+)
+from nncore.training import (
+    blocks,
+    compile,
+    fit,
+    learner,
+    mini_gd,
+    objects,
+    plain,
+    predict,
+    sgd,
+    validate,
+)
+from nncore.training.history import History
+
+if TYPE_CHECKING:
+    from nncore.optimizers import Optimizer
 
 __all__ = ["Sequential", "load"]
-
-# Modules whose forward compiled code may replace: Linear, and elementwise activations.
-_KNOWN = {modules.Linear: (modules.Linear.forward, _core.ACTIVATIONS["none"])} | {
-    cls: (cls.forward, _core.ACTIVATIONS[activation.name])
-    for cls, activation in registry.ACTIVATIONS.items()
-    if activation.keeps_output and not activation.settings
-}
-# The methods of the modules that compiled code may replace in backward and sgd_step, as defined.
-_PLAIN_METHODS = {
-    cls: {
-        name: getattr(cls, name)
-        for name in ("backward", "_derive", "step", "sgd_step", "_either", "_update", "_step_terms")
-        if hasattr(cls, name)
-    }
-    for cls in _KNOWN
-}
-
-
-def _unpatched(cls):
-    """Return whether a class of the library has the methods that it was defined with."""
-    return all(getattr(cls, name, None) is method for name, method in _PLAIN_METHODS[cls].items())
-
-
-_PLAIN = _core.PlainModules({cls: number for cls, (_, number) in _KNOWN.items()}, _unpatched)
-
-
-def _backward_of(module, delta):
-    """Return dL/dInput of a module or an inner network, by its own methods."""
-    inner = isinstance(module, Sequential) and type(module).backward is Sequential.backward
-    return module._input_gradient(delta) if inner else module.backward(delta)
 
 
 @_backend.follow
 @_kinds.register
-class Sequential:
+class Sequential(ModuleSequence):
     """A network: modules applied in order, and the loss that trains them.
 
     Samples are columns. forward works in training mode until eval() is called. sgd, mini_gd, fit
@@ -84,17 +88,25 @@ class Sequential:
     [1, 0, 1, 0]
     """
 
-    training = True
-    optimizer = None
+    training: bool = True
+    optimizer: Optimizer | None = None
+    modules: list[Any]
+    loss: Any
+    _kernels: Any  # the live backend's, set by nncore._backend
 
-    def __init__(self, modules, loss=None):
-        _chain.check_list(modules, loss)
-        self.modules = modules
+    if TYPE_CHECKING:  # set by nncore, as nncore.sklearn is above this module
+
+        def to_sklearn(self, classes: ArrayLike | None = None) -> Any: ...
+
+    @_names.answering_with(objects.misplaced)
+    def __init__(self, modules: Sequence[Layer], loss: LossLike | None = None) -> None:
+        objects.check_list(modules, loss)
+        self.modules = modules  # type: ignore[assignment]  # a tuple is kept, too
         self.loss = loss
 
     # ------------------------------------------------------------------------ the course's contract
 
-    def forward(self, X):
+    def forward(self, X: ArrayLike) -> Array:
         """Return the last module's output; every module keeps what its backward needs.
 
         Parameters
@@ -107,9 +119,13 @@ class Sequential:
         ndarray of shape (n, b)
             The outputs.
         """
-        return _core.forward_chain(self.modules, X, _KNOWN)
+        try:
+            return _core.forward_chain(self.modules, X, plain.FORWARD)
+        except ValueError:
+            validate.explain_sizes(self, X)
+            raise
 
-    def backward(self, delta):
+    def backward(self, delta: ArrayLike) -> None:
         """Propagate dL/dZ of the output back through all modules.
 
         Parameters
@@ -124,9 +140,17 @@ class Sequential:
         return self._back(delta, True)
 
     def _back(self, delta, wanted):
-        return _core.backward_chain(list(self.modules), delta, _PLAIN, _backward_of, wanted)
+        return _core.backward_chain(
+            list(self.modules), delta, plain.METHODS, self._backward_of, wanted
+        )
 
-    def sgd_step(self, lrate):
+    @staticmethod
+    def _backward_of(module, delta):
+        """Return dL/dInput of a module or an inner network, by its own methods."""
+        inner = isinstance(module, Sequential) and type(module).backward is Sequential.backward
+        return module._input_gradient(delta) if inner else module.backward(delta)
+
+    def sgd_step(self, lrate: float) -> None:
         """Make one step of every module, by its sgd_step or step.
 
         Parameters
@@ -134,7 +158,7 @@ class Sequential:
         lrate : float
             The step size.
         """
-        if type(self.modules) is list and _core.step_chain(self.modules, lrate, _PLAIN):
+        if type(self.modules) is list and _core.step_chain(self.modules, lrate, plain.METHODS):
             return
         terms = []  # of consecutive library modules, which all step or none
         for module in _chain.modules_of(self):
@@ -147,7 +171,7 @@ class Sequential:
             step(lrate)
         _core.take_steps(terms)
 
-    def step(self, lrate):
+    def step(self, lrate: float) -> None:
         """Make one step of every module; the same as sgd_step.
 
         Parameters
@@ -157,7 +181,15 @@ class Sequential:
         """
         self.sgd_step(lrate)
 
-    def sgd(self, X, Y, iters=100, lrate=0.005, progress=False):
+    @_names.answering
+    def sgd(
+        self,
+        X: Samples,
+        Y: ArrayLike,
+        iters: int = 100,
+        lrate: Rate = 0.005,
+        progress: bool = False,
+    ) -> None:
         """Make `iters` steps of stochastic gradient descent, W ← W − η(t) ∂L/∂W, in place.
 
         Each step draws one sample i with np.random.randint(N) and follows the gradient of its loss.
@@ -198,7 +230,16 @@ class Sequential:
         """
         sgd.sgd(self, X, Y, iters, lrate, progress)
 
-    def mini_gd(self, X, Y, iters, lrate, notif_each=None, K=10):
+    @_names.answering
+    def mini_gd(
+        self,
+        X: Samples,
+        Y: ArrayLike,
+        iters: int,
+        lrate: Rate,
+        notif_each: int | None = None,
+        K: int = 10,
+    ) -> None:
         """Make `iters` updates of mini-batch gradient descent, each summed over K samples.
 
         Parameters
@@ -233,7 +274,9 @@ class Sequential:
         """
         mini_gd.mini_gd(self, X, Y, iters, lrate, notif_each, K)
 
-    def print_accuracy(self, it, X, Y, cur_loss, every=250):
+    def print_accuracy(
+        self, it: int, X: Samples, Y: ArrayLike, cur_loss: float, every: int = 250
+    ) -> None:
         """Print iteration, accuracy on X, Y and cur_loss if it % every == 1, as the course does.
 
         Parameters
@@ -251,12 +294,13 @@ class Sequential:
         """
         if it % every == 1:
             class_fun = predict.class_fun(self)
-            accuracy = np.mean(class_fun(self.forward(X)) == class_fun(Y))
+            outputs = self.forward(X)  # type: ignore[arg-type]
+            accuracy = np.mean(class_fun(outputs) == class_fun(Y))
             print("Iteration =", it, "\tAcc =", accuracy, "\tLoss =", cur_loss, flush=True)
 
     # --------------------------------------------------------------------------------- ordinary use
 
-    def train(self):
+    def train(self) -> Self:
         """Switch all modules, also in inner networks, to training mode.
 
         In training mode forward drops out and normalises by the batch.
@@ -268,7 +312,7 @@ class Sequential:
         """
         return self._set_mode(True)
 
-    def eval(self):
+    def eval(self) -> Self:
         """Switch all modules, also in inner networks, to prediction mode.
 
         In prediction mode forward computes the same as predict_proba.
@@ -286,7 +330,7 @@ class Sequential:
                 module.training = mode
         return self
 
-    def predict_forward(self, X):
+    def predict_forward(self, X: ArrayLike) -> Array:
         """Return the last module's output in prediction mode, whatever the mode.
 
         The library's modules keep nothing of it.
@@ -303,23 +347,24 @@ class Sequential:
         """
         return _chain.predicted(self.modules, X)
 
+    @_names.answering
     def fit(
         self,
-        X,
-        Y=None,
-        epochs=1,
-        batch_size=32,
-        shuffle=True,
-        lrate=None,
-        optimizer=None,
-        l2=0.0,
-        validation=None,
-        callbacks=(),
-        progress=None,
-        seed=None,
-        reduction="mean",
-        shuffle_window=None,
-    ):
+        X: Samples | Iterable[tuple[Samples, ArrayLike]],
+        Y: ArrayLike | None = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        lrate: Rate | None = None,
+        optimizer: Optimizer | OptimizerName | None = None,
+        l2: float = 0.0,
+        validation: tuple[Samples, ArrayLike] | float | None = None,
+        callbacks: Callback | Iterable[Callback] | None = (),
+        progress: bool | Literal["bar", "lines"] | None = None,
+        seed: Seed = None,
+        reduction: Reduction = "mean",
+        shuffle_window: int | None = None,
+    ) -> History:
         """Train in mini-batches over all samples, `epochs` times.
 
         Parameters
@@ -406,9 +451,18 @@ class Sequential:
             return blocks.fit(self, X, *settings)
         return fit.fit(self, X, Y, *settings)
 
+    @_names.without_unknown
     def partial_fit(
-        self, X, Y, batch_size=32, lrate=None, optimizer=None, l2=0.0, reduction="mean"
-    ):
+        self,
+        X: Samples,
+        Y: ArrayLike,
+        batch_size: int = 32,
+        lrate: Rate | None = None,
+        optimizer: Optimizer | OptimizerName | None = None,
+        l2: float = 0.0,
+        reduction: Reduction = "mean",
+        **unknown: Never,  # costs nothing, unlike _names.answering
+    ) -> float:
         """Make one pass over X, Y in the given order, for data that arrive in parts.
 
         It continues net.optimizer (also for the name of the same kind; plain SGD at first), and its
@@ -451,9 +505,17 @@ class Sequential:
         >>> bool(loss < 0.1)
         True
         """
+        if unknown:
+            _names.refuse(Sequential.partial_fit, unknown)
         return fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
 
-    def learner(self, lrate=None, optimizer=None, l2=0.0):
+    @_names.answering
+    def learner(
+        self,
+        lrate: Rate | None = None,
+        optimizer: Optimizer | OptimizerName | None = None,
+        l2: float = 0.0,
+    ) -> _core.Learner:
         """Return an object that learns from one sample, or one block, per call.
 
         `learn = net.learner(0.1)`, then `loss = learn(x, y)`, makes the step of `partial_fit` in
@@ -517,7 +579,7 @@ class Sequential:
         """
         return learner.learner(self, lrate, optimizer, l2)
 
-    def score(self, X, Y):
+    def score(self, X: Samples, Y: ArrayLike) -> float:
         """Return the fraction of correct classes, or R² with Squared.
 
         Parameters
@@ -538,9 +600,9 @@ class Sequential:
         R² = 1 − Σ (y − a)² / Σ (y − mean y)² for each output, averaged over the outputs. An output
         whose y are all equal counts as 1 if it is met exactly, else as 0.
         """
-        return predict.score(self, X, Y)
+        return self.evaluate(X, Y)[1]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Samples) -> Array:
         """Return the outputs: probabilities if the last module is SoftMax or OutputSigmoid.
 
         Parameters
@@ -562,7 +624,7 @@ class Sequential:
         predict.warn_of_nan(predict.nan_samples(P), np.shape(P)[-1])
         return P
 
-    def predictor(self):
+    def predictor(self) -> _core.Predictor:
         """Return a frozen, packed copy for fast prediction.
 
         `p = net.predictor()`, then `p(x)` or `p(x, out=array)`, takes a fraction of a microsecond
@@ -592,7 +654,7 @@ class Sequential:
         """
         return compile.predictor(self)
 
-    def predict(self, X):
+    def predict(self, X: Samples) -> Array:
         """Return the classes, by the class_fun of the last module or else of the loss.
 
         Parameters
@@ -623,9 +685,9 @@ class Sequential:
                 f"{type(self.modules[-1]).__name__ if self.modules else 'no module'} and "
                 f"{self.loss!r}"
             )
-        return class_fun(self.predict_proba(X))
+        return predict.as_trained(self, class_fun(self.predict_proba(X)))
 
-    def evaluate(self, X, Y):
+    def evaluate(self, X: Samples, Y: ArrayLike) -> tuple[float, float]:
         """Return the mean loss per sample and the accuracy, in slices of bounded memory.
 
         Parameters
@@ -650,7 +712,7 @@ class Sequential:
         """
         return predict.evaluate(self, X, Y)
 
-    def log_likelihood(self, X, Y):
+    def log_likelihood(self, X: Samples, Y: ArrayLike) -> float:
         """Return log Π P(correct label) over the data, in nats: minus the summed NLL.
 
         Parameters
@@ -671,7 +733,7 @@ class Sequential:
             )
         )
 
-    def save(self, path):
+    def save(self, path: StrPath) -> None:
         """Write the network to a `.npz` file without pickle, atomically.
 
         The file is replaced as a whole: it is never a part of the new one.
@@ -694,7 +756,7 @@ class Sequential:
         """
         serialization.save(self, path)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         own = [getattr(m, "parameters", None) for m in self.modules]
         lines = [
             f"{m!r}"
@@ -708,12 +770,12 @@ class Sequential:
         )
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         """The number of weights of the library's modules."""
         return sum(getattr(m, "parameters", 0) for m in self.modules)
 
 
-def load(path):
+def load(path: StrPath) -> Sequential:
     """Load a network that `Sequential.save` has written.
 
     Parameters

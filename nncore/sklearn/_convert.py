@@ -1,11 +1,13 @@
 """Fitted estimators of scikit-learn as nncore's, and the other way."""
 
 import copy
+from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 
 from nncore import _chain, losses, modules
+from nncore._types import ArrayLike
 from nncore.sequential import Sequential
 from nncore.sklearn import _jobs, _networks, _theirs
 from nncore.sklearn._classifier import MLPClassifier
@@ -14,7 +16,7 @@ from nncore.sklearn._originals import ScikitClassifier, ScikitRegressor
 from nncore.sklearn._regressor import MLPRegressor
 
 
-def from_sklearn(model):
+def from_sklearn(model: Any) -> MLPClassifier | MLPRegressor:
     """Return an estimator of nncore.sklearn with the parameters and attributes of scikit-learn's.
 
     Parameters
@@ -53,7 +55,7 @@ def from_sklearn(model):
     return result
 
 
-def to_sklearn(model, classes=None):
+def to_sklearn(model: Any, classes: ArrayLike | None = None) -> Any:
     """Return scikit-learn's own estimator with the parameters and attributes of a model.
 
     Parameters that scikit-learn does not have and that only training uses are left out. Use it for

@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
-from nncore import _checks, _sums, schedules
-from nncore.training import course, session, validate
+from nncore import _checks, _random, _sums, schedules
+from nncore.training import course, labels, session, validate
 from nncore.training import fit as passes
 from nncore.training.progress import ProgressBar
 
@@ -41,7 +41,7 @@ def fit(
     callbacks = course.checked_callbacks(callbacks)
     if validation is not None:
         validation = _checked_validation(net, validation)
-    history = course.new_history(validation)
+    history = course.new_history(net, validation)
     with (
         training.session,
         course.started(callbacks, net, history, optimizer),
@@ -100,7 +100,7 @@ class Training:
         l2 = passes.checked_penalty(l2)
         _checks.choice("reduction", reduction, ("mean", "sum"))
         self.settings = (self.batch_size, lrate, optimizer, l2, reduction)
-        self.rng = passes.generator(seed)
+        self.rng = _random.generator("seed", seed)
         self.session = session.exclusive_training(net)
         self.t = 0  # steps of this call
 
@@ -113,7 +113,10 @@ class Training:
             try:
                 if not isinstance(block, (tuple, list)) or len(block) != 2:
                     raise TypeError(f"block must be a pair (X, Y), got {_shown(block)}")
+                first = self.t == 0
                 loss, count = self.block(*block)
+                if first:
+                    labels.remember(self.net, block[1], anew=True)
             except (TypeError, ValueError) as error:
                 _locate(error, f"blocks[{len(losses)}]{where}")
                 raise

@@ -5,13 +5,17 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nncore.training import held_out
+from nncore.training import held_out, predict
+from nncore.training.history import History
 
 
-def new_history(validation):
+def new_history(net, validation):
     """Return the history before the first epoch."""
-    names = ["loss"] + ["validation_loss", "validation_accuracy"] * (validation is not None)
-    return {name: [] for name in names}
+    names = ["loss"]
+    if validation is not None:
+        accurate = held_out.evaluates_by_itself(net) or predict.classifies(net)
+        names += ["validation_loss", "validation_accuracy" if accurate else "validation_r2"]
+    return History({name: [] for name in names})
 
 
 def ends(net, history, validation, callbacks, show):
@@ -19,9 +23,10 @@ def ends(net, history, validation, callbacks, show):
     ends the training.
     """
     if validation is not None:
-        loss, accuracy = held_out.evaluated(net, validation)
+        loss, score = held_out.evaluated(net, validation)
         history["validation_loss"].append(loss)
-        history["validation_accuracy"].append(accuracy)
+        name = "validation_r2" if "validation_r2" in history else "validation_accuracy"
+        history[name].append(score)
     show(history)
     # all are called, whatever they return
     answers = [callback(net, history) for callback in callbacks]

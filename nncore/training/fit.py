@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 
-from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry, schedules
+from nncore import _chain, _checks, _core, _random, _sparse, _sums, modules, registry, schedules
 from nncore.training import compile, course, held_out, labels, logits, ordering, session, validate
 from nncore.training.cache import (
     EngineCache,
@@ -38,7 +38,7 @@ def fit(
 ):
     """Train in mini-batches; see Sequential.fit."""
 
-    X, Y = checked_data(net, X, Y)
+    given, (X, Y) = Y, checked_data(net, X, Y)
     optimizer = validate.as_optimizer(optimizer)
     epochs, updates = (
         _checks.count("epochs", epochs),
@@ -46,16 +46,17 @@ def fit(
     )
     window = ordering.checked_window(shuffle_window, shuffle)
     callbacks = course.checked_callbacks(callbacks)
-    rng = generator(seed)
+    rng = _random.generator("seed", seed)
     samples, validation = _split(net, X, Y, validation, rng)
     updates.check_rate(epochs, len(samples))
-    history = course.new_history(validation)
+    history = course.new_history(net, validation)
     with (
         session.exclusive_training(net),
         course.started(callbacks, net, history, optimizer),
         ProgressBar(progress, epochs) as show,
         prepared(updates, rng, FIT_KEPT_BYTES),
     ):
+        labels.remember(net, given, anew=True)
         for epoch in range(epochs):
             if epoch > 0 and (callbacks or validation is not None):
                 updates.renew()
@@ -74,10 +75,11 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     if loss is not None:
         return loss
     optimizer = continued(net, optimizer)
-    X, Y = checked_data(net, X, Y)
+    given, (X, Y) = Y, checked_data(net, X, Y)
     updates = Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     updates.t = optimizer.t
     with session.exclusive_training(net):
+        labels.remember(net, given)
         return one_pass(updates)
 
 
@@ -103,8 +105,8 @@ def continued(net, optimizer):
     if (
         optimizer is None
         or isinstance(optimizer, str)
-        and optimizer in registry.OPTIMIZERS
-        and type(before) is registry.OPTIMIZERS[optimizer].cls
+        and optimizer.lower() in registry.OPTIMIZERS
+        and type(before) is registry.OPTIMIZERS[optimizer.lower()].cls
     ):
         optimizer = before
     return validate.as_optimizer(optimizer)
@@ -196,17 +198,6 @@ def _serves(kept, updates):
 
 _engine_cache = EngineCache()
 FIT_KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
-
-
-def generator(seed):
-    try:
-        return np.random.default_rng(seed)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            "seed must be None, an integer of at least 0, or anything else that "
-            "np.random.default_rng takes, got "
-            f"{_checks.shown(seed)}"
-        ) from None
 
 
 OF_VALIDATION = " of validation"  # follows X and Y in error messages

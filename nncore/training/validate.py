@@ -6,6 +6,7 @@ import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, losses, modules, registry
 from nncore._kinds import kind
+from nncore.training import objects
 
 
 def _is_library(module):
@@ -17,7 +18,7 @@ def check_network(net):
     """Return the modules; ValueError for a network that cannot train: no modules, no loss, or a
     library loss after the wrong output.
     """
-    _chain.check_methods(net.modules, net.loss)
+    objects.check_methods(net.modules, net.loss)
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
     if net.loss is None:
@@ -41,6 +42,7 @@ def check_inputs(parts, X, name="X"):
     is sparse; TypeError or ValueError otherwise.
     """
     check_sizes(parts)
+    check_widths(parts)
     first = _end_linear(parts)
     if _sparse.is_sparse(X):
         dtype = _checks.computing_dtype(X if first is None else first.W)
@@ -153,15 +155,30 @@ def check_widths(parts):
     for i, module in enumerate(parts):
         if not _is_library(module):
             width = None
-        elif isinstance(module, modules.Linear):
-            m, n = np.shape(module.W)
-            if width not in (None, m):
-                raise _misfit(parts, before, i, width, m)
-            before, width = i, n
-        elif isinstance(module, modules.BatchNorm):
-            if width not in (None, module.m):
-                raise _misfit(parts, before, i, width, module.m)
-            before, width = i, module.m
+            continue
+        sizes = _sizes(module)
+        if sizes is not None:
+            if width not in (None, sizes[0]):
+                raise _misfit(parts, before, i, width, sizes[0])
+            before, width = i, sizes[1]
+
+
+def _sizes(module):
+    """Return (inputs, outputs) of a library module with weights that are matrices, else None."""
+    if isinstance(module, modules.Linear):
+        return np.shape(module.W) if np.ndim(module.W) == 2 else None
+    return (module.m, module.m) if isinstance(module, modules.BatchNorm) else None
+
+
+def explain_sizes(net, X):
+    """Raise ValueError about modules that do not fit each other or X, if a call has failed for
+    that.
+    """
+    parts = _chain.modules_of(net)
+    check_widths(parts)
+    first = _end_linear(parts)
+    if first is not None:
+        _checks.shape("X", X, (np.shape(first.W)[0], "N"))
 
 
 def _misfit(parts, i, j, outputs, inputs):
@@ -173,7 +190,7 @@ def _misfit(parts, i, j, outputs, inputs):
 
 
 def as_optimizer(optimizer):
-    """Return an optimiser from an object, a name (a new one), or None (SGD)."""
+    """Return an optimiser from an object, a name in any case (a new one), or None (SGD)."""
     from nncore import optimizers
 
     if optimizer is None:
@@ -181,8 +198,9 @@ def as_optimizer(optimizer):
     if isinstance(optimizer, optimizers.Optimizer):
         return optimizer
     if isinstance(optimizer, str):
-        name = _checks.choice("optimizer", optimizer, tuple(registry.OPTIMIZERS))
+        name = _checks.choice("optimizer", optimizer.lower(), tuple(registry.OPTIMIZERS), optimizer)
         return registry.OPTIMIZERS[name].cls()
-    raise TypeError(
-        f"optimizer must be one of nncore.optimizers or its name, got {type(optimizer).__name__}"
-    )
+    given, hint = type(optimizer).__name__, ""
+    if isinstance(optimizer, type):
+        given, hint = f"the class {optimizer.__name__}", f"; write {optimizer.__name__}()"
+    raise TypeError(f"optimizer must be one of nncore.optimizers or its name, got {given}{hint}")

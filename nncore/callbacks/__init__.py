@@ -1,0 +1,9 @@
+"""Callbacks of `fit`: callables invoked with (net, history) after each epoch.
+
+A callback that returns True ends the training. Its method `finish(net, history)`, if any, is called
+at the end.
+"""
+
+from nncore.callbacks._stopping import EarlyStopping
+
+__all__ = ["EarlyStopping"]
