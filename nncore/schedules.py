@@ -231,6 +231,34 @@ class Cosine(Schedule):
         return self.final + (self.rate - self.final) * (1 + np.cos(math.pi * progress)) / 2
 
 
+@dataclasses.dataclass(frozen=True)
+class _Reduced(Schedule):
+    """A library schedule times a factor, but not below the least rate."""
+
+    base: Schedule
+    factor: float
+    least: float
+
+    @_checks.quiet
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
+        return _times(self.base.values(t0, count), self.factor, self.least)
+
+
+def _times(rate, factor, least):
+    """Return the rate times a factor; at least `least`, or the rate itself if that is smaller."""
+    return np.maximum(rate * factor, np.minimum(rate, least))
+
+
+def reduced(lrate, factor, least):
+    """Return a rate that is `factor` times as large at each step, but not below `least`."""
+    if not callable(lrate):
+        return float(_times(lrate, factor, least))
+    if type(lrate).__module__ == __name__:
+        return _Reduced(lrate, factor, least)
+    # a plain function, which stays visible as the user's
+    return lambda t: float(_times(_checks.number("lrate(t)", lrate(t)), factor, least))
+
+
 def at(lrate, t):
     """Return η(t) as a float; TypeError unless it is a real number, ValueError unless it is a valid
     step size.

@@ -24,8 +24,9 @@ nncore
 nncore.sklearn
 nncore.export
 nncore.exchange
-nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets nncore._plot
+nncore.checking nncore.foreign nncore.reference nncore.callbacks nncore.datasets
 nncore.sequential
+nncore._sequence
 nncore.serialization nncore.training
 nncore.registry
 nncore.optimizers
@@ -35,8 +36,9 @@ nncore._backend nncore._config nncore._kinds nncore.initializers
 nncore.kernels
 nncore._sparse
 nncore._core nncore._sums
-nncore.schedules nncore._threads nncore._readers nncore._npz nncore._memory
+nncore._random nncore.schedules nncore._threads nncore._readers nncore._npz nncore._memory
 nncore._checks nncore._files nncore._columns nncore._missing nncore._version nncore.data
+nncore._names nncore._plot nncore._types
 """
 LEVELS = {
     name: level for level, line in enumerate(ORDER.strip().splitlines()) for name in line.split()

@@ -42,9 +42,10 @@ def fit(
     if validation is not None:
         validation = _checked_validation(net, validation)
     history = course.new_history(net, validation)
+    run = course.Run(net, history, optimizer, callbacks, validation, training.reduce)
     with (
         training.session,
-        course.started(callbacks, net, history, optimizer),
+        course.started(run),
         ProgressBar(progress, epochs) as show,
     ):
         try:
@@ -96,13 +97,19 @@ class Training:
     def __init__(self, net, batch_size, shuffle, lrate, optimizer, l2, seed, reduction):
         self.net, self.shuffle = net, shuffle
         self.batch_size = _checks.count("batch_size", batch_size, 1, most=None)
-        schedules.step_size(optimizer.LRATE if lrate is None else lrate)
+        self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
         l2 = passes.checked_penalty(l2)
         _checks.choice("reduction", reduction, ("mean", "sum"))
         self.settings = (self.batch_size, lrate, optimizer, l2, reduction)
         self.rng = _random.generator("seed", seed)
         self.session = session.exclusive_training(net)
         self.t = 0  # steps of this call
+
+    def reduce(self, factor, least):
+        """Multiply the rate of the steps to come by a factor, but not below `least`."""
+        self.rate = schedules.reduced(self.rate, factor, least)
+        size, _, *others = self.settings
+        self.settings = (size, self.rate, *others)
 
     def epoch(self, blocks, where):
         """Train on each block; return the mean loss per sample. where: follows a block's position

@@ -1,7 +1,8 @@
 """What a training of several epochs does around them: history, validation, callbacks."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def new_history(net, validation):
 
 
 def ends(net, history, validation, callbacks, show):
-    """Validate after an epoch, show the history and call the callbacks; return whether one of them
+    """Validate after an epoch, call the callbacks and show the history; return whether a callback
     ends the training.
     """
     if validation is not None:
@@ -27,9 +28,9 @@ def ends(net, history, validation, callbacks, show):
         history["validation_loss"].append(loss)
         name = "validation_r2" if "validation_r2" in history else "validation_accuracy"
         history[name].append(score)
-    show(history)
     # all are called, whatever they return
     answers = [callback(net, history) for callback in callbacks]
+    show(history)
     return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
 
 
@@ -39,15 +40,26 @@ def finish(net, history, callbacks):
         getattr(callback, "finish", lambda *_: None)(net, history)
 
 
+class Run(NamedTuple):
+    """What the library's own callbacks learn of a training before it starts."""
+
+    net: Any
+    history: History
+    optimizer: Any
+    callbacks: tuple
+    validation: Any  # a pair (X, Y), HeldOut or None
+    reduce: Callable[[float, float], None]  # multiplies the rate by a factor, down to a least one
+
+
 @contextlib.contextmanager
-def started(callbacks, net, history, optimizer):
+def started(run):
     """Notify the library's own callbacks that a training starts and, however it ends, that it has
     ended.
     """
     with contextlib.ExitStack() as begun:
-        for callback in callbacks:
+        for callback in run.callbacks:
             if hasattr(callback, "_begin"):
-                callback._begin(net, history, optimizer, callbacks)
+                callback._begin(run)
                 begun.callback(callback._end)
         yield
 

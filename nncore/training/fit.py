@@ -50,9 +50,10 @@ def fit(
     samples, validation = _split(net, X, Y, validation, rng)
     updates.check_rate(epochs, len(samples))
     history = course.new_history(net, validation)
+    run = course.Run(net, history, optimizer, callbacks, validation, updates.reduce)
     with (
         session.exclusive_training(net),
-        course.started(callbacks, net, history, optimizer),
+        course.started(run),
         ProgressBar(progress, epochs) as show,
         prepared(updates, rng, FIT_KEPT_BYTES),
     ):
@@ -203,17 +204,17 @@ FIT_KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
 OF_VALIDATION = " of validation"  # follows X and Y in error messages
 
 
-def checked_pair(net, validation):
-    """Return X and Y to validate on, of a tuple or a list."""
+def checked_pair(net, validation, of=OF_VALIDATION):
+    """Return X and Y to validate on, of a tuple or a list. of: follows X and Y in messages."""
     if len(validation) != 2:
         raise ValueError(
             f"validation must be a pair (X, Y) or a fraction of the samples, got "
             f"{len(validation)} values"
         )
-    Y = labels.columns(net, validation[1], OF_VALIDATION, compact=True)
-    pair = validate.check_data(net, validation[0], Y, OF_VALIDATION)
+    Y = labels.columns(net, validation[1], of, compact=True)
+    pair = validate.check_data(net, validation[0], Y, of)
     for name, x in zip(("X", "Y"), pair, strict=True):
-        _sparse.check_finite(name + OF_VALIDATION, x)
+        _sparse.check_finite(name + of, x)
     return pair
 
 
@@ -252,6 +253,10 @@ class Updates:
     def check_rate(self, epochs, samples):
         """Refuse a library schedule with an invalid step size within these epochs."""
         schedules.step_size(self.rate, self.t + 1, epochs * -(-samples // self.batch_size))
+
+    def reduce(self, factor, least):
+        """Multiply the rate of the steps to come by a factor, but not below `least`."""
+        self.rate = schedules.reduced(self.rate, factor, least)
 
     def prepare(self, rng=None):
         """Refuse anything that cannot be trained; prepare weights, state and program. Raises before
