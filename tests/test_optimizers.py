@@ -343,7 +343,7 @@ def test_refused(backend):
             make(),
             {"optimizer": optimizers.Adam},
             TypeError,
-            "optimizer must be one of nncore.optimizers or its name, got type",
+            r"optimizer must be one of .* or its name, got the class Adam; write Adam\(\)",
         ),
         (
             make(),

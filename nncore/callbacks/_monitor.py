@@ -50,21 +50,19 @@ class Monitor:
                 f"{type(self).__name__} must serve one training at a time, got a second one while "
                 "the first is running; make an object for each"
             )
-        known = all(type(c).__module__.startswith("nncore.callbacks.") for c in run.callbacks)
-        if self.monitor not in run.history and known:
-            self._refuse(run.history)
         if (
             self.monitor == "validation_accuracy"
             and predict.judge(run.net) is None
-            and self.monitor in run.history
             and not held_out.evaluates_by_itself(run.net)
         ):
+            other = "validation_loss" if predict.classifies(run.net) else "validation_r2"
             raise ValueError(
-                "monitor must be a number that this training computes, got 'validation_accuracy', "
-                "which is NaN: "
-                f"{type(run.net.loss).__name__} has no classes; monitor='validation_loss' has a "
-                "value"
+                "monitor must be a number that this training computes, got 'validation_accuracy': "
+                f"{type(run.net.loss).__name__} has no classes; monitor={other!r} has a value"
             )
+        known = all(type(c).__module__.startswith("nncore.callbacks.") for c in run.callbacks)
+        if self.monitor not in run.history and known:
+            self._refuse(run.history)
         self._forget()
         self._drop()
         self._net = run.net
