@@ -62,12 +62,10 @@ class Metrics:
         data: tuple[Samples, ArrayLike] | None = None,
         prefix: str | None = None,
     ) -> None:
-        if not isinstance(metrics, Mapping):
-            several = isinstance(metrics, (list, tuple))
-            metrics = {_name(m): m for m in (metrics if several else (metrics,))}
-        if not metrics:
+        named: dict[str, Any] = _named(metrics)
+        if not named:
             raise ValueError("metrics must hold at least one metric, got none")
-        for name, metric in metrics.items():
+        for name, metric in named.items():
             if isinstance(metric, str):
                 _checks.choice(f"the metric {name}", metric, EVALUATED)
             elif not callable(metric):
@@ -75,7 +73,7 @@ class Metrics:
                     f"the metric {name} must be a function of (y_true, y_pred) or one of "
                     f"{', '.join(map(repr, EVALUATED))}, got {type(metric).__name__}"
                 )
-        self.metrics: dict[str, Any] = dict(metrics)
+        self.metrics = named
         if data is not None and (not isinstance(data, (tuple, list)) or len(data) != 2):
             raise TypeError(f"data must be a pair (X, Y), got {_checks.shown(data)}")
         self.data = data
@@ -137,6 +135,14 @@ class Metrics:
     def _end(self):
         """Release the data; `fit` calls it when it ends, also after an error."""
         self._pair = None
+
+
+def _named(metrics: Any) -> dict[str, Any]:
+    """Return metrics by name."""
+    if isinstance(metrics, Mapping):
+        return dict(metrics)
+    several = metrics if isinstance(metrics, (list, tuple)) else (metrics,)
+    return {_name(metric): metric for metric in several}
 
 
 def _name(metric: Any) -> str:

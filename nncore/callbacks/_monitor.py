@@ -1,6 +1,7 @@
 """The number that a callback watches, and whether it improves."""
 
 import math
+from typing import Any
 
 from nncore import _checks
 from nncore.callbacks._state import Start
@@ -33,15 +34,16 @@ class Monitor:
         self._forget()
         self._drop()
 
-    def _forget(self):
+    def _forget(self) -> None:
         """Forget all values, for a new training."""
         self.best, self.best_epoch = math.nan, 0
         # The number of values of the monitor, and the position of the best one, from 1.
         self._seen = self._best_at = 0
 
-    def _drop(self):
+    def _drop(self) -> None:
         """Release the network and all copies of its weights."""
-        self._net = self._start = None
+        self._net: Any = None
+        self._start: Any = None
 
     def _begin(self, run):
         """Prepare for a training; `fit` calls it before it changes anything."""

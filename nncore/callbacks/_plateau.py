@@ -87,12 +87,12 @@ class ReduceOnPlateau(Monitor):
         self.patience = _checks.count("patience", patience, 1)
         self.cooldown = _checks.count("cooldown", cooldown)
 
-    def _forget(self):
+    def _forget(self) -> None:
         super()._forget()
         self.reductions: list[int] = []
         self._waited = self._cooling = 0
 
-    def _drop(self):
+    def _drop(self) -> None:
         super()._drop()
         self._reduce: Any = None
 

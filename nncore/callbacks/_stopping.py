@@ -70,7 +70,7 @@ class EarlyStopping(Monitor):
         self.patience = _checks.count("patience", patience, 1)
         self.restore_best = bool(restore_best)
 
-    def _drop(self):
+    def _drop(self) -> None:
         super()._drop()
         self._weights: Any = None
 

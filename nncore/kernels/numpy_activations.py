@@ -1,7 +1,8 @@
 """The activations' kernels in plain NumPy; see numpy_kernels."""
 
 import math
-from typing import Any, TypeGuard
+from collections.abc import Callable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -78,41 +79,53 @@ def _kernel_of(formula, kernel, sections):
     return kernel
 
 
-def _forward(formula):
+class _Forward(Protocol):
+    def __call__(self, Z: ArrayLike, out: Array | None = None) -> Array: ...
+
+
+class _Backward(Protocol):
+    def __call__(self, dLdA: ArrayLike, A: ArrayLike, out: Array | None = None) -> Array: ...
+
+
+class _BackwardOfInput(Protocol):
+    def __call__(self, dLdA: ArrayLike, Z: ArrayLike, out: Array | None = None) -> Array: ...
+
+
+def _forward(formula: Callable[..., Array]) -> _Forward:
     """Return the kernel of an activation's formula."""
 
-    def kernel(Z, out=None):
+    def kernel(Z: ArrayLike, out: Array | None = None) -> Array:
         return _activated(formula, Z, out)
 
     return _kernel_of(formula, kernel, _FORWARD)
 
 
-def _activated(formula, Z, out):
+def _activated(formula: Any, Z: ArrayLike, out: Array | None) -> Array:
     dtype = _checks.computing_dtype(Z)
     Z_ = _checks.as_real("Z", Z, dtype)
     with quiet():
         return deliver(formula(Z_), dtype, out, Z)
 
 
-def _backward(formula):
+def _backward(formula: Callable[..., Array]) -> _Backward:
     """Return the kernel of a formula of dL/dZ in terms of dL/dA and the activation's output A."""
 
-    def kernel(dLdA, A, out=None):
+    def kernel(dLdA: ArrayLike, A: ArrayLike, out: Array | None = None) -> Array:
         return _derived(formula, "A", dLdA, A, out)
 
     return _kernel_of(formula, kernel, _BACKWARD.format(name="A", what="outputs of the forward"))
 
 
-def _backward_of_input(formula):
+def _backward_of_input(formula: Callable[..., Array]) -> _BackwardOfInput:
     """Return the kernel of a formula of dL/dZ in terms of dL/dA and the activation's input Z."""
 
-    def kernel(dLdA, Z, out=None):
+    def kernel(dLdA: ArrayLike, Z: ArrayLike, out: Array | None = None) -> Array:
         return _derived(formula, "Z", dLdA, Z, out)
 
     return _kernel_of(formula, kernel, _BACKWARD.format(name="Z", what="inputs of the forward"))
 
 
-def _derived(formula, name, dLdA, U, out):
+def _derived(formula: Any, name: str, dLdA: ArrayLike, U: ArrayLike, out: Array | None) -> Array:
     dtype = _checks.computing_dtype(U)
     U_ = _checks.as_real(name, U, dtype)
     dLdA_ = matrices("dLdA", dLdA, dtype, U_.shape)
