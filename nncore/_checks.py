@@ -43,8 +43,26 @@ def real(name: str, x: Any) -> Array:
             f"entries; fill or drop them"
         )
     if a.dtype.kind not in REAL_KINDS:
-        raise TypeError(f"{name} must be a real array, got {a.dtype}")
+        raise TypeError(f"{name} must be a real array, got {a.dtype}{_no_numbers(name, x, a)}")
     return a
+
+
+def is_table(x):
+    """Return whether x is a DataFrame of pandas or Polars, whose rows are samples."""
+    return hasattr(x, "columns") and hasattr(x, "to_numpy")
+
+
+def _no_numbers(name, x, a):
+    """Return what to do about data that are no numbers, to append to a message."""
+    if is_table(x):
+        wrong = [str(c) for c in x.columns if np.asarray(x[c]).dtype.kind not in REAL_KINDS]
+        return f"; columns without numbers: {', '.join(wrong[:5])}; encode or drop them"
+    if a.ndim == 1 and a.dtype.kind in "USOT" and name.startswith("Y"):
+        return (
+            "; names of classes become numbers by np.unique(labels, return_inverse=True)[1], and "
+            "nncore.sklearn takes them as they are"
+        )
+    return ""
 
 
 def as_real(name: str, x: Any, dtype: Any = None) -> Array:

@@ -86,7 +86,6 @@ _ELSEWHERE = {
     "Linear": {
         "activation": "an activation is a module of its own: [Linear(m, n), ReLU()]",
         "input_shape": "write Linear(m, n) with m inputs",
-        "seed": "write rng=...",
     },
 }
 

@@ -345,7 +345,11 @@ class Sequential(ModuleSequence):
         ndarray of shape (n, b)
             The outputs.
         """
-        return _chain.predicted(self.modules, X)
+        try:
+            return _chain.predicted(self.modules, X)
+        except ValueError:
+            validate.explain_sizes(self, X)
+            raise
 
     @_names.answering
     def fit(

@@ -13,6 +13,7 @@ reads only the entries that the description calls for, and its memory is bounded
 import numpy as np
 
 from nncore import _chain, _checks, _files, _memory, _npz, registry
+from nncore.training import validate
 
 __all__ = ["as_json", "describe", "description", "load_metadata", "network", "read", "save"]
 
@@ -42,6 +43,7 @@ def save(net, path, metadata=None):
     TypeError for modules that are not the library's own, ValueError for settings that `load` would
     refuse, OSError if the file cannot be written.
     """
+    validate.check_widths(_chain.modules_of(net))
     model, arrays = describe(net, metadata)
     if net.optimizer is not None:
         model["optimizer"] = _describe_optimizer(net.optimizer, arrays)

@@ -157,8 +157,10 @@ def _name(metric: Any) -> str:
 
 
 def _truth(net, Y, ndim):
-    """Return the answers that labels (n, N) stand for, as `predict` gives its own."""
+    """Return the answers that labels stand for, as `predict` gives its own."""
     if type(Y) is _core.Classes:
         return np.array(Y.numbers, np.int64)
+    if np.ndim(Y) == 1:
+        return np.asarray(Y)
     truth = predict.class_fun(net)(Y)
     return truth[0] if np.ndim(truth) == 2 and ndim == 1 else truth

@@ -14,6 +14,7 @@ from nncore.sklearn._classifier import MLPClassifier
 from nncore.sklearn._mlp import BaseMLP
 from nncore.sklearn._originals import ScikitClassifier, ScikitRegressor
 from nncore.sklearn._regressor import MLPRegressor
+from nncore.training import validate
 
 
 def from_sklearn(model: Any) -> MLPClassifier | MLPRegressor:
@@ -116,6 +117,7 @@ def estimator_of(net, classes=None):
         If scikit-learn's estimators have no such network.
     """
     parts = list(_chain.modules_of(net))
+    validate.check_widths(parts)
     unit = type(parts[-1]) if parts and not isinstance(parts[-1], modules.Linear) else None
     hidden = parts if unit is None else parts[:-1]
     linears = [m for m in hidden if type(m) is modules.Linear]

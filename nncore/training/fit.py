@@ -57,12 +57,13 @@ def fit(
         ProgressBar(progress, epochs) as show,
         prepared(updates, rng, FIT_KEPT_BYTES),
     ):
-        labels.remember(net, given, anew=True)
         for epoch in range(epochs):
             if epoch > 0 and (callbacks or validation is not None):
                 updates.renew()
             epoch_order = ordering.of_epoch(rng, samples, shuffle, window)
             history["loss"].append(updates.run(epoch_order) / len(samples))
+            if epoch == 0:
+                labels.remember(net, given, anew=True)
             if course.ends(net, history, validation, callbacks, show):
                 break
         course.finish(net, history, callbacks)
@@ -80,8 +81,9 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     updates = Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     updates.t = optimizer.t
     with session.exclusive_training(net):
+        loss = one_pass(updates)
         labels.remember(net, given)
-        return one_pass(updates)
+        return loss
 
 
 def repeated(
