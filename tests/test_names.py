@@ -26,7 +26,7 @@ def refused(call, error=TypeError):
     return str(caught.value)
 
 
-# -------------------------------------------------------------------------------- names of arguments
+# ------------------------------------------------------------------------------- names of arguments
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_class_that_is_assigned_later_is_refused_at_its_first_use():
     )
 
 
-# ----------------------------------------------------------------------------- sizes that do not fit
+# ---------------------------------------------------------------------------- sizes that do not fit
 
 
 MISFIT = "modules[2] Linear(2, 2) must take the 3 outputs of modules[0] Linear(4, 3), got 2 inputs"

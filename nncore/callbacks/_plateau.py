@@ -108,8 +108,8 @@ class ReduceOnPlateau(Monitor):
             )
         if self._cooling:
             self._cooling -= 1
-            self._waited = 0
-        self._waited = 0 if improved else self._waited + (self._cooling == 0)
+            return False
+        self._waited = 0 if improved else self._waited + 1
         if self._waited >= self.patience:
             self._reduce(self.factor, self.min_lrate)
             self.reductions.append(len(history.get("loss", ())))
