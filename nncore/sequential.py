@@ -51,14 +51,18 @@ class Sequential(ModuleSequence):
     and partial_fit always train, and predict, predict_proba, predictor, evaluate, score and
     log_likelihood always predict, whatever the mode; they do not change it.
 
+    A network is a sequence of its modules: net[0], net[-1], len(net), `for module in net`; net[:-1]
+    is a network of the same modules, without a loss. net(X) is net.forward(X). Sizes that do not
+    fit are refused when the network is first used, as weights may be replaced until then.
+
     Parameters
     ----------
     modules : list
         The modules; the list is kept, not copied. Any object with forward, backward and step or
         sgd_step works as a module. So does a Sequential, whose own loss is then ignored.
     loss : object, optional
-        NLL, BinaryNLL, Squared, Hinge, or any object with forward(Ypred, Y) -> float and backward()
-        -> dL/dZ; None for prediction only.
+        NLL(), BinaryNLL(), Squared(), Hinge(), or any object with forward(Ypred, Y) -> float and
+        backward() -> dL/dZ; None for prediction only.
 
     Attributes
     ----------
@@ -74,7 +78,8 @@ class Sequential(ModuleSequence):
     Raises
     ------
     TypeError
-        If `modules` is not a list, or an element or the loss is a class instead of an object.
+        If `modules` is not a list, or an element or the loss is a class or a name instead of an
+        object; the error says what to write, such as NLL() for NLL, "nll" or "cross-entropy".
 
     Examples
     --------
@@ -121,9 +126,8 @@ class Sequential(ModuleSequence):
         """
         try:
             return _core.forward_chain(self.modules, X, plain.FORWARD)
-        except ValueError:
-            validate.explain_sizes(self, X)
-            raise
+        except ValueError as error:
+            raise validate.about_sizes(self, X) or error from None
 
     def backward(self, delta: ArrayLike) -> None:
         """Propagate dL/dZ of the output back through all modules.
@@ -347,9 +351,8 @@ class Sequential(ModuleSequence):
         """
         try:
             return _chain.predicted(self.modules, X)
-        except ValueError:
-            validate.explain_sizes(self, X)
-            raise
+        except ValueError as error:
+            raise validate.about_sizes(self, X) or error from None
 
     @_names.answering
     def fit(
@@ -390,22 +393,25 @@ class Sequential(ModuleSequence):
             The step size, or a function of the update t = 1, 2, ... of this call. The default is
             0.1, and 0.001 for RMSprop, Adam and AdamW.
         optimizer : nncore.optimizers.Optimizer or str, optional
-            The optimiser, whose state is continued, or the name of a new one; plain SGD by default.
-            Afterwards net.optimizer is the one used.
+            The optimiser, whose state is continued, or the name of a new one, in any case; plain
+            SGD by default. Afterwards net.optimizer is the one used.
         l2 : float
             Adds l2 / 2 times the sum of the squares of every W, not W0, to each batch's loss, mean
             or summed as `reduction` says.
         validation : tuple or float, optional
             A pair (X, Y), or, unless X is blocks, the fraction of the samples that the seed's
             generator holds out first. The history then has "validation_loss" (without penalty) and
-            "validation_accuracy".
+            "validation_accuracy", or "validation_r2" for losses of numbers, as `evaluate` says.
         callbacks : callable or iterable of callables
             Called with (net, history) after each epoch, such as nncore.callbacks.EarlyStopping; one
             that returns True ends the training.
-        progress : bool, optional
-            True shows a progress bar (tqdm), or lines.
+        progress : bool or {"bar", "lines"}, optional
+            "lines" prints a line per epoch, "bar" shows a progress bar (tqdm), True a bar if tqdm
+            is installed, else lines.
         seed : int or object, optional
-            For np.random.default_rng.
+            For np.random.default_rng, which draws the order and the held-out samples.
+            np.random.seed does not reach it: alone, it makes the weights repeatable and not the
+            training. `nncore.set_seed` covers both.
         reduction : {"mean", "sum"}
             "mean" averages the gradient over the batch, so the rate does not depend on the batch
             size; "sum" adds it up, as `sgd` does.
@@ -415,9 +421,9 @@ class Sequential(ModuleSequence):
 
         Returns
         -------
-        dict
-            The history, {"loss": [mean loss per sample of each epoch]}. Each batch's loss is
-            computed before its update.
+        History
+            A dict, {"loss": [mean loss per sample of each epoch]}, with a method `plot`. Each
+            batch's loss is computed before its update.
 
         Raises
         ------
@@ -596,8 +602,8 @@ class Sequential(ModuleSequence):
         Returns
         -------
         float
-            The accuracy; with Squared the coefficient of determination (1 is perfect, a constant
-            mean 0).
+            The second value of `evaluate`: the accuracy; with Squared the coefficient of
+            determination (1 is perfect, a constant mean 0).
 
         Notes
         -----
@@ -659,7 +665,9 @@ class Sequential(ModuleSequence):
         return compile.predictor(self)
 
     def predict(self, X: Samples) -> Array:
-        """Return the classes, by the class_fun of the last module or else of the loss.
+        """Return the classes, or the numbers of a regression.
+
+        They are those of the class_fun of the last module or else of the loss.
 
         Parameters
         ----------
@@ -669,7 +677,10 @@ class Sequential(ModuleSequence):
         Returns
         -------
         ndarray of shape (N,) or (n, N)
-            The classes, (N,) int64; with Squared the outputs, (n, N).
+            The classes, (N,) int64. With Squared the outputs: (N,) if the network has one output
+            and was trained on Y (N,), else (n, N). `fit` decides it anew; partial_fit, sgd and
+            mini_gd decide it for a network that has not been trained before. It is saved with the
+            model. `forward`, `predict_proba` and predictors always give (n, N).
 
         Raises
         ------
@@ -692,7 +703,9 @@ class Sequential(ModuleSequence):
         return predict.as_trained(self, class_fun(self.predict_proba(X)))
 
     def evaluate(self, X: Samples, Y: ArrayLike) -> tuple[float, float]:
-        """Return the mean loss per sample and the accuracy, in slices of bounded memory.
+        """Return the mean loss per sample and the accuracy, or R² with Squared.
+
+        The samples are evaluated in slices of bounded memory.
 
         Parameters
         ----------
@@ -705,9 +718,9 @@ class Sequential(ModuleSequence):
         -------
         loss : float
             The mean loss per sample, computed from the logits.
-        accuracy : float
-            The fraction of samples with the correct class; NaN with Squared and if there is no
-            class_fun.
+        score : float
+            The fraction of samples with the correct class; NaN if there is no class_fun. With
+            Squared R², as `score` defines it.
 
         Warns
         -----

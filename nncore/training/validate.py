@@ -185,15 +185,19 @@ def _sizes(module):
     return (module.m, module.m) if isinstance(module, modules.BatchNorm) else None
 
 
-def explain_sizes(net, X):
-    """Raise ValueError about modules that do not fit each other or X, if a call has failed for
-    that.
+def about_sizes(net, X):
+    """Return the ValueError about modules that do not fit each other or X, if a call has failed for
+    that; else None.
     """
     parts = _chain.modules_of(net)
-    check_widths(parts)
     first = _end_linear(parts)
-    if first is not None:
-        _check_features("X", X, np.shape(X), first)
+    try:
+        check_widths(parts)
+        if first is not None:
+            _check_features("X", X, np.shape(X), first)
+    except ValueError as error:
+        return error
+    return None
 
 
 def _misfit(parts, i, j, outputs, inputs):
