@@ -109,6 +109,11 @@ CLASSES = {
 }
 
 
+def shown(namespace: Mapping[str, Any]) -> list[str]:
+    """Return what dir() shows of a public module: its public names, and those with __."""
+    return [*namespace["__all__"], *(name for name in namespace if name.startswith("__"))]
+
+
 def squashed(word: str) -> str:
     """Return a word in lower case without underscores, hyphens and spaces."""
     return word.lower().replace("_", "").replace("-", "").replace(" ", "")

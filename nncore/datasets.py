@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from nncore import _checks, _files, _readers
+from nncore import _checks, _files, _names, _readers
 from nncore._types import Array, ArrayLike, Part, Scaling, StrPath
 
 __all__ = [
@@ -36,6 +36,11 @@ __all__ = [
     "xor",
     "xor_more",
 ]
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())
+
 
 # ---------------------------------------------------------------- real data
 

@@ -7,10 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nncore import _backend, _checks, _sums, modules
+from nncore import _backend, _checks, _names, _sums, modules
 from nncore._types import Array, ArrayLike
 
 __all__ = ["BinaryNLL", "Hinge", "Loss", "NLL", "Squared"]
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())
 
 
 @_backend.follow

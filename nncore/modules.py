@@ -29,6 +29,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return _names.shown(globals())
+
+
 @_backend.follow
 class Module:
     """Base class of all modules; subclass it to mix your own modules into a Sequential.

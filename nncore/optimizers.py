@@ -25,6 +25,10 @@ T = TypeVar("T", bound="Optimizer")
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
 
 
+def __dir__() -> list[str]:
+    return _names.shown(globals())
+
+
 @dataclasses.dataclass(eq=False)
 class Optimizer:
     """Base class of the optimisers.

@@ -11,7 +11,7 @@ read and compare with.
 
 from typing import TYPE_CHECKING
 
-from nncore import _kinds, registry, sequential
+from nncore import _kinds, _names, registry, sequential
 from nncore.kernels import numpy_kernels
 from nncore.modules import Module as Module
 
@@ -44,3 +44,7 @@ _kinds.register(Sequential, sequential.Sequential)
 
 __all__ = ["Module", "Sequential"]
 __all__ += [_cls.__name__ for _cls in (*registry.MODULES, *registry.LOSSES)]
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())

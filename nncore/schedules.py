@@ -12,9 +12,13 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from nncore import _checks
+from nncore import _checks, _names
 
 __all__ = ["Constant", "Cosine", "InverseTime", "Power", "Schedule", "Step"]
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())
 
 
 def _rate(name, x):

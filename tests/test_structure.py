@@ -153,6 +153,8 @@ def test_public_submodules_are_attributes_without_an_import(name):
 def test_public_submodules_export_what_is_there(name):
     module = importlib.import_module(f"nncore.{name}")
     assert module.__all__ and all(hasattr(module, public) for public in module.__all__)
+    shown = [name for name in dir(module) if not name.startswith("__")]
+    assert shown == sorted(module.__all__)
 
 
 def test_documented_paths_exist():

@@ -14,13 +14,17 @@ searches the tables of known mistakes for a formula that gives exactly that numb
 import inspect
 from typing import Any
 
-from nncore import _checks
+from nncore import _checks, _names
 from nncore.checking import losses, modules, networks
 from nncore.checking.findings import Fault, Report, Result
 from nncore.checking.trials import required
 from nncore.foreign.probe import untouched
 
 __all__ = ["Fault", "Report", "Result", "check"]
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())
 
 
 def check(module_or_net: Any, inputs: int | None = None) -> Report:
