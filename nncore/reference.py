@@ -11,7 +11,7 @@ read and compare with.
 
 from typing import TYPE_CHECKING
 
-from nncore import _kinds, _names, registry, sequential
+from nncore import _kinds, _names, losses, modules, registry, sequential
 from nncore.kernels import numpy_kernels
 from nncore.modules import Module as Module
 
@@ -42,8 +42,10 @@ class Sequential(sequential.Sequential):
 
 _kinds.register(Sequential, sequential.Sequential)
 
-__all__ = ["Module", "Sequential"]
-__all__ += [_cls.__name__ for _cls in (*registry.MODULES, *registry.LOSSES)]
+__all__ = ["Sequential"]
+__all__ += modules.__all__
+__all__ += losses.__all__
+__all__.remove("Loss")
 
 
 def __dir__() -> list[str]:

@@ -14,8 +14,8 @@ import joblib  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
 from dask.delayed import delayed
 from dask.distributed import Client, LocalCluster
-from sklearn.datasets import load_digits
-from sklearn.model_selection import GridSearchCV
+from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
+from sklearn.model_selection import GridSearchCV  # type: ignore[import-untyped, unused-ignore]
 
 from nncore.sklearn import MLPClassifier
 

@@ -25,8 +25,10 @@ from nncore.kernels.numpy_steps import rule_step as rule_step
 from nncore.kernels.numpy_steps import step_terms as step_terms
 
 __all__ = ["linear_backward", "linear_forward"]
-for _part in (numpy_activations, numpy_losses, numpy_norm, numpy_steps):
-    __all__ += _part.__all__
+__all__ += numpy_activations.__all__
+__all__ += numpy_losses.__all__
+__all__ += numpy_norm.__all__
+__all__ += numpy_steps.__all__
 
 
 def linear_forward(A: ArrayLike, W: ArrayLike, W0: ArrayLike, out: Array | None = None) -> Array:

@@ -49,6 +49,8 @@ def show(net: nn.Sequential, X: NDArray[np.float64], y: NDArray[np.int64]) -> fl
     right = int((net.predict(X) == y).sum())
     logits = net[:-1](X)
     outputs = net.predictor()(X[:, 0])
+    twin = nn.reference.Linear(2, 3)
+    loss, dLdZ = nn.kernels.softmax_nll(twin.W, np.eye(2, 3))
     print(net.summary(), first.W.shape, loss, right, logits.argmax(axis=0), outputs.max())
     with net.learner(lrate=0.01) as learn:
         learn([0.0] * 64, 3)
@@ -71,4 +73,4 @@ if __name__ == "__main__":
     trained, curves = train(0)
     curves.plot()
     digits, classes = nn.datasets.load_digits("test")
-    print(show(trained, digits / 16, classes), regression().shape, dir(nn.kernels))
+    print(show(trained, digits / 16, classes), regression().shape)
