@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import string
-from typing import Any, Literal
+from typing import Any
 
 from nncore import _files, _names, serialization
 from nncore._types import StrPath
-from nncore.callbacks._monitor import Monitor
+from nncore.callbacks._monitor import Mode, Monitor
 
 
 class ModelCheckpoint(Monitor):
@@ -66,6 +66,10 @@ class ModelCheckpoint(Monitor):
     True
     """
 
+    path: str
+    best_only: bool
+    saved: str | None
+
     @_names.answering
     def __init__(
         self,
@@ -73,9 +77,9 @@ class ModelCheckpoint(Monitor):
         monitor: str = "validation_loss",
         best_only: bool = True,
         min_delta: float = 0.0,
-        mode: Literal["auto", "min", "max"] = "auto",
+        mode: Mode = "auto",
     ) -> None:
-        self.saved: str | None = None
+        self.saved = None
         super().__init__(monitor, min_delta, mode)
         self.path, self.best_only = _files.name(path), bool(best_only)
         try:
@@ -106,11 +110,11 @@ class ModelCheckpoint(Monitor):
 
     def __call__(self, net: Any, history: Any) -> bool:
         if self.best_only or self.monitor in history:
-            return bool(super().__call__(net, history))
+            return super().__call__(net, history)
         self._save(net, history)
         return False
 
-    def _update(self, net, history, improved):
+    def _update(self, net: Any, history: Any, improved: bool) -> bool:
         if improved or not self.best_only:
             self._save(net, history)
         return False

@@ -55,6 +55,10 @@ class Metrics:
     ['loss', 'r2', 'largest_error']
     """
 
+    metrics: dict[str, Any]
+    data: Any
+    prefix: str
+
     @_names.answering
     def __init__(
         self,

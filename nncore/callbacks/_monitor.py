@@ -1,13 +1,13 @@
 """The number that a callback watches, and whether it improves."""
 
 import math
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from nncore import _checks
 from nncore.callbacks._state import Start
 from nncore.training import held_out, predict, session
 
-MODES = ("auto", "min", "max")
+Mode: TypeAlias = Literal["auto", "min", "max"]
 # The last words of names whose numbers improve upwards.
 UPWARDS = ("accuracy", "r2", "precision", "recall", "f1", "auc", "score")
 
@@ -19,10 +19,13 @@ class Monitor:
     after another, and a loop of the user's own that calls it.
     """
 
+    monitor: str
+    min_delta: float
+    mode: Mode
     best: float
     best_epoch: int
 
-    def __init__(self, monitor, min_delta, mode):
+    def __init__(self, monitor: str, min_delta: float, mode: Mode) -> None:
         if not isinstance(monitor, str):
             raise TypeError(
                 f"monitor must be the name of a list in the history, got {type(monitor).__name__}"
@@ -30,7 +33,7 @@ class Monitor:
         self.monitor, self.min_delta = monitor, _checks.number("min_delta", min_delta)
         if not 0 <= self.min_delta < math.inf:
             raise ValueError(f"min_delta must be finite and at least 0, got {min_delta}")
-        self.mode = _checks.choice("mode", mode, MODES)
+        self.mode = _checks.choice("mode", mode, get_args(Mode))
         self._forget()
         self._drop()
 
@@ -82,7 +85,7 @@ class Monitor:
             f"got {self.monitor!r}{hint}"
         )
 
-    def __call__(self, net, history):
+    def __call__(self, net: Any, history: Any) -> bool:
         if self.monitor not in history:
             if self._start is not None:
                 self._start.restore()
@@ -111,7 +114,7 @@ class Monitor:
         sign = -1 if upwards else 1
         return sign * value < sign * self.best - self.min_delta
 
-    def _update(self, net, history, improved):
+    def _update(self, net: Any, history: Any, improved: bool) -> bool:
         """Act on a new value; return True to end the training."""
         raise NotImplementedError
 

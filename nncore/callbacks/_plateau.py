@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 from nncore import _checks, _names
-from nncore.callbacks._monitor import Monitor
+from nncore.callbacks._monitor import Mode, Monitor
 
 
 class ReduceOnPlateau(Monitor):
@@ -64,6 +64,12 @@ class ReduceOnPlateau(Monitor):
     True
     """
 
+    factor: float
+    min_lrate: float
+    patience: int
+    cooldown: int
+    reductions: list[int]
+
     @_names.answering
     def __init__(
         self,
@@ -73,7 +79,7 @@ class ReduceOnPlateau(Monitor):
         min_delta: float = 1e-4,
         cooldown: int = 0,
         min_lrate: float = 0.0,
-        mode: Literal["auto", "min", "max"] = "auto",
+        mode: Mode = "auto",
     ) -> None:
         super().__init__(monitor, min_delta, mode)
         self.factor, self.min_lrate = (
@@ -89,7 +95,7 @@ class ReduceOnPlateau(Monitor):
 
     def _forget(self) -> None:
         super()._forget()
-        self.reductions: list[int] = []
+        self.reductions = []
         self._waited = self._cooling = 0
 
     def _drop(self) -> None:
@@ -100,7 +106,7 @@ class ReduceOnPlateau(Monitor):
         super()._begin(run)
         self._reduce = run.reduce
 
-    def _update(self, net, history, improved):
+    def _update(self, net: Any, history: Any, improved: bool) -> bool:
         if self._reduce is None:
             raise RuntimeError(
                 "ReduceOnPlateau must be among the callbacks of fit, which owns the step size; a "

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from nncore import _checks, _names
-from nncore.callbacks._monitor import Monitor
+from nncore.callbacks._monitor import Mode, Monitor
 from nncore.callbacks._state import copies, restore
 
 
@@ -57,6 +57,9 @@ class EarlyStopping(Monitor):
     True
     """
 
+    patience: int
+    restore_best: bool
+
     @_names.answering
     def __init__(
         self,
@@ -64,7 +67,7 @@ class EarlyStopping(Monitor):
         patience: int = 5,
         min_delta: float = 0.0,
         restore_best: bool = True,
-        mode: Literal["auto", "min", "max"] = "auto",
+        mode: Mode = "auto",
     ) -> None:
         super().__init__(monitor, min_delta, mode)
         self.patience = _checks.count("patience", patience, 1)
@@ -74,7 +77,7 @@ class EarlyStopping(Monitor):
         super()._drop()
         self._weights: Any = None
 
-    def _update(self, net, history, improved):
+    def _update(self, net: Any, history: Any, improved: bool) -> bool:
         if improved and self.restore_best:
             self._weights = copies(net)
         return self._seen - self._best_at >= self.patience
