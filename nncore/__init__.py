@@ -20,7 +20,7 @@ except ImportError as error:
 
 # _checks is named here for tools that freeze programs: they do not see what compiled code imports.
 from nncore import _checks as _checks
-from nncore import _threads, kernels, losses, modules, schedules
+from nncore import _names, _threads, kernels, losses, modules, schedules
 from nncore._backend import get_backend, use_backend
 from nncore._config import show_config
 from nncore._core import get_num_threads, set_num_threads
@@ -196,4 +196,4 @@ if not TYPE_CHECKING:  # to a type checker, any name would then exist
             from nncore.exchange.pytorch import to_torch
 
             return to_torch
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(_names.missing(name, globals()["__all__"]))

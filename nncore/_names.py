@@ -109,6 +109,44 @@ CLASSES = {
 }
 
 
+# Classes and functions of other libraries' top level, and where they are here.
+_TOP = {
+    "Dense": "Linear",
+    "Softmax": "SoftMax",
+    "BatchNorm1d": "BatchNorm",
+    "BatchNormalization": "BatchNorm",
+    "Swish": "SiLU",
+    "CrossEntropy": "NLL",
+    "manual_seed": "set_seed",
+    "seed": "set_seed",
+    "load_model": "load",
+    "optim": "optimizers",
+    "optimisers": "optimizers",
+    "MLPClassifier": "sklearn.MLPClassifier",
+    "MLPRegressor": "sklearn.MLPRegressor",
+    "Model": "Sequential",
+    "MLP": "Sequential",
+}
+_INSIDE = {
+    "callbacks": "EarlyStopping Metrics ModelCheckpoint ReduceOnPlateau",
+    "datasets": "load_csv load_digits load_idx load_npz one_hot",
+    "optimizers": "SGD Momentum Nesterov Adagrad RMSprop Adam AdamW",
+    "schedules": "Constant Cosine InverseTime Power Step",
+}
+
+
+def missing(name: str, names: Iterable[str]) -> str:
+    """Return the sentence about a name that nncore does not have at its top level."""
+    inside = {word: f"{part}.{word}" for part, words in _INSIDE.items() for word in words.split()}
+    names = list(names)
+    losses = {word: cls for cls, words in CLASSES.items() if cls in names for word in words}
+    places = {word.lower(): where for word, where in (losses | _TOP | inside).items()}
+    known = places.get(squashed(name)) or closest(name, [*names, *places])
+    known = None if known is None else places.get(known, known)
+    hint = f"; did you mean nncore.{known}?" if known and not name.startswith("_") else ""
+    return f"module 'nncore' has no attribute {name!r}{hint}"
+
+
 def shown(namespace: Mapping[str, Any]) -> list[str]:
     """Return what dir() shows of a public module: its public names, and those with __."""
     return [*namespace["__all__"], *(name for name in namespace if name.startswith("__"))]

@@ -95,6 +95,7 @@ class Sequential(ModuleSequence):
 
     training: bool = True
     optimizer: Optimizer | None = None
+    _flat = False  # whether it was trained on numbers (N,); see predict
     modules: list[Any]
     loss: Any
     _kernels: Any  # the live backend's, set by nncore._backend
@@ -700,7 +701,8 @@ class Sequential(ModuleSequence):
                 f"{type(self.modules[-1]).__name__ if self.modules else 'no module'} and "
                 f"{self.loss!r}"
             )
-        return predict.as_trained(self, class_fun(self.predict_proba(X)))
+        answers = class_fun(self.predict_proba(X))
+        return predict.flat(self, answers) if self._flat else answers
 
     def evaluate(self, X: Samples, Y: ArrayLike) -> tuple[float, float]:
         """Return the mean loss per sample and the accuracy, or R² with Squared.

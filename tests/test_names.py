@@ -100,6 +100,32 @@ def test_words_of_another_place_are_answered_with_that_place(call, advice):
     assert advice in refused(lambda: call(net()))
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Adam", "optimizers.Adam"),
+        ("Dense", "Linear"),
+        ("MSELoss", "Squared"),
+        ("CrossEntropyLoss", "NLL"),
+        ("Relu", "ReLU"),
+        ("optim", "optimizers"),
+        ("EarlyStopping", "callbacks.EarlyStopping"),
+        ("load_digits", "datasets.load_digits"),
+        ("MLPClassifier", "sklearn.MLPClassifier"),
+        ("manual_seed", "set_seed"),
+    ],
+)
+def test_other_libraries_classes_are_answered_with_ours(name, meant):
+    message = refused(lambda: getattr(nn, name), AttributeError)
+    assert message == f"module 'nncore' has no attribute {name!r}; did you mean nncore.{meant}?"
+    if not meant.startswith("sklearn"):
+        thing = nn
+        for part in meant.split("."):
+            thing = getattr(thing, part)
+    assert not hasattr(nn, "banana") and not hasattr(nn, "__wrapped__")
+    assert refused(lambda: nn.banana, AttributeError).endswith("no attribute 'banana'")
+
+
 def test_other_errors_of_a_call_stay():
     assert "missing 1 required positional argument: 'n'" in refused(lambda: nn.Linear(2))
 

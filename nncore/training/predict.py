@@ -29,10 +29,10 @@ def judge(net):
     return class_fun(net) if classifies(net) else None
 
 
-def as_trained(net, answers):
-    """Return predictions of one number per sample (1, N) as (N,) if the training took such."""
-    flat = not classifies(net) and getattr(net, "_flat", False)
-    return answers[0] if flat and np.ndim(answers) == 2 and len(answers) == 1 else answers
+def flat(net, answers):
+    """Return predictions of one number per sample, (1, N), as (N,)."""
+    single = not classifies(net) and np.ndim(answers) == 2 and len(answers) == 1
+    return answers[0] if single else answers
 
 
 def _one_sample(net, X):

@@ -47,21 +47,21 @@ def check_inputs(parts, X, name="X"):
     if _sparse.is_sparse(X):
         dtype = _checks.computing_dtype(X if first is None else first.W)
         X = _sparse.columns(name, X, dtype)
-        _check_features(name, X, X.shape, first)
+        _check_features(name, X, first)
         return X
     given, X = X, _checks.real(name, X)
-    _check_features(name, given, X.shape, first)
+    _check_features(name, X, first, given)
     if first is not None and first is not parts[0]:
         # A leading activation on its own would compute in the type of X instead of the network's.
         X = _checks.as_real(name, X, _checks.computing_dtype(first.W))
     return X
 
 
-def _check_features(name, given, shape, first):
-    """Raise ValueError unless a shape is (D, N) as the first Linear wants it; rows have an answer
-    of their own. given: X as the caller gave it.
+def _check_features(name, X, first, given=None):
+    """Raise ValueError unless X is (D, N) as the first Linear wants it; rows have an answer of
+    their own. given: X as the caller gave it.
     """
-    m = np.shape(first.W)[0] if first is not None else "D"
+    m, shape = np.shape(first.W)[0] if first is not None else "D", X.shape
     if len(shape) == 2 and shape[0] != m == shape[1]:
         how = f"{name}.to_numpy().T" if _checks.is_table(given) else f"{name}.T"
         raise ValueError(
@@ -69,7 +69,7 @@ def _check_features(name, given, shape, first):
             f"transpose, {how if name == 'X' else 'as in X.T'}, or train the estimators of "
             f"nncore.sklearn, which take rows"
         )
-    _checks.shape(name, np.broadcast_to(0, shape), (m, "N"))
+    _checks.shape(name, X, (m, "N"))
 
 
 def check_data(net, X, Y, of=""):
@@ -87,8 +87,12 @@ def check_data(net, X, Y, of=""):
         hint = "; one label per sample is one row, as in Y[None, :]"
     elif Y.shape == (N, n):
         hint = "; samples are columns: pass the transpose"
-    elif Y.size == N and N != 1:
-        hint = "; one label per sample is an array (N,), as in Y.ravel()"
+    elif Y.size == N:
+        record = registry.record_of(net.loss, registry.LOSSES)
+        if record is None:
+            hint = f"; classes go in as one-hot columns: nncore.datasets.one_hot(labels, {n})"
+        elif record.labels == "classes":
+            hint = "; one label per sample is an array (N,), as in Y.ravel()"
     _checks.shape(name, Y, (n, N), hint)
     if N == 0:
         raise ValueError(f"X{of} must hold at least one sample, got 0 columns")
@@ -194,7 +198,7 @@ def about_sizes(net, X):
     try:
         check_widths(parts)
         if first is not None:
-            _check_features("X", X, np.shape(X), first)
+            _check_features("X", X if hasattr(X, "shape") else np.asarray(X), first, X)
     except ValueError as error:
         return error
     return None
