@@ -166,6 +166,13 @@ def closest(word: str, names: Iterable[str]) -> str | None:
     return by_squashed[found[0]] if found else None
 
 
+def list_meant(word: str, history: Iterable[str]) -> str | None:
+    """Return the list of a history that another library's name, such as val_acc, means, or None."""
+    parts = {"val": "validation", "valid": "validation", "acc": "accuracy", "train": ""}
+    meant = "_".join(filter(None, (parts.get(part, part) for part in word.lower().split("_"))))
+    return meant if meant in history else None
+
+
 def suggestion(word: str, names: Iterable[str]) -> str:
     """Return "; did you mean 'name'?" with the closest name, or ""."""
     found = closest(word, names)

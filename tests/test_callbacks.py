@@ -287,6 +287,11 @@ def test_metrics_that_cannot_be_computed_are_refused_before_the_first_epoch(back
         assert message in refused(
             lambda w=watch, f=fit: trained.fit(X, LABELS, callbacks=w, **f), error
         )
+    stop = EarlyStopping("val_acc")
+    assert "got 'val_acc'; did you mean 'validation_accuracy'?" in refused(
+        lambda: trained.fit(X, LABELS, validation=0.2, callbacks=stop)
+    )
+    assert "fit(..., validation=)" in refused(lambda: trained.fit(X, LABELS, callbacks=stop))
     late = [EarlyStopping("accuracy"), Metrics("accuracy", (X, LABELS))]
     assert "must come before this one" in refused(lambda: trained.fit(X, LABELS, callbacks=late))
     assert np.array_equal(trained[0].W, before) and trained.optimizer is None
