@@ -32,7 +32,7 @@ class History(dict[str, list[float]]):
         return f"{type(self).__name__}({epochs} epoch{'' if epochs == 1 else 's'}: {curves})"
 
     def __missing__(self, name: str) -> Any:
-        meant = _names.list_meant(name, self) or _names.closest(str(name), self)
+        meant = _names.list_meant(str(name), self) or _names.closest(str(name), self)
         hint = f"; did you mean {meant!r}?" if meant else f"; it has {', '.join(self)}"
         raise KeyError(f"the history has no list {name!r}{hint}")
 
