@@ -67,6 +67,7 @@ cdef class Compiled:
         free(self.e.fused.layers)
         buffer_release(self.e.fused.buffer)
         buffer_release(self.e.ws.weights_buffer)
+        buffer_release(self.e.ws.panels_buffer)
         buffer_release(self.e.ws.batch_buffer)
         buffer_release(self.e.ws.state_buffer)
 
@@ -156,6 +157,9 @@ cdef class Compiled:
         """Read the weights now, for all later runs."""
         self.e.plan.in_place, self.e.plan.transposes = False, TRANSPOSE_NONE
         self.parameters.load(False)
+        arena_fill(&self.e, layout_panels, &self.e.ws.panels_buffer)
+        with nogil:
+            pack_panels(&self.e)
         self.frozen = True
 
     def run(self, X, Y=None):
@@ -246,8 +250,8 @@ cdef class Compiled:
     def nbytes(self):
         """Bytes of the engine's buffers."""
         cdef Workspace *ws = &self.e.ws
-        return (ws.weights_buffer.bytes + ws.batch_buffer.bytes + ws.state_buffer.bytes
-                + self.e.fused.buffer.bytes)
+        return (ws.weights_buffer.bytes + ws.panels_buffer.bytes + ws.batch_buffer.bytes
+                + ws.state_buffer.bytes + self.e.fused.buffer.bytes)
 
     @property
     def resident_bytes(self):
