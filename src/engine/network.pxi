@@ -62,15 +62,19 @@ cdef void layout_weights(Engine *e, Arena *arena) noexcept:
             layer.norm.b_grad = arena_alloc(arena, n)
 
 
+cdef inline bint wants_panels(const Network *net, const Layer *layer) noexcept nogil:
+    """Whether a frozen network packs the layer's weights: they will not stay in the cache."""
+    return layer.kind == LINEAR and layer.inputs * layer.width * net.itemsize >= PANELS_BYTES
+
+
 cdef void layout_panels(Engine *e, Arena *arena) noexcept:
-    """Allocate the packed panels of the weights that will not stay in the cache."""
+    """Allocate the packed panels of the weights that want them."""
     cdef Network *net = &e.net
     cdef Layer *layer
     cdef Py_ssize_t i
     for i in range(net.n_layers):
         layer = &net.layers[i]
-        if (layer.kind == LINEAR
-                and layer.inputs * layer.width * net.itemsize >= PANELS_BYTES):
+        if wants_panels(net, layer):
             layer.params.panels = arena_alloc(
                 arena, net.k.gemm_packed_size(layer.width, layer.inputs))
 
