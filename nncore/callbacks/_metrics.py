@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nncore import _checks, _core, _names
+from nncore import _checks, _core, _kinds, _names
 from nncore._types import ArrayLike, Samples
 from nncore.training import fit, predict
 
@@ -101,6 +101,12 @@ class Metrics:
                     f"the history must not have {self.prefix + name!r} yet, got the metric "
                     f"{name!r}; name it otherwise by prefix="
                 )
+        own = not _kinds.is_library_method(run.net, "predict")
+        if self._calls() and predict.class_fun(run.net) is None and not own:
+            raise TypeError(
+                "the loss, or the last module, must have a class_fun for metrics of (y_true, "
+                f"y_pred), got {type(run.net.loss).__name__}"
+            )
         if self.data is not None:
             self._pair = fit.checked_pair(run.net, self.data, " of data")
         elif run.validation is not None:
@@ -166,5 +172,6 @@ def _truth(net, Y, ndim):
         return np.array(Y.numbers, np.int64)
     if np.ndim(Y) == 1:
         return np.asarray(Y)
-    truth = predict.class_fun(net)(Y)
+    answers = predict.class_fun(net)
+    truth = Y if answers is None else answers(Y)
     return truth[0] if np.ndim(truth) == 2 and ndim == 1 else truth
