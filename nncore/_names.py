@@ -54,6 +54,13 @@ _SYNONYMS = {
     "best_only": "save_best_only only_best",
     "min_lrate": "min_lr min_learning_rate",
     "approximate": "approximation approx tanh",
+    "bias": "use_bias with_bias has_bias",
+    "clip_value": "clipvalue clip grad_clip",
+    "clip_norm": "clipnorm max_norm max_grad_norm gradient_clip_norm global_clipnorm",
+    "class_weight": "class_weights weight pos_weight",
+    "sample_weight": "sample_weights weights w",
+    "label_smoothing": "smoothing",
+    "delta": "threshold",
 }
 _WORDS = {name: frozenset(words.split()) for name, words in _SYNONYMS.items()}
 
