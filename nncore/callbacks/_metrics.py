@@ -9,7 +9,7 @@ import numpy as np
 
 from nncore import _checks, _core, _kinds, _names
 from nncore._types import ArrayLike, Samples
-from nncore.training import fit, predict
+from nncore.training import fit, held_out, predict
 
 EVALUATED = ("loss", "accuracy", "r2")  # by Sequential.evaluate
 
@@ -120,13 +120,16 @@ class Metrics:
             run.history[self.prefix + name] = []
 
     def __call__(self, net: Any, history: Any) -> None:
-        X, Y = self._pair if self._pair is not None else self._own_pair(net)
+        pair = self._pair if self._pair is not None else self._own_pair(net)
         evaluated: dict[str, float] = {}
         if any(isinstance(metric, str) for metric in self.metrics.values()):
-            loss, score = net.evaluate(X, Y)
+            loss, score = held_out.evaluated(net, pair)
             evaluated = {"loss": loss, "accuracy": score, "r2": score}
-        answers = net.predict(X) if len(evaluated) == 0 or self._calls() else None
-        truth = None if answers is None else _truth(net, Y, np.ndim(answers))
+        truth = answers = None
+        if self._calls():
+            X, Y = pair
+            answers = net.predict(X)
+            truth = _truth(net, Y, np.ndim(answers))
         for name, metric in self.metrics.items():
             value = evaluated[metric] if isinstance(metric, str) else metric(truth, answers)
             place = history.setdefault(self.prefix + name, [])
