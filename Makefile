@@ -107,11 +107,12 @@ gate: $(VENV)/.installed ## compare this build with a commit's, bit for bit, the
 docs: $(VENV)/.extra-docs ## build the documentation's site into build/docs; every warning is an error
 	@$(PY) -m sphinx -W --keep-going -q docs build/docs && echo 'nncore: open build/docs/index.html'
 
-lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, its format, cython-lint, mypy, and the docstrings of public names
+lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, its format, cython-lint, mypy (strict on examples), and the docstrings of public names
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --quiet .
 	@PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint --max-line-length=100 src
 	@$(PY) -m mypy
+	@$(PY) -m mypy --strict --no-error-summary examples tests/typed/program.py
 	@$(PY) docs/check_docstrings.py
 
 clean: ## remove the environment, the compiled core and whatever else these targets made (models stay)

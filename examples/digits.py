@@ -6,6 +6,7 @@ python examples/digits.py --hidden 64 --dropout 0 --optimizer momentum --plot di
 """
 
 import argparse
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +15,7 @@ import nncore as nn
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw")
 
 
-def parse(arguments=None):
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,7 +55,7 @@ def parse(arguments=None):
     return parser.parse_args(arguments)
 
 
-def network(features, hidden, classes, dropout, seed):
+def network(features: int, hidden: int, classes: int, dropout: float, seed: int) -> nn.Sequential:
     np.random.seed(seed)
     first, last = nn.Linear(features, hidden, init="he"), nn.Linear(hidden, classes)
     # Running statistics: the prediction for one digit does not depend on the others in its batch.
@@ -65,17 +66,17 @@ def network(features, hidden, classes, dropout, seed):
     )
 
 
-def confusion(labels, predicted, classes):
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """counts[i, j]: how many samples of class i were taken for class j."""
     counts = np.zeros((classes, classes), int)
     np.add.at(counts, (labels, predicted), 1)
     return counts
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.plot:
-        import plots
+        import plots  # now: without matplotlib there is no training
     X, labels, X_test, labels_test = nn.datasets.load_split("digits")
     scaling = nn.datasets.fit_scaling(X)
     X, X_test = nn.datasets.scale(X, scaling), nn.datasets.scale(X_test, scaling)
@@ -109,6 +110,8 @@ def main(arguments=None):
         net.save(options.save)
         print("saved", options.save)
     if options.plot:
+        import plots
+
         wrong = np.flatnonzero(~right)
         titles = [f"{labels_test[j]} as {predicted[j]}" for j in wrong]
         figure = plots.training(history, X_test[:, wrong], (8, 8), titles)

@@ -13,6 +13,8 @@ others 2013).
 
 import argparse
 import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ TURN, SWAP = (
 BLOCKS = 20
 
 
-def parse(arguments=None):
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -61,7 +63,9 @@ def parse(arguments=None):
     return options
 
 
-def stream(samples, noise, rng):
+def stream(
+    samples: int, noise: float, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Points (2, 1) and labels (1,), one after the other."""
     for t in range(samples):
         when = t / samples
@@ -76,7 +80,7 @@ def stream(samples, noise, rng):
         yield x, (across > 0.8 * np.sin(2 * along)) ^ (rng.random() < noise)
 
 
-def network(hidden):
+def network(hidden: int) -> nn.Sequential:
     return nn.Sequential(
         [
             nn.Linear(2, hidden),
@@ -90,14 +94,15 @@ def network(hidden):
     )
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.plot:
-        import plots
+        import plots  # now: without matplotlib there is no training
     np.random.seed(options.seed)
-    net, frozen = network(options.hidden), None
+    net = network(options.hidden)
+    frozen: Any = None
     right, right_frozen = np.zeros(options.samples, bool), np.zeros(options.samples, bool)
-    moments = {
+    moments: dict[int, Any] = {
         round(share * options.samples): None
         for share in (TURN - 0.01, (TURN + SWAP) / 2, SWAP - 0.01, SWAP + 0.01, 1)
     }
@@ -126,11 +131,19 @@ def main(arguments=None):
     )
     print(f"predicting and learning a sample: {seconds / options.samples * 1e6:.1f} µs")
     if options.plot:
+        import plots
+
         draw(plots, options, right, right_frozen, moments).savefig(options.plot, dpi=150)
         print("plotted", options.plot)
 
 
-def draw(plots, options, right, right_frozen, moments):
+def draw(
+    plots: Any,
+    options: argparse.Namespace,
+    right: np.ndarray,
+    right_frozen: np.ndarray,
+    moments: dict[int, Any],
+) -> Any:
     """Accuracy over a sliding window against the number of samples seen; below it, P(class 1) at
     some moments."""
     figure, above, below = plots.two_rows(len(moments))

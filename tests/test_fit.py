@@ -302,8 +302,14 @@ def test_progress_is_silent_unless_asked_and_shows_lines_without_tqdm(backend, c
         f"epoch  1/10  loss {first['loss']}  validation loss {first['validation_loss']}  "
         f"validation accuracy {first['validation_accuracy']}"
     )
-    with pytest.raises(TypeError, match="progress must be True, False or None, got str"):
+    net.fit(X, Y, epochs=2, progress="lines")
+    assert capsys.readouterr().out.startswith("epoch 1/2  loss ")
+    with pytest.raises(ImportError, match=r"progress='bar' needs tqdm; .* progress='lines'"):
         net.fit(X, Y, progress="bar")
+    with pytest.raises(ValueError, match="progress must be one of 'bar', 'lines', got 'line'; did"):
+        net.fit(X, Y, progress="line")
+    with pytest.raises(TypeError, match="progress must be True, False or None, got int"):
+        net.fit(X, Y, progress=2)
 
 
 def test_progress_by_tqdm(capsys):

@@ -140,8 +140,7 @@ def test_accuracy_is_printed_for_the_right_iterations_only(capsys):
     [
         (
             Y.argmax(axis=0)[None],
-            r"got \(1, 11\); classes go in as one-hot columns: "
-            r"nncore.datasets.one_hot\(labels, 3\)",
+            r"got \(1, 11\); one label per sample is an array \(N,\), as in Y.ravel\(\)",
         ),
         (Y.T, r"got \(11, 3\); samples are columns: pass the transpose"),
         (Y[:2], r"got \(2, 11\)$"),

@@ -41,7 +41,7 @@ class _General:
         """Return (program of single samples or None, fingerprints of network and optimiser, kind of
         the labels).
         """
-        validate.check_network(self.net)
+        validate.check_widths(validate.check_network(self.net))
         updates = self._updates(*_any_sample(self.net), self.rate)
         updates.unchecked = False
         updates.prepare()
