@@ -31,11 +31,11 @@ endef
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help train test test-sklearn test-slow test-clang test-arm64 test-export-targets sanitize sanitize-threads bench bench-peers \
-    bench-sklearn gate docs lint clean
+    bench-sklearn gate docs test-docs-browser lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists the options of nncore train)
 	@$(VENV)/bin/nncore train $(ARGS)
@@ -107,6 +107,9 @@ gate: $(VENV)/.installed ## compare this build with a commit's, bit for bit, the
 docs: $(VENV)/.extra-docs ## build the documentation's site into build/docs; every warning is an error
 	@$(PY) -m sphinx -W --keep-going -q docs build/docs && echo 'nncore: open build/docs/index.html'
 
+test-docs-browser: docs ## look at every page of the site in headless Chromium, on a wide and a narrow screen
+	@$(PY) docs/check_in_browser.py build/docs
+
 lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, its format, cython-lint, mypy, and the docstrings of public names
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --quiet .
@@ -116,7 +119,7 @@ lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, its format, cython-lint, 
 
 clean: ## remove the environment, the compiled core and whatever else these targets made (models stay)
 	@if [ -e '$(VENV)/.created' ]; then rm -rf '$(VENV)'; fi
-	@rm -rf build dist *.egg-info nncore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	@rm -rf build dist docs/gallery docs/reference *.egg-info nncore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	@find nncore tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

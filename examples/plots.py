@@ -14,12 +14,16 @@ except ImportError:
 COLOURS = ("darkred", "navy")
 
 
-def grid(count, columns, size=3.2):
+def grid(count, columns, size=3.2, dark=False):
     """A figure and a list of `count` axes, `columns` side by side, each `size` inches wide and
-    high."""
+    high; for a dark page the titles are light and the ground is left out."""
     rows = -(-count // columns)
     figure = Figure(figsize=(size * columns, size * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    if dark:
+        figure.patch.set_alpha(0)
+        for ax in axes:
+            ax.title.set_color("#e6edf3")
     for ax in axes[count:]:
         ax.set_axis_off()
     return figure, axes[:count]
