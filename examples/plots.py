@@ -1,4 +1,4 @@
-"""What the examples draw, by matplotlib: imported only where a plot was asked for."""
+"""The examples' plots, by matplotlib: imported only if a plot is asked for."""
 
 import sys
 
@@ -37,8 +37,8 @@ def two_rows(count):
 
 
 def regions(ax, probabilities, X, labels, title, resolution=300):
-    """P(class 1) over the plane around the points X (2, N) as colours, the line where both classes
-    are equally likely, the points.
+    """P(class 1) over the plane around the points X (2, N) as colours, the line on which both
+    classes are equally likely, and the points.
 
     probabilities: a function of points (2, N) that gives (2, N).
     """

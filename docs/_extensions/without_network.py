@@ -15,7 +15,7 @@ MATHJAX = "mathjax/tex-svg.js"  # draws its glyphs itself, so that no font is lo
 
 
 def write_inventories(app, config):
-    """Write each list of names in Sphinx's format, and tell intersphinx of it."""
+    """Write each list of names in Sphinx's format, and register it with intersphinx."""
     folder = Path(app.doctreedir)
     folder.mkdir(parents=True, exist_ok=True)
     mapping = {}
