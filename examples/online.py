@@ -2,9 +2,10 @@
 (prequential accuracy).
 
 Points of the plane belong to two classes on the two sides of a wave. The wave is still at first,
-then turns slowly by 90 degrees, then the two classes swap at once. A frozen copy from before the drift
-shows the cost of not learning further. The share of correct predictions so far is an unbiased
-estimate, because each sample is predicted before it is learned (Dawid 1984; Gama and others 2013).
+then turns slowly by 90 degrees, then the two classes swap at once. A frozen copy from before the
+drift shows the cost of not learning further. The share of correct predictions so far is an unbiased
+estimate, because each sample is predicted before it is learned (Dawid 1984; Gama and others
+2013).
 
     python examples/online.py
     python examples/online.py --samples 20000 --optimizer adam --lrate 0.003 --plot online.png

@@ -6,6 +6,8 @@ python examples/spirals.py --hidden 16 --plot spirals.png --dark
 
 import argparse
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ import nncore as nn
 STEPS = (1_000, 5_000, 30_000)
 
 
-def parse(arguments=None):
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -31,7 +33,7 @@ def parse(arguments=None):
     return parser.parse_args(arguments)
 
 
-def spirals(points, seed):
+def spirals(points: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Points (2, 2 * points) on two spirals that wind round each other, and their classes."""
     rng = np.random.default_rng(seed)
     angle = 3 * np.pi * np.sqrt(rng.random(points))
@@ -40,7 +42,7 @@ def spirals(points, seed):
     return X, np.repeat([0, 1], points)
 
 
-def network(hidden):
+def network(hidden: int) -> nn.Sequential:
     return nn.Sequential(
         [
             nn.Linear(2, hidden, init="notes", dtype=np.float32),
@@ -54,8 +56,10 @@ def network(hidden):
     )
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
+    figure: Any = None
+    axes: list[Any] = []
     if options.plot:
         import plots
 
@@ -72,6 +76,8 @@ def main(arguments=None):
         loss, accuracy = net.evaluate(4 * X, labels)
         print(f"{steps:7}  {loss:9.4f}  {accuracy:8.2f}  {seconds:5.3f} s")
         if options.plot:
+            import plots
+
             title = f"{steps:,} steps, accuracy {accuracy:.0%}"
             plots.regions(axes[k], lambda P: net.predict_proba(4 * P), X, labels, title)
             axes[k].set_axis_off()

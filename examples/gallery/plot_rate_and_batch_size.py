@@ -19,7 +19,7 @@ RATES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 SIZES = (1, 8, 32, 128, 512)
 
 
-def accuracy(rate, batch_size):
+def accuracy(rate: float, batch_size: int) -> float:
     np.random.seed(0)
     layers = [nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10), nn.SoftMax()]
     net = nn.Sequential(layers, nn.NLL())

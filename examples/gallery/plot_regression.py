@@ -16,7 +16,7 @@ x = rng.uniform(-3, 3, 200)
 y = np.sin(2 * x) + 0.5 * x + rng.normal(0, 0.2, x.size)
 
 
-def network():
+def network() -> nn.Sequential:
     np.random.seed(0)
     layers = [
         nn.Linear(1, 32),
