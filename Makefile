@@ -119,7 +119,7 @@ lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, its format, cython-lint, 
 
 clean: ## remove the environment, the compiled core and everything else that these targets made (models stay)
 	@if [ -e '$(VENV)/.created' ]; then rm -rf '$(VENV)'; fi
-	@rm -rf build dist docs/gallery docs/reference *.egg-info nncore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	@rm -rf build dist docs/gallery docs/notebooks docs/reference *.egg-info nncore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	@find nncore tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import nncore
 
-sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER / "_extensions"))
+
+import notebooks  # noqa: E402
 
 project = "nncore"
 author = "the nncore developers"
@@ -44,7 +47,7 @@ if "Repository" in urls:
         "source_directory": "docs/",
     }
 templates_path = ["_templates"]
-exclude_patterns = ["**/*.ipynb", "gallery/*.py"]
+exclude_patterns = ["**/*.ipynb", "gallery/*.py", "notebooks/programs"]
 toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
@@ -66,9 +69,11 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 os.environ["MPLBACKEND"] = "agg"
+notebooks.write_programs(FOLDER.parent / "examples", FOLDER / "notebooks" / "programs")
 sphinx_gallery_conf = {
-    "examples_dirs": "../examples/gallery",
-    "gallery_dirs": "gallery",
+    "examples_dirs": ["../examples/gallery", "notebooks/programs"],
+    "gallery_dirs": ["gallery", "notebooks/pages"],
+    "ignore_repr_types": r"matplotlib\.",
     "backreferences_dir": "reference/examples",
     "doc_module": ("nncore",),
     "reference_url": {"nncore": None},
