@@ -2,7 +2,7 @@
 bottom, in an empty folder.
 
 A block of Python with prompts is a doctest; without, it runs; with a caption it is a file that the
-page speaks of. A block "console" has commands after "$ " and what they print. "..." stands for
+page speaks of. A block "console" has commands after "$ " and what they print. "..." matches
 anything.
 """
 

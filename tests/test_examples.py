@@ -1,5 +1,5 @@
 """Every script in examples/ as a user runs it, at small size; what its README lists; matplotlib
-only where a plot is asked for."""
+only if a plot is asked for."""
 
 import importlib.util
 import os
@@ -215,7 +215,7 @@ def test_online(run):
 
 
 def test_online_predicts_before_it_learns(run):
-    """Labels by the toss of a coin cannot be known before they are told."""
+    """Labels by the toss of a coin cannot be known before they are seen."""
     accuracy = float(
         re.search(
             r"^prequential accuracy: (\S+),",

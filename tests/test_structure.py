@@ -17,7 +17,7 @@ PACKAGE = Path(nncore.__file__).parent
 ROOT = PACKAGE.parent
 
 # ARCHITECTURE.md's order from the top: a module imports from its own line or from those below.
-# A package stands for its modules.
+# A package includes its modules.
 ORDER = """
 nncore.__main__ nncore.cli
 nncore
@@ -87,7 +87,7 @@ def import_graph():
 
 
 def level(module):
-    """The line of ORDER that a module, or the package it is in, stands on."""
+    """The line of ORDER that a module, or the package it is in, has."""
     return LEVELS[".".join(module.split(".")[:2])]
 
 

@@ -36,8 +36,8 @@ print(f"test accuracy: {net.score(X_test, labels_test):.4f}")
 
 # %%
 # :func:`nncore.plot_history` draws the lists that `fit` returns. The
-# validation loss has stopped falling, while the training loss still falls: more
-# epochs would overfit. The dotted line is the best epoch.
+# validation loss has stopped falling, while the training loss still falls:
+# more epochs would overfit. The dotted line is the best epoch.
 
 ax = nn.plot_history(history)
 ax.axvline(stop.best_epoch, color="gray", linestyle=":")
