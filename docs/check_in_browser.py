@@ -31,12 +31,11 @@ const pause = ms => new Promise(done => setTimeout(done, ms));
 async function open(page, width, ready) {
   const frame = document.createElement("iframe");
   frame.style.cssText = `width:${width}px;height:900px;border:0`;
-  let errors = [];
   frame.src = page;
   document.body.append(frame);
   await new Promise(done => { frame.onload = done; });
   const inside = frame.contentWindow;
-  inside.addEventListener("error", event => errors.push(event.message));
+  const errors = inside.scriptErrors;
   for (let wait = 0; wait < 200 && !ready(inside); wait++) await pause(50);
   if (!ready(inside)) errors.push("is not ready after 10 s");
   return [frame, inside, errors];
@@ -52,9 +51,18 @@ function look(inside) {
   const found = [], page = inside.document, root = page.documentElement;
   if (root.scrollWidth > root.clientWidth)
     found.push(`is ${root.scrollWidth} pixels wide`);
+  const scrolls = node => node.tagName != "ARTICLE" && (/auto|scroll/.test(inside.getComputedStyle(node).overflowX) ||
+    scrolls(node.parentElement));
+  for (const node of page.querySelectorAll("article *"))
+    if (node.getBoundingClientRect().right > root.clientWidth + 1 && !scrolls(node.parentElement)) {
+      found.push(`has something too wide: ${node.outerHTML.slice(0, 60)}`);
+      break;
+    }
   for (const block of page.querySelectorAll(".highlight pre"))
     if (block.scrollWidth > block.clientWidth + 1)
       found.push(`cuts off code: ${block.textContent.slice(0, 60)}`);
+  if (page.querySelector(".highlight pre") && !page.querySelector("button.copybtn"))
+    found.push("has no buttons to copy code");
   for (const frame of page.querySelectorAll(".table-wrapper"))
     if (root.clientWidth > 1000 && frame.scrollWidth > frame.clientWidth + 1)
       found.push(`cuts off the table: ${frame.textContent.trim().slice(0, 60)}`);
@@ -95,16 +103,24 @@ all().catch(error => faults.push(`the check failed: ${error.stack}`)).finally(()
 </script>"""
 
 
+ERRORS = """<head><script>var scriptErrors = [];
+addEventListener("error", event => event.message && scriptErrors.push(event.message));</script>"""
+
+
 class Site(SimpleHTTPRequestHandler):
-    """Serve the site and the looking page, and receive its report."""
+    """Serve the looking page, and the site with a list of scripts' errors; receive the report."""
 
     def do_GET(self):
-        if self.path != "/looker.html":
+        path = Path(self.translate_path(self.path))
+        if path.suffix != ".html" or not (path.exists() or path.name == "looker.html"):
             return super().do_GET()
+        text = self.server.looker
+        if path.name != "looker.html":
+            text = path.read_text(encoding="utf-8").replace("<head>", ERRORS, 1)
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
-        self.wfile.write(self.server.looker.encode())
+        self.wfile.write(text.encode())
 
     def do_POST(self):
         self.server.faults = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

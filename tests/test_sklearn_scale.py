@@ -21,8 +21,8 @@ ENVIRONMENT = {
 }
 MEBIBYTE = 1 << 20
 
-# The file has holes, so it takes no room on the disk. Anonymous memory is a program's own need, without
-# the pages of mapped files.
+# The file has holes, so it takes no room on the disk. Anonymous memory is a program's own memory,
+# without the pages of mapped files.
 OUT_OF_CORE = """
 import numpy as np, sys
 from nncore.sklearn import MLPRegressor
