@@ -51,8 +51,8 @@ function look(inside) {
   const found = [], page = inside.document, root = page.documentElement;
   if (root.scrollWidth > root.clientWidth)
     found.push(`is ${root.scrollWidth} pixels wide`);
-  const scrolls = node => node.tagName != "ARTICLE" && (/auto|scroll/.test(inside.getComputedStyle(node).overflowX) ||
-    scrolls(node.parentElement));
+  const scrolls = node => node.tagName != "ARTICLE" && (
+    /auto|scroll/.test(inside.getComputedStyle(node).overflowX) || scrolls(node.parentElement));
   for (const node of page.querySelectorAll("article *"))
     if (node.getBoundingClientRect().right > root.clientWidth + 1 && !scrolls(node.parentElement)) {
       found.push(`has something too wide: ${node.outerHTML.slice(0, 60)}`);
