@@ -104,11 +104,11 @@ gate: $(VENV)/.installed ## compare this build with a commit's, bit for bit, the
 	@$(PY) benchmarks/gate.py build/gate/.venv/bin/python $(PY) $(ARGS)
 	@$(PY) benchmarks/gate.py build/gate/.venv/bin/python $(PY) --speed $(ARGS)
 
-docs: $(VENV)/.extra-docs ## build the documentation's site into build/docs; every warning is an error
-	@$(PY) -m sphinx -W --keep-going -q docs build/docs && echo 'nncore: open build/docs/index.html'
-
 test-docs-browser: docs ## look at every page of the site in headless Chromium, on a wide and a narrow screen
 	@$(PY) docs/check_in_browser.py build/docs
+
+docs: $(VENV)/.extra-docs ## build the documentation's site into build/docs; every warning is an error
+	@$(PY) -m sphinx -W --keep-going -q docs build/docs && echo 'nncore: open build/docs/index.html'
 
 lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, its format, cython-lint, mypy, and the docstrings of public names
 	@$(PY) -m ruff check .

@@ -102,7 +102,7 @@ def build(folder, sources, board="Cortex-M3", options=()):
 
 
 def run(program, board="Cortex-M3"):
-    """Run a program on the simulated board; return (exit status, printed text)."""
+    """Run a program on the simulated board; return (exit status, what it has printed)."""
     command = [QEMU, "-M", BOARDS[board][0], "-nographic", "-monitor", "none", "-serial", "none"]
     command += ["-semihosting-config", "enable=on,target=native", "-kernel", str(program)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""The examples' plots, by matplotlib: imported only if a plot is asked for."""
+"""What the examples draw, by matplotlib: imported only where a plot was asked for."""
 
 import sys
 
@@ -14,16 +14,12 @@ except ImportError:
 COLOURS = ("darkred", "navy")
 
 
-def grid(count, columns, size=3.2, dark=False):
+def grid(count, columns, size=3.2):
     """A figure and a list of `count` axes, `columns` side by side, each `size` inches wide and
-    high; for a dark page the titles are light and the ground is left out."""
+    high."""
     rows = -(-count // columns)
     figure = Figure(figsize=(size * columns, size * rows), layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False).flat)
-    if dark:
-        figure.patch.set_alpha(0)
-        for ax in axes:
-            ax.title.set_color("#e6edf3")
     for ax in axes[count:]:
         ax.set_axis_off()
     return figure, axes[:count]
@@ -37,8 +33,8 @@ def two_rows(count):
 
 
 def regions(ax, probabilities, X, labels, title, resolution=300):
-    """P(class 1) over the plane around the points X (2, N) as colours, the line on which both
-    classes are equally likely, and the points.
+    """P(class 1) over the plane around the points X (2, N) as colours, the line where both classes
+    are equally likely, the points.
 
     probabilities: a function of points (2, N) that gives (2, N).
     """

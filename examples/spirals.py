@@ -63,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.plot:
         import plots
 
-        figure, axes = plots.grid(len(STEPS), columns=len(STEPS), dark=options.dark)
+        figure, axes = plots.grid(len(STEPS), columns=len(STEPS))
+        if options.dark:
+            figure.patch.set_alpha(0)
     X, labels = spirals(options.points, options.seed)
     np.random.seed(options.seed)
     net = network(options.hidden)
@@ -81,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             title = f"{steps:,} steps, accuracy {accuracy:.0%}"
             plots.regions(axes[k], lambda P: net.predict_proba(4 * P), X, labels, title)
             axes[k].set_axis_off()
+            axes[k].title.set_color("#e6edf3" if options.dark else "black")
         done = steps
     if options.plot:
         figure.savefig(options.plot, dpi=100)

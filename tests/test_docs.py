@@ -168,6 +168,13 @@ def test_code_blocks_have_at_most_80_columns():
         assert not wide, f"{page.name}: {wide[0]}"
 
 
+def test_files_that_the_readme_links_to_are_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    links += re.findall(r"(?:src|srcset)=\"([^\"]+)\"", text)
+    assert len(links) > 20 and not [link for link in links if not (ROOT / link).exists()]
+
+
 def test_no_page_is_missing_from_the_contents():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     listed = re.findall(r"^[a-z-]+$", index, re.MULTILINE)
