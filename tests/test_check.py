@@ -918,7 +918,7 @@ def probe(key, b, rng):
 
 
 def right(key, p):
-    """The formula of WANTED, computed as it stands there."""
+    """The formula of WANTED, computed as it is written."""
     formula = mistakes.WANTED[key].partition(", where")[0]
     formula = formula.partition(",")[0] if "itself" in formula else formula
     formula = formula.removesuffix(" itself").partition(" = ")[2] or formula.removesuffix(" itself")
