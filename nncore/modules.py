@@ -283,7 +283,7 @@ class _Activation(Module):
 
     A: Array
 
-    def backward(self, dLdA):
+    def backward(self, dLdA: ArrayLike) -> Array:
         """Return dL/dZ from dL/dA.
 
         Parameters

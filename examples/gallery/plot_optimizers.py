@@ -15,17 +15,17 @@ import nncore as nn
 X, labels = nn.datasets.load_digits("train")
 X = X / 16
 RATES = {
-    "sgd": (0.05, 0.15, 0.5, 1.5),
-    "momentum": (0.015, 0.05, 0.15, 0.5),
-    "nesterov": (0.015, 0.05, 0.15, 0.5),
-    "adagrad": (0.03, 0.1, 0.3, 1.0),
-    "rmsprop": (0.001, 0.003, 0.01, 0.03),
-    "adam": (0.003, 0.01, 0.03, 0.1),
-    "adamw": (0.003, 0.01, 0.03, 0.1),
+    nn.optimizers.SGD: (0.05, 0.15, 0.5, 1.5),
+    nn.optimizers.Momentum: (0.015, 0.05, 0.15, 0.5),
+    nn.optimizers.Nesterov: (0.015, 0.05, 0.15, 0.5),
+    nn.optimizers.Adagrad: (0.03, 0.1, 0.3, 1.0),
+    nn.optimizers.RMSprop: (0.001, 0.003, 0.01, 0.03),
+    nn.optimizers.Adam: (0.003, 0.01, 0.03, 0.1),
+    nn.optimizers.AdamW: (0.003, 0.01, 0.03, 0.1),
 }
 
 
-def losses(optimizer: str, rate: float) -> list[float]:
+def losses(rule: type[nn.optimizers.Optimizer], rate: float) -> list[float]:
     """Return the mean loss per sample of each epoch."""
     np.random.seed(0)
     layers = [nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10), nn.SoftMax()]
@@ -35,7 +35,7 @@ def losses(optimizer: str, rate: float) -> list[float]:
         labels,
         epochs=15,
         batch_size=32,
-        optimizer=optimizer,
+        optimizer=rule(),
         lrate=rate,
         seed=0,
     )
@@ -43,14 +43,13 @@ def losses(optimizer: str, rate: float) -> list[float]:
 
 
 figure, ax = plt.subplots(figsize=(7, 4), layout="constrained")
-for optimizer, rates in RATES.items():
-    curves = {rate: losses(optimizer, rate) for rate in rates}
+for rule, rates in RATES.items():
+    name = rule.__name__
+    curves = {rate: losses(rule, rate) for rate in rates}
     best = min(curves, key=lambda rate: curves[rate][-1])
-    ax.plot(range(1, 16), curves[best], label=f"{optimizer}, rate {best:g}")
+    ax.plot(range(1, 16), curves[best], label=f"{name}, rate {best:g}")
     loss = curves[best][-1]
-    print(
-        f"{optimizer:9} best rate {best:<5g} loss after 15 epochs {loss:.4f}"
-    )
+    print(f"{name:9} best rate {best:<5g} loss after 15 epochs {loss:.4f}")
 ax.set(xlabel="epoch", ylabel="mean loss per sample", yscale="log")
 ax.grid(alpha=0.3)
 ax.legend(fontsize="small")
