@@ -282,6 +282,7 @@ class _Activation(Module):
     """Base class of the activations with a derivative."""
 
     A: Array
+    _derive: Any  # method of the subclass: dL/dA -> dL/dZ
 
     def backward(self, dLdA: ArrayLike) -> Array:
         """Return dL/dZ from dL/dA.

@@ -55,8 +55,8 @@ ax.set(
     xlabel="lrate",
     ylabel="batch_size",
 )
-ax.set_xticklabels(RATES)
-ax.set_yticklabels(SIZES)
+ax.set_xticklabels(map(str, RATES))
+ax.set_yticklabels(map(str, SIZES))
 figure.colorbar(image, label="accuracy after 10 epochs")
 plt.show()
 
