@@ -30,8 +30,8 @@ def show_config(mode="print"):
     --------
     >>> import nncore
     >>> sorted(nncore.show_config(mode="dict"))
-    ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy', 'numpy_build', 'python',
-     'threads', 'version']
+    ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy',
+     'numpy_build', 'python', 'threads', 'version']
     """
     config = {
         "version": __version__,

@@ -75,7 +75,8 @@ def safetensors(net, path, *, scaling=None, classes=None):
     --------
     >>> import os, tempfile
     >>> import nncore as nn
-    >>> net = nn.Sequential([nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    >>> layers = [nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2), nn.SoftMax()]
+    >>> net = nn.Sequential(layers, nn.NLL())
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "net.safetensors")
     ...     nn.export.safetensors(net, path)
@@ -187,7 +188,8 @@ def import_safetensors(path, activations=None, *, eps=None):
     --------
     >>> import os, tempfile
     >>> import nncore as nn
-    >>> net = nn.Sequential([nn.Linear(2, 3), nn.GELU(), nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    >>> layers = [nn.Linear(2, 3), nn.GELU(), nn.Linear(3, 2), nn.SoftMax()]
+    >>> net = nn.Sequential(layers, nn.NLL())
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "net.safetensors")
     ...     nn.export.safetensors(net, path)
