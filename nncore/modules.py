@@ -47,7 +47,7 @@ class Module:
     training : bool
         True in training mode; set by net.train() and net.eval().
     gradients : dict
-        The weights that optimisers may update, with the gradients that backward sets: {"W": "dLdW",
+        The weights that optimizers may update, with the gradients that backward sets: {"W": "dLdW",
         "W0": "dLdW0"} for Linear.
 
     Examples
