@@ -1,4 +1,4 @@
-"""Decision regions of the course's toy sets, learned one random sample a step by the course's own
+"""Decision regions of the course's toy sets, learned one random sample per step by the course's own
 `sgd`.
 
 python examples/decision_regions.py                          # all five sets, 2-10-10-2 with ReLU

@@ -1,5 +1,5 @@
 """Handwritten digits, 8x8: mini-batches with batch normalisation, dropout, Adam and early stopping;
-which digits are taken for which.
+which digits are mistaken for which.
 
 python examples/digits.py
 python examples/digits.py --hidden 64 --dropout 0 --optimizer momentum --plot digits.png
@@ -29,8 +29,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="share of hidden units left out in a step (default: 0.2)",
     )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
-    parser.add_argument("--lrate", type=float, help="step size (default: the optimiser's own)")
-    parser.add_argument("--batch-size", type=int, default=32, help="samples a step (default: 32)")
+    parser.add_argument("--lrate", type=float, help="step size (default: the optimizer's own)")
+    parser.add_argument("--batch-size", type=int, default=32, help="samples per step (default: 32)")
     parser.add_argument(
         "--epochs", type=int, default=100, help="passes over the data at most (default: 100)"
     )
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
     predicted = net.predict(X_test)
-    print("rows: the digit; columns: what it was taken for")
+    print("rows: the digit; columns: the prediction")
     for digit, row in enumerate(confusion(labels_test, predicted, 10)):
         print(f"{digit:4} |" + "".join(f"{count or '.':>4}" for count in row))
     right = predicted == labels_test

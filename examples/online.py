@@ -1,11 +1,11 @@
 """Online learning from a stream that drifts: each sample is first predicted, then learned, once
 (prequential accuracy).
 
-Points of the plane fall into two classes on the sides of a wave. The wave stands still, then turns
-by 90 degrees little by little, then the two classes swap at once. Beside the network that goes on
-learning, a frozen copy from before the drift shows what it would have cost to stop. The share
-predicted right so far is an honest estimate, as no sample was learned before (Dawid 1984; Gama and
-others 2013).
+Points of the plane belong to two classes on the two sides of a wave. The wave is still at first,
+then turns slowly by 90 degrees, then the two classes swap at once. A frozen copy from before the
+drift shows the cost of not learning further. The share of correct predictions so far is an unbiased
+estimate, because each sample is predicted before it is learned (Dawid 1984; Gama and others
+2013).
 
     python examples/online.py
     python examples/online.py --samples 20000 --optimizer adam --lrate 0.003 --plot online.png
@@ -20,10 +20,8 @@ import numpy as np
 
 import nncore as nn
 
-TURN, SWAP = (
-    0.3,
-    0.7,
-)  # when the wave begins to turn, and when the classes swap, as shares of the stream
+# When the wave begins to turn, and when the classes swap, as shares of the stream.
+TURN, SWAP = 0.3, 0.7
 BLOCKS = 20
 
 
@@ -55,7 +53,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--plot",
         metavar="FILE.png",
-        help="draw accuracy over time, and what was learned when (needs matplotlib)",
+        help="draw the accuracy over time and some decision regions (needs matplotlib)",
     )
     options = parser.parse_args(arguments)
     if options.samples < BLOCKS:
@@ -129,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"prequential accuracy: {right.mean():.4f}, of the frozen copy {right_frozen.mean():.4f}, "
         f"at best {1 - options.noise:.4f}"
     )
-    print(f"predicting and learning a sample: {seconds / options.samples * 1e6:.1f} µs")
+    print(f"predicting and learning, per sample: {seconds / options.samples * 1e6:.1f} µs")
     if options.plot:
         import plots
 

@@ -31,8 +31,8 @@ def show_config(mode: Literal["print", "dict"] = "print") -> dict[str, Any] | No
     --------
     >>> import nncore
     >>> sorted(nncore.show_config(mode="dict"))
-    ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy', 'numpy_build', 'python',
-     'threads', 'version']
+    ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy',
+     'numpy_build', 'python', 'threads', 'version']
     """
     config = {
         "version": __version__,

@@ -109,11 +109,14 @@ def load_idx(folder: StrPath, part: Part = "all") -> tuple[Array, NDArray[np.int
     --------
     >>> import gzip, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for name, head, body in (("images-idx3", [8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2],
-    ...                               [1, 2, 3, 4]),
-    ...                              ("labels-idx1", [8, 1, 0, 0, 0, 2], [7, 5])):
-    ...         with gzip.open(f"{folder}/t10k-{name}-ubyte.gz", "wb") as file:
-    ...             _ = file.write(bytes([0, 0] + head + body))
+    ...     sizes = [0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2]
+    ...     for name, content in (
+    ...         ("images-idx3", [0, 0, 8, 3, *sizes, 1, 2, 3, 4]),
+    ...         ("labels-idx1", [0, 0, 8, 1, *sizes[:4], 7, 5]),
+    ...     ):
+    ...         path = f"{folder}/t10k-{name}-ubyte.gz"
+    ...         with gzip.open(path, "wb") as file:
+    ...             _ = file.write(bytes(content))
     ...     load_idx(folder)
     (array([[1, 3],
            [2, 4]], dtype=uint8), array([7, 5]))
@@ -151,7 +154,8 @@ def load_npz(path: StrPath, part: Part = "all") -> tuple[Array, NDArray[np.int64
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.savez(f"{folder}/data.npz", X=[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], y=[0, 1, 0])
+    ...     rows = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    ...     np.savez(f"{folder}/data.npz", X=rows, y=[0, 1, 0])
     ...     X, labels = load_npz(f"{folder}/data.npz")
     >>> X.shape, labels
     ((2, 3), array([0, 1, 0]))

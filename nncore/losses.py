@@ -265,8 +265,10 @@ class Hinge(_OfLinear):
     Examples
     --------
     >>> loss = Hinge()
-    >>> loss.forward([[0.25]], [[1.0]]), loss.backward().item(), loss.class_fun([[0.25]]).tolist()
-    (0.75, -1.0, [1])
+    >>> loss.forward([[0.25]], [[1.0]]), loss.backward().item()
+    (0.75, -1.0)
+    >>> loss.class_fun([[0.25]]).tolist()
+    [1]
     """
 
     _kernel = "hinge"

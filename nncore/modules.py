@@ -47,7 +47,7 @@ class Module:
     training : bool
         True in training mode; set by net.train() and net.eval().
     gradients : dict
-        The weights that optimisers may update, with the gradients that backward sets: {"W": "dLdW",
+        The weights that optimizers may update, with the gradients that backward sets: {"W": "dLdW",
         "W0": "dLdW0"} for Linear.
 
     Examples
@@ -282,8 +282,9 @@ class _Activation(Module):
     """Base class of the activations with a derivative."""
 
     A: Array
+    _derive: Any  # method of the subclass: dL/dA -> dL/dZ
 
-    def backward(self, dLdA):
+    def backward(self, dLdA: ArrayLike) -> Array:
         """Return dL/dZ from dL/dA.
 
         Parameters

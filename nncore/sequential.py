@@ -86,9 +86,11 @@ class Sequential(ModuleSequence):
     --------
     >>> import numpy as np
     >>> import nncore as nn
-    >>> X, Y = np.array([[2, 3, 9, 12], [5, 2, 6, 5]]), np.array([[0, 1, 0, 1], [1, 0, 1, 0]])
+    >>> X = np.array([[2, 3, 9, 12], [5, 2, 6, 5]])
+    >>> Y = np.array([[0, 1, 0, 1], [1, 0, 1, 0]])
     >>> np.random.seed(0)
-    >>> net = nn.Sequential([nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    >>> layers = [nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2), nn.SoftMax()]
+    >>> net = nn.Sequential(layers, nn.NLL())
     >>> net.sgd(X, Y, iters=2000, lrate=0.005)
     >>> net.predict(X).tolist()
     [1, 0, 1, 0]
@@ -661,7 +663,8 @@ class Sequential(ModuleSequence):
         >>> import nncore
         >>> net = nncore.Sequential([nncore.Linear(2, 3), nncore.SoftMax()])
         >>> p = net.predictor()
-        >>> bool(np.allclose(p(np.array([1.0, 2.0])), net.predict_proba([[1.0], [2.0]])[:, 0]))
+        >>> outputs = net.predict_proba([[1.0], [2.0]])[:, 0]
+        >>> bool(np.allclose(p(np.array([1.0, 2.0])), outputs))
         True
         """
         return compile.predictor(self)

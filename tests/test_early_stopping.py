@@ -1,4 +1,4 @@
-"""EarlyStopping: what counts as better, what is refused and when, whose weights are restored."""
+"""EarlyStopping: improvements, refusals and their time, and the weights that are restored."""
 
 import numpy as np
 import pytest

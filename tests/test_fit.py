@@ -364,7 +364,7 @@ def test_partial_fit_goes_on_with_the_schedule(backend, chain):
 @pytest.mark.parametrize("optimizer", [None, "adam"])
 @pytest.mark.parametrize("call", ["partial_fit", "fit"])
 def test_calls_see_every_change_between_them(call, optimizer):
-    """One sample at a time, with weights, types, modules, loss, optimiser and arrays replaced in
+    """One sample at a time, with weights, types, modules, loss, optimizer and arrays replaced in
     between, as by modules."""
     nets = [make((5, 5, 5)), by_modules(make((5, 5, 5)))]
     results = []

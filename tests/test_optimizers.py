@@ -26,7 +26,7 @@ OBJECTS = {name: record.cls() for name, record in registry.OPTIMIZERS.items()} |
 
 
 class Plain:
-    """The optimisers as sums over the whole past, one entry at a time: nothing is shared with the
+    """The optimizers as sums over the whole past, one entry at a time: nothing is shared with the
     code under test."""
 
     def __init__(self, optimizer):

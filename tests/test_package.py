@@ -145,7 +145,7 @@ def test_methods_of_the_stub_are_those_of_the_module():
         for method in node.body:
             if isinstance(method, ast.FunctionDef) and not method.name.startswith(
                 "__"
-            ):  # slots tell no signature
+            ):  # slots have no signature
                 assert parameters(method)[1:] == [
                     p for p in actual_parameters(getattr(cls, method.name)) if p[0] != "self"
                 ], method.name

@@ -339,7 +339,7 @@ def test_a_child_forked_while_another_thread_trains_may_train():
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning
-        )  # newer Pythons warn of forks beside threads
+        )  # newer Pythons warn of forks in processes with threads
         child = os.fork()
     if child == 0:
         try:
@@ -355,7 +355,7 @@ def test_a_child_forked_while_another_thread_trains_may_train():
 
 
 class Failing(nn.Tanh):
-    """Gets a Ctrl-C in its third forward, and fails there too where told to."""
+    """Gets a Ctrl-C in its third forward, and fails there too if asked to."""
 
     fails, calls = False, 0
 

@@ -1,4 +1,4 @@
-"""Read an ONNX file as a network: its chain of layers, and elementwise operators by what they
+"""Read an ONNX file as a network: its chain of layers, and elementwise operators by the values they
 compute.
 
 The file is not trusted. Its operators are never run but a few, on few numbers; nothing else is

@@ -84,7 +84,8 @@ def safetensors(
     --------
     >>> import os, tempfile
     >>> import nncore as nn
-    >>> net = nn.Sequential([nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    >>> layers = [nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2), nn.SoftMax()]
+    >>> net = nn.Sequential(layers, nn.NLL())
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "net.safetensors")
     ...     nn.export.safetensors(net, path)
@@ -198,7 +199,8 @@ def import_safetensors(
     --------
     >>> import os, tempfile
     >>> import nncore as nn
-    >>> net = nn.Sequential([nn.Linear(2, 3), nn.GELU(), nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    >>> layers = [nn.Linear(2, 3), nn.GELU(), nn.Linear(3, 2), nn.SoftMax()]
+    >>> net = nn.Sequential(layers, nn.NLL())
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "net.safetensors")
     ...     nn.export.safetensors(net, path)

@@ -195,7 +195,8 @@ def accelerate(net: Any) -> Accelerated:
     >>> from types import SimpleNamespace
     >>> class Dense:
     ...     def __init__(self, m, n):
-    ...         self.weights, self.bias = np.random.normal(0, m**-0.5, (m, n)), np.zeros((n, 1))
+    ...         self.weights = np.random.normal(0, m**-0.5, (m, n))
+    ...         self.bias = np.zeros((n, 1))
     ...     def forward(self, x):
     ...         self.x = x
     ...         return self.weights.T @ x + self.bias
@@ -211,7 +212,8 @@ def accelerate(net: Any) -> Accelerated:
     ...         return float(np.sum(self.difference**2))
     ...     def backward(self):
     ...         return 2 * self.difference
-    >>> mine = SimpleNamespace(modules=[Dense(2, 3), Dense(3, 1)], loss=SquaredError())
+    >>> modules = [Dense(2, 3), Dense(3, 1)]
+    >>> mine = SimpleNamespace(modules=modules, loss=SquaredError())
     >>> fast = accelerate(mine)
     >>> fast.modules
     [Linear(2, 3), Linear(3, 1)]

@@ -1,4 +1,4 @@
-"""The optimisers' steps in plain NumPy; see numpy_kernels."""
+"""The optimizers' steps in plain NumPy; see numpy_kernels."""
 
 import functools
 

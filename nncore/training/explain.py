@@ -83,7 +83,8 @@ def explain(
     Examples
     --------
     >>> import nncore as nn
-    >>> net = nn.Sequential([nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    >>> layers = [nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2), nn.SoftMax()]
+    >>> net = nn.Sequential(layers, nn.NLL())
     >>> nn.explain(net, call="sgd")["path"]
     'fused-sgd'
     >>> nn.explain(net, batch_size=32, optimizer="adam")["path"]

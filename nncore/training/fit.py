@@ -101,7 +101,7 @@ def repeated(
 
 
 def continued(net, optimizer):
-    """Return the optimiser of a call that continues the network's: also for its name, and for
+    """Return the optimizer of a call that continues the network's: also for its name, and for
     None.
     """
     before = net.optimizer
@@ -183,7 +183,7 @@ def forget_large(net):
 
 
 def _serves(kept, updates):
-    """Return whether a kept program fits a call's network, data and optimiser."""
+    """Return whether a kept program fits a call's network, data and optimizer."""
     net, optimizer = updates.net, updates.optimizer
     return (
         (optimizer is kept.optimizer or kept.plain and updates.plain)
@@ -282,7 +282,7 @@ class Updates:
             self.program.use(*self.settings.rule, self._states(), self.l2)
 
     def take(self, kept):
-        """Prepare with a cached program that fits this network and optimiser."""
+        """Prepare with a cached program that fits this network and optimizer."""
         self.optimizer.begin(self.net)
         self.program, self.fingerprint, self.settings = (
             kept.program,
@@ -300,7 +300,7 @@ class Updates:
 
     def renew(self):
         """Prepare again if callbacks or rate functions have changed the network or the
-        optimiser.
+        optimizer.
         """
         if not self.unchanged():
             self.unchecked = False  # the data have been validated

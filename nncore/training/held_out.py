@@ -1,4 +1,4 @@
-"""Samples that `fit` holds out, evaluated from X where they are."""
+"""Samples that `fit` holds out, evaluated in place in X."""
 
 from nncore import _kinds
 from nncore.training import predict

@@ -44,7 +44,7 @@ def sgd(net, X, Y, iters, lrate, progress):
             _Sgd(net, *data, iters, rate, progress, kept).run()
 
 
-_kept = EngineCache()  # of networks with plain layers, what calls have checked and compiled
+_kept = EngineCache()  # checked and compiled programs of networks with plain layers
 KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
 
 
