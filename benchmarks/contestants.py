@@ -112,6 +112,10 @@ def nncore(workload, threads=1):
         net.sgd(X, Y, w.CHECK_STEPS, w.RATE)
         return Contest(_trained(net), lambda: net.sgd(X, Y, steps, w.RATE), steps)
     X, Y = _columns(workload, workload.rows)
+    if workload.sparse:
+        from scipy.sparse import csc_array
+
+        X = csc_array(X)
     if workload.kind == "train":
         return _nncore_training(workload, net, X, Y)
     options = {"batch_size": workload.batch, "lrate": w.BATCH_RATE, "seed": w.SEED}

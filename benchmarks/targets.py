@@ -149,6 +149,8 @@ TARGETS = {
         for batch in (4, 16, 256, 1024)
     },
     "p14-784-128-10-b256": [Target("ONNX Runtime", 1.1)],
+    "p15-10000-32-2-f32": [Target("µs", 0.6)],
+    "p15-10000-32-2-b128-f32": [Target("JAX", 5)],
 }
 
 # Below 512 bits the loads of a large batch's operands take a larger part of the time.

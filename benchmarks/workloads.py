@@ -67,7 +67,8 @@ class Workload:
     layers; for "loss" the number of classes. density: share of inputs that are not zero. images:
     real ones of the folder that `MNIST` names. rows, epochs: of one timed call of "batch". seed: of
     the samples; of P4 one with which no input of a ReLU comes nearer to 0 than 1e-7 in the epoch
-    that is checked, as rounding would decide on which side of it. extra: no target is set for it.
+    that is checked, as rounding would decide on which side of it. sparse: nncore is given X as a SciPy sparse
+    matrix, its peers as an array. extra: no target is set for it.
 
     >>> WORKLOADS["p2-f32"].flops_per_sample
     10112
@@ -86,6 +87,7 @@ class Workload:
     seed: int = 1
     loss: str = "nll"
     optimizer: str = "sgd"
+    sparse: bool = False
     extra: bool = False
 
     @property
@@ -139,7 +141,7 @@ class Workload:
         }[self.kind]
         return (
             f"{shape} {self.hidden}, {work}, {self.dtype}, {self.density:.0%} of inputs not "
-            f"0{' (images)' if self.images else ''}"
+            f"0{' (images)' if self.images else ''}{' (SciPy sparse)' if self.sparse else ''}"
         )
 
 
@@ -218,6 +220,7 @@ def _rows():
     yield from _optimizers()
     yield from _shapes()
     yield from _predictions()
+    yield from _sparse()
 
 
 def _train(
@@ -295,6 +298,13 @@ def _predictions():
         name = "-".join(map(str, sizes))
         for batch in batches:
             yield Workload(f"p14-{name}-b{batch}", "predict", sizes, batch=batch)
+
+
+def _sparse():
+    """P15: bags of words, one input in a hundred of which is not zero."""
+    for batch, name in ((1, "p15-10000-32-2-f32"), (128, "p15-10000-32-2-b128-f32")):
+        row = _train(name, (10_000, 32, 2), batch=batch)
+        yield replace(row, density=0.01, sparse=True, rows=1024, epochs=20)
 
 
 def _batches(row, sizes, dtype, batch):
