@@ -76,7 +76,7 @@ _ELSEWHERE = {
         "dropout": "a network drops out by the module Dropout(p)",
     },
     "Sequential": {
-        "optimizer": "the optimiser is an argument of the training: net.fit(X, Y, optimizer=...)",
+        "optimizer": "the optimizer is an argument of the training: net.fit(X, Y, optimizer=...)",
         "lrate": _AT_FIT,
         "epochs": "the number of epochs is an argument of the training: net.fit(X, Y, epochs=...)",
         "seed": "nncore.set_seed(...) seeds weights and training; Linear(rng=...) its weights",

@@ -23,7 +23,7 @@ class Text(str):
 
 
 class ModuleSequence:
-    """What a network has of a list. It is always true, and one element of an object array."""
+    """A list-like network. It is always true, and one element of an array of objects."""
 
     modules: list[Any]
     loss: Any

@@ -70,14 +70,14 @@ Init: TypeAlias = (
 
 
 class Layer(Protocol):
-    """Whatever works as a module: it also has step(lrate) or sgd_step(lrate)."""
+    """Any object that works as a module; it also has step(lrate) or sgd_step(lrate)."""
 
     def forward(self, A: Any, /) -> Any: ...
     def backward(self, delta: Any, /) -> Any: ...
 
 
 class LossLike(Protocol):
-    """Whatever works as a loss."""
+    """Any object that works as a loss."""
 
     def forward(self, Ypred: Any, Y: Any, /) -> Any: ...
     def backward(self) -> Any: ...

@@ -41,7 +41,7 @@ def finish(net, history, callbacks):
 
 
 class Run(NamedTuple):
-    """What the library's own callbacks learn of a training before it starts."""
+    """A training that is about to start, as the library's own callbacks see it."""
 
     net: Any
     history: History

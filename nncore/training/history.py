@@ -10,7 +10,7 @@ __all__ = ["History"]
 
 
 class History(dict[str, list[float]]):
-    """What `fit` has recorded: a dict from names to lists with one number per epoch.
+    """The history of a training: a dict from names to lists with one number per epoch.
 
     "loss" is the mean loss per sample. With validation data there are "validation_loss" and
     "validation_accuracy", or "validation_r2" for a loss of numbers, such as Squared. Callbacks may
