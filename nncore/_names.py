@@ -96,8 +96,18 @@ _ELSEWHERE = {
     },
 }
 
-# What losses and modules are called elsewhere, in lower case without _ - and spaces; the aliases in
-# nncore.registry are not repeated.
+_IN_ANY_TRAINING = ("loss", "momentum", "nesterov", "dropout")
+for _name in ("partial_fit", "learner"):
+    _ELSEWHERE[_name] = {word: _ELSEWHERE["fit"][word] for word in _IN_ANY_TRAINING}
+_ELSEWHERE["sgd"] = _ELSEWHERE["mini_gd"] = {
+    "loss": _ELSEWHERE["fit"]["loss"],
+    "optimizer": "this is plain gradient descent; net.fit(X, Y, optimizer=...) takes one",
+    "momentum": "this is plain gradient descent; write net.fit(X, Y, optimizer='momentum')",
+    "seed": "it draws from NumPy's global generator, which np.random.seed and nncore.set_seed seed",
+}
+
+# The names of losses and modules in other libraries, in lower case without _ - and spaces. The
+# aliases in nncore.registry are not repeated.
 CLASSES = {
     "NLL": (
         "nllloss",
