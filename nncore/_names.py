@@ -196,6 +196,22 @@ def suggestion(word: str, names: Iterable[str]) -> str:
     return "" if found is None else f"; did you mean {found!r}?"
 
 
+def call_of(cls: Any) -> str:
+    """Return the call that makes an object of a class, with the arguments that it must have."""
+    import inspect
+
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return f"{cls.__name__}(...)"
+    needed = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    return f"{cls.__name__}({', '.join(needed)})"
+
+
 def _synonym(word: str, names: Iterable[str]) -> str | None:
     for name in names:
         if word in _WORDS.get(name, ()) or word.lower() == name.lower():

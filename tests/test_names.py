@@ -206,6 +206,15 @@ def test_names_of_optimizers_in_any_case(backend, name):
             lambda: net().fit(X, LABELS, optimizer=optimizers.Adam),
             r"got the class Adam; write Adam",
         ),
+        (lambda: net().fit(X, LABELS, lrate=nn.schedules.Cosine), r"write Cosine\(rate, steps\)$"),
+        (
+            lambda: net().fit(X, LABELS, callbacks=[nn.callbacks.EarlyStopping]),
+            r"callbacks must hold objects, got the class EarlyStopping; write EarlyStopping\(\)$",
+        ),
+        (
+            lambda: net().fit(X, LABELS, callbacks=nn.callbacks.ModelCheckpoint),
+            r"write ModelCheckpoint\(path\)$",
+        ),
     ],
 )
 def test_classes_and_names_are_answered_with_the_object(call, remedy):
