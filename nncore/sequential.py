@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never, Self
 import numpy as np
 
 from nncore import _backend, _chain, _core, _kinds, _names, _sums, serialization
-from nncore._sequence import ModuleSequence
+from nncore._sequence import ModuleSequence, Text, summary
 from nncore._types import (
     Array,
     ArrayLike,
@@ -778,6 +778,17 @@ class Sequential(ModuleSequence):
         nncore.load : Load it.
         """
         serialization.save(self, path)
+
+    def summary(self) -> Text:
+        """Return a table of the modules: place, module, shape of the output, parameters.
+
+        Returns
+        -------
+        str
+            The table. `print(net.summary())` prints it; a notebook shows it as it is. N stands for
+            the number of samples, and ? for a size that only a module of your own knows.
+        """
+        return summary(self)
 
     def __repr__(self) -> str:
         own = [getattr(m, "parameters", None) for m in self.modules]
