@@ -63,6 +63,7 @@ nitpicky = True
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
+autodoc_typehints = "none"  # the sections Parameters and Returns have the types
 autodoc_default_options = {"members": True}
 autosummary_generate = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "

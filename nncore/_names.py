@@ -54,6 +54,13 @@ _SYNONYMS = {
     "best_only": "save_best_only only_best",
     "min_lrate": "min_lr min_learning_rate",
     "approximate": "approximation approx tanh",
+    "bias": "use_bias with_bias has_bias",
+    "clip_value": "clipvalue clip grad_clip",
+    "clip_norm": "clipnorm max_norm max_grad_norm gradient_clip_norm global_clipnorm",
+    "class_weight": "class_weights weight pos_weight",
+    "sample_weight": "sample_weights weights w",
+    "label_smoothing": "smoothing",
+    "delta": "threshold",
 }
 _WORDS = {name: frozenset(words.split()) for name, words in _SYNONYMS.items()}
 
@@ -69,7 +76,7 @@ _ELSEWHERE = {
         "dropout": "a network drops out by the module Dropout(p)",
     },
     "Sequential": {
-        "optimizer": "the optimiser is an argument of the training: net.fit(X, Y, optimizer=...)",
+        "optimizer": "the optimizer is an argument of the training: net.fit(X, Y, optimizer=...)",
         "lrate": _AT_FIT,
         "epochs": "the number of epochs is an argument of the training: net.fit(X, Y, epochs=...)",
         "seed": "nncore.set_seed(...) seeds weights and training; Linear(rng=...) its weights",
@@ -89,8 +96,18 @@ _ELSEWHERE = {
     },
 }
 
-# What losses and modules are called elsewhere, in lower case without _ - and spaces; the aliases in
-# nncore.registry are not repeated.
+_IN_ANY_TRAINING = ("loss", "momentum", "nesterov", "dropout")
+for _name in ("partial_fit", "learner"):
+    _ELSEWHERE[_name] = {word: _ELSEWHERE["fit"][word] for word in _IN_ANY_TRAINING}
+_ELSEWHERE["sgd"] = _ELSEWHERE["mini_gd"] = {
+    "loss": _ELSEWHERE["fit"]["loss"],
+    "optimizer": "this is plain gradient descent; net.fit(X, Y, optimizer=...) takes one",
+    "momentum": "this is plain gradient descent; write net.fit(X, Y, optimizer='momentum')",
+    "seed": "it draws from NumPy's global generator, which np.random.seed and nncore.set_seed seed",
+}
+
+# The names of losses and modules in other libraries, in lower case without _ - and spaces. The
+# aliases in nncore.registry are not repeated.
 CLASSES = {
     "NLL": (
         "nllloss",
@@ -166,10 +183,33 @@ def closest(word: str, names: Iterable[str]) -> str | None:
     return by_squashed[found[0]] if found else None
 
 
+def list_meant(word: str, history: Iterable[str]) -> str | None:
+    """Return the list of a history that another library's name, such as val_acc, means, or None."""
+    parts = {"val": "validation", "valid": "validation", "acc": "accuracy", "train": ""}
+    meant = "_".join(filter(None, (parts.get(part, part) for part in word.lower().split("_"))))
+    return meant if meant in history else None
+
+
 def suggestion(word: str, names: Iterable[str]) -> str:
     """Return "; did you mean 'name'?" with the closest name, or ""."""
     found = closest(word, names)
     return "" if found is None else f"; did you mean {found!r}?"
+
+
+def call_of(cls: Any) -> str:
+    """Return the call that makes an object of a class, with the arguments that it must have."""
+    import inspect
+
+    try:
+        parameters = inspect.signature(cls).parameters.values()
+    except (TypeError, ValueError):
+        return f"{cls.__name__}(...)"
+    needed = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    return f"{cls.__name__}({', '.join(needed)})"
 
 
 def _synonym(word: str, names: Iterable[str]) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 from nncore import _kinds, modules
 from nncore._types import Array, ArrayLike
 
-__all__ = ["ModuleSequence", "Text"]
+__all__ = ["ModuleSequence", "Text", "summary"]
 
 
 class Text(str):
@@ -23,7 +23,7 @@ class Text(str):
 
 
 class ModuleSequence:
-    """What a network has of a list. It is always true, and one element of an object array."""
+    """A list-like network. It is always true, and one element of an array of objects."""
 
     modules: list[Any]
     loss: Any
@@ -68,24 +68,18 @@ class ModuleSequence:
         box[()] = self
         return box
 
-    def summary(self) -> Text:
-        """Return a table of the modules: place, module, shape of the output, parameters.
 
-        Returns
-        -------
-        str
-            The table; `print(net.summary())` prints it. N stands for the number of samples, and ?
-            for what only a module of your own knows.
-        """
-        rows = list(_rows(self, "", None))
-        total = sum(count for *_, count in rows)
-        shown = [(place, what, shape, f"{count:,}") for place, what, shape, count in rows]
-        head = ("", "module", "output", "parameters")
-        widths = [max(map(len, column)) for column in zip(head, *shown, strict=True)]
-        lines = [_line(row, widths) for row in (head, *shown)]
-        lines.append(_line(("", "total", "", f"{total:,}"), widths))
-        lines.append(f"loss: {self.loss!r}")
-        return Text("\n".join(lines))
+def summary(net: Any) -> Text:
+    """Return the table of a network; see Sequential.summary."""
+    rows = list(_rows(net, "", None))
+    total = sum(count for *_, count in rows)
+    shown = [(place, what, shape, f"{count:,}") for place, what, shape, count in rows]
+    head = ("", "module", "output", "parameters")
+    widths = [max(map(len, column)) for column in zip(head, *shown, strict=True)]
+    lines = [_line(row, widths) for row in (head, *shown)]
+    lines.append(_line(("", "total", "", f"{total:,}"), widths))
+    lines.append(f"loss: {net.loss!r}")
+    return Text("\n".join(lines))
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:

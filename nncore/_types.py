@@ -12,8 +12,8 @@ __all__ = [
     "Callback",
     "Backend",
     "ArrayLike",
-    "Float",
     "Init",
+    "Integer",
     "Layer",
     "LossLike",
     "OptimizerName",
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Array: TypeAlias = NDArray[Any]
-Float: TypeAlias = Literal["float32", "float64"]
+Integer: TypeAlias = int | np.integer[Any]
 Backend: TypeAlias = Literal["compiled", "numpy"]
 Part: TypeAlias = Literal["all", "train", "test"]
 Reduction: TypeAlias = Literal["mean", "sum"]
@@ -55,7 +55,7 @@ OptimizerName: TypeAlias = Literal[
 # Called with (net, history) after each epoch; True ends the training.
 Callback: TypeAlias = Callable[[Any, Any], object]
 Seed: TypeAlias = (
-    int
+    Integer
     | Sequence[int]
     | np.random.Generator
     | np.random.SeedSequence
@@ -70,14 +70,14 @@ Init: TypeAlias = (
 
 
 class Layer(Protocol):
-    """Whatever works as a module: it also has step(lrate) or sgd_step(lrate)."""
+    """Any object that works as a module; it also has step(lrate) or sgd_step(lrate)."""
 
     def forward(self, A: Any, /) -> Any: ...
     def backward(self, delta: Any, /) -> Any: ...
 
 
 class LossLike(Protocol):
-    """Whatever works as a loss."""
+    """Any object that works as a loss."""
 
     def forward(self, Ypred: Any, Y: Any, /) -> Any: ...
     def backward(self) -> Any: ...

@@ -312,6 +312,11 @@ def step_size(lrate, first=1, steps=0):
     non-finite anywhere in the steps first .. first + steps − 1. The library's schedules are
     monotonic, so checking their ends suffices.
     """
+    if isinstance(lrate, type):
+        raise TypeError(
+            f"lrate must be a number, a function or a schedule, got the class {lrate.__name__}; "
+            f"write {_names.call_of(lrate)}"
+        )
     if not callable(lrate):
         _rate("lrate", lrate)
         return _checks.number("lrate", lrate)

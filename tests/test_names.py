@@ -87,6 +87,9 @@ def test_other_libraries_words_are_answered_with_ours(call, meant):
         ),
         (lambda n: n.fit(X, LABELS, metrics=["accuracy"]), "nncore.callbacks.Metrics(...)"),
         (lambda n: n.fit(X, LABELS, banana=1), "it takes X, Y, epochs, batch_size"),
+        (lambda n: n.partial_fit(X, LABELS, loss="nll"), "the loss is the network's"),
+        (lambda n: n.sgd(X, LABELS, optimizer="adam"), "net.fit(X, Y, optimizer=...)"),
+        (lambda n: n.sgd(X, LABELS, seed=3), "np.random.seed and nncore.set_seed"),
         (lambda n: nn.Sequential([], optimizer="adam"), "net.fit(X, Y, optimizer=...)"),
         (lambda n: nn.Linear(2, 3, activation="relu"), "[Linear(m, n), ReLU()]"),
         (lambda n: optimizers.Adam(lr=0.1), "net.fit(X, Y, lrate=...)"),
@@ -202,6 +205,15 @@ def test_names_of_optimizers_in_any_case(backend, name):
         (
             lambda: net().fit(X, LABELS, optimizer=optimizers.Adam),
             r"got the class Adam; write Adam",
+        ),
+        (lambda: net().fit(X, LABELS, lrate=nn.schedules.Cosine), r"write Cosine\(rate, steps\)$"),
+        (
+            lambda: net().fit(X, LABELS, callbacks=[nn.callbacks.EarlyStopping]),
+            r"callbacks must hold objects, got the class EarlyStopping; write EarlyStopping\(\)$",
+        ),
+        (
+            lambda: net().fit(X, LABELS, callbacks=nn.callbacks.ModelCheckpoint),
+            r"write ModelCheckpoint\(path\)$",
         ),
     ],
 )
@@ -571,6 +583,10 @@ def test_the_history_is_a_dict_that_shows_itself_briefly():
     first, last = history["loss"]
     assert repr(history).startswith(f"History(2 epochs: loss {first:.4g} -> {last:.4g}, validation")
     assert repr(net().fit(X, LABELS, epochs=0)) == "History(0 epochs: loss -)"
+    for name, meant in (("val_loss", "validation_loss"), ("val_acc", "validation_accuracy")):
+        assert f"did you mean '{meant}'?" in refused(lambda name=name: history[name], KeyError)
+    assert "it has loss, validation_loss" in refused(lambda: history["banana"], KeyError)
+    assert history.get("val_loss") is None and "val_loss" not in history
     history["other"] = ["words"]
     assert "other -" in repr(history) and len(repr(history)) < 200
     assert pickle.loads(pickle.dumps(history)) == history == dict(history)

@@ -46,7 +46,7 @@ def found_by_pyright(folder):
             cwd=folder,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=180,
             env=environment,
         )
         report = json.loads(done.stdout)["generalDiagnostics"]

@@ -17,7 +17,7 @@ class ModelCheckpoint(Monitor):
     Parameters
     ----------
     path : str or path_like
-        The file, written as `Sequential.save` does: atomically, with the optimiser's state. It may
+        The file, written as `Sequential.save` does: atomically, with the optimizer's state. It may
         name {epoch}, which counts from 1, and lists of the history, with formats as in
         "model-{epoch:03d}-{loss:.3f}.npz".
     monitor : str

@@ -1,4 +1,4 @@
-"""What a training changes, copied and restored."""
+"""Copies of everything that a training changes, and their restoration."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from nncore import _chain, modules
 
 
 class Start:
-    """The weights, optimiser, and the Dropouts' keys and counts before a training."""
+    """The weights, optimizer, and the Dropouts' keys and counts before a training."""
 
     def __init__(self, net, optimizer):
         self.net, self.optimizer, self.of_net, self.t = net, optimizer, net.optimizer, optimizer.t

@@ -23,7 +23,7 @@ class EarlyStopping(Monitor):
         The least change that counts as an improvement; finite, at least 0.
     restore_best : bool
         If True, the weights of the best epoch are restored in place when the training ends, by this
-        callback or after its last epoch. The optimiser's state is not restored. After Ctrl-C or
+        callback or after its last epoch. The optimizer's state is not restored. After Ctrl-C or
         divergence nothing is restored.
     mode : {"auto", "min", "max"}
         Whether smaller or larger is better. "auto": names that end in accuracy, r2, precision,
@@ -40,7 +40,7 @@ class EarlyStopping(Monitor):
     ------
     ValueError
         If the training does not compute `monitor`: before the first epoch, or after it if another
-        callback could have added it. Weights, optimiser and Dropouts are then unchanged.
+        callback could have added it. Weights, optimizer and Dropouts are then unchanged.
     RuntimeError
         If the object is used by two trainings at once. It can be reused for one training after
         another.

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nncore import _names
 from nncore.training import held_out, predict
 from nncore.training.history import History
 
@@ -41,7 +42,7 @@ def finish(net, history, callbacks):
 
 
 class Run(NamedTuple):
-    """What the library's own callbacks learn of a training before it starts."""
+    """A training that is about to start, as the library's own callbacks see it."""
 
     net: Any
     history: History
@@ -73,6 +74,11 @@ def checked_callbacks(callbacks):
         )
     callbacks = (callbacks,) if callable(callbacks) else tuple(callbacks)
     for callback in callbacks:
+        if isinstance(callback, type):
+            raise TypeError(
+                f"callbacks must hold objects, got the class {callback.__name__}; write "
+                f"{_names.call_of(callback)}"
+            )
         if not callable(callback):
             raise TypeError(
                 f"callbacks must hold functions of (net, history), got {type(callback).__name__}"

@@ -3,8 +3,6 @@
 Classes and names in their place are refused with what to write instead.
 """
 
-import inspect
-
 from nncore import _names, registry
 
 
@@ -59,9 +57,13 @@ def _place(i, modules):
 def _remedy(given, records):
     """Return what to write in place of a class or a name of one of the records."""
     if isinstance(given, type):
-        return f"write {_call(given)}"
+        return f"write {_names.call_of(given)}"
     cls = _class_named(given, records)
-    return f"write {_call(cls)}" if cls else f"write one of {', '.join(map(_call, records))}"
+    return (
+        f"write {_names.call_of(cls)}"
+        if cls
+        else f"write one of {', '.join(map(_names.call_of, records))}"
+    )
 
 
 def _class_named(word, records):
@@ -72,17 +74,3 @@ def _class_named(word, records):
             return cls
     by_name = {cls.__name__: cls for cls in records}
     return by_name.get(_names.closest(word, by_name))
-
-
-def _call(cls):
-    """Return the call that makes an object of a class, with the arguments that it must have."""
-    try:
-        parameters = inspect.signature(cls).parameters.values()
-    except (TypeError, ValueError):
-        return f"{cls.__name__}(...)"
-    needed = [
-        p.name
-        for p in parameters
-        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
-    return f"{cls.__name__}({', '.join(needed)})"
