@@ -116,6 +116,8 @@ class Linear(Module):
         drawn after W. "he": W ~ N(0, 2/m), W0 = 0. A callable (m, n) -> (W, W0) may draw others.
     dtype : dtype
         The type of the weights, float64 or float32. It is the computing type.
+    bias : bool
+        False: W0 is zero, whatever `init` gives, and no step updates it. It is not a parameter.
 
     Attributes
     ----------
@@ -143,11 +145,21 @@ class Linear(Module):
 
     gradients = {"W": "dLdW", "W0": "dLdW0"}
     statistics_arrays = ()
+    bias = True
 
-    def __init__(self, m, n, *, init="course", dtype=np.float64):
+    def __init__(self, m, n, *, init="course", dtype=np.float64, bias=True):
         self.m, self.n = _checks.count("m", m, 1), _checks.count("n", n, 1)
         dtype = _checks.network_dtype(dtype)
+        self._configure(bias)
         self.W, self.W0 = initializers.initial_weights(init, self.m, self.n, dtype)
+        if self.bias is False:
+            self.W0 = np.zeros_like(self.W0)
+
+    def _configure(self, bias):
+        if not isinstance(bias, (bool, np.bool_)):
+            raise TypeError(f"bias must be True or False, got {type(bias).__name__}")
+        if not bias:  # else the class's, so that compiled code sees a plain module
+            self.bias = False
 
     def forward(self, A):
         """Return Z = Wᵀ A + W0; keep A as .A for `backward`.
@@ -217,7 +229,8 @@ class Linear(Module):
         _checks.shape("dLdW0", self.dLdW0, W0.shape)
         self.W, self.W0 = W, W0
         terms = self._kernels.step_terms
-        return [terms(W, self.dLdW, lrate), terms(W0, self.dLdW0, lrate)]
+        of_W = terms(W, self.dLdW, lrate)
+        return [of_W] if self.bias is False else [of_W, terms(W0, self.dLdW0, lrate)]
 
     def checked_weights(self):
         """Return the weights that a step will update.
@@ -234,13 +247,14 @@ class Linear(Module):
 
     @property
     def parameters(self):
-        """The number of weights, m n + n."""
-        return np.size(self.W) + np.size(self.W0)
+        """The number of weights, m n + n, or m n without biases."""
+        return np.size(self.W) + (0 if self.bias is False else np.size(self.W0))
 
     def __repr__(self):
         m, n = np.shape(self.W) if np.ndim(self.W) == 2 else (self.m, self.n)
         dtype = getattr(self.W, "dtype", np.dtype(np.float64))
-        return f"Linear({m}, {n}{'' if dtype == np.float64 else f', dtype={dtype}'})"
+        settings = "" if dtype == np.float64 else f", dtype={dtype}"
+        return f"Linear({m}, {n}{settings}{', bias=False' if self.bias is False else ''})"
 
 
 class _Activation(Module):

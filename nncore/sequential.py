@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _backend, _chain, _core, _kinds, _sums, modules, registry, serialization
+from nncore import _backend, _chain, _core, _kinds, modules, registry, serialization
 from nncore.training import blocks, compile, fit, learner, mini_gd, predict, sgd
 
 __all__ = ["Sequential", "load"]
@@ -53,8 +53,8 @@ class Sequential:
         The modules; the list is kept, not copied. Any object with forward, backward and step or
         sgd_step works as a module. So does a Sequential, whose own loss is then ignored.
     loss : object, optional
-        NLL, BinaryNLL, Squared, Hinge, or any object with forward(Ypred, Y) -> float and backward()
-        -> dL/dZ; None for prediction only.
+        NLL, BinaryNLL, Squared, Absolute, Huber, Hinge, or any object with forward(Ypred, Y) ->
+        float and backward() -> dL/dZ; None for prediction only.
 
     Attributes
     ----------
@@ -319,6 +319,10 @@ class Sequential:
         seed=None,
         reduction="mean",
         shuffle_window=None,
+        sample_weight=None,
+        class_weight=None,
+        clip_value=None,
+        clip_norm=None,
     ):
         """Train in mini-batches over all samples, `epochs` times.
 
@@ -330,7 +334,7 @@ class Sequential:
             asked for. An iterator that can be read only once takes one epoch.
         Y : array_like of shape (n, N) or (N,), optional
             The labels. (N,) holds classes 0 .. n − 1 for NLL and, for a network of one output, 0
-            and 1, −1 and +1 (Hinge) or numbers (Squared).
+            and 1, −1 and +1 (Hinge) or numbers (Squared, Absolute, Huber).
         epochs : int
             The number of passes.
         batch_size : int
@@ -363,12 +367,27 @@ class Sequential:
         shuffle_window : int, optional
             Shuffles within windows of so many consecutive samples, and the order of the windows,
             instead of all samples, so that a file larger than memory is read window by window.
+        sample_weight : array_like of shape (N,), optional
+            The weight w_i of each sample, at least 0: a batch's loss is Σ w_i L_i, divided by the
+            number of its samples if reduction is "mean". Weights are not normalised: twice the
+            weights are twice the gradient. With blocks, give blocks (X, Y, sample_weight).
+        class_weight : dict, "balanced" or array_like, optional
+            The weight of each sample by its class, times its sample_weight: a dict {class: weight}
+            (other classes weigh 1), one weight per class in order, or "balanced" for N / (K N_c),
+            where N_c of the N training samples are of class c and K classes occur. The classes are
+            0 .. n − 1, 0 and 1 for BinaryNLL with one output, −1 and +1 for Hinge.
+        clip_value : float, optional
+            Bounds every entry g of a step's gradient: g ← max(−clip_value, min(g, clip_value)).
+        clip_norm : float, optional
+            Bounds the norm of a step's gradient, taken over all weights together:
+            g ← g min(1, clip_norm / (‖g‖ + 1e-6)). The gradient that is clipped is what
+            `reduction` says, with the penalty's; the weight decay of AdamW is not part of it.
 
         Returns
         -------
         dict
             The history, {"loss": [mean loss per sample of each epoch]}. Each batch's loss is
-            computed before its update.
+            computed before its update; with weights it is the mean of w_i L_i.
 
         Raises
         ------
@@ -401,13 +420,28 @@ class Sequential:
             seed,
             reduction,
             shuffle_window,
+            sample_weight,
+            class_weight,
+            clip_value,
+            clip_norm,
         )
         if Y is None:
             return blocks.fit(self, X, *settings)
         return fit.fit(self, X, Y, *settings)
 
     def partial_fit(
-        self, X, Y, batch_size=32, lrate=None, optimizer=None, l2=0.0, reduction="mean"
+        self,
+        X,
+        Y,
+        batch_size=32,
+        lrate=None,
+        optimizer=None,
+        l2=0.0,
+        reduction="mean",
+        sample_weight=None,
+        class_weight=None,
+        clip_value=None,
+        clip_norm=None,
     ):
         """Make one pass over X, Y in the given order, for data that arrive in parts.
 
@@ -430,11 +464,19 @@ class Sequential:
             The penalty, as for `fit`.
         reduction : {"mean", "sum"}
             As for `fit`.
+        sample_weight : array_like of shape (N,), optional
+            The weight of each sample, as for `fit`.
+        class_weight : dict or array_like, optional
+            The weight of each class, as for `fit`, but not "balanced".
+        clip_value : float, optional
+            The bound on the gradient's entries, as for `fit`.
+        clip_norm : float, optional
+            The bound on the gradient's norm, as for `fit`.
 
         Returns
         -------
         float
-            The mean loss per sample, before each update.
+            The mean loss per sample, before each update; with weights the mean of w_i L_i.
 
         See Also
         --------
@@ -451,9 +493,24 @@ class Sequential:
         >>> bool(loss < 0.1)
         True
         """
-        return fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
+        if sample_weight is class_weight is clip_value is clip_norm is None:
+            return fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
+        return fit.partial_fit(
+            self,
+            X,
+            Y,
+            batch_size,
+            lrate,
+            optimizer,
+            l2,
+            reduction,
+            sample_weight,
+            class_weight,
+            clip_value,
+            clip_norm,
+        )
 
-    def learner(self, lrate=None, optimizer=None, l2=0.0):
+    def learner(self, lrate=None, optimizer=None, l2=0.0, clip_value=None, clip_norm=None):
         """Return an object that learns from one sample, or one block, per call.
 
         `learn = net.learner(0.1)`, then `loss = learn(x, y)`, makes the step of `partial_fit` in
@@ -472,6 +529,10 @@ class Sequential:
             The optimiser, as for `partial_fit`, which continues net.optimizer.
         l2 : float
             The penalty, as for `fit`.
+        clip_value : float, optional
+            The bound on the gradient's entries, as for `fit`.
+        clip_norm : float, optional
+            The bound on the gradient's norm, as for `fit`.
 
         Returns
         -------
@@ -515,7 +576,7 @@ class Sequential:
         >>> bool(loss < 0.1)
         True
         """
-        return learner.learner(self, lrate, optimizer, l2)
+        return learner.learner(self, lrate, optimizer, l2, clip_value, clip_norm)
 
     def score(self, X, Y):
         """Return the fraction of correct classes, or R² with Squared.
@@ -625,7 +686,7 @@ class Sequential:
             )
         return class_fun(self.predict_proba(X))
 
-    def evaluate(self, X, Y):
+    def evaluate(self, X, Y, sample_weight=None):
         """Return the mean loss per sample and the accuracy, in slices of bounded memory.
 
         Parameters
@@ -634,6 +695,9 @@ class Sequential:
             The samples.
         Y : array_like of shape (n, N) or (N,)
             The labels.
+        sample_weight : array_like of shape (N,), optional
+            The weight w_i of each sample, at least 0, not all 0. Both results are then weighted
+            means, such as Σ w_i L_i / Σ w_i.
 
         Returns
         -------
@@ -648,7 +712,7 @@ class Sequential:
         RuntimeWarning
             If an output is NaN; such a sample counts as wrong.
         """
-        return predict.evaluate(self, X, Y)
+        return predict.evaluate(self, X, Y, None, sample_weight)
 
     def log_likelihood(self, X, Y):
         """Return log Π P(correct label) over the data, in nats: minus the summed NLL.
@@ -665,11 +729,7 @@ class Sequential:
         float
             The log-likelihood.
         """
-        return -float(
-            _sums.pairwise(
-                [_sums.pairwise(np.ravel(losses)) for _, losses, _ in predict.slices(self, X, Y)]
-            )
-        )
+        return predict.log_likelihood(self, X, Y)
 
     def save(self, path):
         """Write the network to a `.npz` file without pickle, atomically.

@@ -1,7 +1,8 @@
 """Models as `.npz` files: NumPy arrays and one JSON text, no pickle, written atomically.
 
 Entries: `model` (JSON: format, version, modules in order with a list for an inner Sequential,
-settings of modules by index, loss, metadata, and optimizer: name, parameters, t), `i.W`, `i.W0` for
+settings of modules by index, loss, loss_settings if not the default ones, metadata, and optimizer:
+name, parameters, t), `i.W`, `i.W0` for
 the Linear at index i (`i.G`, `i.B` and running statistics for a BatchNorm), and `i.W.k`, `i.W0.k`
 for array k of the optimiser's state for these. An index counts the modules of inner Sequentials one
 by one.
@@ -56,8 +57,8 @@ def describe(net, metadata=None):
         kind = _MODULES[_name_of(module, _MODULES, f"modules[{i}]")]
         for name in (*module.gradients, *getattr(module, "statistics_arrays", ())):
             arrays[f"{i}.{name}"] = _checks.real(f"{name} of modules[{i}]", getattr(module, name))
-        if kind.settings:
-            settings[i] = _plain_settings(module, kind, i)
+        if kind.settings and not _has_defaults(module, kind):
+            settings[i] = _plain_settings(module, kind, f"modules[{i}]")
     loss = None if net.loss is None else _name_of(net.loss, _LOSSES, "loss")
     kinds = _kinds(net)
     _flat(kinds)
@@ -69,17 +70,31 @@ def describe(net, metadata=None):
         "loss": loss,
         "metadata": metadata or {},
     }
+    if loss is not None and _LOSSES[loss].has_settings(net.loss):
+        model["loss_settings"] = _plain_settings(net.loss, _LOSSES[loss], "loss")
     return model, arrays
 
 
-def _plain_settings(module, kind, i):
-    """Return a module's settings as plain numbers; refuse those that its constructor would."""
+def _has_defaults(module, kind):
+    """Return whether a module has the settings that its class's attributes say; files leave out
+    those of classes that once had none, so that older versions read them.
+    """
+    return bool(kind.later) and all(
+        getattr(module, name) == getattr(kind.cls, name) for name in kind.settings
+    )
+
+
+def _plain_settings(thing, kind, where):
+    """Return the settings of a module or loss as plain numbers; refuse those that its constructor
+    would.
+    """
     twin = kind.cls.__new__(kind.cls)
     try:
-        twin._configure(**{name: getattr(module, name) for name in kind.settings})
+        twin._configure(**{name: getattr(thing, name) for name in kind.settings})
     except (TypeError, ValueError) as error:
-        raise type(error)(f"modules[{i}] must have settings that can be loaded: {error}") from None
-    return {name: getattr(twin, name) for name in kind.settings}
+        raise type(error)(f"{where} must have settings that can be loaded: {error}") from None
+    values = {name: getattr(twin, name) for name in kind.settings}
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
 
 def _kinds(net):
@@ -191,12 +206,13 @@ def description(archive):
         raise ValueError(
             f"the format has version {model.get('version')!r}; this nncore reads version {VERSION}"
         )
-    optional = {"settings": {}, "loss": None, "optimizer": None}
+    optional = {"settings": {}, "loss": None, "loss_settings": None, "optimizer": None}
     fields = {
         "modules": list,
         "metadata": dict,
         "settings": dict,
         "loss": str | None,
+        "loss_settings": dict | None,
         "optimizer": dict | None,
     }
     for field, kind in fields.items():
@@ -218,8 +234,9 @@ def network(archive, model, make_network):
         kind = _MODULES[name]
         module = kind.cls.__new__(kind.cls)
         inputs = outputs = width
-        if kind.settings:
-            _configure(module, model["settings"].get(str(i)), kind.settings, i)
+        settings = model["settings"].get(str(i))
+        if kind.settings and (settings is not None or not kind.later):
+            _configure(module, settings, kind.settings, f"module {i}")
         if name == "Linear":
             inputs, outputs = _load_linear(archive, module, i)
         elif name == "BatchNorm":
@@ -228,12 +245,7 @@ def network(archive, model, make_network):
             raise ValueError(f"module {i} takes {inputs} inputs after {width} outputs")
         width = outputs
         chain.append(module)
-    if model["loss"] is not None and model["loss"] not in _LOSSES:
-        raise ValueError(f"the loss is of an unknown type {model['loss']!r}")
-    net = make_network(
-        _nested(model["modules"], iter(chain), make_network),
-        None if model["loss"] is None else _LOSSES[model["loss"]].cls(),
-    )
+    net = make_network(_nested(model["modules"], iter(chain), make_network), _load_loss(model))
     if model["optimizer"] is not None:
         net.optimizer = _load_optimizer(archive, model["optimizer"], chain)
     return net
@@ -272,14 +284,27 @@ def _nested(kinds, chain, make_network):
     ]
 
 
-def _configure(module, settings, names, i):
-    """Give a module its settings through the checks of its constructor."""
+def _load_loss(model):
+    """Return the loss of a description, or None."""
+    name, settings = model["loss"], model["loss_settings"]
+    if name is None:
+        return None
+    if name not in _LOSSES:
+        raise ValueError(f"the loss is of an unknown type {name!r}")
+    loss = _LOSSES[name].cls()
+    if settings is not None:
+        _configure(loss, settings, _LOSSES[name].settings, "the loss")
+    return loss
+
+
+def _configure(thing, settings, names, what):
+    """Give a module or loss its settings through the checks of its constructor."""
     if not isinstance(settings, dict) or not all(name in settings for name in names):
-        raise ValueError(f"the settings of module {i} are missing")
+        raise ValueError(f"the settings of {what} are missing")
     try:
-        module._configure(**{name: settings[name] for name in names})
+        thing._configure(**{name: settings[name] for name in names})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the settings of module {i} cannot be read ({error})") from None
+        raise ValueError(f"the settings of {what} cannot be read ({error})") from None
 
 
 def _weight(archive, i, name):
@@ -316,7 +341,10 @@ def _load_linear(archive, module, i):
         raise ValueError(f"the weights of module {i} are of the wrong shape: W is {W.shape}")
     module.m, module.n = _sizes(i, W, m=W.shape[0], n=W.shape[1])
     module.W = _memory.aligned(W) if W.flags.c_contiguous else W
-    module.W0 = _columns(archive, i, ["W0"], module.n)[0]
+    if module.bias is False and f"{i}.W0" not in archive:
+        module.W0 = np.zeros((module.n, 1), W.dtype)
+    else:
+        module.W0 = _columns(archive, i, ["W0"], module.n)[0]
     return W.shape
 
 

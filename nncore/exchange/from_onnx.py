@@ -252,16 +252,16 @@ class _Reader:
         W = B.T if given.get("transB") else B
         alpha, beta = number(given, "alpha", 1.0), number(given, "beta", 1.0)
         C = self.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        W = W * W.dtype.type(alpha)
         if C is None:
-            C = np.zeros(1, W.dtype)
+            return [self._linear(node, W)]
         if C.size not in (1, W.shape[1]) or C.shape[:-1] not in ((), (1,)):
             raise Refused(f"{described(node)} has a bias of shape {C.shape} for {W.shape[1]} units")
         b = np.broadcast_to(C.ravel(), (W.shape[1],))
-        return [self._linear(node, W * W.dtype.type(alpha), b * b.dtype.type(beta))]
+        return [self._linear(node, W, b * b.dtype.type(beta))]
 
     def _read_matmul(self, node, base):
-        W = self._second(node, base)
-        return [self._linear(node, W, np.zeros(W.shape[1], W.dtype))]
+        return [self._linear(node, self._second(node, base))]
 
     def _second(self, node, base):
         """Return the weights of a product: its second argument, a matrix."""
@@ -275,7 +275,9 @@ class _Reader:
             )
         return B
 
-    def _linear(self, node, W, b):
+    def _linear(self, node, W, b=None):
+        if b is None:
+            return chain.linear(self._spent(np.array(W, order="C")))
         if b.dtype != W.dtype:
             raise Refused(f"{described(node)} has weights of two types")
         return chain.linear(self._spent(np.array(W, order="C")), self._spent(np.array(b)))
@@ -449,7 +451,7 @@ def _add_affine(parts, item, width, dtype, spent):
         return
     last = parts[-1] if parts else None
     if isinstance(last, modules.Linear) and not last.W0.any() and (factor == 1).all():
-        last.W0 = spent((offset - mean).reshape(-1, 1))
+        parts[-1] = chain.linear(last.W, spent(offset - mean))
         return
     parts.append(chain.affine_norm(mean, factor, offset))
 

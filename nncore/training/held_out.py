@@ -9,8 +9,9 @@ class HeldOut:
     Only the indices are kept: a copy of the samples of a memory-mapped X may not fit in memory.
     """
 
-    def __init__(self, X, Y, samples):
+    def __init__(self, X, Y, samples, weights=None):
         self.X, self.Y, self.samples = X, Y, samples
+        self.weights = None if weights is None else weights[samples]
 
     def __iter__(self):
         """Yield copies of X and Y, for an `evaluate` of the user's own."""
@@ -22,5 +23,8 @@ def evaluated(net, validation):
     """Return the loss and the accuracy of validation data, a pair or HeldOut."""
     own = getattr(net.evaluate, "__module__", None) != "nncore.sequential"
     if isinstance(validation, HeldOut) and not own:
-        return predict.evaluate(net, validation.X, validation.Y, validation.samples)
-    return net.evaluate(*validation)
+        return predict.evaluate(
+            net, validation.X, validation.Y, validation.samples, validation.weights
+        )
+    weights = getattr(validation, "weights", None)
+    return net.evaluate(*validation, **({} if weights is None else {"sample_weight": weights}))

@@ -1,5 +1,6 @@
 """Outputs, classes, losses and scores of data, in slices of bounded memory."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry
 from nncore._kinds import kind
 from nncore.training import compile, labels, logits, validate
+from nncore.training import weights as weighing
 from nncore.training.cache import EngineCache, Fingerprint, is_keepable, ready
 
 EVALUATE_SLICE = _core.TUNING["EVALUATE_SLICE"]
@@ -138,27 +140,44 @@ def warn_of_nan(count, N, stacklevel=3):
         )
 
 
-def evaluate(net, X, Y, samples=None):
+def evaluate(net, X, Y, samples=None, weights=None):
     """Return the mean loss and the accuracy; see Sequential.evaluate. samples: the indices of those
-    that count, which are copied by slices; None for all.
+    that count, which are copied by slices; None for all. weights: of the samples that count.
     """
     sums, right, count, undefined = [], 0, 0, 0
     answer = judge(net)
-    for P, losses, Ys in slices(net, X, Y, samples):
-        sums.append(_sums.total(np.ravel(losses)))
+    N = np.shape(X)[1] if samples is None else len(samples)
+    at, total = 0, N
+    if weights is not None:
+        weights = weighing.checked(weights, N)
+        total = _sums.total(weights)
+        if total == 0:
+            raise ValueError("sample_weight must not be 0 for every sample, got zeros only")
+    for P, losses, Ys in slices(net, X, Y, samples, weights is not None):
+        of_slice = None if weights is None else weights[at : at + np.shape(P)[-1]]
+        at += np.shape(P)[-1]
+        losses = np.ravel(losses) if of_slice is None else of_slice * np.ravel(losses)
+        sums.append(_sums.total(losses))
         undefined += nan_samples(P)
         if answer is not None:
             agree = agreement(answer, P, Ys)
-            right, count = right + int(np.count_nonzero(agree)), count + np.size(agree)
-    N = np.shape(X)[1] if samples is None else len(samples)
+            right = right + _counted(agree, of_slice)
+            count = count + _counted(np.ones_like(agree), of_slice)
     warn_of_nan(undefined, N, 4)
     loss = sums[0] if len(sums) == 1 else _sums.total(sums)
-    return loss / N, right / count if count else float("nan")
+    return loss / total, right / count if count else float("nan")
 
 
-def slices(net, X, Y, samples=None):
+def _counted(agree, weights):
+    """Return the number of true entries, or their weight."""
+    if weights is None:
+        return int(np.count_nonzero(agree))
+    return float(_sums.pairwise(np.ravel(agree * weights)))
+
+
+def slices(net, X, Y, samples=None, each=False):
     """Yield (outputs, losses, Y) of up to EVALUATE_SLICE samples at a time; losses are one per
-    sample, or their sum for a loss without per_sample. samples: as in `evaluate`.
+    sample, or, unless `each` is set, their sum. samples: as in `evaluate`.
     """
     if samples is not None and len(samples) <= EVALUATE_SLICE:
         X, Y, samples = X[:, samples], Y[:, samples], None  # a kept program takes them at once
@@ -184,11 +203,14 @@ def slices(net, X, Y, samples=None):
                 Z = logits.logits(net, Xs, predicting=True)
                 yield (
                     _chain.modules_of(net)[-1].forward(Z) if logits.has_output_unit(net) else Z,
-                    kernel(Z, Ys)[0],
+                    logits.losses_of_logits(kernel, Z, Ys) if each else kernel(Z, Ys)[0],
                     Ys,
                 )
                 continue
             P = _chain.predicted([net], Xs)
+            if each:
+                yield P, logits.per_sample(net, P, Ys), Ys
+                continue
             call = "per_sample" if hasattr(net.loss, "per_sample") else "forward"
             given = getattr(net.loss, call)(P, Ys)
             values = logits.numbers(given)
@@ -215,3 +237,13 @@ def _r_squared(P, Y):
     total = _sums.pairwise((Y - _sums.pairwise(Y, axis=1, keepdims=True) / Y.shape[1]) ** 2, axis=1)
     flat = total == 0
     return float(np.mean(np.where(flat, residual == 0, 1 - residual / np.where(flat, 1, total))))
+
+
+def log_likelihood(net, X, Y):
+    """Return minus the summed NLL; see Sequential.log_likelihood."""
+    record = registry.record_of(net.loss, registry.LOSSES)
+    if record is not None and record.labels == "classes" and record.has_settings(net.loss):
+        net = copy.copy(net)
+        net.loss = record.cls()  # neither smoothed nor weighted
+    parts = [_sums.pairwise(np.ravel(losses)) for _, losses, _ in slices(net, X, Y)]
+    return -float(_sums.pairwise(parts))
