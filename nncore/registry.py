@@ -49,7 +49,10 @@ class Activation(NamedTuple):
     # candidates for a foreign function with the values A at Z; None: the default only
     candidates: Callable[[np.ndarray, np.ndarray], list[modules.Module]] | None = None
 
-    later = False  # as of a Layer
+    @property
+    def later(self):
+        """False: files always have the settings."""
+        return False
 
     @property
     def constants(self):
