@@ -15,7 +15,17 @@ import numpy as np
 
 from nncore import _chain, _checks, _files, _memory, _npz, registry
 
-__all__ = ["as_json", "describe", "description", "load_metadata", "network", "read", "save"]
+__all__ = [
+    "as_json",
+    "describe",
+    "description",
+    "load_metadata",
+    "loss_of",
+    "loss_settings",
+    "network",
+    "read",
+    "save",
+]
 
 FORMAT, VERSION = "nncore", 1
 # Bounds for networks that are loaded or saved: far beyond any useful network, far
@@ -70,9 +80,18 @@ def describe(net, metadata=None):
         "loss": loss,
         "metadata": metadata or {},
     }
-    if loss is not None and _LOSSES[loss].has_settings(net.loss):
-        model["loss_settings"] = _plain_settings(net.loss, _LOSSES[loss], "loss")
+    model.update(loss_settings(net.loss))
     return model, arrays
+
+
+def loss_settings(loss):
+    """Return {"loss_settings": ...} for a library loss with other settings than the default ones,
+    else {}.
+    """
+    record = None if loss is None else registry.record_of(loss, registry.LOSSES)
+    if record is None or not record.has_settings(loss):
+        return {}
+    return {"loss_settings": _plain_settings(loss, record, "loss")}
 
 
 def _has_defaults(module, kind):
@@ -245,7 +264,7 @@ def network(archive, model, make_network):
             raise ValueError(f"module {i} takes {inputs} inputs after {width} outputs")
         width = outputs
         chain.append(module)
-    net = make_network(_nested(model["modules"], iter(chain), make_network), _load_loss(model))
+    net = make_network(_nested(model["modules"], iter(chain), make_network), loss_of(model))
     if model["optimizer"] is not None:
         net.optimizer = _load_optimizer(archive, model["optimizer"], chain)
     return net
@@ -284,9 +303,9 @@ def _nested(kinds, chain, make_network):
     ]
 
 
-def _load_loss(model):
-    """Return the loss of a description, or None."""
-    name, settings = model["loss"], model["loss_settings"]
+def loss_of(model):
+    """Return the loss of a description, or None; ValueError if it is none of the library's."""
+    name, settings = model["loss"], model.get("loss_settings")
     if name is None:
         return None
     if name not in _LOSSES:

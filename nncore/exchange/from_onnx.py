@@ -10,8 +10,8 @@ import math
 
 import numpy as np
 
-from nncore import _checks, _files, losses, modules, registry
-from nncore.exchange import chain, extras
+from nncore import _checks, _files, modules, registry, serialization
+from nncore.exchange import arrays, chain, extras
 from nncore.exchange.operators import (
     ELEMENTWISE,
     Refused,
@@ -376,22 +376,28 @@ class _Reader:
         return net
 
     def _noted(self):
-        """Return (kind of the last module, name of the loss) that `nncore.export.onnx` noted."""
+        """Return (kind of the last module, name of the loss, its settings or None) that
+        `nncore.export.onnx` noted.
+        """
         try:
             noted = json.loads(self.properties.get("nncore", "{}"))
-            return noted["modules"][-1], noted["loss"]
-        except (ValueError, TypeError, KeyError, IndexError, RecursionError):
-            return None, None
+            return noted["modules"][-1], noted["loss"], noted.get("loss_settings")
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError):
+            return None, None, None
 
     def _loss(self, parts):
-        kind = type(parts[-1]) if parts else None
-        if kind is modules.SoftMax:
-            return losses.NLL()
-        if kind is modules.OutputSigmoid:
-            return losses.BinaryNLL()
-        noted = {cls.__name__: cls for cls, r in registry.LOSSES.items() if not r.of_probabilities}
-        name = self._noted()[1]
-        return noted[name]() if isinstance(name, str) and name in noted else None
+        _, noted, settings = self._noted()
+        loss = arrays.output_loss(parts[-1] if parts else None)
+        name = None if loss is None else type(loss).__name__
+        names = [cls.__name__ for cls, r in registry.LOSSES.items() if not r.of_probabilities]
+        if loss is None and isinstance(noted, str) and noted in names:
+            name = noted
+        try:
+            return serialization.loss_of(
+                {"loss": name, "loss_settings": settings if name == noted else None}
+            )
+        except ValueError as error:
+            raise Refused(f"what nncore noted of the loss is damaged: {error}") from None
 
 
 TWO_COLUMNS = object()
