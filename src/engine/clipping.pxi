@@ -52,7 +52,9 @@ cdef void store_gradients(Engine *e, const Batch *batch, int partition, int n_pa
                 finish_biases(e, layer, sums)
             squares += layer.inputs
         elif layer.kind == BATCHNORM and partition == 0:
-            finish_norm(e, layer, sums)
+            finish_vector(e, layer.params.width, layer.norm.g_grad, e.opt.gradient_squares + sums)
+            finish_vector(e, layer.params.width, layer.norm.b_grad,
+                          e.opt.gradient_squares + sums + 1)
         sums += gradient_sums(layer)
         x, x_stride = layer.a, layer.row_stride
 
@@ -70,6 +72,12 @@ cdef void finish_all_gradients(Engine *e) noexcept nogil:
     set_clip_factor(e)
 
 
+cdef inline double early_scale(const Engine *e) noexcept nogil:
+    """What finish_rows multiplies gradients by: 1 if the update may do it, as neither a penalty nor
+    a bound on the entries comes between."""
+    return e.opt.rule.scale if e.opt.rule.l2 != 0 or e.opt.clip_value < INFINITY else 1
+
+
 cdef void finish_rows(Engine *e, Layer *layer, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t sums,
                       Py_ssize_t squares) noexcept nogil:
     """Scale rows of a stored gradient, add the penalty's and bound the entries; keep the sums of
@@ -77,59 +85,55 @@ cdef void finish_rows(Engine *e, Layer *layer, Py_ssize_t first, Py_ssize_t rows
     cdef const nn_rule *rule = &e.opt.rule
     cdef const Params *p = &layer.params
     cdef Py_ssize_t r, size = e.net.itemsize
-    cdef char *g
-    cdef const char *w
-    for r in range(first, first + rows):
-        g, w = layer.w_gradient + r * p.width * size, p.w + r * p.row_stride * size
-        e.net.k.clip(p.width, g, w if rule.l2 != 0 else NULL, rule.scale, rule.l2,
-                     e.opt.clip_value)
-        e.opt.gradient_squares[sums + r] = e.net.k.sum_of_squares(p.width, g)
-        if rule.l2 != 0:
+    cdef const char *w = p.w + first * p.row_stride * size
+    e.net.k.clip_rows(rows, p.width, layer.w_gradient + first * p.width * size,
+                      w if rule.l2 != 0 else NULL, p.row_stride, early_scale(e), rule.l2,
+                      e.opt.clip_value, e.opt.gradient_squares + sums + first)
+    if rule.l2 != 0:
+        for r in range(first, first + rows):
+            w = p.w + r * p.row_stride * size
             e.opt.squares[squares + r] = e.net.k.sum_of_squares(p.width, w)
 
 
+cdef void finish_vector(Engine *e, Py_ssize_t n, char *gradient, double *square) noexcept nogil:
+    """finish_rows for weights without penalty."""
+    e.net.k.clip_rows(1, n, gradient, NULL, 0, early_scale(e), 0, e.opt.clip_value, square)
+
+
 cdef void finish_biases(Engine *e, Layer *layer, Py_ssize_t sums) noexcept nogil:
-    """finish_rows for W0, which has no penalty; a fixed one has no gradient."""
-    cdef Py_ssize_t n = layer.params.width
-    e.opt.gradient_squares[sums + layer.inputs] = 0
+    """finish_rows for W0; a fixed one has no gradient."""
+    cdef double *square = e.opt.gradient_squares + sums + layer.inputs
+    square[0] = 0
     if not layer.fixed_bias:
-        e.net.k.clip(n, layer.b_gradient, NULL, e.opt.rule.scale, 0, e.opt.clip_value)
-        e.opt.gradient_squares[sums + layer.inputs] = e.net.k.sum_of_squares(n, layer.b_gradient)
-
-
-cdef void finish_norm(Engine *e, Layer *layer, Py_ssize_t sums) noexcept nogil:
-    """finish_rows for a BatchNorm's G and B."""
-    cdef Py_ssize_t n = layer.params.width
-    e.net.k.clip(n, layer.norm.g_grad, NULL, e.opt.rule.scale, 0, e.opt.clip_value)
-    e.net.k.clip(n, layer.norm.b_grad, NULL, e.opt.rule.scale, 0, e.opt.clip_value)
-    e.opt.gradient_squares[sums] = e.net.k.sum_of_squares(n, layer.norm.g_grad)
-    e.opt.gradient_squares[sums + 1] = e.net.k.sum_of_squares(n, layer.norm.b_grad)
+        finish_vector(e, layer.params.width, layer.b_gradient, square)
 
 
 cdef void set_clip_factor(Engine *e) noexcept nogil:
-    """The factor of all gradients in this step, min(1, clip_norm / (norm + 1e-6)) as in PyTorch;
-    NaN, which ends the training, if the norm is non-finite."""
+    """The factor of all stored gradients in this step: min(1, clip_norm / (norm + 1e-6)) as in
+    PyTorch, times what has not been applied of the scale; NaN, which ends the training, if the norm
+    is non-finite."""
     cdef Py_ssize_t i, r, rows = 0
     cdef nn_total total = nn_total(0, 0)
-    cdef double norm
-    e.opt.clip_factor = 1
-    if e.opt.clip_norm < INFINITY:
-        for i in range(e.net.n_layers):
-            rows += gradient_sums(&e.net.layers[i])
-        for r in range(rows):
-            nn_add(&total, e.opt.gradient_squares[r])
-        norm = sqrt(nn_value(&total))
-        if not isfinite(norm):
-            e.opt.clip_factor = NAN
-        elif norm + CLIP_EPS > e.opt.clip_norm:
-            e.opt.clip_factor = e.opt.clip_norm / (norm + CLIP_EPS)
+    cdef double norm, scale = e.opt.rule.scale / early_scale(e)
+    e.opt.clip_factor = scale
+    if not e.opt.clip_norm < INFINITY:
+        return
+    for i in range(e.net.n_layers):
+        rows += gradient_sums(&e.net.layers[i])
+    for r in range(rows):
+        nn_add(&total, e.opt.gradient_squares[r])
+    norm = fabs(scale) * sqrt(nn_value(&total))
+    if not isfinite(norm):
+        e.opt.clip_factor = NAN
+    elif norm + CLIP_EPS > e.opt.clip_norm:
+        e.opt.clip_factor *= e.opt.clip_norm / (norm + CLIP_EPS)
 
 
 cdef int clipped_update(Engine *e, int partition, int n_partitions) noexcept nogil:
     """Step along the stored gradients, for one partition of the rows of every W. Returns
     BAD_WEIGHTS if a weight or state is non-finite, else FINITE."""
     cdef Network *net = &e.net
-    cdef Py_ssize_t i, r, low, high, n
+    cdef Py_ssize_t i, low, high, n
     cdef Layer *layer
     cdef Params *p
     cdef nn_rule rule = e.opt.rule
@@ -141,11 +145,7 @@ cdef int clipped_update(Engine *e, int partition, int n_partitions) noexcept nog
         if layer.kind == LINEAR:
             low = layer.inputs * partition // n_partitions
             high = layer.inputs * (partition + 1) // n_partitions
-            for r in range(low, high):
-                finite = net.k.optimizer_step(
-                    n, p.w + r * p.row_stride * net.itemsize,
-                    layer.w_gradient + r * n * net.itemsize, state_row(e, p.state, 0, r * n),
-                    state_row(e, p.state, 1, r * n), &rule) and finite
+            finite = step_stored_rows(e, layer, low, high, &rule) and finite
             if i % n_partitions == partition and not layer.fixed_bias:
                 finite = step_vector(e, n, p.w0, layer.b_gradient, p.state0, &rule) and finite
         elif layer.kind == BATCHNORM and partition == 0:
@@ -153,3 +153,19 @@ cdef int clipped_update(Engine *e, int partition, int n_partitions) noexcept nog
             finite = step_vector(e, n, p.w0, layer.norm.b_grad, p.state0, &rule) and finite
             update_running_statistics(net, layer, e.step.batch.size)
     return FINITE if finite else BAD_WEIGHTS
+
+
+cdef bint step_stored_rows(Engine *e, Layer *layer, Py_ssize_t low, Py_ssize_t high,
+                           const nn_rule *rule) noexcept nogil:
+    """Step rows low .. high - 1 of W along the stored gradient, at once if they are contiguous."""
+    cdef Params *p = &layer.params
+    cdef Py_ssize_t n = p.width, size = e.net.itemsize, r = low
+    cdef Py_ssize_t rows = max(<Py_ssize_t>0, high - low) if p.row_stride == n else 1
+    cdef bint finite = True
+    while r < high:
+        finite = e.net.k.optimizer_step(rows * n, p.w + r * p.row_stride * size,
+                                        layer.w_gradient + r * n * size,
+                                        state_row(e, p.state, 0, r * n),
+                                        state_row(e, p.state, 1, r * n), rule) and finite
+        r += rows
+    return finite

@@ -112,9 +112,9 @@ cdef bint read_columns(Engine *e, const Source *source, const int64_t *indices, 
     return not checks or net.k.all_finite(features * c.call.padded, to)
 
 
-cdef double column_losses(Engine *e, Columns *c) noexcept nogil:
-    """dL/dZ of the last layer from its logits and the labels, zero beyond the samples. Returns the
-    summed loss."""
+cdef double column_losses(Engine *e, Columns *c, const int64_t *indices) noexcept nogil:
+    """dL/dZ of the last layer from its logits and the labels, zero beyond the samples, which are
+    those of `indices`. Returns the summed loss."""
     cdef Network *net = &e.net
     cdef nn_column_layer *last = &c.layers[net.n_layers - 1]
     cdef Py_ssize_t j, row = c.call.padded * net.itemsize, used = c.count * net.itemsize
@@ -126,14 +126,52 @@ cdef double column_losses(Engine *e, Columns *c) noexcept nogil:
         s.y = c.y
         net.k.softmax(&s)
         total = net.k.softmax_losses(c.count, c.gap, c.sum, c.rest, e.ws.terms.losses, True)
+    elif e.objective.weights != NULL:
+        sample_losses(e, c)
     else:
         for j in range(net.outputs):
             total += net.k.loss_and_gradient(c.count, <char *>last.z + j * row, c.y + j * row,
                                              <char *>last.dz + j * row, net.loss,
                                              e.objective.loss_parameter)
+    if e.objective.weights != NULL:
+        total = weigh_columns(e, c, indices)
     for j in range(net.outputs if used < row else 0):
         memset(<char *>last.dz + j * row + used, 0, row - used)
     return total
+
+
+cdef void sample_losses(Engine *e, Columns *c) noexcept nogil:
+    """dL/dZ as column_losses, and the loss of each sample in the workspace."""
+    cdef Network *net = &e.net
+    cdef nn_column_layer *last = &c.layers[net.n_layers - 1]
+    cdef Py_ssize_t i, j, at
+    for j in range(c.count):
+        e.ws.terms.losses[j] = 0
+        for i in range(net.outputs):
+            at = (i * c.call.padded + j) * net.itemsize
+            e.ws.terms.losses[j] += net.k.loss_and_gradient(
+                1, <char *>last.z + at, c.y + at, <char *>last.dz + at, net.loss,
+                e.objective.loss_parameter)
+
+
+cdef double weigh_columns(Engine *e, Columns *c, const int64_t *indices) noexcept nogil:
+    """weigh_samples for samples as columns; returns the summed loss."""
+    cdef nn_column_layer *last = &c.layers[e.net.n_layers - 1]
+    cdef Py_ssize_t i, j, at
+    cdef nn_total total = nn_total(0, 0)
+    cdef double weight
+    cdef float *single = <float *>last.dz
+    cdef double *wide = <double *>last.dz
+    for j in range(c.count):
+        weight = e.objective.weights[indices[j]]
+        nn_add(&total, weight * e.ws.terms.losses[j])
+        for i in range(e.net.outputs):
+            at = i * c.call.padded + j
+            if e.net.type_number == cnp.NPY_DOUBLE:
+                wide[at] *= weight
+            else:
+                single[at] *= <float>weight
+    return nn_value(&total)
 
 
 cdef void column_softmax(Engine *e, Columns *c, nn_softmax *s) noexcept nogil:
@@ -169,7 +207,7 @@ cdef int column_gradients(Engine *e, const Step *step, nn_total *total) noexcept
             return BAD_DATA
         adjust_labels(e, c.y, n, 1, c.call.padded)
         e.net.k.columns_forward(&c.call)
-        loss = column_losses(e, &c)
+        loss = column_losses(e, &c, step.indices + first)
         if not isfinite(loss):
             return BAD_LOSS
         nn_add(total, loss)

@@ -97,8 +97,6 @@ cdef int accepts_column_minibatch(const Engine *e, const Call *call) noexcept no
         return OTHER_CALL
     if e.objective.differs:
         return OBJECTIVE
-    if e.objective.weights != NULL:
-        return SAMPLE_WEIGHTS
     if e.x.row_starts != NULL:
         return LISTED
     if (splits_batches(&e.net, call.batch_size)

@@ -426,8 +426,10 @@ typedef struct {
     /* The same along a gradient of rank one; rule NULL: the sums alone, in the same order. Returns 1
      * if all results are finite. */
     int (*rank1_rule)(const nn_rank1 *, const nn_rule *rule);
-    /* g (n) <- scale g + l2 w, bounded to [-limit, limit]; NaN stays NaN. w NULL: no penalty */
-    void (*clip)(nn_index n, void *g, const void *w, double scale, double l2, double limit);
+    /* g (rows, n), contiguous, <- scale g + l2 w, bounded to [-limit, limit]; NaN stays NaN. w, rows
+     * w_stride apart, may be NULL: no penalty. squares (rows) <- the sum of squares of each row */
+    void (*clip_rows)(nn_index rows, nn_index n, void *g, const void *w, nn_index w_stride,
+                      double scale, double l2, double limit, double *squares);
     /* the sum of x^2, squared and summed in double */
     double (*sum_of_squares)(nn_index n, const void *x);
     /* the same step for rows of n weights, w_stride apart; gradient and state are contiguous.

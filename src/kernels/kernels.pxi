@@ -240,7 +240,8 @@ cdef extern from "kernels/kernels.h" nogil:
         int (*optimizer_step)(nn_index, void *, const void *, void *, void *,
                               const nn_rule *) noexcept nogil
         int (*rank1_rule)(const nn_rank1 *, const nn_rule *) noexcept nogil
-        void (*clip)(nn_index, void *, const void *, double, double, double) noexcept nogil
+        void (*clip_rows)(nn_index, nn_index, void *, const void *, nn_index, double, double,
+                          double, double *) noexcept nogil
         double (*sum_of_squares)(nn_index, const void *) noexcept nogil
         int (*optimizer_rows)(nn_index, nn_index, void *, nn_index, const void *, void *, void *,
                               const nn_rule *, double *) noexcept nogil

@@ -133,20 +133,6 @@ static int FN(optimizer_step)(nn_index n, void *w, const void *g, void *s1, void
     return 0;
 }
 
-static void FN(clip)(nn_index n, void *g_, const void *w_, double scale_, double l2_,
-                     double limit_) {
-    const V scale = FN(set)((real)scale_), l2 = FN(set)((real)l2_), limit = FN(set)((real)limit_);
-    const real *w = w_;
-    real *g = g_;
-    for (nn_index i = 0; i < n; i += LANES) {
-        const nn_index part = n - i < LANES ? n - i : LANES;
-        V gi = FN(load_part)(g + i, part) * scale;
-        if (w) gi += FN(load_part)(w + i, part) * l2;
-        gi = FN(select)(gi > limit, limit, FN(select)(gi < -limit, -limit, gi));
-        FN(store_part)(g + i, gi, part);
-    }
-}
-
 /* The sum of squares of a row, in the real type: one term of a penalty. */
 static INLINE double FN(row_squares)(nn_index n, const real *w) {
     V sum = {0};

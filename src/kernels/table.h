@@ -17,6 +17,7 @@
 #include "elementwise.h"
 #include "gemm.h"
 #include "reduce.h"
+#include "clip.h"
 #include "softmax.h"
 #include "loss_arrays.h"
 #include "gemv.h"
@@ -77,7 +78,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .columns_backward = FN(columns_backward),
     .optimizer_step = FN(optimizer_step),
     .rank1_rule = FN(rank1_rule),
-    .clip = FN(clip),
+    .clip_rows = FN(clip_rows),
     .sum_of_squares = FN(sum_of_squares),
     .optimizer_rows = FN(optimizer_rows),
     .batchnorm_forward = FN(batchnorm_forward),
