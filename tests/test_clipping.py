@@ -81,6 +81,23 @@ def test_clipping_saves_what_would_diverge_and_a_gradient_beyond_the_range_diver
     assert (net.modules[0].W == before).all()
 
 
+@pytest.mark.parametrize("width", [3, 1200])
+def test_a_norm_beyond_the_range_leaves_the_weights(width):
+    """Also those that are trained where they are."""
+    net = nn.Sequential([nn.Linear(1100, width), nn.ReLU(), nn.Linear(width, 2)], nn.Squared())
+    X, Y = np.full((1100, 20), 1e10), np.zeros((2, 20))
+    Y[:, 10:] = 1e150
+    before = [a.copy() for layer in linears(net) for a in (layer.W, layer.W0)]
+    for call in (
+        lambda: net.partial_fit(X, Y, batch_size=10, clip_norm=1.0, lrate=0.0),
+        lambda: net.partial_fit(X[:, 10:], Y[:, 10:], batch_size=10, clip_norm=1.0),
+    ):
+        with pytest.raises(FloatingPointError):
+            call()
+        after = [a for layer in linears(net) for a in (layer.W, layer.W0)]
+        assert all((a == b).all() for a, b in zip(after, before, strict=True))
+
+
 @pytest.mark.parametrize("size", [(700, 900, 3), (1100, 1200, 3)])
 def test_weights_in_place_are_clipped(size, dtype):
     rng = np.random.default_rng(0)

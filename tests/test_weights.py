@@ -51,7 +51,7 @@ def test_held_out_samples_keep_their_weights():
     assert history["loss"][0] == pytest.approx(mean, rel=1e-12)
 
 
-def test_memory_mapped_data_are_read_with_their_weights(monkeypatch, dtype):
+def test_memory_mapped_data_are_read_with_their_weights(dtype):
     from nncore import _core
 
     X, given, _ = data("vectors", nn.NLL(), dtype, N=500)

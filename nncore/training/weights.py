@@ -23,10 +23,10 @@ def of_samples(net, Y, sample_weight, class_weight, samples=None):
 
 def checked(sample_weight, N, name="sample_weight"):
     """Return weights of N samples as a float64 array; TypeError or ValueError otherwise."""
-    weights = np.ascontiguousarray(_checks.as_real(name, sample_weight, np.float64))
+    weights = _checks.as_real(name, sample_weight, np.float64)
     _checks.shape(name, weights, (N,), "; it must hold one weight per sample")
     _not_negative(name, weights)
-    return weights
+    return np.ascontiguousarray(weights)
 
 
 def _not_negative(name, weights):

@@ -55,7 +55,7 @@ cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
     if call.python_rate:
         return PYTHON_RATE
     if e.opt.active:
-        return OPTIMIZER
+        return CLIPS if e.opt.clips else OPTIMIZER
     if e.net.has_special:
         return SPECIAL_LAYERS
     if e.net.layers[0].kind != LINEAR:
@@ -128,7 +128,7 @@ cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nog
     if call.batch_size == 1:
         return SINGLE_SAMPLES
     if e.opt.active:
-        return OPTIMIZER
+        return CLIPS if e.opt.clips else OPTIMIZER
     # the criterion is whether threads could gain, not their number: the path affects the last bits
     if splits_batches(&e.net, call.batch_size):
         return THREADS_GAIN

@@ -127,7 +127,8 @@ cdef class Compiled:
         if class_weight is not None:
             self.class_weight = np.array(class_weight, np.float64, order="C")
             if cnp.PyArray_SIZE(self.class_weight) != self.e.net.outputs:
-                raise ValueError(f"class_weight must have {self.e.net.outputs} entries")
+                raise ValueError(f"class_weight must hold one weight per class, "
+                                 f"{self.e.net.outputs}, got {len(self.class_weight)}")
             labels.weights = <const double *>cnp.PyArray_DATA(self.class_weight)
         labels.adjusted = smoothing != 0 or labels.weights != NULL
         return 0

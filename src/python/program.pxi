@@ -407,6 +407,12 @@ cdef class Program(Compiled):
             self._advance(-self.steps)
             raise
         return 0
+
+    def forget(self):
+        """Release the data of the last call, with the weights of its samples."""
+        Compiled.forget(self)
+        self._set_weights(None)
+
     # -------------------------------------------------------------------------------------- queries
 
     def plan(self, str call, X, Y=None, batch_size=1, rate=0.0, weights=None):
