@@ -170,3 +170,47 @@ def test_the_users_own_attribute_bias_is_not_the_setting():
     assert (net.modules[0].W0 != before).any()
     assert "bias=False" not in repr(net)
     assert net.modules[0].parameters == 8
+
+
+class OwnLayer:
+    """A student's layer without bias."""
+
+    def __init__(self, m, n):
+        self.weights = np.random.normal(0, m**-0.5, (m, n))
+
+    def forward(self, A):
+        self.A = A
+        return self.weights.T @ A
+
+    def backward(self, d):
+        self.gradient = self.A @ d.T
+        return self.weights @ d
+
+    def sgd_step(self, lrate):
+        self.weights -= lrate * self.gradient
+
+
+def test_accelerate_replaces_layers_without_bias():
+    X, _, Y = data("narrow", nn.NLL())
+    np.random.seed(0)
+    own = nn.Sequential([OwnLayer(4, 5), nn.Tanh(), OwnLayer(5, 3), nn.SoftMax()], nn.NLL())
+    fast = nn.accelerate(own)
+    assert repr(fast.modules[0]) == "Linear(4, 5, bias=False)"
+    assert fast.modules[0].W is own.modules[0].weights
+    assert not any(layer.W0.any() for layer in linears(fast))
+    before = own.modules[0].weights.copy()
+    results = []
+    for net in (own, fast):
+        own.modules[0].weights[...] = before
+        np.random.seed(1)
+        net.sgd(X, Y, iters=1, lrate=0.1)
+        results.append(own.modules[0].weights.copy())
+    close(*results, 1e-12)
+
+
+def test_accelerate_keeps_a_library_layer_without_bias():
+    net = nn.Sequential([OwnLayer(4, 5), nn.ReLU(), nn.Linear(5, 3, bias=False), nn.SoftMax()])
+    net.loss = nn.NLL()
+    fast = nn.accelerate(net)
+    assert not any(layer.W0.any() for layer in linears(fast))
+    assert [layer.bias for layer in linears(fast)] == [False, False]
