@@ -198,12 +198,13 @@ def test_accelerate_replaces_layers_without_bias():
     assert repr(fast.modules[0]) == "Linear(4, 5, bias=False)"
     assert fast.modules[0].W is own.modules[0].weights
     assert not any(layer.W0.any() for layer in linears(fast))
-    before = own.modules[0].weights.copy()
-    results = []
+    layers, results = [own.modules[0], own.modules[2]], []
+    before = [layer.weights.copy() for layer in layers]
     for net in (own, fast):
-        own.modules[0].weights[...] = before
+        for layer, W in zip(layers, before, strict=True):
+            layer.weights[...] = W
         np.random.seed(1)
-        net.sgd(X, Y, iters=1, lrate=0.1)
+        net.sgd(X, Y, iters=20, lrate=0.1)
         results.append(own.modules[0].weights.copy())
     close(*results, 1e-12)
 
