@@ -3,9 +3,16 @@
 Values are summed over the batch; those of NLL and BinaryNLL are in nats.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from nncore import _backend, _checks, _sums, modules
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["Absolute", "BinaryNLL", "Hinge", "Huber", "Loss", "NLL", "Squared"]
 
@@ -149,7 +156,7 @@ class NLL(Loss):
     # (foreign/match_loss.py)
     _plain = False
 
-    def __init__(self, label_smoothing=0.0, class_weight=None):
+    def __init__(self, label_smoothing: float = 0.0, class_weight: ArrayLike | None = None):
         self._configure(label_smoothing, class_weight)
 
     def _configure(self, label_smoothing, class_weight):
@@ -358,7 +365,7 @@ class Huber(_OfNumbers):
 
     delta = 1.0
 
-    def __init__(self, delta=1.0):
+    def __init__(self, delta: float = 1.0):
         self._configure(delta)
 
     def _configure(self, delta):

@@ -147,7 +147,7 @@ class Linear(Module):
     statistics_arrays = ()
     bias = True
 
-    def __init__(self, m, n, *, init="course", dtype=np.float64, bias=True):
+    def __init__(self, m, n, *, init="course", dtype=np.float64, bias: bool = True):
         self.m, self.n = _checks.count("m", m, 1), _checks.count("n", n, 1)
         dtype = _checks.network_dtype(dtype)
         self._configure(bias)

@@ -1,9 +1,18 @@
 """Sequential: a chain of modules and a loss, with the course library's contract and more."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from nncore import _backend, _chain, _core, _kinds, modules, registry, serialization
 from nncore.training import blocks, compile, fit, learner, mini_gd, predict, sgd
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    ClassWeight = dict[int, float] | str | ArrayLike
 
 __all__ = ["Sequential", "load"]
 
@@ -319,10 +328,10 @@ class Sequential:
         seed=None,
         reduction="mean",
         shuffle_window=None,
-        sample_weight=None,
-        class_weight=None,
-        clip_value=None,
-        clip_norm=None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
     ):
         """Train in mini-batches over all samples, `epochs` times.
 
@@ -438,10 +447,10 @@ class Sequential:
         optimizer=None,
         l2=0.0,
         reduction="mean",
-        sample_weight=None,
-        class_weight=None,
-        clip_value=None,
-        clip_norm=None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
     ):
         """Make one pass over X, Y in the given order, for data that arrive in parts.
 
@@ -510,7 +519,14 @@ class Sequential:
             clip_norm,
         )
 
-    def learner(self, lrate=None, optimizer=None, l2=0.0, clip_value=None, clip_norm=None):
+    def learner(
+        self,
+        lrate=None,
+        optimizer=None,
+        l2=0.0,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+    ):
         """Return an object that learns from one sample, or one block, per call.
 
         `learn = net.learner(0.1)`, then `loss = learn(x, y)`, makes the step of `partial_fit` in
@@ -686,7 +702,7 @@ class Sequential:
             )
         return class_fun(self.predict_proba(X))
 
-    def evaluate(self, X, Y, sample_weight=None):
+    def evaluate(self, X, Y, sample_weight: ArrayLike | None = None):
         """Return the mean loss per sample and the accuracy, in slices of bounded memory.
 
         Parameters
