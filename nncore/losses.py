@@ -3,18 +3,18 @@
 Values are summed over the batch; those of NLL and BinaryNLL are in nats.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar
 
 import numpy as np
 
-from nncore import _backend, _checks, _sums, modules
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+from nncore import _backend, _checks, _names, _sums, modules
+from nncore._types import Array, ArrayLike
 
 __all__ = ["Absolute", "BinaryNLL", "Hinge", "Huber", "Loss", "NLL", "Squared"]
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())
 
 
 @_backend.follow
@@ -40,10 +40,13 @@ class Loss:
     True
     """
 
-    output: type[modules.Module]
-    classifies = True
+    output: ClassVar[type[modules.Module]]
+    classifies: ClassVar[bool] = True
+    Ypred: Any
+    Y: Any
+    _kernels: ClassVar[Any]  # the live backend's, set by nncore._backend
 
-    def forward(self, Ypred, Y):
+    def forward(self, Ypred: ArrayLike, Y: ArrayLike) -> float:
         """Return the loss summed over the batch; keep .Ypred and .Y for `backward`.
 
         Parameters
@@ -61,7 +64,7 @@ class Loss:
         self.Ypred, self.Y = Ypred, Y
         return _sums.total(self.per_sample(Ypred, Y))
 
-    def backward(self):
+    def backward(self) -> Array:
         """Return dL/dZ of the last Linear, through the output unit.
 
         Returns
@@ -86,7 +89,7 @@ class Loss:
         # in the computing type: unsigned bytes would wrap around, bool cannot be subtracted
         return np.subtract(self.Ypred, self.Y, dtype=_checks.computing_dtype(self.Ypred))
 
-    def per_sample(self, Ypred, Y):
+    def per_sample(self, Ypred: ArrayLike, Y: ArrayLike) -> Array:
         """Return the loss of every sample.
 
         Parameters
@@ -107,7 +110,7 @@ class Loss:
         """Return (loss summed over the batch, dL/dZ) by the loss's kernel of logits."""
         return kernel(Z, Y)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
@@ -150,13 +153,13 @@ class NLL(Loss):
     """
 
     output = modules.SoftMax
-    label_smoothing = 0.0
-    class_weight = None
+    label_smoothing: float = 0.0
+    class_weight: Array | None = None
     # True: a − y for any sum of the labels, as a matched user's loss computes it
     # (foreign/match_loss.py)
     _plain = False
 
-    def __init__(self, label_smoothing: float = 0.0, class_weight: ArrayLike | None = None):
+    def __init__(self, label_smoothing: float = 0.0, class_weight: ArrayLike | None = None) -> None:
         self._configure(label_smoothing, class_weight)
 
     def _configure(self, label_smoothing, class_weight):
@@ -181,7 +184,7 @@ class NLL(Loss):
         Y = _checks.as_real("Y", Y, _checks.computing_dtype(Ypred))
         return self._kernels.adjusted_labels(Y, self.label_smoothing, self.class_weight)
 
-    def per_sample(self, Ypred, Y):
+    def per_sample(self, Ypred: ArrayLike, Y: ArrayLike) -> Array:
         """Return −Σ_i y_i log a_i of every sample.
 
         Parameters
@@ -233,7 +236,7 @@ class BinaryNLL(Loss):
 
     output = modules.OutputSigmoid
 
-    def per_sample(self, Ypred, Y):
+    def per_sample(self, Ypred: ArrayLike, Y: ArrayLike) -> Array:
         """Return −Σ_i (y_i log a_i + (1 − y_i) log(1 − a_i)) of every sample.
 
         Parameters
@@ -363,9 +366,9 @@ class Huber(_OfNumbers):
     (1.5, 1.0)
     """
 
-    delta = 1.0
+    delta: float = 1.0
 
-    def __init__(self, delta: float = 1.0):
+    def __init__(self, delta: float = 1.0) -> None:
         self._configure(delta)
 
     def _configure(self, delta):
@@ -411,13 +414,15 @@ class Hinge(_OfLinear):
     Examples
     --------
     >>> loss = Hinge()
-    >>> loss.forward([[0.25]], [[1.0]]), loss.backward().item(), loss.class_fun([[0.25]]).tolist()
-    (0.75, -1.0, [1])
+    >>> loss.forward([[0.25]], [[1.0]]), loss.backward().item()
+    (0.75, -1.0)
+    >>> loss.class_fun([[0.25]]).tolist()
+    [1]
     """
 
     _kernel = "hinge"
 
-    def class_fun(self, Ypred):
+    def class_fun(self, Ypred: ArrayLike) -> Array:
         """Return +1 if the output is at least 0, else −1.
 
         Parameters

@@ -6,6 +6,7 @@ import numpy as np
 
 from nncore import _checks
 from nncore._sums import pairwise
+from nncore._types import Array, ArrayLike
 from nncore.kernels import numpy_formulas as formulas
 from nncore.kernels.numpy_arrays import deliver, matrices, quiet
 
@@ -36,7 +37,7 @@ def _loss_and_gradient(formula, Z, Y, out):
         return float(pairwise(losses)), deliver(gradient, dtype, out, Z, Y)
 
 
-def softmax_nll(Z, Y, out=None):
+def softmax_nll(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[float, Array]:
     """Negative log-likelihood of a softmax and its gradient, from logits, in one pass.
 
     Parameters
@@ -65,7 +66,7 @@ def softmax_nll(Z, Y, out=None):
     return _loss_and_gradient(formulas.softmax_nll, Z, Y, out)
 
 
-def sigmoid_nll(Z, Y, out=None):
+def sigmoid_nll(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[float, Array]:
     """Negative log-likelihood of sigmoids and its gradient, from logits, in one pass.
 
     Parameters
@@ -93,7 +94,7 @@ def sigmoid_nll(Z, Y, out=None):
     return _loss_and_gradient(formulas.sigmoid_nll, Z, Y, out)
 
 
-def squared_loss(Z, Y, out=None):
+def squared_loss(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[float, Array]:
     """Squared loss and its gradient, from the outputs of a Linear.
 
     Parameters
@@ -121,7 +122,7 @@ def squared_loss(Z, Y, out=None):
     return _loss_and_gradient(formulas.squared_loss, Z, Y, out)
 
 
-def hinge_loss(Z, Y, out=None):
+def hinge_loss(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[float, Array]:
     """Hinge loss and its gradient, from the outputs of a Linear.
 
     Parameters
@@ -149,7 +150,7 @@ def hinge_loss(Z, Y, out=None):
     return _loss_and_gradient(formulas.hinge_loss, Z, Y, out)
 
 
-def absolute_loss(Z, Y, out=None):
+def absolute_loss(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[float, Array]:
     """Absolute loss and its gradient, from the outputs of a Linear.
 
     Parameters
@@ -177,7 +178,9 @@ def absolute_loss(Z, Y, out=None):
     return _loss_and_gradient(formulas.absolute_loss, Z, Y, out)
 
 
-def huber_loss(Z, Y, delta, out=None):
+def huber_loss(
+    Z: ArrayLike, Y: ArrayLike, delta: float, out: Array | None = None
+) -> tuple[float, Array]:
     """Huber loss and its gradient, from the outputs of a Linear.
 
     Parameters
@@ -217,7 +220,7 @@ def _losses(formula, Ypred, Y, out):
         return deliver(formula(P, Y_), dtype, out, None, Ypred, Y)
 
 
-def nll(Ypred, Y, out=None):
+def nll(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     """Negative log-likelihood of every sample, −Σ y log Ypred, in nats; 0 log 0 = 0.
 
     Parameters
@@ -242,7 +245,7 @@ def nll(Ypred, Y, out=None):
     return _losses(formulas.nll, Ypred, Y, out)
 
 
-def nll_backward(Ypred, Y, out=None):
+def nll_backward(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     """Gradient of the NLL through a softmax with the outputs Ypred, dLdZ = (Σ y) Ypred − Y.
 
     Parameters
@@ -277,7 +280,7 @@ def nll_backward(Ypred, Y, out=None):
         return deliver(formulas.nll_backward(P, Y_), dtype, out, Ypred, Y)
 
 
-def binary_nll(Ypred, Y, out=None):
+def binary_nll(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     """Negative log-likelihood of binary labels per sample, in nats; 0 log 0 = 0.
 
     It is −Σ (Y log Ypred + (1 − Y) log(1 − Ypred)) over each column.
@@ -304,7 +307,7 @@ def binary_nll(Ypred, Y, out=None):
     return _losses(formulas.binary_nll, Ypred, Y, out)
 
 
-def squared(Ypred, Y, out=None):
+def squared(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     """Squared loss of every sample, Σ (Ypred − Y)² over each column.
 
     Parameters
@@ -329,7 +332,7 @@ def squared(Ypred, Y, out=None):
     return _losses(formulas.squared, Ypred, Y, out)
 
 
-def hinge(Ypred, Y, out=None):
+def hinge(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     """Hinge loss of every sample, Σ max(0, 1 − Y Ypred) over each column.
 
     Parameters
@@ -354,7 +357,7 @@ def hinge(Ypred, Y, out=None):
     return _losses(formulas.hinge, Ypred, Y, out)
 
 
-def absolute(Ypred, Y, out=None):
+def absolute(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     """Absolute loss of every sample, Σ |Ypred − Y| over each column.
 
     Parameters
@@ -379,7 +382,7 @@ def absolute(Ypred, Y, out=None):
     return _losses(formulas.absolute, Ypred, Y, out)
 
 
-def huber(Ypred, Y, delta, out=None):
+def huber(Ypred: ArrayLike, Y: ArrayLike, delta: float, out: Array | None = None) -> Array:
     """Huber loss of every sample, Σ h(Ypred − Y) over each column; see huber_loss.
 
     Parameters
@@ -407,7 +410,12 @@ def huber(Ypred, Y, delta, out=None):
     return _losses(formula, Ypred, Y, out)
 
 
-def adjusted_labels(Y, smoothing, class_weight=None, out=None):
+def adjusted_labels(
+    Y: ArrayLike,
+    smoothing: float,
+    class_weight: ArrayLike | None = None,
+    out: Array | None = None,
+) -> Array:
     """Smooth labels and weight them: class_weight ⊙ ((1 − smoothing) Y + smoothing / n Σ y).
 
     The NLL of the result is the NLL of Y with label smoothing and weights per class.
