@@ -268,3 +268,20 @@ def test_what_has_no_meaning_is_refused():
     with pytest.raises(ValueError, match="class_weight of NLL must hold one weight per class, 3"):
         net.loss = nn.NLL(class_weight=[1.0, 2.0])
         net.fit(X, given)
+
+
+def test_r_squared_is_weighted(backend, dtype):
+    """In slices, also of weights that are all zero, as scikit-learn's r2_score."""
+    X, _, Y = data("narrow", nn.Squared(), dtype, N=3000)
+    w = sample_weights(3000)
+    w[:1100] = 0  # a whole slice
+    net = network("narrow", nn.Squared(), dtype)
+    loss, score = net.evaluate(X, Y, sample_weight=w)
+    P = net.predict_proba(X).astype(np.float64)
+    mean = (w * Y).sum(axis=1, keepdims=True) / w.sum()
+    wanted = 1 - (w * (Y - P) ** 2).sum(axis=1) / (w * (Y - mean) ** 2).sum(axis=1)
+    tolerance = 1e-12 if dtype == np.float64 else 1e-5
+    assert score == pytest.approx(wanted.mean(), rel=tolerance)
+    squares = ((Y - P) ** 2).sum(axis=0)
+    assert loss == pytest.approx((w * squares).sum() / w.sum(), rel=tolerance)
+    assert net.evaluate(X, Y)[1] == pytest.approx(net.score(X, Y), rel=1e-12)
