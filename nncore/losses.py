@@ -377,7 +377,7 @@ class Huber(_OfNumbers):
             raise ValueError(f"delta must be finite and above 0, got {delta}")
         self.delta = value
 
-    def per_sample(self, Ypred, Y):
+    def per_sample(self, Ypred: ArrayLike, Y: ArrayLike) -> Array:
         """Return the loss of every sample.
 
         Parameters
