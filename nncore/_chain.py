@@ -16,6 +16,15 @@ def modules_of(net):
     return flat
 
 
+def trained(module):
+    """Return the names of the weights that optimisers update: a module's gradients name them, and
+    the W0 of a Linear without bias is none.
+    """
+    if isinstance(module, modules.Linear) and module.bias is False:
+        return tuple(name for name in module.gradients if name != "W0")
+    return getattr(module, "gradients", ())
+
+
 def steps_by_library(module):
     """Return whether a module's step is the library's own."""
     cls = type(module)

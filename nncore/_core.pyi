@@ -11,6 +11,7 @@ Rate = float | Callable[[int], float]
 Out = TypeVar("Out", bound=Array)
 
 TUNING: dict[str, int]
+CLIPPING_EPS: float
 
 def linear_forward(
     A: ArrayLike, W: ArrayLike, W0: ArrayLike, out: Array | None = None
@@ -44,6 +45,18 @@ def nll_backward(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Ar
 def binary_nll(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array: ...
 def squared(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array: ...
 def hinge(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array: ...
+def absolute_loss(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[float, Array]: ...
+def absolute(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array: ...
+def huber_loss(
+    Z: ArrayLike, Y: ArrayLike, delta: float, out: Array | None = None
+) -> tuple[float, Array]: ...
+def huber(Ypred: ArrayLike, Y: ArrayLike, delta: float, out: Array | None = None) -> Array: ...
+def adjusted_labels(
+    Y: ArrayLike,
+    smoothing: float,
+    class_weight: ArrayLike | None = None,
+    out: Array | None = None,
+) -> Array: ...
 def batchnorm_forward(
     A: ArrayLike, G: ArrayLike, B: ArrayLike, eps: float = 1e-20
 ) -> tuple[Array, Array, Array, Array]: ...
@@ -158,6 +171,9 @@ class Compiled:
         dtype: DTypeLike,
         inputs: int,
         plain: bool = False,
+        parameter: float = 0,
+        smoothing: float = 0,
+        class_weight: ArrayLike | None = None,
     ) -> None: ...
     def set_objective(
         self,
@@ -176,6 +192,8 @@ class Compiled:
         parameters: dict[str, float],
         states: list[tuple[tuple[Array, ...], tuple[Array, ...]]],
         l2: float,
+        clip_value: float = ...,
+        clip_norm: float = ...,
     ) -> None: ...
     def freeze(self) -> None: ...
     def run(
@@ -221,7 +239,13 @@ class Program(Compiled):
         weights: NDArray[np.float64] | None = None,
     ) -> float: ...
     def plan(
-        self, call: str, X: Array, Y: Array | None = None, batch_size: int = 1, rate: Rate = 0.0
+        self,
+        call: str,
+        X: Array,
+        Y: Array | None = None,
+        batch_size: int = 1,
+        rate: Rate = 0.0,
+        weights: NDArray[np.float64] | None = None,
     ) -> dict[str, Any]: ...
 
 class Epochs:
@@ -305,6 +329,7 @@ class Ready:
         l2: float,
         labels: str | None,
         sizes: tuple[int, int, DTypeLike],
+        clipping: Any = None,
     ) -> None: ...
     def holds(self, net: Any) -> bool: ...
     def data(self, net: Any, X: Any, Y: Any) -> tuple[Array, Array] | None: ...
@@ -321,6 +346,7 @@ class Ready:
         optimizer: Any,
         l2: float,
         reduction: str,
+        clipping: Any = None,
         claimant: Any = None,
         order: NDArray[np.int64] | None = None,
         t0: int | None = None,

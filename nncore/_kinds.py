@@ -25,6 +25,7 @@ COMPUTATION = frozenset(
         "_step_terms",
         "_derive",
         "_gradient",
+        "_of_logits",
         "_input_gradient",
         "__getattribute__",
         "__setattr__",

@@ -12,6 +12,7 @@ __all__ = [
     "Callback",
     "Backend",
     "ArrayLike",
+    "ClassWeight",
     "Init",
     "Integer",
     "Layer",
@@ -31,6 +32,8 @@ Array: TypeAlias = NDArray[Any]
 Integer: TypeAlias = int | np.integer[Any]
 Backend: TypeAlias = Literal["compiled", "numpy"]
 Part: TypeAlias = Literal["all", "train", "test"]
+# {class: weight}, one weight per class, or weights that balance the classes.
+ClassWeight: TypeAlias = dict[int, float] | Literal["balanced"] | ArrayLike
 Reduction: TypeAlias = Literal["mean", "sum"]
 Scaling: TypeAlias = dict[str, Any]
 StrPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]

@@ -135,6 +135,8 @@ class Linear(Module):
         Draws the weights: a generator, which all layers of a network may share, or a seed for
         np.random.default_rng. By default NumPy's global generator does, which np.random.seed and
         `nncore.set_seed` seed.
+    bias : bool
+        False: W0 is zero, whatever `init` gives, and no step updates it. It is not a parameter.
 
     Attributes
     ----------
@@ -162,6 +164,7 @@ class Linear(Module):
 
     gradients = {"W": "dLdW", "W0": "dLdW0"}
     statistics_arrays = ()
+    bias: bool = True
     m: int
     n: int
     W: Array
@@ -179,10 +182,20 @@ class Linear(Module):
         init: Init = "course",
         dtype: DTypeLike = np.float64,
         rng: Seed = None,
+        bias: bool = True,
     ) -> None:
         self.m, self.n = _checks.count("m", m, 1), _checks.count("n", n, 1)
         dtype = _checks.network_dtype(dtype)
+        self._configure(bias)
         self.W, self.W0 = initializers.initial_weights(init, self.m, self.n, dtype, rng)
+        if self.bias is False:
+            self.W0 = np.zeros_like(self.W0)
+
+    def _configure(self, bias):
+        if not isinstance(bias, (bool, np.bool_)):
+            raise TypeError(f"bias must be True or False, got {type(bias).__name__}")
+        if not bias:  # else the class's, so that compiled code sees a plain module
+            self.bias = False
 
     def forward(self, A: ArrayLike) -> Array:
         """Return Z = Wᵀ A + W0; keep A as .A for `backward`.
@@ -252,7 +265,8 @@ class Linear(Module):
         _checks.shape("dLdW0", self.dLdW0, W0.shape)
         self.W, self.W0 = W, W0
         terms = self._kernels.step_terms
-        return [terms(W, self.dLdW, lrate), terms(W0, self.dLdW0, lrate)]
+        of_W = terms(W, self.dLdW, lrate)
+        return [of_W] if self.bias is False else [of_W, terms(W0, self.dLdW0, lrate)]
 
     def checked_weights(self) -> tuple[Array, Array]:
         """Return the weights that a step will update.
@@ -269,13 +283,14 @@ class Linear(Module):
 
     @property
     def parameters(self) -> int:
-        """The number of weights, m n + n."""
-        return np.size(self.W) + np.size(self.W0)
+        """The number of weights, m n + n, or m n without biases."""
+        return np.size(self.W) + (0 if self.bias is False else np.size(self.W0))
 
     def __repr__(self) -> str:
         m, n = np.shape(self.W) if np.ndim(self.W) == 2 else (self.m, self.n)
         dtype = getattr(self.W, "dtype", np.dtype(np.float64))
-        return f"Linear({m}, {n}{'' if dtype == np.float64 else f', dtype={dtype}'})"
+        settings = "" if dtype == np.float64 else f", dtype={dtype}"
+        return f"Linear({m}, {n}{settings}{', bias=False' if self.bias is False else ''})"
 
 
 class _Activation(Module):

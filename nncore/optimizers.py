@@ -482,26 +482,27 @@ def has_own_step(module):
     return False
 
 
-def trained_weights(net, optimizer, l2):
+def trained_weights(net, optimizer, l2, clipping=None):
     """Return {(index of the module, name): array} of all weights that `optimizer` trains, ready for
     updates in place; the modules of inner Sequentials count one by one.
 
     TypeError for modules that only their own step can train, except for plain SGD without a
-    penalty, which calls it.
+    penalty or clipping, which calls it.
     """
-    plain = type(optimizer) is SGD and l2 == 0
+    plain = type(optimizer) is SGD and l2 == 0 and clipping is None
     weights = {}
     for i, module in enumerate(_chain.modules_of(net)):
         if has_own_step(module):
             if not plain:
-                what = type(optimizer).__name__ if type(optimizer) is not SGD else "a penalty (l2)"
+                what = "a penalty (l2)" if l2 else "clipped gradients"
+                what = what if type(optimizer) is SGD else type(optimizer).__name__
                 raise TypeError(
                     f"modules[{i}] must name its gradients, as in gradients = {{'W': 'dLdW'}}, or "
                     f"{{}} where it has none, "
                     f"to be trained by {what}, got {type(module).__name__} with a step of its own"
                 )
             continue
-        for name in getattr(module, "gradients", ()):
+        for name in _chain.trained(module):
             weights[i, name] = getattr(module, name)
     return weights
 

@@ -28,6 +28,7 @@ class Layer(NamedTuple):
     aliases: tuple[str, ...]  # usual names of such classes, in lower case
     settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
     constants: tuple[str, ...] = ()  # the settings that a compiled program depends on
+    later: bool = False  # files without settings, of older versions, have the default ones
 
 
 class Activation(NamedTuple):
@@ -47,6 +48,11 @@ class Activation(NamedTuple):
     core: Callable[[Any], object] | None = None
     # candidates for a foreign function with the values A at Z; None: the default only
     candidates: Callable[[np.ndarray, np.ndarray], list[modules.Module]] | None = None
+
+    @property
+    def later(self):
+        """False: files always have the settings."""
+        return False
 
     @property
     def constants(self):
@@ -81,6 +87,20 @@ class Loss(NamedTuple):
     labels: str  # "classes" (weights of classes), "binary", "signs" or "numbers"
     code: dict[str, str]
     aliases: tuple[str, ...]
+    settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
+    core: tuple[str, ...] = ()  # the core's names for the settings
+
+    def core_settings(self, loss):
+        """Return the settings of an object of this class, for the core."""
+        return {
+            name: getattr(loss, setting)
+            for name, setting in zip(self.core, self.settings, strict=True)
+        }
+
+    def has_settings(self, loss):
+        """Return whether a setting is not the default, which is the class's attribute."""
+        pairs = [(getattr(loss, name), getattr(self.cls, name)) for name in self.settings]
+        return not all(x is default or np.array_equal(x, default) for x, default in pairs)
 
     @property
     def of_probabilities(self):
@@ -133,6 +153,9 @@ LAYERS = _by_class(
             "dLdW0": "dLdW0 = np.sum(dLdZ, axis=1, keepdims=True)",
         },
         aliases=("linear", "dense", "affine", "fullyconnected", "fc"),
+        settings=("bias",),
+        constants=("bias",),
+        later=True,
     ),
     Layer(
         modules.BatchNorm,
@@ -269,6 +292,8 @@ LOSSES = _by_class(
         labels="classes",
         code={"forward": "-np.sum(Y * np.log(Ypred))", "backward": "dLdZ = Ypred - Y"},
         aliases=("nll", "nllm", "negativeloglikelihood", "crossentropy"),
+        settings=("label_smoothing", "class_weight"),
+        core=("smoothing", "class_weight"),
     ),
     Loss(
         losses.BinaryNLL,
@@ -288,6 +313,24 @@ LOSSES = _by_class(
         labels="numbers",
         code={},
         aliases=(),
+    ),
+    Loss(
+        losses.Absolute,
+        "absolute",
+        from_logits="absolute_loss",
+        labels="numbers",
+        code={},
+        aliases=(),
+    ),
+    Loss(
+        losses.Huber,
+        "huber",
+        from_logits="huber_loss",
+        labels="numbers",
+        code={},
+        aliases=(),
+        settings=("delta",),
+        core=("parameter",),
     ),
     Loss(
         losses.Hinge,
@@ -316,8 +359,8 @@ MODULES: dict[type, Layer | Activation] = {**LAYERS, **ACTIVATIONS}
 
 for _record in MODULES.values():
     _kinds.register(_record.cls, settings=_record.settings)
-for _cls in LOSSES:
-    _kinds.register(_cls)
+for _loss in LOSSES.values():
+    _kinds.register(_loss.cls, settings=_loss.settings)
 
 
 def record_of(thing, records):

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, Never, Self
 
 import numpy as np
 
-from nncore import _backend, _chain, _core, _kinds, _names, _sums, serialization
+from nncore import _backend, _chain, _core, _kinds, _names, serialization
 from nncore._sequence import ModuleSequence, Text, summary
 from nncore._types import (
     Array,
     ArrayLike,
     Callback,
+    ClassWeight,
     Integer,
     Layer,
     LossLike,
@@ -62,8 +63,8 @@ class Sequential(ModuleSequence):
         The modules; the list is kept, not copied. Any object with forward, backward and step or
         sgd_step works as a module. So does a Sequential, whose own loss is then ignored.
     loss : object, optional
-        NLL(), BinaryNLL(), Squared(), Hinge(), or any object with forward(Ypred, Y) -> float and
-        backward() -> dL/dZ; None for prediction only.
+        NLL(), BinaryNLL(), Squared(), Absolute(), Huber(), Hinge(), or any object with
+        forward(Ypred, Y) -> float and backward() -> dL/dZ; None for prediction only.
 
     Attributes
     ----------
@@ -361,7 +362,7 @@ class Sequential(ModuleSequence):
     @_names.answering
     def fit(
         self,
-        X: Samples | Iterable[tuple[Samples, ArrayLike]],
+        X: Samples | Iterable[tuple[Samples, ArrayLike] | tuple[Samples, ArrayLike, ArrayLike]],
         Y: ArrayLike | None = None,
         epochs: Integer = 1,
         batch_size: Integer = 32,
@@ -375,6 +376,10 @@ class Sequential(ModuleSequence):
         seed: Seed = None,
         reduction: Reduction = "mean",
         shuffle_window: Integer | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
     ) -> History:
         """Train in mini-batches over all samples, `epochs` times.
 
@@ -386,7 +391,7 @@ class Sequential(ModuleSequence):
             asked for. An iterator that can be read only once takes one epoch.
         Y : array_like of shape (n, N) or (N,), optional
             The labels. (N,) holds classes 0 .. n − 1 for NLL and, for a network of one output, 0
-            and 1, −1 and +1 (Hinge) or numbers (Squared).
+            and 1, −1 and +1 (Hinge) or numbers (Squared, Absolute, Huber).
         epochs : int
             The number of passes.
         batch_size : int
@@ -422,12 +427,27 @@ class Sequential(ModuleSequence):
         shuffle_window : int, optional
             Shuffles within windows of so many consecutive samples, and the order of the windows,
             instead of all samples, so that a file larger than memory is read window by window.
+        sample_weight : array_like of shape (N,), optional
+            The weight w_i of each sample, at least 0: a batch's loss is Σ w_i L_i, divided by the
+            number of its samples if reduction is "mean". Weights are not normalised: twice the
+            weights are twice the gradient. With blocks, give blocks (X, Y, sample_weight).
+        class_weight : dict, "balanced" or array_like, optional
+            The weight of each sample by its class, times its sample_weight: a dict {class: weight}
+            (other classes weigh 1), one weight per class in order, or "balanced" for N / (K N_c),
+            where N_c of the N training samples are of class c and K classes occur. The classes are
+            0 .. n − 1, 0 and 1 for BinaryNLL with one output, −1 and +1 for Hinge.
+        clip_value : float, optional
+            Bounds every entry g of a step's gradient: g ← max(−clip_value, min(g, clip_value)).
+        clip_norm : float, optional
+            Bounds the norm of a step's gradient, taken over all weights together:
+            g ← g min(1, clip_norm / (‖g‖ + 1e-6)). The gradient that is clipped is what
+            `reduction` says, with the penalty's; the weight decay of AdamW is not part of it.
 
         Returns
         -------
         History
             A dict, {"loss": [mean loss per sample of each epoch]}, with a method `plot`. Each
-            batch's loss is computed before its update.
+            batch's loss is computed before its update; with weights it is the mean of w_i L_i.
 
         Raises
         ------
@@ -460,6 +480,10 @@ class Sequential(ModuleSequence):
             seed,
             reduction,
             shuffle_window,
+            sample_weight,
+            class_weight,
+            clip_value,
+            clip_norm,
         )
         if Y is None:
             return blocks.fit(self, X, *settings)
@@ -475,6 +499,10 @@ class Sequential(ModuleSequence):
         optimizer: Optimizer | OptimizerName | None = None,
         l2: float = 0.0,
         reduction: Reduction = "mean",
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
         **unknown: Never,  # costs nothing, unlike _names.answering
     ) -> float:
         """Make one pass over X, Y in the given order, for data that arrive in parts.
@@ -498,11 +526,19 @@ class Sequential(ModuleSequence):
             The penalty, as for `fit`.
         reduction : {"mean", "sum"}
             As for `fit`.
+        sample_weight : array_like of shape (N,), optional
+            The weight of each sample, as for `fit`.
+        class_weight : dict or array_like, optional
+            The weight of each class, as for `fit`, but not "balanced".
+        clip_value : float, optional
+            The bound on the gradient's entries, as for `fit`.
+        clip_norm : float, optional
+            The bound on the gradient's norm, as for `fit`.
 
         Returns
         -------
         float
-            The mean loss per sample, before each update.
+            The mean loss per sample, before each update; with weights the mean of w_i L_i.
 
         See Also
         --------
@@ -521,7 +557,22 @@ class Sequential(ModuleSequence):
         """
         if unknown:
             _names.refuse(Sequential.partial_fit, unknown)
-        return fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
+        if sample_weight is class_weight is clip_value is clip_norm is None:
+            return fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
+        return fit.partial_fit(
+            self,
+            X,
+            Y,
+            batch_size,
+            lrate,
+            optimizer,
+            l2,
+            reduction,
+            sample_weight,
+            class_weight,
+            clip_value,
+            clip_norm,
+        )
 
     @_names.answering
     def learner(
@@ -529,6 +580,8 @@ class Sequential(ModuleSequence):
         lrate: Rate | None = None,
         optimizer: Optimizer | OptimizerName | None = None,
         l2: float = 0.0,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
     ) -> _core.Learner:
         """Return an object that learns from one sample, or one block, per call.
 
@@ -548,6 +601,10 @@ class Sequential(ModuleSequence):
             The optimiser, as for `partial_fit`, which continues net.optimizer.
         l2 : float
             The penalty, as for `fit`.
+        clip_value : float, optional
+            The bound on the gradient's entries, as for `fit`.
+        clip_norm : float, optional
+            The bound on the gradient's norm, as for `fit`.
 
         Returns
         -------
@@ -591,7 +648,7 @@ class Sequential(ModuleSequence):
         >>> bool(loss < 0.1)
         True
         """
-        return learner.learner(self, lrate, optimizer, l2)
+        return learner.learner(self, lrate, optimizer, l2, clip_value, clip_norm)
 
     def score(self, X: Samples, Y: ArrayLike) -> float:
         """Return the fraction of correct classes, or R² with Squared.
@@ -708,7 +765,9 @@ class Sequential(ModuleSequence):
         answers = class_fun(self.predict_proba(X))
         return predict.flat(self, answers) if self._flat else answers
 
-    def evaluate(self, X: Samples, Y: ArrayLike) -> tuple[float, float]:
+    def evaluate(
+        self, X: Samples, Y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, float]:
         """Return the mean loss per sample and the accuracy, or R² with Squared.
 
         The samples are evaluated in slices of bounded memory.
@@ -719,6 +778,9 @@ class Sequential(ModuleSequence):
             The samples.
         Y : array_like of shape (n, N) or (N,)
             The labels.
+        sample_weight : array_like of shape (N,), optional
+            The weight w_i of each sample, at least 0, not all 0. Both results are then weighted
+            means, such as Σ w_i L_i / Σ w_i.
 
         Returns
         -------
@@ -733,7 +795,7 @@ class Sequential(ModuleSequence):
         RuntimeWarning
             If an output is NaN; such a sample counts as wrong.
         """
-        return predict.evaluate(self, X, Y)
+        return predict.evaluate(self, X, Y, None, sample_weight)
 
     def log_likelihood(self, X: Samples, Y: ArrayLike) -> float:
         """Return log Π P(correct label) over the data, in nats: minus the summed NLL.
@@ -750,11 +812,7 @@ class Sequential(ModuleSequence):
         float
             The log-likelihood.
         """
-        return -float(
-            _sums.pairwise(
-                [_sums.pairwise(np.ravel(losses)) for _, losses, _ in predict.slices(self, X, Y)]
-            )
-        )
+        return predict.log_likelihood(self, X, Y)
 
     def save(self, path: StrPath) -> None:
         """Write the network to a `.npz` file without pickle, atomically.

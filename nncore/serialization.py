@@ -1,10 +1,10 @@
 """Models as `.npz` files: NumPy arrays and one JSON text, no pickle, written atomically.
 
 Entries: `model` (JSON: format, version, modules in order with a list for an inner Sequential,
-settings of modules by index, loss, metadata, flat if `predict` returns numbers (N,), and optimizer:
-name, parameters, t), `i.W`, `i.W0` for the Linear at index i (`i.G`, `i.B` and running statistics
-for a BatchNorm), and `i.W.k`, `i.W0.k` for array k of the optimiser's state for these. An index
-counts the modules of inner Sequentials one by one.
+settings of modules by index, loss, loss_settings if not the default ones, metadata, flat if
+`predict` returns numbers (N,), and optimizer: name, parameters, t), `i.W`, `i.W0` for the Linear at
+index i (`i.G`, `i.B` and running statistics for a BatchNorm), and `i.W.k`, `i.W0.k` for array k of
+the optimizer's state for these. An index counts the modules of inner Sequentials one by one.
 
 Whatever a file holds, `read` returns a network or raises one ValueError that names the file. It
 reads only the entries that the description calls for, and its memory is bounded by the file's size.
@@ -15,7 +15,17 @@ import numpy as np
 from nncore import _chain, _checks, _files, _memory, _npz, registry
 from nncore.training import validate
 
-__all__ = ["as_json", "describe", "description", "load_metadata", "network", "read", "save"]
+__all__ = [
+    "as_json",
+    "describe",
+    "description",
+    "load_metadata",
+    "loss_of",
+    "loss_settings",
+    "network",
+    "read",
+    "save",
+]
 
 FORMAT, VERSION = "nncore", 1
 # Bounds for networks that are loaded or saved: far beyond any useful network, far
@@ -58,8 +68,8 @@ def describe(net, metadata=None):
         kind = _MODULES[_name_of(module, _MODULES, f"modules[{i}]")]
         for name in (*module.gradients, *getattr(module, "statistics_arrays", ())):
             arrays[f"{i}.{name}"] = _checks.real(f"{name} of modules[{i}]", getattr(module, name))
-        if kind.settings:
-            settings[i] = _plain_settings(module, kind, i)
+        if kind.settings and not _has_defaults(module, kind):
+            settings[i] = _plain_settings(module, kind, f"modules[{i}]")
     loss = None if net.loss is None else _name_of(net.loss, _LOSSES, "loss")
     kinds = _kinds(net)
     _flat(kinds)
@@ -72,17 +82,40 @@ def describe(net, metadata=None):
         "flat": bool(getattr(net, "_flat", False)),
         "metadata": metadata or {},
     }
+    model.update(loss_settings(net.loss))
     return model, arrays
 
 
-def _plain_settings(module, kind, i):
-    """Return a module's settings as plain numbers; refuse those that its constructor would."""
+def loss_settings(loss):
+    """Return {"loss_settings": ...} for a library loss with other settings than the default ones,
+    else {}.
+    """
+    record = None if loss is None else registry.record_of(loss, registry.LOSSES)
+    if record is None or not record.has_settings(loss):
+        return {}
+    return {"loss_settings": _plain_settings(loss, record, "loss")}
+
+
+def _has_defaults(module, kind):
+    """Return whether a module has the settings that its class's attributes say; files leave out
+    those of classes that once had none, so that older versions read them.
+    """
+    return bool(kind.later) and all(
+        getattr(module, name) == getattr(kind.cls, name) for name in kind.settings
+    )
+
+
+def _plain_settings(thing, kind, where):
+    """Return the settings of a module or loss as plain numbers; refuse those that its constructor
+    would.
+    """
     twin = kind.cls.__new__(kind.cls)
     try:
-        twin._configure(**{name: getattr(module, name) for name in kind.settings})
+        twin._configure(**{name: getattr(thing, name) for name in kind.settings})
     except (TypeError, ValueError) as error:
-        raise type(error)(f"modules[{i}] must have settings that can be loaded: {error}") from None
-    return {name: getattr(twin, name) for name in kind.settings}
+        raise type(error)(f"{where} must have settings that can be loaded: {error}") from None
+    values = {name: getattr(twin, name) for name in kind.settings}
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in values.items()}
 
 
 def _kinds(net):
@@ -194,12 +227,19 @@ def description(archive):
         raise ValueError(
             f"the format has version {model.get('version')!r}; this nncore reads version {VERSION}"
         )
-    optional = {"settings": {}, "loss": None, "optimizer": None, "flat": False}
+    optional = {
+        "settings": {},
+        "loss": None,
+        "loss_settings": None,
+        "optimizer": None,
+        "flat": False,
+    }
     fields = {
         "modules": list,
         "metadata": dict,
         "settings": dict,
         "loss": str | None,
+        "loss_settings": dict | None,
         "optimizer": dict | None,
         "flat": bool,
     }
@@ -222,8 +262,9 @@ def network(archive, model, make_network):
         kind = _MODULES[name]
         module = kind.cls.__new__(kind.cls)
         inputs = outputs = width
-        if kind.settings:
-            _configure(module, model["settings"].get(str(i)), kind.settings, i)
+        settings = model["settings"].get(str(i))
+        if kind.settings and (settings is not None or not kind.later):
+            _configure(module, settings, kind.settings, f"module {i}")
         if name == "Linear":
             inputs, outputs = _load_linear(archive, module, i)
         elif name == "BatchNorm":
@@ -232,12 +273,7 @@ def network(archive, model, make_network):
             raise ValueError(f"module {i} takes {inputs} inputs after {width} outputs")
         width = outputs
         chain.append(module)
-    if model["loss"] is not None and model["loss"] not in _LOSSES:
-        raise ValueError(f"the loss is of an unknown type {model['loss']!r}")
-    net = make_network(
-        _nested(model["modules"], iter(chain), make_network),
-        None if model["loss"] is None else _LOSSES[model["loss"]].cls(),
-    )
+    net = make_network(_nested(model["modules"], iter(chain), make_network), loss_of(model))
     if model["flat"]:
         net._flat = True
     if model["optimizer"] is not None:
@@ -278,14 +314,27 @@ def _nested(kinds, chain, make_network):
     ]
 
 
-def _configure(module, settings, names, i):
-    """Give a module its settings through the checks of its constructor."""
+def loss_of(model):
+    """Return the loss of a description, or None; ValueError if it is none of the library's."""
+    name, settings = model["loss"], model.get("loss_settings")
+    if name is None:
+        return None
+    if name not in _LOSSES:
+        raise ValueError(f"the loss is of an unknown type {name!r}")
+    loss = _LOSSES[name].cls()
+    if settings is not None:
+        _configure(loss, settings, _LOSSES[name].settings, "the loss")
+    return loss
+
+
+def _configure(thing, settings, names, what):
+    """Give a module or loss its settings through the checks of its constructor."""
     if not isinstance(settings, dict) or not all(name in settings for name in names):
-        raise ValueError(f"the settings of module {i} are missing")
+        raise ValueError(f"the settings of {what} are missing")
     try:
-        module._configure(**{name: settings[name] for name in names})
+        thing._configure(**{name: settings[name] for name in names})
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the settings of module {i} cannot be read ({error})") from None
+        raise ValueError(f"the settings of {what} cannot be read ({error})") from None
 
 
 def _weight(archive, i, name):
@@ -322,7 +371,10 @@ def _load_linear(archive, module, i):
         raise ValueError(f"the weights of module {i} are of the wrong shape: W is {W.shape}")
     module.m, module.n = _sizes(i, W, m=W.shape[0], n=W.shape[1])
     module.W = _memory.aligned(W) if W.flags.c_contiguous else W
-    module.W0 = _columns(archive, i, ["W0"], module.n)[0]
+    if module.bias is False and f"{i}.W0" not in archive:
+        module.W0 = np.zeros((module.n, 1), W.dtype)
+    else:
+        module.W0 = _columns(archive, i, ["W0"], module.n)[0]
     return W.shape
 
 

@@ -12,7 +12,7 @@ from nncore import _checks, _threads, schedules
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport INFINITY, NAN, exp, fabs, fmax, isfinite, log, log1p, pow, sqrt
+from libc.math cimport INFINITY, NAN, exp, fabs, fmax, fmin, isfinite, log, log1p, pow, sqrt
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -132,6 +132,7 @@ include "engine/layers.pxi"
 include "engine/sparse.pxi"
 include "engine/lookahead.pxi"
 include "engine/fused.pxi"
+include "engine/clipping.pxi"
 include "engine/optimizer.pxi"
 include "engine/columns.pxi"
 include "engine/guard.pxi"

@@ -292,7 +292,7 @@ def test_graphs(case, tmp_path):
 
 def test_a_graph_by_hand(tmp_path):
     net = nn.import_onnx(onnx_file(tmp_path / "f", [GEMM], [EYE]))
-    assert repr(net.modules) == "[Linear(2, 2, dtype=float32)]"
+    assert repr(net.modules) == "[Linear(2, 2, dtype=float32, bias=False)]"
 
 
 @pytest.mark.parametrize("inputs, outputs, message", [

@@ -19,6 +19,7 @@ LOSSES = {cls.__name__: record for cls, record in registry.LOSSES.items()}
 LAYERS = [
     cls.__name__ for cls in registry.LAYERS if cls not in (nn.Linear, nn.BatchNorm, nn.Dropout)
 ]
+NUMBERS = {"slope": 0.1, "delta": 0.7, "smoothing": 0.2}  # arguments that are no arrays
 KERNELS = [k for k in numpy_kernels.__all__ if not re.search("_step|batchnorm|dropout|linear", k)]
 
 
@@ -57,7 +58,7 @@ def test_both_backends_agree(kernel, isa, dtype):
     given = inspect.signature(getattr(numpy_kernels, kernel)).parameters
     for shape in ((1, 1), (3, 5), (7, 67), (10, 300)):
         arrays = [
-            0.1 if name == "slope" else rng.normal(0, 2, shape).astype(dtype)
+            NUMBERS[name] if name in NUMBERS else rng.normal(0, 2, shape).astype(dtype)
             for name, p in given.items()
             if p.default is p.empty
         ]

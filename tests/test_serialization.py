@@ -164,7 +164,7 @@ def test_users_modules_cannot_be_saved(tmp_path):
     [
         (lambda m, a: m.update(version=99), "version 99"),
         (lambda m, a: m["modules"].__setitem__(1, "Gelu"), "unknown type 'Gelu'"),
-        (lambda m, a: m.update(loss="Huber"), "unknown type 'Huber'"),
+        (lambda m, a: m.update(loss="Tukey"), "unknown type 'Tukey'"),
         (lambda m, a: a.pop("2.W0"), "weights of module 2"),
         (lambda m, a: a.update({"2.W": np.ones((9, 3))}), "takes 9 inputs after 3"),
         (lambda m, a: a.pop("model"), "no description"),

@@ -643,6 +643,9 @@ def test_networks_both_ways():
         np.testing.assert_allclose(given[:, -1], wanted, rtol=1e-12)
     with pytest.raises(TypeError):
         nn.Sequential([nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 2)], nn.Squared()).to_sklearn()
+    for loss, text in (("absolute_error", "Absolute()"), ("huber", "Huber(delta=2.0)")):
+        model = MLPRegressor(**SMALL, loss=loss, delta=2.0).fit(Xr, yr)
+        assert repr(model.network_.loss) == text
 
 
 def test_patch_and_unpatch():

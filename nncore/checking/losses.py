@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nncore import reference, registry
+from nncore import _kinds, reference, registry
 from nncore.checking import roles
 from nncore.checking.causes import same
 from nncore.checking.findings import Fault, Result, judge, raised
@@ -37,7 +37,13 @@ def check(loss, place="", output=None, outputs=None, backward_kind="identity"):
     result, role = Result(place, type(loss).__name__), roles.name_of(loss)
     if role == "NLL" and output in ("Sigmoid", "OutputSigmoid"):
         role = "BinaryNLL"
-    if role in OF_PROBABILITIES and (output is None or role in _kinds(role, output)):
+    record = registry.LOSSES.get(_kinds.kind(loss))
+    if record is not None and record.has_settings(loss):
+        # compared with its own value, as the library's loss of that name has other settings
+        weights = getattr(loss, "class_weight", None)
+        n = outputs or (3 if weights is None else len(weights))
+        _own_loss(result, loss, role, output or record.cls.output.__name__, n, backward_kind)
+    elif role in OF_PROBABILITIES and (output is None or role in _kinds_of(role, output)):
         _known_loss(result, loss, role, outputs or (3 if role == "NLL" else 2), backward_kind)
     else:
         _own_loss(result, loss, role, output, outputs or 3, backward_kind)
@@ -144,7 +150,7 @@ def _own_loss(result, loss, role, output, n, backward_kind):
     that suits it.
     """
     fault = failed = None
-    for kind in _kinds(role, output):
+    for kind in _kinds_of(role, output):
         probes = _probes(kind, n)
         trial = _run(loss, probes)
         if trial.failure:
@@ -177,7 +183,7 @@ def _own_loss(result, loss, role, output, n, backward_kind):
         result.unchecked = "its value is not finite for the outputs and labels that were tried"
 
 
-def _kinds(role, output):
+def _kinds_of(role, output):
     """Return the kinds of predictions and labels to try."""
     for name, unit in OF_PROBABILITIES.items():
         if output is not None and output in (unit, unit.removeprefix("Output")):

@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from nncore import _chain
 from nncore.checking.causes import likely_cause, same
 from nncore.checking.findings import Fault, judge, raised
 from nncore.checking.mistakes import WANTED
 from nncore.checking.trials import attributes, call, copied, location, reseeder, set_weights
 from nncore.foreign.probe import arrays, untouched
+from nncore.modules import Linear
 
 __all__ = ["NAMES", "RATE", "check", "run"]
 
@@ -61,6 +63,7 @@ def check(result, module, role, weights, trial, probes, wanted, in_network):
         return
     name = working[0]
     after, own, _ = runs[name]
+    fixed = set(weights) - set(_chain.trained(module)) if isinstance(module, Linear) else ()
     for k, w in weights.items():
         fault, right = faults.get(k), _right_gradient(wanted, k)
         if fault and right is not None and same(after[k], w - RATE * right):
@@ -74,7 +77,7 @@ def check(result, module, role, weights, trial, probes, wanted, in_network):
             _add_gradient(result, fault)
         known = isinstance(own[k], np.ndarray) and own[k].shape == w.shape
         gradient = own[k] if known else None if fault else right
-        if gradient is not None:
+        if gradient is not None and k not in fixed:
             faults_of_step = _update(
                 module, name, role, k, weights, after[k], gradient, probes, result
             )

@@ -226,7 +226,9 @@ def _linear(labels, layer, layout, width):
             f"{'' if width is None else f' and take the {width} outputs before it'}, got "
             f"{layer[0].shape}{hint}"
         )
-    b = layer[1] if len(layer) > 1 else np.zeros(W.shape[1], W.dtype)
+    if len(layer) == 1:
+        return chain.linear(W)
+    b = layer[1]
     if b.shape != (W.shape[1],):
         hint = f"; layout={other!r} would fit" if b.shape == (W.shape[0],) else ""
         raise ValueError(

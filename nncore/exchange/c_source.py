@@ -141,12 +141,16 @@ class _Writer:
         """Add Z = Wᵀ A + W0, with W by outputs."""
         k = self.at
         self._array(f"w{k}", step.array("W").T.ravel())
-        self._array(f"b{k}", step.array("W0").ravel())
+        bias = "0"
+        if chain.has_bias(step.module):
+            bias = f"b{k}"
+            self._array(bias, step.array("W0").ravel())
         source = self.source
         target = "y" if k == self.last else "a" if source != "a" else "b"
-        self.helpers["linear"] = _LINEAR
+        if bias == "0" or "linear" not in self.helpers:
+            self.helpers["linear"] = _LINEAR if bias != "0" else _LINEAR_OR_PRODUCT
         sizes = f"{step.inputs}, {step.outputs}"
-        self.lines.append(f"{self.name}_linear(w{k}, b{k}, {sizes}, {source}, {target});")
+        self.lines.append(f"{self.name}_linear(w{k}, {bias}, {sizes}, {source}, {target});")
         self._goes_on_in(target, step.outputs)
 
     def norm(self, step):
@@ -350,6 +354,8 @@ _LINEAR = textwrap.dedent(
     }}
     """
 )
+# b: NULL for a layer without bias
+_LINEAR_OR_PRODUCT = _LINEAR.replace("sum + b[j]", "b ? sum + b[j] : sum")
 _SOFTMAX = textwrap.dedent(
     """
     static void {name}_softmax({real} *z, size_t n)

@@ -175,12 +175,21 @@ def affine_norm(mean, factor, offset):
     return norm
 
 
-def linear(W, W0):
-    """Return a Linear with the weights given, (m, n) and n entries, without drawing any."""
+def linear(W, W0=None):
+    """Return a Linear with the weights given, (m, n) and n entries, without drawing any; without
+    bias if there is no W0.
+    """
     made = modules.Linear.__new__(modules.Linear)
+    made._configure(W0 is not None)
+    W0 = np.zeros(W.shape[1], W.dtype) if W0 is None else W0
     made.W, made.W0 = np.ascontiguousarray(W), np.ascontiguousarray(W0).reshape(-1, 1)
     made.m, made.n = made.W.shape
     return made
+
+
+def has_bias(module):
+    """Return whether a Linear adds W0; that of one without bias is zero unless it was replaced."""
+    return module.bias is not False or bool(np.any(module.W0))
 
 
 def norm_terms(step, dtype=np.float64):

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from nncore import _checks, _files, losses, modules, registry
+from nncore import _checks, _files, modules, registry, serialization
 from nncore._types import StrPath
-from nncore.exchange import chain, extras
+from nncore.exchange import arrays, chain, extras
 from nncore.exchange.operators import (
     ELEMENTWISE,
     Refused,
@@ -253,16 +253,16 @@ class _Reader:
         W = B.T if given.get("transB") else B
         alpha, beta = number(given, "alpha", 1.0), number(given, "beta", 1.0)
         C = self.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+        W = W * W.dtype.type(alpha)
         if C is None:
-            C = np.zeros(1, W.dtype)
+            return [self._linear(node, W)]
         if C.size not in (1, W.shape[1]) or C.shape[:-1] not in ((), (1,)):
             raise Refused(f"{described(node)} has a bias of shape {C.shape} for {W.shape[1]} units")
         b = np.broadcast_to(C.ravel(), (W.shape[1],))
-        return [self._linear(node, W * W.dtype.type(alpha), b * b.dtype.type(beta))]
+        return [self._linear(node, W, b * b.dtype.type(beta))]
 
     def _read_matmul(self, node, base):
-        W = self._second(node, base)
-        return [self._linear(node, W, np.zeros(W.shape[1], W.dtype))]
+        return [self._linear(node, self._second(node, base))]
 
     def _second(self, node, base):
         """Return the weights of a product: its second argument, a matrix."""
@@ -276,7 +276,9 @@ class _Reader:
             )
         return B
 
-    def _linear(self, node, W, b):
+    def _linear(self, node, W, b=None):
+        if b is None:
+            return chain.linear(self._spent(np.array(W, order="C")))
         if b.dtype != W.dtype:
             raise Refused(f"{described(node)} has weights of two types")
         return chain.linear(self._spent(np.array(W, order="C")), self._spent(np.array(b)))
@@ -375,22 +377,28 @@ class _Reader:
         return net
 
     def _noted(self):
-        """Return (kind of the last module, name of the loss) that `nncore.export.onnx` noted."""
+        """Return (kind of the last module, name of the loss, its settings or None) that
+        `nncore.export.onnx` noted.
+        """
         try:
             noted = json.loads(self.properties.get("nncore", "{}"))
-            return noted["modules"][-1], noted["loss"]
-        except (ValueError, TypeError, KeyError, IndexError, RecursionError):
-            return None, None
+            return noted["modules"][-1], noted["loss"], noted.get("loss_settings")
+        except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError):
+            return None, None, None
 
     def _loss(self, parts):
-        kind = type(parts[-1]) if parts else None
-        if kind is modules.SoftMax:
-            return losses.NLL()
-        if kind is modules.OutputSigmoid:
-            return losses.BinaryNLL()
-        noted = {cls.__name__: cls for cls, r in registry.LOSSES.items() if not r.of_probabilities}
-        name = self._noted()[1]
-        return noted[name]() if isinstance(name, str) and name in noted else None
+        _, noted, settings = self._noted()
+        loss = arrays.output_loss(parts[-1] if parts else None)
+        name = None if loss is None else type(loss).__name__
+        names = [cls.__name__ for cls, r in registry.LOSSES.items() if not r.of_probabilities]
+        if loss is None and isinstance(noted, str) and noted in names:
+            name = noted
+        try:
+            return serialization.loss_of(
+                {"loss": name, "loss_settings": settings if name == noted else None}
+            )
+        except ValueError as error:
+            raise Refused(f"what nncore noted of the loss is damaged: {error}") from None
 
 
 TWO_COLUMNS = object()
@@ -450,7 +458,7 @@ def _add_affine(parts, item, width, dtype, spent):
         return
     last = parts[-1] if parts else None
     if isinstance(last, modules.Linear) and not last.W0.any() and (factor == 1).all():
-        last.W0 = spent((offset - mean).reshape(-1, 1))
+        parts[-1] = chain.linear(last.W, spent(offset - mean))
         return
     parts.append(chain.affine_norm(mean, factor, offset))
 

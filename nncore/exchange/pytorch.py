@@ -155,10 +155,10 @@ def _converted(module, place):
         ]
     if name == "Linear":
         W = arrays.as_array(f"weight of {label}", module.weight)
-        b = np.zeros(len(W), W.dtype) if module.bias is None else module.bias
-        return chain.linear(
-            np.array(W.T, order="C"), np.array(arrays.as_array(f"bias of {label}", b))
-        )
+        W = np.array(W.T, order="C")
+        if module.bias is None:
+            return chain.linear(W)
+        return chain.linear(W, np.array(arrays.as_array(f"bias of {label}", module.bias)))
     if name == "BatchNorm1d":
         return _norm(module, label)
     if name == "Softmax":

@@ -64,6 +64,8 @@ def _node(operator, **attributes):
 
 def _linear(graph, step, x):
     W = graph.weight(f"{step.place}.W", step.array("W"))
+    if not chain.has_bias(step.module):
+        return graph.add("Gemm", x, W)
     W0 = graph.weight(f"{step.place}.W0", step.array("W0").ravel())
     return graph.add("Gemm", x, W, W0)
 
@@ -173,6 +175,11 @@ def _torch_norm(norm):
     }
 
 
+def _torch_linear(module):
+    bias = {} if chain.has_bias(module) else {"bias": False}
+    return {"in_features": module.m, "out_features": module.n, **bias}
+
+
 def _softmax_back(softmax):
     if softmax.dim not in (1, -1):
         raise ValueError(f"Softmax must have dim=1, over the outputs, got dim={softmax.dim}")
@@ -185,7 +192,7 @@ FORMS = {
     modules.Linear: Form(
         _linear,
         lambda writer, step: writer.linear(step),
-        Torch("Linear", lambda m: {"in_features": m.m, "out_features": m.n}),
+        Torch("Linear", _torch_linear),
         integer="linear",
     ),
     modules.BatchNorm: Form(

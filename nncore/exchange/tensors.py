@@ -138,6 +138,8 @@ def weights_of(module):
 
 
 def _has(module, name):
+    if name == "W0" and not chain.has_bias(module):
+        return False
     return name in module.gradients or name in getattr(module, "statistics_arrays", ())
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nncore import _files, _kinds
+from nncore import _files, _kinds, serialization
 from nncore._types import Scaling, StrPath
 from nncore._version import __version__
 from nncore.exchange import chain, extras, table
@@ -95,7 +95,8 @@ def _description(net, network, classes):
     """Return the metadata of the file, texts by name."""
     kinds = [step.cls.__name__ for step in network.steps]
     loss = getattr(_kinds.kind(net.loss), "__name__", None) if net.loss is not None else None
-    found = {"nncore": json.dumps({"modules": kinds, "loss": loss})}
+    noted = {"modules": kinds, "loss": loss, **serialization.loss_settings(net.loss)}
+    found = {"nncore": json.dumps(noted)}
     if classes is not None:
         found["classes"] = json.dumps(_labels(classes, network.outputs))
     return found

@@ -172,9 +172,10 @@ def accelerate(net: Any) -> Accelerated:
     library's. The inputs are small and large, one sample and several; compared are forward,
     backward and two steps. A module matches if all of them agree up to rounding. W and W0 (G and B
     of a batch normalisation) are found by their shapes; W may be transposed, W0 may be (n,) or (1,
-    n). A network inside the network is replaced module by module if it is the chain of its modules.
-    An unmatched module stays in the new network, between the library's modules. So does a module
-    whose step changes a number besides its weights, such as a step count that lowers its rate.
+    n); a module without W0 matches Linear(..., bias=False). A network inside the network is
+    replaced module by module if it is the chain of its modules. An unmatched module stays in the
+    new network, between the library's modules. So does a module whose step changes a number besides
+    its weights, such as a step count that lowers its rate.
 
     Training the result updates your arrays in place, so your network sees the trained weights. If
     your own step assigns a new array to W, call `accelerate` again after using it. The result's
@@ -459,7 +460,8 @@ def _move_off_kinks(network):
     """
     rng = np.random.default_rng(8)
     for module in _chain.every_module(network):
-        if isinstance(module, modules.Linear) and module.W0.flags.writeable:
+        is_linear = isinstance(module, modules.Linear) and "W0" in _chain.trained(module)
+        if is_linear and module.W0.flags.writeable:
             module.W0 += rng.normal(size=module.W0.shape).astype(module.W0.dtype)
 
 

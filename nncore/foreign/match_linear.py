@@ -60,10 +60,11 @@ def _pairs(found, width):
 
 
 def linear_of(W, W0):
-    """Return the library's Linear on these arrays, without drawing any."""
+    """Return the library's Linear on these arrays, without drawing any; W0 None: without bias."""
     made = modules.Linear.__new__(modules.Linear)
+    made._configure(W0 is not None)
     made.m, made.n = W.shape
-    made.W, made.W0 = W, W0
+    made.W, made.W0 = W, np.zeros((made.n, 1), W.dtype) if W0 is None else W0
     return made
 
 
@@ -78,9 +79,12 @@ def linear(foreign, width):
             "it holds no arrays of the shapes of W and W0",
         )
     except Refused as refused:
+        matched = None
         if refused.stage <= Refused.FORWARD:
-            _refuse_without_bias(foreign, found, width)
-        raise
+            matched = _without_bias(foreign, found, width)
+        if matched is None:
+            raise
+        return matched
 
 
 def _linear_on(foreign, W, W0):
@@ -122,40 +126,49 @@ def _refuse_fixed(foreign, W, W0):
             )
 
 
-def _refuse_without_bias(foreign, found, width):
-    """Refuse a module whose forward is Wᵀ A, without W0."""
+def _without_bias(foreign, found, width):
+    """Return (Linear without bias, its notes) for a module whose forward is Wᵀ A, None for others;
+    refuse it if it has an array that may be the bias.
+    """
     for W in _matrices(found, width):
-        if _forward_agrees(foreign, W.share(), np.zeros((W.share().shape[1], 1))):
+        if not _forward_agrees(foreign, W.share(), np.zeros((W.share().shape[1], 1))):
+            continue
+        if not W.usable or any(biases(found, W.share().shape[1])):
             raise Refused(
                 Refused.BACKWARD, f"its forward is Wᵀ A with {W.name} as W, but there is no bias W0"
             )
+        return linear_of(W.share(), None), _compare_linear(foreign, W, None)
+    return None
 
 
 def _compare_linear(foreign, W, W0):
-    """Return notes on a module that is Linear with these weights; or refuse.
+    """Return notes on a module that is Linear with these weights, W0 None if without bias; or
+    refuse.
 
     The arrays are filled with random numbers first: if the outputs follow, the module reads these
     arrays.
     """
     rng = np.random.default_rng(3)
     dtype = W.array.dtype
-    tolerance = max(TOLERANCE[dtype], TOLERANCE[W0.array.dtype])
+    places = [place for place in (W, W0) if place is not None]
+    tolerance = max(TOLERANCE[place.array.dtype] for place in places)
     lrate = step_size(foreign)
     if lrate is None:
         raise Refused(Refused.STEP, "it has neither sgd_step nor step")
     with probe.untouched(foreign):
         m, n = W.share().shape
         W.share()[...] = rng.normal(0, m**-0.5, (m, n))
-        W0.share()[...] = rng.normal(size=(n, 1))
+        if W0 is not None:
+            W0.share()[...] = rng.normal(size=(n, 1))
         everything, unsummed = [], False
         for samples, large in RUNS:
-            twin = linear_of(W.share().copy(), W0.share().copy())
+            twin = linear_of(*(p if p is None else p.share().copy() for p in (W, W0)))
             passes = two_passes(rng, m, n, samples, large, dtype, lrate)
             theirs, ours = probe.run_module(foreign, *passes), run_steps(twin, ("W", "W0"), passes)
             everything += theirs
-            unsummed |= _compare_steps(theirs, ours, passes, W, W0, tolerance, samples)
+            unsummed |= _compare_steps(theirs, ours, passes, places, tolerance, samples)
     refuse_counting(modules.Linear, everything)
-    names = sorted(set().union(*(t.rebound for t in everything)) & {W.name, W0.name})
+    names = sorted(set().union(*(t.rebound for t in everything)) & {p.name for p in places})
     notes = (
         [
             f"your own step rebinds {' and '.join(names)}, so that after it the two networks no "
@@ -172,7 +185,7 @@ def _compare_linear(foreign, W, W0):
     return notes + notes_on(everything)
 
 
-def _compare_steps(theirs, ours, passes, W, W0, tolerance, samples):
+def _compare_steps(theirs, ours, passes, places, tolerance, samples):
     """Refuse if two passes differ from Linear's; return whether the bias gradient alone is not
     summed.
     """
@@ -180,13 +193,14 @@ def _compare_steps(theirs, ours, passes, W, W0, tolerance, samples):
         twin, (w, w0), after = ours[i]
         check_forward(modules.Linear, trace, twin, abs(w).T @ abs(A) + abs(w0), False, tolerance)
         check_backward(modules.Linear, trace, twin, abs(w) @ abs(d), slice(None), False, tolerance)
-        if samples > 1 and _is_unsummed(trace, d, W0):
+        if samples > 1 and len(places) > 1 and _is_unsummed(trace, d, places[1]):
             return True
         scales = (
             abs(w) + lrate * abs(A) @ abs(d).T,
             abs(w0) + lrate * abs(d).sum(axis=1, keepdims=True),
         )
-        check_step(modules.Linear, trace, i, (W, W0), (w, w0), after, scales, tolerance, samples)
+        before, after, scales = (x[: len(places)] for x in ((w, w0), after, scales))
+        check_step(modules.Linear, trace, i, places, before, after, scales, tolerance, samples)
     return False
 
 

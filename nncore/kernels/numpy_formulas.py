@@ -164,6 +164,28 @@ def hinge_loss(Z, Y):
     return pairwise(np.where(margin >= 1, 0, 1 - margin)), np.where(margin < 1, -Y, 0)
 
 
+def absolute_loss(Z, Y):
+    """(Σ |z − y| per column, sign(Z − Y))."""
+    return pairwise(abs(Z - Y)), np.sign(Z - Y)
+
+
+def huber_loss(Z, Y, delta):
+    """(Σ h(z − y) per column, z − y bounded to [−delta, delta]).
+
+    h(e) = e²/2 up to |e| = delta, then delta (|e| − delta/2).
+    """
+    error, size = Z - Y, abs(Z - Y)
+    delta = Z.dtype.type(delta)
+    losses = np.where(size > delta, delta * (size - delta / 2), error**2 / 2)
+    return pairwise(losses), np.clip(error, -delta, delta)
+
+
+def adjusted_labels(Y, smoothing, weights):
+    """w ⊙ ((1 − smoothing) Y + smoothing / n Σ y), Σ y the sum of a column; weights w (n,)."""
+    Y = Y.astype(np.float64)
+    return weights[:, None] * ((1 - smoothing) * Y + smoothing / len(Y) * Y.sum(axis=0))
+
+
 def nll(Ypred, Y):
     """−Σ y log a per column."""
     return pairwise(weighted(Y, -np.log(Ypred)))
@@ -182,6 +204,16 @@ def squared(Ypred, Y):
 def hinge(Ypred, Y):
     """Σ max(0, 1 − y a) per column."""
     return hinge_loss(Ypred, Y)[0]
+
+
+def absolute(Ypred, Y):
+    """Σ |a − y| per column."""
+    return absolute_loss(Ypred, Y)[0]
+
+
+def huber(Ypred, Y, delta):
+    """Σ h(a − y) per column."""
+    return huber_loss(Ypred, Y, delta)[0]
 
 
 def momentum_step(W, g, V, lrate, beta):

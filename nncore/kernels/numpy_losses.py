@@ -1,5 +1,7 @@
 """The losses' kernels in plain NumPy; see numpy_kernels."""
 
+import functools
+
 import numpy as np
 
 from nncore import _checks
@@ -9,9 +11,14 @@ from nncore.kernels import numpy_formulas as formulas
 from nncore.kernels.numpy_arrays import deliver, matrices, quiet
 
 __all__ = [
+    "absolute",
+    "absolute_loss",
+    "adjusted_labels",
     "binary_nll",
     "hinge",
     "hinge_loss",
+    "huber",
+    "huber_loss",
     "nll",
     "nll_backward",
     "sigmoid_nll",
@@ -141,6 +148,68 @@ def hinge_loss(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[fl
     (0.75, [[-1.0, 0.0]])
     """
     return _loss_and_gradient(formulas.hinge_loss, Z, Y, out)
+
+
+def absolute_loss(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[float, Array]:
+    """Absolute loss and its gradient, from the outputs of a Linear.
+
+    Parameters
+    ----------
+    Z : array_like of shape (n, b)
+        The outputs.
+    Y : array_like of shape (n, b)
+        The wanted outputs.
+    out : ndarray of shape (n, b), optional
+        The array for dLdZ; may be Z itself.
+
+    Returns
+    -------
+    loss : float
+        Σ |Z − Y| over outputs and batch.
+    dLdZ : ndarray of shape (n, b)
+        The gradient, sign(Z − Y), which is 0 at 0.
+
+    Examples
+    --------
+    >>> loss, dLdZ = absolute_loss([[3.0, 1.0]], [[1.0, 1.0]])
+    >>> loss, dLdZ.tolist()
+    (2.0, [[1.0, 0.0]])
+    """
+    return _loss_and_gradient(formulas.absolute_loss, Z, Y, out)
+
+
+def huber_loss(
+    Z: ArrayLike, Y: ArrayLike, delta: float, out: Array | None = None
+) -> tuple[float, Array]:
+    """Huber loss and its gradient, from the outputs of a Linear.
+
+    Parameters
+    ----------
+    Z : array_like of shape (n, b)
+        The outputs.
+    Y : array_like of shape (n, b)
+        The wanted outputs.
+    delta : float
+        The error from which on the loss is linear.
+    out : ndarray of shape (n, b), optional
+        The array for dLdZ; may be Z itself.
+
+    Returns
+    -------
+    loss : float
+        Σ h(Z − Y) over outputs and batch; h(e) is e² / 2 if |e| ≤ delta, else
+        delta (|e| − delta / 2).
+    dLdZ : ndarray of shape (n, b)
+        The gradient, Z − Y bounded to [−delta, delta].
+
+    Examples
+    --------
+    >>> loss, dLdZ = huber_loss([[3.0, 1.5]], [[1.0, 1.0]], 1.0)
+    >>> loss, dLdZ.tolist()
+    (1.625, [[1.0, 0.5]])
+    """
+    formula = functools.partial(formulas.huber_loss, delta=_checks.number("delta", delta))
+    return _loss_and_gradient(formula, Z, Y, out)
 
 
 def _losses(formula, Ypred, Y, out):
@@ -286,3 +355,100 @@ def hinge(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     [0.75, 0.0]
     """
     return _losses(formulas.hinge, Ypred, Y, out)
+
+
+def absolute(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
+    """Absolute loss of every sample, Σ |Ypred − Y| over each column.
+
+    Parameters
+    ----------
+    Ypred : array_like of shape (n, b)
+        The outputs.
+    Y : array_like of shape (n, b)
+        The wanted outputs.
+    out : ndarray of shape (b,), optional
+        The array for the result.
+
+    Returns
+    -------
+    ndarray of shape (b,)
+        The losses.
+
+    Examples
+    --------
+    >>> absolute([[3.0, 1.0]], [[1.0, 1.0]]).tolist()
+    [2.0, 0.0]
+    """
+    return _losses(formulas.absolute, Ypred, Y, out)
+
+
+def huber(Ypred: ArrayLike, Y: ArrayLike, delta: float, out: Array | None = None) -> Array:
+    """Huber loss of every sample, Σ h(Ypred − Y) over each column; see huber_loss.
+
+    Parameters
+    ----------
+    Ypred : array_like of shape (n, b)
+        The outputs.
+    Y : array_like of shape (n, b)
+        The wanted outputs.
+    delta : float
+        The error from which on the loss is linear.
+    out : ndarray of shape (b,), optional
+        The array for the result.
+
+    Returns
+    -------
+    ndarray of shape (b,)
+        The losses.
+
+    Examples
+    --------
+    >>> huber([[3.0, 1.5]], [[1.0, 1.0]], 1.0).tolist()
+    [1.5, 0.125]
+    """
+    formula = functools.partial(formulas.huber, delta=_checks.number("delta", delta))
+    return _losses(formula, Ypred, Y, out)
+
+
+def adjusted_labels(
+    Y: ArrayLike,
+    smoothing: float,
+    class_weight: ArrayLike | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Smooth labels and weight them: class_weight ⊙ ((1 − smoothing) Y + smoothing / n Σ y).
+
+    The NLL of the result is the NLL of Y with label smoothing and weights per class.
+
+    Parameters
+    ----------
+    Y : array_like of shape (n, b)
+        The labels; Σ y is the sum of a column.
+    smoothing : float
+        The share of each label that all n classes get alike.
+    class_weight : array_like of shape (n,), optional
+        The weights of the classes; 1 by default.
+    out : ndarray of shape (n, b), optional
+        The array for the result; may be Y itself.
+
+    Returns
+    -------
+    ndarray of shape (n, b)
+        The labels.
+
+    Examples
+    --------
+    >>> adjusted_labels([[1.0], [0.0]], 0.5).ravel().tolist()
+    [0.75, 0.25]
+    >>> adjusted_labels([[1.0], [0.0]], 0.5, [2.0, 1.0]).ravel().tolist()
+    [1.5, 0.25]
+    """
+    dtype = _checks.computing_dtype(Y)
+    Y_ = matrices("Y", Y, dtype, ("n", "b"))
+    share = _checks.number("smoothing", smoothing)
+    weights = np.ones(len(Y_))
+    if class_weight is not None:
+        weights = matrices("class_weight", class_weight, np.float64, (len(Y_),))
+    with quiet():
+        result = formulas.adjusted_labels(Y_, share, weights) if Y_.size else Y_
+        return deliver(result, dtype, out, Y)

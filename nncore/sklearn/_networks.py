@@ -9,6 +9,11 @@ OUTPUT = {
     "softmax": (modules.SoftMax, losses.NLL),
     "logistic": (modules.OutputSigmoid, losses.BinaryNLL),
 }
+OF_NUMBERS = {
+    "hinge": losses.Hinge,
+    "absolute_error": losses.Absolute,
+    "huber": losses.Huber,
+}
 
 
 def network_of(estimator):
@@ -24,6 +29,6 @@ def network_of(estimator):
         if i < len(coefs) - 1 and estimator.activation != "identity":
             parts.append(HIDDEN[estimator.activation]())
     unit, loss = OUTPUT.get(estimator.out_activation_, (None, losses.Squared))
-    if estimator.loss == "hinge":
-        loss = losses.Hinge
-    return Sequential(parts if unit is None else [*parts, unit()], loss())
+    loss = OF_NUMBERS.get(estimator.loss, loss)
+    made = loss(estimator.delta) if loss is losses.Huber else loss()
+    return Sequential(parts if unit is None else [*parts, unit()], made)

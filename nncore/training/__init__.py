@@ -3,6 +3,8 @@
 validate.py    checks of networks, data, weights and optimisers before a call
 objects.py     checks of modules and losses: objects, not classes or names
 labels.py      one-dimensional labels as columns
+weights.py     weights of samples, given for each or by class
+clipping.py    bounds on the gradient of a step
 logits.py      the loss and its gradient from the logits
 compile.py     the compiled program of a network, or the reason why there is none
 session.py     exclusive training, deferred Ctrl-C, undo after a failure

@@ -5,8 +5,9 @@ import re
 import numpy as np
 
 from nncore import _checks, _random, _sums, schedules
-from nncore.training import course, labels, session, validate
+from nncore.training import clipping, course, labels, session, validate
 from nncore.training import fit as passes
+from nncore.training import weights as weighing
 from nncore.training.progress import ProgressBar
 
 
@@ -25,8 +26,18 @@ def fit(
     seed,
     reduction,
     shuffle_window,
+    sample_weight,
+    class_weight,
+    clip_value,
+    clip_norm,
 ):
     """Train on an iterable of (X, Y); see Sequential.fit."""
+    if sample_weight is not None:
+        raise ValueError(
+            "sample_weight must be None if X is an iterable of blocks; give blocks "
+            f"(X, Y, sample_weight), got {_checks.shown(sample_weight)}"
+        )
+    weighing.refuse_balanced(class_weight, "for blocks")
     if shuffle_window is not None:
         raise ValueError(
             "shuffle_window must be None if X is an iterable of blocks, which are shuffled one by "
@@ -37,7 +48,9 @@ def fit(
     validate.check_network(net)
     optimizer = validate.as_optimizer(optimizer)
     optimizer.begin(net)
-    training = Training(net, batch_size, shuffle, lrate, optimizer, l2, seed, reduction)
+    clips = clipping.checked(clip_value, clip_norm)
+    training = Training(net, batch_size, shuffle, lrate, optimizer, l2, seed, reduction, clips)
+    training.class_weight = class_weight
     callbacks = course.checked_callbacks(callbacks)
     if validation is not None:
         validation = _checked_validation(net, validation)
@@ -94,13 +107,14 @@ def _checked_validation(net, validation):
 class Training:
     """The training of one call, block by block."""
 
-    def __init__(self, net, batch_size, shuffle, lrate, optimizer, l2, seed, reduction):
+    def __init__(self, net, batch_size, shuffle, lrate, optimizer, l2, seed, reduction, clips):
         self.net, self.shuffle = net, shuffle
         self.batch_size = _checks.count("batch_size", batch_size, 1, most=None)
         self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
         l2 = passes.checked_penalty(l2)
         _checks.choice("reduction", reduction, ("mean", "sum"))
-        self.settings = (self.batch_size, lrate, optimizer, l2, reduction)
+        self.settings = (self.batch_size, lrate, optimizer, l2, reduction, clips)
+        self.class_weight = None
         self.rng = _random.generator("seed", seed)
         self.session = session.exclusive_training(net)
         self.t = 0  # steps of this call
@@ -118,8 +132,11 @@ class Training:
         losses, samples = [], 0
         for block in blocks:
             try:
-                if not isinstance(block, (tuple, list)) or len(block) != 2:
-                    raise TypeError(f"block must be a pair (X, Y), got {_shown(block)}")
+                if not isinstance(block, (tuple, list)) or len(block) not in (2, 3):
+                    raise TypeError(
+                        f"block must be a pair (X, Y), got {_shown(block)}; weights of samples "
+                        "make it (X, Y, sample_weight)"
+                    )
                 first = self.t == 0
                 loss, count = self.block(*block)
                 if first:
@@ -134,10 +151,11 @@ class Training:
             raise ValueError(f"X must yield at least one block (X, Y), got none{where}")
         return float(_sums.pairwise(losses)) / samples
 
-    def block(self, X, Y):
+    def block(self, X, Y, sample_weight=None):
         """Make one pass over a block; return the summed loss and the number of samples."""
         net, order = self.net, None
-        if type(X) is np.ndarray and X.ndim == 2 and X.shape[1]:
+        weighted = sample_weight is not None or self.class_weight is not None
+        if not weighted and type(X) is np.ndarray and X.ndim == 2 and X.shape[1]:
             count = X.shape[1]
             order = self._order(count)
             loss = passes.repeated(net, X, Y, *self.settings, self.session, order, self.t)
@@ -147,6 +165,7 @@ class Training:
         X, Y = passes.checked_data(net, X, Y)
         order = self._order(X.shape[1]) if order is None else order
         updates = passes.Updates(net, X, Y, *self.settings)
+        updates.weights = weighing.of_samples(net, Y, sample_weight, self.class_weight)
         updates.t = self.t
         updates.check_rate(1, len(order))
         with passes.prepared(updates, self.rng):
@@ -166,7 +185,7 @@ def _shown(block):
 def _locate(error, position):
     """Raise an error about a block's data once more, with the block's position."""
     text = str(error)
-    subject = re.match("X and Y|X|Y|block", text)
+    subject = re.match("X and Y|X|Y|block|sample_weight", text)
     if type(error) not in (TypeError, ValueError) or subject is None:
         return
     rest = text[subject.end() :]

@@ -52,7 +52,9 @@ class Fingerprint(_core.Snapshot):
         self.weights = [value for module, name, value in self.facts if name in ("W", "W0")]
         self.shapes = [(a.shape, a.strides, a.dtype, a.flags.writeable) for a in self.weights]
         things = [(None, ("modules", "loss"))]
-        things += [(self.loss, ())] if self.kinds[1] is not None else []
+        of_loss = _loss_settings(self.loss)
+        self.facts += [(self.loss, name, getattr(self.loss, name)) for name in of_loss]
+        things += [(self.loss, of_loss)] if self.kinds[1] is not None else []
         things += [(owner, ("modules",)) for owner, _, _ in self.chains[1:]]
         things += [(module, _names(module)) for module in self.parts]
         library = None not in (self.kinds[0], *self.kinds[2:])
@@ -84,6 +86,12 @@ def _names(module):
         return ()
     statistics = getattr(module, "statistics_arrays", ())
     return (*record.cls.gradients, *record.constants, *statistics)
+
+
+def _loss_settings(loss):
+    """Return the attributes of a library loss that determine its computation."""
+    record = registry.record_of(loss, registry.LOSSES)
+    return () if record is None else record.settings
 
 
 class OptimizerFingerprint(_core.Snapshot):
@@ -191,7 +199,9 @@ def is_keepable(net):
     )
 
 
-def ready(net, program, fingerprint, settings=None, optimizer=None, plain=True, l2=0.0):
+def ready(
+    net, program, fingerprint, settings=None, optimizer=None, plain=True, l2=0.0, clipping=None
+):
     """Return what a later call on a keepable network needs."""
     loss = registry.LOSSES.get(type(net.loss))
     weights = fingerprint.weights
@@ -205,4 +215,5 @@ def ready(net, program, fingerprint, settings=None, optimizer=None, plain=True, 
         l2,
         None if loss is None else loss.labels,
         (weights[0].shape[0], weights[-1].shape[0], weights[0].dtype),
+        clipping,
     )

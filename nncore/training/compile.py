@@ -41,6 +41,7 @@ def as_program(net, data, trains):
         _weights(parts)[0].dtype,
         data[0].shape[0],
         logits.is_plain(net.loss),
+        **({} if loss is None else loss.core_settings(net.loss)),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from nncore import _chain, _checks, _sparse, modules, optimizers, registry
 from nncore._kinds import kind
 from nncore._types import ArrayLike, Samples
-from nncore.training import compile, labels, predict, progress, validate
+from nncore.training import clipping, compile, labels, predict, progress, validate
 
 __all__ = ["explain"]
 
@@ -65,7 +65,8 @@ def explain(
         The method: "fit", "partial_fit", "learner" (a sample of it), "sgd", "mini_gd", "predict",
         "predict_proba" or "evaluate".
     **arguments
-        The method's own arguments: iters, lrate, K, batch_size, optimizer, l2.
+        The method's own arguments: iters, lrate, K, batch_size, optimizer, l2, sample_weight,
+        class_weight, clip_value, clip_norm.
 
     Returns
     -------
@@ -166,9 +167,13 @@ def _plan(program, call, arguments, X, Y):
         return program.plan("predict", X, Y if call == "evaluate" else None)
     optimizer = validate.as_optimizer(arguments.get("optimizer"))
     l2 = arguments.get("l2", 0.0)
-    if type(optimizer) is not optimizers.SGD or l2:
-        program.use(*optimizer.rule(), [((), ())], l2)
+    bounds = clipping.checked(arguments.get("clip_value"), arguments.get("clip_norm"))
+    if type(optimizer) is not optimizers.SGD or l2 or bounds:
+        program.use(*optimizer.rule(), [((), ())], l2, *(bounds or ()))
+    names = ("sample_weight", "class_weight")
+    weighted = any(arguments.get(name) is not None for name in names)
     if call == "learner" and not is_sparse:
         return program.plan("learner", X[:, :1], Y[:, :1], 1, rate)
     batch_size = 1 if call == "learner" else arguments.get("batch_size", 32)
-    return program.plan("fit", X, Y, batch_size, rate)
+    weights = np.ones(X.shape[1]) if weighted and call != "learner" else None
+    return program.plan("fit", X, Y, batch_size, rate, weights)

@@ -5,7 +5,18 @@ import contextlib
 import numpy as np
 
 from nncore import _chain, _checks, _core, _random, _sparse, _sums, modules, registry, schedules
-from nncore.training import compile, course, held_out, labels, logits, ordering, session, validate
+from nncore.training import clipping as clips
+from nncore.training import (
+    compile,
+    course,
+    held_out,
+    labels,
+    logits,
+    ordering,
+    session,
+    validate,
+)
+from nncore.training import weights as weighing
 from nncore.training.cache import (
     EngineCache,
     Fingerprint,
@@ -35,6 +46,10 @@ def fit(
     seed,
     reduction,
     shuffle_window,
+    sample_weight,
+    class_weight,
+    clip_value,
+    clip_norm,
 ):
     """Train in mini-batches; see Sequential.fit."""
 
@@ -42,12 +57,25 @@ def fit(
     optimizer = validate.as_optimizer(optimizer)
     epochs, updates = (
         _checks.count("epochs", epochs),
-        Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction),
+        Updates(
+            net,
+            X,
+            Y,
+            batch_size,
+            lrate,
+            optimizer,
+            l2,
+            reduction,
+            clips.checked(clip_value, clip_norm),
+        ),
     )
     window = ordering.checked_window(shuffle_window, shuffle)
     callbacks = course.checked_callbacks(callbacks)
     rng = _random.generator("seed", seed)
-    samples, validation = _split(net, X, Y, validation, rng)
+    if sample_weight is not None:
+        sample_weight = weighing.checked(sample_weight, X.shape[1])
+    samples, validation = _split(net, X, Y, validation, rng, sample_weight)
+    updates.weights = weighing.of_samples(net, Y, sample_weight, class_weight, samples)
     updates.check_rate(epochs, len(samples))
     history = course.new_history(net, validation)
     run = course.Run(net, history, optimizer, callbacks, validation, updates.reduce)
@@ -70,15 +98,32 @@ def fit(
     return history
 
 
-def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
+def partial_fit(
+    net,
+    X,
+    Y,
+    batch_size,
+    lrate,
+    optimizer,
+    l2,
+    reduction,
+    sample_weight=None,
+    class_weight=None,
+    clip_value=None,
+    clip_norm=None,
+):
     """Make one pass in the given order; see Sequential.partial_fit."""
 
-    loss = repeated(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
-    if loss is not None:
-        return loss
+    clipping = clips.checked(clip_value, clip_norm)
+    if sample_weight is None and class_weight is None:
+        loss = repeated(net, X, Y, batch_size, lrate, optimizer, l2, reduction, clipping)
+        if loss is not None:
+            return loss
     optimizer = continued(net, optimizer)
     given, (X, Y) = Y, checked_data(net, X, Y)
-    updates = Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
+    updates = Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction, clipping)
+    weighing.refuse_balanced(class_weight, "in partial_fit")
+    updates.weights = weighing.of_samples(net, Y, sample_weight, class_weight)
     updates.t = optimizer.t
     with session.exclusive_training(net):
         loss = one_pass(updates)
@@ -87,7 +132,18 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
 
 
 def repeated(
-    net, X, Y, batch_size, lrate, optimizer, l2, reduction, claimant=None, order=None, t0=None
+    net,
+    X,
+    Y,
+    batch_size,
+    lrate,
+    optimizer,
+    l2,
+    reduction,
+    clipping=None,
+    claimant=None,
+    order=None,
+    t0=None,
 ):
     """Make the pass by the program of an earlier call, in a few microseconds; None if there is none
     that fits, or anything must be checked in full. order, t0: as of Ready.partial_fit.
@@ -96,7 +152,7 @@ def repeated(
     if kept is None:
         return None
     return kept.partial_fit(
-        net, X, Y, batch_size, lrate, optimizer, l2, reduction, claimant, order, t0
+        net, X, Y, batch_size, lrate, optimizer, l2, reduction, clipping, claimant, order, t0
     )
 
 
@@ -169,6 +225,7 @@ def prepared(updates, rng=None, most=np.inf):
                             updates.optimizer,
                             updates.plain,
                             updates.l2,
+                            updates.clipping,
                         ),
                     )
             else:
@@ -188,6 +245,7 @@ def _serves(kept, updates):
     return (
         (optimizer is kept.optimizer or kept.plain and updates.plain)
         and updates.l2 == kept.l2
+        and updates.clipping == kept.clipping
         and kept.fingerprint.holds(net)
         and kept.settings.holds(optimizer)
         and compile.is_compiled(net)
@@ -220,7 +278,7 @@ def checked_pair(net, validation, of=OF_VALIDATION):
     return pair
 
 
-def _split(net, X, Y, validation, rng):
+def _split(net, X, Y, validation, rng, sample_weight):
     """Return (positions of the training samples, pair of validation arrays, HeldOut or None)."""
     n = X.shape[1]
     if validation is None:
@@ -235,13 +293,13 @@ def _split(net, X, Y, validation, rng):
             f"{validation} of {n} samples"
         )
     order = rng.permutation(n)
-    return np.sort(order[held:]), held_out.HeldOut(X, Y, order[:held])
+    return np.sort(order[held:]), held_out.HeldOut(X, Y, order[:held], sample_weight)
 
 
 class Updates:
     """The updates of one call: compiled if possible, else module by module."""
 
-    def __init__(self, net, X, Y, batch_size, lrate, optimizer, l2, reduction):
+    def __init__(self, net, X, Y, batch_size, lrate, optimizer, l2, reduction, clipping=None):
         from nncore import optimizers
 
         self.net, self.X, self.Y, self.optimizer = net, X, Y, optimizer
@@ -249,8 +307,10 @@ class Updates:
         self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
         self.l2 = checked_penalty(l2)
         self.mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
-        self.plain = type(optimizer) is optimizers.SGD and self.l2 == 0
+        self.clipping = clipping
+        self.plain = type(optimizer) is optimizers.SGD and self.l2 == 0 and clipping is None
         self.t, self.rng, self.unchecked = 0, None, True
+        self.weights = None  # of the samples of X, float64
 
     def check_rate(self, epochs, samples):
         """Refuse a library schedule with an invalid step size within these epochs."""
@@ -279,7 +339,8 @@ class Updates:
             self.program = compile.as_program(net, (self.X, self.Y), True)
         self.fingerprint, self.settings = Fingerprint(net), OptimizerFingerprint(optimizer)
         if self.program is not None and not self.plain:
-            self.program.use(*self.settings.rule, self._states(), self.l2)
+            bounds = () if self.clipping is None else self.clipping
+            self.program.use(*self.settings.rule, self._states(), self.l2, *bounds)
 
     def take(self, kept):
         """Prepare with a cached program that fits this network and optimizer."""
@@ -321,15 +382,22 @@ class Updates:
     def _weights(self):
         from nncore import optimizers
 
-        return optimizers.trained_weights(self.net, self.optimizer, self.l2)
+        return optimizers.trained_weights(self.net, self.optimizer, self.l2, self.clipping)
 
     def _states(self):
-        """Return the state arrays of each module with weights, for a network that compiles."""
+        """Return the state arrays of each module with weights, for a network that compiles; zeros
+        for weights that are not trained.
+        """
         return [
-            tuple(self.optimizer.state.get((i, name), ()) for name in module.gradients)
+            tuple(self._state(i, module, name) for name in module.gradients)
             for i, module in enumerate(_chain.modules_of(self.net))
             if module.gradients
         ]
+
+    def _state(self, i, module, name):
+        if name in _chain.trained(module):
+            return self.optimizer.state.get((i, name), ())
+        return tuple(np.zeros_like(getattr(module, name)) for _ in self.optimizer.STATE)
 
     def run(self, order):
         """Make one pass over the samples at `order`; return the summed loss, each batch's before
@@ -361,6 +429,7 @@ class Updates:
                 self.t,
                 self.mean,
                 check,
+                self.weights,
             )
         except NetworkChanged as change:
             eta = (
@@ -419,7 +488,10 @@ class Updates:
         before = session.ForwardState(net, changed)
         try:
             loss, gradient = logits.loss_and_gradient(
-                net, _sparse.dense(self.X[:, batch]), self.Y[:, batch]
+                net,
+                _sparse.dense(self.X[:, batch]),
+                self.Y[:, batch],
+                None if self.weights is None else self.weights[batch],
             )
             if np.isfinite(loss):
                 net.backward(_scaled(gradient, len(batch)) if self.mean else gradient)
@@ -444,14 +516,17 @@ class Updates:
             self.net.sgd_step(eta)
             return
         parts = _chain.modules_of(self.net)
+        gradients = []
         for (i, name), W in weights.items():
-            module = parts[i]
-            gradient = getattr(module, module.gradients[name])
+            gradient = getattr(parts[i], parts[i].gradients[name])
             if self.l2 and name == "W":
                 gradient = _penalised(gradient, self.l2, W)
-            self.optimizer.step(
-                getattr(module, "_kernels", logits.live_kernels()), (i, name), W, gradient, eta
-            )
+            gradients.append(gradient)
+        if self.clipping is not None:
+            gradients = clips.clipped(gradients, self.clipping)
+        for ((i, name), W), gradient in zip(weights.items(), gradients, strict=True):
+            kernels = getattr(parts[i], "_kernels", logits.live_kernels())
+            self.optimizer.step(kernels, (i, name), W, gradient, eta)
 
     @_checks.quiet
     def _penalty(self, weights):

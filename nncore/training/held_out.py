@@ -10,8 +10,9 @@ class HeldOut:
     Only the indices are kept: a copy of the samples of a memory-mapped X may not fit in memory.
     """
 
-    def __init__(self, X, Y, samples):
+    def __init__(self, X, Y, samples, weights=None):
         self.X, self.Y, self.samples = X, Y, samples
+        self.weights = None if weights is None else weights[samples]
 
     def __iter__(self):
         """Yield copies of X and Y, for an `evaluate` of the user's own."""
@@ -27,5 +28,8 @@ def evaluates_by_itself(net):
 def evaluated(net, validation):
     """Return the loss and the accuracy of validation data, a pair or HeldOut."""
     if isinstance(validation, HeldOut) and not evaluates_by_itself(net):
-        return predict.evaluate(net, validation.X, validation.Y, validation.samples)
-    return net.evaluate(*validation)
+        return predict.evaluate(
+            net, validation.X, validation.Y, validation.samples, validation.weights
+        )
+    weights = getattr(validation, "weights", None)
+    return net.evaluate(*validation, **({} if weights is None else {"sample_weight": weights}))

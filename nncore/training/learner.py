@@ -3,15 +3,16 @@
 import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, modules, registry, schedules
-from nncore.training import fit, predict, session, validate
+from nncore.training import clipping, fit, predict, session, validate
 
 
-def learner(net, lrate, optimizer, l2):
+def learner(net, lrate, optimizer, l2, clip_value=None, clip_norm=None):
     """Return a learner of the network; see Sequential.learner."""
     validate.check_network(net)
     optimizer = fit.continued(net, optimizer)
     rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
-    general = _General(net, optimizer, rate, fit.checked_penalty(l2))
+    clips = clipping.checked(clip_value, clip_norm)
+    general = _General(net, optimizer, rate, fit.checked_penalty(l2), clips)
     token = session.Claim("a learner", "close it, or leave its `with` block, first")
     learn = _core.Learner(net, optimizer, rate, general)
     general.claim(token)
@@ -29,8 +30,9 @@ class _General:
     sample of a compiled network.
     """
 
-    def __init__(self, net, optimizer, rate, l2):
+    def __init__(self, net, optimizer, rate, l2, clips):
         self.net, self.optimizer, self.rate, self.l2 = net, optimizer, rate, l2
+        self.clips = clips
 
     def claim(self, token):
         """Make the network count as training; RuntimeError if it is already."""
@@ -60,7 +62,16 @@ class _General:
         X, Y = _columns(x, y)
         rate = self.rate if eta is None else eta
         loss = fit.repeated(
-            self.net, X, Y, X.shape[-1], rate, self.optimizer, self.l2, "mean", self.token
+            self.net,
+            X,
+            Y,
+            X.shape[-1],
+            rate,
+            self.optimizer,
+            self.l2,
+            "mean",
+            self.clips,
+            self.token,
         )
         if loss is not None:
             return loss
@@ -75,7 +86,9 @@ class _General:
 
     def _updates(self, X, Y, rate):
         size = max(X.shape[1], 1)
-        updates = fit.Updates(self.net, X, Y, size, rate, self.optimizer, self.l2, "mean")
+        updates = fit.Updates(
+            self.net, X, Y, size, rate, self.optimizer, self.l2, "mean", self.clips
+        )
         updates.t = self.optimizer.t
         return updates
 

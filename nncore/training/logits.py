@@ -1,8 +1,10 @@
 """The loss and its gradient from the logits, exact even if a probability underflows."""
 
+import functools
+
 import numpy as np
 
-from nncore import _backend, _chain, _checks, modules, registry
+from nncore import _backend, _chain, _checks, _sums, modules, registry
 from nncore._kinds import kind
 
 
@@ -39,21 +41,54 @@ def logits_kernel(net):
     last = _chain.modules_of(net)[-1]
     loss = registry.LOSSES.get(kind(net.loss))
     if loss is not None and kind(last) is net.loss.output and kind(net) is not None:
-        return getattr(net.loss._kernels, loss.from_logits)
+        return functools.partial(net.loss._of_logits, getattr(net.loss._kernels, loss.from_logits))
     return None
 
 
-def loss_and_gradient(net, X, Y):
-    """Return (loss summed over the batch, dL/dZ), module by module."""
+def loss_and_gradient(net, X, Y, weights=None):
+    """Return (loss summed over the batch, dL/dZ), module by module; weights: of the samples."""
     kernel = logits_kernel(net)
-    if kernel is not None:
-        Z = logits(net, X)
-        loss, gradient = kernel(Z, Y)
-        if is_plain(net.loss):
-            P = net.loss._kernels.softmax_forward(Z)
-            gradient = np.subtract(P, Y, dtype=P.dtype)
+    if kernel is None:
+        P = net.forward(X)
+        loss = _one_number(net.loss.forward(P, Y))
+        if weights is None:
+            return loss, net.loss.backward()
+        return _weighted(per_sample(net, P, Y), net.loss.backward(), weights)
+    Z = logits(net, X)
+    loss, gradient = kernel(Z, Y)
+    if is_plain(net.loss):
+        P = net.loss._kernels.softmax_forward(Z)
+        gradient = np.subtract(P, Y, dtype=P.dtype)
+    if weights is None:
         return loss, gradient
-    return _one_number(net.loss.forward(net.forward(X), Y)), net.loss.backward()
+    return _weighted(losses_of_logits(kernel, Z, Y), gradient, weights)
+
+
+@_checks.quiet
+def _weighted(losses, gradient, weights):
+    """Return (Σ w L, dL/dZ ⊙ w), given the loss of each sample."""
+    gradient = np.asarray(gradient)
+    return float(_sums.pairwise(weights * losses)), gradient * weights.astype(gradient.dtype)
+
+
+def losses_of_logits(kernel, Z, Y):
+    """Return the loss of each sample, float64, by the kernel that sums over samples."""
+    return np.array([kernel(Z[:, j : j + 1], Y[:, j : j + 1])[0] for j in range(Z.shape[1])])
+
+
+def per_sample(net, P, Y):
+    """Return the loss of each sample, float64, of a loss without a kernel; TypeError if it cannot
+    tell.
+    """
+    if not hasattr(net.loss, "per_sample"):
+        raise TypeError(
+            "loss must have per_sample(Ypred, Y), the loss of each sample, to weight samples, got "
+            f"{type(net.loss).__name__} without it"
+        )
+    values = numbers(net.loss.per_sample(P, Y))
+    if values is None or values.size != np.shape(P)[-1]:
+        raise ValueError("loss.per_sample must return one number per sample")
+    return values.astype(np.float64).ravel()
 
 
 def is_plain(loss):

@@ -1,5 +1,6 @@
 """Outputs, classes, losses and scores of data, in slices of bounded memory."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry
 from nncore._kinds import kind
 from nncore.training import compile, labels, logits, objects, validate
+from nncore.training import weights as weighing
 from nncore.training.cache import EngineCache, Fingerprint, is_keepable, ready
 
 EVALUATE_SLICE = _core.TUNING["EVALUATE_SLICE"]
@@ -147,19 +149,28 @@ def warn_of_nan(count, N, stacklevel=3):
         )
 
 
-def evaluate(net, X, Y, samples=None):
+def evaluate(net, X, Y, samples=None, weights=None):
     """Return the mean loss and the accuracy or R squared; see Sequential.evaluate. samples: the
-    indices of those that count, which are copied by slices; None for all.
+    indices of those that count, which are copied by slices; None for all. weights: of the samples
+    that count.
     """
     sums, undefined, judged = [], 0, _Agreement(judge(net)) if classifies(net) else _RSquared()
-    for P, losses, Ys in slices(net, X, Y, samples):
-        sums.append(_sums.total(np.ravel(losses)))
-        undefined += nan_samples(P)
-        judged.add(P, Ys)
     N = np.shape(X)[1] if samples is None else len(samples)
+    at, total = 0, N
+    if weights is not None:
+        weights = weighing.checked(weights, N)
+        total = _sums.total(weights)
+        if total == 0:
+            raise ValueError("sample_weight must not be 0 for every sample, got zeros only")
+    for P, losses, Ys in slices(net, X, Y, samples, weights is not None):
+        w = None if weights is None else weights[at : at + np.shape(P)[-1]]
+        at += np.shape(P)[-1]
+        sums.append(_sums.total(np.ravel(losses) if w is None else w * np.ravel(losses)))
+        undefined += nan_samples(P)
+        judged.add(P, Ys, w)
     warn_of_nan(undefined, N, 4)
     loss = sums[0] if len(sums) == 1 else _sums.total(sums)
-    return loss / N, judged.value()
+    return loss / total, judged.value()
 
 
 def classifies(net):
@@ -173,13 +184,11 @@ class _Agreement:
     def __init__(self, class_fun):
         self.class_fun, self.right, self.count = class_fun, 0, 0
 
-    def add(self, P, Y):
+    def add(self, P, Y, weights):
         if self.class_fun is not None:
             agree = agreement(self.class_fun, P, Y)
-            self.right, self.count = (
-                self.right + np.count_nonzero(agree),
-                self.count + np.size(agree),
-            )
+            self.right += _counted(agree, weights)
+            self.count += _counted(np.ones_like(agree), weights)
 
     def value(self):
         return float(self.right / self.count) if self.count else float("nan")
@@ -191,11 +200,15 @@ class _RSquared:
     count = 0
 
     @_checks.quiet
-    def add(self, P, Y):
+    def add(self, P, Y, weights):
         P, Y = (np.asarray(a, np.float64) for a in (P, Y))
-        n, mean = Y.shape[1], _sums.pairwise(Y, axis=1) / Y.shape[1]
-        residual = _sums.pairwise((Y - P) ** 2, axis=1)
-        total = _sums.pairwise((Y - mean[:, None]) ** 2, axis=1)
+        w = 1.0 if weights is None else weights
+        n = Y.shape[1] if weights is None else _sums.total(weights)
+        if n == 0:
+            return
+        mean = _sums.pairwise(w * Y, axis=1) / n
+        residual = _sums.pairwise(w * (Y - P) ** 2, axis=1)
+        total = _sums.pairwise(w * (Y - mean[:, None]) ** 2, axis=1)
         if self.count:
             away = mean - self.mean
             total = self.total + total + away**2 * (self.count * n / (self.count + n))
@@ -210,9 +223,16 @@ class _RSquared:
         return float(np.mean(np.where(flat, self.residual == 0, explained)))
 
 
-def slices(net, X, Y, samples=None):
+def _counted(agree, weights):
+    """Return the number of true entries, or their weight."""
+    if weights is None:
+        return int(np.count_nonzero(agree))
+    return float(_sums.pairwise(np.ravel(agree * weights)))
+
+
+def slices(net, X, Y, samples=None, each=False):
     """Yield (outputs, losses, Y) of up to EVALUATE_SLICE samples at a time; losses are one per
-    sample, or their sum for a loss without per_sample. samples: as in `evaluate`.
+    sample, or, unless `each` is set, their sum. samples: as in `evaluate`.
     """
     if samples is not None and len(samples) <= EVALUATE_SLICE:
         X, Y, samples = X[:, samples], Y[:, samples], None  # a kept program takes them at once
@@ -238,14 +258,27 @@ def slices(net, X, Y, samples=None):
                 Z = logits.logits(net, Xs, predicting=True)
                 yield (
                     _chain.modules_of(net)[-1].forward(Z) if logits.has_output_unit(net) else Z,
-                    kernel(Z, Ys)[0],
+                    logits.losses_of_logits(kernel, Z, Ys) if each else kernel(Z, Ys)[0],
                     Ys,
                 )
                 continue
             P = _chain.predicted([net], Xs)
+            if each:
+                yield P, logits.per_sample(net, P, Ys), Ys
+                continue
             call = "per_sample" if hasattr(net.loss, "per_sample") else "forward"
             given = getattr(net.loss, call)(P, Ys)
             values = logits.numbers(given)
             if values is None:
                 raise ValueError(f"loss.{call} must return numbers, got {logits.given(given)}")
         yield P, values, Ys
+
+
+def log_likelihood(net, X, Y):
+    """Return minus the summed NLL; see Sequential.log_likelihood."""
+    record = registry.record_of(net.loss, registry.LOSSES)
+    if record is not None and record.labels == "classes" and record.has_settings(net.loss):
+        net = copy.copy(net)
+        net.loss = record.cls()  # neither smoothed nor weighted
+    parts = [_sums.pairwise(np.ravel(losses)) for _, losses, _ in slices(net, X, Y)]
+    return -float(_sums.pairwise(parts))

@@ -97,6 +97,12 @@ def check_data(net, X, Y, of=""):
     if N == 0:
         raise ValueError(f"X{of} must hold at least one sample, got 0 columns")
     loss = registry.LOSSES.get(type(net.loss))
+    by_class = getattr(net.loss, "class_weight", None) if loss is not None else None
+    if by_class is not None and len(by_class) != Y.shape[0]:
+        raise ValueError(
+            f"class_weight of {loss.cls.__name__} must hold one weight per class, {Y.shape[0]}, "
+            f"got {len(by_class)}"
+        )
     labels = None if loss is None else loss.labels
     if labels == "signs" and (at := _checks.first_wrong(Y, lambda y: abs(y) != 1)) is not None:
         raise ValueError(

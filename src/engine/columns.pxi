@@ -55,9 +55,10 @@ cdef void layout_columns(Engine *e, Arena *arena) noexcept:
     ws.column_bytes = (ws.column_bytes - NN_REDZONE + 63) // 64 * 64 + NN_REDZONE
     for i in range(net.n_layers if net.trains else 0):
         layer = &net.layers[i]
-        layer.w_gradient = arena_alloc(arena, layer.inputs * layer.width * size)
-        layer.b_gradient = arena_alloc(arena, layer.width * size)
         layer.b_lost = arena_alloc(arena, layer.width * size)
+        if not e.opt.clips:  # else by layout_gradients
+            layer.w_gradient = arena_alloc(arena, layer.inputs * layer.width * size)
+            layer.b_gradient = arena_alloc(arena, layer.width * size)
 
 
 cdef void open_columns(Engine *e, Columns *c, int thread, Py_ssize_t count) noexcept nogil:
@@ -111,9 +112,9 @@ cdef bint read_columns(Engine *e, const Source *source, const int64_t *indices, 
     return not checks or net.k.all_finite(features * c.call.padded, to)
 
 
-cdef double column_losses(Engine *e, Columns *c) noexcept nogil:
-    """dL/dZ of the last layer from its logits and the labels, zero beyond the samples. Returns the
-    summed loss."""
+cdef double column_losses(Engine *e, Columns *c, const int64_t *indices) noexcept nogil:
+    """dL/dZ of the last layer from its logits and the labels, zero beyond the samples, which are
+    those of `indices`. Returns the summed loss."""
     cdef Network *net = &e.net
     cdef nn_column_layer *last = &c.layers[net.n_layers - 1]
     cdef Py_ssize_t j, row = c.call.padded * net.itemsize, used = c.count * net.itemsize
@@ -125,13 +126,52 @@ cdef double column_losses(Engine *e, Columns *c) noexcept nogil:
         s.y = c.y
         net.k.softmax(&s)
         total = net.k.softmax_losses(c.count, c.gap, c.sum, c.rest, e.ws.terms.losses, True)
+    elif e.objective.weights != NULL:
+        sample_losses(e, c)
     else:
         for j in range(net.outputs):
             total += net.k.loss_and_gradient(c.count, <char *>last.z + j * row, c.y + j * row,
-                                             <char *>last.dz + j * row, net.loss, 0)
+                                             <char *>last.dz + j * row, net.loss,
+                                             e.objective.loss_parameter)
+    if e.objective.weights != NULL:
+        total = weigh_columns(e, c, indices)
     for j in range(net.outputs if used < row else 0):
         memset(<char *>last.dz + j * row + used, 0, row - used)
     return total
+
+
+cdef void sample_losses(Engine *e, Columns *c) noexcept nogil:
+    """dL/dZ as column_losses, and the loss of each sample in the workspace."""
+    cdef Network *net = &e.net
+    cdef nn_column_layer *last = &c.layers[net.n_layers - 1]
+    cdef Py_ssize_t i, j, at
+    for j in range(c.count):
+        e.ws.terms.losses[j] = 0
+        for i in range(net.outputs):
+            at = (i * c.call.padded + j) * net.itemsize
+            e.ws.terms.losses[j] += net.k.loss_and_gradient(
+                1, <char *>last.z + at, c.y + at, <char *>last.dz + at, net.loss,
+                e.objective.loss_parameter)
+
+
+cdef double weigh_columns(Engine *e, Columns *c, const int64_t *indices) noexcept nogil:
+    """weigh_samples for samples as columns; returns the summed loss."""
+    cdef nn_column_layer *last = &c.layers[e.net.n_layers - 1]
+    cdef Py_ssize_t i, j, at
+    cdef nn_total total = nn_total(0, 0)
+    cdef double weight
+    cdef float *single = <float *>last.dz
+    cdef double *wide = <double *>last.dz
+    for j in range(c.count):
+        weight = e.objective.weights[indices[j]]
+        nn_add(&total, weight * e.ws.terms.losses[j])
+        for i in range(e.net.outputs):
+            at = i * c.call.padded + j
+            if e.net.type_number == cnp.NPY_DOUBLE:
+                wide[at] *= weight
+            else:
+                single[at] *= <float>weight
+    return nn_value(&total)
 
 
 cdef void column_softmax(Engine *e, Columns *c, nn_softmax *s) noexcept nogil:
@@ -151,9 +191,10 @@ cdef void column_softmax(Engine *e, Columns *c, nn_softmax *s) noexcept nogil:
 cdef int column_gradients(Engine *e, const Step *step, nn_total *total) noexcept nogil:
     """Forward and backward pass of a batch, slice by slice: the summed loss, and the gradients
     added to w_gradient and b_gradient. Returns the Status."""
-    cdef Py_ssize_t first = 0, n
+    cdef Py_ssize_t first = 0, n, i
     cdef double loss
     cdef Run *run = step.run
+    cdef Layer *layer
     cdef Columns c
     while first < step.batch.size:
         n = min(step.batch.size - first, <Py_ssize_t>COLUMN_SLICE)
@@ -164,13 +205,17 @@ cdef int column_gradients(Engine *e, const Step *step, nn_total *total) noexcept
         if not read_columns(e, run.y, step.indices + first, e.net.outputs, e.ws.y_rows,
                             e.net.outputs, &c, c.y, run.checks_data):
             return BAD_DATA
+        adjust_labels(e, c.y, n, 1, c.call.padded)
         e.net.k.columns_forward(&c.call)
-        loss = column_losses(e, &c)
+        loss = column_losses(e, &c, step.indices + first)
         if not isfinite(loss):
             return BAD_LOSS
         nn_add(total, loss)
         e.net.k.columns_backward(&c.call)
         first += n
+    for i in range(e.net.n_layers):
+        layer = &e.net.layers[i]
+        e.net.k.subtract_scaled(layer.width, layer.b_gradient, layer.b_lost, -1)
     return FINITE
 
 
@@ -197,15 +242,16 @@ cdef bint column_update(Engine *e, double eta) noexcept nogil:
     for i in range(net.n_layers):
         layer, p = &net.layers[i], &net.layers[i].params
         n = layer.inputs * layer.width
-        net.k.subtract_scaled(layer.width, layer.b_gradient, layer.b_lost, -1)
         if e.opt.active:
             finite = net.k.optimizer_step(n, p.w, layer.w_gradient, state_row(e, p.state, 0, 0),
                                           state_row(e, p.state, 1, 0), &e.opt.rule) and finite
-            finite = step_vector(e, layer.width, p.w0, layer.b_gradient, p.state0,
-                                 &bias_rule) and finite
+            if not layer.fixed_bias:
+                finite = step_vector(e, layer.width, p.w0, layer.b_gradient, p.state0,
+                                     &bias_rule) and finite
         else:
             net.k.subtract_scaled(n, p.w, layer.w_gradient, eta)
-            net.k.subtract_scaled(layer.width, p.w0, layer.b_gradient, eta)
+            if not layer.fixed_bias:
+                net.k.subtract_scaled(layer.width, p.w0, layer.b_gradient, eta)
     return finite
 
 
@@ -215,6 +261,7 @@ cdef Py_ssize_t run_columns(Engine *e, Run *run) noexcept nogil:
     cdef Py_ssize_t first = 0, t = 0
     cdef Step *step = &e.step
     cdef nn_total total
+    cdef bint finite
     while first < run.n_samples:
         begin_step(e, run, first, t)
         if e.opt.active:
@@ -229,7 +276,12 @@ cdef Py_ssize_t run_columns(Engine *e, Run *run) noexcept nogil:
         nn_add(&run.total, nn_value(&total))
         if e.opt.active:
             nn_add(&run.total, single_penalty(e) * (step.batch.size if run.mean else 1))
-        if not column_update(e, step.eta) or (run.checks_weights and not weights_finite(&e.net)):
+        if e.opt.active and e.opt.clips:
+            finish_all_gradients(e)
+            finite = clipped_update(e, 0, 1) == FINITE
+        else:
+            finite = column_update(e, step.eta)
+        if not finite or (run.checks_weights and not weights_finite(&e.net)):
             run.status = BAD_WEIGHTS
             return t
         first += step.batch.size

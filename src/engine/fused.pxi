@@ -90,6 +90,7 @@ cdef void open_fused_sgd(Engine *e, const Run *run, nn_fused_sgd *call) noexcept
     cdef Py_ssize_t i, j
     cdef Params *p
     call.plain, call.loss = e.net.plain_nll, e.net.loss
+    call.loss_parameter = e.objective.loss_parameter
     call.n_layers, call.layers = e.net.n_layers, f.layers
     call.nonzero_index = f.nonzero_index if e.sparse.skips_zeros else NULL
     call.two_copies = e.plan.transposes == TRANSPOSE_NONE
@@ -140,7 +141,7 @@ cdef Py_ssize_t fused_block(Engine *e, Run *run, nn_fused_sgd *call, Py_ssize_t 
             run.status = BAD_DATA
             return t + 1
         call.x, call.x_stride, call.sample_index = f.x, e.net.inputs, f.ordinals
-    if run.y.direct and not fits:
+    if run.y.direct and not fits and not e.labels.adjusted:
         call.y, call.y_stride = run.y.data, run.y.sample_bytes // e.net.itemsize
         call.label_index = run.indices + t
     else:
@@ -149,6 +150,7 @@ cdef Py_ssize_t fused_block(Engine *e, Run *run, nn_fused_sgd *call, Py_ssize_t 
             run.status = BAD_DATA
             return t + 1
         call.y, call.y_stride, call.label_index = f.y, e.net.outputs, f.ordinals
+        adjust_labels(e, f.y, call.steps, e.net.outputs, 1)
     for i in range(call.steps if e.opt.active else 0):
         begin_optimizer_step(e, t + i, run.rates[t + i], 1)
         f.rules[i] = e.opt.rule
@@ -181,7 +183,7 @@ cdef bint add_block_losses(Engine *e, Run *run, Py_ssize_t steps) noexcept nogil
                                        f.terms.losses, True)
     else:
         total = e.net.k.loss_and_gradient(steps * e.net.outputs, f.logits, f.y, f.logits,
-                                          e.net.loss, 0)
+                                          e.net.loss, e.objective.loss_parameter)
     nn_add(&run.total, total)
     return isfinite(total)
 
@@ -221,5 +223,10 @@ cdef int fused_gradients(Engine *e, const Step *step, nn_fused_batch *call) noex
     if not (gather(net, y, step.indices, batch.size, e.ws.y_rows, net.outputs,
                    checks and not y.direct) and finite):
         return BAD_DATA
+    adjust_labels(e, e.ws.y_rows, batch.size, net.outputs, 1)
     net.k.fused_forward[e.fused.width_index](call)
-    return FINITE if loss_gradient(e, &batch, True) else BAD_LOSS
+    if not loss_gradient(e, &batch, True):
+        return BAD_LOSS
+    if e.objective.weights != NULL:
+        weigh_samples(e, &batch, step.indices)
+    return FINITE

@@ -141,11 +141,18 @@ cdef double bound_after_single_step(Engine *e, const Batch *batch, double eta) n
     return e.weight_bound + fabs(eta) * most
 
 
+cdef double LARGEST_IN_NORM = 1e145  # the squares of up to 1e17 such entries add up in a double
+
+
 cdef bint optimizer_bounds_hold(Engine *e, const Batch *batch, double limit) noexcept nogil:
     """step_stays_finite for the optimizer's rule."""
     cdef nn_rule *rule = &e.opt.rule
     cdef double *state = e.opt.state_bound
     cdef double g = largest_gradient(e, batch, rule.scale) + rule.l2 * e.weight_bound, move
+    if e.opt.clips and g < limit:
+        if e.opt.clip_norm < INFINITY and g > LARGEST_IN_NORM:
+            return False
+        g = fmin(g, fmin(e.opt.clip_value, e.opt.clip_norm))
     if rule.kind == NN_SGD:
         move = g
     elif rule.kind == NN_MOMENTUM or rule.kind == NN_NESTEROV:

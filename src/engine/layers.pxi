@@ -271,7 +271,7 @@ cdef void update(Engine *e, const Batch *batch, double eta, int partition, int n
             low = layer.inputs * partition // n_partitions
             high = layer.inputs * (partition + 1) // n_partitions
             update_rows(e, i, batch, x, x_stride, eta, low, high, thread)
-            if i % n_partitions == partition:
+            if i % n_partitions == partition and not layer.fixed_bias:
                 net.k.sum_rows(batch.size, layer.params.width, layer.grad, layer.row_stride,
                                bias_grad)
                 net.k.subtract_scaled(layer.params.width, layer.params.w0, bias_grad, eta)
@@ -339,5 +339,5 @@ cdef void backward_and_update(Engine *e, const Batch *sample, double eta) noexce
                                           inner_activation(before))
         if before != NULL:
             special_backward(e, before, sample)
-        if layer.kind == LINEAR:
+        if layer.kind == LINEAR and not layer.fixed_bias:
             net.k.subtract_scaled(p.width, p.w0, layer.grad, eta)

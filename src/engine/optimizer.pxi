@@ -3,18 +3,21 @@
 # state from each block. Called by steppers.pxi; the rules are in kernels/optimizer.h.
 
 cdef int set_optimizer(Engine *e, int kind, double beta1, double beta2, double eps, double l2,
-                       double decay, Py_ssize_t n_states) except -1:
+                       double decay, Py_ssize_t n_states, double clip_value=INFINITY,
+                       double clip_norm=INFINITY) except -1:
     """Train by this rule, with n_states arrays of state per weight, from now on."""
     cdef Optimizer *opt = &e.opt
     opt.active, e.ws.capacity = True, 0
     opt.rule = new_rule(kind, 0)
     opt.rule.beta1, opt.rule.beta2, opt.rule.eps, opt.rule.l2 = beta1, beta2, eps, l2
     opt.decay, opt.n_states = decay, n_states
+    opt.clip_value, opt.clip_norm = clip_value, clip_norm
+    opt.clips = clip_value < INFINITY or clip_norm < INFINITY
     return arena_fill(e, layout_state, &e.ws.state_buffer)
 
 
 cdef void layout_state(Engine *e, Arena *arena) noexcept:
-    """Allocate the packed state and the sums of squares of W's rows."""
+    """Allocate the packed state, the sums of squares of W's rows and, to clip them, gradients."""
     cdef Network *net = &e.net
     cdef Py_ssize_t i, j, rows = 0
     cdef Params *p
@@ -27,6 +30,8 @@ cdef void layout_state(Engine *e, Arena *arena) noexcept:
         if layer.kind == LINEAR:
             rows += layer.inputs
     e.opt.squares = <double *>arena_alloc(arena, rows * sizeof(double))
+    if e.opt.clips:
+        layout_gradients(e, arena)
 
 
 cdef void layout_gradient_blocks(Engine *e, Arena *arena) noexcept:
@@ -81,7 +86,7 @@ cdef int optimizer_update(Engine *e, const Batch *batch, int partition, int n_pa
             high = layer.inputs * (partition + 1) // n_partitions
             finite = optimizer_update_rows(e, i, batch, x, x_stride, low, high, thread,
                                            e.opt.squares + rows_before) and finite
-            if i % n_partitions == partition:
+            if i % n_partitions == partition and not layer.fixed_bias:
                 net.k.sum_rows(batch.size, p.width, layer.grad, layer.row_stride, bias_grad)
                 finite = step_vector(e, p.width, p.w0, bias_grad, p.state0, &bias_rule) and finite
             rows_before += layer.inputs
@@ -117,29 +122,44 @@ cdef bint optimizer_update_rows(Engine *e, Py_ssize_t i, const Batch *batch, con
     cdef Params *p = &layer.params
     cdef char *gradient = e.opt.gradient + thread * e.opt.gradient_bytes
     cdef Py_ssize_t first = low, rows
-    cdef nn_gemm g
     cdef bint finite = True
+    open_gradient_rows(e, i, batch, low, high)
+    while first < high:
+        rows = min(high - first, gradient_rows(net, layer))
+        gradient_of_rows(e, i, batch, x, x_stride, first, rows, thread, gradient)
+        finite = optimizer_step_rows(e, p, first, rows, gradient, squares + first) and finite
+        first += rows
+    return finite
+
+
+cdef void open_gradient_rows(Engine *e, Py_ssize_t i, const Batch *batch, Py_ssize_t low,
+                             Py_ssize_t high) noexcept nogil:
+    """Prepare gradient_of_rows for rows low .. high - 1 of layer i."""
     if i == 0 and batch.csr:
         transpose_csr(e, batch, low, high)
     elif i == 0 and batch.listed != NULL:
         transpose_listed(e, batch, low, high)
-    while first < high:
-        rows = min(high - first, gradient_rows(net, layer))
-        if i == 0 and batch.csr:
-            csr_gradient(e, layer, batch, first, first + rows, gradient, p.width, False, 0)
-        elif i == 0 and batch.listed != NULL:
-            listed_gradient(e, layer, first, first + rows, gradient, p.width)
-        else:
-            g.m, g.n, g.k = rows, p.width, batch.size
-            g.a, g.a_rs, g.a_cs = x + first * net.itemsize, 1, x_stride
-            g.b, g.b_rs, g.b_cs, g.packed = layer.grad, layer.row_stride, 1, NULL
-            g.c, g.c_rs = gradient, p.width
-            g.epilogue, g.activation, g.bias = NN_STORE, no_activation(), NULL
-            g.workspace = e.ws.gemm + thread * e.ws.gemm_bytes
-            net.k.gemm(&g)
-        finite = optimizer_step_rows(e, p, first, rows, gradient, squares + first) and finite
-        first += rows
-    return finite
+
+
+cdef void gradient_of_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x,
+                           Py_ssize_t x_stride, Py_ssize_t first, Py_ssize_t rows, int thread,
+                           char *gradient) noexcept nogil:
+    """gradient (rows, width) <- rows first .. first + rows - 1 of dL/dW of layer i."""
+    cdef Layer *layer = &e.net.layers[i]
+    cdef Py_ssize_t width = layer.params.width
+    cdef nn_gemm g
+    if i == 0 and batch.csr:
+        csr_gradient(e, layer, batch, first, first + rows, gradient, width, False, 0)
+    elif i == 0 and batch.listed != NULL:
+        listed_gradient(e, layer, first, first + rows, gradient, width)
+    else:
+        g.m, g.n, g.k = rows, width, batch.size
+        g.a, g.a_rs, g.a_cs = x + first * e.net.itemsize, 1, x_stride
+        g.b, g.b_rs, g.b_cs, g.packed = layer.grad, layer.row_stride, 1, NULL
+        g.c, g.c_rs = gradient, width
+        g.epilogue, g.activation, g.bias = NN_STORE, no_activation(), NULL
+        g.workspace = e.ws.gemm + thread * e.ws.gemm_bytes
+        e.net.k.gemm(&g)
 
 
 cdef bint optimizer_step_rows(Engine *e, const Params *p, Py_ssize_t first, Py_ssize_t rows,
@@ -251,7 +271,7 @@ cdef bint optimize_layer(Engine *e, Run *run, Py_ssize_t i, const char *x,
     cdef nn_rank1 u
     cdef bint finite
     bias_rule.l2 = 0
-    finite = step_vector(e, p.width, p.w0, layer.grad, p.state0, &bias_rule)
+    finite = layer.fixed_bias or step_vector(e, p.width, p.w0, layer.grad, p.state0, &bias_rule)
     u.w, u.stride, u.factor = p.w, p.row_stride, NULL
     u.s1, u.s2 = state_row(e, p.state, 0, 0), state_row(e, p.state, 1, 0)
     u.rows, u.columns, u.scalar, u.vector = layer.inputs, p.width, x, layer.grad

@@ -17,6 +17,9 @@ REASONS = {
     CSR_GAINS: "the inputs are mostly zeros and the layers wide enough to gain by that",
     NARROW_ROWS: "the weights' rows are padded to vectors narrower than the kernels of optimizers",
     OBJECTIVE: "the loss, the penalty or the optimizer follows scikit-learn's conventions",
+    CLIPS: "gradients are clipped",
+    SAMPLE_WEIGHTS: "samples are weighted",
+    FIXED_BIAS: "a Linear has no bias",
     LISTED: "X is a sparse matrix",
     NON_FINITE: "a value that is not finite appeared",
 }
@@ -33,6 +36,10 @@ cdef int accepts_fused_sgd(const Engine *e, const Call *call) noexcept nogil:
         return OTHER_CALL
     if e.objective.differs:
         return OBJECTIVE
+    if e.objective.weights != NULL:
+        return SAMPLE_WEIGHTS
+    if e.opt.active and e.opt.clips:
+        return CLIPS
     if e.x.row_starts != NULL:
         return LISTED
     return PYTHON_RATE if call.python_rate and call.kind == CALL_SGD else e.fused.refusal
@@ -48,11 +55,13 @@ cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
     if call.python_rate:
         return PYTHON_RATE
     if e.opt.active:
-        return OPTIMIZER
+        return CLIPS if e.opt.clips else OPTIMIZER
     if e.net.has_special:
         return SPECIAL_LAYERS
     if e.net.layers[0].kind != LINEAR:
         return FIRST_LAYER
+    if e.net.layers[0].fixed_bias:
+        return FIXED_BIAS
     return MANY_WEIGHTS if block_bytes(&e.net) > LOOKAHEAD_BYTES else ACCEPTED
 
 
@@ -69,6 +78,8 @@ cdef int accepts_sgd(const Engine *e, const Call *call) noexcept nogil:
         return OBJECTIVE
     if not e.opt.active:
         return ACCEPTED
+    if e.opt.clips:
+        return CLIPS
     if e.x.row_starts != NULL:
         return LISTED
     if e.net.has_special:
@@ -117,7 +128,7 @@ cdef int accepts_fused_minibatch(const Engine *e, const Call *call) noexcept nog
     if call.batch_size == 1:
         return SINGLE_SAMPLES
     if e.opt.active:
-        return OPTIMIZER
+        return CLIPS if e.opt.clips else OPTIMIZER
     # the criterion is whether threads could gain, not their number: the path affects the last bits
     if splits_batches(&e.net, call.batch_size):
         return THREADS_GAIN
@@ -253,7 +264,11 @@ cdef void plan_demote(Engine *e, int reason) noexcept nogil:
 
 
 cdef void add_reason(Plan *plan, int reason) noexcept nogil:
-    """Record why a stepper was not chosen."""
+    """Record why a stepper was not chosen, once."""
+    cdef int i
+    for i in range(plan.n_reasons):
+        if plan.reasons[i] == reason:
+            return
     if plan.n_reasons < MAX_REASONS:
         plan.reasons[plan.n_reasons] = reason
         plan.n_reasons += 1

@@ -37,6 +37,7 @@ cdef void predict_block(void *prediction, int block, int blocks, int thread) noe
     if p.y != NULL:
         batch.y, batch.y_stride = e.ws.y_rows + batch.first * output_bytes, net.outputs
         gather(net, p.y, indices, size, <char *>batch.y, net.outputs)
+        adjust_labels(e, <char *>batch.y, size, net.outputs, 1)
         losses_and_outputs(e, &batch, p.losses + first)
     for i in range(size if batch.outputs == NULL else 0):
         memcpy(outputs + i * output_bytes, last.a + (batch.first + i) * row_bytes, output_bytes)

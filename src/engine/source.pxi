@@ -66,6 +66,14 @@ cdef bint gather(const Network *net, const Source *source, const int64_t *indice
     return finite
 
 
+cdef inline void adjust_labels(const Engine *e, char *y, Py_ssize_t count, Py_ssize_t sample_stride,
+                               Py_ssize_t class_stride) noexcept nogil:
+    """Smooth and weight the labels of `count` samples, in place, as the loss wants them."""
+    if e.labels.adjusted:
+        e.net.k.adjust_labels(count, e.net.outputs, y, sample_stride, class_stride,
+                              e.labels.smoothing, e.labels.weights)
+
+
 cdef bint all_samples_finite(Engine *e, const Source *source, const int64_t *indices,
                              Py_ssize_t count, char *rows, Py_ssize_t stride) noexcept nogil:
     """True if every sample of a call is finite in the network's type. rows: scratch for the

@@ -101,6 +101,11 @@ cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noe
                                      or e.net.k.all_finite(e.net.inputs, sample))):
         run.status = BAD_DATA
         return False
+    if e.labels.adjusted:
+        if batch.y != e.ws.y_rows:
+            memcpy(e.ws.y_rows, batch.y, e.net.outputs * e.net.itemsize)
+            batch.y = e.ws.y_rows
+        adjust_labels(e, e.ws.y_rows, 1, e.net.outputs, 1)
     forward(e, &batch, True)
     finite = loss_gradient(e, &batch, fits)
     if fits and not finite:
@@ -108,6 +113,8 @@ cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noe
         return False
     if not finite:  # 0 times a non-finite gradient is NaN
         e.sparse.n_nonzero, e.sparse.skips_zeros = 0, False
+    if e.objective.weights != NULL:
+        weigh_samples(e, &batch, run.indices + t)
     if fits:
         nn_add(&run.total, e.ws.terms.losses[0])
     if e.opt.active:
@@ -136,12 +143,12 @@ cdef void begin_step(Engine *e, Run *run, Py_ssize_t first, Py_ssize_t t) noexce
     batch.y, batch.y_stride = e.ws.y_rows, e.net.outputs
     batch.csr = e.plan.csr and e.sparse.skips_zeros and batch.size > 1
     batch.gemm, batch.outputs = e.ws.gemm, NULL
-    step.run, step.indices, step.updates = run, run.indices + first, False
+    step.run, step.indices, step.stores, step.updates = run, run.indices + first, False, False
     step.eta = run.rates[t] / batch.size if run.mean else run.rates[t]
     step.n_partitions = min(1 + e.helpers, max(1, <int>(batch.size // ROWS_PER_THREAD)))
     step.weight, step.accumulates = batch.size, False
     batch.listed = step.indices if run.x.row_starts != NULL else NULL
-    if e.objective.weights != NULL:
+    if e.objective.weights != NULL and e.objective.weighted_mean:
         step.weight = 0
         for i in range(batch.size):
             step.weight += e.objective.weights[step.indices[i]]
@@ -214,6 +221,11 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
         if step.batch.size == 1 and not e.opt.active:
             backward_and_update(e, &step.batch, step.eta)
         else:
+            if e.opt.active and e.opt.clips:
+                step.stores = True
+                run_partitions(e)
+                set_clip_factor(e)
+                step.stores = False
             step.updates = True
             run_partitions(e)
         if e.opt.active:
@@ -259,11 +271,11 @@ cdef void swap_state(Engine *e) noexcept nogil:
 
 
 cdef void add_losses(Engine *e, Run *run) noexcept nogil:
-    """Add the losses of the step's samples to the run's total; with weights, their mean times the
-    batch size."""
+    """Add the losses of the step's samples to the run's total; with weighted_mean, their mean times
+    the batch size."""
     cdef Py_ssize_t r
     cdef double factor = e.objective.loss_factor
-    if e.objective.weights != NULL and run.mean:
+    if e.objective.weights != NULL and e.objective.weighted_mean and run.mean:
         factor *= e.step.batch.size / e.step.weight
     for r in range(e.step.batch.size):
         nn_add(&run.total, factor * e.ws.terms.losses[r])
@@ -302,8 +314,12 @@ cdef void run_partition(Engine *e, int partition, int thread) noexcept nogil:
     """Run one partition of the current half of the step."""
     cdef Step *step = &e.step
     cdef int status = FINITE
-    if not step.updates:
+    if step.stores:
+        store_gradients(e, &step.batch, partition, step.n_partitions, thread)
+    elif not step.updates:
         status = gradients(e, partition, thread)
+    elif e.opt.active and e.opt.clips:
+        status = clipped_update(e, partition, step.n_partitions)
     elif e.opt.active:
         status = optimizer_update(e, &step.batch, partition, step.n_partitions, thread)
     else:
@@ -335,6 +351,7 @@ cdef int gradients(Engine *e, int partition, int thread) noexcept nogil:
     if not (gather(&e.net, run.y, indices, batch.size, <char *>batch.y, e.net.outputs, checks)
             and finite):
         return BAD_DATA
+    adjust_labels(e, <char *>batch.y, batch.size, e.net.outputs, 1)
     forward(e, &batch, True)
     finite = loss_gradient(e, &batch, True)
     if not finite and not e.objective.continues:

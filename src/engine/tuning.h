@@ -135,6 +135,9 @@ enum { SHORT_CALL = 8 };
 /* A predictor of a small network takes up to this many samples one by one instead of as a batch. */
 enum { PREDICT_SINGLES = 16 };
 
+/* Added to the norm of a gradient before dividing by it, as PyTorch does. */
+#define CLIP_EPS 1e-6
+
 /* Reasons recorded in a plan. */
 enum { MAX_REASONS = 8 };
 

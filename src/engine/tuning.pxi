@@ -60,6 +60,7 @@ cdef extern from "engine/tuning.h":
     double FUSED_DENSITY
     double FUSED_DENSITY_COMPRESS
     double CSR_DENSITY
+    double CLIP_EPS
 
 # for the Python package: nncore._core.TUNING["NAME"]
 TUNING = {"MIN_COMPILED_STEPS": MIN_COMPILED_STEPS, "EVALUATE_SLICE": EVALUATE_SLICE,

@@ -114,9 +114,10 @@ cdef struct Layer:
     char *z                # (batch, row_stride) activation inputs; a unless training needs both
     char *a                # (batch, row_stride) activation outputs
     char *grad             # (batch, row_stride) dL/dz
-    char *w_gradient       # as w and w0; for samples as columns
+    char *w_gradient       # as w and w0; for samples as columns, or to be clipped
     char *b_gradient
     char *b_lost           # its rounding errors
+    bint fixed_bias        # W0 is not trained
     Params params
     NormState norm
     DropoutState drop
@@ -134,6 +135,13 @@ cdef struct Network:
     bint plain_nll         # NLL's gradient is a - y for any labels, as for a loss of the user's own
     bint has_special       # a layer of special.pxi
     bint has_norm
+
+
+cdef struct LabelRule:
+    # what a loss makes of the labels: smoothed, then weighted by class; see adjust_labels
+    bint adjusted
+    double smoothing
+    const double *weights  # (outputs), or NULL
 
 
 cdef struct LossTerms:
@@ -185,6 +193,11 @@ cdef struct Optimizer:
     double *squares        # sum of squares of each row of all W
     double state_bound[2]  # on the entries of each state array
     int64_t updates        # steps before this chunk
+    bint clips             # gradients are stored whole and clipped, see clipping.pxi
+    double clip_value      # of every entry; infinity: no bound
+    double clip_norm       # of all gradients; infinity: no bound
+    double clip_factor     # of the current step
+    double *gradient_squares  # sum of squares of each row of all gradients
 
 
 cdef struct Objective:
@@ -192,7 +205,7 @@ cdef struct Objective:
     bint differs           # from nncore's own: the special paths do not compute it
     double loss_factor     # of each sample's loss; the penalty is apart
     double gradient_factor
-    double loss_parameter  # of NN_PARAMETRIC_LOSSES
+    double loss_parameter  # of NN_SHAPED_LOSSES and NN_PARAMETRIC_LOSSES
     bint clips             # NLL takes probabilities in [eps, 1 - eps] only
     bint l2_per_weight     # the penalty is divided by the batch's sum of weights
     double l2              # its factor then
@@ -200,6 +213,7 @@ cdef struct Objective:
     bint continues         # non-finite values do not end a run
     bint short_calls       # calls on a few samples use the weights where they are
     const double *weights  # of the samples, or NULL
+    bint weighted_mean     # a mean is divided by the batch's sum of weights, not by its size
     Py_ssize_t skipped     # steps of this chunk with weights that sum to 0, which are not taken
 
 
@@ -290,8 +304,9 @@ cdef struct Step:
     const int64_t *indices
     Batch batch
     double eta
+    bint stores            # second half: gradients are stored, to be clipped
     bint updates           # second half: the update
-    double weight          # sum of the samples' weights; the batch size without weights
+    double weight          # what a mean is divided by: the batch size or its sum of weights
     bint accumulates       # the update adds to a gradient instead of changing weights
     int n_partitions
 
@@ -324,6 +339,7 @@ cdef struct Plan:
 
 cdef struct Engine:
     Network net
+    LabelRule labels
     Workspace ws
     Optimizer opt
     Objective objective
@@ -390,5 +406,8 @@ cdef enum Reason:
     CSR_GAINS
     NARROW_ROWS
     OBJECTIVE
+    CLIPS
+    SAMPLE_WEIGHTS
+    FIXED_BIAS
     LISTED
     NON_FINITE

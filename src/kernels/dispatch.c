@@ -25,7 +25,7 @@ const char *nn_activation_name(int kind) {
 
 const char *nn_loss_name(int loss) {
     static const char *const names[NN_ALL_LOSS_KINDS] = {
-        "none", "nll", NN_ELEMENTWISE_LOSSES(NAME) NN_PARAMETRIC_LOSSES(NAME)};
+        "none", "nll", NN_ELEMENTWISE_LOSSES(NAME) NN_SHAPED_LOSSES(NAME) NN_PARAMETRIC_LOSSES(NAME)};
     return names[loss];
 }
 

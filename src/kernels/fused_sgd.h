@@ -167,7 +167,7 @@ static NOINLINE int FN(fused_sgd_vectors)(const nn_fused_sgd *s) {
                 FN(fused_softmax)(1, layer->n, s->plain, &z, y, &dz);
                 bad += z * 0;
             } else
-                bad += FN(fused_loss)(s->loss, layer->n, z, y, &dz) * 0;
+                bad += FN(fused_loss)(s, layer->n, z, y, &dz) * 0;
             step = dz * eta;
             FN(store)(b, FN(load)(b) - step);
         }

@@ -50,13 +50,19 @@ static INLINE void FN(fused_softmax)(const int nv, nn_index n, int plain, const 
 /* The same for an element-wise loss of one vector of outputs. Returns a vector that is finite only if
  * all losses are: by convexity a loss is at most its value at z = 0 plus z dL/dz, and that value at
  * most 1 + y^2. The losses themselves, which may take logarithms, are not computed. */
-static INLINE V FN(fused_loss)(int loss, nn_index n, V z, const real *y, V *dz) {
+static INLINE V FN(fused_loss)(const nn_fused_sgd *s, nn_index n, V z, const real *y, V *dz) {
     const V labels = FN(load_part)(y, n);
     const I used = FN(first)(n);
     V gradient;
-    switch (loss) {
+    switch (s->loss) {
 #define CASE(NAME, name) case NN_##NAME: (void)FN(name##_loss)(z, labels, &gradient); break;
     NN_ELEMENTWISE_LOSSES(CASE)
+#undef CASE
+#define CASE(NAME, name)                                                                        \
+    case NN_##NAME:                                                                             \
+        (void)FN(name##_loss)(z, labels, &gradient, FN(set)((real)s->loss_parameter)); \
+        break;
+    NN_SHAPED_LOSSES(CASE)
 #undef CASE
     default: gradient = FN(set)((real)NAN);
     }
@@ -84,7 +90,7 @@ static NOINLINE V FN(steps_loss)(const nn_fused_sgd *s, const nn_fused_layer *la
     }
     for (int v = 0; v < nv; v++) {
         const nn_index left = layer->n - v * LANES;
-        bad += FN(fused_loss)(s->loss, left < LANES ? left : LANES, FN(load)(z_ + v * LANES),
+        bad += FN(fused_loss)(s, left < LANES ? left : LANES, FN(load)(z_ + v * LANES),
                               y + v * LANES, &dz[0]) * 0;
         FN(store)(dz_ + v * LANES, dz[0]);
     }

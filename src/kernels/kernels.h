@@ -91,15 +91,17 @@ static inline int nn_follows_product(nn_activation f, int is_backward) {
 #define NN_ELEMENTWISE_LOSSES(LOSS) \
     LOSS(BINARY_NLL, binary_nll)    \
     LOSS(SQUARED, squared)          \
-    LOSS(HINGE, hinge)
+    LOSS(HINGE, hinge)              \
+    LOSS(ABSOLUTE, absolute)
+
+/* The same for losses with a parameter, which FN(name_loss) and FN(name_term) take as well. */
+#define NN_SHAPED_LOSSES(LOSS) LOSS(HUBER, huber)
 
 /* Losses of nncore.sklearn, also sums over the outputs: FN(name_loss) takes a parameter, which only
- * HUBER and QUANTILE use. */
+ * QUANTILE uses. */
 #define NN_PARAMETRIC_LOSSES(LOSS)               \
     LOSS(CLIPPED_BINARY_NLL, clipped_binary_nll) \
     LOSS(POISSON, poisson)                       \
-    LOSS(ABSOLUTE, absolute)                     \
-    LOSS(HUBER, huber)                           \
     LOSS(QUANTILE, quantile)
 
 #define NN_LOSS_NAME(NAME, name) NN_##NAME,
@@ -107,8 +109,11 @@ enum nn_loss {
     NN_NO_LOSS,
     NN_NLL,
     NN_ELEMENTWISE_LOSSES(NN_LOSS_NAME)
+    NN_ELEMENTWISE_LOSS_KINDS,
+    NN_FIRST_SHAPED_LOSS = NN_ELEMENTWISE_LOSS_KINDS - 1, /* so that the next one has that number */
+    NN_SHAPED_LOSSES(NN_LOSS_NAME)
     NN_LOSS_KINDS,
-    NN_FIRST_PARAMETRIC_LOSS = NN_LOSS_KINDS - 1, /* so that the next one has NN_LOSS_KINDS */
+    NN_FIRST_PARAMETRIC_LOSS = NN_LOSS_KINDS - 1, /* likewise */
     NN_PARAMETRIC_LOSSES(NN_LOSS_NAME)
     NN_ALL_LOSS_KINDS
 };
@@ -270,6 +275,7 @@ typedef struct {
     const double *rates;
     int32_t *nonzero_index; /* NULL for dense samples, else 2 (m + 16) entries, m of layer 0 */
     int loss, plain;        /* nn_loss; as in nn_softmax */
+    double loss_parameter;  /* of NN_SHAPED_LOSSES */
     int two_copies;         /* layers 1, 2, ... hold w as well as wt */
     void *logits;           /* (steps, n of the last layer), or NULL */
     const nn_rule *rules;   /* of each step, or NULL for plain SGD */
@@ -374,13 +380,18 @@ typedef struct {
     /* losses <- label_gap + label_sum log(1 + exp_rest); returns their sum if `adds`, else 0 */
     double (*softmax_losses)(nn_index n, const void *label_gap, const void *label_sum,
                              const void *exp_rest, double *losses, int adds);
-    /* element-wise from the last Linear's outputs, for the losses of both lists: grad <- dL/dz;
+    /* element-wise from the last Linear's outputs, for the losses of all lists: grad <- dL/dz;
      * returns the summed loss. parameter: where the Huber loss becomes linear, or the quantile */
     double (*loss_and_gradient)(nn_index n, const void *z, const void *y, void *grad, int loss,
                                 double parameter);
     /* element-wise from the network's outputs: terms <- each entry's contribution to its sample's
      * loss; 0 log 0 = 0 */
-    void (*loss_terms)(nn_index n, const void *p, const void *y, void *terms, int loss);
+    void (*loss_terms)(nn_index n, const void *p, const void *y, void *terms, int loss,
+                       double parameter);
+    /* y <- weights ((1 - smoothing) y + smoothing / classes (sum of y)) per sample, in place; weights:
+     * one per class, or NULL */
+    void (*adjust_labels)(nn_index batch, nn_index classes, void *y, nn_index y_sample,
+                          nn_index y_class, double smoothing, const double *weights);
     /* grad <- (sum of y) p - y per contiguous sample, see labels.h; grad may be p */
     void (*nll_backward)(nn_index batch, nn_index classes, const void *p, const void *y,
                          void *grad);
@@ -420,6 +431,10 @@ typedef struct {
     /* The same along a gradient of rank one; rule NULL: the sums alone, in the same order. Returns 1
      * if all results are finite. */
     int (*rank1_rule)(const nn_rank1 *, const nn_rule *rule);
+    /* g (rows, n), contiguous, <- scale g + l2 w, bounded to [-limit, limit]; NaN stays NaN. w, rows
+     * w_stride apart, may be NULL: no penalty. squares (rows) <- the sum of squares of each row */
+    void (*clip_rows)(nn_index rows, nn_index n, void *g, const void *w, nn_index w_stride,
+                      double scale, double l2, double limit, double *squares);
     /* the sum of x^2, squared and summed in double */
     double (*sum_of_squares)(nn_index n, const void *x);
     /* the same step for rows of n weights, w_stride apart; gradient and state are contiguous.

@@ -8,7 +8,8 @@ cdef extern from "kernels/kernels.h" nogil:
     enum:
         NN_NONE, NN_RELU, NN_LEAKY_RELU, NN_SIGMOID, NN_SOFTMAX, NN_OUTPUT_SIGMOID
         NN_ACTIVATION_KINDS
-        NN_NO_LOSS, NN_NLL, NN_BINARY_NLL, NN_LOSS_KINDS, NN_ALL_LOSS_KINDS
+        NN_NO_LOSS, NN_NLL, NN_BINARY_NLL, NN_ELEMENTWISE_LOSS_KINDS, NN_HUBER
+        NN_ALL_LOSS_KINDS
         NN_STORE, NN_DERIVATIVE, NN_UPDATE
         NN_EXP, NN_LOG, NN_LOG1P
         NN_LEVELS
@@ -122,6 +123,7 @@ cdef extern from "kernels/kernels.h" nogil:
         const double *rates
         int32_t *nonzero_index
         int loss, plain, two_copies
+        double loss_parameter
         void *logits
         const nn_rule *rules
         double *squares
@@ -220,7 +222,10 @@ cdef extern from "kernels/kernels.h" nogil:
                                  int) noexcept nogil
         double (*loss_and_gradient)(nn_index, const void *, const void *, void *, int,
                                     double) noexcept nogil
-        void (*loss_terms)(nn_index, const void *, const void *, void *, int) noexcept nogil
+        void (*loss_terms)(nn_index, const void *, const void *, void *, int,
+                           double) noexcept nogil
+        void (*adjust_labels)(nn_index, nn_index, void *, nn_index, nn_index, double,
+                              const double *) noexcept nogil
         void (*nll_backward)(nn_index, nn_index, const void *, const void *, void *) noexcept nogil
         void (*apply)(nn_index, const void *, void *, int) noexcept nogil
         void (*sum_rows)(nn_index, nn_index, const void *, nn_index, void *) noexcept nogil
@@ -239,6 +244,8 @@ cdef extern from "kernels/kernels.h" nogil:
         int (*optimizer_step)(nn_index, void *, const void *, void *, void *,
                               const nn_rule *) noexcept nogil
         int (*rank1_rule)(const nn_rank1 *, const nn_rule *) noexcept nogil
+        void (*clip_rows)(nn_index, nn_index, void *, const void *, nn_index, double, double,
+                          double, double *) noexcept nogil
         double (*sum_of_squares)(nn_index, const void *) noexcept nogil
         int (*optimizer_rows)(nn_index, nn_index, void *, nn_index, const void *, void *, void *,
                               const nn_rule *, double *) noexcept nogil

@@ -1,4 +1,4 @@
-/* The losses named by NN_ELEMENTWISE_LOSSES and NN_PARAMETRIC_LOSSES in kernels.h, which are sums
+/* The losses of the lists NN_ELEMENTWISE_LOSSES, NN_SHAPED_LOSSES and NN_PARAMETRIC_LOSSES in kernels.h, which are sums
  * over the outputs. NLL given logits is in softmax.h. Used by loss_arrays.h and the fused kernels. */
 
 /* y softplus(-z) + (1 - y) softplus(z), softplus(z) = max(z, 0) + log1p(e^-|z|). A weight of 0
@@ -40,8 +40,7 @@ static INLINE V FN(poisson_loss)(V z, V y, V *gradient, V parameter) {
     return FN(select)(y == 0, (V){0}, y * (FN(log)(y) - z)) - y + a;
 }
 
-static INLINE V FN(absolute_loss)(V z, V y, V *gradient, V parameter) {
-    (void)parameter;
+static INLINE V FN(absolute_loss)(V z, V y, V *gradient) {
     V error = z - y, one = FN(set)((real)1);
     *gradient = FN(select)(error > 0, one, FN(select)(error < 0, -one, error * 0));
     return FN(max)(error, -error) + error * 0;
@@ -88,3 +87,5 @@ static INLINE V FN(binary_nll_term)(V p, V y) {
 /* For these losses the network's output is its last Linear's. */
 static INLINE V FN(squared_term)(V a, V y) { V g; return FN(squared_loss)(a, y, &g); }
 static INLINE V FN(hinge_term)(V a, V y) { V g; return FN(hinge_loss)(a, y, &g); }
+static INLINE V FN(absolute_term)(V a, V y) { V g; return FN(absolute_loss)(a, y, &g); }
+static INLINE V FN(huber_term)(V a, V y, V p) { V g; return FN(huber_loss)(a, y, &g, p); }

@@ -1,5 +1,5 @@
-/* Losses and their gradients of arrays, and the gradient of NLL given probabilities. Called by
- * engine/layers.pxi, engine/fused.pxi and python/losses.pxi. */
+/* Losses and their gradients of arrays, the gradient of NLL given probabilities, and smoothed and
+ * weighted labels. Called by engine/layers.pxi, engine/fused.pxi and python/losses.pxi. */
 
 static double FN(loss_and_gradient)(nn_index n, const void *z_, const void *y_, void *grad_,
                                     int loss, double parameter_) {
@@ -25,6 +25,7 @@ static double FN(loss_and_gradient)(nn_index n, const void *z_, const void *y_, 
 #define PARAMETRIC_CASE(NAME, name) SUM(NAME, FN(name##_loss)(zi, yi, &gradient, parameter))
     switch (loss) {
     NN_ELEMENTWISE_LOSSES(CASE)
+    NN_SHAPED_LOSSES(PARAMETRIC_CASE)
     NN_PARAMETRIC_LOSSES(PARAMETRIC_CASE)
     default: return (double)NAN; /* not a sum over the outputs */
     }
@@ -34,9 +35,11 @@ static double FN(loss_and_gradient)(nn_index n, const void *z_, const void *y_, 
     return n > LANES ? FN(wide_value)(&total) : in_order;
 }
 
-static void FN(loss_terms)(nn_index n, const void *p_, const void *y_, void *terms_, int loss) {
+static void FN(loss_terms)(nn_index n, const void *p_, const void *y_, void *terms_, int loss,
+                           double parameter_) {
     const real *p = p_, *y = y_;
     real *terms = terms_;
+    const V parameter = FN(set)((real)parameter_);
     for (nn_index i = 0; i < n; i += LANES) {
         nn_index part = n - i < LANES ? n - i : LANES;
         V pi = FN(load_part)(p + i, part), yi = FN(load_part)(y + i, part), term;
@@ -44,6 +47,9 @@ static void FN(loss_terms)(nn_index n, const void *p_, const void *y_, void *ter
 #define CASE(NAME, name) case NN_##NAME: term = FN(name##_term)(pi, yi); break;
         CASE(NLL, nll)
         NN_ELEMENTWISE_LOSSES(CASE)
+#undef CASE
+#define CASE(NAME, name) case NN_##NAME: term = FN(name##_term)(pi, yi, parameter); break;
+        NN_SHAPED_LOSSES(CASE)
 #undef CASE
         default: term = FN(set)((real)NAN);
         }
@@ -66,6 +72,22 @@ static void FN(nll_backward)(nn_index batch, nn_index classes, const void *p_, c
                 grad + i,
                 FN(gradient_of)(FN(load_part)(p + i, part), weight, FN(load_part)(y + i, part)),
                 part);
+        }
+    }
+}
+
+/* Sums in double: the labels of a sample that sum to 1 then do so after smoothing, to rounding. */
+static void FN(adjust_labels)(nn_index batch, nn_index classes, void *y_, nn_index y_sample,
+                              nn_index y_class, double smoothing, const double *weights) {
+    const double keep = 1 - smoothing, share = smoothing / (double)classes;
+    for (nn_index j = 0; j < batch; j++) {
+        real *y = (real *)y_ + j * y_sample;
+        double sum = 0;
+        for (nn_index i = 0; i < classes; i++) sum += (double)y[i * y_class];
+        const double every = share * sum;
+        for (nn_index i = 0; i < classes; i++) {
+            const double smooth = keep * (double)y[i * y_class] + every;
+            y[i * y_class] = (real)(weights ? weights[i] * smooth : smooth);
         }
     }
 }

@@ -17,6 +17,7 @@
 #include "elementwise.h"
 #include "gemm.h"
 #include "reduce.h"
+#include "clip.h"
 #include "softmax.h"
 #include "loss_arrays.h"
 #include "gemv.h"
@@ -65,6 +66,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .softmax_workspace = FN(softmax_workspace),
     .loss_and_gradient = FN(loss_and_gradient),
     .loss_terms = FN(loss_terms),
+    .adjust_labels = FN(adjust_labels),
     .nll_backward = FN(nll_backward),
     .apply = FN(apply),
     .sum_rows = FN(sum_rows),
@@ -78,6 +80,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .columns_backward = FN(columns_backward),
     .optimizer_step = FN(optimizer_step),
     .rank1_rule = FN(rank1_rule),
+    .clip_rows = FN(clip_rows),
     .sum_of_squares = FN(sum_of_squares),
     .optimizer_rows = FN(optimizer_rows),
     .batchnorm_forward = FN(batchnorm_forward),

@@ -65,6 +65,9 @@ def forward_chain(modules, X, dict known):
 
 # ----------------------------------------------------------------------- backward pass and the step
 
+cdef object bias_name = "bias"  # interned, as names of attributes are
+
+
 cdef class PlainModules:
     """Which modules compute by their class's own methods, as the library defines them: not
     subclasses, no method patched on the object or on the class.
@@ -96,7 +99,8 @@ cdef class PlainModules:
             self.versions[cls] = class_version(<PyObject *>module)
         attributes = PyObject_GenericGetDict(module, NULL)
         while PyDict_Next(attributes, &at, &key, &value):
-            if PySet_Contains(computation, <object>key):
+            # a Linear without bias steps by its own method
+            if PySet_Contains(computation, <object>key) or key == <PyObject *>bias_name:
                 return -2
         return number
 

@@ -17,6 +17,11 @@ PROGRAM_RULES = {
 SPECIAL_KINDS = {"batchnorm": BATCHNORM, "dropout": DROPOUT}  # the layers of engine/special.pxi
 
 
+cdef bint has_fixed_bias(module) except -1:
+    """True for a Linear whose W0 is not trained."""
+    return getattr(module, "bias", True) is False
+
+
 cdef nn_activation activation_named(name):
     """An activation by its name, or by (name, slope)."""
     kind, slope = (name, 0) if isinstance(name, str) else name
@@ -29,18 +34,20 @@ cdef class Compiled:
 
     stages: [(Linear or None, activation's name)], or (BatchNorm, "batchnorm"), (Dropout,
     "dropout"); loss: a name, or None for prediction alone; plain: NLL's gradient is a − y for any
-    sum of a sample's labels.
+    sum of a sample's labels; parameter: of the loss; smoothing, class_weight: of the labels.
     """
 
     cdef Engine e
     cdef Parameters parameters
     cdef Samples samples
+    cdef cnp.ndarray class_weight   # float64, or None
     cdef list dropouts              # (layer, Dropout)
     cdef bint frozen
     cdef public bint live           # predicts with the weights where they are, in short calls
     cdef bint holds_gil             # in such a call
 
-    def __cinit__(self, list stages, loss, dtype, inputs, plain=False):
+    def __cinit__(self, list stages, loss, dtype, inputs, plain=False, double parameter=0,
+                  double smoothing=0, class_weight=None):
         cdef Engine *e = &self.e
         cdef Py_ssize_t bytes_ = len(stages) * sizeof(Layer)
         e.net.type_number = cnp.NPY_FLOAT if np.dtype(dtype) == np.float32 else cnp.NPY_DOUBLE
@@ -52,12 +59,14 @@ cdef class Compiled:
             raise MemoryError(f"to run this network takes {bytes_} bytes, which are not available")
         e.ws.n_threads, e.lookahead.step = 1, -1
         e.objective.loss_factor = e.objective.gradient_factor = 1
+        e.objective.loss_parameter = parameter
         e.net.x_stride = padded_stride(&e.net, inputs)
         self.samples, self.dropouts = Samples(e.net.type_number), []
         self.parameters = Parameters()
         self.parameters.e = e
         e.fused.refusal = self._fused_refusal(stages)
         self._add_layers(stages)
+        self._set_labels(smoothing, class_weight)
         arena_fill(e, layout_weights, &e.ws.weights_buffer)
         if e.fused.refusal == ACCEPTED:
             make_fused(e)
@@ -77,6 +86,8 @@ cdef class Compiled:
         for module, name in stages:
             if module is None or name in SPECIAL_KINDS:
                 return INNER_LAYERS
+            if has_fixed_bias(module):
+                return FIXED_BIAS
             outputs += name in ("softmax", "output_sigmoid")
             widest = max(widest, module.W.shape[1])
             first_weights = first_weights or module.W.size
@@ -105,8 +116,22 @@ cdef class Compiled:
                     raise ValueError(f"W must have shape ({width}, n) to follow a module with "
                                      f"{width} outputs, got {module.W.shape}")
                 add_layer(e, LINEAR, activation_named(name), width, module.W.shape[1])
+                e.net.layers[e.net.n_layers - 1].fixed_bias = has_fixed_bias(module)
                 self.parameters.owners.append((i, module, "W", "W0"))
             width = e.net.outputs
+        return 0
+
+    cdef int _set_labels(self, double smoothing, class_weight) except -1:
+        """Adjust the labels of NLL before they are used."""
+        cdef LabelRule *labels = &self.e.labels
+        labels.smoothing, labels.weights = smoothing, NULL
+        if class_weight is not None:
+            self.class_weight = np.array(class_weight, np.float64, order="C")
+            if cnp.PyArray_SIZE(self.class_weight) != self.e.net.outputs:
+                raise ValueError(f"class_weight must hold one weight per class, "
+                                 f"{self.e.net.outputs}, got {len(self.class_weight)}")
+            labels.weights = <const double *>cnp.PyArray_DATA(self.class_weight)
+        labels.adjusted = smoothing != 0 or labels.weights != NULL
         return 0
 
     cdef int _set_norm(self, Py_ssize_t i, module) except -1:
@@ -119,17 +144,19 @@ cdef class Compiled:
             self.parameters.norms.append((i, module))
         return 0
 
-    def use(self, str rule, dict parameters, list states, double l2):
+    def use(self, str rule, dict parameters, list states, double l2, double clip_value=INFINITY,
+            double clip_norm=INFINITY):
         """Train by another rule than plain SGD, with its parameters by name.
 
         states: ((arrays of W's state), (arrays of W0's state)) of each module with weights,
-        C-contiguous, of the network's type; l2: the penalty's factor.
+        C-contiguous, of the network's type; l2: the penalty's factor; clip_value: bounds every
+        entry of the gradient; clip_norm: bounds the norm of all gradients.
         """
         self.parameters.states = states
         set_optimizer(&self.e, PROGRAM_RULES[rule],
                       parameters.get("beta1", 0), parameters.get("beta2", 0),
                       parameters.get("eps", 0), l2, parameters.get("weight_decay", 0),
-                      len(states[0][0]))
+                      len(states[0][0]), clip_value, clip_norm)
 
     def set_objective(self, double loss_factor=1, double gradient_factor=1,
                       double loss_parameter=0, bint clips=False, double l2_per_weight=-1,
@@ -149,7 +176,7 @@ cdef class Compiled:
         objective.loss_parameter, objective.clips = loss_parameter, clips
         objective.l2_per_weight, objective.l2 = l2_per_weight >= 0, l2_per_weight
         objective.plain_root, objective.continues = plain_root, continues
-        objective.short_calls = short_calls
+        objective.short_calls, objective.weighted_mean = short_calls, True
 
     # ----------------------------------------------------------------------------------- prediction
 

@@ -91,8 +91,8 @@ cdef class Epochs:
         cdef Py_ssize_t done, most = cnp.PyArray_SIZE(etas)
         cdef object lock = self.lock
         PyErr_CheckSignals()
-        program._begin(CALL_FIT, self.X, self.Y, self.order, c.n, c.batch_size, 0.0)
-        program._set_weights(self.weights)
+        program._begin(CALL_FIT, self.X, self.Y, self.order, c.n, c.batch_size, 0.0, None,
+                       self.weights)
         e.run.mean = True
         c.etas = <const double *>cnp.PyArray_DATA(etas)
         c.losses = <double *>cnp.PyArray_DATA(losses)

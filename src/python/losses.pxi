@@ -84,7 +84,7 @@ def softmax_nll(Z, Y, out=None):
     return loss, p
 
 
-cdef object loss_and_gradient(object Z, object Y, object out, int kind):
+cdef object loss_and_gradient(object Z, object Y, object out, int kind, double parameter=0):
     """(loss summed over outputs and batch, dLdZ) from the outputs of the last Linear."""
     cdef int t = computing_type(Z)
     cdef cnp.ndarray z = flat(real_matrix("Z", Z, t, -1, -1, "nb"))
@@ -93,19 +93,20 @@ cdef object loss_and_gradient(object Z, object Y, object out, int kind):
     cdef double loss
     # the kernel sums the terms of one vector in order, which must be that of the samples
     if cnp.PyArray_SIZE(z) <= kernels_for(t).lanes and not cnp.PyArray_IS_F_CONTIGUOUS(grad):
-        loss, transposed = loss_and_gradient(ordered(z, True), ordered(y, True), None, kind)
+        loss, transposed = loss_and_gradient(ordered(z, True), ordered(y, True), None, kind,
+                                             parameter)
         grad[...] = transposed
         return loss, grad
     z, y = in_order_of(grad, z), in_order_of(grad, y)
     if cnp.PyArray_SIZE(z) < GIL_ELEMENTS:
         loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z),
                                                 cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind,
-                                                0)
+                                                parameter)
         return loss, grad
     with nogil:
         loss = kernels_for(t).loss_and_gradient(cnp.PyArray_SIZE(z), cnp.PyArray_DATA(z),
                                                 cnp.PyArray_DATA(y), cnp.PyArray_DATA(grad), kind,
-                                                0)
+                                                parameter)
     return loss, grad
 
 
@@ -116,17 +117,18 @@ def sigmoid_nll(Z, Y, out=None):
 
 
 cdef void sum_losses(const nn_kernels *k, cnp.ndarray p, cnp.ndarray y, cnp.ndarray terms,
-                     cnp.ndarray losses, int kind) noexcept nogil:
+                     cnp.ndarray losses, int kind, double parameter) noexcept nogil:
     """losses (b,) <- the sum of the terms of each column, in the same order for every layout."""
     cdef Py_ssize_t n = cnp.PyArray_DIM(p, 0), b = cnp.PyArray_DIM(p, 1)
-    k.loss_terms(n * b, cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), kind)
+    k.loss_terms(n * b, cnp.PyArray_DATA(p), cnp.PyArray_DATA(y), cnp.PyArray_DATA(terms), kind,
+                 parameter)
     if cnp.PyArray_IS_C_CONTIGUOUS(terms):
         k.sum_rows(n, b, cnp.PyArray_DATA(terms), b, cnp.PyArray_DATA(losses))
     else:
         k.sum_columns(n, b, cnp.PyArray_DATA(terms), n, cnp.PyArray_DATA(losses))
 
 
-cdef object losses_of_samples(object Ypred, object Y, object out, int kind):
+cdef object losses_of_samples(object Ypred, object Y, object out, int kind, double parameter=0):
     """The loss of each sample, (b,), from the network's outputs."""
     cdef int t = computing_type(Ypred)
     cdef cnp.ndarray p = flat(real_matrix("Ypred", Ypred, t, -1, -1, "nb"))
@@ -137,10 +139,10 @@ cdef object losses_of_samples(object Ypred, object Y, object out, int kind):
     if out is not None:
         checked_out("out", out, (cnp.PyArray_DIM(p, 1),), t, (p, y))
     if cnp.PyArray_SIZE(p) < GIL_ELEMENTS:
-        sum_losses(kernels_for(t), p, y, terms, losses, kind)
+        sum_losses(kernels_for(t), p, y, terms, losses, kind, parameter)
     else:
         with nogil:
-            sum_losses(kernels_for(t), p, y, terms, losses, kind)
+            sum_losses(kernels_for(t), p, y, terms, losses, kind, parameter)
     if out is None:
         return losses
     out[...] = losses
@@ -186,9 +188,40 @@ def _kernels_of_loss(int kind):
     return from_logits, of_samples
 
 
-for _number in range(NN_NLL + 1, NN_LOSS_KINDS):
+for _number in range(NN_NLL + 1, NN_ELEMENTWISE_LOSS_KINDS):
     _name = nn_loss_name(_number).decode()
     _forward, _backward = _kernels_of_loss(_number)
     if _number != NN_BINARY_NLL:  # its own is sigmoid_nll
         _define(_name + "_loss", _forward)
     _define(_name, _backward)
+
+
+def huber_loss(Z, Y, delta, out=None):
+    """(Huber loss summed over outputs and batch, dLdZ) from the outputs of the last Linear."""
+    return loss_and_gradient(Z, Y, out, NN_HUBER, _checks.number("delta", delta))
+
+
+def huber(Ypred, Y, delta, out=None):
+    """The Huber loss of each sample, (b,)."""
+    return losses_of_samples(Ypred, Y, out, NN_HUBER, _checks.number("delta", delta))
+
+
+def adjusted_labels(Y, smoothing, class_weight=None, out=None):
+    """class_weight ⊙ ((1 − smoothing) Y + smoothing / n Σ y), Σ y the sum of a column. Y, out
+    (n, b), class_weight (n,)."""
+    cdef int t = computing_type(Y)
+    cdef cnp.ndarray y = real_matrix("Y", Y, t, -1, -1, "nb"), weights = None
+    cdef cnp.ndarray to = result_like(y, out, t, ())
+    cdef Py_ssize_t n = cnp.PyArray_DIM(y, 0), b = cnp.PyArray_DIM(y, 1)
+    cdef double share = _checks.number("smoothing", smoothing)
+    cdef const double *of_classes = NULL
+    if class_weight is not None:
+        weights = np.ascontiguousarray(_checks.as_real("class_weight", class_weight, np.float64))
+        _checks.shape("class_weight", weights, (n,))
+        of_classes = <const double *>cnp.PyArray_DATA(weights)
+    (<object>to)[...] = y
+    if n * b:
+        with nogil:
+            kernels_for(t).adjust_labels(b, n, cnp.PyArray_DATA(to), step(to, 1), step(to, 0),
+                                         share, of_classes)
+    return to

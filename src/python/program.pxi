@@ -114,7 +114,7 @@ cdef class Program(Compiled):
         FloatingPointError on divergence, with the weights after the last step that left all of them
         finite. checks_data: ValueError if a sample is non-finite, with the initial weights; each
         batch is checked as it is read, which saves a pass over all data. weights: float64, of all
-        samples; a batch whose weights sum to 0 makes no step.
+        samples of X, which multiply losses and gradients.
         """
         order = self._first_indices(X.shape[1]) if order is None else np.ascontiguousarray(
             order, dtype=np.int64)
@@ -124,13 +124,10 @@ cdef class Program(Compiled):
         cdef bint checks = checks_data
         cdef Copies start = None
         cdef cnp.ndarray rates, indices = order
-        cdef Window window = None
-        if weights is None:  # which are those of all samples
-            window = window_for(X, Y, count, size, self.e.net.type_number)
+        cdef Window window = window_for(X, Y, count, size, self.e.net.type_number, weights)
         cdef Py_ssize_t start_of_window = 0, here
-        self._begin(CALL_FIT, X, Y, order, count, size, rate, window)
+        self._begin(CALL_FIT, X, Y, order, count, size, rate, window, weights)
         self.e.run.mean = mean
-        self._set_weights(weights)
         if checks and self.e.plan.in_place:  # a backup of the weights would cost too much
             self._check_all_data(X, Y, order, window)
             checks = False
@@ -174,8 +171,7 @@ cdef class Program(Compiled):
         cdef Py_ssize_t size = max(1, min(<Py_ssize_t>batch_size, count))
         cdef cnp.ndarray rates = np.full((count + size - 1) // size,
                                          -self.e.objective.gradient_factor)
-        self._begin(CALL_FIT, X, Y, order, count, size, 0.0)
-        self._set_weights(weights)
+        self._begin(CALL_FIT, X, Y, order, count, size, 0.0, None, weights)
         self.parameters.load(False)
         self._open_chunk(order, 0, count, size, rates, False)
         with nogil:
@@ -214,9 +210,10 @@ cdef class Program(Compiled):
         return self.equal_rates
 
     cdef int _begin(self, int kind, X, Y, order, Py_ssize_t n_samples, Py_ssize_t batch_size,
-                    rate, Window window=None) except -1:
+                    rate, Window window=None, weights=None) except -1:
         """Plan a call of training and prepare its first chunk."""
         cdef Engine *e = &self.e
+        self._set_weights(weights)
         self.steps, self.total = 0, 0
         self._plan_training(kind, X, Y, order, n_samples, batch_size, rate, False, window)
         e.opt.updates = 0 if self.optimizer is None else self.optimizer.t
@@ -410,11 +407,18 @@ cdef class Program(Compiled):
             self._advance(-self.steps)
             raise
         return 0
+
+    def forget(self):
+        """Release the data of the last call, with the weights of its samples."""
+        Compiled.forget(self)
+        self._set_weights(None)
+
     # -------------------------------------------------------------------------------------- queries
 
-    def plan(self, str call, X, Y=None, batch_size=1, rate=0.0):
+    def plan(self, str call, X, Y=None, batch_size=1, rate=0.0, weights=None):
         """The plan for a call of "sgd", "fit", "learner" or "predict", as a dict; see
         nncore.explain."""
+        self._set_weights(weights)
         if call == "predict":
             self._plan_prediction(X, Y is not None)
         elif call == "learner":
@@ -424,7 +428,8 @@ cdef class Program(Compiled):
         else:
             size = min(batch_size, X.shape[1])
             self._plan_training(CALL_FIT, X, Y, None, X.shape[1], size, rate, False,
-                                window_for(X, Y, X.shape[1], size, self.e.net.type_number))
+                                window_for(X, Y, X.shape[1], size, self.e.net.type_number,
+                                           weights))
         return self.last_plan
 
 

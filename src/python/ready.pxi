@@ -49,7 +49,7 @@ cdef class Ready:
     """A network's program with the snapshots of what it was compiled for.
 
     labels: a key of LABELS, or None if only the general way can check them; name: the optimizer's;
-    sizes: (inputs, outputs, dtype).
+    sizes: (inputs, outputs, dtype); clipping: how gradients are clipped, or None.
     """
 
     cdef public Program program  # None until a call needs it
@@ -58,21 +58,23 @@ cdef class Ready:
     cdef object name
     cdef readonly bint plain
     cdef readonly double l2
+    cdef readonly object clipping
     cdef int labels, type_number
     cdef Py_ssize_t inputs, n_outputs
     cdef bint busy
     cdef readonly int64_t calls  # that were answered; for tests
 
     def __cinit__(self, Program program, Snapshot fingerprint, Snapshot settings, optimizer, name,
-                  bint plain, double l2, labels, sizes):
+                  bint plain, double l2, labels, sizes, clipping=None):
         self.program, self.fingerprint, self.settings = program, fingerprint, settings
         self.optimizer, self.name, self.plain, self.l2 = optimizer, name, plain, l2
+        self.clipping = clipping
         self.labels = LABELS.get(labels, -1)
         self.inputs, self.n_outputs, dtype = sizes
         self.type_number = cnp.NPY_FLOAT if dtype == np.float32 else cnp.NPY_DOUBLE
 
     def partial_fit(self, net, X, Y, batch_size, lrate, optimizer, l2, reduction,
-                    claimant=None, order=None, t0=None):
+                    clipping=None, claimant=None, order=None, t0=None):
         """Sequential.partial_fit, by whatever the network counts as being trained by; None if the
         general way must be gone. order: of the samples; t0: steps before, for an error's text, if
         the summed loss is wanted instead of the mean."""
@@ -85,6 +87,8 @@ cdef class Ready:
                         or (type(optimizer) is str and optimizer == self.name))):
             return None
         if type(l2) not in (float, int) or l2 != self.l2 or type(batch_size) is not int:
+            return None
+        if clipping is not self.clipping and clipping != self.clipping:
             return None
         if type(reduction) is not str or reduction not in ("mean", "sum") or batch_size < 1:
             return None

@@ -85,7 +85,7 @@ cdef Py_ssize_t copied_bytes(object X, Py_ssize_t samples_read, int type_number)
 
 
 cdef Window window_for(object X, object Y, Py_ssize_t samples_read, Py_ssize_t batch_size,
-                       int type_number):
+                       int type_number, object weights=None):
     """A Window if the copies of X and Y would be too large, else None."""
     cdef Py_ssize_t bytes_ = (copied_bytes(X, samples_read, type_number)
                               + copied_bytes(Y, samples_read, type_number))
@@ -93,7 +93,7 @@ cdef Window window_for(object X, object Y, Py_ssize_t samples_read, Py_ssize_t b
         return None
     if type(X) is Rows:
         return None
-    return Window(X, Y, samples_read, batch_size, type_number)
+    return Window(X, Y, samples_read, batch_size, type_number, weights)
 
 
 cdef class Window:
@@ -101,18 +101,20 @@ cdef class Window:
     # network's type; class numbers stay such. It holds whole batches, or blocks of FUSED_BLOCK
     # single samples, so that chunks begin where the bits of a result allow it.
 
-    cdef object X, Y
+    cdef object X, Y, weights
     cdef cnp.ndarray x, y          # the copies (D, capacity), (n, capacity)
+    cdef cnp.ndarray weight        # the copy of the samples' weights, or None
     cdef cnp.ndarray numbers       # the copy of class numbers, or None
     cdef cnp.ndarray slots         # 0, 1, 2, ...
     cdef int type_number
     cdef Py_ssize_t first, count, capacity  # of the part, in the order of the call
 
-    def __cinit__(self, X, Y, Py_ssize_t samples_read, Py_ssize_t batch_size, int type_number):
+    def __cinit__(self, X, Y, Py_ssize_t samples_read, Py_ssize_t batch_size, int type_number,
+                  weights):
         cdef Py_ssize_t whole = batch_size if batch_size > 1 else FUSED_BLOCK
         cdef Py_ssize_t itemsize = 4 if type_number == cnp.NPY_FLOAT else 8
         cdef Py_ssize_t sample_bytes = X.shape[0] * itemsize + sizeof(int32_t)
-        self.X, self.Y, self.type_number = X, Y, type_number
+        self.X, self.Y, self.weights, self.type_number = X, Y, weights, type_number
         if type(Y) is not Classes:
             sample_bytes += Y.shape[0] * itemsize
         self.capacity = max(<Py_ssize_t>1, window_bytes // sample_bytes // whole) * whole
@@ -123,6 +125,8 @@ cdef class Window:
         else:
             self.y = new_matrix(Y.shape[0], self.capacity, type_number, True)
         self.slots = np.arange(self.capacity, dtype=np.int64)
+        if weights is not None:
+            self.weight = np.empty(self.capacity)
 
     cdef int probe(self, Engine *e, cnp.ndarray order, Py_ssize_t n_samples,
                    bint of_all) except -1:
@@ -152,6 +156,8 @@ cdef class Window:
     cdef void show(self, Engine *e) noexcept:
         """Let the engine read the copies."""
         e.x = source_of(self.x, self.type_number)
+        if self.weight is not None:
+            e.objective.weights = <const double *>cnp.PyArray_DATA(self.weight)
         if self.numbers is not None:
             e.y = (<Classes>self.Y).source()
             e.y.data = <char *>cnp.PyArray_DATA(self.numbers)
@@ -167,6 +173,8 @@ cdef class Window:
                     mode="clip")   # "raise", the default, would copy `out`
         else:
             copy_samples(self.Y, samples, by_position, self.y, self.type_number)
+        if self.weight is not None:
+            np.take(self.weights, samples, out=self.weight[:len(samples)], mode="clip")
         PyErr_CheckSignals()
         return 0
 
