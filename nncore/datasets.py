@@ -12,7 +12,7 @@ others are split in a fixed way: ``np.random.default_rng(0).permutation(N)``, th
 
 import numpy as np
 
-from nncore import _checks, _files, _readers
+from nncore import _checks, _files, _preprocessing, _readers
 
 __all__ = [
     "fit_scaling",
@@ -393,7 +393,6 @@ def fit_scaling(X, kind="auto"):
     return {"shift": mean.tolist(), "factor": factor.tolist()}
 
 
-@_checks.quiet
 def scale(X, scaling, dtype=np.float64):
     """Scale every feature: (X - shift) * factor.
 
@@ -427,13 +426,7 @@ def scale(X, scaling, dtype=np.float64):
     )
     X, dtype = _checks.real("X", X), _checks.network_dtype(dtype)
     _checks.shape("X", X, ("D", "N"))
-    # As rows, in blocks: a whole float64 copy of a large uint8 set would be eight times its size.
-    rows = X.T
-    scaled = np.empty(rows.shape, dtype)
-    for start in range(0, len(rows), 4096):
-        block = slice(start, start + 4096)
-        scaled[block] = (rows[block] - shift) * factor
-    return scaled.T
+    return _preprocessing.scaled(X, shift, factor, dtype)
 
 
 # ---------------------------------------------------------------- the course's toy sets

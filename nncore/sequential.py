@@ -2,8 +2,19 @@
 
 import numpy as np
 
-from nncore import _backend, _chain, _core, _kinds, _sums, modules, registry, serialization
-from nncore.training import blocks, compile, fit, learner, mini_gd, predict, sgd
+from nncore import (
+    _backend,
+    _chain,
+    _checks,
+    _core,
+    _kinds,
+    _preprocessing,
+    _sums,
+    modules,
+    registry,
+    serialization,
+)
+from nncore.training import blocks, compile, fit, learner, mini_gd, predict, preparation, sgd
 
 __all__ = ["Sequential", "load"]
 
@@ -66,6 +77,19 @@ class Sequential:
         True in training mode.
     optimizer : nncore.optimizers.Optimizer or None
         The optimiser of the last call of fit or partial_fit.
+    scaling : dict or None
+        {"shift", "factor"}, as `datasets.fit_scaling` returns it: every method that takes data
+        trains on or predicts for (x − shift) ⊙ factor. forward, backward and predict_forward do
+        not scale.
+    target_scaling : dict or None
+        The same for the targets of a regression: predictions are z / factor + shift.
+    classes : ndarray of shape (n,) or None
+        The labels of the outputs, integers or texts: `predict` returns them, and one-dimensional
+        labels must be among them. By default they are 0 .. n − 1.
+    feature_names : list of str or None
+        The names of the inputs, for `nncore predict` and your own use.
+    target_name : str or None
+        The name of the labels, likewise.
 
     Raises
     ------
@@ -86,6 +110,12 @@ class Sequential:
 
     training = True
     optimizer = None
+    scaling = _preprocessing.Attribute("scaling")
+    target_scaling = _preprocessing.Attribute("target_scaling")
+    classes = _preprocessing.Attribute("classes")
+    feature_names = _preprocessing.Attribute("feature_names")
+    target_name = _preprocessing.Attribute("target_name")
+    _preprocessing = None  # what these five hold; None if all are
 
     def __init__(self, modules, loss=None):
         _chain.check_list(modules, loss)
@@ -558,7 +588,10 @@ class Sequential:
         RuntimeWarning
             If an output is NaN, as it is for a sample with a NaN.
         """
-        P = predict.outputs(self, X)
+        if self._preprocessing is None:
+            P = predict.outputs(self, X)
+        else:
+            P = predict.prepared_outputs(self, X)
         predict.warn_of_nan(predict.nan_samples(P), np.shape(P)[-1])
         return P
 
@@ -623,7 +656,9 @@ class Sequential:
                 f"{type(self.modules[-1]).__name__ if self.modules else 'no module'} and "
                 f"{self.loss!r}"
             )
-        return class_fun(self.predict_proba(X))
+        if self._preprocessing is None:
+            return class_fun(self.predict_proba(X))
+        return preparation.labels(self, class_fun(self.predict_proba(X)))
 
     def evaluate(self, X, Y):
         """Return the mean loss per sample and the accuracy, in slices of bounded memory.
@@ -704,7 +739,7 @@ class Sequential:
         inner = "\n".join(lines).replace("\n", "\n  ")
         return (
             f"{type(self).__name__}([\n  {inner}\n], {self.loss!r})  # {self.parameters:,} "
-            f"parameters"
+            f"parameters{'' if self._preprocessing is None else self._preprocessing.summary}"
         )
 
     @property
@@ -713,13 +748,16 @@ class Sequential:
         return sum(getattr(m, "parameters", 0) for m in self.modules)
 
 
-def load(path):
-    """Load a network that `Sequential.save` has written.
+def load(path, scaling=True):
+    """Load a network that `Sequential.save` or `nncore train` has written.
 
     Parameters
     ----------
     path : str, bytes or os.PathLike
         The file.
+    scaling : bool
+        False gives the bare network, whose scaling, target_scaling, classes, feature_names and
+        target_name are None: for programs that scale their data themselves.
 
     Returns
     -------
@@ -748,4 +786,4 @@ def load(path):
     >>> (again.modules[0].W == net.modules[0].W).all().item()
     True
     """
-    return serialization.read(path, Sequential)[0]
+    return serialization.read(path, Sequential, _checks.switch("scaling", scaling))[0]

@@ -349,7 +349,6 @@ def test_bad_prediction_is_refused(run, table, tmp_path):
         {"scaling": 3},
         {"scaling": {"shift": 0.0}},
         {"classes": [1, 2, 3]},
-        {"classes": ["a", "b"]},
         {"classes": [0.5, 1]},
         {"classes": [0, 2**63]},
         {"classes": 2},
@@ -362,7 +361,7 @@ def test_a_model_whose_metadata_do_not_fit_is_refused(run, tmp_path, metadata):
     serialization.save(net, tmp_path / "model.npz", metadata=metadata)
     assert_refused(
         run("predict", "model.npz", "digits"),
-        "model.npz must hold labels and scaling that fit its network",
+        "nncore: model.npz: " + next(iter(metadata)),
     )
 
 

@@ -31,7 +31,7 @@ nncore.registry
 nncore.optimizers
 nncore._chain nncore.losses
 nncore.modules
-nncore._backend nncore._config nncore._kinds nncore.initializers
+nncore._backend nncore._config nncore._kinds nncore._preprocessing nncore.initializers
 nncore.kernels
 nncore._sparse
 nncore._core nncore._sums

@@ -6,7 +6,7 @@ import re
 import numpy as np
 
 import nncore
-from nncore import _files, _readers, serialization
+from nncore import _files, _readers
 from nncore.cli import arguments, messages
 from nncore.exchange import c_source, tensors, to_onnx
 
@@ -64,9 +64,9 @@ def run(options):
             raise ValueError(f"--{option} must come with --c, got it alone")
     for ending, path in outputs.items():
         _check_output(f"--{ending}", path, options.model)
-    net, metadata = serialization.read(options.model, nncore.Sequential)
+    net = nncore.load(options.model)
     try:
-        contents = list(_contents(net, metadata, outputs, options))
+        contents = list(_contents(net, outputs, options))
     except (ImportError, TypeError, ValueError) as error:
         raise ValueError(f"{options.model}: {error}") from None
     for path, content, report in contents:
@@ -76,18 +76,17 @@ def run(options):
             print(report)
 
 
-def _contents(net, metadata, outputs, options):
+def _contents(net, outputs, options):
     """Yield (path, bytes, report or None) of each file."""
-    scaling, classes = metadata.get("scaling"), metadata.get("classes")
     for ending, path in outputs.items():
         if ending == "onnx":
-            yield path, to_onnx.rendered(net, scaling, classes), None
+            yield path, to_onnx.rendered(net), None
         elif ending == "c":
             name = options.name if options.name is not None else _name_of(path)
             X = None if options.int8 is None else _calibration(net, options)
-            yield path, *c_source.rendered(net, name, X, scaling)
+            yield path, *c_source.rendered(net, name, X)
         else:
-            yield path, tensors.rendered(net, scaling, classes), None
+            yield path, tensors.rendered(net), None
 
 
 def _calibration(net, options):

@@ -2,10 +2,8 @@
 
 import sys
 
-import numpy as np
-
 import nncore
-from nncore import _chain, _checks, _readers, datasets, serialization
+from nncore import _readers
 from nncore.cli import arguments, messages
 
 HELP = """\
@@ -36,8 +34,8 @@ def add_options(parser):
 
 def run(options):
     """Print one label per line, and the accuracy to standard error if labels are known."""
-    net, metadata = serialization.read(options.model, nncore.Sequential)
-    features, classes, scaling = _recipe(net, metadata, options.model)
+    net = nncore.load(options.model)
+    features = _inputs(net, options.model)
     source = _readers.read(options.data, options.label_column, features, option="--label-column")
     X, labels = source.select(options.part)
     if X.shape[0] != features:
@@ -45,8 +43,7 @@ def run(options):
             f"{options.data} must have {features} features per sample, as {options.model} has, "
             f"got {X.shape[0]}"
         )
-    dtype = _checks.computing_dtype(net.modules[0].W)
-    predicted = classes[net.predict(datasets.scale(X, scaling, dtype))]
+    predicted = net.predict(X)
     sys.stdout.writelines(f"{label}\n" for label in predicted)
     sys.stdout.flush()
     if labels is not None:
@@ -55,27 +52,12 @@ def run(options):
     messages.print_notes(source)
 
 
-def _recipe(net, metadata, path):
-    """Return (features, class labels, scaling) of a model; without metadata the classes are 0, 1,
-    ... and nothing is scaled.
-    """
+def _inputs(net, path):
+    """Return the number of features of a classifier; ValueError for other networks."""
     first = net.modules[0] if net.modules else None
     if not isinstance(first, nncore.Linear) or not isinstance(net.modules[-1], nncore.SoftMax):
         raise ValueError(
             f"{path} must hold a classifier from a first Linear to a last SoftMax, got another "
             f"network"
         )
-    outputs = [m.n for m in _chain.modules_of(net) if isinstance(m, nncore.Linear)][-1]
-    try:
-        labels = metadata.get("classes", list(range(outputs)))
-        classes = np.array([_checks.count("class", label, -(2**63)) for label in labels], np.int64)
-        scaling = metadata.get("scaling", {"shift": 0.0, "factor": 1.0})
-        numbers = [np.array(scaling[key], dtype=np.float64) for key in ("shift", "factor")]
-        fits = classes.shape == (outputs,) and all(
-            a.shape in ((), (first.m,)) and np.isfinite(a).all() for a in numbers
-        )
-    except (TypeError, ValueError, KeyError, OverflowError):
-        fits = False
-    if not fits:
-        raise ValueError(f"{path} must hold labels and scaling that fit its network, got others")
-    return first.m, classes, scaling
+    return first.m

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 import nncore
-from nncore import _files, _readers, datasets, registry, schedules, serialization
+from nncore import _files, _readers, datasets, registry, schedules
 from nncore.cli import arguments, messages
 from nncore.training import validate
 
@@ -249,7 +249,8 @@ def run(options):
         f"(testing not counted)"
     )
     if output:
-        serialization.save(net, output, metadata={"classes": classes.tolist(), "scaling": scaling})
+        net.scaling, net.classes = scaling, classes
+        net.save(output)
         say(f"saved     {output}")
     if options.plot:
         figure = nncore.plot_history(history).figure

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from nncore import _files, _kinds
+from nncore import _files, _kinds, _preprocessing
 from nncore._version import __version__
 from nncore.exchange import chain, extras, table
 
@@ -68,9 +68,10 @@ def onnx(net, path, *, scaling=None, classes=None):
     _files.write(path, lambda file: file.write(content))
 
 
-def rendered(net, scaling, classes):
+def rendered(net, scaling=None, classes=None):
     """Return the file's bytes."""
     library = extras.need("onnx", "nncore.export.onnx", "nncore[onnx]")
+    net, scaling, classes = chain.unprepared(net, "ONNX", scaling, classes)
     network = chain.described(net, "ONNX", scaling)
     size = sum(m.W.size for m in (s.module for s in network.steps) if hasattr(m, "W"))
     if size * network.dtype.itemsize > MOST_BYTES:
@@ -78,15 +79,18 @@ def rendered(net, scaling, classes):
             f"a network must have at most {MOST_BYTES / 1e9:.2f} GB of weights to be written as "
             f"ONNX, got {size * network.dtype.itemsize / 1e9:.2f} GB; safetensors has no limit"
         )
-    model = _model(library, network, _description(net, network, classes))
+    model = _model(library, network, _description(net, network, scaling, classes))
     return model.SerializeToString()
 
 
-def _description(net, network, classes):
+def _description(net, network, scaling, classes):
     """Return the metadata of the file, texts by name."""
     kinds = [step.cls.__name__ for step in network.steps]
     loss = getattr(_kinds.kind(net.loss), "__name__", None) if net.loss is not None else None
-    found = {"nncore": json.dumps({"modules": kinds, "loss": loss})}
+    noted = {"modules": kinds, "loss": loss}
+    if network.scaling is not None:
+        noted["scaling"] = _preprocessing.made(scaling=scaling).scaling
+    found = {"nncore": json.dumps(noted)}
     if classes is not None:
         found["classes"] = json.dumps(_labels(classes, network.outputs))
     return found

@@ -1,6 +1,7 @@
 """How networks train and predict; the methods of Sequential call these modules.
 
 validate.py    checks of networks, data, weights and optimisers before a call
+preparation.py scaling and classes of a network, applied to the data of a call
 labels.py      one-dimensional labels as columns
 logits.py      the loss and its gradient from the logits
 compile.py     the compiled program of a network, or the reason why there is none

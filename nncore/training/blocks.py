@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from nncore import _checks, _sums, schedules
-from nncore.training import course, session, validate
+from nncore.training import course, preparation, session, validate
 from nncore.training import fit as passes
 from nncore.training.progress import ProgressBar
 
@@ -127,6 +127,8 @@ class Training:
     def block(self, X, Y):
         """Make one pass over a block; return the summed loss and the number of samples."""
         net, order = self.net, None
+        if net._preprocessing is not None:
+            X, Y = preparation.data(net, X, Y)
         if type(X) is np.ndarray and X.ndim == 2 and X.shape[1]:
             count = X.shape[1]
             order = self._order(count)

@@ -5,7 +5,17 @@ import contextlib
 import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry, schedules
-from nncore.training import compile, course, held_out, labels, logits, ordering, session, validate
+from nncore.training import (
+    compile,
+    course,
+    held_out,
+    labels,
+    logits,
+    ordering,
+    preparation,
+    session,
+    validate,
+)
 from nncore.training.cache import (
     EngineCache,
     Fingerprint,
@@ -38,6 +48,10 @@ def fit(
 ):
     """Train in mini-batches; see Sequential.fit."""
 
+    given = None
+    if net._preprocessing is not None:
+        given = validate.check_inputs(_chain.modules_of(net), X), np.asarray(Y)
+        X, Y = preparation.data(net, X, Y)
     X, Y = checked_data(net, X, Y)
     optimizer = validate.as_optimizer(optimizer)
     epochs, updates = (
@@ -47,7 +61,7 @@ def fit(
     window = ordering.checked_window(shuffle_window, shuffle)
     callbacks = course.checked_callbacks(callbacks)
     rng = generator(seed)
-    samples, validation = _split(net, X, Y, validation, rng)
+    samples, validation = _split(net, X, Y, validation, rng, given)
     updates.check_rate(epochs, len(samples))
     history = course.new_history(validation)
     with (
@@ -70,6 +84,8 @@ def fit(
 def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     """Make one pass in the given order; see Sequential.partial_fit."""
 
+    if net._preprocessing is not None:
+        X, Y = preparation.data(net, X, Y)
     loss = repeated(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     if loss is not None:
         return loss
@@ -213,21 +229,30 @@ OF_VALIDATION = " of validation"  # follows X and Y in error messages
 
 
 def checked_pair(net, validation):
-    """Return X and Y to validate on, of a tuple or a list."""
+    """Return X and Y to validate on, of a tuple or a list; HeldOut if the network prepares its
+    data.
+    """
     if len(validation) != 2:
         raise ValueError(
             f"validation must be a pair (X, Y) or a fraction of the samples, got "
             f"{len(validation)} values"
         )
-    Y = labels.columns(net, validation[1], OF_VALIDATION, compact=True)
-    pair = validate.check_data(net, validation[0], Y, OF_VALIDATION)
+    X, Y = validation
+    if net._preprocessing is not None:
+        X, Y = preparation.data(net, X, Y, OF_VALIDATION)
+    Y = labels.columns(net, Y, OF_VALIDATION, compact=True)
+    pair = validate.check_data(net, X, Y, OF_VALIDATION)
     for name, x in zip(("X", "Y"), pair, strict=True):
         _sparse.check_finite(name + OF_VALIDATION, x)
+    if net._preprocessing is not None:
+        return held_out.HeldOut(*pair, given=tuple(validation))
     return pair
 
 
-def _split(net, X, Y, validation, rng):
-    """Return (positions of the training samples, pair of validation arrays, HeldOut or None)."""
+def _split(net, X, Y, validation, rng, given):
+    """Return (positions of the training samples, pair of validation arrays, HeldOut or None).
+    given: X and Y as the caller gave them, if the network prepares its data.
+    """
     n = X.shape[1]
     if validation is None:
         return np.arange(n), None
@@ -241,7 +266,7 @@ def _split(net, X, Y, validation, rng):
             f"{validation} of {n} samples"
         )
     order = rng.permutation(n)
-    return np.sort(order[held:]), held_out.HeldOut(X, Y, order[:held])
+    return np.sort(order[held:]), held_out.HeldOut(X, Y, order[:held], given)
 
 
 class Updates:

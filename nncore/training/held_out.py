@@ -4,23 +4,27 @@ from nncore.training import predict
 
 
 class HeldOut:
-    """A share of the samples of X and Y to validate on, in place of a pair of arrays.
+    """Samples of X and Y to validate on, in place of a pair of arrays.
 
-    Only the indices are kept: a copy of the samples of a memory-mapped X may not fit in memory.
+    Of a share only the indices are kept: a copy of the samples of a memory-mapped X may not fit in
+    memory. given: X and Y as the caller gave them, if the network prepares its data.
     """
 
-    def __init__(self, X, Y, samples):
+    def __init__(self, X, Y, samples=None, given=None):
         self.X, self.Y, self.samples = X, Y, samples
+        self.given = (X, Y) if given is None else given
 
     def __iter__(self):
-        """Yield copies of X and Y, for an `evaluate` of the user's own."""
-        yield self.X[:, self.samples]
-        yield self.Y[:, self.samples]
+        """Yield X and Y, copies of a share, for an `evaluate` of the user's own."""
+        X, Y = self.given
+        every = self.samples is None
+        yield X if every else X[:, self.samples]
+        yield Y if every else Y[self.samples] if Y.ndim == 1 else Y[:, self.samples]
 
 
 def evaluated(net, validation):
     """Return the loss and the accuracy of validation data, a pair or HeldOut."""
     own = getattr(net.evaluate, "__module__", None) != "nncore.sequential"
     if isinstance(validation, HeldOut) and not own:
-        return predict.evaluate(net, validation.X, validation.Y, validation.samples)
+        return predict.evaluate(net, validation.X, validation.Y, validation.samples, prepared=True)
     return net.evaluate(*validation)

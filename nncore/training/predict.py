@@ -6,7 +6,7 @@ import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry
 from nncore._kinds import kind
-from nncore.training import compile, labels, logits, validate
+from nncore.training import compile, labels, logits, preparation, validate
 from nncore.training.cache import EngineCache, Fingerprint, is_keepable, ready
 
 EVALUATE_SLICE = _core.TUNING["EVALUATE_SLICE"]
@@ -92,6 +92,19 @@ def outputs(net, X):
     return P
 
 
+def prepared_outputs(net, X):
+    """Return `outputs` for a network that scales its data, in slices of bounded memory."""
+    X = validate.check_inputs(_chain.modules_of(net), X)
+    N = X.shape[1]
+    size = max(N, 1) if _chain.depends_on_batch(net) else PREPARED_SLICE
+    parts = [
+        preparation.outputs(net, outputs(net, preparation.inputs(net, X[:, at : at + size])))
+        for at in range(0, max(N, 1), size)
+    ]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+
+PREPARED_SLICE = 16 * EVALUATE_SLICE
 _kept = EngineCache()  # of networks with plain layers, programs that predict
 KEPT_BYTES = _core.TUNING["PREDICT_KEPT_BYTES"]
 
@@ -138,13 +151,13 @@ def warn_of_nan(count, N, stacklevel=3):
         )
 
 
-def evaluate(net, X, Y, samples=None):
+def evaluate(net, X, Y, samples=None, prepared=False):
     """Return the mean loss and the accuracy; see Sequential.evaluate. samples: the indices of those
-    that count, which are copied by slices; None for all.
+    that count, which are copied by slices; None for all. prepared: as in `slices`.
     """
     sums, right, count, undefined = [], 0, 0, 0
     answer = judge(net)
-    for P, losses, Ys in slices(net, X, Y, samples):
+    for P, losses, Ys in slices(net, X, Y, samples, prepared):
         sums.append(_sums.total(np.ravel(losses)))
         undefined += nan_samples(P)
         if answer is not None:
@@ -156,10 +169,14 @@ def evaluate(net, X, Y, samples=None):
     return loss / N, right / count if count else float("nan")
 
 
-def slices(net, X, Y, samples=None):
+def slices(net, X, Y, samples=None, prepared=False):
     """Yield (outputs, losses, Y) of up to EVALUATE_SLICE samples at a time; losses are one per
-    sample, or their sum for a loss without per_sample. samples: as in `evaluate`.
+    sample, or their sum for a loss without per_sample. samples: as in `evaluate`. prepared: X and Y
+    are as the modules and the loss take them.
     """
+    if net._preprocessing is not None and not prepared:
+        yield from _prepared_slices(net, X, Y)
+        return
     if samples is not None and len(samples) <= EVALUATE_SLICE:
         X, Y, samples = X[:, samples], Y[:, samples], None  # a kept program takes them at once
     kept = _kept.get(net)
@@ -195,6 +212,16 @@ def slices(net, X, Y, samples=None):
             if values is None:
                 raise ValueError(f"loss.{call} must return numbers, got {logits.given(given)}")
         yield P, values, Ys
+
+
+def _prepared_slices(net, X, Y):
+    """Yield `slices` for a network with a scaling or with classes; X is scaled by slices."""
+    Y = labels.columns(net, preparation.targets(net, Y), compact=True)
+    X, Y = validate.check_data(net, X, Y)
+    size = X.shape[1] if _chain.depends_on_batch(net) else EVALUATE_SLICE
+    for at in range(0, X.shape[1], size):
+        part = slice(at, at + size)
+        yield from slices(net, preparation.inputs(net, X[:, part]), Y[:, part], prepared=True)
 
 
 def score(net, X, Y):
