@@ -1,9 +1,9 @@
 """Data sets: the embedded digits, files (idx, npz, csv) and the course's toy sets.
 
 Samples are columns. Every loader returns (X, labels): X is (features, N) in the type of the file
-(csv: float64), with contiguous columns; labels is (N,) int64, or None if the file has none. A file
-that cannot be used raises one ValueError that names the file and the reason. A missing file raises
-the operating system's own error.
+(tables: float64), with contiguous columns; labels is (N,) int64 or texts, or None if the file has
+none. A file that cannot be used raises one ValueError that names the file and the reason. A missing
+file raises the operating system's own error.
 
 `part` selects the samples: "all" (default), "train" or "test". Files with a test part keep it. All
 others are split in a fixed way: ``np.random.default_rng(0).permutation(N)``, the first ``4 * N //
@@ -12,7 +12,7 @@ others are split in a fixed way: ``np.random.default_rng(0).permutation(N)``, th
 
 import numpy as np
 
-from nncore import _checks, _files, _preprocessing, _readers
+from nncore import _checks, _columns, _files, _preprocessing, _readers
 
 __all__ = [
     "fit_scaling",
@@ -150,8 +150,8 @@ def load_npz(path, part="all"):
     return _readers.read_npz(_files.name(path)).select(part)
 
 
-def load_csv(path, part="all", label="auto", features=None):
-    r"""Load a table of numbers with one sample per line.
+def load_csv(path, part="all", label="auto", features=None, task="classification", drop=()):
+    r"""Load a table with one sample per line: numbers, and labels that may be texts.
 
     The file is UTF-8, plain or gzipped (``.gz``), separated by commas, semicolons or tabs. The
     first line holds headings if none of its fields is a number or one of them is label, class or
@@ -165,16 +165,20 @@ def load_csv(path, part="all", label="auto", features=None):
         The samples to return.
     label : str
         The column of the labels. "auto" is the one headed label, class or target, else the one
-        headed y, else the last; "first", "last", "none", or a heading.
+        headed y, else the last; "first", "last", "none", a heading, or a number from "1".
     features : int, optional
         The number of features. With "auto", a table with exactly that many columns has no labels.
+    task : {"classification", "regression"}
+        "regression" reads numbers, the targets, instead of labels.
+    drop : sequence of str
+        Headings, or numbers from "1", of columns to leave out.
 
     Returns
     -------
     X : ndarray of shape (features, N)
         The samples, float64.
     labels : ndarray of shape (N,) or None
-        The labels, int64.
+        The labels, int64 or texts; for a regression the targets, float64.
 
     Raises
     ------
@@ -191,29 +195,36 @@ def load_csv(path, part="all", label="auto", features=None):
     (array([[1.5, 3. ],
            [2. , 4. ]]), array([0, 1]))
     """
-    return _readers.read_csv(_files.name(path), label, features).select(part)
+    wanted = _wanted(label, features, drop, task)
+    return _readers.read_csv(_files.name(path), wanted, task).select(part)
 
 
-def load(source="digits", part="all", label="auto", features=None):
+def load(source="digits", part="all", label="auto", features=None, task="classification", drop=()):
     """Load any of these sources, chosen by `source`.
 
     Parameters
     ----------
-    source : str or path_like
-        "digits", a folder (idx), or a file ending in .npz, .csv or .csv.gz.
+    source : str, path_like or DataFrame
+        "digits", a folder (idx), a file ending in .npz, .csv, .csv.gz or .parquet, or a DataFrame
+        of pandas or polars. Parquet files need polars, or pandas with pyarrow: `pip install
+        nncore[parquet]`.
     part : {"all", "train", "test"}
         The samples to return.
     label : str
         As for `load_csv`; other files ignore it.
     features : int, optional
         As for `load_csv`; other files ignore it.
+    task : {"classification", "regression"}
+        As for `load_csv`.
+    drop : sequence of str
+        As for `load_csv`.
 
     Returns
     -------
     X : ndarray of shape (features, N)
         The samples.
     labels : ndarray of shape (N,) or None
-        The labels, int64.
+        The labels, int64 or texts; for a regression the targets, float64.
 
     Raises
     ------
@@ -225,17 +236,34 @@ def load(source="digits", part="all", label="auto", features=None):
     >>> load("digits", part="test")[0].shape
     (64, 360)
     """
-    return _readers.read(source, label, features).select(part)
+    return _readers.read(source, _wanted(label, features, drop, task), task).select(part)
 
 
-def load_split(source="digits", label="auto"):
+def _wanted(label, features, drop, task):
+    """Return the columns that a caller asks for, checked."""
+    _checks.choice("task", task, ("classification", "regression"))
+    for name in (label, *([drop] if isinstance(drop, str) else drop)):
+        if not isinstance(name, str):
+            raise TypeError(
+                f"label and drop must be headings or numbers of columns as texts, got "
+                f"{_checks.shown(name)}"
+            )
+    drop = (drop,) if isinstance(drop, str) else tuple(drop)
+    return _columns.Wanted(label, features, drop=drop)
+
+
+def load_split(source="digits", label="auto", task="classification", drop=()):
     """Load the training and test parts of `source`, which must have labels of at least two classes.
 
     Parameters
     ----------
-    source : str or path_like
+    source : str, path_like or DataFrame
         As for `load`.
     label : str
+        As for `load_csv`.
+    task : {"classification", "regression"}
+        As for `load_csv`.
+    drop : sequence of str
         As for `load_csv`.
 
     Returns
@@ -243,11 +271,11 @@ def load_split(source="digits", label="auto"):
     X_train : ndarray of shape (features, N)
         The training samples.
     labels_train : ndarray of shape (N,)
-        Their labels, int64.
+        Their labels, int64 or texts, or targets, float64.
     X_test : ndarray of shape (features, N_test)
         The test samples.
     labels_test : ndarray of shape (N_test,)
-        Their labels, int64.
+        Their labels or targets.
 
     Raises
     ------
@@ -259,7 +287,7 @@ def load_split(source="digits", label="auto"):
     >>> [array.shape for array in load_split("digits")]
     [(64, 1437), (1437,), (64, 360), (360,)]
     """
-    return _readers.read(source, label).split()
+    return _readers.read(source, _wanted(label, None, drop, task), task).split(task)
 
 
 def split_indices(count):

@@ -35,7 +35,7 @@ nncore._backend nncore._config nncore._kinds nncore._preprocessing nncore.initia
 nncore.kernels
 nncore._sparse
 nncore._core nncore._sums
-nncore.schedules nncore._threads nncore._readers nncore._npz nncore._memory
+nncore.schedules nncore._threads nncore._readers nncore._tables nncore._npz nncore._memory
 nncore._checks nncore._files nncore._columns nncore._missing nncore._version nncore.data
 """
 LEVELS = {
