@@ -258,7 +258,7 @@ def from_parquet(path):
 
 def _by_pandas(path):
     try:
-        import pandas
+        import pandas  # type: ignore[import-not-found, import-untyped, unused-ignore]
         import pyarrow  # type: ignore[import-not-found, unused-ignore] # noqa: F401
     except ImportError:
         raise ValueError(
