@@ -42,7 +42,8 @@ print("whole", getattr(sys, "frozen", False), nn.show_config(mode="dict")["isa"]
 """
 # Neither the program nor nncore needs them; with them the analysis takes three times as long.
 EXCLUDED = (
-    "matplotlib tqdm PIL tkinter unittest pydoc doctest numpy.f2py numpy.testing "
+    "matplotlib tqdm pandas polars pyarrow PIL tkinter "
+    "unittest pydoc doctest numpy.f2py numpy.testing "
     "setuptools pkg_resources multiprocessing concurrent "
     "xml email http sqlite3 ssl asyncio distutils pytest hypothesis"
 ).split()

@@ -62,8 +62,8 @@ def test_notebooks_are_stored_without_outputs(name):
     notebook = json.loads((FOLDER / name).read_text(encoding="utf-8"))
     assert notebook["nbformat"] == 4
     for cell in notebook["cells"]:
-        assert max(map(len, "".join(cell["source"]).splitlines())) <= 100
         if cell["cell_type"] == "code":
+            assert max(map(len, "".join(cell["source"]).splitlines())) <= 80
             assert cell["outputs"] == [] and cell["execution_count"] is None
 
 
