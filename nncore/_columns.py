@@ -148,10 +148,12 @@ def _dropped(table, wanted):
 def _match(table, wanted):
     """Return the Columns with the headings of a model's features, in the model's order."""
     headings, lower = table.headings, [heading.lower() for heading in table.headings]
+    dropped = _dropped(table, wanted)
+    columns = [c for c in range(len(headings)) if c not in dropped]
     features, missing = [], []
     for name in wanted.names:
-        found = [c for c, heading in enumerate(headings) if heading == name]
-        found = found or [c for c, heading in enumerate(lower) if heading == name.lower()]
+        found = [c for c in columns if headings[c] == name]
+        found = found or [c for c in columns if lower[c] == name.lower()]
         if len(found) > 1:
             raise ValueError(
                 f"{table.path} must have one column {name!r}, got {table.names(found)}"
@@ -164,13 +166,14 @@ def _match(table, wanted):
         raise ValueError(
             f"{table.path} must have the columns that the model was trained on; {shown}{more} "
             f"{'is' if len(missing) == 1 else 'are'} missing"
-            + _closest([h for c, h in enumerate(headings) if c not in features], missing[0])
+            + _closest([headings[c] for c in columns if c not in features], missing[0])
         )
-    column = _target(table, wanted, [c for c in range(len(headings)) if c not in features])
+    column = _target(table, wanted, [c for c in columns if c not in features])
     notes = []
     if features != sorted(features):
         notes.append("its columns are put in the model's order")
-    extra = [c for c in range(len(headings)) if c != column and c not in features]
+    extra = [c for c in columns if c != column and c not in features]
+    extra = [c for c in extra if wanted.target is None or lower[c] != wanted.target.lower()]
     extra = [c for c in extra if c != 0 or lower[0] not in INDEX_NAMES]
     if extra:
         is_ = "is" if len(extra) == 1 else "are"

@@ -43,7 +43,13 @@ class Preprocessing:
             raise TypeError(
                 f"target_name must be a text or None, got {type(self.target_name).__name__}"
             )
-        self._order = None if self._classes is None else np.argsort(self._classes)
+        given = self._classes
+        self._order = None if given is None else np.argsort(given)
+        # Whether the scalings change anything, and labels differ from the numbers 0, 1, ....
+        self.scales, self.scales_targets = _changes(self._scaling), _changes(self._target_scaling)
+        self.is_encoded = given is not None and (
+            given.dtype.kind != "i" or not np.array_equal(given, np.arange(len(given)))
+        )
 
     # What a caller gets are copies: a change of theirs would go unnoticed here.
 
@@ -66,24 +72,6 @@ class Preprocessing:
     def feature_names(self):
         """The names of the inputs as a list, or None."""
         return None if self._feature_names is None else list(self._feature_names)
-
-    @property
-    def scales(self):
-        """Whether the scaling of the inputs changes anything."""
-        return _changes(self._scaling)
-
-    @property
-    def scales_targets(self):
-        """Whether the scaling of the targets changes anything."""
-        return _changes(self._target_scaling)
-
-    @property
-    def is_encoded(self):
-        """Whether labels differ from the numbers 0, 1, ... of the classes."""
-        given = self._classes
-        return given is not None and (
-            given.dtype.kind != "i" or not np.array_equal(given, np.arange(len(given)))
-        )
 
     @property
     def summary(self):
@@ -171,6 +159,18 @@ class Preprocessing:
         return self._classes[numbers]
 
     # ------------------------------------------------------------------------------------ sizes
+
+    def fits_inputs(self, inputs):
+        """Return whether the scaling of the inputs is that of so many."""
+        return _fits(self._scaling, inputs)
+
+    def fits_outputs(self, outputs):
+        """Return whether the scaling of the targets is that of so many outputs."""
+        return _fits(self._target_scaling, outputs)
+
+    def fits_labels(self, labels):
+        """Return whether there are so many classes."""
+        return self._classes is None or len(self._classes) == labels
 
     def check_inputs(self, inputs):
         """Raise ValueError unless the scaling and the names are those of so many inputs."""
@@ -265,9 +265,13 @@ def _changes(terms):
     return terms is not None and bool(terms[0].any() or (terms[1] != 1).any())
 
 
+def _fits(terms, wanted):
+    return terms is None or all(a.ndim == 0 or len(a) == wanted for a in terms)
+
+
 def _check_size(name, terms, wanted, of):
     for a in terms or ():
-        if a.ndim and len(a) != wanted:
+        if not _fits((a,), wanted):
             raise ValueError(
                 f"{name} must hold one number or {wanted}, one for each of the network's {of}, got "
                 f"{len(a)}"

@@ -181,9 +181,10 @@ def _checked_labels(name, labels, count, task, place):
         wanted, wrong = "labels below 2**63", labels > np.iinfo(np.int64).max
     if wrong.any():
         sample = int(wrong.argmax())
-        given = "none" if labels.dtype.kind == "U" else labels[sample]
-        hint = ""
-        if labels.dtype.kind == "f" and np.isfinite(given):
+        given, hint = labels[sample], ""
+        if labels.dtype.kind == "U" or given != given:
+            wanted, given = "a label for every sample", "none"
+        elif labels.dtype.kind == "f" and np.isfinite(given):
             hint = "; numbers are the targets of a regression"
         raise ValueError(f"{name} must hold {wanted}, got {given} {place(sample)}{hint}")
     if labels.dtype.kind == "U":

@@ -658,7 +658,8 @@ class Sequential:
             )
         if self._preprocessing is None:
             return class_fun(self.predict_proba(X))
-        return preparation.labels(self, class_fun(self.predict_proba(X)))
+        P = self.predict_proba(X)
+        return preparation.labels(self, class_fun(P), np.shape(P)[0])
 
     def evaluate(self, X, Y):
         """Return the mean loss per sample and the accuracy, in slices of bounded memory.

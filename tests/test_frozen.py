@@ -120,11 +120,17 @@ def test_every_module_is_imported_by_a_statement_that_tools_see(program):
         "nncore.cli",
         "nncore.cli.arguments",
         "nncore.cli.check",
+        "nncore.cli.completion",
+        "nncore.cli.data",
+        "nncore.cli.evaluate",
         "nncore.cli.export",
+        "nncore.cli.info",
         "nncore.cli.messages",
+        "nncore.cli.notebooks",
         "nncore.cli.predict",
         "nncore.cli.run",
         "nncore.cli.train",
+        "nncore.cli.training",
     }  # the command, which programs do not import
     assert "nncore._core" in seen
     heavy = {"onnx", "torch"}  # extras that every frozen program would carry

@@ -333,6 +333,20 @@ def test_scaled_targets_in_other_formats(tmp_path):
         nn.export.safetensors(squashed, tmp_path / "f")
 
 
+def test_accelerate_and_check_keep_them():
+    class Own(nn.Tanh):
+        def forward(self, Z):
+            self.A = np.tanh(Z)
+            return self.A
+
+    net, _, X, *_ = pair("standard", np.float64)
+    own = nn.Sequential([net.modules[0], Own(), *net.modules[2:]], nn.NLL())
+    own.scaling, own.classes = net.scaling, net.classes
+    fast = nn.accelerate(own)
+    assert fast.scaling == net.scaling and (fast.predict(X) == net.predict(X)).all()
+    assert nn.check(own) and nn.check(net)
+
+
 def test_the_repr_and_the_explanation():
     net, *_ = pair("standard", np.float64)
     assert repr(net).endswith(

@@ -311,6 +311,24 @@ def test_texts_and_gaps_are_refused_with_what_to_do(command, tmp_path):
     assert "got texts such as '1,5', '2,5' in column 1 'a'" in command("train comma.csv")[2]
 
 
+def test_predictions_do_not_need_the_labels_that_are_there(model, command, tmp_path):
+    X, labels = flowers(4, 1)
+    named = dict(zip(["length", "width", "noise"], X, strict=True))
+    for todo, why in (
+        (["", "", "", ""], "got none in line 2"),
+        ([0.5, 1, 1, 1], "got 0.5 in line 2"),
+    ):
+        write(tmp_path / "todo.csv", {**named, "species": todo})
+        status, output, errors = command("predict m.npz todo.csv")
+        assert status == 0 and output.split() == nn.load("m.npz").predict(X).tolist()
+        assert errors.startswith("nncore: note: todo.csv: read without labels: ") and why in errors
+        assert errors.count("\n") == 1
+        assert why in command("evaluate m.npz todo.csv")[2]
+    write(tmp_path / "gap.csv", {**named, "noise": [1, "", 2, 3]})
+    assert command("predict m.npz gap.csv")[:2] == (2, "")
+    assert "'noise' is missing" in command("predict m.npz todo.csv --drop noise")[2]
+
+
 def test_labels_that_are_missing(command, tmp_path):
     write(tmp_path / "t.csv", {"a": [1, 2, 3], "label": ["x", "", "y"]})
     assert command("train t.csv")[2] == (

@@ -47,9 +47,11 @@ class Prepared:
         net.feature_names, net.target_name = source.feature_names, source.target_name
 
 
-def wanted(options, **more):
-    """Return the columns that the options ask for."""
-    return _columns.Wanted(options.label_column, option="--label-column", drop=options.drop, **more)
+def wanted(options, label=None, **more):
+    """Return the columns that the options ask for; label: in place of theirs."""
+    return _columns.Wanted(
+        label or options.label_column, option="--label-column", drop=options.drop, **more
+    )
 
 
 def prepare(source, options):
@@ -139,10 +141,29 @@ def inputs_of(net, path):
     return first.m
 
 
-def read_for(net, model, path, options):
+def read_to_predict(net, model, path, options):
+    """Return the Source at `path` with the features of a model; without its labels, and with a
+    note, if they cannot be used.
+    """
+    try:
+        return read_for(net, model, path, options)
+    except ValueError as error:
+        if options.label_column != "auto":
+            raise
+        try:
+            source = read_for(net, model, path, options, "none")
+        except ValueError:
+            raise error from None
+        source.notes = (*source.notes, f"read without labels: {error}")
+        return source
+
+
+def read_for(net, model, path, options, label=None):
     """Return the Source at `path` with the features of a model, in its order."""
     features = inputs_of(net, model)
-    columns = wanted(options, features=features, names=net.feature_names, target=net.target_name)
+    columns = wanted(
+        options, label, features=features, names=net.feature_names, target=net.target_name
+    )
     task = "regression" if is_regression(net) else "classification"
     source = _readers.read(path, columns, task)
     found = source.select("all")[0].shape[0]

@@ -54,7 +54,7 @@ def run(options):
     if options.output:
         arguments.check_output("--output", options.output, options.model, "MODEL")
         arguments.check_output("--output", options.output, options.data, "DATA")
-    source = data.read_for(net, options.model, options.data, options)
+    source = data.read_to_predict(net, options.model, options.data, options)
     X, labels = source.select(options.part)
     predicted = net.predict(X)
     text = _probabilities(net, X) if options.proba else _lines(predicted)

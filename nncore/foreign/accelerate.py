@@ -255,6 +255,8 @@ def _assemble(net):
                 type(net.loss).__name__, False, type(net.loss).__name__, []
             )
             result = Sequential(list(net.modules), net.loss)
+    if isinstance(net, Sequential):  # a scaling and classes go along
+        result._preprocessing = net._preprocessing
     result.report = Report(entries, loss_entry, compile.would_compile(result), remarks)
     return result
 

@@ -276,7 +276,7 @@ class PreparedPredictor:
         found = self._preprocessing
         if found.scales:
             x = _checks.real("x", x)
-            if x.ndim in (1, 2) and found.shift_and_factor()[0].size in (1, len(x)):
+            if x.ndim in (1, 2) and found.fits_inputs(len(x)):
                 columns = x[:, None] if x.ndim == 1 else x
                 x = found.scaled(columns, self._dtype).reshape(x.shape)
         P = self._predictor(x, out=out)

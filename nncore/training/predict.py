@@ -96,12 +96,13 @@ def prepared_outputs(net, X):
     """Return `outputs` for a network that scales its data, in slices of bounded memory."""
     X = validate.check_inputs(_chain.modules_of(net), X)
     N = X.shape[1]
-    size = max(N, 1) if _chain.depends_on_batch(net) else PREPARED_SLICE
+    if N <= PREPARED_SLICE or _chain.depends_on_batch(net):
+        return preparation.outputs(net, outputs(net, preparation.scaled(net, X)))
     parts = [
-        preparation.outputs(net, outputs(net, preparation.inputs(net, X[:, at : at + size])))
-        for at in range(0, max(N, 1), size)
+        outputs(net, preparation.scaled(net, X[:, at : at + PREPARED_SLICE]))
+        for at in range(0, N, PREPARED_SLICE)
     ]
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+    return preparation.outputs(net, np.concatenate(parts, axis=1))
 
 
 PREPARED_SLICE = 16 * EVALUATE_SLICE
@@ -221,7 +222,7 @@ def _prepared_slices(net, X, Y):
     size = X.shape[1] if _chain.depends_on_batch(net) else EVALUATE_SLICE
     for at in range(0, X.shape[1], size):
         part = slice(at, at + size)
-        yield from slices(net, preparation.inputs(net, X[:, part]), Y[:, part], prepared=True)
+        yield from slices(net, preparation.scaled(net, X[:, part]), Y[:, part], prepared=True)
 
 
 def score(net, X, Y):

@@ -11,12 +11,17 @@ from nncore.training import validate
 
 def inputs(net, X, name="X"):
     """Return X (D, N) as the modules take it; TypeError or ValueError if it does not fit."""
-    found, parts = net._preprocessing, _chain.modules_of(net)
-    X = validate.check_inputs(parts, X, name)
-    if found is None or not found.scales:
+    parts = _chain.modules_of(net)
+    return scaled(net, validate.check_inputs(parts, X, name))
+
+
+def scaled(net, X):
+    """Return X, which has been checked, as the modules take it."""
+    found = net._preprocessing
+    if not found.scales:
         return X
-    check(net)
-    if X.shape[0] and found.shift_and_factor()[0].size not in (1, X.shape[0]):
+    if not found.fits_inputs(X.shape[0]):
+        check(net)
         found.check_inputs(X.shape[0])
     return found.scaled(X, computing_dtype(net, X))
 
@@ -61,12 +66,10 @@ def one_input(net, x):
     found = net._preprocessing
     if found is None or not found.scales:
         return x
-    check(net)
     if _sparse.is_sparse(x):
         return inputs(net, x, "x")
     x = _checks.real("x", x)
-    size = np.size(found.shift_and_factor()[0])
-    if x.ndim not in (1, 2) or size not in (1, len(x)):
+    if x.ndim not in (1, 2) or not found.fits_inputs(len(x)):
         return x
     dtype = computing_dtype(net, x)
     return found.scaled(x[:, None], dtype)[:, 0] if x.ndim == 1 else found.scaled(x, dtype)
@@ -77,16 +80,18 @@ def outputs(net, P):
     found = net._preprocessing
     if found is None or not found.scales_targets:
         return P
-    check(net)
+    if not found.fits_outputs(len(P)):
+        check(net)
     return found.unscaled_targets(P)
 
 
-def labels(net, classes):
-    """Return the labels of what class_fun gives, one class per sample."""
+def labels(net, classes, outputs):
+    """Return the labels of what class_fun gives for so many outputs, one class per sample."""
     found = net._preprocessing
-    if found is None or not found.is_encoded or classes.ndim != 1 or classes.dtype.kind not in "iu":
+    if not found.is_encoded or classes.ndim != 1 or classes.dtype.kind not in "iu":
         return classes
-    check(net)
+    if not found.fits_labels(max(outputs, 2)):
+        check(net)
     if isinstance(net.loss, losses.Hinge):
         classes = (classes + 1) // 2
     return found.decoded(classes)
