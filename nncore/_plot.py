@@ -92,8 +92,8 @@ def predictions(targets, predicted, name=None):
     ax.scatter(targets, predicted, s=12, alpha=0.5)
     ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
     ax.plot(ends, ends, color="grey", linewidth=1)
-    of = "" if name is None else f" {name}"
-    ax.set(xlabel=f"target{of}", ylabel=f"prediction{of}")
+    name = "target" if name is None else name
+    ax.set(xlabel=name, ylabel=f"{name}, predicted")
     ax.grid(alpha=0.3)
     return ax
 

@@ -67,6 +67,12 @@ def features(table, columns, option):
     if texts:
         shown = ", ".join(repr(t[:20]) for t in list(dict.fromkeys(table.columns[texts[0]]))[:3])
         kind = "texts" if table.columns[texts[0]].dtype.kind == "U" else "dates"
+        comma = all(is_number(t.replace(",", ".")) for t in list(table.columns[texts[0]])[:3])
+        if kind == "texts" and comma:
+            raise ValueError(
+                f"{table.path} must hold numbers with a decimal point, got {shown} in "
+                f"{table.names(texts)}; replace the commas, as pandas.read_csv(decimal=',') does"
+            )
         raise ValueError(
             f"{table.path} must hold numbers as features, got {kind} such as {shown} in "
             f"{table.names(texts)}; leave {'it' if len(texts) == 1 else 'them'} out{drop}, or "

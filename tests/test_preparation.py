@@ -272,7 +272,10 @@ def test_what_does_not_fit_is_refused(name, value, message, tmp_path):
 
 
 def test_labels_and_data_that_do_not_fit_are_refused():
-    net, _, X, labels, *_ = pair("standard", np.float64)
+    net, bare, X, labels, *_ = pair("standard", np.float64)
+    for call in (bare.fit, bare.partial_fit, bare.evaluate, bare.sgd):
+        with pytest.raises(TypeError, match=r"got <U10; for texts as labels set net.classes = np"):
+            call(X, labels)
     before = net.modules[0].W.copy()
     shown = r"the network's classes \('setosa', 'virginica', 'versicolor'\)"
     for call in (net.fit, net.partial_fit, net.evaluate, net.sgd):

@@ -308,7 +308,10 @@ def test_texts_and_gaps_are_refused_with_what_to_do(command, tmp_path):
     X, labels = datasets.load_csv("t.csv", label="2", drop=["Name", "Sex", "Age"])
     assert X.shape == (2, 4) and labels.tolist() == [0, 1, 1, 0]
     (tmp_path / "comma.csv").write_text("a;b;label\n1,5;2;0\n2,5;1;1\n")
-    assert "got texts such as '1,5', '2,5' in column 1 'a'" in command("train comma.csv")[2]
+    assert (
+        "must hold numbers with a decimal point, got '1,5', '2,5' in column 1 'a'"
+        in command("train comma.csv")[2]
+    )
 
 
 def test_predictions_do_not_need_the_labels_that_are_there(model, command, tmp_path):

@@ -57,7 +57,8 @@ def add_options(parser):
         choices=("auto", "classification", "regression"),
         default="auto",
         help="what to predict: one of the labels, or a number; auto (default): a number if the "
-        "labels have fractions, or are more than 50 different integers",
+        "labels have fractions, or are integers of many values (above 50, or a quarter of the "
+        "samples)",
     )
     group.add_argument(
         "--scaling",

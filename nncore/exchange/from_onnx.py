@@ -44,7 +44,8 @@ def import_onnx(path):
 
     Activations are recognised by what their operators compute, so that the decomposed forms of
     PyTorch's and Keras' converters become the GELU or SiLU that they are. Scalings become a
-    BatchNorm with running statistics. A last Sigmoid becomes OutputSigmoid, and the two columns
+    BatchNorm with running statistics; the first one in a file of `nncore.export.onnx` becomes the
+    network's `scaling`. A last Sigmoid becomes OutputSigmoid, and the two columns
     (1 − p, p) of scikit-learn's binary classifiers a SoftMax.
 
     Parameters

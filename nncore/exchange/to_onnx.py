@@ -31,8 +31,9 @@ def onnx(net, path, *, scaling=None, classes=None):
     scaling : dict, optional
         {"shift", "factor"}, as `datasets.fit_scaling` returns it: the graph then takes raw inputs
         and scales them first, (x − shift) ⊙ factor. By default that of the network, if any.
-    classes : list of int, optional
-        The labels of the outputs, stored as the metadata "classes".
+    classes : list of int or str, optional
+        The labels of the outputs, stored as the metadata "classes". By default those of the
+        network, if any.
 
     Raises
     ------
