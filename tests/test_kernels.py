@@ -85,7 +85,17 @@ def test_sizes_and_layouts(kernel, isa, dtype):
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(
     "sizes",
-    [(784, 128, 37), (100, 101, 131), (784, 10, 1), (5, 1030, 3), (3, 4, 1031), (40, 1030, 41)],
+    [
+        (784, 128, 37),
+        (100, 101, 131),
+        (784, 10, 1),
+        (5, 1030, 3),
+        (3, 4, 1031),
+        (40, 1030, 41),
+        (1030, 516, 19),  # panels of a B beyond the cache, copied by the first of two tiles
+        (1030, 70, 130),  # copied by the first of ten, several sums, rows in parts
+        (64, 1100, 130),  # short sums
+    ],
     ids=str,
 )
 def test_larger_sizes(kernel, sizes, isa, dtype):

@@ -72,6 +72,29 @@ def test_it_predicts_what_the_modules_do(net, dtype):
                 assert_close(P, expected, f"{N} samples", 1.0)
 
 
+def test_large_weights_are_packed_and_give_the_same_bits(dtype, isa):
+    np.random.seed(0)
+    sizes = 700, 451, 613, 7  # two layers of more than a MiB, whose last panels are not whole
+    chain = []
+    for m, n in zip(sizes, sizes[1:], strict=False):
+        chain += [Linear(m, n, dtype=dtype), Tanh()]
+    net = Sequential([*chain[:-1], SoftMax()])
+    p = net.predictor()
+    for N in (2, 3, 14, 15, 29, 100, 131, 257):
+        X = inputs(net, N, dtype, seed=N)
+        np.testing.assert_array_equal(p(X), net.predict_proba(X))
+        assert p._program.last_plan["parameters"] == "panels"
+        assert_close(p(X), net.forward(X), f"{N} samples", 1.0)
+    assert parameters_of_predictor(Sequential([Linear(700, 10), SoftMax()])) == "packed"
+
+
+def parameters_of_predictor(net):
+    """How the predictor of a network holds its weights for several samples."""
+    p = net.predictor()
+    p(inputs(net, 20, np.float64))
+    return p._program.last_plan["parameters"]
+
+
 def test_a_vector_and_a_column(net, dtype):
     p, X = net.predictor(), inputs(net, 3, dtype)
     for j in range(3):

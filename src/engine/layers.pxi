@@ -72,7 +72,7 @@ cdef void linear_forward_rows(Engine *e, Py_ssize_t i, const Batch *batch, const
     elif batch.size > 1:
         g.m, g.n, g.k = batch.size, p.width, layer.inputs
         g.a, g.a_rs, g.a_cs = x, x_stride, 1
-        g.b, g.b_rs, g.b_cs = p.w, p.row_stride, 1
+        g.b, g.b_rs, g.b_cs, g.packed = p.w, p.row_stride, 1, p.panels
         g.c, g.c_rs = z, layer.row_stride
         g.epilogue, g.activation = NN_STORE, fused_activation(layer)
         g.bias, g.bias_down_rows = p.w0, 0
@@ -239,7 +239,7 @@ cdef void backward(Engine *e, const Batch *batch) noexcept nogil:
         if layer.kind == LINEAR:
             g.m, g.n, g.k = batch.size, layer.inputs, layer.outputs
             g.a, g.a_rs, g.a_cs = grad, layer.row_stride, 1
-            g.b, g.b_rs, g.b_cs = layer.params.w, 1, layer.params.row_stride
+            g.b, g.b_rs, g.b_cs, g.packed = layer.params.w, 1, layer.params.row_stride, NULL
             g.c, g.c_rs = grad_before, before.row_stride
             g.epilogue, g.activation = NN_DERIVATIVE, inner_activation(before)
             g.d, g.d_rs = z, before.row_stride
@@ -299,7 +299,7 @@ cdef void update_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x
         return
     g.m, g.n, g.k = high - low, p.width, batch.size
     g.a, g.a_rs, g.a_cs = x + low * net.itemsize, 1, x_stride
-    g.b, g.b_rs, g.b_cs = layer.grad, layer.row_stride, 1
+    g.b, g.b_rs, g.b_cs, g.packed = layer.grad, layer.row_stride, 1, NULL
     g.c, g.c_rs = w, p.row_stride
     g.epilogue, g.eta = NN_UPDATE, eta
     g.workspace = e.ws.gemm + thread * e.ws.gemm_bytes

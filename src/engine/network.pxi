@@ -62,6 +62,34 @@ cdef void layout_weights(Engine *e, Arena *arena) noexcept:
             layer.norm.b_grad = arena_alloc(arena, n)
 
 
+cdef inline bint wants_panels(const Network *net, const Layer *layer) noexcept nogil:
+    """Whether a frozen network packs the layer's weights: they will not stay in the cache."""
+    return layer.kind == LINEAR and layer.inputs * layer.width * net.itemsize >= PANELS_BYTES
+
+
+cdef void layout_panels(Engine *e, Arena *arena) noexcept:
+    """Allocate the packed panels of the weights that want them."""
+    cdef Network *net = &e.net
+    cdef Layer *layer
+    cdef Py_ssize_t i
+    for i in range(net.n_layers):
+        layer = &net.layers[i]
+        if wants_panels(net, layer):
+            layer.params.panels = arena_alloc(
+                arena, net.k.gemm_packed_size(layer.width, layer.inputs))
+
+
+cdef void pack_panels(Engine *e) noexcept nogil:
+    """Pack the weights for which layout_panels has found memory."""
+    cdef Network *net = &e.net
+    cdef Params *p
+    cdef Py_ssize_t i
+    for i in range(net.n_layers):
+        p = &net.layers[i].params
+        if p.panels != NULL:
+            net.k.gemm_pack(p.width, net.layers[i].inputs, p.w, p.row_stride, 1, p.panels)
+
+
 cdef void layout_batch(Engine *e, Arena *arena) noexcept:
     """Allocate everything whose size depends on the number of samples or threads."""
     cdef Network *net = &e.net

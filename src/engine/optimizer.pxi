@@ -132,7 +132,7 @@ cdef bint optimizer_update_rows(Engine *e, Py_ssize_t i, const Batch *batch, con
         else:
             g.m, g.n, g.k = rows, p.width, batch.size
             g.a, g.a_rs, g.a_cs = x + first * net.itemsize, 1, x_stride
-            g.b, g.b_rs, g.b_cs = layer.grad, layer.row_stride, 1
+            g.b, g.b_rs, g.b_cs, g.packed = layer.grad, layer.row_stride, 1, NULL
             g.c, g.c_rs = gradient, p.width
             g.epilogue, g.activation, g.bias = NN_STORE, no_activation(), NULL
             g.workspace = e.ws.gemm + thread * e.ws.gemm_bytes

@@ -143,6 +143,20 @@ enum { MAX_REASONS = 8 };
 /* Blocks of B of up to GEMM_BLOCK_BYTES stay in the L2 cache. They have at most as many rows as
  * GEMM_DEPTH_BYTES hold numbers, so that a panel of A stays in the L1 cache. */
 enum { GEMM_DEPTH_BYTES = 2048, GEMM_BLOCK_BYTES = 1 << 19 };
+/* A predictor packs the W of a layer of this size for its products: smaller ones stay in the L2
+ * cache, where the tiles read them as fast in place. */
+enum { PANELS_BYTES = 1 << 20 };
+/* Rows of A that pass by a panel of B, which should stay in the L2 cache meanwhile. */
+enum { GEMM_ROWS_BYTES = 1 << 18 };
+/* Panels of B are copied if three tiles of rows use them; if two do, only of a B of GEMM_FAR_BYTES,
+ * which is not in the L2 cache (time 0.85 for 16 x 1024 x 1024, 1.2 for 16 x 256 x 1000). Tiles that
+ * go row by row need a copy if the rows of B are GEMM_FAR_ROW bytes apart. */
+enum { GEMM_FAR_ROW = 4096, GEMM_FAR_BYTES = 1 << 21 };
+/* More tiles than this go row by row if B is transposed, or if the sums are so short that the traffic
+ * is that of C (128 x 64 x 5000: panel by panel takes 1.06 of the time). */
+enum { GEMM_PANEL_TILES = 8, GEMM_SHORT_SUM = 128 };
+/* Rows of B between one that is read and one that is prefetched. */
+enum { GEMM_AHEAD = 8 };
 /* A panel of A with contiguous columns is read in place up to this span, else packed. */
 enum { GEMM_NEAR_BYTES = 1 << 14 };
 /* A larger C is in memory when it is updated, so the tiles prefetch it. */

@@ -5,6 +5,7 @@ cdef extern from "engine/tuning.h":
         IN_PLACE_BYTES
         IN_PLACE_BYTES_SGD
         FUSED_CHUNK
+        PANELS_BYTES
         ROWS_PER_THREAD
         FUSED_VECTORS
         FUSED_WIDTH

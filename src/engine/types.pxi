@@ -79,6 +79,7 @@ cdef struct Params:
     bint transposed        # w holds W transposed; used for narrow layers at batch size 1
     char *packed_w
     char *packed_w0
+    char *panels           # W packed for products, of a frozen network; may be NULL
     char *state[2]         # the optimizer's arrays for w and w0
     char *state0[2]
     char *packed_state[2]
@@ -146,6 +147,7 @@ cdef struct LossTerms:
 cdef struct Workspace:
     # memory; its size depends on the network, the batch and the number of threads
     nn_buffer weights_buffer
+    nn_buffer panels_buffer
     nn_buffer batch_buffer
     nn_buffer state_buffer
     Py_ssize_t capacity    # in samples

@@ -6,15 +6,25 @@
  * therefore do not depend on an element's tile or on how rows are split among threads, and long
  * sums lose fewer digits than in one chain.
  *
- * B is traversed in blocks of GEMM_BLOCK_BYTES, up to DEPTH rows, that stay in the L2 cache; for
- * each block, A is traversed in panels of TILE_ROWS rows that stay in the L1 cache. Operands in
- * other layouts are packed block by block:
- * - A is read in place if its rows are contiguous, or if its columns are and a panel spans at most
- *   GEMM_NEAR_BYTES of them. Otherwise a panel is packed as [k][PANEL_ROWS] on the stack.
- * - B is read in place if its rows are contiguous and close together. Otherwise a block is packed
- *   as [j / PANEL][k][PANEL].
- * An update of more than GEMM_PREFETCH_BYTES finds C in memory, so each tile prefetches its rows of
- * C while it sums. (Prefetching A or B does not pay.) */
+ * B is traversed in blocks of GEMM_BLOCK_BYTES, up to DEPTH rows, that stay in the L2 cache.
+ * - If A's rows are contiguous, a block is taken panel by panel (PANEL columns): the panel stays in
+ *   the L1 cache while all rows of A, at most GEMM_ROWS_BYTES at a time, pass by. If several tiles
+ *   of rows use a panel, the first one reads it from B and writes it to the workspace as
+ *   [j / PANEL][k][PANEL]; the others read the copy. Panels of a B with contiguous columns are
+ *   transposed into it first. A B that was packed whole (`packed`) is never copied.
+ * - If A's columns are contiguous, as in updates, A is taken in panels of TILE_ROWS rows that stay
+ *   in the L1 cache, and each of them passes by the whole block. A panel is read in place if it
+ *   spans at most GEMM_NEAR_BYTES, else packed as [k][PANEL_ROWS] on the stack.
+ * The tiles prefetch the B that is read next. An update of more than GEMM_PREFETCH_BYTES finds C in
+ * memory, so each tile prefetches its rows of C while it sums. */
+
+#ifndef NN_PANELS
+#define NN_PANELS
+/* The compiler forgets how x was computed. */
+#define HIDE(x) __asm__("" : "+r"(x))
+/* Where a product finds the panels of B. */
+enum { IN_PLACE, COPIED_BY_FIRST, COPIED };
+#endif
 
 #undef TILE_ROWS
 #undef PANEL_ROWS
@@ -103,14 +113,17 @@ typedef struct {
     nn_index depth, a_cs;
     int first, last;  /* begins and completes the sums of C */
     int prefetches_c;
+    /* of one tile: */
+    nn_index ahead, ahead_too; /* with each row of B, these numbers beyond it are prefetched */
+    real *copy; /* where the tile copies its panel of B, if it `packs` */
 } FN(block);
 
 /* rows x nv vectors of C at (i0, j0). a: the tile's rows with row stride g->a_rs or, if transposed,
  * its columns with stride block->a_cs; b: its columns. One function, although long: the sums must
  * stay in registers from the loop over k to the epilogue. */
 static INLINE void FN(tile)(const int rows, const int nv, const int whole, const int transposed,
-                            const FN(block) *block, const real *a, const real *b, nn_index b_rs,
-                            nn_index i0, nn_index j0, nn_index part) {
+                            const int packs, const FN(block) *block, const real *a, const real *b,
+                            nn_index b_rs, nn_index i0, nn_index j0, nn_index part) {
     const nn_gemm *g = block->g;
     const nn_index a_rs = transposed ? 1 : g->a_rs, a_cs = transposed ? block->a_cs : 1,
                    c_rs = g->c_rs, depth = block->depth;
@@ -120,14 +133,24 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
     EACH sum[r][v] = (V){0};
     const int prefetches = nv == 2 && transposed; /* the tiles of large updates */
     const nn_index between = block->prefetches_c ? (depth + rows - 1) / rows : depth;
-    const real *ahead = c;
+    const real *c_ahead = c;
+    const nn_index ahead = block->ahead, ahead_too = block->ahead_too;
+    real *copy = block->copy;
+    /* Few pointers and strides reach all rows, as addresses scale a stride by up to 4: an offset per
+     * row would leave no general registers for the rest. */
+    const int group = transposed ? TILE_ROWS : 5;
+    const real *row[3];
+    UNROLLED_FOR(r, (rows + group - 1) / group) {
+        row[r] = a + group * r * a_rs;
+        HIDE(row[r]);
+    }
     nn_index k = 0, end = depth;
     do {
         if (prefetches) {
             end = depth - k < between ? depth : k + between;
-            __builtin_prefetch(ahead, 1, 2);
-            __builtin_prefetch(ahead + LANES, 1, 2);
-            ahead += c_rs;
+            __builtin_prefetch(c_ahead, 1, 2);
+            __builtin_prefetch(c_ahead + LANES, 1, 2);
+            c_ahead += c_rs;
         }
 #if defined(__clang__)
 #pragma clang loop unroll(disable) /* unrolled, clang keeps six of 28 sums in memory */
@@ -137,11 +160,19 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
         for (; k < end; k++) {
             V bk[2];
             UNROLLED_FOR(v, nv) bk[v] = LOAD(b, v);
+            if (nv == 2 && !transposed) {
+                __builtin_prefetch(b + ahead);
+                __builtin_prefetch(b + ahead_too);
+            }
+            if (packs) {
+                UNROLLED_FOR(v, nv) FN(store)(copy + v * LANES, bk[v]);
+                copy += PANEL;
+            }
             UNROLLED_FOR(r, rows) {
-                V ark = FN(set)(a[r * a_rs]);
+                V ark = FN(set)(row[r / group][r % group * a_rs]);
                 UNROLLED_FOR(v, nv) sum[r][v] += ark * bk[v];
             }
-            a += a_cs;
+            UNROLLED_FOR(r, (rows + group - 1) / group) row[r] += a_cs;
             b += b_rs;
         }
     } while (prefetches && k < depth);
@@ -187,34 +218,45 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
 #define TILE_ARGUMENTS                                                                \
     const FN(block) *block, const real *a, const real *b, nn_index b_rs, nn_index i0, \
         nn_index j0, nn_index part
-#define TILE_FUNCTION(name, rows, nv, whole, transposed)                        \
-    static NOINLINE void FN(name)(TILE_ARGUMENTS) {                             \
-        FN(tile)(rows, nv, whole, transposed, block, a, b, b_rs, i0, j0, part); \
+#define TILE_FUNCTION(name, rows, nv, whole, transposed, packs)                        \
+    static NOINLINE void FN(name)(TILE_ARGUMENTS) {                                    \
+        FN(tile)(rows, nv, whole, transposed, packs, block, a, b, b_rs, i0, j0, part); \
     }
-#define TILES(rows)                                          \
-    TILE_FUNCTION(tile_two_##rows, rows, 2, 1, 0)            \
-    TILE_FUNCTION(tile_one_##rows, rows, 1, 1, 0)            \
-    TILE_FUNCTION(tile_part_##rows, rows, 1, 0, 0)           \
-    TILE_FUNCTION(tile_two_transposed_##rows, rows, 2, 1, 1) \
-    TILE_FUNCTION(tile_one_transposed_##rows, rows, 1, 1, 1) \
-    TILE_FUNCTION(tile_part_transposed_##rows, rows, 1, 0, 1)
+#define TILES(rows)                                             \
+    TILE_FUNCTION(tile_two_##rows, rows, 2, 1, 0, 0)            \
+    TILE_FUNCTION(tile_one_##rows, rows, 1, 1, 0, 0)            \
+    TILE_FUNCTION(tile_part_##rows, rows, 1, 0, 0, 0)           \
+    TILE_FUNCTION(tile_two_transposed_##rows, rows, 2, 1, 1, 0) \
+    TILE_FUNCTION(tile_one_transposed_##rows, rows, 1, 1, 1, 0) \
+    TILE_FUNCTION(tile_part_transposed_##rows, rows, 1, 0, 1, 0)
+#define PACKING_TILE(rows) TILE_FUNCTION(tile_packing_##rows, rows, 2, 1, 0, 1)
+/* Rows of a tile, from half of TILE_ROWS on if they are split among several. */
 #if TILE_ROWS == 14
-#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#define FOR_HALF(X) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) FOR_HALF(X)
 #elif TILE_ROWS == 8
-#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8)
+#define FOR_HALF(X) X(4) X(5) X(6) X(7) X(8)
+#define FOR_ROWS(X) X(1) X(2) X(3) FOR_HALF(X)
 #else
-#define FOR_ROWS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define FOR_HALF(X) X(3) X(4) X(5) X(6)
+#define FOR_ROWS(X) X(1) X(2) FOR_HALF(X)
 #endif
 FOR_ROWS(TILES)
+FOR_HALF(PACKING_TILE)
 #define TILE_ENTRY(rows)                                               \
     {{FN(tile_two_##rows), FN(tile_one_##rows), FN(tile_part_##rows)}, \
      {FN(tile_two_transposed_##rows), FN(tile_one_transposed_##rows),  \
       FN(tile_part_transposed_##rows)}},
 typedef void FN(tile_function)(TILE_ARGUMENTS);
 static FN(tile_function) *const FN(tiles)[TILE_ROWS][2][3] = {FOR_ROWS(TILE_ENTRY)};
+#define PACKING_ENTRY(rows) FN(tile_packing_##rows),
+static FN(tile_function) *const FN(packing_tiles)[] = {FOR_HALF(PACKING_ENTRY)};
 #undef TILE_ARGUMENTS
 #undef TILE_FUNCTION
 #undef TILES
+#undef PACKING_TILE
+#undef PACKING_ENTRY
+#undef FOR_HALF
 #undef FOR_ROWS
 #undef TILE_ENTRY
 
@@ -254,13 +296,6 @@ static void FN(pack_b)(nn_index depth, nn_index columns, const real *b, nn_index
     }
 }
 
-/* B must be packed if its rows are not contiguous. Packing also pays if the row stride is a page or
- * more and several panels of A use the block. */
-static int FN(packs_b)(const nn_gemm *g) {
-    return g->b_cs != 1 ||
-           (g->b_rs * (nn_index)sizeof(real) >= 4096 && g->m >= 2 * TILE_ROWS && g->k > 16);
-}
-
 /* Columns of a block of B: the fewer its rows, the more columns share each packed panel of A. */
 static nn_index FN(block_columns)(nn_index n, nn_index k) {
     const nn_index depth = k < 1 ? 1 : k < DEPTH ? k : DEPTH;
@@ -291,49 +326,194 @@ static INLINE void FN(gemm_activate)(const nn_gemm *g, nn_index i0, nn_index i1,
     }
 }
 
+/* Rows of C as tiles: split evenly, so that heights differ by one at most. (Divisions by variables
+ * cost a product of a few tiles measurable time.) */
+typedef struct {
+    nn_index tiles, height, n_taller;
+} FN(split);
+
+static INLINE FN(split) FN(split_rows)(nn_index m) {
+    FN(split) s = {(m + TILE_ROWS - 1) / TILE_ROWS, m, 0};
+    if (s.tiles > 1) {
+        s.height = m / s.tiles;
+        s.n_taller = m - s.height * s.tiles;
+    }
+    return s;
+}
+
+static INLINE nn_index FN(n_depths)(nn_index k) { return k > DEPTH ? (k + DEPTH - 1) / DEPTH : 1; }
+
+/* The first k of block p. */
+static INLINE nn_index FN(depth_begin)(nn_index k, nn_index depths, nn_index p) {
+    return p == 0 ? 0 : p == depths ? k : k * p / depths;
+}
+
+/* Bytes of a B (k, n) that is packed whole, and the packing. */
+static nn_index FN(gemm_packed_size)(nn_index n, nn_index k) {
+    return k * ((n + PANEL - 1) / PANEL * PANEL) * (nn_index)sizeof(real);
+}
+
+static void FN(gemm_pack)(nn_index n, nn_index k, const void *b, nn_index b_rs, nn_index b_cs,
+                          void *packed) {
+    const nn_index depths = FN(n_depths)(k), block_columns = FN(block_columns)(n, k);
+    real *to = packed;
+    for (nn_index j0 = 0; j0 < n; j0 += block_columns) {
+        const nn_index columns = n - j0 < block_columns ? n - j0 : block_columns;
+        for (nn_index p = 0; p < depths; p++) {
+            const nn_index k0 = FN(depth_begin)(k, depths, p),
+                           depth = FN(depth_begin)(k, depths, p + 1) - k0;
+            FN(pack_b)(depth, columns, (const real *)b + k0 * b_rs + j0 * b_cs, b_rs, b_cs, to);
+            to += depth * ((columns + PANEL - 1) / PANEL * PANEL);
+        }
+    }
+}
+
+static INLINE void FN(row_tile)(FN(block) *block, const real *a, nn_index rows, nn_index i,
+                                const real *b, nn_index b_rs, nn_index j, nn_index width) {
+    FN(tiles)[rows - 1][0][width == PANEL ? 0 : width == LANES ? 1 : 2](block, a, b, b_rs, i, j,
+                                                                       width);
+}
+
+/* Prefetch the vector `distance` beyond each row of B, and the one `other` beyond that. */
+static INLINE void FN(prefetch)(FN(block) *block, nn_index distance, nn_index other) {
+    block->ahead = distance;
+    block->ahead_too = distance + other;
+}
+
+/* Tiles t0 .. t1 - 1, whose first row is i0, times a block of B of `columns` columns from j0 on,
+ * panel by panel. panels: the copies. */
+static void FN(panel_product)(FN(block) *block, FN(split) s, nn_index t0, nn_index t1, nn_index i0,
+                              const real *a, const real *b, real *panels, int copied, nn_index j0,
+                              nn_index columns) {
+    const nn_gemm *g = block->g;
+    const nn_index depth = block->depth, b_rs = g->b_rs;
+    for (nn_index j = 0, width; j < columns; j += width) {
+        const nn_index left = columns - j;
+        width = left >= PANEL ? PANEL : left >= LANES ? LANES : left;
+        real *panel = panels + j / PANEL * PANEL * depth + j % PANEL;
+        int copies = copied;
+        if (copied == COPIED_BY_FIRST && g->b_cs != 1) {
+            if (t0 == 0 && j % PANEL == 0)
+                FN(pack_b)(depth, left < PANEL ? left : PANEL, b + j * g->b_cs, b_rs, g->b_cs,
+                           panel);
+            copies = COPIED;
+        } else if (copied == COPIED_BY_FIRST && width < PANEL) {
+            copies = IN_PLACE;
+        }
+        nn_index t = t0, i = i0, at_rs = b_rs;
+        const real *at = b + j;
+        FN(prefetch)(block, t0 == 0 ? GEMM_AHEAD * b_rs : 0, LANES);
+        if (copies == COPIED || (copies == COPIED_BY_FIRST && t0 > 0)) {
+            at = panel;
+            at_rs = PANEL;
+            FN(prefetch)(block, copied == COPIED && t1 - t0 == 1 ? GEMM_AHEAD * PANEL : 0, LANES);
+        } else if (copies == COPIED_BY_FIRST) {
+            const nn_index height = s.height + (s.n_taller > 0);
+            block->copy = panel;
+            FN(packing_tiles)[height - TILE_ROWS / 2](block, a, at, b_rs, 0, j0 + j, width);
+            at = panel;
+            at_rs = PANEL;
+            t = 1;
+            i = height;
+            FN(prefetch)(block, 0, 0);
+        }
+        for (nn_index next; t < t1; t++, i = next) {
+            next = i + s.height + (t < s.n_taller);
+            if (copied == COPIED && t1 - t0 > 1) /* the first two tiles share the next panel */
+                FN(prefetch)(block, t - t0 < 2 ? depth * PANEL + (t - t0) * LANES : 0, 0);
+            FN(row_tile)(block, a + i * g->a_rs, next - i, i, at, at_rs, j0 + j, width);
+            if (copied == IN_PLACE) FN(prefetch)(block, 0, 0);
+        }
+    }
+}
+
+/* All tiles times such a block, whose copy is complete if there is one: each panel of rows passes by
+ * the whole block. */
+static void FN(row_product)(FN(block) *block, FN(split) s, const real *a, int a_packed,
+                            const real *b, const real *copied, nn_index j0, nn_index columns) {
+    const nn_gemm *g = block->g;
+    real panel[DEPTH * PANEL_ROWS] __attribute__((aligned(64)));
+    FN(prefetch)(block, 0, 0);
+    for (nn_index t = 0, i = 0, next; t < s.tiles; t++, i = next) {
+        next = i + s.height + (t < s.n_taller);
+        const real *rows = a + i * g->a_rs;
+        FN(tile_function) *const *tile = FN(tiles)[next - i - 1][g->a_cs != 1];
+        if (a_packed) {
+            FN(pack_a)(next - i, block->depth, rows, g->a_rs, g->a_cs, panel);
+            rows = panel;
+        }
+        for (nn_index j = 0, width; j < columns; j += width) {
+            const nn_index left = columns - j;
+            const int shape = left >= PANEL ? 0 : left >= LANES ? 1 : 2;
+            width = shape == 0 ? PANEL : shape == 1 ? LANES : left;
+            if (copied)
+                tile[shape](block, rows, copied + j / PANEL * PANEL * block->depth + j % PANEL,
+                            PANEL, i, j0 + j, width);
+            else tile[shape](block, rows, b + j, g->b_rs, i, j0 + j, width);
+        }
+        if (block->last && g->epilogue != NN_UPDATE) FN(gemm_activate)(g, i, next, j0, columns);
+    }
+}
+
+/* Whether A goes row panel by row panel: if its columns are contiguous, and if many tiles of rows
+ * use a transposed copy of B or write more than they read. */
+static int FN(goes_by_rows)(const nn_gemm *g, nn_index tiles) {
+    return g->a_cs != 1 || (tiles > GEMM_PANEL_TILES && !g->packed &&
+                            (g->b_cs != 1 || g->k <= GEMM_SHORT_SUM));
+}
+
+/* Whether the panels of B are copied: always if its rows are not contiguous, else if enough tiles use
+ * the copy. */
+static int FN(copies_panels)(const nn_gemm *g, nn_index tiles, int by_rows) {
+    const nn_index row = g->b_rs * (nn_index)sizeof(real);
+    if (g->b_cs != 1) return 1;
+    if (!g->workspace || g->k <= 16) return 0;
+    if (by_rows) return row >= GEMM_FAR_ROW && g->m >= 2 * TILE_ROWS;
+    return tiles > 2 || (tiles == 2 && g->k * row >= GEMM_FAR_BYTES);
+}
+
 static void FN(gemm)(const nn_gemm *g) {
     if (g->m <= 0 || g->n <= 0) return;
-    /* Rows are split evenly: heights differ by one at most. Divisions by variables cost a product
-     * of a few tiles measurable time. */
-    const nn_index tiles = (g->m + TILE_ROWS - 1) / TILE_ROWS,
-                   height = tiles > 1 ? g->m / tiles : g->m, n_taller = g->m - height * tiles;
-    const nn_index depths = g->k > DEPTH ? (g->k + DEPTH - 1) / DEPTH : 1;
-    const nn_index block_columns = FN(block_columns)(g->n, g->k);
+    const FN(split) s = FN(split_rows)(g->m);
+    const nn_index depths = FN(n_depths)(g->k), block_columns = FN(block_columns)(g->n, g->k);
     const nn_index c_bytes = g->m * g->n * (nn_index)sizeof(real);
-    const int a_transposed = g->a_cs != 1, b_packed = FN(packs_b)(g) && g->workspace;
-    const int a_packed =
-        a_transposed && (g->a_rs != 1 || g->k * g->a_cs * (nn_index)sizeof(real) > GEMM_NEAR_BYTES);
-    real panel[DEPTH * PANEL_ROWS] __attribute__((aligned(64)));
+    const int a_packed = g->a_cs != 1 && (g->a_rs != 1 || g->k * g->a_cs * (nn_index)sizeof(real) >
+                                                              GEMM_NEAR_BYTES);
+    const int by_rows = FN(goes_by_rows)(g, s.tiles);
+    const int copied = g->packed                               ? COPIED
+                       : FN(copies_panels)(g, s.tiles, by_rows) ? COPIED_BY_FIRST
+                                                                : IN_PLACE;
+    const real *packed = g->packed;
     for (nn_index j0 = 0; j0 < g->n; j0 += block_columns) {
         const nn_index columns = g->n - j0 < block_columns ? g->n - j0 : block_columns;
         for (nn_index p = 0; p < depths; p++) {
-            const nn_index k0 = p ? g->k * p / depths : 0,
-                           k1 = p < depths - 1 ? g->k * (p + 1) / depths : g->k;
-            const FN(block) block = {g,
-                                     k1 - k0,
-                                     a_packed ? PANEL_ROWS : g->a_cs,
-                                     p == 0,
-                                     p == depths - 1,
-                                     g->epilogue == NN_UPDATE && c_bytes > GEMM_PREFETCH_BYTES};
+            const nn_index k0 = FN(depth_begin)(g->k, depths, p),
+                           depth = FN(depth_begin)(g->k, depths, p + 1) - k0;
+            FN(block) block = {.g = g,
+                               .depth = depth,
+                               .a_cs = a_packed ? PANEL_ROWS : g->a_cs,
+                               .first = p == 0,
+                               .last = p == depths - 1,
+                               .prefetches_c = g->epilogue == NN_UPDATE &&
+                                               c_bytes > GEMM_PREFETCH_BYTES};
+            const real *a = (const real *)g->a + k0 * g->a_cs;
             const real *b = (const real *)g->b + k0 * g->b_rs + j0 * g->b_cs;
-            if (b_packed) FN(pack_b)(block.depth, columns, b, g->b_rs, g->b_cs, g->workspace);
-            for (nn_index t = 0, i = 0, next; t < tiles; t++, i = next) {
-                next = i + height + (t < n_taller);
-                const real *a = (const real *)g->a + i * g->a_rs + k0 * g->a_cs;
-                FN(tile_function) *const *tile = FN(tiles)[next - i - 1][a_transposed];
-                if (a_packed) {
-                    FN(pack_a)(next - i, block.depth, a, g->a_rs, g->a_cs, panel);
-                    a = panel;
-                }
-                for (nn_index j = 0, width; j < columns; j += width) {
-                    const nn_index left = columns - j;
-                    const int shape = left >= PANEL ? 0 : left >= LANES ? 1 : 2;
-                    width = shape == 0 ? PANEL : shape == 1 ? LANES : left;
-                    const real *packed =
-                        (const real *)g->workspace + j / PANEL * PANEL * block.depth + j % PANEL;
-                    if (b_packed) tile[shape](&block, a, packed, PANEL, i, j0 + j, width);
-                    else tile[shape](&block, a, b + j, g->b_rs, i, j0 + j, width);
-                }
+            real *panels = g->packed ? (real *)packed : g->workspace;
+            packed += g->packed ? depth * ((columns + PANEL - 1) / PANEL * PANEL) : 0;
+            if (by_rows) {
+                if (copied == COPIED_BY_FIRST)
+                    FN(pack_b)(depth, columns, b, g->b_rs, g->b_cs, panels);
+                FN(row_product)(&block, s, a, a_packed, b, copied ? panels : NULL, j0, columns);
+                continue;
+            }
+            const nn_index tile_bytes = s.height * depth * (nn_index)sizeof(real);
+            const nn_index most = tile_bytes * s.tiles > GEMM_ROWS_BYTES
+                                      ? GEMM_ROWS_BYTES / tile_bytes + 1
+                                      : s.tiles;
+            for (nn_index t = 0, i = 0, next; t < s.tiles; t += most, i = next) {
+                const nn_index end = s.tiles - t < most ? s.tiles : t + most;
+                next = end * s.height + (end < s.n_taller ? end : s.n_taller);
+                FN(panel_product)(&block, s, t, end, i, a, b, panels, copied, j0, columns);
                 if (block.last && g->epilogue != NN_UPDATE)
                     FN(gemm_activate)(g, i, next, j0, columns);
             }

@@ -128,6 +128,7 @@ typedef struct {
     nn_index a_rs, a_cs;
     const void *b;
     nn_index b_rs, b_cs;
+    const void *packed; /* B as gemm_pack writes it, 64-byte aligned, or NULL; b is then not read */
     void *c;
     nn_index c_rs;
     int epilogue;
@@ -310,6 +311,10 @@ typedef struct {
     void (*gemm)(const nn_gemm *);
     /* bytes of workspace that suffice for every product of up to n columns and k terms */
     nn_index (*gemm_workspace)(nn_index n, nn_index k);
+    /* packed <- B (k, n) for nn_gemm's packed, gemm_packed_size(n, k) bytes */
+    void (*gemm_pack)(nn_index n, nn_index k, const void *b, nn_index b_rs, nn_index b_cs,
+                      void *packed);
+    nn_index (*gemm_packed_size)(nn_index n, nn_index k);
     nn_index (*csr_blocks)(nn_index columns);
     /* row `row` <- the non-zero entries of x (columns); NaN is non-zero */
     void (*csr_row)(const nn_csr *, nn_index row, const void *x);

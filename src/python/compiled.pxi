@@ -67,6 +67,7 @@ cdef class Compiled:
         free(self.e.fused.layers)
         buffer_release(self.e.fused.buffer)
         buffer_release(self.e.ws.weights_buffer)
+        buffer_release(self.e.ws.panels_buffer)
         buffer_release(self.e.ws.batch_buffer)
         buffer_release(self.e.ws.state_buffer)
 
@@ -156,7 +157,17 @@ cdef class Compiled:
         """Read the weights now, for all later runs."""
         self.e.plan.in_place, self.e.plan.transposes = False, TRANSPOSE_NONE
         self.parameters.load(False)
+        if self._wants_panels():
+            arena_fill(&self.e, layout_panels, &self.e.ws.panels_buffer)
+            with nogil:
+                pack_panels(&self.e)
         self.frozen = True
+
+    cdef bint _wants_panels(self):
+        for i in range(self.e.net.n_layers):
+            if wants_panels(&self.e.net, &self.e.net.layers[i]):
+                return True
+        return False
 
     def run(self, X, Y=None):
         """(P, losses): the outputs (n, N), Fortran-ordered, and, given Y, the loss of each sample
@@ -236,18 +247,24 @@ cdef class Compiled:
             "path": STEPPERS[plan.stepper].name.decode(),
             "reasons": reasons,
             "threads": plan.n_threads,
-            "parameters": "in place" if plan.in_place else "packed",
+            "parameters": self._parameters_are(),
             "inputs": inputs,
             "level": e.net.k.level.decode(),
             "dtype": np.dtype(dtype_of(e.net.type_number)).name,
         }
 
+    cdef str _parameters_are(self):
+        """Where the weights are that the last call has used."""
+        if self.e.plan.in_place:
+            return "in place"
+        return "packed" if self.e.ws.panels_buffer.memory == NULL else "panels"
+
     @property
     def nbytes(self):
         """Bytes of the engine's buffers."""
         cdef Workspace *ws = &self.e.ws
-        return (ws.weights_buffer.bytes + ws.batch_buffer.bytes + ws.state_buffer.bytes
-                + self.e.fused.buffer.bytes)
+        return (ws.weights_buffer.bytes + ws.panels_buffer.bytes + ws.batch_buffer.bytes
+                + ws.state_buffer.bytes + self.e.fused.buffer.bytes)
 
     @property
     def resident_bytes(self):

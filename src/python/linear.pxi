@@ -18,6 +18,7 @@ cdef void multiply(const nn_kernels *k, cnp.ndarray a, bint a_transposed, cnp.nd
     g.a, g.a_rs, g.a_cs = cnp.PyArray_DATA(a), step(a, a_row), step(a, 1 - a_row)
     g.b, g.b_rs = cnp.PyArray_DATA(b), step(b, b_row)
     g.b_cs = step(b, 1 - b_row) if g.n > 1 else 1
+    g.packed = NULL
     g.c, g.c_rs = cnp.PyArray_DATA(c), step(c, c_row)
     g.epilogue, g.activation = NN_STORE, no_activation()
     g.bias, g.bias_down_rows = bias, bias_down_rows
