@@ -29,6 +29,9 @@ class Attribute:
     def __set__(self, net, value):
         net._preprocessing = replaced(net._preprocessing, self.name, value)
 
+    def __delete__(self, net):
+        self.__set__(net, None)
+
 
 class Preprocessing:
     """The scalings, classes and names of one network, checked; None for what it does not have."""

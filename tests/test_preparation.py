@@ -355,7 +355,8 @@ def test_the_repr_and_the_explanation():
     assert repr(net).endswith(
         "# 75 parameters, scaled inputs, classes ('setosa', 'virginica', 'versicolor')"
     )
-    net.scaling = net.classes = None
+    net.scaling = None
+    del net.classes
     assert repr(net).endswith("# 75 parameters")
     assert vars(net)["_preprocessing"] is None
     net.scaling = SCALINGS["standard"]

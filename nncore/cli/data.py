@@ -1,6 +1,7 @@
 """Data for the commands: what to train on, and what a model predicts."""
 
 import dataclasses
+import os
 
 import numpy as np
 
@@ -86,7 +87,8 @@ def _task(options, source, labels):
     target = "the labels have" if source.target_name is None else f"{source.target_name!r} has"
     if labels.dtype.kind == "f":
         return "regression", f"regression, because {target} fractions"
-    if labels.dtype.kind != "i" or source.name == "digits":
+    images = source.name == "digits" or os.path.isdir(source.name)
+    if labels.dtype.kind != "i" or images:
         return "classification", ""
     count = np.unique(labels).size
     few = count <= FEW_CLASSES or count <= min(MOST_CLASSES, labels.size / 4)
