@@ -80,7 +80,7 @@ def test_large_weights_are_packed_and_give_the_same_bits(dtype, isa):
         chain += [Linear(m, n, dtype=dtype), Tanh()]
     net = Sequential([*chain[:-1], SoftMax()])
     p = net.predictor()
-    for N in (2, 3, 14, 15, 29, 100, 131, 257):
+    for N in (2, 3, 14, 15, 29, 100, 131, 258):
         X = inputs(net, N, dtype, seed=N)
         np.testing.assert_array_equal(p(X), net.predict_proba(X))
         assert p._program.last_plan["parameters"] == "panels"
