@@ -12,6 +12,7 @@ import io
 import os
 import re
 import stat
+from typing import Any
 
 # Characters of the file's name in its temporary name, which must stay below 255 bytes in UTF-8.
 STEM = 60
@@ -24,7 +25,7 @@ KINDS = {
 }
 
 
-def name(path):
+def name(path: Any) -> str:
     """Return path as text. TypeError unless it names a file, ValueError for a null character."""
     try:
         text = os.fsdecode(path)

@@ -4,7 +4,9 @@ A Preprocessing belongs to a network, whose attributes of the same names read an
 replaced, never changed, so that copies of a network may share one.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import Any, Generic, Self, TypeVar, overload
 
 import numpy as np
 
@@ -15,21 +17,31 @@ NAMES = ("scaling", "target_scaling", "classes", "feature_names", "target_name")
 BLOCK = 4096
 
 
-class Attribute:
-    """An attribute of a network that its Preprocessing holds; None if there is none."""
+Got = TypeVar("Got")
+Given = TypeVar("Given")
 
-    def __init__(self, name):
+
+class Attribute(Generic[Got, Given]):
+    """An attribute of a network that its Preprocessing holds; None if there is none. It reads as
+    Got, and is set to any Given.
+    """
+
+    def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, net, owner=None) -> Any:
+    @overload
+    def __get__(self, net: None, owner: Any = None) -> Self: ...
+    @overload
+    def __get__(self, net: Any, owner: Any = None) -> Got | None: ...
+    def __get__(self, net: Any, owner: Any = None) -> Any:
         if net is None:
             return self
         return None if net._preprocessing is None else getattr(net._preprocessing, self.name)
 
-    def __set__(self, net, value):
+    def __set__(self, net: Any, value: Given | None) -> None:
         net._preprocessing = replaced(net._preprocessing, self.name, value)
 
-    def __delete__(self, net):
+    def __delete__(self, net: Any) -> None:
         self.__set__(net, None)
 
 
@@ -205,6 +217,17 @@ def replaced(before, name, value):
 def made(**given):
     """Return the Preprocessing of the values that are not None; None if there are none."""
     return None if all(value is None for value in given.values()) else Preprocessing(**given)
+
+
+def of_slice(found, first, last):
+    """Return the Preprocessing of a slice of a network's modules. first, last: whether it has the
+    first module, which takes the inputs, and the last one, which gives the outputs.
+    """
+    if found is None:
+        return None
+    names = ("scaling", "feature_names") * first
+    names += ("target_scaling", "classes", "target_name") * last
+    return made(**{name: getattr(found, name) for name in names})
 
 
 @_checks.quiet

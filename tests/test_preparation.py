@@ -119,18 +119,50 @@ def test_targets_of_a_regression(dtype):
     assert net.fit(X, Y[0], epochs=2, seed=1) == bare.fit(scaled, targets[0], epochs=2, seed=1)
     P = bare.predict_proba(scaled).astype(np.float64) / 0.02 + 500
     eps = np.finfo(dtype).eps * 550
-    for found in (net.predict(X), net.predict_proba(X), net.predictor()(X)):
+    flat = net.predict(X)  # trained on numbers (N,) last
+    assert flat.shape == (80,)
+    for found in (flat[None], net.predict_proba(X), net.predictor()(X)):
         assert found.shape == (1, 80) and found.dtype == dtype
         assert np.abs(found - P).max() <= 8 * eps
     assert abs(net.predictor()(X[:, 0]) - P[:, 0]).max() <= 8 * eps
     assert net.evaluate(X, Y)[0] == bare.evaluate(scaled, targets)[0]
     wanted = 1 - ((Y - P) ** 2).sum() / ((Y - Y.mean()) ** 2).sum()
     assert abs(net.score(X, Y) - wanted) < 1e-4 and wanted > 0.5
+    assert net.evaluate(X, Y[0])[1] == net.score(X, Y)
+    history = net.fit(X, Y[0], epochs=1, lrate=0, validation=(X, Y[0]))
+    assert history["validation_r2"] == [net.score(X, Y)]
     with net.learner(0.01) as learn, bare.learner(0.01) as learn_bare:
         assert learn(X[:, 0], Y[0, 0]) == learn_bare(scaled[:, 0], targets[0, 0])
         assert learn(X[:, 0], Y[:, 0]) == learn_bare(scaled[:, 0], targets[:, 0])
         assert learn(X[:, :3], Y[:, :3]) == learn_bare(scaled[:, :3], targets[:, :3])
         assert abs(learn.predict(X[:, 1]) - 50 * learn_bare.predict(scaled[:, 1]) - 500) <= 8 * eps
+
+
+def test_parts_of_a_network_keep_what_belongs_to_their_ends():
+    net, bare, X, _, scaled, _ = pair("standard", np.float64)
+    assert (net[:-1].predict_proba(X) == bare[:-1].predict_proba(scaled)).all()
+    assert net[:-1].classes is None and net[:-1].scaling == net.scaling
+    assert net[1:].scaling is None and net[1:].classes.tolist() == net.classes.tolist()
+    assert net[1:2]._preprocessing is None and bare[:]._preprocessing is None
+    assert "\ndata: scaled inputs, classes (" in net.summary() and "data:" not in bare.summary()
+    assert (net(scaled) == bare(scaled)).all() and len(net) == len(bare)
+
+
+def test_metrics_compare_labels_with_labels():
+    net, _, X, labels, _, numbers = pair("standard", np.float64)
+    seen = []
+
+    def right(truth, answers):
+        seen.append((truth.tolist(), answers.tolist()))
+        return float((truth == answers).mean())
+
+    metric = nn.callbacks.Metrics(right)
+    for Y in (labels, np.eye(3)[numbers].T):
+        history = net.fit(X, Y, epochs=2, seed=0, validation=(X, Y), callbacks=metric)
+        assert history["validation_accuracy"] == history["validation_right"]
+        assert seen[-1] == (labels.tolist(), net.predict(X).tolist())
+    history = net.fit(X, labels, epochs=1, seed=0, validation=0.3, callbacks=metric)
+    assert history["validation_accuracy"] == history["validation_right"]
 
 
 def test_two_classes_at_one_output():
@@ -274,7 +306,7 @@ def test_what_does_not_fit_is_refused(name, value, message, tmp_path):
 def test_labels_and_data_that_do_not_fit_are_refused():
     net, bare, X, labels, *_ = pair("standard", np.float64)
     for call in (bare.fit, bare.partial_fit, bare.evaluate, bare.sgd):
-        with pytest.raises(TypeError, match=r"got <U10; for texts as labels set net.classes = np"):
+        with pytest.raises(TypeError, match=r"got <U10; .*so does a network with net.classes = np"):
             call(X, labels)
     before = net.modules[0].W.copy()
     shown = r"the network's classes \('setosa', 'virginica', 'versicolor'\)"

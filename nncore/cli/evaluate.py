@@ -70,7 +70,7 @@ def run(options):
 
 def _numbers(net, X, targets, options):
     """Print the errors of a regression; return the figure if one is wanted."""
-    predicted = net.predict(X).astype(np.float64)
+    predicted = np.atleast_2d(net.predict(X)).astype(np.float64)
     if len(predicted) != 1:
         raise ValueError(f"{options.model} must predict one number, got {len(predicted)} outputs")
     error = predicted[0] - targets

@@ -92,13 +92,13 @@ def _train_epochs(result, data, options, say):
             finite = _train_on(net, data, count, rate, options, optimizer)
             result.seconds += time.perf_counter() - start
             result.samples += count
-            loss, accuracy = _scores(net, data.X, data.Y, data)
+            loss, score = net.evaluate(data.X, data.Y)
             if not (finite and math.isfinite(loss) and loss <= most):
                 raise Diverged(
                     f"training diverged in epoch {epoch}: the loss is not finite; --rate must be "
                     f"smaller, got {result.rate:.3g}"
                 )
-            line = _report(result, data, loss, accuracy)
+            line = _report(result, data, loss, score)
             say(
                 f"epoch {epoch:{len(str(options.epochs))}}/{options.epochs}  rate "
                 f"{schedule(done + 1):<8.3g} {line}  {result.seconds:.2f} s"
@@ -107,25 +107,19 @@ def _train_epochs(result, data, options, say):
         result.interrupted = f"epoch {epoch} of {options.epochs}"
 
 
-def _report(result, data, loss, accuracy):
+def _report(result, data, loss, score):
     """Add an epoch to the history; return its line."""
     name = "R2 " if data.is_regression else ""
-    values = [loss, accuracy]
-    line = f"loss {loss:.4f}  train {name}{accuracy:.4f}"
+    values = [loss, score]
+    line = f"loss {loss:.4f}  train {name}{score:.4f}"
     if data.held:
-        values += _scores(result.net, *data.held, data)
+        values += result.net.evaluate(*data.held)
         line += f"  validation {name}{values[-1]:.4f}"
     for kept, value in zip(
         result.history, values[::2] if data.is_regression else values, strict=True
     ):
         result.history[kept].append(value)
-    return f"{line}  test {name}{_scores(result.net, data.X_test, data.Y_test, data)[1]:.4f}"
-
-
-def _scores(net, X, Y, data):
-    """Return the loss, and the accuracy or R²."""
-    loss, accuracy = net.evaluate(X, Y)
-    return loss, net.score(X, Y) if data.is_regression else accuracy
+    return f"{line}  test {name}{result.net.score(data.X_test, data.Y_test):.4f}"
 
 
 def test_score(net, data):

@@ -21,7 +21,7 @@ def columns(net, Y, of="", compact=False):
     except TypeError as error:
         if not _are_texts(Y):
             raise
-        raise TypeError(f"{error}; for texts as labels set net.classes = np.unique(Y)") from None
+        raise TypeError(f"{error}; so does a network with net.classes = np.unique(Y)") from None
     last = next(
         (m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None
     )
@@ -45,6 +45,14 @@ def _are_texts(Y):
         return all(isinstance(label, str) for label in np.asarray(Y).flat)
     except (TypeError, ValueError):  # lists of different lengths
         return False
+
+
+def remember(net, Y, anew=False):
+    """Note whether a network of one number per sample is trained on numbers (N,), as `predict` then
+    returns such. anew: also if an earlier training has noted it.
+    """
+    if not getattr(net.loss, "classifies", True) and (anew or "_flat" not in vars(net)):
+        net._flat = np.ndim(Y) == 1
 
 
 def not_negative(net, X, Y):

@@ -18,7 +18,7 @@ def inputs(net, X, name="X"):
 def scaled(net, X):
     """Return X, which has been checked, as the modules take it."""
     found = net._preprocessing
-    if not found.scales:
+    if found is None or not found.scales:
         return X
     if not found.fits_inputs(X.shape[0]):
         check(net)

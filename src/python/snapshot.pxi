@@ -93,7 +93,7 @@ cdef class Snapshot:
     cdef list items        # their entries, each list's as a list
     cdef list arrays
     cdef list kept         # references to everything compared by identity
-    cdef bint valid        # False: only the full comparison can tell
+    cdef bint valid        # False: only the full comparison decides
 
     def watch(self, owner, list things, list lists, list arrays, bint valid=True):
         """Take the snapshot.
