@@ -79,6 +79,8 @@ _ELSEWHERE = {
         "optimizer": "the optimizer is an argument of the training: net.fit(X, Y, optimizer=...)",
         "lrate": _AT_FIT,
         "epochs": "the number of epochs is an argument of the training: net.fit(X, Y, epochs=...)",
+        "scaling": "the scaling is an attribute: net.scaling = nncore.datasets.fit_scaling(X)",
+        "classes": "the classes are an attribute: net.classes = [...]",
         "seed": "nncore.set_seed(...) seeds weights and training; Linear(rng=...) its weights",
     },
     "optimizers": {

@@ -1,4 +1,7 @@
-"""Learning curves, drawn by matplotlib (an extra: pip install nncore[plot])."""
+"""Learning curves, confusion matrices and predictions, drawn by matplotlib (an extra).
+
+It comes with `pip install nncore[plot]`.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -68,7 +71,39 @@ def plot_history(history: Mapping[str, Sequence[float]], ax: Any = None) -> Any:
     return ax
 
 
-def _new_axes():
+def confusion(matrix, classes):
+    """Draw a confusion matrix, rows for labels and columns for predictions; return the axes."""
+    side = min(max(4.0, 0.45 * len(classes)), 12.0)
+    ax = _new_axes((side + 1, side))
+    image = ax.imshow(matrix, cmap="Blues")
+    places = range(len(classes))
+    names = [str(label)[:20] for label in classes.tolist()]
+    ax.set_xticks(places, names, rotation=45 if max(map(len, names)) > 3 else 0)
+    ax.set_yticks(places, names)
+    ax.set(xlabel="prediction", ylabel="label")
+    if len(classes) <= 25:
+        for i in places:
+            for j in places:
+                if matrix[i, j]:
+                    colour = "white" if matrix[i, j] > matrix.max() / 2 else "black"
+                    ax.text(j, i, str(matrix[i, j]), ha="center", va="center", color=colour)
+    ax.figure.colorbar(image, ax=ax, label="samples")
+    return ax
+
+
+def predictions(targets, predicted, name=None):
+    """Draw predicted numbers over the targets; return the axes."""
+    ax = _new_axes((5.0, 4.6))
+    ax.scatter(targets, predicted, s=12, alpha=0.5)
+    ends = [min(targets.min(), predicted.min()), max(targets.max(), predicted.max())]
+    ax.plot(ends, ends, color="grey", linewidth=1)
+    name = "target" if name is None else name
+    ax.set(xlabel=name, ylabel=f"{name}, predicted")
+    ax.grid(alpha=0.3)
+    return ax
+
+
+def _new_axes(size=(6.4, 4.0)):
     try:
         from matplotlib.figure import Figure  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
@@ -78,8 +113,8 @@ def _new_axes():
     import sys
 
     if "matplotlib.pyplot" in sys.modules:  # pyplot is in use: make one of its figures
-        return sys.modules["matplotlib.pyplot"].subplots(layout="constrained")[1]
-    return Figure(figsize=(6.4, 4.0), layout="constrained").subplots()
+        return sys.modules["matplotlib.pyplot"].subplots(figsize=size, layout="constrained")[1]
+    return Figure(figsize=size, layout="constrained").subplots()
 
 
 def _draw(ax, name, values, **style):

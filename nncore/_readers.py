@@ -1,4 +1,4 @@
-"""Read data files for `nncore.datasets` and the command: MNIST-format idx, `.npz`, tables (`.csv`).
+"""Read data files for `nncore.datasets` and the command: MNIST-format idx, `.npz` and tables.
 
 A file that cannot be used raises one ValueError with its name and the reason. A file that cannot be
 opened raises the operating system's own error.
@@ -12,23 +12,26 @@ import re
 
 import numpy as np
 
-from nncore import _columns, _files, _npz
+from nncore import _columns, _files, _npz, _tables
 
 CHUNK = 2**20
 
 
 @dataclasses.dataclass
 class Source:
-    """The content of a source: pairs (samples as rows, labels (N,) int64 or None).
+    """The content of a source: pairs (samples as rows, labels (N,) or None).
 
     The keys of `pairs` are "all", or both "train" and "test". For a table, `choice` describes the
-    use of its columns, and `notes` are choices that may be wrong.
+    use of its columns, `notes` are choices that may be wrong, and feature_names and target_name
+    are headings, None without any.
     """
 
     name: str
     pairs: dict
     choice: str = ""
     notes: tuple = ()
+    feature_names: list | None = None
+    target_name: str | None = None
 
     def select(self, part):
         """Return (X (features, N), labels) of "all", "train" or "test"; without a test part, by the
@@ -54,11 +57,13 @@ class Source:
             rows, labels = self.pairs[part]
         return rows.T, labels
 
-    def split(self):
+    def split(self, task="classification"):
         """Return X_train, labels_train, X_test, labels_test; ValueError without two classes."""
         split = self.select("train") + self.select("test")
         if split[1] is None or split[3] is None:
             raise ValueError(f"{self.name} must hold labels to train on, got samples only")
+        if task == "regression":
+            return split
         classes = np.unique(split[1])
         if classes.size < 2:
             hint = "; is the label column another one (first, last)?" if self.choice else ""
@@ -76,41 +81,55 @@ def split_indices(count):
     return order[:cut], order[cut:]
 
 
-def read(source, label="auto", features=None, option="label"):
-    """Return the Source at a path, or of the embedded "digits".
+def read(source, wanted=None, task="classification"):
+    """Return the Source at a path, of the embedded "digits", or of a DataFrame.
 
-    label and features, for tables, are those of `datasets.load`; messages call the former `option`.
+    wanted: for tables, a _columns.Wanted. task: "classification" wants integers or texts as labels,
+    "regression" numbers; None takes either.
     """
+    wanted = _columns.Wanted() if wanted is None else wanted
+    if _tables.is_frame(source):
+        return read_table(_tables.from_frame(source), wanted, task)
     embedded = isinstance(source, str) and source == "digits"
     path = source if embedded else _files.name(source)
     with _files.errors_name(path):
         if path.lower().endswith((".csv", ".csv.gz")) and not os.path.isdir(path):
-            return read_csv(path, label, features, option)
-        if label not in _columns.LABELS:
+            return read_csv(path, wanted, task)
+        if path.lower().endswith(_tables.PARQUET) and not os.path.isdir(path):
+            os.stat(path)
+            return read_table(_tables.from_parquet(path), wanted, task)
+        if wanted.label not in _columns.LABELS:
             *most, last = _columns.LABELS
             raise ValueError(
-                f"{option} must be {', '.join(most)} or {last} for sources without "
-                f"headings, got {label!r}"
+                f"{wanted.option} must be {', '.join(most)} or {last} for sources without "
+                f"headings, got {wanted.label!r}"
             )
+        if wanted.drop:
+            raise ValueError(f"--drop needs a table with columns, got {path}")
         if embedded:
             from nncore.data import digits
 
-            return Source("digits", {"all": _checked("digits", *digits.arrays())})
+            return Source("digits", {"all": _checked("digits", *digits.arrays(), task)})
         if os.path.isdir(path):
-            return read_idx(path)
+            return read_idx(path, task)
         os.stat(path)  # the operating system's own error if it is not there
         if path.lower().endswith(".npz"):
-            return read_npz(path)
+            return read_npz(path, task)
     raise ValueError(
-        f"{path} must be a folder of idx files or end in .npz, .csv or .csv.gz, got another kind"
+        f"{path} must be a folder of idx files or end in .npz, .csv, .csv.gz or .parquet, got "
+        f"another kind"
     )
 
 
 # ---------------------------------------------------------------- common to all formats
 
 
-def _checked(name, rows, labels):
-    """Return (rows (N, features), labels (N,) int64 or None); ValueError if they are unusable."""
+def _checked(name, rows, labels, task, place=None):
+    """Return (rows (N, features), labels (N,) or None); ValueError if they are unusable.
+
+    place: returns where a sample is, in words.
+    """
+    place = place or (lambda sample: f"for sample {sample + 1}")
     if rows.dtype.kind not in "biuf":
         raise ValueError(f"{name} must hold real numbers as samples, got dtype {rows.dtype}")
     if rows.ndim < 2:
@@ -129,12 +148,19 @@ def _checked(name, rows, labels):
             f"{name} must hold finite numbers, got {rows[sample, feature]} "
             f"in sample {sample + 1}, feature {feature + 1}"
         )
-    return rows, None if labels is None else _checked_labels(name, labels, len(rows))
+    if labels is not None:
+        labels = _checked_labels(name, labels, len(rows), task, place)
+    return rows, labels
 
 
-def _checked_labels(name, labels, count):
-    if labels.dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold integers as labels, got dtype {labels.dtype}")
+def _checked_labels(name, labels, count, task, place):
+    """Return labels (N,): int64, texts, or for a regression float64."""
+    if labels.dtype.kind not in ("biuf" if task == "regression" else "biufU"):
+        what = "numbers as targets" if task == "regression" else "integers or texts as labels"
+        given = f"dtype {labels.dtype}"
+        if labels.dtype.kind == "U" and labels.size:
+            given = f"texts such as {str(labels.flat[0])[:40]!r}"
+        raise ValueError(f"{name} must hold {what}, got {given}")
     if labels.shape not in ((count,), (count, 1)):
         raise ValueError(
             f"{name} must hold one label per sample (samples are rows in the file), "
@@ -143,15 +169,40 @@ def _checked_labels(name, labels, count):
     labels = labels.reshape(count)
     wanted = "integers as labels"
     wrong = np.zeros(count, bool)
-    if labels.dtype.kind == "f":
+    if labels.dtype.kind == "U":
+        labels = np.char.strip(labels)
+        wanted, wrong = "a label for every sample", labels == ""
+    elif labels.dtype.kind == "f":
         # Above 2**53 adjacent floats are not adjacent integers; NaN compares false.
         wrong = ~((abs(labels) < 2**53) & (labels == np.trunc(labels)))
+        if task == "regression" or task is None and wrong.any():
+            return _checked_numbers(name, labels, place)
     elif labels.dtype.kind == "u":
         wanted, wrong = "labels below 2**63", labels > np.iinfo(np.int64).max
     if wrong.any():
-        sample = wrong.argmax()
-        raise ValueError(f"{name} must hold {wanted}, got {labels[sample]} for sample {sample + 1}")
-    return labels.astype(np.int64)
+        sample = int(wrong.argmax())
+        given, hint = labels[sample], ""
+        if labels.dtype.kind == "U" or given != given:
+            wanted, given = "a label for every sample", "none"
+        elif labels.dtype.kind == "f" and np.isfinite(given):
+            hint = "; numbers are the targets of a regression"
+        raise ValueError(f"{name} must hold {wanted}, got {given} {place(sample)}{hint}")
+    if labels.dtype.kind == "U":
+        return labels
+    return labels.astype(np.float64 if task == "regression" else np.int64)
+
+
+def _checked_numbers(name, targets, place):
+    """Return the targets of a regression; ValueError if one is missing or infinite."""
+    wrong = ~np.isfinite(targets)
+    if wrong.any():
+        sample = int(wrong.argmax())
+        given = "none" if np.isnan(targets[sample]) else targets[sample]
+        raise ValueError(
+            f"{name} must hold a finite number as target of every sample, got {given} "
+            f"{place(sample)}"
+        )
+    return targets.astype(np.float64)
 
 
 def _source(name, pairs):
@@ -245,7 +296,7 @@ def _find_idx(folder):
     return found
 
 
-def read_idx(folder):
+def read_idx(folder, task="classification"):
     """Read the idx files in a folder."""
     found = _find_idx(folder)
     pairs = {}
@@ -260,7 +311,7 @@ def read_idx(folder):
                     f"got {len(images)} images in {names[0]} "
                     f"and {len(labels)} labels in {names[1]}"
                 )
-            pairs[part] = _checked(found[part, "images"], images, labels)
+            pairs[part] = _checked(found[part, "images"], images, labels, task)
     if not pairs:
         raise ValueError(
             f"{folder} must hold idx files such as train-images-idx3-ubyte.gz "
@@ -272,7 +323,7 @@ def read_idx(folder):
 # ---------------------------------------------------------------- npz
 
 
-def read_npz(path):
+def read_npz(path, task="classification"):
     """Read the arrays X and y, or x_train, y_train, x_test, y_test, of an `.npz` file."""
     with open(path, "rb") as file:
         if file.peek(6)[:6] == np.lib.format.MAGIC_PREFIX:
@@ -300,7 +351,7 @@ def read_npz(path):
             f"{path} must hold arrays X and y, or x_train and y_train, "
             f"got {', '.join(sorted(names.values())[:8]) or 'none'}"
         )
-    return _source(path, {part: _checked(path, *pair) for part, pair in arrays.items()})
+    return _source(path, {part: _checked(path, *pair, task) for part, pair in arrays.items()})
 
 
 def _lower_case(names):
@@ -316,96 +367,30 @@ def _lower_case(names):
 # ---------------------------------------------------------------- tables
 
 
-def read_csv(path, label, features, option="label"):
-    """Read a table from a text file; label and features are those of `datasets.load_csv`."""
+def read_csv(path, wanted=None, task="classification"):
+    """Read a table from a text file; wanted is a _columns.Wanted."""
     try:
         with _opened(path) as file:
             text = file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise ValueError(f"{path} must be a text file in UTF-8, got byte {byte:#04x}") from None
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
-        raise ValueError(f"{path} must hold lines of numbers, got an empty file")
-    separator = max(",;\t", key=lines[0][1].count)
-    first = [field.strip() for field in _fields(path, *lines[0], separator)]
-    headings = first if _is_heading(first) else None
-    line = lines[0][0]
-    if headings:
-        lines = lines[1:]
-        if not lines:
-            raise ValueError(f"{path} must hold lines of numbers, got a header only")
-    try:
-        table = np.loadtxt(
-            [line for _, line in lines], delimiter=separator, ndmin=2, comments=None, quotechar='"'
-        )
-    except ValueError as error:
-        raise ValueError(_csv_fault(path, lines, separator, error)) from None
-    if headings and len(headings) != table.shape[1]:
-        raise ValueError(
-            f"{path} must have as many columns as headings ({len(headings)}), got {table.shape[1]}"
-        )
-    columns = _columns.choose(path, table, headings, label, features, option)
-    labels = None if columns.label is None else table[:, columns.label]
-    pair = _checked(path, table[:, columns.features], labels)
-    notes = columns.notes
-    if headings is None and _columns.is_counting(first):
-        notes.append(
-            f"line {line}, {separator.join(first[:3])}..., is treated as a sample; "
-            "headings must not be numbers"
-        )
-    heading = "no headings" if headings is None else f"headings in line {line}"
-    return Source(path, {"all": pair}, f"{columns.choice}; {heading}", tuple(notes))
+    return read_table(_tables.parsed(path, text), wanted, task)
 
 
-def _is_heading(first):
-    """Return whether the first line holds headings.
-
-    It does if none of its fields is a number, if one is a heading of labels, or if they are those
-    that pandas writes above an index and unnamed columns.
-    """
-    if not any(map(_is_number, first)):
-        return True
-    names = {field.lower() for field in first}
-    return not names.isdisjoint(_columns.LABEL_NAMES) or (
-        first[0] == "" and _columns.is_counting(first[1:])
+def read_table(table, wanted=None, task="classification"):
+    """Return the Source of a Table."""
+    wanted = _columns.Wanted() if wanted is None else wanted
+    columns = _columns.choose(table, wanted)
+    rows = _tables.features(table, columns.features, wanted.option)
+    labels = None if columns.label is None else table.columns[columns.label]
+    pair = _checked(table.path, rows, labels, task, table.place)
+    names = [None if table.headings is None else table.headings[c] for c in columns.features]
+    return Source(
+        table.path,
+        {"all": pair},
+        f"{columns.choice}; {table.choice}",
+        (*columns.notes, *table.notes),
+        None if table.headings is None else names,
+        None if table.headings is None or labels is None else table.headings[columns.label],
     )
-
-
-def _fields(path, number, line, separator):
-    import csv
-
-    try:
-        return next(csv.reader([line], delimiter=separator))
-    except csv.Error as error:
-        raise ValueError(
-            f"{path} must hold lines of numbers, got line {number} that cannot be read ({error})"
-        ) from None
-
-
-def _csv_fault(path, lines, separator, error):
-    """Return the sentence for a table that did not convert, with the line and the field."""
-    columns = None
-    for number, line in lines:
-        fields = _fields(path, number, line, separator)
-        columns = columns or len(fields)
-        if len(fields) != columns:
-            return (
-                f"{path} must have {columns} columns in every line, "
-                f"got {len(fields)} in line {number}"
-            )
-        for place, field in enumerate(fields, 1):
-            if not _is_number(field):
-                return (
-                    f"{path} must hold numbers, got {field.strip()[:40]!r} "
-                    f"in line {number}, column {place}"
-                )
-    return f"{path} must hold lines of numbers, got {_npz.one_line(error)}"
-
-
-def _is_number(field):
-    try:
-        float(field)
-    except ValueError:
-        return False
-    return True

@@ -7,7 +7,7 @@ from typing import Any, Self, overload
 
 import numpy as np
 
-from nncore import _kinds, modules
+from nncore import _kinds, _preprocessing, modules
 from nncore._types import Array, ArrayLike
 
 __all__ = ["ModuleSequence", "Text", "summary"]
@@ -27,6 +27,7 @@ class ModuleSequence:
 
     modules: list[Any]
     loss: Any
+    _preprocessing: Any
 
     def __call__(self, X: ArrayLike) -> Array:
         """Return forward(X), as in PyTorch; in training mode, as forward, until eval()."""
@@ -48,7 +49,7 @@ class ModuleSequence:
     def __getitem__(self, at: int | slice) -> Any:
         """Return a module, or for a slice a network of the same modules, without a loss."""
         if isinstance(at, slice):
-            return _kinds.library_class(type(self))(list(self.modules[at]))
+            return self._part(list(self.modules[at]))
         try:
             return self.modules[at]
         except TypeError:
@@ -59,6 +60,14 @@ class ModuleSequence:
             raise IndexError(
                 f"the network has {len(self.modules)} modules, got place {at}"
             ) from None
+
+    def _part(self, parts: list[Any]) -> Any:
+        """Return a network of some of the modules, which scales if it has the first or the last."""
+        part = _kinds.library_class(type(self))(parts)
+        if self._preprocessing is not None and parts:
+            ends = parts[0] is self.modules[0], parts[-1] is self.modules[-1]
+            part._preprocessing = _preprocessing.of_slice(self._preprocessing, *ends)
+        return part
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Return a 0-d array that holds the network, which NumPy would otherwise take apart."""
@@ -79,6 +88,9 @@ def summary(net: Any) -> Text:
     lines = [_line(row, widths) for row in (head, *shown)]
     lines.append(_line(("", "total", "", f"{total:,}"), widths))
     lines.append(f"loss: {net.loss!r}")
+    found = net._preprocessing
+    if found is not None and found.summary:
+        lines.append(f"data: {found.summary.removeprefix(', ')}")
     return Text("\n".join(lines))
 
 

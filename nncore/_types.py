@@ -26,6 +26,7 @@ __all__ = [
     "Seed",
     "Sparse",
     "StrPath",
+    "Task",
 ]
 
 Array: TypeAlias = NDArray[Any]
@@ -34,6 +35,7 @@ Backend: TypeAlias = Literal["compiled", "numpy"]
 Part: TypeAlias = Literal["all", "train", "test"]
 # {class: weight}, one weight per class, or weights that balance the classes.
 ClassWeight: TypeAlias = dict[int, float] | Literal["balanced"] | ArrayLike
+Task: TypeAlias = Literal["classification", "regression"]
 Reduction: TypeAlias = Literal["mean", "sum"]
 Scaling: TypeAlias = dict[str, Any]
 StrPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]

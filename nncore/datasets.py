@@ -1,22 +1,23 @@
 """Data sets: the embedded digits, files (idx, npz, csv) and the course's toy sets.
 
 Samples are columns. Every loader returns (X, labels): X is (features, N) in the type of the file
-(csv: float64), with contiguous columns; labels is (N,) int64, or None if the file has none. A file
-that cannot be used raises one ValueError that names the file and the reason. A missing file raises
-the operating system's own error.
+(tables: float64), with contiguous columns; labels is (N,) int64 or texts, or None if the file has
+none. A file that cannot be used raises one ValueError that names the file and the reason. A missing
+file raises the operating system's own error.
 
 `part` selects the samples: "all" (default), "train" or "test". Files with a test part keep it. All
 others are split in a fixed way: ``np.random.default_rng(0).permutation(N)``, the first ``4 * N //
 5`` for training.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from nncore import _checks, _files, _names, _readers
-from nncore._types import Array, ArrayLike, Integer, Part, Scaling, StrPath
+from nncore import _checks, _columns, _files, _names, _preprocessing, _readers
+from nncore._types import Array, ArrayLike, Integer, Part, Scaling, StrPath, Task
 
 __all__ = [
     "fit_scaling",
@@ -164,9 +165,14 @@ def load_npz(path: StrPath, part: Part = "all") -> tuple[Array, NDArray[np.int64
 
 
 def load_csv(
-    path: StrPath, part: Part = "all", label: str = "auto", features: int | None = None
-) -> tuple[Array, NDArray[np.int64] | None]:
-    r"""Load a table of numbers with one sample per line.
+    path: StrPath,
+    part: Part = "all",
+    label: str = "auto",
+    features: int | None = None,
+    task: Task = "classification",
+    drop: str | Sequence[str] = (),
+) -> tuple[Array, Array | None]:
+    r"""Load a table with one sample per line: numbers, and labels that may be texts.
 
     The file is UTF-8, plain or gzipped (``.gz``), separated by commas, semicolons or tabs. The
     first line holds headings if none of its fields is a number or one of them is label, class or
@@ -180,16 +186,20 @@ def load_csv(
         The samples to return.
     label : str
         The column of the labels. "auto" is the one headed label, class or target, else the one
-        headed y, else the last; "first", "last", "none", or a heading.
+        headed y, else the last; "first", "last", "none", a heading, or a number from "1".
     features : int, optional
         The number of features. With "auto", a table with exactly that many columns has no labels.
+    task : {"classification", "regression"}
+        "regression" reads numbers, the targets, instead of labels.
+    drop : sequence of str
+        Headings, or numbers from "1", of columns to leave out.
 
     Returns
     -------
     X : ndarray of shape (features, N)
         The samples, float64.
     labels : ndarray of shape (N,) or None
-        The labels, int64.
+        The labels, int64 or texts; for a regression the targets, float64.
 
     Raises
     ------
@@ -206,31 +216,43 @@ def load_csv(
     (array([[1.5, 3. ],
            [2. , 4. ]]), array([0, 1]))
     """
-    return _readers.read_csv(_files.name(path), label, features).select(part)
+    wanted = _wanted(label, features, drop, task)
+    return _readers.read_csv(_files.name(path), wanted, task).select(part)
 
 
 def load(
-    source: StrPath = "digits", part: Part = "all", label: str = "auto", features: int | None = None
-) -> tuple[Array, NDArray[np.int64] | None]:
+    source: Any = "digits",
+    part: Part = "all",
+    label: str = "auto",
+    features: int | None = None,
+    task: Task = "classification",
+    drop: str | Sequence[str] = (),
+) -> tuple[Array, Array | None]:
     """Load any of these sources, chosen by `source`.
 
     Parameters
     ----------
-    source : str or path_like
-        "digits", a folder (idx), or a file ending in .npz, .csv or .csv.gz.
+    source : str, path_like or DataFrame
+        "digits", a folder (idx), a file ending in .npz, .csv, .csv.gz or .parquet, or a DataFrame
+        of pandas or polars. Parquet files need polars, or pandas with pyarrow: `pip install
+        nncore[parquet]`.
     part : {"all", "train", "test"}
         The samples to return.
     label : str
         As for `load_csv`; other files ignore it.
     features : int, optional
         As for `load_csv`; other files ignore it.
+    task : {"classification", "regression"}
+        As for `load_csv`.
+    drop : sequence of str
+        As for `load_csv`.
 
     Returns
     -------
     X : ndarray of shape (features, N)
         The samples.
     labels : ndarray of shape (N,) or None
-        The labels, int64.
+        The labels, int64 or texts; for a regression the targets, float64.
 
     Raises
     ------
@@ -242,19 +264,39 @@ def load(
     >>> load("digits", part="test")[0].shape
     (64, 360)
     """
-    return _readers.read(source, label, features).select(part)
+    return _readers.read(source, _wanted(label, features, drop, task), task).select(part)
+
+
+def _wanted(label, features, drop, task):
+    """Return the columns that a caller asks for, checked."""
+    _checks.choice("task", task, ("classification", "regression"))
+    for name in (label, *([drop] if isinstance(drop, str) else drop)):
+        if not isinstance(name, str):
+            raise TypeError(
+                f"label and drop must be headings or numbers of columns as texts, got "
+                f"{_checks.shown(name)}"
+            )
+    drop = (drop,) if isinstance(drop, str) else tuple(drop)
+    return _columns.Wanted(label, features, drop=drop)
 
 
 def load_split(
-    source: StrPath = "digits", label: str = "auto"
-) -> tuple[Array, NDArray[np.int64], Array, NDArray[np.int64]]:
+    source: Any = "digits",
+    label: str = "auto",
+    task: Task = "classification",
+    drop: str | Sequence[str] = (),
+) -> tuple[Array, Array, Array, Array]:
     """Load the training and test parts of `source`, which must have labels of at least two classes.
 
     Parameters
     ----------
-    source : str or path_like
+    source : str, path_like or DataFrame
         As for `load`.
     label : str
+        As for `load_csv`.
+    task : {"classification", "regression"}
+        As for `load_csv`.
+    drop : sequence of str
         As for `load_csv`.
 
     Returns
@@ -262,11 +304,11 @@ def load_split(
     X_train : ndarray of shape (features, N)
         The training samples.
     labels_train : ndarray of shape (N,)
-        Their labels, int64.
+        Their labels, int64 or texts, or targets, float64.
     X_test : ndarray of shape (features, N_test)
         The test samples.
     labels_test : ndarray of shape (N_test,)
-        Their labels, int64.
+        Their labels or targets.
 
     Raises
     ------
@@ -278,7 +320,7 @@ def load_split(
     >>> [array.shape for array in load_split("digits")]
     [(64, 1437), (1437,), (64, 360), (360,)]
     """
-    return _readers.read(source, label).split()
+    return _readers.read(source, _wanted(label, None, drop, task), task).split(task)
 
 
 def split_indices(count: Integer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -414,7 +456,6 @@ def fit_scaling(
     return {"shift": mean.tolist(), "factor": factor.tolist()}
 
 
-@_checks.quiet
 def scale(X: ArrayLike, scaling: Scaling, dtype: DTypeLike = np.float64) -> Array:
     """Scale every feature: (X - shift) * factor.
 
@@ -448,13 +489,7 @@ def scale(X: ArrayLike, scaling: Scaling, dtype: DTypeLike = np.float64) -> Arra
     )
     X, dtype = _checks.real("X", X), _checks.network_dtype(dtype)
     _checks.shape("X", X, ("D", "N"))
-    # As rows, in blocks: a whole float64 copy of a large uint8 set would be eight times its size.
-    rows = X.T
-    scaled = np.empty(rows.shape, dtype)
-    for start in range(0, len(rows), 4096):
-        block = slice(start, start + 4096)
-        scaled[block] = (rows[block] - shift) * factor
-    return scaled.T
+    return _preprocessing.scaled(X, shift, factor, dtype)
 
 
 # ---------------------------------------------------------------- the course's toy sets

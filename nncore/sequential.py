@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Never, Self
 
 import numpy as np
 
-from nncore import _backend, _chain, _core, _kinds, _names, serialization
+from nncore import _backend, _chain, _checks, _core, _kinds, _names, serialization
+from nncore._preprocessing import Attribute, Preprocessing
 from nncore._sequence import ModuleSequence, Text, summary
 from nncore._types import (
     Array,
@@ -21,6 +22,7 @@ from nncore._types import (
     Rate,
     Reduction,
     Samples,
+    Scaling,
     Seed,
     StrPath,
 )
@@ -33,6 +35,7 @@ from nncore.training import (
     objects,
     plain,
     predict,
+    preparation,
     sgd,
     validate,
 )
@@ -76,6 +79,19 @@ class Sequential(ModuleSequence):
         True in training mode.
     optimizer : nncore.optimizers.Optimizer or None
         The optimiser of the last call of fit or partial_fit.
+    scaling : dict or None
+        {"shift", "factor"}, as `datasets.fit_scaling` returns it: every method that takes data
+        trains on or predicts for (x − shift) ⊙ factor. forward, backward and predict_forward do
+        not scale.
+    target_scaling : dict or None
+        The same for the targets of a regression: predictions are z / factor + shift.
+    classes : ndarray of shape (n,) or None
+        The labels of the outputs, integers or texts: `predict` returns them, and one-dimensional
+        labels must be among them. By default they are 0 .. n − 1.
+    feature_names : list of str or None
+        The names of the inputs, for `nncore predict` and your own use.
+    target_name : str or None
+        The name of the labels, likewise.
 
     Raises
     ------
@@ -99,6 +115,12 @@ class Sequential(ModuleSequence):
 
     training: bool = True
     optimizer: Optimizer | None = None
+    scaling: Attribute[Scaling, Mapping[str, Any]] = Attribute("scaling")
+    target_scaling: Attribute[Scaling, Mapping[str, Any]] = Attribute("target_scaling")
+    classes: Attribute[Array, ArrayLike] = Attribute("classes")
+    feature_names: Attribute[list[str], Iterable[str]] = Attribute("feature_names")
+    target_name: Attribute[str, str] = Attribute("target_name")
+    _preprocessing: Preprocessing | None = None  # what these five hold; None if all are
     _flat = False  # whether it was trained on numbers (N,); see predict
     modules: list[Any]
     loss: Any
@@ -691,7 +713,10 @@ class Sequential(ModuleSequence):
         RuntimeWarning
             If an output is NaN, as it is for a sample with a NaN.
         """
-        P = predict.outputs(self, X)
+        if self._preprocessing is None:
+            P = predict.outputs(self, X)
+        else:
+            P = predict.prepared_outputs(self, X)
         predict.warn_of_nan(predict.nan_samples(P), np.shape(P)[-1])
         return P
 
@@ -762,7 +787,10 @@ class Sequential(ModuleSequence):
                 f"{type(self.modules[-1]).__name__ if self.modules else 'no module'} and "
                 f"{self.loss!r}"
             )
-        answers = class_fun(self.predict_proba(X))
+        P = self.predict_proba(X)
+        answers = class_fun(P)
+        if self._preprocessing is not None:
+            answers = preparation.labels(self, answers, np.shape(P)[0])
         return predict.flat(self, answers) if self._flat else answers
 
     def evaluate(
@@ -858,7 +886,7 @@ class Sequential(ModuleSequence):
         inner = "\n".join(lines).replace("\n", "\n  ")
         return (
             f"{type(self).__name__}([\n  {inner}\n], {self.loss!r})  # {self.parameters:,} "
-            f"parameters"
+            f"parameters{'' if self._preprocessing is None else self._preprocessing.summary}"
         )
 
     @property
@@ -867,13 +895,16 @@ class Sequential(ModuleSequence):
         return sum(getattr(m, "parameters", 0) for m in self.modules)
 
 
-def load(path: StrPath) -> Sequential:
-    """Load a network that `Sequential.save` has written.
+def load(path: StrPath, scaling: bool = True) -> Sequential:
+    """Load a network that `Sequential.save` or `nncore train` has written.
 
     Parameters
     ----------
     path : str, bytes or os.PathLike
         The file.
+    scaling : bool
+        False gives the bare network, whose scaling, target_scaling, classes, feature_names and
+        target_name are None: for programs that scale their data themselves.
 
     Returns
     -------
@@ -902,4 +933,4 @@ def load(path: StrPath) -> Sequential:
     >>> (again.modules[0].W == net.modules[0].W).all().item()
     True
     """
-    return serialization.read(path, Sequential)[0]
+    return serialization.read(path, Sequential, _checks.switch("scaling", scaling))[0]

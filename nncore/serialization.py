@@ -12,8 +12,8 @@ reads only the entries that the description calls for, and its memory is bounded
 
 import numpy as np
 
-from nncore import _chain, _checks, _files, _memory, _npz, registry
-from nncore.training import validate
+from nncore import _chain, _checks, _files, _memory, _npz, _preprocessing, registry
+from nncore.training import preparation, validate
 
 __all__ = [
     "as_json",
@@ -46,7 +46,8 @@ _LOSSES = {cls.__name__: record for cls, record in registry.LOSSES.items()}
 def save(net, path, metadata=None):
     """Write net to path (str, bytes or os.PathLike), exactly as named.
 
-    metadata: a dict that JSON can hold; NumPy scalars are saved as plain numbers. A regular file
+    metadata: a dict that JSON can hold; NumPy scalars are saved as plain numbers. The network's
+    scaling, classes and names go into it under their own names. A regular file
     is replaced atomically: path holds the old model or the new one, never a part. It keeps its
     mode, and its owner if the process may set it. Devices and FIFOs are written into.
 
@@ -80,10 +81,18 @@ def describe(net, metadata=None):
         "settings": settings,
         "loss": loss,
         "flat": bool(getattr(net, "_flat", False)),
-        "metadata": metadata or {},
+        "metadata": _metadata(net, metadata),
     }
     model.update(loss_settings(net.loss))
     return model, arrays
+
+
+def _metadata(net, given):
+    """Return the metadata with what the network knows about its data; that given wins."""
+    own = getattr(net, "_preprocessing", None)
+    if own is None or given is not None and not isinstance(given, dict):
+        return given or {}
+    return {**own.as_metadata(), **(given or {})}
 
 
 def loss_settings(loss):
@@ -184,15 +193,39 @@ def load_metadata(path):
     return _read(path, lambda archive, model: model["metadata"])
 
 
-def read(path, make_network):
+def read(path, make_network, scaling=True):
     """Return (network, metadata), both from one file even if another process replaces it.
 
     make_network: called with a list of modules, and for the outermost network also with its loss,
-    like Sequential, which imports this module.
+    like Sequential, which imports this module. scaling: whether the network gets the attributes
+    that are in the metadata.
     """
-    return _read(
+
+    net, metadata = _read(
         path, lambda archive, model: (network(archive, model, make_network), model["metadata"])
     )
+    if scaling:
+        try:
+            restore_preprocessing(net, metadata)
+        except ValueError as error:
+            raise ValueError(
+                f"{_files.name(path)}: {_npz.one_line(error)}; nncore.load(path, scaling=False) "
+                f"gives the network alone"
+            ) from None
+    return net, metadata
+
+
+def restore_preprocessing(net, metadata):
+    """Give a network the scaling, classes and names in the metadata; ValueError if they are none
+    that fit it.
+    """
+    try:
+        found = _preprocessing.made(**{name: metadata.get(name) for name in _preprocessing.NAMES})
+        net._preprocessing = found
+        if found is not None:
+            preparation.check(net)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
 
 
 def _read(path, build):

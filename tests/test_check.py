@@ -1102,7 +1102,8 @@ def test_command_refuses_in_one_sentence(check, program, arguments, message):
 def test_command_refuses_files(run):  # noqa: F811
     for name, message in (
         ("none.py", "none.py: No such file or directory"),
-        ("hw.ipynb", "FILE.py must be a Python program, got hw.ipynb"),
+        ("none.ipynb", "none.ipynb: No such file or directory"),
+        ("hw.txt", "FILE must be a Python program (.py) or a notebook (.ipynb), got hw.txt"),
     ):
         done = run("check", name)
         assert (done.returncode, done.stdout, done.stderr) == (2, "", f"nncore: {message}\n")

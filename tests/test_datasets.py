@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nncore import _readers, datasets
+from nncore import _columns, _readers, datasets
 
 COURSE = [
     "super_simple_separable",
@@ -246,7 +246,11 @@ def test_npz(tmp_path, images, labels):
             {"X": np.ones((2, 2)), "y": [0, np.inf]},
             "must hold integers as labels, got inf for sample 2",
         ),
-        ({"X": np.ones((2, 2)), "y": ["a", "b"]}, "must hold integers as labels, got dtype <U1"),
+        (
+            {"X": np.ones((2, 2)), "y": [b"a", b"b"]},
+            "must hold integers or texts as labels, got dtype |S1",
+        ),
+        ({"X": np.ones((2, 2)), "y": ["a", ""]}, "a label for every sample, got none for sample 2"),
         (
             {"X": np.ones((2, 2), complex), "y": [0, 1]},
             "must hold real numbers as samples, got dtype complex128",
@@ -454,7 +458,10 @@ def test_columns_that_are_not_clear(tmp_path, text, label, message):
             "id,a,class\n1,5,1\n2,4,0\n3,4,0\n",
             None,
             "labels in column 3 'class', 2 columns of features; headings in line 1",
-            ["column 1 'id' counts the samples and is treated as a feature, not as an index"],
+            [
+                "column 1 'id' counts the samples and is treated as a feature, not as an index; "
+                "drop= leaves it out"
+            ],
         ),
         (
             "label,a\n0,5\n1,4\n2,4\n",
@@ -474,7 +481,7 @@ def test_columns_that_are_not_clear(tmp_path, text, label, message):
 def test_the_choice_of_columns_is_described(tmp_path, text, features, choice, notes):
     path = tmp_path / "data.csv"
     path.write_text(text)
-    source = _readers.read(path, features=features)
+    source = _readers.read(path, _columns.Wanted(features=features))
     assert source.choice == choice and list(source.notes) == notes
 
 
@@ -493,10 +500,15 @@ def test_csv_without_labels(tmp_path):
         ("a,b,c\n", "must hold lines of numbers, got a header only"),
         ("1,2,0\n\n1,2\n", "must have 3 columns in every line, got 2 in line 3"),
         ("1,2,0\n1,x,1\n", "must hold numbers, got 'x' in line 2, column 2"),
-        ("1,2,0\n1,,1\n", "must hold numbers, got '' in line 2, column 2"),
-        ("1,2,setosa\n3,4,virginica\n", "must hold numbers, got 'setosa' in line 1, column 3"),
-        ("1,2,0\n1,nan,1\n", "must hold finite numbers, got nan in sample 2, feature 2"),
-        ("1,2,0\n1,2,0.5\n", "must hold integers as labels, got 0.5 for sample 2"),
+        (
+            "1,2,0\n1,,1\n",
+            "must have a value in every field, got 1 missing in column 2, the first in line 2; "
+            r"fill the gaps, with .*, or leave the column out with drop=\['2'\]",
+        ),
+        ("1,nan,0\n1,NA,1\n", "got 2 missing in column 2, the first in line 1"),
+        ("1,inf,0\n", "must hold finite numbers, got inf in sample 1, feature 2"),
+        ("1,2,0\n1,2,0.5\n", "must hold integers as labels, got 0.5 in line 2; .* a regression"),
+        ("1,2,a\n\n1,2,\n", "must hold a label for every sample, got none in line 3"),
         ("a,b\n1,2,0\n", r"must have as many columns as headings \(2\), got 3"),
         ("0\n1\n", "must hold at least one sample with one feature"),
         (b"1,2,0\n\xff\xfe,3,1\n", "must be a text file in UTF-8, got byte 0xff"),
@@ -528,7 +540,7 @@ def test_sources_that_are_none(tmp_path):
         datasets.load(tmp_path / "none.csv")
     (tmp_path / "data.xlsx").write_bytes(b"PK")
     with pytest.raises(
-        ValueError, match="must be a folder of idx files or end in .npz, .csv or .csv.gz"
+        ValueError, match="must be a folder of idx files or end in .npz, .csv, .csv.gz or .parquet"
     ):
         datasets.load(tmp_path / "data.xlsx")
     with pytest.raises(ValueError, match="label must be auto, first, last or none for .*, got 'y'"):

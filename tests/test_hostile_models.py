@@ -333,7 +333,7 @@ def test_numpy_scalars_are_saved_as_settings(tmp_path):
     adam.eps, adam.beta1, adam.t = np.float32(1e-6), np.float64(0.5), np.int32(4)
     net = nn.Sequential([nn.Linear(3, 3), norm, drop])
     net.optimizer = adam
-    serialization.save(net, tmp_path / "m", {"classes": [np.int64(3)], "mean": np.float32(0.5)})
+    serialization.save(net, tmp_path / "m", {"labels": [np.int64(3)], "mean": np.float32(0.5)})
     again = nn.load(tmp_path / "m")
     _, norm, drop = again.modules
     assert (norm.eps, norm.momentum, drop.p, drop.key, drop.count) == (
@@ -348,7 +348,7 @@ def test_numpy_scalars_are_saved_as_settings(tmp_path):
         0.5,
         4,
     )
-    assert repr(serialization.load_metadata(tmp_path / "m")) == "{'classes': [3], 'mean': 0.5}"
+    assert repr(serialization.load_metadata(tmp_path / "m")) == "{'labels': [3], 'mean': 0.5}"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 
 from nncore import _checks, _core, _kinds, _names
 from nncore._types import ArrayLike, Samples
-from nncore.training import fit, held_out, predict
+from nncore.training import fit, held_out, predict, preparation
 
 EVALUATED = ("loss", "accuracy", "r2")  # by Sequential.evaluate
 
@@ -177,4 +177,6 @@ def _truth(net, Y, ndim):
         return np.asarray(Y)
     answers = predict.class_fun(net)
     truth = Y if answers is None else answers(Y)
+    if net._preprocessing is not None and answers is not None:
+        truth = preparation.labels(net, truth, len(Y))
     return truth[0] if np.ndim(truth) == 2 and ndim == 1 else truth

@@ -5,6 +5,7 @@ import inspect
 import linecache
 import os
 import random
+import re
 import sysconfig
 import traceback
 
@@ -19,6 +20,7 @@ __all__ = [
     "copied",
     "differences",
     "is_users",
+    "line_of",
     "location",
     "required",
     "reseeder",
@@ -29,6 +31,7 @@ __all__ = [
 ALL_ENTRIES = 200  # arrays up to this size are differentiated at all entries, larger ones at SAMPLE
 SAMPLE = 60
 OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep  # nncore's directory
+CELL = re.compile(r"\.ipynb, cell \d+$")  # the name of a cell in place of a file's
 LIBRARIES = (
     OWN,
     os.path.dirname(os.path.abspath(np.__file__)) + os.sep,
@@ -38,6 +41,12 @@ LIBRARIES = (
         for path in map(sysconfig.get_path, ("stdlib", "platstdlib", "purelib", "platlib"))
     },
 )
+
+
+def line_of(filename, line):
+    """Return the place of a line: "student.py:12", or "homework.ipynb, cell 3, line 12"."""
+    name = os.path.basename(filename)
+    return f"{name}, line {line}" if CELL.search(name) else f"{name}:{line}"
 
 
 class Failure:
@@ -59,9 +68,8 @@ class Failure:
         if self.frame is None:
             return ""
         code = (self.frame.line or "").strip()
-        return f"{os.path.basename(self.frame.filename)}:{self.frame.lineno}" + (
-            f": {code}" if code else ""
-        )
+        place = line_of(self.frame.filename, self.frame.lineno)
+        return place + (f": {code}" if code else "")
 
     def __str__(self):
         text = " ".join(str(self.error).split())
@@ -179,7 +187,7 @@ def location(function):
         or not linecache.getline(code.co_filename, code.co_firstlineno)
     ):
         return ""
-    return f"{code.co_name}, {os.path.basename(code.co_filename)}:{code.co_firstlineno}"
+    return f"{code.co_name}, {line_of(code.co_filename, code.co_firstlineno)}"
 
 
 def differences(value, x, step):

@@ -1,8 +1,8 @@
-"""The command `nncore`: train a classifier, save it, predict with it, export it, check modules.
+"""The command `nncore`: train a network, save it, predict with it, export it, check modules.
 
 Errors in files, labels or options are reported in one line on standard error, with exit status 2,
-before anything is written. A training that diverges exits with status 1, Ctrl-C with 130, a closed
-pipe with 141.
+before anything is written. A training that diverges exits with status 1, Ctrl-C with 130 (after a
+training has saved what was learned), a closed pipe with 141.
 """
 
 import argparse
@@ -11,7 +11,17 @@ import sys
 import warnings
 
 import nncore
-from nncore.cli import check, export, predict, run, train
+from nncore.cli import (
+    check,
+    completion,
+    evaluate,
+    export,
+    info,
+    predict,
+    run,
+    train,
+    training,
+)
 from nncore.cli.messages import fail
 
 
@@ -39,7 +49,7 @@ def main(arguments=None):
         # Nobody reads the rest of the buffer; the interpreter's flush at exit would print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except train.Diverged as error:
+    except training.Diverged as error:
         return fail(error, 1)
     except OSError as error:
         return fail(f"{error.filename}: {error.strerror}" if error.filename else error, 2)
@@ -67,50 +77,23 @@ def _parser():
     )
     parser.add_argument("--version", action="version", version=f"nncore {nncore.__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    train.add_options(
-        commands.add_parser(
-            "train",
-            help="train a classifier (no arguments: on the digits) and save it",
-            description=train.HELP,
-            epilog=train.EXAMPLES,
+    for name, module, summary in (
+        ("train", train, "train a network (no arguments: on the digits) and save it"),
+        ("predict", predict, "predict labels or numbers with a saved model"),
+        ("evaluate", evaluate, "compare a saved model's predictions with known labels"),
+        ("info", info, "describe a saved model"),
+        ("export", export, "write a saved model as ONNX, C or safetensors"),
+        ("check", check, "check the modules and networks in a Python program or notebook"),
+        ("run", run, "run a Python program with nncore's classes in the place of others"),
+        ("completion", completion, "print a script for completion in bash or zsh"),
+    ):
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=module.HELP,
+            epilog=getattr(module, "EXAMPLES", None),
             formatter_class=_Help,
             allow_abbrev=False,
         )
-    )
-    predict.add_options(
-        commands.add_parser(
-            "predict",
-            help="predict labels with a saved model",
-            description=predict.HELP,
-            formatter_class=_Help,
-            allow_abbrev=False,
-        )
-    )
-    export.add_options(
-        commands.add_parser(
-            "export",
-            help="write a saved model as ONNX, C or safetensors",
-            description=export.HELP,
-            formatter_class=_Help,
-            allow_abbrev=False,
-        )
-    )
-    check.add_options(
-        commands.add_parser(
-            "check",
-            help="check the modules and networks in a Python program",
-            description=check.HELP,
-            formatter_class=_Help,
-            allow_abbrev=False,
-        )
-    )
-    run.add_options(
-        commands.add_parser(
-            "run",
-            help="run a Python program with nncore's classes in the place of others",
-            description=run.HELP,
-            formatter_class=_Help,
-            allow_abbrev=False,
-        )
-    )
+        module.add_options(*((command, parser) if module is completion else (command,)))
     return parser

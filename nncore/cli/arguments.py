@@ -2,19 +2,61 @@
 
 import argparse
 import math
+import os
+
+from nncore import _files
 
 WIDEST = 100_000
+PLOTS = (".png", ".pdf", ".svg")
 
 
-def add_label_column(parser):
-    """Add the option --label-column."""
+def add_columns(parser):
+    """Add the options --label-column and --drop."""
     parser.add_argument(
         "--label-column",
         metavar="COLUMN",
         default="auto",
-        help="label column of a .csv: first, last, none, a heading, or auto (default): the column "
-        "headed label, class or target, else the one headed y, else the last",
+        help="label column of a table: first, last, none, a heading, a number from 1, or auto "
+        "(default): the column headed label, class or target, else the one headed y, else the last",
     )
+    parser.add_argument(
+        "--drop",
+        metavar="COLUMN,...",
+        type=columns,
+        default=(),
+        help="columns of a table to leave out: headings or numbers from 1",
+    )
+
+
+def columns(text):
+    """Parse headings separated by commas; one with a comma stands in quotes."""
+    import csv
+
+    return tuple(name.strip() for name in next(csv.reader([text]), ()) if name.strip())
+
+
+def check_output(option, path, other, other_name):
+    """Refuse an output that cannot be written or would overwrite another file of the command."""
+    try:
+        _files.check(_files.name(path))
+    except OSError as error:
+        raise ValueError(
+            f"{option} must be a file that can be written, got {path} ({error.strerror})"
+        ) from None
+    if os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other):
+        raise ValueError(f"{option} must be another file than {other_name}, got {path}")
+
+
+def check_plot(path):
+    """Refuse a plot that matplotlib could not write."""
+    if not path.lower().endswith(PLOTS):
+        raise ValueError(f"--plot must end in {', '.join(PLOTS[:-1])} or {PLOTS[-1]}, got {path}")
+    try:
+        import matplotlib.figure  # type: ignore[import-not-found, unused-ignore] # noqa: F401
+    except ImportError:
+        raise ValueError(
+            "--plot needs matplotlib; install it with `pip install nncore[plot]`"
+        ) from None
 
 
 def layers(text):

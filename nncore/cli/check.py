@@ -1,4 +1,4 @@
-"""The command `nncore check FILE.py`: run the file, check its networks and modules, print a report.
+"""The command `nncore check FILE`: run the file, check its networks and modules, print a report.
 
 The imports of nncore.checking are inside the functions, so that the other commands do not pay for
 them.
@@ -10,30 +10,31 @@ import inspect
 import os
 import sys
 
+from nncore.cli import messages, notebooks
+
 __all__ = ["HELP", "add_options", "find", "load", "run"]
 
 HELP = """\
-Check the neural network modules in FILE.py against finite differences and against the library,
-and name what is wrong.
+Check the neural network modules in FILE, a Python program (.py) or a Jupyter notebook (.ipynb),
+against finite differences and against the library, and name what is wrong.
 
-It checks the networks (objects with modules and loss) that FILE.py keeps in variables, and the
+It checks the networks (objects with modules and loss) that FILE keeps in variables, and the
 classes with forward and backward that no such network uses: modules, losses, Sequential.
 
-The command runs FILE.py as `import` would, without the block under `if __name__ == "__main__":`.
+The command runs FILE as `import` would, without the block under `if __name__ == "__main__":`.
 Check only files that you would run. The program's output goes to standard error; it gets no
-input, and figures are not shown.
+input, and figures are not shown. Of a notebook it runs the code cells in order, counted from 1,
+without lines that start with % or !. If a cell fails, it checks what the cells before it define.
 
-Exit status: 0 all right, 1 something is wrong, 2 FILE.py cannot be checked.
+Exit status: 0 all right, 1 something is wrong, 2 FILE cannot be checked.
 """
 
 
 def add_options(parser):
     """Add the arguments of `nncore check`."""
     parser.set_defaults(run=run)
-    parser.add_argument("file", metavar="FILE.py", help="the program with the modules")
-    parser.add_argument(
-        "--name", metavar="NAME", help="check this variable or class of FILE.py only"
-    )
+    parser.add_argument("file", metavar="FILE", help="the program or notebook with the modules")
+    parser.add_argument("--name", metavar="NAME", help="check this variable or class of FILE only")
     parser.add_argument(
         "--inputs",
         metavar="M",
@@ -45,13 +46,15 @@ def add_options(parser):
 def run(options):
     """Print the reports and return the exit status, 0 or 1.
 
-    ValueError or OSError if FILE.py cannot be checked.
+    ValueError or OSError if FILE cannot be checked.
     """
     from nncore import checking
 
     if options.inputs is not None and options.inputs < 1:
         raise ValueError(f"--inputs must be at least 1, got {options.inputs}")
-    program = load(options.file)
+    program, fault = load(options.file)
+    if fault:
+        messages.note(f"{fault}; what the cells before it define is checked")
     found = find(program, options.file, options.name)
     reports = [
         (name, checking.check(thing, options.inputs))
@@ -74,22 +77,66 @@ def run(options):
 
 
 def load(path):
-    """Run the file at `path` as a module (not as `__main__`) and return the module.
+    """Run the file at `path` as a module (not as `__main__`); return (module, the place and error
+    at which a notebook ended early, or "").
 
-    OSError if it cannot be read; ValueError, in one sentence, if it is not a Python program or
-    raises.
+    OSError if it cannot be read; ValueError, in one sentence, if it is not a Python program or a
+    notebook, or raises. A notebook keeps what the cells before the error have defined.
     """
-    from nncore.checking.trials import Failure
+    notebook = path.lower().endswith(".ipynb")
+    if not notebook and not path.endswith(".py"):
+        raise ValueError(f"FILE must be a Python program (.py) or a notebook (.ipynb), got {path}")
+    parts = _parts_of_notebook(path) if notebook else [_whole(path)]
+    program = _new_module(path)
+    if notebook:
+        vars(program).update(notebooks.NAMES)
+    with _as_imported(program, path):
+        for filename, source in parts:
+            fault = _run(program, filename, source, path)
+            if fault == "":
+                break
+            if fault is not None:
+                if not notebook or not (_networks(program) or _classes(program)):
+                    raise ValueError(fault)
+                return program, fault
+    return program, ""
 
-    if not path.endswith(".py"):
-        raise ValueError(f"FILE.py must be a Python program, got {path}")
+
+def _whole(path):
     with open(path, "rb") as file:
-        source = file.read()
+        return os.path.abspath(path), file.read()
+
+
+def _parts_of_notebook(path):
+    """Return (name in tracebacks, source) of each code cell; note what is left out."""
+    found = notebooks.cells(path)
+    left_out = [(cell.number, line, text) for cell in found for line, text in cell.left_out]
+    if left_out:
+        number, line, text = left_out[0]
+        one = len(left_out) == 1
+        messages.note(
+            f"{path}: {len(left_out)} line{'' if one else 's'} for Jupyter alone "
+            f"{'is' if one else 'are'} left out, "
+            f"{'' if one else 'the first '}in cell {number}, line {line}: {text[:60]}"
+        )
+    return [(cell.filename, cell.source) for cell in found]
+
+
+def _new_module(path):
     name = os.path.splitext(os.path.basename(path))[0]
     program = importlib.util.module_from_spec(
         importlib.util.spec_from_loader(name, loader=None, origin=path)
     )
     program.__file__ = os.path.abspath(path)
+    return program
+
+
+@contextlib.contextmanager
+def _as_imported(program, path):
+    """Run a `with` block as if in a process that imports the program: its folder is on the path, it
+    reads nothing, and prints to standard error.
+    """
+    name = program.__name__
     os.environ.setdefault("MPLBACKEND", "Agg")  # a window would wait to be closed
     before = sys.argv, sys.stdin, sys.modules.get(name)
     sys.path.insert(0, os.path.dirname(program.__file__))
@@ -97,25 +144,34 @@ def load(path):
     try:
         with open(os.devnull) as sys.stdin, contextlib.redirect_stdout(sys.stderr):
             sys.argv = [path]
-            exec(compile(source, program.__file__, "exec"), vars(program))
-    except SyntaxError as error:
-        raise ValueError(
-            f"{path} must be a Python program that runs, got {type(error).__name__}: {error.msg}, "
-            f"line {error.lineno}"
-        ) from None
-    except (Exception, SystemExit) as error:
-        if isinstance(error, SystemExit) and error.code in (None, 0):
-            return program  # sys.exit() is a regular end
-        failure = Failure(error)
-        where = f" at {failure.line}" if failure.line else ""
-        raise ValueError(
-            f"{path} must run to its end to be checked, got {failure}{where}"
-        ) from None
+            yield
     finally:
         sys.argv, sys.stdin, old = before
         if old is not None:
             sys.modules[name] = old
-    return program
+
+
+def _run(program, filename, source, path):
+    """Run one part of a program; return None, "" if it has called sys.exit(), or what is wrong."""
+    from nncore.checking.trials import Failure, line_of
+
+    try:
+        exec(compile(source, filename, "exec"), vars(program))
+    except SyntaxError as error:
+        place = f"line {error.lineno}"
+        if error.filename == filename and filename != program.__file__:
+            place = line_of(filename, error.lineno)
+        return (
+            f"{path} must be a Python program that runs, got {type(error).__name__}: {error.msg}, "
+            f"{place}"
+        )
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and error.code in (None, 0):
+            return ""  # sys.exit() is a regular end
+        failure = Failure(error)
+        where = f" at {failure.line}" if failure.line else ""
+        return f"{path} must run to its end to be checked, got {failure}{where}"
+    return None
 
 
 def find(program, path, name=None):

@@ -6,8 +6,8 @@ import re
 import numpy as np
 
 import nncore
-from nncore import _files, _readers, serialization
-from nncore.cli import arguments, messages
+from nncore import _files
+from nncore.cli import arguments, data, messages
 from nncore.exchange import c_source, tensors, to_onnx
 
 HELP = """\
@@ -46,7 +46,7 @@ def add_options(parser):
         help="write the C in integer arithmetic, calibrated with DATA, which is anything that "
         "nncore train reads; prints the share of samples that keep their class",
     )
-    arguments.add_label_column(group)
+    arguments.add_columns(group)
 
 
 def run(options):
@@ -63,10 +63,10 @@ def run(options):
         if getattr(options, option) is not None and "c" not in outputs:
             raise ValueError(f"--{option} must come with --c, got it alone")
     for ending, path in outputs.items():
-        _check_output(f"--{ending}", path, options.model)
-    net, metadata = serialization.read(options.model, nncore.Sequential)
+        arguments.check_output(f"--{ending}", path, options.model, "MODEL")
+    net = nncore.load(options.model)
     try:
-        contents = list(_contents(net, metadata, outputs, options))
+        contents = list(_contents(net, outputs, options))
     except (ImportError, TypeError, ValueError) as error:
         raise ValueError(f"{options.model}: {error}") from None
     for path, content, report in contents:
@@ -76,24 +76,22 @@ def run(options):
             print(report)
 
 
-def _contents(net, metadata, outputs, options):
+def _contents(net, outputs, options):
     """Yield (path, bytes, report or None) of each file."""
-    scaling, classes = metadata.get("scaling"), metadata.get("classes")
     for ending, path in outputs.items():
         if ending == "onnx":
-            yield path, to_onnx.rendered(net, scaling, classes), None
+            yield path, to_onnx.rendered(net), None
         elif ending == "c":
             name = options.name if options.name is not None else _name_of(path)
             X = None if options.int8 is None else _calibration(net, options)
-            yield path, *c_source.rendered(net, name, X, scaling)
+            yield path, *c_source.rendered(net, name, X)
         else:
-            yield path, tensors.rendered(net, scaling, classes), None
+            yield path, tensors.rendered(net), None
 
 
 def _calibration(net, options):
     """Return the samples of DATA."""
-    features = getattr(net.modules[0], "m", None) if net.modules else None
-    source = _readers.read(options.int8, options.label_column, features, option="--label-column")
+    source = data.read_for(net, options.model, options.int8, options)
     X, _ = source.select("all")
     messages.print_notes(source)
     return np.asarray(X, np.float64)
@@ -103,15 +101,3 @@ def _name_of(path):
     """Return a name for the function from that of its file."""
     stem = os.path.splitext(os.path.basename(path))[0]
     return re.sub(r"\W", "_", stem, flags=re.ASCII)
-
-
-def _check_output(option, path, model):
-    """Refuse an output that cannot be written or would overwrite the model."""
-    try:
-        _files.check(_files.name(path))
-    except OSError as error:
-        raise ValueError(
-            f"{option} must be a file that can be written, got {path} ({error.strerror})"
-        ) from None
-    if os.path.exists(path) and os.path.exists(model) and os.path.samefile(path, model):
-        raise ValueError(f"{option} must be another file than MODEL, got {path}")

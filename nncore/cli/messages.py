@@ -9,7 +9,12 @@ def fail(message, status):
     return status
 
 
+def note(text):
+    """Print a note, which is no error."""
+    print(f"nncore: note: {text}", file=sys.stderr)
+
+
 def print_notes(source):
     """Print the warnings that the reader of a data file has collected."""
-    for note in source.notes:
-        print(f"nncore: note: {source.name}: {note}", file=sys.stderr)
+    for text in source.notes:
+        note(f"{source.name}: {text}")

@@ -1,20 +1,24 @@
-"""The command `nncore predict`: print one label per line, from a model saved by `nncore train`."""
+"""The command `nncore predict`: print the predictions of a model of `nncore train`."""
 
+import csv
+import io
+import math
 import sys
 
 import numpy as np
 
 import nncore
-from nncore import _chain, _checks, _readers, datasets, serialization
-from nncore.cli import arguments, messages
+from nncore import _files
+from nncore.cli import arguments, data, messages
 
 HELP = """\
-Print the label that MODEL (a file written by nncore train) predicts for each sample of DATA, one
-per line.
+Print what MODEL (a file written by nncore train) predicts for each sample of DATA, one per line: a
+label, or a number if it was trained on numbers.
 
 DATA is anything that nncore train reads, in the same units: the model stores the scaling of its
-inputs. Labels are optional (a .csv without them has one column less); with labels, the accuracy is
-printed to standard error.
+inputs. It also stores the headings of a table: columns are found by them, in any order, and others
+are ignored. Labels are optional (a table without headings has one column less without them); with
+labels, the accuracy is printed to standard error.
 """
 
 
@@ -23,59 +27,77 @@ def add_options(parser):
     parser.set_defaults(run=run)
     parser.add_argument("model", metavar="MODEL", help="file written by nncore train")
     parser.add_argument(
-        "data", metavar="DATA", help="digits, .npz, .csv[.gz] or a folder of idx files"
+        "data", metavar="DATA", help="digits, .npz, .csv[.gz], .parquet or a folder of idx files"
     )
-    arguments.add_label_column(parser)
+    arguments.add_columns(parser)
     parser.add_argument(
         "--part",
         choices=("all", "train", "test"),
         default="all",
         help="of DATA, divided as nncore train divides them (default: all)",
     )
+    parser.add_argument(
+        "--proba",
+        action="store_true",
+        help="print the probabilities of all classes, separated by commas, under a line with the "
+        "classes",
+    )
+    parser.add_argument("--output", metavar="FILE", help="write to FILE instead of printing")
 
 
 def run(options):
-    """Print one label per line, and the accuracy to standard error if labels are known."""
-    net, metadata = serialization.read(options.model, nncore.Sequential)
-    features, classes, scaling = _recipe(net, metadata, options.model)
-    source = _readers.read(options.data, options.label_column, features, option="--label-column")
+    """Print a line per sample, and the accuracy to standard error if labels are known."""
+    net = nncore.load(options.model)
+    regression = data.is_regression(net)
+    if options.proba and regression:
+        raise ValueError(f"--proba needs a classifier, but {options.model} predicts numbers")
+    if options.output:
+        arguments.check_output("--output", options.output, options.model, "MODEL")
+        arguments.check_output("--output", options.output, options.data, "DATA")
+    source = data.read_to_predict(net, options.model, options.data, options)
     X, labels = source.select(options.part)
-    if X.shape[0] != features:
-        raise ValueError(
-            f"{options.data} must have {features} features per sample, as {options.model} has, "
-            f"got {X.shape[0]}"
-        )
-    dtype = _checks.computing_dtype(net.modules[0].W)
-    predicted = classes[net.predict(datasets.scale(X, scaling, dtype))]
-    sys.stdout.writelines(f"{label}\n" for label in predicted)
+    predicted = net.predict(X)
+    text = _probabilities(net, X) if options.proba else _lines(predicted)
+    if options.output:
+        _files.write(options.output, lambda file: file.write(text.encode()))
+        print(f"wrote {options.output} ({X.shape[1]} samples)")
+    else:
+        sys.stdout.write(text)
     sys.stdout.flush()
     if labels is not None:
-        correct = int((predicted == labels).sum())
-        print(f"accuracy: {correct / labels.size:.4f} ({correct}/{labels.size})", file=sys.stderr)
+        print(_score(net, predicted, labels, regression), file=sys.stderr)
     messages.print_notes(source)
 
 
-def _recipe(net, metadata, path):
-    """Return (features, class labels, scaling) of a model; without metadata the classes are 0, 1,
-    ... and nothing is scaled.
-    """
-    first = net.modules[0] if net.modules else None
-    if not isinstance(first, nncore.Linear) or not isinstance(net.modules[-1], nncore.SoftMax):
-        raise ValueError(
-            f"{path} must hold a classifier from a first Linear to a last SoftMax, got another "
-            f"network"
-        )
-    outputs = [m.n for m in _chain.modules_of(net) if isinstance(m, nncore.Linear)][-1]
-    try:
-        labels = metadata.get("classes", list(range(outputs)))
-        classes = np.array([_checks.count("class", label, -(2**63)) for label in labels], np.int64)
-        scaling = metadata.get("scaling", {"shift": 0.0, "factor": 1.0})
-        numbers = [np.array(scaling[key], dtype=np.float64) for key in ("shift", "factor")]
-        fits = classes.shape == (outputs,) and all(
-            a.shape in ((), (first.m,)) and np.isfinite(a).all() for a in numbers
-        )
-    except (TypeError, ValueError, KeyError, OverflowError):
-        fits = False
-    if not fits:
-        raise ValueError(f"{path} must hold labels and scaling that fit its network, got others")
-    return first.m, classes, scaling
+def _lines(predicted):
+    """Return a line per sample: a label or a number, or several separated by commas."""
+    rows = predicted.T if predicted.ndim == 2 else predicted[:, None]
+    return "".join(",".join(map(_text, row)) + "\n" for row in rows)
+
+
+def _text(value):
+    return str(value)  # the shortest digits that are read as the same float32 or float64
+
+
+def _probabilities(net, X):
+    """Return the probabilities as comma-separated values under a line with the classes."""
+    P = net.predict_proba(X)
+    if len(P) == 1:
+        P = np.concatenate([1 - P, P])
+    classes = range(len(P)) if net.classes is None else net.classes.tolist()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(classes)
+    writer.writerows([map(_text, column) for column in P.T])
+    return text.getvalue()
+
+
+def _score(net, predicted, labels, regression):
+    """Return a line with the accuracy, or R² and the error."""
+    if not regression:
+        correct = int((predicted == labels).sum())
+        return f"accuracy: {correct / labels.size:.4f} ({correct}/{labels.size})"
+    error = predicted.astype(np.float64).reshape(-1) - labels
+    spread = ((labels - labels.mean()) ** 2).sum()
+    r2 = 1 - (error**2).sum() / spread if spread else math.nan
+    return f"R2: {r2:.4f} (RMSE {math.sqrt(np.mean(error**2)):.4g} on {labels.size} samples)"

@@ -1,66 +1,47 @@
-"""The command `nncore train`: train a classifier by stochastic gradient descent and save it."""
+"""The command `nncore train`: train a network by stochastic gradient descent and save it."""
 
+import copy
 import math
 import os
-import time
-
-import numpy as np
 
 import nncore
-from nncore import _files, _readers, datasets, registry, schedules, serialization
-from nncore.cli import arguments, messages
-from nncore.training import validate
+from nncore import _files, _readers, registry
+from nncore.cli import arguments, data, messages, training
+from nncore.training import session
 
-ACTIVATIONS = {
-    record.name: record.cls for record in registry.ACTIVATIONS.values() if not record.is_output
-}
-BACKENDS = ("compiled", "numpy")
-PLOTS = (".png", ".pdf", ".svg")
-# Each entry makes a schedule over all `steps` of a training.
-SCHEDULES = {
-    "constant": lambda rate, steps: schedules.Constant(rate),
-    "cosine": lambda rate, steps: schedules.Cosine(rate, steps),
-    "inverse": lambda rate, steps: schedules.InverseTime(rate, decay=9 / steps),
-    "step": lambda rate, steps: schedules.Step(rate, every=max(1, steps // 4), factor=0.5),
-}
-# Long enough for the clock's resolution, short enough that nobody waits for it.
-COMPARISON_SECONDS = 0.1
+INTERRUPTED = 130
 
 HELP = """\
-Train a classifier on DATA: hidden layers, softmax, negative log-likelihood, stochastic gradient
-descent.
+Train a network on DATA by stochastic gradient descent: a classifier (hidden layers, softmax,
+negative log-likelihood), or for numbers a regression (squared loss).
 
 DATA is one of
   digits          the UCI handwritten digits, which come with the package (the default)
   file.npz        arrays X (samples first) and y, or x_train, y_train, x_test, y_test
   file.csv[.gz]   one sample per line, optionally with headings; see --label-column
+  file.parquet    likewise (needs polars, or pandas with pyarrow)
   folder          MNIST-format idx files, such as train-images-idx3-ubyte.gz, with their labels
-Labels are integers. Data without a test part are split into four fifths for training and one
-fifth for testing, in the same way for every seed. The test part never influences a setting.
+Labels are integers or texts, or the numbers of a regression. Data without a test part are split
+into four fifths for training and one fifth for testing, in the same way for every seed. The test
+part never influences a setting.
 
 With batch size 1 this is the algorithm of the course notes: W ~ N(0, 1/m), W0 ~ N(0, 1); then each
 step draws a sample at random (with replacement), runs forward and backward, and subtracts rate x
 gradient. An epoch is as many draws as there are samples. --batch-size above 1, --shuffle, --l2 or
 an --optimizer other than sgd select another algorithm, mini-batches: every epoch shuffles the
 samples, uses each once, and steps along the mean gradient of a batch.
+
+The model keeps the scaling, the labels and the headings. Ctrl-C ends the training and saves what
+was learned.
 """
 EXAMPLES = """\
 examples:
   nncore train
   nncore train mnist/ --layers 256,64 --epochs 10
-  nncore train table.csv --activation tanh --rate 0.01 --schedule constant --output model.npz
+  nncore train flowers.csv --label-column species --drop id --output flowers.npz
+  nncore train houses.csv --label-column price --task regression
   nncore train --optimizer adam --batch-size 32 --validation 0.2 --plot curve.png
 """
-
-
-class Diverged(Exception):
-    """Raised when the training reaches a non-finite loss.
-
-    >>> raise Diverged("training diverged in epoch 1")
-    Traceback (most recent call last):
-        ...
-    nncore.cli.train.Diverged: training diverged in epoch 1
-    """
 
 
 def add_options(parser):
@@ -70,14 +51,23 @@ def add_options(parser):
     group.add_argument(
         "data", metavar="DATA", nargs="?", default="digits", help="see above (default: digits)"
     )
-    arguments.add_label_column(group)
+    arguments.add_columns(group)
+    group.add_argument(
+        "--task",
+        choices=("auto", "classification", "regression"),
+        default="auto",
+        help="what to predict: one of the labels, or a number; auto (default): a number if the "
+        "labels have fractions, or are integers of many values (above 50, or a quarter of the "
+        "samples)",
+    )
     group.add_argument(
         "--scaling",
         choices=("auto", "grey", "standard", "none"),
         default="auto",
         help="grey: divide by the training part's largest value; standard: scale every feature to "
         "mean 0 and standard deviation 1 over the training part; auto (default): grey for integers "
-        "in 0..255, else standard. Saved with the model",
+        "in 0..255, else standard. Saved with the model. The targets of a regression are scaled "
+        "to mean 0 and standard deviation 1",
     )
     group = parser.add_argument_group("network")
     group.add_argument(
@@ -89,7 +79,7 @@ def add_options(parser):
     )
     group.add_argument(
         "--activation",
-        choices=tuple(ACTIVATIONS),
+        choices=tuple(training.ACTIVATIONS),
         default="relu",
         help="activation of the hidden layers (default: relu)",
     )
@@ -105,11 +95,13 @@ def add_options(parser):
         metavar="R",
         type=arguments.rate,
         help="initial learning rate R (default: the smaller of 0.05 and 2/(1 + mean squared "
-        "length of a scaled sample), times the square root of the batch size)",
+        "length of a scaled sample), times the square root of the batch size, at most 16; for a "
+        "regression 0.5/(1 + the largest of that length and the widths). If the default diverges, "
+        "the training starts again with a quarter of it)",
     )
     group.add_argument(
         "--schedule",
-        choices=tuple(SCHEDULES),
+        choices=tuple(training.SCHEDULES),
         default="cosine",
         help="decay of the learning rate from R: cosine, to 0 at the last step (default); "
         "inverse, as 1/t to R/10; step, halved after each quarter; or constant",
@@ -153,8 +145,8 @@ def add_options(parser):
         metavar="B",
         type=arguments.whole(1),
         default=1,
-        help="samples per step (default: 1, the notes' algorithm; above 1: mini-batches, see "
-        "above)",
+        help="samples per step, at most all of them (default: 1, the notes' algorithm; above 1: "
+        "mini-batches, see above)",
     )
     group.add_argument(
         "--shuffle",
@@ -169,7 +161,7 @@ def add_options(parser):
         help="seed of the initial weights and the draws (default: 0)",
     )
     group.add_argument(
-        "--backend", choices=BACKENDS, default="compiled", help="kernels to train with"
+        "--backend", choices=training.BACKENDS, default="compiled", help="kernels to train with"
     )
     group = parser.add_argument_group("output")
     group.add_argument(
@@ -194,253 +186,73 @@ def run(options):
     """Read and check everything, then train, save, compare the backends and report."""
     say = (lambda *words: None) if options.quiet else (lambda *words: print(*words, flush=True))
     output = "" if options.no_save else options.output
-    if output:
-        _check_output(output, options.data)
-    if options.plot:
-        _check_output(options.plot, options.data, "--plot")
-        if not options.plot.lower().endswith(PLOTS):
-            raise ValueError(
-                f"--plot must end in {', '.join(PLOTS[:-1])} or {PLOTS[-1]}, got {options.plot}"
-            )
-        _check_matplotlib()
-    source = _readers.read(options.data, options.label_column, option="--label-column")
-    X, labels, X_test, labels_test = source.split()
-    classes = np.unique(np.concatenate([labels, labels_test]))
-    scaling = datasets.fit_scaling(X, options.scaling)
-    X, X_test = (datasets.scale(part, scaling, options.dtype) for part in (X, X_test))
-    Y, Y_test = (
-        datasets.one_hot(np.searchsorted(classes, part), classes.size, options.dtype)
-        for part in (labels, labels_test)
-    )
-    (X, Y), held = _hold_out(X, Y, options.validation)
-    rate = (
-        options.rate
-        if options.rate is not None
-        else _default_rate(X, options.batch_size, options.optimizer)
-    )
-
+    _check_outputs(options, output)
+    wanted = data.wanted(options)
+    task = None if options.task == "auto" else options.task
+    source = _readers.read(options.data, wanted, task)
+    prepared = data.prepare(source, options)
+    options.batch_size = min(options.batch_size, prepared.X.shape[1])
     with nncore.use_backend(options.backend):
-        np.random.seed(options.seed)
-        net = _network(options, X.shape[0], classes.size)
-        validation = f"{held[0].shape[1]} to validate, " if held else ""
+        _announce(options, source, prepared, say)
+        result = training.train(prepared, options, say)
+        if output:
+            _save(result.net, prepared, source, output)
+        score = training.test_score(result.net, prepared)
         say(
-            f"data      {options.data}: {X.shape[1]} samples to train on, "
-            f"{validation}{X_test.shape[1]} to test, "
-            f"{X.shape[0]} features, {classes.size} classes"
+            f"trained   {result.samples} samples in {result.seconds:.3g} s, "
+            f"{result.samples / max(result.seconds, 1e-9):,.0f} samples/s (testing not counted)"
         )
-        if source.choice:
-            say(f"table     {source.choice}")
-        messages.print_notes(source)
-        say(
-            f"network   {'-'.join(map(str, [X.shape[0], *options.layers, classes.size]))}, "
-            f"{options.activation}, "
-            f"{options.dtype}"
-        )
-        say(
-            f"training  {options.epochs} epochs, {_algorithm(options)}, rate {rate:.4g} "
-            f"{options.schedule}, "
-            f"seed {options.seed}, {options.backend} backend"
-        )
-        seconds, history = _train_epochs(net, X, Y, held, X_test, Y_test, rate, options, say)
-        correct = int((classes[net.predict(X_test)] == labels_test).sum())
-    samples = options.epochs * X.shape[1]
-    say(
-        f"trained   {samples} samples in {seconds:.3g} s, {samples / seconds:,.0f} samples/s "
-        f"(testing not counted)"
-    )
     if output:
-        serialization.save(net, output, metadata={"classes": classes.tolist(), "scaling": scaling})
         say(f"saved     {output}")
-    if options.plot:
-        figure = nncore.plot_history(history).figure
+    if options.plot and result.history["loss"]:
+        figure = nncore.plot_history(result.history).figure
         ending = os.path.splitext(options.plot)[1]
         _files.write(options.plot, lambda file: figure.savefig(file, format=ending[1:], dpi=150))
         say(f"plotted   {options.plot}")
-    if not (options.quiet or options.no_compare):
-        say(f"speed     {_comparison(X, Y, rate, options)}")
-    print(f"test accuracy: {correct / labels_test.size:.4f} ({correct}/{labels_test.size})")
+    if not (options.quiet or options.no_compare or result.interrupted):
+        say(f"speed     {training.comparison(prepared, result.rate, options)}")
+    print(score)
+    if result.interrupted:
+        kept = f"; {output} holds what was learned" if output else ""
+        return messages.fail(f"interrupted in {result.interrupted}{kept}", INTERRUPTED)
+    return 0
 
 
-def _train_epochs(net, X, Y, held, X_test, Y_test, rate, options, say):
-    """Train `net`, reporting after each epoch; return (seconds of training, history)."""
-    steps = math.ceil(X.shape[1] / options.batch_size)
-    schedule = SCHEDULES[options.schedule](rate, steps * options.epochs)
-    optimizer = validate.as_optimizer(options.optimizer)
-    history = {
-        name: []
-        for name in (
-            "loss",
-            "accuracy",
-            *(("validation_loss", "validation_accuracy") if held else ()),
-        )
-    }
-    seconds = 0.0
-    for epoch in range(1, options.epochs + 1):
-        done = (epoch - 1) * steps
-        start = time.perf_counter()
-        finite = _train_on(net, X, Y, X.shape[1], _Continued(schedule, done), options, optimizer)
-        seconds += time.perf_counter() - start
-        loss, accuracy = net.evaluate(X, Y)
-        if not (finite and math.isfinite(loss)):
-            raise Diverged(
-                f"training diverged in epoch {epoch}: the loss is not finite; --rate must be "
-                f"smaller, got {rate:.3g}"
-            )
-        values = [loss, accuracy, *(net.evaluate(*held) if held else ())]
-        for name, value in zip(history, values, strict=True):
-            history[name].append(value)
-        validation = f"validation {values[-1]:.4f}  " if held else ""
-        say(
-            f"epoch {epoch:{len(str(options.epochs))}}/{options.epochs}  rate "
-            f"{schedule(done + 1):<8.3g} "
-            f"loss {loss:.4f}  train {accuracy:.4f}  {validation}test "
-            f"{net.evaluate(X_test, Y_test)[1]:.4f}  {seconds:.2f} s"
-        )
-    return seconds, history
+def _save(net, prepared, source, output):
+    """Save a copy of the network that takes raw data; a Ctrl-C waits until it is saved."""
+    net = copy.copy(net)
+    prepared.describe(net, source)
+    with session.defer_sigint():
+        net.save(output)
 
 
-def _hold_out(X, Y, share):
-    """Return ((X, Y) for training, (X, Y) for validation or None), split alike for every seed."""
-    if not share:
-        return (X, Y), None
-    held = round(share * X.shape[1])
-    if not 0 < held < X.shape[1]:
-        raise ValueError(
-            f"--validation must leave samples to train and to validate on, got {share} of "
-            f"{X.shape[1]} samples"
-        )
-    order = np.random.default_rng(0).permutation(X.shape[1])
-    parts = np.sort(order[held:]), np.sort(order[:held])
-    return tuple((X[:, part], Y[:, part]) for part in parts)
-
-
-class _Continued(schedules.Schedule):
-    """η(t + done): a schedule continued after `done` steps, since every call of `sgd` and `fit`
-    counts from 1.
-    """
-
-    def __init__(self, schedule, done):
-        self.schedule, self.done = schedule, done
-
-    def values(self, t0, count):
-        return self.schedule.values(t0 + self.done, count)
-
-
-def _train_on(net, X, Y, count, rate, options, optimizer):
-    """Train on `count` samples, by random draws or in shuffled batches; return False if the loss
-    became non-finite.
-    """
-    if _draws(options):
-        net.sgd(X, Y, count, rate)
-        return True
-    try:
-        # --seed determines the order of an epoch through the generator that also drew the weights.
-        net.fit(
-            X[:, :count],
-            Y[:, :count],
-            epochs=1,
-            batch_size=options.batch_size,
-            shuffle=True,
-            lrate=rate,
-            optimizer=optimizer,
-            l2=options.l2,
-            seed=np.random.randint(2**31),
-        )
-    except FloatingPointError:
-        return False
-    return True
-
-
-def _comparison(X, Y, rate, options):
-    """Return a sentence with the seconds that both backends take for the same steps from the same
-    start.
-    """
-
-    def seconds(backend, count):
-        with nncore.use_backend(backend):
-            np.random.seed(options.seed)
-            net = _network(options, X.shape[0], Y.shape[0])
-            start = time.perf_counter()
-            _train_on(net, X, Y, count, rate, options, options.optimizer)
-            return time.perf_counter() - start
-
-    batch = options.batch_size
-    few = min(20 * batch, X.shape[1])
-    for backend in BACKENDS:
-        seconds(backend, few)
-    count = int(few * COMPARISON_SECONDS / seconds("numpy", few)) // batch * batch
-    count = min(max(count, batch), X.shape[1])
-    rounds = [[seconds(backend, count) for backend in BACKENDS] for _ in range(3)]
-    compiled, plain = (sorted(times)[1] for times in zip(*rounds, strict=True))
-    return (
-        f"compiled backend {plain / compiled:.3g} times as fast as the NumPy backend, measured "
-        f"here: {count} samples of this training in {compiled * 1e3:.3g} ms and "
-        f"{plain * 1e3:.3g} ms (medians of 3)"
+def _announce(options, source, prepared, say):
+    """Print what is going to be trained, on which data."""
+    validation = f"{prepared.held[0].shape[1]} to validate, " if prepared.held else ""
+    say(
+        f"data      {options.data}: {prepared.X.shape[1]} samples to train on, "
+        f"{validation}{prepared.X_test.shape[1]} to test, "
+        f"{prepared.X.shape[0]} features, {prepared.kind}"
+    )
+    if source.choice:
+        say(f"table     {source.choice}")
+    if options.task == "auto" and prepared.reason:
+        say(f"task      {prepared.reason}")
+    messages.print_notes(source)
+    widths = [prepared.X.shape[0], *options.layers, prepared.Y.shape[0]]
+    say(f"network   {'-'.join(map(str, widths))}, {options.activation}, {options.dtype}")
+    rate = training.rate_of(prepared, options)
+    say(
+        f"training  {options.epochs} epochs, {training.algorithm(options)}, rate {rate:.4g} "
+        f"{options.schedule}, "
+        f"seed {options.seed}, {options.backend} backend"
     )
 
 
-def _network(options, features, classes):
-    """Build the classifier that the options describe."""
-    widths = [features, *options.layers, classes]
-    activation = ACTIVATIONS[options.activation]
-    modules = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
-        modules += [nncore.Linear(inputs, outputs, init="notes", dtype=options.dtype), activation()]
-    modules[-1] = nncore.SoftMax()
-    return nncore.Sequential(modules, nncore.NLL())
-
-
-def _default_rate(X, batch, optimizer="sgd"):
-    """Return min(0.05, 2 / (1 + mean ‖x‖²)) · sqrt(batch), times 1 − beta with momentum; other
-    optimisers have a default of their own.
-
-    The curvature of a single softmax layer's loss in its weights is at most (1 + ‖x‖²) / 2, so
-    steps beyond 4 / (1 + ‖x‖²) overshoot: the default is half of that. 0.05, like the other
-    defaults, did best in five-fold cross-validation on the training part of the digits.
-    """
-    record = registry.OPTIMIZERS[optimizer]
-    if record.command_rate is not None:
-        return record.command_rate
-    length = float(np.einsum("ij,ij->", X, X, dtype=np.float64)) / X.shape[1]
-    return min(0.05, 2 / (1 + length)) * math.sqrt(batch) * (1 - getattr(record.cls, "beta", 0.0))
-
-
-def _draws(options):
-    """Return whether the training is the notes' algorithm, one random draw per step."""
-    return (
-        options.batch_size == 1
-        and not options.shuffle
-        and options.optimizer == "sgd"
-        and options.l2 == 0
-    )
-
-
-def _algorithm(options):
-    """Describe the algorithm in a few words for the report."""
-    if _draws(options):
-        return "one random draw per step"
-    more = f", {options.optimizer}" if options.optimizer != "sgd" else ""
-    return f"shuffled batches of {options.batch_size}{more}" + (
-        f", l2 {options.l2:.3g}" if options.l2 else ""
-    )
-
-
-def _check_matplotlib():
-    try:
-        import matplotlib.figure  # type: ignore[import-not-found, unused-ignore] # noqa: F401
-    except ImportError:
-        raise ValueError(
-            "--plot needs matplotlib; install it with `pip install nncore[plot]`"
-        ) from None
-
-
-def _check_output(path, data, option="--output"):
-    """Refuse an output that cannot be written or would overwrite the data, before training."""
-    try:
-        _files.check(_files.name(path))
-    except OSError as error:
-        raise ValueError(
-            f"{option} must be a file that can be written, got {path} ({error.strerror})"
-        ) from None
-    if os.path.exists(path) and os.path.exists(data) and os.path.samefile(path, data):
-        raise ValueError(f"{option} must be another file than DATA, got {path}")
+def _check_outputs(options, output):
+    """Refuse what could not be written after the training."""
+    if output:
+        arguments.check_output("--output", output, options.data, "DATA")
+    if options.plot:
+        arguments.check_output("--plot", options.plot, options.data, "DATA")
+        arguments.check_plot(options.plot)

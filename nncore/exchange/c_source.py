@@ -90,9 +90,10 @@ def c(
         print(report)
 
 
-def rendered(net, name, int8, scaling, samples=None):
+def rendered(net, name, int8=None, scaling=None, samples=None):
     """Return (the file's bytes, one line about int8 or None)."""
     c_text.check_name(name)
+    net, scaling, _ = chain.unprepared(net, "C", scaling)
     network = chain.described(net, "C", scaling)
     X = None
     if int8 is not None:

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nncore import _chain, _checks, _kinds, modules
-from nncore.training import validate
+from nncore.sequential import Sequential
+from nncore.training import preparation, validate
 
 __all__ = [
     "Network",
@@ -17,6 +18,7 @@ __all__ = [
     "running",
     "scaling_norm",
     "scaling_terms",
+    "unprepared",
 ]
 
 
@@ -51,7 +53,7 @@ def described(net, form, scaling=None):
     """Return the Network that a format writes.
 
     form: the format's name for messages. scaling: {"shift", "factor"} as `datasets.fit_scaling`
-    returns it, or None for the network's own attribute of that name, if it has one.
+    returns it, or None.
 
     TypeError for modules that are not the library's own; ValueError for a network without sizes,
     layers that do not fit, weights of two types, and NaN or infinity.
@@ -75,10 +77,40 @@ def described(net, form, scaling=None):
     for at, (module, place, sizes) in enumerate(steps):
         before, width = width, sizes[1] if sizes is not None else width
         steps[at] = Step(module, _kinds.kind(module), place, before, width)
-    if scaling is None:
-        scaling = getattr(net, "scaling", None)
     scaling = None if scaling is None else _numbers_of(scaling, inputs)
     return Network(steps, next(iter(dtypes.values())), inputs, width, scaling)
+
+
+def unprepared(net, form, scaling=None, classes=None):
+    """Return (network, scaling, classes) as a format writes them: those of the network unless
+    others are given. The scaling of its targets becomes part of the last Linear.
+    """
+    found = getattr(net, "_preprocessing", None)
+    if found is None or _kinds.kind(net) is None:
+        return net, scaling, classes
+    preparation.check(net)
+    bare = Sequential(list(net.modules), net.loss)
+    if found.scales_targets:
+        _fold_targets(bare, found, form)
+    return (
+        bare,
+        found.scaling if scaling is None else scaling,
+        found.classes if classes is None else classes,
+    )
+
+
+def _fold_targets(net, found, form):
+    """Put the scaling of the targets into the last Linear, a copy, of a network or of one in it."""
+    while net.modules and hasattr(net.modules[-1], "modules"):
+        inner = Sequential(list(net.modules[-1].modules), net.modules[-1].loss)
+        net.modules[-1] = net = inner
+    last = net.modules[-1] if net.modules else None
+    if _kinds.kind(last) is not modules.Linear:
+        raise ValueError(
+            f"the last module must be a Linear to be written as {form} with target_scaling, got "
+            f"{last!r}; set net.target_scaling = None and scale the outputs yourself"
+        )
+    net.modules[-1] = linear(*found.into_last(np.asarray(last.W), np.asarray(last.W0)))
 
 
 def _parts(net, form):

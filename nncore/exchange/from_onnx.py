@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from nncore import _checks, _files, modules, registry, serialization
+from nncore import _checks, _files, _npz, _preprocessing, modules, registry, serialization
 from nncore._types import StrPath
 from nncore.exchange import arrays, chain, extras
 from nncore.exchange.operators import (
@@ -36,7 +36,8 @@ def import_onnx(path: StrPath) -> Sequential:
 
     Activations are recognised by what their operators compute, so that the decomposed forms of
     PyTorch's and Keras' converters become the GELU or SiLU that they are. Scalings become a
-    BatchNorm with running statistics. A last Sigmoid becomes OutputSigmoid, and the two columns
+    BatchNorm with running statistics; the first one in a file of `nncore.export.onnx` becomes the
+    network's `scaling`. A last Sigmoid becomes OutputSigmoid, and the two columns
     (1 − p, p) of scikit-learn's binary classifiers a SoftMax.
 
     Parameters
@@ -361,6 +362,7 @@ class _Reader:
     def _built(self, items):
         """Return the network of all items, which are modules and affine steps."""
         widths = _widths(items, self.shape)
+        scaling, items, widths = self._scaling(items, widths)
         parts = []
         dtype = next((m.W.dtype for m in items if isinstance(m, modules.Linear)), None)
         for item, width in zip(items, widths, strict=True):
@@ -374,16 +376,53 @@ class _Reader:
             parts[-1] = modules.OutputSigmoid()
         net = Sequential(parts, self._loss(parts))
         chain.described(net, "a network")
+        self._prepare(net, scaling)
         return net
+
+    def _scaling(self, items, widths):
+        """Return the scaling that `nncore.export.onnx` noted, and the items and widths without the
+        first one, if that computes it; else None and all of them.
+        """
+        noted = self._description().get("scaling")
+        if noted is None or not items or not isinstance(items[0], Affine):
+            return None, items, widths
+        try:
+            shift, factor = _preprocessing.made(scaling=noted).shift_and_factor()
+            mean, scale, offset = (np.asarray(a, np.float64) for a in items[0].arrays)
+            with np.errstate(all="ignore"):
+                fits = np.allclose(scale, factor.ravel(), rtol=1e-6, atol=0) and np.allclose(
+                    mean * scale - offset, (shift * factor).ravel(), rtol=1e-5, atol=1e-6
+                )
+        except (TypeError, ValueError):
+            fits = False
+        return (noted, items[1:], widths[1:]) if fits else (None, items, widths)
+
+    def _prepare(self, net, scaling):
+        """Give the network the scaling and the classes that `nncore.export.onnx` noted."""
+        metadata = {} if scaling is None else {"scaling": scaling}
+        try:
+            if "nncore" in self.properties and "classes" in self.properties:
+                metadata["classes"] = json.loads(self.properties["classes"])
+            serialization.restore_preprocessing(net, metadata)
+        except (ValueError, RecursionError) as error:
+            raise Refused(f"its classes cannot be read ({_npz.one_line(error)})") from None
+
+    def _description(self):
+        """Return what `nncore.export.onnx` noted, {} for other files."""
+        try:
+            noted = json.loads(self.properties.get("nncore", "{}"))
+        except (ValueError, RecursionError):
+            return {}
+        return noted if isinstance(noted, dict) else {}
 
     def _noted(self):
         """Return (kind of the last module, name of the loss, its settings or None) that
         `nncore.export.onnx` noted.
         """
+        noted = self._description()
         try:
-            noted = json.loads(self.properties.get("nncore", "{}"))
             return noted["modules"][-1], noted["loss"], noted.get("loss_settings")
-        except (ValueError, TypeError, KeyError, IndexError, RecursionError, AttributeError):
+        except (TypeError, KeyError, IndexError):
             return None, None, None
 
     def _loss(self, parts):

@@ -56,6 +56,7 @@ def to_torch(net: Sequential, *, scaling: Scaling | None = None) -> Any:
     [Linear(2, 3), Tanh(), Linear(3, 2), SoftMax()]
     """
     torch = extras.need("torch", "nncore.to_torch", "torch")
+    net, scaling, _ = chain.unprepared(net, "PyTorch", scaling)
     network = chain.described(net, "PyTorch", scaling)
     dtype = {"float32": torch.float32, "float64": torch.float64}[network.dtype.name]
     made = [_made(torch, module, dtype) for module in net.modules]

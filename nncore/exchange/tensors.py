@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nncore import _checks, _files, _kinds, _npz, modules, serialization
+from nncore import _checks, _files, _kinds, _npz, _preprocessing, modules, serialization
 from nncore._types import Scaling, StrPath
 from nncore.exchange import arrays, chain
 from nncore.sequential import Sequential
@@ -59,9 +59,10 @@ def safetensors(
         The file, replaced as a whole if all goes well.
     scaling : dict, optional
         {"shift", "factor"}, as `datasets.fit_scaling` returns it: becomes a first BatchNorm with
-        running statistics. By default that of the network, if any.
-    classes : list of int, optional
-        The labels of the outputs, stored in the metadata.
+        running statistics, which `import_safetensors` makes the network's scaling again. By default
+        that of the network, if any.
+    classes : list of int or str, optional
+        The labels of the outputs, stored in the metadata. By default those of the network, if any.
 
     Raises
     ------
@@ -97,12 +98,21 @@ def safetensors(
     _files.write(path, lambda file: file.write(content))
 
 
-def rendered(net, scaling, classes):
+def rendered(net, scaling=None, classes=None):
     """Return the file's bytes."""
+    own = getattr(net, "_preprocessing", None)
+    metadata = {} if own is None else own.as_metadata()
+    for name in ("scaling", "target_scaling"):  # the latter becomes part of the weights
+        metadata.pop(name, None)
+    net, scaling, classes = chain.unprepared(net, "safetensors", scaling, classes)
     network = chain.described(net, "safetensors", scaling)
     if network.scaling is not None:
         net = Sequential([chain.scaling_norm(network), *net.modules], net.loss)
-    metadata = {} if classes is None else {"classes": np.asarray(classes).tolist()}
+        # import_safetensors makes the first module, which is PyTorch's way, this attribute again.
+        metadata["scaling"] = _preprocessing.made(scaling=scaling).scaling
+        metadata["scaling_module"] = 0
+    if classes is not None:
+        metadata["classes"] = np.asarray(classes).tolist()
     model, _ = serialization.describe(net, metadata)
     found = {}
     for prefix, module in placed(net):
@@ -216,7 +226,7 @@ def import_safetensors(
         if activations is None and "nncore" in metadata:
             _strict(metadata["nncore"])
             archive = _Archive(metadata["nncore"], found)
-            return serialization.network(archive, archive.model, Sequential)
+            return _prepared(serialization.network(archive, archive.model, Sequential), archive)
     except ValueError as error:
         raise ValueError(
             f"{path} cannot be read as a network in safetensors: {_npz.one_line(error)}"
@@ -230,6 +240,17 @@ def import_safetensors(
         return arrays.from_arrays(found, activations, layout="torch", eps=eps)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _prepared(net, archive):
+    """Return a network with the scaling, classes and names in its description."""
+    metadata = archive.model["metadata"]
+    if "scaling_module" in metadata:
+        if not net.modules or type(net.modules[0]) is not modules.BatchNorm:
+            raise ValueError("the scaling in its description has no module")
+        del net.modules[0]
+    serialization.restore_preprocessing(net, metadata)
+    return net
 
 
 class _Archive:

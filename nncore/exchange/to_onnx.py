@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nncore import _files, _kinds, serialization
+from nncore import _files, _kinds, _preprocessing, serialization
 from nncore._types import Scaling, StrPath
 from nncore._version import __version__
 from nncore.exchange import chain, extras, table
@@ -40,8 +40,9 @@ def onnx(
     scaling : dict, optional
         {"shift", "factor"}, as `datasets.fit_scaling` returns it: the graph then takes raw inputs
         and scales them first, (x − shift) ⊙ factor. By default that of the network, if any.
-    classes : list of int, optional
-        The labels of the outputs, stored as the metadata "classes".
+    classes : list of int or str, optional
+        The labels of the outputs, stored as the metadata "classes". By default those of the
+        network, if any.
 
     Raises
     ------
@@ -77,9 +78,10 @@ def onnx(
     _files.write(path, lambda file: file.write(content))
 
 
-def rendered(net, scaling, classes):
+def rendered(net, scaling=None, classes=None):
     """Return the file's bytes."""
     library = extras.need("onnx", "nncore.export.onnx", "nncore[onnx]")
+    net, scaling, classes = chain.unprepared(net, "ONNX", scaling, classes)
     network = chain.described(net, "ONNX", scaling)
     size = sum(m.W.size for m in (s.module for s in network.steps) if hasattr(m, "W"))
     if size * network.dtype.itemsize > MOST_BYTES:
@@ -87,15 +89,17 @@ def rendered(net, scaling, classes):
             f"a network must have at most {MOST_BYTES / 1e9:.2f} GB of weights to be written as "
             f"ONNX, got {size * network.dtype.itemsize / 1e9:.2f} GB; safetensors has no limit"
         )
-    model = _model(library, network, _description(net, network, classes))
+    model = _model(library, network, _description(net, network, scaling, classes))
     return model.SerializeToString()
 
 
-def _description(net, network, classes):
+def _description(net, network, scaling, classes):
     """Return the metadata of the file, texts by name."""
     kinds = [step.cls.__name__ for step in network.steps]
     loss = getattr(_kinds.kind(net.loss), "__name__", None) if net.loss is not None else None
     noted = {"modules": kinds, "loss": loss, **serialization.loss_settings(net.loss)}
+    if network.scaling is not None:
+        noted["scaling"] = _preprocessing.made(scaling=scaling).scaling
     found = {"nncore": json.dumps(noted)}
     if classes is not None:
         found["classes"] = json.dumps(_labels(classes, network.outputs))

@@ -270,6 +270,10 @@ def _assemble(net):
                 type(net.loss).__name__, False, type(net.loss).__name__, []
             )
             result = Sequential(list(net.modules), net.loss)
+    if isinstance(net, Sequential):  # what the network knows about its data goes along
+        result._preprocessing = net._preprocessing
+        if "_flat" in vars(net):
+            result._flat = net._flat
     result.report = Report(entries, loss_entry, compile.would_compile(result), remarks)
     return result
 

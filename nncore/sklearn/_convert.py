@@ -14,7 +14,7 @@ from nncore.sklearn._classifier import MLPClassifier
 from nncore.sklearn._mlp import BaseMLP
 from nncore.sklearn._originals import ScikitClassifier, ScikitRegressor
 from nncore.sklearn._regressor import MLPRegressor
-from nncore.training import validate
+from nncore.training import preparation, validate
 
 
 def from_sklearn(model: Any) -> MLPClassifier | MLPRegressor:
@@ -67,7 +67,7 @@ def to_sklearn(model: Any, classes: ArrayLike | None = None) -> Any:
     model : MLPClassifier, MLPRegressor or nncore.Sequential
         The estimator or network; it is not changed.
     classes : array-like, optional
-        The classes that a network's outputs stand for; 0, 1, ... by default.
+        The classes that a network's outputs stand for; by default its own, or 0, 1, ....
 
     Returns
     -------
@@ -116,6 +116,10 @@ def estimator_of(net, classes=None):
     TypeError
         If scikit-learn's estimators have no such network.
     """
+    found = net._preprocessing
+    if found is not None:
+        preparation.check(net)
+        classes = found.classes if classes is None else classes
     parts = list(_chain.modules_of(net))
     validate.check_widths(parts)
     unit = type(parts[-1]) if parts and not isinstance(parts[-1], modules.Linear) else None
@@ -155,10 +159,10 @@ def estimator_of(net, classes=None):
         activation = names.get(unit, "identity")
         if activation != "logistic" and len(model.classes_) != max(n, 2):
             raise ValueError(f"classes must hold {max(n, 2)} classes, got {len(model.classes_)}")
-    _jobs.set_weights(
-        model,
-        [np.array(m.W, order="C") for m in linears],
-        [np.array(m.W0).ravel() for m in linears],
-        activation,
-    )
+    weights = [(np.array(m.W, order="C"), np.array(m.W0)) for m in linears]
+    if found is not None and found.scales:
+        weights[0] = found.into_first(*weights[0])
+    if found is not None and found.scales_targets:
+        weights[-1] = found.into_last(*weights[-1])
+    _jobs.set_weights(model, [W for W, _ in weights], [W0.ravel() for _, W0 in weights], activation)
     return model

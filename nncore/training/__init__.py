@@ -1,6 +1,7 @@
 """How networks train and predict; the methods of Sequential call these modules.
 
 validate.py    checks of networks, data, weights and optimisers before a call
+preparation.py scaling and classes of a network, applied to the data of a call
 objects.py     checks of modules and losses: objects, not classes or names
 labels.py      one-dimensional labels as columns
 weights.py     weights of samples, given for each or by class

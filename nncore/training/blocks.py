@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 from nncore import _checks, _random, _sums, schedules
-from nncore.training import clipping, course, labels, session, validate
+from nncore.training import clipping, course, labels, preparation, session, validate
 from nncore.training import fit as passes
 from nncore.training import weights as weighing
 from nncore.training.progress import ProgressBar
@@ -154,6 +154,8 @@ class Training:
     def block(self, X, Y, sample_weight=None):
         """Make one pass over a block; return the summed loss and the number of samples."""
         net, order = self.net, None
+        if net._preprocessing is not None:
+            X, Y = preparation.data(net, X, Y)
         weighted = sample_weight is not None or self.class_weight is not None
         if not weighted and type(X) is np.ndarray and X.ndim == 2 and X.shape[1]:
             count = X.shape[1]

@@ -13,7 +13,7 @@ import numpy as np
 from nncore import _chain, _checks, _core, _sparse, modules, registry
 from nncore._kinds import kind, overridden
 from nncore.kernels import compiled
-from nncore.training import logits, validate
+from nncore.training import logits, preparation, validate
 
 # A call of sgd of up to this many steps takes less time module by module than to set up a program.
 MIN_COMPILED_STEPS = _core.TUNING["MIN_COMPILED_STEPS"]
@@ -218,6 +218,10 @@ def predictor(net):
         _checks.shape("W", W, ("m", "n"))
         _checks.shape("W0", _checks.real("W0", linear.W0), (W.shape[1], 1))
     validate.check_widths(parts)
+    prepares = net._preprocessing is not None
+    if prepares:
+        preparation.check(net)
+        parts, prepares = _prepared(net._preprocessing, parts)
     parts = _folded(parts)
     linears = [m for m in parts if isinstance(m, (modules.Linear, _core.Frozen))]
     types = {_checks.computing_dtype(w) for linear in linears for w in (linear.W, linear.W0)}
@@ -232,4 +236,51 @@ def predictor(net):
     }
     stages = [(copies.get(id(m)) or copy.copy(m), name) for m, name in _stages(parts)]
     sizes = [linears[0].W.shape[0], *(m.W.shape[1] for m in linears)]
-    return _core.Predictor(stages, dtype, sizes[0], "-".join(map(str, sizes)))
+    made = _core.Predictor(stages, dtype, sizes[0], "-".join(map(str, sizes)))
+    return PreparedPredictor(made, net._preprocessing, dtype) if prepares else made
+
+
+# Scalings are folded into weights if that costs an output no more than this, relative to it.
+FOLDED_ERROR = 1e-6
+
+
+def _prepared(found, parts):
+    """Return the parts with the scalings folded into the first and the last Linear, and whether
+    they are not: between shift ⊙ factor and the scaled inputs, digits cancel.
+    """
+    dtype = _checks.computing_dtype(next(m for m in parts if isinstance(m, modules.Linear)).W)
+    scales, scales_targets = found.scales, found.scales_targets
+    if scales:
+        shift, factor = found.shift_and_factor()
+        largest = float(abs(shift * factor).max())
+        if largest * np.finfo(dtype).eps > FOLDED_ERROR or type(parts[0]) is not modules.Linear:
+            return parts, True
+        parts = [_core.Frozen(*found.into_first(parts[0].W, parts[0].W0)), *parts[1:]]
+    if scales_targets:
+        if not isinstance(parts[-1], (modules.Linear, _core.Frozen)):
+            return parts, True
+        last = _core.Frozen(*found.into_last(parts[-1].W, parts[-1].W0))
+        parts = [*parts[:-1], last]
+    return parts, False
+
+
+class PreparedPredictor:
+    """A predictor that scales its inputs before, and its outputs after, the compiled one."""
+
+    def __init__(self, predictor, preprocessing, dtype):
+        self._predictor, self._preprocessing, self._dtype = predictor, preprocessing, dtype
+
+    def __call__(self, x, out=None):
+        found = self._preprocessing
+        if found.scales:
+            x = _checks.real("x", x)
+            if x.ndim in (1, 2) and found.fits_inputs(len(x)):
+                columns = x[:, None] if x.ndim == 1 else x
+                x = found.scaled(columns, self._dtype).reshape(x.shape)
+        P = self._predictor(x, out=out)
+        if found.scales_targets:
+            P[...] = found.unscaled_targets(P.reshape(len(P), -1)).reshape(P.shape)
+        return P
+
+    def __repr__(self):
+        return repr(self._predictor)

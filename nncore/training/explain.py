@@ -9,7 +9,15 @@ import numpy as np
 from nncore import _chain, _checks, _sparse, modules, optimizers, registry
 from nncore._kinds import kind
 from nncore._types import ArrayLike, Samples
-from nncore.training import clipping, compile, labels, predict, progress, validate
+from nncore.training import (
+    clipping,
+    compile,
+    labels,
+    predict,
+    preparation,
+    progress,
+    validate,
+)
 
 __all__ = ["explain"]
 
@@ -114,8 +122,9 @@ def _data(net, X, Y):
         X = np.random.default_rng(0).normal(
             size=(1 if first is None else np.shape(first.W)[0], 1000)
         )
-    X = validate.check_inputs(_chain.modules_of(net), X)
+    X = preparation.inputs(net, X)
     if Y is not None:
+        Y = preparation.targets(net, Y)
         return validate.check_data(net, X, labels.columns(net, Y))
     last = next(
         (m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None

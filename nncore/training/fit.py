@@ -13,6 +13,7 @@ from nncore.training import (
     labels,
     logits,
     ordering,
+    preparation,
     session,
     validate,
 )
@@ -53,6 +54,10 @@ def fit(
 ):
     """Train in mini-batches; see Sequential.fit."""
 
+    raw = None
+    if net._preprocessing is not None:
+        raw = validate.check_inputs(_chain.modules_of(net), X), np.asarray(Y)
+        X, Y = preparation.data(net, X, Y)
     given, (X, Y) = Y, checked_data(net, X, Y)
     optimizer = validate.as_optimizer(optimizer)
     epochs, updates = (
@@ -74,7 +79,7 @@ def fit(
     rng = _random.generator("seed", seed)
     if sample_weight is not None:
         sample_weight = weighing.checked(sample_weight, X.shape[1])
-    samples, validation = _split(net, X, Y, validation, rng, sample_weight)
+    samples, validation = _split(net, X, Y, validation, rng, sample_weight, raw)
     updates.weights = weighing.of_samples(net, Y, sample_weight, class_weight, samples)
     updates.check_rate(epochs, len(samples))
     history = course.new_history(net, validation)
@@ -115,6 +120,8 @@ def partial_fit(
     """Make one pass in the given order; see Sequential.partial_fit."""
 
     clipping = clips.checked(clip_value, clip_norm)
+    if net._preprocessing is not None:
+        X, Y = preparation.data(net, X, Y)
     if sample_weight is None and class_weight is None:
         loss = repeated(net, X, Y, batch_size, lrate, optimizer, l2, reduction, clipping)
         if loss is not None:
@@ -265,21 +272,30 @@ OF_VALIDATION = " of validation"  # follows X and Y in error messages
 
 
 def checked_pair(net, validation, of=OF_VALIDATION):
-    """Return X and Y to validate on, of a tuple or a list. of: follows X and Y in messages."""
+    """Return X and Y to validate on, of a tuple or a list; HeldOut if the network prepares its
+    data. of: follows X and Y in messages.
+    """
     if len(validation) != 2:
         raise ValueError(
             f"validation must be a pair (X, Y) or a fraction of the samples, got "
             f"{len(validation)} values"
         )
-    Y = labels.columns(net, validation[1], of, compact=True)
-    pair = validate.check_data(net, validation[0], Y, of)
+    X, Y = validation
+    if net._preprocessing is not None:
+        X, Y = preparation.data(net, X, Y, of)
+    Y = labels.columns(net, Y, of, compact=True)
+    pair = validate.check_data(net, X, Y, of)
     for name, x in zip(("X", "Y"), pair, strict=True):
         _sparse.check_finite(name + of, x)
+    if net._preprocessing is not None:
+        return held_out.HeldOut(*pair, given=tuple(validation))
     return pair
 
 
-def _split(net, X, Y, validation, rng, sample_weight):
-    """Return (positions of the training samples, pair of validation arrays, HeldOut or None)."""
+def _split(net, X, Y, validation, rng, sample_weight, given):
+    """Return (positions of the training samples, pair of validation arrays, HeldOut or None).
+    given: X and Y as the caller gave them, if the network prepares its data.
+    """
     n = X.shape[1]
     if validation is None:
         return np.arange(n), None
@@ -293,7 +309,7 @@ def _split(net, X, Y, validation, rng, sample_weight):
             f"{validation} of {n} samples"
         )
     order = rng.permutation(n)
-    return np.sort(order[held:]), held_out.HeldOut(X, Y, order[:held], sample_weight)
+    return np.sort(order[held:]), held_out.HeldOut(X, Y, order[:held], given, sample_weight)
 
 
 class Updates:

@@ -16,7 +16,12 @@ def columns(net, Y, of="", compact=False):
     """
     if compact and type(Y) is _core.Classes:
         return Y
-    Y = _checks.real(f"Y{of}", Y)
+    try:
+        Y = _checks.real(f"Y{of}", Y)
+    except TypeError as error:
+        if not _are_texts(Y):
+            raise
+        raise TypeError(f"{error}; so does a network with net.classes = np.unique(Y)") from None
     last = next(
         (m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None
     )
@@ -33,6 +38,13 @@ def columns(net, Y, of="", compact=False):
         return _classes(Y, 2, of)[None, :]
     # Signs and numbers; check_data refuses other labels than signs.
     return Y[None, :] if n == 1 else Y
+
+
+def _are_texts(Y):
+    try:
+        return all(isinstance(label, str) for label in np.asarray(Y).flat)
+    except (TypeError, ValueError):  # lists of different lengths
+        return False
 
 
 def remember(net, Y, anew=False):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, modules, registry, schedules
-from nncore.training import clipping, fit, predict, session, validate
+from nncore.training import clipping, fit, predict, preparation, session, validate
 
 
 def learner(net, lrate, optimizer, l2, clip_value=None, clip_norm=None):
@@ -22,7 +22,45 @@ def learner(net, lrate, optimizer, l2, clip_value=None, clip_norm=None):
         learn.close()  # without a token nothing
         session.release(net, token)
         raise
-    return learn
+    return learn if net._preprocessing is None else PreparedLearner(learn)
+
+
+class PreparedLearner:
+    """A learner for a network with a scaling or with classes, which converts what it is given."""
+
+    def __init__(self, learn):
+        self._learn, self.net, self.optimizer = learn, learn.net, learn.optimizer
+
+    def __call__(self, x, y):
+        return self._learn(*preparation.sample(self.net, x, y))
+
+    def predict(self, x):
+        """Return the outputs for x (D,) or (D, K), in the units of the targets."""
+        P = self._learn.predict(preparation.one_input(self.net, x))
+        return preparation.outputs(self.net, P.reshape(len(P), -1)).reshape(P.shape)
+
+    @property
+    def closed(self):
+        """Whether the learner has ended."""
+        return self._learn.closed
+
+    def sync(self):
+        """Make the network's arrays current."""
+        self._learn.sync()
+
+    def close(self):
+        """End the training."""
+        self._learn.close()
+
+    def __enter__(self):
+        self._learn.__enter__()
+        return self
+
+    def __exit__(self, *exc_info):
+        return self._learn.__exit__(*exc_info)
+
+    def __repr__(self):
+        return repr(self._learn)
 
 
 class _General:

@@ -3,12 +3,14 @@
 import numpy as np
 
 from nncore import _checks, _sparse, schedules
-from nncore.training import compile, labels, predict, session, sgd, validate
+from nncore.training import compile, labels, predict, preparation, session, sgd, validate
 from nncore.training.cache import NetworkChanged
 
 
 def mini_gd(net, X, Y, iters, lrate, notif_each, K):
     """Train by mini-batch gradient descent as the course defines it; see Sequential.mini_gd."""
+    if net._preprocessing is not None:
+        X, Y = preparation.data(net, X, Y)
     given, (X, Y) = Y, validate.check_data(net, X, labels.columns(net, Y))
     n = X.shape[1]
     iters, K = _checks.count("iters", iters), _checks.count("K", K, 1)

@@ -7,7 +7,7 @@ import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry
 from nncore._kinds import kind
-from nncore.training import compile, labels, logits, objects, validate
+from nncore.training import compile, labels, logits, objects, preparation, validate
 from nncore.training import weights as weighing
 from nncore.training.cache import EngineCache, Fingerprint, is_keepable, ready
 
@@ -103,6 +103,20 @@ def outputs(net, X):
     return P
 
 
+def prepared_outputs(net, X):
+    """Return `outputs` for a network that scales its data, in slices of bounded memory."""
+    X = validate.check_inputs(_chain.modules_of(net), X)
+    N = X.shape[1]
+    if N <= PREPARED_SLICE or _chain.depends_on_batch(net):
+        return preparation.outputs(net, outputs(net, preparation.scaled(net, X)))
+    parts = [
+        outputs(net, preparation.scaled(net, X[:, at : at + PREPARED_SLICE]))
+        for at in range(0, N, PREPARED_SLICE)
+    ]
+    return preparation.outputs(net, np.concatenate(parts, axis=1))
+
+
+PREPARED_SLICE = 16 * EVALUATE_SLICE
 _kept = EngineCache()  # of networks with plain layers, programs that predict
 KEPT_BYTES = _core.TUNING["PREDICT_KEPT_BYTES"]
 
@@ -149,10 +163,10 @@ def warn_of_nan(count, N, stacklevel=3):
         )
 
 
-def evaluate(net, X, Y, samples=None, weights=None):
+def evaluate(net, X, Y, samples=None, weights=None, prepared=False):
     """Return the mean loss and the accuracy or R squared; see Sequential.evaluate. samples: the
     indices of those that count, which are copied by slices; None for all. weights: of the samples
-    that count.
+    that count. prepared: as in `slices`.
     """
     sums, undefined, judged = [], 0, _Agreement(judge(net)) if classifies(net) else _RSquared()
     N = np.shape(X)[1] if samples is None else len(samples)
@@ -162,7 +176,7 @@ def evaluate(net, X, Y, samples=None, weights=None):
         total = _sums.total(weights)
         if total == 0:
             raise ValueError("sample_weight must not be 0 for every sample, got zeros only")
-    for P, losses, Ys in slices(net, X, Y, samples, weights is not None):
+    for P, losses, Ys in slices(net, X, Y, samples, weights is not None, prepared):
         w = None if weights is None else weights[at : at + np.shape(P)[-1]]
         at += np.shape(P)[-1]
         sums.append(_sums.total(np.ravel(losses) if w is None else w * np.ravel(losses)))
@@ -230,10 +244,14 @@ def _counted(agree, weights):
     return float(_sums.pairwise(np.ravel(agree * weights)))
 
 
-def slices(net, X, Y, samples=None, each=False):
+def slices(net, X, Y, samples=None, each=False, prepared=False):
     """Yield (outputs, losses, Y) of up to EVALUATE_SLICE samples at a time; losses are one per
-    sample, or, unless `each` is set, their sum. samples: as in `evaluate`.
+    sample, or, unless `each` is set, their sum. samples: as in `evaluate`. prepared: X and Y are as
+    the modules and the loss take them.
     """
+    if net._preprocessing is not None and not prepared:
+        yield from _prepared_slices(net, X, Y, each)
+        return
     if samples is not None and len(samples) <= EVALUATE_SLICE:
         X, Y, samples = X[:, samples], Y[:, samples], None  # a kept program takes them at once
     kept = _kept.get(net)
@@ -282,3 +300,13 @@ def log_likelihood(net, X, Y):
         net.loss = record.cls()  # neither smoothed nor weighted
     parts = [_sums.pairwise(np.ravel(losses)) for _, losses, _ in slices(net, X, Y)]
     return -float(_sums.pairwise(parts))
+
+
+def _prepared_slices(net, X, Y, each):
+    """Yield `slices` for a network with a scaling or with classes; X is scaled by slices."""
+    Y = labels.columns(net, preparation.targets(net, Y), compact=True)
+    X, Y = validate.check_data(net, X, Y)
+    size = X.shape[1] if _chain.depends_on_batch(net) else EVALUATE_SLICE
+    for at in range(0, X.shape[1], size):
+        part = slice(at, at + size)
+        yield from slices(net, preparation.scaled(net, X[:, part]), Y[:, part], None, each, True)

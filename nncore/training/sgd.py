@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, schedules
-from nncore.training import compile, labels, logits, session, validate
+from nncore.training import compile, labels, logits, preparation, session, validate
 from nncore.training.cache import (
     EngineCache,
     Fingerprint,
@@ -21,6 +21,8 @@ from nncore.training.progress import overrides_progress
 
 def sgd(net, X, Y, iters, lrate, progress):
     """Train by stochastic gradient descent as the course defines it; see Sequential.sgd."""
+    if net._preprocessing is not None:
+        X, Y = preparation.data(net, X, Y)
     kept = _kept.get(net)
     data = None if kept is None else kept.data(net, X, Y)
     checked = data is not None
