@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 try:
     import nncore._core as _core  # noqa: F401
-except ImportError as error:
-    from nncore._missing import explained
+except ImportError as _error:
+    from nncore._missing import explained as _explained
 
-    sentence = explained(error)
-    if sentence is error:
+    _sentence = _explained(_error)
+    if _sentence is _error:
         raise
-    raise sentence from error
+    raise _sentence from _error
 
 # _checks is named here for tools that freeze programs: they do not see what compiled code imports.
 from nncore import _checks as _checks

@@ -54,6 +54,13 @@ _SYNONYMS = {
     "best_only": "save_best_only only_best",
     "min_lrate": "min_lr min_learning_rate",
     "approximate": "approximation approx tanh",
+    "bias": "use_bias with_bias has_bias",
+    "clip_value": "clipvalue clip grad_clip",
+    "clip_norm": "clipnorm max_norm max_grad_norm gradient_clip_norm global_clipnorm",
+    "class_weight": "class_weights weight pos_weight",
+    "sample_weight": "sample_weights weights w",
+    "label_smoothing": "smoothing",
+    "delta": "threshold",
 }
 _WORDS = {name: frozenset(words.split()) for name, words in _SYNONYMS.items()}
 
@@ -164,6 +171,13 @@ def closest(word: str, names: Iterable[str]) -> str | None:
     by_squashed = {squashed(name): name for name in names}
     found = difflib.get_close_matches(squashed(word), by_squashed, 1, 0.6)
     return by_squashed[found[0]] if found else None
+
+
+def list_meant(word: str, history: Iterable[str]) -> str | None:
+    """Return the list of a history that another library's name, such as val_acc, means, or None."""
+    parts = {"val": "validation", "valid": "validation", "acc": "accuracy", "train": ""}
+    meant = "_".join(filter(None, (parts.get(part, part) for part in word.lower().split("_"))))
+    return meant if meant in history else None
 
 
 def suggestion(word: str, names: Iterable[str]) -> str:

@@ -12,8 +12,8 @@ __all__ = [
     "Callback",
     "Backend",
     "ArrayLike",
-    "Float",
     "Init",
+    "Integer",
     "Layer",
     "LossLike",
     "OptimizerName",
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 Array: TypeAlias = NDArray[Any]
-Float: TypeAlias = Literal["float32", "float64"]
+Integer: TypeAlias = int | np.integer[Any]
 Backend: TypeAlias = Literal["compiled", "numpy"]
 Part: TypeAlias = Literal["all", "train", "test"]
 Reduction: TypeAlias = Literal["mean", "sum"]
@@ -55,7 +55,7 @@ OptimizerName: TypeAlias = Literal[
 # Called with (net, history) after each epoch; True ends the training.
 Callback: TypeAlias = Callable[[Any, Any], object]
 Seed: TypeAlias = (
-    int
+    Integer
     | Sequence[int]
     | np.random.Generator
     | np.random.SeedSequence

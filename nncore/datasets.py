@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from nncore import _checks, _files, _names, _readers
-from nncore._types import Array, ArrayLike, Part, Scaling, StrPath
+from nncore._types import Array, ArrayLike, Integer, Part, Scaling, StrPath
 
 __all__ = [
     "fit_scaling",
@@ -281,7 +281,7 @@ def load_split(
     return _readers.read(source, label).split()
 
 
-def split_indices(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def split_indices(count: Integer) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the fixed split of `count` samples, the same in every call.
 
     Parameters
@@ -305,7 +305,7 @@ def split_indices(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return _readers.split_indices(_checks.count("count", count))
 
 
-def one_hot(labels: ArrayLike, n: int, dtype: DTypeLike = np.float64) -> Array:
+def one_hot(labels: ArrayLike, n: Integer, dtype: DTypeLike = np.float64) -> Array:
     """Return one-hot columns: Y[i, j] = 1 if labels[j] = i, else 0.
 
     Parameters

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from nncore import _backend, _checks, _core, _names, _random, initializers
-from nncore._types import Array, ArrayLike, Init, Seed
+from nncore._types import Array, ArrayLike, Init, Integer, Seed
 
 __all__ = [
     "GELU",
@@ -173,8 +173,8 @@ class Linear(Module):
     @_names.answering
     def __init__(
         self,
-        m: int,
-        n: int,
+        m: Integer,
+        n: Integer,
         *,
         init: Init = "course",
         dtype: DTypeLike = np.float64,
@@ -809,7 +809,7 @@ class BatchNorm(Module):
     @_names.answering
     def __init__(
         self,
-        m: int,
+        m: Integer,
         *,
         statistics: Literal["batch", "running"] = "batch",
         momentum: float = 0.1,

@@ -20,7 +20,7 @@ import numpy as np
 from nncore import _chain, _checks, _memory, _names, modules
 from nncore._types import Array
 
-T = TypeVar("T", bound="Optimizer")
+_T = TypeVar("_T", bound="Optimizer")
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
 
@@ -197,7 +197,7 @@ class Optimizer:
         raise NotImplementedError
 
 
-def _answering(cls: type[T]) -> type[T]:
+def _answering(cls: type[_T]) -> type[_T]:
     """Let a class answer settings that it does not have; above all a step size, which is no setting
     of an optimiser here.
     """

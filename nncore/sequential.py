@@ -13,6 +13,7 @@ from nncore._types import (
     Array,
     ArrayLike,
     Callback,
+    Integer,
     Layer,
     LossLike,
     OptimizerName,
@@ -193,7 +194,7 @@ class Sequential(ModuleSequence):
         self,
         X: Samples,
         Y: ArrayLike,
-        iters: int = 100,
+        iters: Integer = 100,
         lrate: Rate = 0.005,
         progress: bool = False,
     ) -> None:
@@ -242,10 +243,10 @@ class Sequential(ModuleSequence):
         self,
         X: Samples,
         Y: ArrayLike,
-        iters: int,
+        iters: Integer,
         lrate: Rate,
-        notif_each: int | None = None,
-        K: int = 10,
+        notif_each: Integer | None = None,
+        K: Integer = 10,
     ) -> None:
         """Make `iters` updates of mini-batch gradient descent, each summed over K samples.
 
@@ -362,8 +363,8 @@ class Sequential(ModuleSequence):
         self,
         X: Samples | Iterable[tuple[Samples, ArrayLike]],
         Y: ArrayLike | None = None,
-        epochs: int = 1,
-        batch_size: int = 32,
+        epochs: Integer = 1,
+        batch_size: Integer = 32,
         shuffle: bool = True,
         lrate: Rate | None = None,
         optimizer: Optimizer | OptimizerName | None = None,
@@ -373,7 +374,7 @@ class Sequential(ModuleSequence):
         progress: bool | Literal["bar", "lines"] | None = None,
         seed: Seed = None,
         reduction: Reduction = "mean",
-        shuffle_window: int | None = None,
+        shuffle_window: Integer | None = None,
     ) -> History:
         """Train in mini-batches over all samples, `epochs` times.
 
@@ -469,7 +470,7 @@ class Sequential(ModuleSequence):
         self,
         X: Samples,
         Y: ArrayLike,
-        batch_size: int = 32,
+        batch_size: Integer = 32,
         lrate: Rate | None = None,
         optimizer: Optimizer | OptimizerName | None = None,
         l2: float = 0.0,

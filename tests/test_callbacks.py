@@ -287,6 +287,24 @@ def test_metrics_that_cannot_be_computed_are_refused_before_the_first_epoch(back
         assert message in refused(
             lambda w=watch, f=fit: trained.fit(X, LABELS, callbacks=w, **f), error
         )
+    stop = EarlyStopping("val_acc")
+    assert "got 'val_acc'; did you mean 'validation_accuracy'?" in refused(
+        lambda: trained.fit(X, LABELS, validation=0.2, callbacks=stop)
+    )
+    assert "fit(..., validation=)" in refused(lambda: trained.fit(X, LABELS, callbacks=stop))
+
+    class Own:
+        def forward(self, P, Y):
+            self.delta = P - Y
+            return float((self.delta**2).sum())
+
+        def backward(self):
+            return 2 * self.delta
+
+    foreign = nn.Sequential([nn.Linear(4, 1)], Own())
+    assert "must have a class_fun for metrics" in refused(
+        lambda: foreign.fit(X, X[:1], callbacks=Metrics(wrong_ones, (X, X[:1]))), TypeError
+    )
     late = [EarlyStopping("accuracy"), Metrics("accuracy", (X, LABELS))]
     assert "must come before this one" in refused(lambda: trained.fit(X, LABELS, callbacks=late))
     assert np.array_equal(trained[0].W, before) and trained.optimizer is None

@@ -571,6 +571,10 @@ def test_the_history_is_a_dict_that_shows_itself_briefly():
     first, last = history["loss"]
     assert repr(history).startswith(f"History(2 epochs: loss {first:.4g} -> {last:.4g}, validation")
     assert repr(net().fit(X, LABELS, epochs=0)) == "History(0 epochs: loss -)"
+    for name, meant in (("val_loss", "validation_loss"), ("val_acc", "validation_accuracy")):
+        assert f"did you mean '{meant}'?" in refused(lambda name=name: history[name], KeyError)
+    assert "it has loss, validation_loss" in refused(lambda: history["banana"], KeyError)
+    assert history.get("val_loss") is None and "val_loss" not in history
     history["other"] = ["words"]
     assert "other -" in repr(history) and len(repr(history)) < 200
     assert pickle.loads(pickle.dumps(history)) == history == dict(history)

@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from nncore import _checks, _core, _names
+from nncore import _checks, _core, _kinds, _names
 from nncore._types import ArrayLike, Samples
-from nncore.training import fit, predict
+from nncore.training import fit, held_out, predict
 
 EVALUATED = ("loss", "accuracy", "r2")  # by Sequential.evaluate
 
@@ -101,6 +101,12 @@ class Metrics:
                     f"the history must not have {self.prefix + name!r} yet, got the metric "
                     f"{name!r}; name it otherwise by prefix="
                 )
+        own = not _kinds.is_library_method(run.net, "predict")
+        if self._calls() and predict.class_fun(run.net) is None and not own:
+            raise TypeError(
+                "the loss, or the last module, must have a class_fun for metrics of (y_true, "
+                f"y_pred), got {type(run.net.loss).__name__}"
+            )
         if self.data is not None:
             self._pair = fit.checked_pair(run.net, self.data, " of data")
         elif run.validation is not None:
@@ -114,13 +120,16 @@ class Metrics:
             run.history[self.prefix + name] = []
 
     def __call__(self, net: Any, history: Any) -> None:
-        X, Y = self._pair if self._pair is not None else self._own_pair(net)
+        pair = self._pair if self._pair is not None else self._own_pair(net)
         evaluated: dict[str, float] = {}
         if any(isinstance(metric, str) for metric in self.metrics.values()):
-            loss, score = net.evaluate(X, Y)
+            loss, score = held_out.evaluated(net, pair)
             evaluated = {"loss": loss, "accuracy": score, "r2": score}
-        answers = net.predict(X) if len(evaluated) == 0 or self._calls() else None
-        truth = None if answers is None else _truth(net, Y, np.ndim(answers))
+        truth = answers = None
+        if self._calls():
+            X, Y = pair
+            answers = net.predict(X)
+            truth = _truth(net, Y, np.ndim(answers))
         for name, metric in self.metrics.items():
             value = evaluated[metric] if isinstance(metric, str) else metric(truth, answers)
             place = history.setdefault(self.prefix + name, [])
@@ -166,5 +175,6 @@ def _truth(net, Y, ndim):
         return np.array(Y.numbers, np.int64)
     if np.ndim(Y) == 1:
         return np.asarray(Y)
-    truth = predict.class_fun(net)(Y)
+    answers = predict.class_fun(net)
+    truth = Y if answers is None else answers(Y)
     return truth[0] if np.ndim(truth) == 2 and ndim == 1 else truth

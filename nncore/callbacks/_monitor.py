@@ -3,7 +3,7 @@
 import math
 from typing import Any, Literal, TypeAlias, get_args
 
-from nncore import _checks
+from nncore import _checks, _names
 from nncore.callbacks._state import Start
 from nncore.training import held_out, predict, session
 
@@ -75,11 +75,13 @@ class Monitor:
             self._start = Start(run.net, run.optimizer)
 
     def _refuse(self, history):
-        hint = (
-            "; validation data are given as fit(..., validation=)"
-            if self.monitor.startswith("validation_") and "validation_loss" not in history
-            else "; a callback that adds it must come before this one"
-        )
+        meant = _names.list_meant(self.monitor, history)
+        if meant is not None:
+            hint = f"; did you mean {meant!r}?"
+        elif self.monitor.startswith("val") and "validation_loss" not in history:
+            hint = "; validation data are given as fit(..., validation=)"
+        else:
+            hint = "; a callback that adds it must come before this one"
         raise ValueError(
             f"monitor must be one of {', '.join(map(repr, history))} in this training, "
             f"got {self.monitor!r}{hint}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from nncore import _names
+
 __all__ = ["History"]
 
 
@@ -28,6 +30,11 @@ class History(dict[str, list[float]]):
         epochs = len(self.get("loss", ()))
         curves = ", ".join(f"{name} {_ends(values)}" for name, values in self.items())
         return f"{type(self).__name__}({epochs} epoch{'' if epochs == 1 else 's'}: {curves})"
+
+    def __missing__(self, name: str) -> Any:
+        meant = _names.list_meant(str(name), self) or _names.closest(str(name), self)
+        hint = f"; did you mean {meant!r}?" if meant else f"; it has {', '.join(self)}"
+        raise KeyError(f"the history has no list {name!r}{hint}")
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the curves, as `nncore.plot_history` does.

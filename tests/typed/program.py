@@ -27,7 +27,8 @@ def train(seed: int) -> tuple[nn.Sequential, nn.History]:
     nn.set_seed(seed)
     X, labels = nn.datasets.load_digits("train")
     scaling = nn.datasets.fit_scaling(X)
-    layers = [nn.Linear(64, 32, init="he", rng=seed), nn.ReLU(), nn.Linear(32, 10), nn.SoftMax()]
+    n = labels.max() + 1
+    layers = [nn.Linear(64, 32, init="he", rng=seed), nn.ReLU(), nn.Linear(32, n), nn.SoftMax()]
     net = nn.Sequential(layers, nn.NLL())
     stop = nn.callbacks.EarlyStopping(patience=3)
     rate = nn.schedules.Cosine(0.1, steps=200)
