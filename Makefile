@@ -24,7 +24,7 @@ POOL := tests/test_threads.py tests/test_optimizers.py tests/test_norm_dropout.p
 define copy_to
 @mkdir -p $(1) && cd $(1) && for folder in src nncore tests benchmarks examples docs; do \
     [ ! -d $$folder ] || find $$folder -type f ! -name '*.so' -delete; done
-@tar -c --exclude='*.so' --exclude=__pycache__ $(wildcard *.md) LICENSE MANIFEST.in Makefile pyproject.toml setup.py src nncore tests \
+@tar -c --exclude='*.so' --exclude=__pycache__ $(wildcard *.md) CITATION.cff .github LICENSE MANIFEST.in Makefile pyproject.toml setup.py src nncore tests \
     benchmarks examples docs | tar -x -C $(1)
 endef
 

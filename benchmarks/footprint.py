@@ -45,7 +45,7 @@ def measure(module):
     >>> sorted(measure("json"))
     ['extra_mib', 'extra_ms', 'numpy_mib', 'numpy_ms']
     """
-    # As pip leaves a package: with byte code. A first import, not measured, writes it where it is
+    # As pip leaves a package: with byte code. A first import, not measured, writes it if it is
     # missing.
     environment = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"

@@ -426,7 +426,7 @@ def why_not_importable():
 
 
 def main(arguments=None):
-    """Exit status: 0, 1 where nncore is missing or wrong in a row, 2 for wrong options and where
+    """Exit status: 0, 1 if nncore is missing or wrong in a row, 2 for wrong options and if
     nncore cannot be imported."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = parsed(arguments)

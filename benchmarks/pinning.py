@@ -14,7 +14,7 @@ POOLS = (
 
 
 def pin(threads):
-    """Bind this process to `threads` cores and tell every thread pool to use that many.
+    """Bind this process to `threads` cores and limit every thread pool to that number.
 
     The last cores are taken, because the first one usually serves interrupts. Libraries read the
     variables when they are loaded, and JAX counts the cores it may use, so this comes first.

@@ -82,7 +82,7 @@ def table(head, lines):
 
 
 def ratios(result, name, base):
-    """How many times longer a contestant took than another, one number a round; [] where one is
+    """How many times longer a contestant took than another, one number per round; [] if one is
     missing.
 
     >>> ours, peer = {"name": "nncore", "seconds": [1, 2]}, {"name": "JAX", "seconds": [3, 4]}
@@ -119,7 +119,7 @@ def best_peer(result):
 
 
 def limit(result, ours):
-    """(name of the limit, the share of it that `ours` reached, one a round); ("", []) where none
+    """(name of the limit, the share of it that `ours` reached, one per round); ("", []) if none
     was measured.
 
     Of several measures of one limit, the one that comes nearest to it counts: the fastest.
@@ -224,7 +224,7 @@ def unavailable_lines(result):
 
 
 def verdict(target, values):
-    """ "yes" or "no" by the median of the rounds, with "~" where the target lies within their
+    """ "yes" or "no" by the median of the rounds, with "~" if the target lies within their
      spread.
 
     >>> verdict(targets.Target("JAX", 2), [2.5, 3]), verdict(targets.Target("JAX", 2), [1, 1.5, 3])
@@ -245,7 +245,7 @@ def footprint_values(result, against):
 
 
 def compare(result, target, others):
-    """[what is compared, median, spread, target, verdict] of one target, or of none where its value
+    """[what is compared, median, spread, target, verdict] of one target, or of none if its value
     is None."""
     ours = target.ours or headline(result)
     asked = target.value is not None
@@ -266,7 +266,7 @@ def compare(result, target, others):
         what, show, wanted = f"{ours}, {result['unit']}", figure, f"≤ {target.value:g}"
     elif target.against in targets.TARGETS:
         # Points lost against another row of the same run, whose share of the peak was measured
-        # beside the peak of its time.
+        # compared with the peak of its time.
         other, (_, mine) = others.get(target.against), limit(result, ours)
         base = limit(other, headline(other))[1] if other else []
         values = [statistics.median(base) - share for share in mine] if base else []
@@ -388,7 +388,7 @@ def join(reports):
 
 
 def write(report, folder):
-    """Write the report as <date>-<cpu>.md and .json, numbered where a report of that name is there
+    """Write the report as <date>-<cpu>.md and .json, numbered if a report of that name is there
     already."""
     cpu = re.sub(
         r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)", "", report["machine"]["cpu"].lower())
@@ -403,7 +403,7 @@ def write(report, folder):
 
 
 def write_to(report, path):
-    """Write the report to a file, and beside it, as .json, every round."""
+    """Write the report to a file, and every round to a .json file next to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render(report), encoding="utf-8")
     path.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ LONG_CALL = 0.5  # seconds of a call from which on what it finds in the caches d
 def prepare(row, name, threads):
     """The checked Contest, and the first line to write.
 
-    ValueError where the answer differs from the reference's.
+    ValueError if the answer differs from the reference's.
     """
     import contestants
     import workloads
