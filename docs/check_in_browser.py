@@ -7,6 +7,7 @@ a free port of this machine serves the site and one more page, which opens all o
 the given width and sends back its findings.
 """
 
+import contextlib
 import json
 import shutil
 import subprocess
@@ -120,7 +121,8 @@ class Site(SimpleHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
-        self.wfile.write(text.encode())
+        with contextlib.suppress(ConnectionError):  # the browser may have dropped the request
+            self.wfile.write(text.encode())
 
     def do_POST(self):
         self.server.faults = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
