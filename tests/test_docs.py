@@ -55,7 +55,7 @@ def run_python(page, text, line, names):
     if ">>> " not in text:
         exec(compile("\n" * (line - 1) + text, page.name, "exec"), names)
         return
-    if "savefig" in text or "plot_history" in text:
+    if "savefig" in text or "plot" in text:
         pytest.importorskip("matplotlib")
     if "onnx" in text:
         pytest.importorskip("onnx")
