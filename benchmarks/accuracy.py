@@ -21,7 +21,7 @@ class Race:
     """A library's search for its best cell, and the runs of that cell.
 
     trainer(X, y, params, batch, rate, seed) -> (train, trained): train(done) goes over all rows of
-    X, in their order where the seed is None, again and again until done() says after an epoch that
+    X, in their order if the seed is None, again and again until done() says after an epoch that
     it is enough; trained() gives the weights [(W, b), ...], which start as params. answer: the
     weights after the epoch that is checked. run(): the median seconds over the seeds; the first
     call searches.
@@ -39,7 +39,7 @@ class Race:
         self.cell = None
 
     def seconds(self, cell, seed, limit=LONGEST):
-        """(seconds, epochs) of one run to the accuracy; infinitely many where it takes longer than
+        """(seconds, epochs) of one run to the accuracy; infinitely many if it takes longer than
         `limit`, or never gets there."""
         train, trained = self.trainer(self.X, self.y, w.weights(self.workload, seed), *cell, seed)
         epochs, looking, elapsed, reached = 0, 0.0, 0.0, False

@@ -26,7 +26,7 @@ class Contest(NamedTuple):
 
     A unit is a step ("sgd"), a sample ("batch", and "predict" of a batch), or a call (the rest).
     self_timed: `run` returns the seconds that count, as not all that it does is to be timed.
-    note(): what a reader of the result should know, after a run.
+    note(): remarks for the reader of the result, after a run.
 
     >>> Contest(None, int, 1).units
     1
@@ -112,6 +112,10 @@ def nncore(workload, threads=1):
         net.sgd(X, Y, w.CHECK_STEPS, w.RATE)
         return Contest(_trained(net), lambda: net.sgd(X, Y, steps, w.RATE), steps)
     X, Y = _columns(workload, workload.rows)
+    if workload.sparse:
+        from scipy.sparse import csc_array
+
+        X = csc_array(X)
     if workload.kind == "train":
         return _nncore_training(workload, net, X, Y)
     options = {"batch_size": workload.batch, "lrate": w.BATCH_RATE, "seed": w.SEED}
@@ -151,7 +155,7 @@ def _nncore_training(workload, net, X, Y):
 def nncore_sgd(workload, threads=1):
     """`sgd` on the samples of a row of `fit`."""
     if workload.batch > 1 or workload.optimizer != "sgd":
-        raise ImportError("sgd takes one sample a step, without an optimizer")
+        raise ImportError("sgd takes one sample per step, without an optimizer")
     _set_threads(threads)
     net = _nncore_network(workload)
     X, Y = _columns(workload, workload.rows)
@@ -407,7 +411,7 @@ def scipy_loss(workload, threads=1):
     return Contest(run(), run, 1)
 
 
-# C: what a compiler makes of plain loops, with every licence that its options give
+# C: plain loops, compiled with all options that permit faster arithmetic
 
 
 C_LOSS = """
@@ -547,9 +551,9 @@ def numba_sgd(workload, threads=1):
 
 
 def numba_train(workload, threads=1):
-    """Any loss and optimizer, one sample a step: the loops of `numba_sgd`, made for the layers."""
+    """Any loss and optimizer, one sample per step: the loops of `numba_sgd` for these layers."""
     if workload.batch > 1:
-        raise ImportError("the loops take one sample a step")
+        raise ImportError("the loops take one sample per step")
     import numba
 
     jit = numba.njit(fastmath=True, error_model="numpy")

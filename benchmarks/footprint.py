@@ -40,7 +40,7 @@ def measure(module):
     """{"numpy_ms", "extra_ms", "numpy_mib", "extra_mib"}: NumPy's own import, and what the module
     adds to it.
 
-    ImportError where the module cannot be imported.
+    ImportError if the module cannot be imported.
 
     >>> sorted(measure("json"))
     ['extra_mib', 'extra_ms', 'numpy_mib', 'numpy_ms']

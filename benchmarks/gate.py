@@ -7,7 +7,7 @@ two builds alternating in one run, and reports the ratio of the minima. Only the
 used, so that the builds may differ in everything behind it. The exit status is 1 when a case
 differs or a ratio is beyond its limit.
 
-``make gate BASE=<commit>`` builds the commit beside the checkout and compares the two.
+``make gate BASE=<commit>`` builds the commit in addition to the checkout and compares the two.
 """
 
 import argparse

@@ -81,7 +81,7 @@ double read_all(const word *from, long words, long passes)
 
 
 def _cpuinfo(field):
-    """The first value of a field of /proc/cpuinfo, "" where there is none."""
+    """The first value of a field of /proc/cpuinfo, "" if there is none."""
     try:
         found = re.search(rf"^{field}\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -143,7 +143,7 @@ def kernels():
 
 
 def describe():
-    """Processor, cores, versions: what stands beside every figure.
+    """Processor, cores, versions: the context of every figure.
 
     >>> sorted(describe())
     ['cores', 'cpu', 'instruction sets', 'kernels', 'python', 'system', 'versions']
@@ -162,7 +162,7 @@ def describe():
 def compiled(source, dtype, *options):
     """A loaded library made of C source for this very machine, with REAL the C name of `dtype`.
 
-    FileNotFoundError where there is no `cc`, CalledProcessError where it fails.
+    FileNotFoundError if there is no `cc`, CalledProcessError if it fails.
     """
     real = {"float32": "float", "float64": "double"}[dtype]
     with tempfile.TemporaryDirectory() as folder:
@@ -181,7 +181,7 @@ def compiled_peak(dtype, threads):
     FLOPs of one call."""
     loaded = compiled(LIMITS_SOURCE, dtype)
     loaded.multiply_add.argtypes, loaded.multiply_add.restype = [ctypes.c_long], ctypes.c_double
-    count = 10_000_000  # some 20 ms, beside which starting the threads' work does not show
+    count = 10_000_000  # some 20 ms, compared with which starting the threads' work is negligible
     pool = ThreadPoolExecutor(threads)
 
     def run():

@@ -1,4 +1,4 @@
-"""nncore beside the libraries people would use instead: `python benchmarks/peers.py [ROW ...]`.
+"""Compare nncore with other libraries: `python benchmarks/peers.py [ROW ...]`.
 
 Every contestant is checked against the NumPy reference, then all of a row are timed in turn, round
 after round, each in a process of its own. Ratios are taken within a round, because the speed of a
@@ -99,7 +99,7 @@ class Worker:
         return self._reply()
 
     def close(self):
-        """End the process, which its closed input tells it to."""
+        """End the process by closing its input."""
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait()
@@ -132,7 +132,7 @@ def alternate(workers, rounds, seconds, pause=0.0):
 
 
 def run_row(task, rounds, seconds):
-    """Check and time every contestant of a row; what cannot be timed stands under "unavailable"."""
+    """Check and time every contestant of a row; "unavailable" lists those that cannot be timed."""
     workload, threads = workloads.WORKLOADS[task.row], task.threads
     scale, unit = UNITS[workload.kind]
     result = {
@@ -201,7 +201,7 @@ def run_footprint(rounds):
 
 
 def all_tasks():
-    """Every row with one thread, and with two where that is asked for, by the order of the tables.
+    """Every row with one thread, and with two if asked for, by the order of the tables.
 
     >>> all_tasks()[0]
     Task(row='p1-f32', threads=1)
@@ -228,7 +228,7 @@ def chosen_tasks(names, everything=False, threads=None):
     """The tasks whose labels are or begin with one of the names; without names those that a target
     is about, or everything.
 
-    A name that is a label stands for that task alone; "p1" does not begin "p11". With `threads`,
+    A name that is a label selects that task alone; "p1" does not begin "p11". With `threads`,
     the rows' own numbers of threads do not matter.
 
     >>> [task.label for task in chosen_tasks(["p1", "p2-f32"])]
@@ -308,7 +308,7 @@ def list_tasks(tasks, rounds, seconds):
 
 
 def without_folders(argument):
-    """An argument as it may stand in a report: of a path only the last part.
+    """An argument as a report may show it: of a path only the last part.
 
     >>> without_folders("/some/where/mnist")
     'mnist'
@@ -317,7 +317,7 @@ def without_folders(argument):
 
 
 def parsed(arguments):
-    """The options; exit status 2 and a sentence where they are wrong."""
+    """The options; exit status 2 and a sentence if they are wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         "rows",

@@ -1,4 +1,4 @@
-"""Tables of what peers.py has measured: a summary beside the targets, and every row's
+"""Tables of the measurements of peers.py: a summary with the targets, and every row's
 contestants."""
 
 import json
@@ -62,7 +62,7 @@ def spread(values):
 
 
 def table(head, lines):
-    """Markdown that also reads as it stands: columns padded to one width.
+    """Markdown that is readable as text: columns padded to one width.
 
     >>> print(table(["a", "b"], [["1", "22"]]))
     | a | b  |
@@ -96,7 +96,7 @@ def ratios(result, name, base):
 
 
 def headline(result):
-    """The form of nncore that the row is about, or None where it could not be timed.
+    """The form of nncore that the row is about, or None if it could not be timed.
 
     >>> headline({"contestants": [{"name": "nncore"}, {"name": "nncore predictor"}]})
     'nncore predictor'

@@ -1,4 +1,4 @@
-"""nncore.sklearn beside scikit-learn: `python benchmarks/sklearn_twin.py [ROW ...]`.
+"""Compare nncore.sklearn with scikit-learn: `python benchmarks/sklearn_twin.py [ROW ...]`.
 
 Each row does the same work with both, in alternating rounds in one process, on one thread; ratios
 are medians over the rounds, because the speed of a shared machine changes between them. f8: float64

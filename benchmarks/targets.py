@@ -1,4 +1,4 @@
-"""What nncore sets out to reach in each row, beside the peers and beside the machine's own limits.
+"""The targets of each row, relative to the peers and to the machine's limits.
 
 A label is a row of `workloads.WORKLOADS`, with "-t2" behind it for two threads. `Target.against`
 says what is measured:
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 
 class Target(NamedTuple):
-    """against, value: see above. ours: which form of nncore, where it is not the row's own.
+    """against, value: see above. ours: which form of nncore, if it is not the row's own.
 
     >>> Target("JAX", 10).value
     10
@@ -149,6 +149,8 @@ TARGETS = {
         for batch in (4, 16, 256, 1024)
     },
     "p14-784-128-10-b256": [Target("ONNX Runtime", 1.1)],
+    "p15-10000-32-2-f32": [Target("µs", 0.6)],
+    "p15-10000-32-2-b128-f32": [Target("JAX", 5)],
 }
 
 # Below 512 bits the loads of a large batch's operands take a larger part of the time.
@@ -156,7 +158,7 @@ AVX2_SHARES = {"p4-b512-f32": 0.88}
 
 
 def of(label, level="avx512"):
-    """The targets of a labelled row at an instruction-set level; [] where none is set.
+    """The targets of a labelled row at an instruction-set level; [] if none is set.
 
     >>> of("p4-b512-f32", "avx2")[1]
     Target(against='limit', value=0.88, ours=None)

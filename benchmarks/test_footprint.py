@@ -1,5 +1,5 @@
-"""P8: the import of nncore beside that of NumPy alone, each in a fresh interpreter (whose start is
-in both figures)."""
+"""P8: the import of nncore compared with that of NumPy alone, each in a fresh interpreter, whose
+start is in both figures."""
 
 import footprint
 import pytest

@@ -1,4 +1,4 @@
-"""Every kernel beside the NumPy reference under its name, on the shapes of P4: batch 128, 784
+"""Every kernel compared with the NumPy reference of its name, on the shapes of P4: batch 128, 784
 inputs, 256 units, 10 classes."""
 
 import inspect

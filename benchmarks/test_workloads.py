@@ -1,5 +1,5 @@
-"""nncore beside the course loop on the rows of workloads.py, one core; each is checked before
-it is timed."""
+"""nncore compared with the course loop on the rows of workloads.py, on one core; each is checked
+before it is timed."""
 
 import os
 

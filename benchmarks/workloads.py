@@ -61,13 +61,14 @@ TRAIN_POOL = 1000
 class Workload:
     """One row of the performance tables.
 
-    kind: "sgd" (one sample a step), "online" (one sample per call from Python), "batch"
+    kind: "sgd" (one sample per step), "online" (one sample per call from Python), "batch"
     (mini-batch steps), "predict", "loss" (softmax and NLL alone), "accuracy" (time to it), "train"
-    (an epoch of `fit` by any loss and optimizer, in batches or one sample a step). sizes: the
+    (an epoch of `fit` by any loss and optimizer, in batches or one sample per step). sizes: the
     layers; for "loss" the number of classes. density: share of inputs that are not zero. images:
     real ones of the folder that `MNIST` names. rows, epochs: of one timed call of "batch". seed: of
     the samples; of P4 one with which no input of a ReLU comes nearer to 0 than 1e-7 in the epoch
-    that is checked, as rounding would decide on which side of it. extra: no target is set for it.
+    that is checked, as rounding would decide on which side of it. sparse: nncore is given X as a SciPy sparse
+    matrix, its peers as an array. extra: no target is set for it.
 
     >>> WORKLOADS["p2-f32"].flops_per_sample
     10112
@@ -86,6 +87,7 @@ class Workload:
     seed: int = 1
     loss: str = "nll"
     optimizer: str = "sgd"
+    sparse: bool = False
     extra: bool = False
 
     @property
@@ -106,8 +108,8 @@ class Workload:
 
     @property
     def flops_per_sample(self):
-        """Two a weight for prediction, six for training less the input gradient of the first layer,
-        else 0."""
+        """Two per weight for prediction; six for training, less the input gradient of the first
+        layer; otherwise 0."""
         if self.kind in ("loss", "accuracy"):
             return 0
         pairs = [m * n for m, n in self.pairs]
@@ -139,7 +141,7 @@ class Workload:
         }[self.kind]
         return (
             f"{shape} {self.hidden}, {work}, {self.dtype}, {self.density:.0%} of inputs not "
-            f"0{' (images)' if self.images else ''}"
+            f"0{' (images)' if self.images else ''}{' (SciPy sparse)' if self.sparse else ''}"
         )
 
 
@@ -218,6 +220,7 @@ def _rows():
     yield from _optimizers()
     yield from _shapes()
     yield from _predictions()
+    yield from _sparse()
 
 
 def _train(
@@ -240,7 +243,7 @@ def _train(
 
 
 def _losses():
-    """P11: losses other than NLL; beside each the same hidden layers with NLL and two outputs."""
+    """P11: losses other than NLL; each with the same hidden layers as NLL with two outputs."""
     for sizes, hidden, losses in (
         ((2, 3, 3), "tanh", ("squared", "binary")),
         ((30, 16), "relu", ("binary", "hinge")),
@@ -258,7 +261,7 @@ def _losses():
 
 
 def _optimizers():
-    """P12: rules other than plain SGD, one sample a step."""
+    """P12: rules other than plain SGD, one sample per step."""
     for sizes in ((4, 64, 64, 2), (64, 32, 10), (784, 128, 10)):
         name = "-".join(map(str, sizes))
         for optimizer in ("adam", "momentum", "adamw"):
@@ -286,7 +289,7 @@ def _shapes():
 
 
 def _predictions():
-    """P14: predictions of some samples a call."""
+    """P14: predictions of some samples per call."""
     for sizes, batches in (
         ((64, 32, 10), (2, 10, 100)),
         ((784, 128, 10), (10, 256)),
@@ -295,6 +298,13 @@ def _predictions():
         name = "-".join(map(str, sizes))
         for batch in batches:
             yield Workload(f"p14-{name}-b{batch}", "predict", sizes, batch=batch)
+
+
+def _sparse():
+    """P15: bags of words, one input in a hundred of which is not zero."""
+    for batch, name in ((1, "p15-10000-32-2-f32"), (128, "p15-10000-32-2-b128-f32")):
+        row = _train(name, (10_000, 32, 2), batch=batch)
+        yield replace(row, density=0.01, sparse=True, rows=1024, epochs=20)
 
 
 def _batches(row, sizes, dtype, batch):
@@ -351,7 +361,7 @@ def weights(workload, seed=0):
 def samples(workload, count):
     """X (count, D) in [0, 1] with the workload's share of non-zeros, and labels (count,), int64.
 
-    FileNotFoundError where the workload wants images and `MNIST` names no folder that has them.
+    FileNotFoundError if the workload wants images and `MNIST` names no folder that has them.
 
     >>> X, y = samples(WORKLOADS["p2-f32"], 1000)
     >>> X.shape, y.shape, bool(abs((X != 0).mean() - 0.2) < 0.01)
@@ -620,7 +630,7 @@ def deviation(given, wanted, base=None):
 
 
 def check(workload, given):
-    """The deviation of an answer from the NumPy reference's; ValueError where it exceeds
+    """The deviation of an answer from the NumPy reference's; ValueError if it exceeds
     `TOLERANCE`.
 
     >>> workload = WORKLOADS["p7-128x10"]

@@ -7,6 +7,7 @@ C library's input and output.
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 GCC, QEMU = "arm-none-eabi-gcc", "qemu-system-arm"
@@ -79,7 +80,7 @@ void reset(void)
 """
 
 
-def missing():
+def missing() -> str | None:
     """Return a sentence about the first tool that is missing, or None."""
     for tool, packages in PACKAGES.items():
         if shutil.which(tool) is None:
@@ -87,7 +88,12 @@ def missing():
     return None
 
 
-def build(folder, sources, board="Cortex-M3", options=()):
+def build(
+    folder: Path,
+    sources: Sequence[str | Path],
+    board: str = "Cortex-M3",
+    options: Sequence[str] = (),
+) -> Path:
     """Compile C files and link them with the start of the board; return the program's path."""
     folder = Path(folder)
     (folder / "startup.c").write_text(STARTUP)
@@ -101,7 +107,7 @@ def build(folder, sources, board="Cortex-M3", options=()):
     return program
 
 
-def run(program, board="Cortex-M3"):
+def run(program: str | Path, board: str = "Cortex-M3") -> tuple[int, str]:
     """Run a program on the simulated board; return (exit status, what it has printed)."""
     command = [QEMU, "-M", BOARDS[board][0], "-nographic", "-monitor", "none", "-serial", "none"]
     command += ["-semihosting-config", "enable=on,target=native", "-kernel", str(program)]
@@ -109,7 +115,7 @@ def run(program, board="Cortex-M3"):
     return done.returncode, done.stdout + done.stderr
 
 
-def code_size(program):
+def code_size(program: str | Path) -> int:
     """Return the bytes of code and constants in a program or object file."""
     done = subprocess.run(
         ["arm-none-eabi-size", str(program)], check=True, capture_output=True, text=True

@@ -1,4 +1,4 @@
-"""Decision regions of the course's toy sets, learned one random sample a step by the course's own
+"""Decision regions of the course's toy sets, learned one random sample per step by the course's own
 `sgd`.
 
 python examples/decision_regions.py                          # all five sets, 2-10-10-2 with ReLU
@@ -7,6 +7,8 @@ python examples/decision_regions.py hard --activation tanh --plot regions.png
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +24,7 @@ SETS = (
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
-def parse(arguments=None):
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,7 +58,7 @@ def parse(arguments=None):
     return options
 
 
-def network(hidden, activation):
+def network(hidden: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
     return nn.Sequential(
         [
             nn.Linear(2, hidden),
@@ -70,8 +72,10 @@ def network(hidden, activation):
     )
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
+    figure: Any = None
+    axes: list[Any] = []
     if options.plot:
         import plots
 
@@ -87,6 +91,8 @@ def main(arguments=None):
         loss, accuracy = net.evaluate(X, Y)
         print(f"{name:40}{X.shape[1]:6}  {loss:9.4f}  {accuracy:8.2f}  {seconds:5.3f} s")
         if options.plot:
+            import plots
+
             plots.regions(
                 axes[k],
                 net.predict_proba,

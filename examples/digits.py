@@ -1,11 +1,12 @@
 """Handwritten digits, 8x8: mini-batches with batch normalisation, dropout, Adam and early stopping;
-which digits are taken for which.
+which digits are mistaken for which.
 
 python examples/digits.py
 python examples/digits.py --hidden 64 --dropout 0 --optimizer momentum --plot digits.png
 """
 
 import argparse
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -14,7 +15,7 @@ import nncore as nn
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw")
 
 
-def parse(arguments=None):
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -28,8 +29,8 @@ def parse(arguments=None):
         help="share of hidden units left out in a step (default: 0.2)",
     )
     parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
-    parser.add_argument("--lrate", type=float, help="step size (default: the optimiser's own)")
-    parser.add_argument("--batch-size", type=int, default=32, help="samples a step (default: 32)")
+    parser.add_argument("--lrate", type=float, help="step size (default: the optimizer's own)")
+    parser.add_argument("--batch-size", type=int, default=32, help="samples per step (default: 32)")
     parser.add_argument(
         "--epochs", type=int, default=100, help="passes over the data at most (default: 100)"
     )
@@ -54,7 +55,7 @@ def parse(arguments=None):
     return parser.parse_args(arguments)
 
 
-def network(features, hidden, classes, dropout, seed):
+def network(features: int, hidden: int, classes: int, dropout: float, seed: int) -> nn.Sequential:
     np.random.seed(seed)
     first, last = nn.Linear(features, hidden, init="he"), nn.Linear(hidden, classes)
     # Running statistics: the prediction for one digit does not depend on the others in its batch.
@@ -65,17 +66,17 @@ def network(features, hidden, classes, dropout, seed):
     )
 
 
-def confusion(labels, predicted, classes):
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """counts[i, j]: how many samples of class i were taken for class j."""
     counts = np.zeros((classes, classes), int)
     np.add.at(counts, (labels, predicted), 1)
     return counts
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.plot:
-        import plots
+        import plots  # now: without matplotlib there is no training
     X, labels, X_test, labels_test = nn.datasets.load_split("digits")
     scaling = nn.datasets.fit_scaling(X)
     X, X_test = nn.datasets.scale(X, scaling), nn.datasets.scale(X_test, scaling)
@@ -99,7 +100,7 @@ def main(arguments=None):
     )
 
     predicted = net.predict(X_test)
-    print("rows: the digit; columns: what it was taken for")
+    print("rows: the digit; columns: the prediction")
     for digit, row in enumerate(confusion(labels_test, predicted, 10)):
         print(f"{digit:4} |" + "".join(f"{count or '.':>4}" for count in row))
     right = predicted == labels_test
@@ -109,6 +110,8 @@ def main(arguments=None):
         net.save(options.save)
         print("saved", options.save)
     if options.plot:
+        import plots
+
         wrong = np.flatnonzero(~right)
         titles = [f"{labels_test[j]} as {predicted[j]}" for j in wrong]
         figure = plots.training(history, X_test[:, wrong], (8, 8), titles)

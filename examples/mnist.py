@@ -11,17 +11,18 @@ a fixed fifth is.
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 import nncore as nn
 
 
-def widths(text):
+def widths(text: str) -> list[int]:
     return [int(width) for width in text.split(",")]
 
 
-def parse(arguments=None):
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -63,7 +64,7 @@ def parse(arguments=None):
     return parser.parse_args(arguments)
 
 
-def network(sizes, dropout):
+def network(sizes: Sequence[int], dropout: float) -> nn.Sequential:
     modules = []
     for inputs, outputs in zip(sizes[:-2], sizes[1:-1], strict=True):
         modules += [
@@ -76,10 +77,10 @@ def network(sizes, dropout):
     )
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.plot:
-        import plots
+        import plots  # now: without matplotlib there is no training
     try:
         X, labels, X_test, labels_test = nn.datasets.load_split(options.folder)
     except (OSError, ValueError) as error:
@@ -97,7 +98,7 @@ def main(arguments=None):
     steps = options.epochs * -(-X.shape[1] // options.batch_size)
     start = time.perf_counter()
 
-    def report(net, history):
+    def report(net: nn.Sequential, history: nn.History) -> None:
         print(
             f"epoch {len(history['loss']):2}  mean loss {history['loss'][-1]:.4f}  "
             f"{time.perf_counter() - start:5.2f} s",
@@ -126,6 +127,8 @@ def main(arguments=None):
     print(f"test accuracy: {right.mean():.4f} ({right.sum()}/{right.size})")
 
     if options.plot:
+        import plots
+
         wrong = np.flatnonzero(~right)
         titles = [f"{labels_test[j]} as {predicted[j]}" for j in wrong]
         side = int(X.shape[0] ** 0.5)

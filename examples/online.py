@@ -1,11 +1,11 @@
 """Online learning from a stream that drifts: each sample is first predicted, then learned, once
 (prequential accuracy).
 
-Points of the plane fall into two classes on the sides of a wave. The wave stands still, then turns
-by 90 degrees little by little, then the two classes swap at once. Beside the network that goes on
-learning, a frozen copy from before the drift shows what it would have cost to stop. The share
-predicted right so far is an honest estimate, as no sample was learned before (Dawid 1984; Gama and
-others 2013).
+Points of the plane belong to two classes on the two sides of a wave. The wave is still at first,
+then turns slowly by 90 degrees, then the two classes swap at once. A frozen copy from before the
+drift shows the cost of not learning further. The share of correct predictions so far is an unbiased
+estimate, because each sample is predicted before it is learned (Dawid 1984; Gama and others
+2013).
 
     python examples/online.py
     python examples/online.py --samples 20000 --optimizer adam --lrate 0.003 --plot online.png
@@ -13,19 +13,19 @@ others 2013).
 
 import argparse
 import time
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 import nncore as nn
 
-TURN, SWAP = (
-    0.3,
-    0.7,
-)  # when the wave begins to turn, and when the classes swap, as shares of the stream
+# When the wave begins to turn, and when the classes swap, as shares of the stream.
+TURN, SWAP = 0.3, 0.7
 BLOCKS = 20
 
 
-def parse(arguments=None):
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -53,7 +53,7 @@ def parse(arguments=None):
     parser.add_argument(
         "--plot",
         metavar="FILE.png",
-        help="draw accuracy over time, and what was learned when (needs matplotlib)",
+        help="draw the accuracy over time and some decision regions (needs matplotlib)",
     )
     options = parser.parse_args(arguments)
     if options.samples < BLOCKS:
@@ -61,7 +61,9 @@ def parse(arguments=None):
     return options
 
 
-def stream(samples, noise, rng):
+def stream(
+    samples: int, noise: float, rng: np.random.Generator
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Points (2, 1) and labels (1,), one after the other."""
     for t in range(samples):
         when = t / samples
@@ -76,7 +78,7 @@ def stream(samples, noise, rng):
         yield x, (across > 0.8 * np.sin(2 * along)) ^ (rng.random() < noise)
 
 
-def network(hidden):
+def network(hidden: int) -> nn.Sequential:
     return nn.Sequential(
         [
             nn.Linear(2, hidden),
@@ -90,14 +92,15 @@ def network(hidden):
     )
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.plot:
-        import plots
+        import plots  # now: without matplotlib there is no training
     np.random.seed(options.seed)
-    net, frozen = network(options.hidden), None
+    net = network(options.hidden)
+    frozen: Any = None
     right, right_frozen = np.zeros(options.samples, bool), np.zeros(options.samples, bool)
-    moments = {
+    moments: dict[int, Any] = {
         round(share * options.samples): None
         for share in (TURN - 0.01, (TURN + SWAP) / 2, SWAP - 0.01, SWAP + 0.01, 1)
     }
@@ -124,13 +127,21 @@ def main(arguments=None):
         f"prequential accuracy: {right.mean():.4f}, of the frozen copy {right_frozen.mean():.4f}, "
         f"at best {1 - options.noise:.4f}"
     )
-    print(f"predicting and learning a sample: {seconds / options.samples * 1e6:.1f} µs")
+    print(f"predicting and learning, per sample: {seconds / options.samples * 1e6:.1f} µs")
     if options.plot:
+        import plots
+
         draw(plots, options, right, right_frozen, moments).savefig(options.plot, dpi=150)
         print("plotted", options.plot)
 
 
-def draw(plots, options, right, right_frozen, moments):
+def draw(
+    plots: Any,
+    options: argparse.Namespace,
+    right: np.ndarray,
+    right_frozen: np.ndarray,
+    moments: dict[int, Any],
+) -> Any:
     """Accuracy over a sliding window against the number of samples seen; below it, P(class 1) at
     some moments."""
     figure, above, below = plots.two_rows(len(moments))

@@ -1,6 +1,8 @@
 """What the examples draw, by matplotlib: imported only where a plot was asked for."""
 
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +16,7 @@ except ImportError:
 COLOURS = ("darkred", "navy")
 
 
-def grid(count, columns, size=3.2):
+def grid(count: int, columns: int, size: float = 3.2) -> tuple[Figure, list[Any]]:
     """A figure and a list of `count` axes, `columns` side by side, each `size` inches wide and
     high."""
     rows = -(-count // columns)
@@ -25,14 +27,22 @@ def grid(count, columns, size=3.2):
     return figure, axes[:count]
 
 
-def two_rows(count):
+def two_rows(count: int) -> tuple[Figure, Any, list[Any]]:
     """A figure with one wide axes above and a list of `count` square ones below."""
     figure = Figure(figsize=(2.4 * count, 6), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[3.6, 2.4])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[3.6, 2.4])
+    above, below = parts
     return figure, above.subplots(), list(below.subplots(1, count, squeeze=False).flat)
 
 
-def regions(ax, probabilities, X, labels, title, resolution=300):
+def regions(
+    ax: Any,
+    probabilities: Callable[[np.ndarray], np.ndarray],
+    X: np.ndarray,
+    labels: np.ndarray,
+    title: str,
+    resolution: int = 300,
+) -> None:
     """P(class 1) over the plane around the points X (2, N) as colours, the line where both classes
     are equally likely, the points.
 
@@ -52,7 +62,14 @@ def regions(ax, probabilities, X, labels, title, resolution=300):
     ax.set_title(title, fontsize="small")
 
 
-def training(history, X, shape, titles, columns=8, rows=3):
+def training(
+    history: Any,
+    X: np.ndarray,
+    shape: tuple[int, int],
+    titles: Sequence[str],
+    columns: int = 8,
+    rows: int = 3,
+) -> Figure:
     """A figure of the learning curve, and below it the first images, columns of X, as many as fit
     into that many columns and rows."""
     rows = min(rows, -(-X.shape[1] // columns))
@@ -60,7 +77,8 @@ def training(history, X, shape, titles, columns=8, rows=3):
     if not rows:
         nn.plot_history(history, figure.subplots())
         return figure
-    above, below = figure.subfigures(2, 1, height_ratios=[3.5, 1.3 * rows])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[3.5, 1.3 * rows])
+    above, below = parts
     nn.plot_history(history, above.subplots())
     axes = list(below.subplots(rows, columns, squeeze=False).flat)
     for ax in axes:

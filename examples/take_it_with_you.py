@@ -14,7 +14,9 @@ import ctypes
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +52,7 @@ int main(void)
 """
 
 
-def parse(arguments=None):
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -73,7 +75,7 @@ def parse(arguments=None):
     return parser.parse_args(arguments)
 
 
-def trained(hidden, epochs):
+def trained(hidden: int, epochs: int) -> nn.Sequential:
     """A network on the digits as float32; its inputs are grey levels divided by 16."""
     X, labels = nn.datasets.load_digits("train")
     np.random.seed(0)
@@ -83,15 +85,15 @@ def trained(hidden, epochs):
     return net
 
 
-def serve(path, X):
+def serve(path: Path, X: np.ndarray) -> Any:
     """Outputs (10, N) of ONNX Runtime."""
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return session.run(None, {"input": X.T.astype(np.float32)})[0].T
 
 
-def call(folder, X):
+def call(folder: Path, X: np.ndarray) -> np.ndarray:
     """Outputs (10, N) of the C function, compiled for this machine."""
     library = folder / "digits.so"
     command = ["cc", "-std=c99", "-O2", "-shared", "-fPIC", "-o", library, folder / "digits.c"]
@@ -103,7 +105,7 @@ def call(folder, X):
     return Y.T
 
 
-def simulate(folder, X):
+def simulate(folder: Path, X: np.ndarray) -> tuple[np.ndarray, int]:
     """Classes (N,) from the simulated Cortex-M3, and the bytes of its program."""
     import cortex_m
 
@@ -116,10 +118,10 @@ def simulate(folder, X):
     return np.array(printed.split(), int), cortex_m.code_size(program)
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.plot:
-        import plots
+        import plots  # now: without matplotlib there is no training
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(options.folder or temporary)
         folder.mkdir(parents=True, exist_ok=True)
@@ -131,11 +133,20 @@ def main(arguments=None):
         scaling = {"shift": 0.0, "factor": 1 / 16}  # the exported networks take grey levels
         export(net, folder, scaling, X, P, options.images)
     if options.plot:
+        import plots
+
         draw(plots, P, right).savefig(options.plot, dpi=150)
         print("plotted", options.plot)
 
 
-def export(net, folder, scaling, X, P, images):
+def export(
+    net: nn.Sequential,
+    folder: Path,
+    scaling: dict[str, Any],
+    X: np.ndarray,
+    P: np.ndarray,
+    images: np.ndarray,
+) -> None:
     """Write the network in each form and compare each with the outputs P."""
     import cortex_m
 
@@ -164,7 +175,7 @@ def export(net, folder, scaling, X, P, images):
     )
 
 
-def compare(name, Q, P):
+def compare(name: str, Q: np.ndarray, P: np.ndarray) -> None:
     same = Q.argmax(axis=0) == P.argmax(axis=0)
     print(
         f"{name}: the same class for {same.sum()} of {same.size} images, probabilities "
@@ -172,7 +183,7 @@ def compare(name, Q, P):
     )
 
 
-def draw(plots, P, right):
+def draw(plots: Any, P: np.ndarray, right: np.ndarray) -> Any:
     """How often the largest probability has which value, for right and wrong answers."""
     figure, axes = plots.grid(1, 1, size=4)
     bins = np.linspace(0, 1, 21)

@@ -6,6 +6,8 @@ backward returns dL/dZ, Sequential with sgd. Samples are columns. `nncore.refere
 on plain NumPy; `nncore.kernels` holds the functions beneath.
 """
 
+from typing import TYPE_CHECKING, Any
+
 try:
     import nncore._core as _core  # noqa: F401
 except ImportError as error:
@@ -18,19 +20,41 @@ except ImportError as error:
 
 # _checks is named here for tools that freeze programs: they do not see what compiled code imports.
 from nncore import _checks as _checks
-from nncore import _threads, kernels, losses, modules, schedules
+from nncore import _names, _threads, kernels, losses, modules, schedules
 from nncore._backend import get_backend, use_backend
 from nncore._config import show_config
 from nncore._core import get_num_threads, set_num_threads
+from nncore._random import set_seed
 from nncore._version import __version__ as __version__
 from nncore.losses import *
 from nncore.modules import *
 from nncore.sequential import Sequential, load
+from nncore.training.history import History
+
+if TYPE_CHECKING:  # imported when they are first used
+    from nncore import (
+        callbacks,
+        checking,
+        datasets,
+        export,
+        foreign,
+        optimizers,
+        reference,
+    )
+    from nncore import sklearn as sklearn
+    from nncore._plot import plot_history
+    from nncore.checking import check
+    from nncore.exchange.arrays import from_arrays
+    from nncore.exchange.from_onnx import import_onnx
+    from nncore.exchange.pytorch import from_torch, to_torch
+    from nncore.exchange.tensors import import_safetensors
+    from nncore.foreign.accelerate import accelerate
+    from nncore.training.explain import explain
 
 _threads.follow_threadpoolctl(_core)
 
 
-def _to_sklearn(self, classes=None):
+def _to_sklearn(self: Sequential, classes: Any = None) -> Any:
     """Return scikit-learn's estimator with copies of the network's weights.
 
     Parameters
@@ -49,9 +73,10 @@ def _to_sklearn(self, classes=None):
 
 
 # Set here because nncore.sklearn is above nncore.sequential.
-Sequential.to_sklearn = _to_sklearn  # type: ignore[attr-defined]
+Sequential.to_sklearn = _to_sklearn  # type: ignore[method-assign]
 
 __all__ = [
+    "History",
     "Sequential",
     "accelerate",
     "callbacks",
@@ -76,16 +101,19 @@ __all__ = [
     "reference",
     "schedules",
     "set_num_threads",
+    "set_seed",
     "show_config",
     "to_torch",
     "use_backend",
 ]
 __all__ += modules.__all__
-__all__ += [name for name in losses.__all__ if name != "Loss"]  # the base class is losses.Loss
+__all__ += losses.__all__
+__all__.remove("Loss")  # the base class is losses.Loss
 
 
-def __dir__():
-    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+def __dir__() -> list[str]:
+    # sklearn is not in __all__, as `from nncore import *` must not need scikit-learn
+    return [*__all__, "sklearn", *(name for name in globals() if name.startswith("__"))]
 
 
 def _named_for_tools():
@@ -95,75 +123,77 @@ def _named_for_tools():
     import secrets  # noqa: F401
 
 
-def __getattr__(name):
-    # One import statement each: tools that freeze programs do not see a module whose name is in a
-    # string.
-    if name == "accelerate":
-        from nncore.foreign import accelerate
+if not TYPE_CHECKING:  # to a type checker, any name would then exist
 
-        return accelerate
-    if name == "callbacks":
-        import nncore.callbacks
+    def __getattr__(name):
+        # One import statement each: tools that freeze programs do not see a module whose name is in
+        # a string.
+        if name == "accelerate":
+            from nncore.foreign.accelerate import accelerate
 
-        return nncore.callbacks
-    if name == "check":
-        from nncore.checking import check
+            return accelerate
+        if name == "callbacks":
+            import nncore.callbacks
 
-        return check
-    if name == "checking":
-        import nncore.checking
+            return nncore.callbacks
+        if name == "check":
+            from nncore.checking import check
 
-        return nncore.checking
-    if name == "datasets":
-        import nncore.datasets
+            return check
+        if name == "checking":
+            import nncore.checking
 
-        return nncore.datasets
-    if name == "explain":
-        from nncore.training.explain import explain
+            return nncore.checking
+        if name == "datasets":
+            import nncore.datasets
 
-        return explain
-    if name == "export":
-        import nncore.export
+            return nncore.datasets
+        if name == "explain":
+            from nncore.training.explain import explain
 
-        return nncore.export
-    if name == "foreign":
-        import nncore.foreign
+            return explain
+        if name == "export":
+            import nncore.export
 
-        return nncore.foreign
-    if name == "from_arrays":
-        from nncore.exchange.arrays import from_arrays
+            return nncore.export
+        if name == "foreign":
+            import nncore.foreign
 
-        return from_arrays
-    if name == "from_torch":
-        from nncore.exchange.pytorch import from_torch
+            return nncore.foreign
+        if name == "from_arrays":
+            from nncore.exchange.arrays import from_arrays
 
-        return from_torch
-    if name == "import_onnx":
-        from nncore.exchange.from_onnx import import_onnx
+            return from_arrays
+        if name == "from_torch":
+            from nncore.exchange.pytorch import from_torch
 
-        return import_onnx
-    if name == "import_safetensors":
-        from nncore.exchange.tensors import import_safetensors
+            return from_torch
+        if name == "import_onnx":
+            from nncore.exchange.from_onnx import import_onnx
 
-        return import_safetensors
-    if name == "optimizers":
-        import nncore.optimizers
+            return import_onnx
+        if name == "import_safetensors":
+            from nncore.exchange.tensors import import_safetensors
 
-        return nncore.optimizers
-    if name == "plot_history":
-        from nncore._plot import plot_history
+            return import_safetensors
+        if name == "optimizers":
+            import nncore.optimizers
 
-        return plot_history
-    if name == "reference":
-        import nncore.reference
+            return nncore.optimizers
+        if name == "plot_history":
+            from nncore._plot import plot_history
 
-        return nncore.reference
-    if name == "sklearn":  # not in __all__: it needs scikit-learn
-        import nncore.sklearn
+            return plot_history
+        if name == "reference":
+            import nncore.reference
 
-        return nncore.sklearn
-    if name == "to_torch":
-        from nncore.exchange.pytorch import to_torch
+            return nncore.reference
+        if name == "sklearn":  # not in __all__: it needs scikit-learn
+            import nncore.sklearn
 
-        return to_torch
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            return nncore.sklearn
+        if name == "to_torch":
+            from nncore.exchange.pytorch import to_torch
+
+            return to_torch
+        raise AttributeError(_names.missing(name, globals()["__all__"]))

@@ -2,7 +2,10 @@
 would cost as much as a kernel.
 """
 
+from typing import Self
+
 from nncore import _checks, _core, kernels
+from nncore._types import Backend
 from nncore.kernels import compiled, numpy_kernels
 
 BACKENDS = {"compiled": compiled, "numpy": numpy_kernels}
@@ -60,18 +63,18 @@ class use_backend:
     'compiled'
     """
 
-    def __init__(self, name):
+    def __init__(self, name: Backend) -> None:
         self._before = live
         _switch(BACKENDS[_checks.choice("backend", name, tuple(BACKENDS))])
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> None:
         _switch(self._before)
 
 
-def get_backend():
+def get_backend() -> Backend:
     """Return the name of the live backend.
 
     Returns
@@ -84,4 +87,8 @@ def get_backend():
     >>> get_backend()
     'compiled'
     """
-    return next(name for name, module in BACKENDS.items() if module is live)
+    return next(
+        name  # type: ignore[misc]
+        for name, module in BACKENDS.items()
+        if module is live
+    )

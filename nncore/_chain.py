@@ -3,41 +3,6 @@
 from nncore import _kinds, modules
 
 
-def check_list(modules, loss):
-    """Raise TypeError unless modules is a list, and its elements and the loss are objects, not
-    classes.
-    """
-    if not isinstance(modules, (list, tuple)):
-        raise TypeError(f"modules must be a list of modules, got {type(modules).__name__}")
-    for i, x in enumerate((*modules, loss)):
-        if isinstance(x, type):
-            raise TypeError(
-                f"{_place(i, modules)} must be an object, got the class {x.__name__}; "
-                f"make one by calling it, as in {x.__name__}(...)"
-            )
-
-
-def check_methods(modules, loss):
-    """Raise TypeError unless modules and loss, if any, have a forward."""
-    if (
-        type(modules) is list
-        and all([hasattr(x, "forward") and not isinstance(x, type) for x in modules])
-        and (loss is None or hasattr(loss, "forward") and not isinstance(loss, type))
-    ):
-        return  # the fast path, taken by each call of partial_fit
-    check_list(modules, loss)
-    for i, x in enumerate(modules if loss is None else (*modules, loss)):
-        if not hasattr(x, "forward"):
-            raise TypeError(
-                f"{_place(i, modules)} must have the methods forward and backward, "
-                f"got {type(x).__name__}"
-            )
-
-
-def _place(i, modules):
-    return f"modules[{i}]" if i < len(modules) else "loss"
-
-
 def modules_of(net):
     """Return the modules of a network in order; library Sequentials inside it are replaced by their
     modules.

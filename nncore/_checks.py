@@ -3,8 +3,12 @@ given.
 """
 
 import numbers
+from typing import Any
 
 import numpy as np
+
+from nncore import _names
+from nncore._types import Array
 
 REAL_KINDS = "fiub"
 # A decorator for arithmetic that calls no user code: results do not depend on np.errstate (1 µs).
@@ -27,7 +31,7 @@ def computing_dtype(x):
     return COMPUTING[0] if getattr(x, "dtype", None) == COMPUTING[0] else COMPUTING[1]
 
 
-def real(name, x):
+def real(name: str, x: Any) -> Array:
     """Return x as an array of any real type; TypeError for complex, object, text and the like."""
     try:
         a = np.asarray(x)
@@ -39,11 +43,29 @@ def real(name, x):
             f"entries; fill or drop them"
         )
     if a.dtype.kind not in REAL_KINDS:
-        raise TypeError(f"{name} must be a real array, got {a.dtype}")
+        raise TypeError(f"{name} must be a real array, got {a.dtype}{_no_numbers(name, x, a)}")
     return a
 
 
-def as_real(name, x, dtype=None):
+def is_table(x):
+    """Return whether x is a DataFrame of pandas or Polars, whose rows are samples."""
+    return hasattr(x, "columns") and hasattr(x, "to_numpy")
+
+
+def _no_numbers(name, x, a):
+    """Return what to do about data that are no numbers, to append to a message."""
+    if is_table(x):
+        wrong = [str(c) for c in x.columns if np.asarray(x[c]).dtype.kind not in REAL_KINDS]
+        return f"; columns without numbers: {', '.join(wrong[:5])}; encode or drop them"
+    if a.ndim == 1 and a.dtype.kind in "USOT" and name.startswith("Y"):
+        return (
+            "; names of classes become numbers by np.unique(labels, return_inverse=True)[1], and "
+            "nncore.sklearn takes them as they are"
+        )
+    return ""
+
+
+def as_real(name: str, x: Any, dtype: Any = None) -> Array:
     """Return x as an aligned, native array of dtype (None: float32 and float64 as they are, others
     as float64).
     """
@@ -199,7 +221,7 @@ def counter(name, x):
     return value
 
 
-def network_dtype(dtype):
+def network_dtype(dtype: Any) -> Any:
     """Return dtype as float32 or float64; TypeError for others."""
     try:
         given = np.dtype(dtype)
@@ -223,10 +245,14 @@ def count(name, x, least=0, most=2**63 - 1):
     return int(x)
 
 
-def choice(name, x, allowed):
-    """Return x if it is one of the allowed strings."""
+def choice(name, x, allowed, given=None):
+    """Return x if it is one of the allowed strings. given: x as the caller wrote it."""
     if not isinstance(x, str) or x not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(x)}")
+        hint = _names.suggestion(x, allowed) if isinstance(x, str) else ""
+        given = x if given is None else given
+        raise ValueError(
+            f"{name} must be one of {', '.join(map(repr, allowed))}, got {shown(given)}{hint}"
+        )
     return x
 
 

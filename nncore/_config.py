@@ -1,6 +1,7 @@
 """show_config: the installation and the machine."""
 
 import platform
+from typing import Any, Literal
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from nncore import _backend, _core
 from nncore._version import __version__
 
 
-def show_config(mode="print"):
+def show_config(mode: Literal["print", "dict"] = "print") -> dict[str, Any] | None:
     """Print the live backend, instruction-set level, threads, compiler and versions.
 
     Parameters
@@ -30,8 +31,8 @@ def show_config(mode="print"):
     --------
     >>> import nncore
     >>> sorted(nncore.show_config(mode="dict"))
-    ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy', 'numpy_build', 'python',
-     'threads', 'version']
+    ['backend', 'compiler', 'cython', 'isa', 'isa_available', 'numpy',
+     'numpy_build', 'python', 'threads', 'version']
     """
     config = {
         "version": __version__,

@@ -1,13 +1,14 @@
 """Signatures of the compiled core. Formulas, shapes and types: nncore.kernels.numpy_kernels."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 Array = NDArray[Any]
 Rate = float | Callable[[int], float]
+Out = TypeVar("Out", bound=Array)
 
 TUNING: dict[str, int]
 
@@ -347,7 +348,10 @@ class Predictor:
     def __init__(
         self, stages: list[tuple[Any, str]], dtype: DTypeLike, inputs: int, description: str
     ) -> None: ...
-    def __call__(self, x: ArrayLike, out: Array | None = None) -> Array: ...
+    @overload
+    def __call__(self, x: ArrayLike, out: None = None) -> Array: ...
+    @overload
+    def __call__(self, x: ArrayLike, out: Out) -> Out: ...
 
 class Frozen:
     W: Array

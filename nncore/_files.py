@@ -12,6 +12,7 @@ import io
 import os
 import re
 import stat
+from typing import Any
 
 WINDOWS = os.name == "nt"
 # Characters of the file's name in its temporary name, which must stay below 255 bytes in UTF-8.
@@ -25,7 +26,7 @@ KINDS = {
 }
 
 
-def name(path):
+def name(path: Any) -> str:
     """Return path as text. TypeError unless it names a file, ValueError for a null character."""
     try:
         text = os.fsdecode(path)

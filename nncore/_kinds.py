@@ -63,6 +63,11 @@ def register(cls, kind=None, settings=()):
     return cls
 
 
+def library_class(cls):
+    """Return the library class that a class is or is derived from."""
+    return next(c for c in cls.__mro__ if c in _library)
+
+
 def is_library_method(thing, name):
     """Return whether the method is a library class's own, overridden neither by a subclass nor by
     the object.

@@ -1,17 +1,22 @@
 """Learning curves, drawn by matplotlib (an extra: pip install nncore[plot])."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 COLOURS = {
     "loss": "tab:blue",
     "validation_loss": "tab:orange",
     "accuracy": "tab:purple",
     "validation_accuracy": "tab:green",
+    "r2": "tab:purple",
+    "validation_r2": "tab:green",
 }
 
 
-def plot_history(history, ax=None):
+def plot_history(history: Mapping[str, Sequence[float]], ax: Any = None) -> Any:
     """Plot the learning curves that `fit` has returned.
 
-    Losses are plotted against the epoch, accuracies on a second axis.
+    Losses are plotted against the epoch, accuracies and R² on a second axis.
 
     Parameters
     ----------
@@ -50,7 +55,7 @@ def plot_history(history, ax=None):
         raise ValueError("history must hold at least one epoch, got none")
     if ax is None:
         ax = _new_axes()
-    others = [name for name in curves if name.endswith("accuracy")]
+    others = [name for name in curves if name.endswith(("accuracy", "r2"))]
     lines = [_draw(ax, name, curves[name]) for name in curves if name not in others]
     ax.set(xlabel="epoch", ylabel="mean loss per sample")
     ax.xaxis.get_major_locator().set_params(integer=True)
@@ -58,7 +63,7 @@ def plot_history(history, ax=None):
     if others:
         right = ax.twinx()
         lines += [_draw(right, name, curves[name], linestyle="--") for name in others]
-        right.set_ylabel("accuracy")
+        right.set_ylabel("R²" if all(name.endswith("r2") for name in others) else "accuracy")
     ax.legend(handles=lines, loc="center right")
     return ax
 

@@ -46,7 +46,7 @@ def is_sparse(X):
 
 def columns(name, X, dtype):
     """Return a sparse X as Columns; TypeError unless it is real, ValueError unless it has two
-    dimensions. CSC is read where it is if it is sorted and of the type.
+    dimensions. CSC is read in place if it is sorted and of the type.
     """
     if isinstance(X, Columns) and X.dtype == dtype:
         return X

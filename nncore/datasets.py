@@ -10,9 +10,13 @@ others are split in a fixed way: ``np.random.default_rng(0).permutation(N)``, th
 5`` for training.
 """
 
-import numpy as np
+from typing import Any, Literal
 
-from nncore import _checks, _files, _readers
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from nncore import _checks, _files, _names, _readers
+from nncore._types import Array, ArrayLike, Part, Scaling, StrPath
 
 __all__ = [
     "fit_scaling",
@@ -33,10 +37,15 @@ __all__ = [
     "xor_more",
 ]
 
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())
+
+
 # ---------------------------------------------------------------- real data
 
 
-def load_digits(part="all"):
+def load_digits(part: Part = "all") -> tuple[Array, NDArray[np.int64]]:
     """Load the UCI handwritten digits, 8x8 images row by row.
 
     Parameters
@@ -66,7 +75,7 @@ def load_digits(part="all"):
     return _readers.read("digits").select(part)
 
 
-def load_idx(folder, part="all"):
+def load_idx(folder: StrPath, part: Part = "all") -> tuple[Array, NDArray[np.int64] | None]:
     """Load images and labels from a folder of MNIST-format idx files.
 
     The files are ``train-images-idx3-ubyte`` with ``train-labels-idx1-ubyte``, and ``t10k-...`` (or
@@ -100,11 +109,14 @@ def load_idx(folder, part="all"):
     --------
     >>> import gzip, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     for name, head, body in (("images-idx3", [8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2],
-    ...                               [1, 2, 3, 4]),
-    ...                              ("labels-idx1", [8, 1, 0, 0, 0, 2], [7, 5])):
-    ...         with gzip.open(f"{folder}/t10k-{name}-ubyte.gz", "wb") as file:
-    ...             _ = file.write(bytes([0, 0] + head + body))
+    ...     sizes = [0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2]
+    ...     for name, content in (
+    ...         ("images-idx3", [0, 0, 8, 3, *sizes, 1, 2, 3, 4]),
+    ...         ("labels-idx1", [0, 0, 8, 1, *sizes[:4], 7, 5]),
+    ...     ):
+    ...         path = f"{folder}/t10k-{name}-ubyte.gz"
+    ...         with gzip.open(path, "wb") as file:
+    ...             _ = file.write(bytes(content))
     ...     load_idx(folder)
     (array([[1, 3],
            [2, 4]], dtype=uint8), array([7, 5]))
@@ -112,7 +124,7 @@ def load_idx(folder, part="all"):
     return _readers.read_idx(_files.name(folder)).select(part)
 
 
-def load_npz(path, part="all"):
+def load_npz(path: StrPath, part: Part = "all") -> tuple[Array, NDArray[np.int64] | None]:
     """Load arrays X and y of an ``.npz`` file.
 
     The file holds samples first: X is (N, features) or (N, height, width, ...), y is (N,) or (N,
@@ -142,7 +154,8 @@ def load_npz(path, part="all"):
     --------
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.savez(f"{folder}/data.npz", X=[[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]], y=[0, 1, 0])
+    ...     rows = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    ...     np.savez(f"{folder}/data.npz", X=rows, y=[0, 1, 0])
     ...     X, labels = load_npz(f"{folder}/data.npz")
     >>> X.shape, labels
     ((2, 3), array([0, 1, 0]))
@@ -150,7 +163,9 @@ def load_npz(path, part="all"):
     return _readers.read_npz(_files.name(path)).select(part)
 
 
-def load_csv(path, part="all", label="auto", features=None):
+def load_csv(
+    path: StrPath, part: Part = "all", label: str = "auto", features: int | None = None
+) -> tuple[Array, NDArray[np.int64] | None]:
     r"""Load a table of numbers with one sample per line.
 
     The file is UTF-8, plain or gzipped (``.gz``), separated by commas, semicolons or tabs. The
@@ -194,7 +209,9 @@ def load_csv(path, part="all", label="auto", features=None):
     return _readers.read_csv(_files.name(path), label, features).select(part)
 
 
-def load(source="digits", part="all", label="auto", features=None):
+def load(
+    source: StrPath = "digits", part: Part = "all", label: str = "auto", features: int | None = None
+) -> tuple[Array, NDArray[np.int64] | None]:
     """Load any of these sources, chosen by `source`.
 
     Parameters
@@ -228,7 +245,9 @@ def load(source="digits", part="all", label="auto", features=None):
     return _readers.read(source, label, features).select(part)
 
 
-def load_split(source="digits", label="auto"):
+def load_split(
+    source: StrPath = "digits", label: str = "auto"
+) -> tuple[Array, NDArray[np.int64], Array, NDArray[np.int64]]:
     """Load the training and test parts of `source`, which must have labels of at least two classes.
 
     Parameters
@@ -262,7 +281,7 @@ def load_split(source="digits", label="auto"):
     return _readers.read(source, label).split()
 
 
-def split_indices(count):
+def split_indices(count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the fixed split of `count` samples, the same in every call.
 
     Parameters
@@ -286,7 +305,7 @@ def split_indices(count):
     return _readers.split_indices(_checks.count("count", count))
 
 
-def one_hot(labels, n, dtype=np.float64):
+def one_hot(labels: ArrayLike, n: int, dtype: DTypeLike = np.float64) -> Array:
     """Return one-hot columns: Y[i, j] = 1 if labels[j] = i, else 0.
 
     Parameters
@@ -340,7 +359,9 @@ def one_hot(labels, n, dtype=np.float64):
 
 
 @_checks.quiet
-def fit_scaling(X, kind="auto"):
+def fit_scaling(
+    X: ArrayLike, kind: Literal["auto", "grey", "standard", "none"] = "auto"
+) -> dict[str, Any]:
     """Return the scaling x -> (x - shift) * factor that suits the training inputs, for `scale`.
 
     Parameters
@@ -394,7 +415,7 @@ def fit_scaling(X, kind="auto"):
 
 
 @_checks.quiet
-def scale(X, scaling, dtype=np.float64):
+def scale(X: ArrayLike, scaling: Scaling, dtype: DTypeLike = np.float64) -> Array:
     """Scale every feature: (X - shift) * factor.
 
     Parameters
@@ -439,7 +460,7 @@ def scale(X, scaling, dtype=np.float64):
 # ---------------------------------------------------------------- the course's toy sets
 
 
-def for_softmax(y):
+def for_softmax(y: ArrayLike) -> Array:
     """Convert labels 0 and 1 to one-hot columns: vstack([1 - y, y]).
 
     Parameters
@@ -462,7 +483,7 @@ def for_softmax(y):
     return np.vstack([1 - y, y])
 
 
-def super_simple_separable_through_origin():
+def super_simple_separable_through_origin() -> tuple[Array, Array]:
     """Return four points that a line through the origin separates.
 
     Returns
@@ -480,7 +501,7 @@ def super_simple_separable_through_origin():
     return np.array([[2, 3, 9, 12], [5, 1, 6, 5]]), for_softmax(np.array([[1, 0, 1, 0]]))
 
 
-def super_simple_separable():
+def super_simple_separable() -> tuple[Array, Array]:
     """Return four points that a line separates.
 
     Returns
@@ -499,7 +520,7 @@ def super_simple_separable():
     return np.array([[2, 3, 9, 12], [5, 2, 6, 5]]), for_softmax(np.array([[1, 0, 1, 0]]))
 
 
-def xor():
+def xor() -> tuple[Array, Array]:
     """Return the exclusive or on the corners of a square, which no line separates.
 
     Returns
@@ -518,7 +539,7 @@ def xor():
     return np.array([[1, 2, 1, 2], [1, 2, 2, 1]]), for_softmax(np.array([[1, 1, 0, 0]]))
 
 
-def xor_more():
+def xor_more() -> tuple[Array, Array]:
     """Return eight points arranged like `xor`.
 
     Returns
@@ -537,7 +558,7 @@ def xor_more():
     return X, for_softmax(np.array([[1, 1, 0, 0, 1, 1, 0, 0]]))
 
 
-def hard():
+def hard() -> tuple[Array, Array]:
     """Return twenty points that need two hidden layers or luck.
 
     Returns

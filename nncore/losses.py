@@ -3,11 +3,18 @@
 Values are summed over the batch; those of NLL and BinaryNLL are in nats.
 """
 
+from typing import Any, ClassVar
+
 import numpy as np
 
-from nncore import _backend, _checks, _sums, modules
+from nncore import _backend, _checks, _names, _sums, modules
+from nncore._types import Array, ArrayLike
 
 __all__ = ["BinaryNLL", "Hinge", "Loss", "NLL", "Squared"]
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())
 
 
 @_backend.follow
@@ -33,10 +40,13 @@ class Loss:
     True
     """
 
-    output: type[modules.Module]
-    classifies = True
+    output: ClassVar[type[modules.Module]]
+    classifies: ClassVar[bool] = True
+    Ypred: Any
+    Y: Any
+    _kernels: ClassVar[Any]  # the live backend's, set by nncore._backend
 
-    def forward(self, Ypred, Y):
+    def forward(self, Ypred: ArrayLike, Y: ArrayLike) -> float:
         """Return the loss summed over the batch; keep .Ypred and .Y for `backward`.
 
         Parameters
@@ -54,7 +64,7 @@ class Loss:
         self.Ypred, self.Y = Ypred, Y
         return _sums.total(self.per_sample(Ypred, Y))
 
-    def backward(self):
+    def backward(self) -> Array:
         """Return dL/dZ of the last Linear, through the output unit.
 
         Returns
@@ -79,7 +89,7 @@ class Loss:
         # in the computing type: unsigned bytes would wrap around, bool cannot be subtracted
         return np.subtract(self.Ypred, self.Y, dtype=_checks.computing_dtype(self.Ypred))
 
-    def per_sample(self, Ypred, Y):
+    def per_sample(self, Ypred: ArrayLike, Y: ArrayLike) -> Array:
         """Return the loss of every sample.
 
         Parameters
@@ -96,7 +106,7 @@ class Loss:
         """
         raise NotImplementedError
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
@@ -121,7 +131,7 @@ class NLL(Loss):
     # (foreign/match_loss.py)
     _plain = False
 
-    def per_sample(self, Ypred, Y):
+    def per_sample(self, Ypred: ArrayLike, Y: ArrayLike) -> Array:
         """Return −Σ_i y_i log a_i of every sample.
 
         Parameters
@@ -162,7 +172,7 @@ class BinaryNLL(Loss):
 
     output = modules.OutputSigmoid
 
-    def per_sample(self, Ypred, Y):
+    def per_sample(self, Ypred: ArrayLike, Y: ArrayLike) -> Array:
         """Return −Σ_i (y_i log a_i + (1 − y_i) log(1 − a_i)) of every sample.
 
         Parameters
@@ -255,13 +265,15 @@ class Hinge(_OfLinear):
     Examples
     --------
     >>> loss = Hinge()
-    >>> loss.forward([[0.25]], [[1.0]]), loss.backward().item(), loss.class_fun([[0.25]]).tolist()
-    (0.75, -1.0, [1])
+    >>> loss.forward([[0.25]], [[1.0]]), loss.backward().item()
+    (0.75, -1.0)
+    >>> loss.class_fun([[0.25]]).tolist()
+    [1]
     """
 
     _kernel = "hinge"
 
-    def class_fun(self, Ypred):
+    def class_fun(self, Ypred: ArrayLike) -> Array:
         """Return +1 if the output is at least 0, else −1.
 
         Parameters

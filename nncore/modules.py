@@ -5,9 +5,13 @@ step. Samples are columns: arrays are (features, b). The live kernels do the ari
 (nncore.use_backend).
 """
 
-import numpy as np
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from nncore import _backend, _checks, _core, initializers
+import numpy as np
+from numpy.typing import DTypeLike
+
+from nncore import _backend, _checks, _core, _names, _random, initializers
+from nncore._types import Array, ArrayLike, Init, Seed
 
 __all__ = [
     "GELU",
@@ -25,6 +29,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return _names.shown(globals())
+
+
 @_backend.follow
 class Module:
     """Base class of all modules; subclass it to mix your own modules into a Sequential.
@@ -39,7 +47,7 @@ class Module:
     training : bool
         True in training mode; set by net.train() and net.eval().
     gradients : dict
-        The weights that optimisers may update, with the gradients that backward sets: {"W": "dLdW",
+        The weights that optimizers may update, with the gradients that backward sets: {"W": "dLdW",
         "W0": "dLdW0"} for Linear.
 
     Examples
@@ -52,10 +60,16 @@ class Module:
     >>> Double().sgd_step(0.1)
     """
 
-    training = True
-    gradients: dict[str, str] = {}
+    training: bool = True
+    gradients: ClassVar[dict[str, str]] = {}
+    _kernels: ClassVar[Any]  # the live backend's, set by nncore._backend
 
-    def step(self, lrate):
+    if TYPE_CHECKING:  # every module has them, but not from this class
+
+        def forward(self, A: Any, /) -> Any: ...
+        def backward(self, delta: Any, /) -> Any: ...
+
+    def step(self, lrate: float) -> None:
         """Update the weights; the same as sgd_step.
 
         Parameters
@@ -65,7 +79,7 @@ class Module:
         """
         self._either(Module.sgd_step, self.sgd_step, lrate)
 
-    def sgd_step(self, lrate):
+    def sgd_step(self, lrate: float) -> None:
         """Update the weights: W ← W − lrate dL/dW.
 
         Parameters
@@ -98,7 +112,7 @@ class Module:
         """
         return []
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
@@ -111,11 +125,16 @@ class Linear(Module):
         The number of inputs.
     n : int
         The number of outputs.
-    init : {"course", "notes", "he"} or callable
-        "course": W ~ N(0, 1/m) in one draw of np.random.normal, W0 = 0. "notes": also W0 ~ N(0, 1),
-        drawn after W. "he": W ~ N(0, 2/m), W0 = 0. A callable (m, n) -> (W, W0) may draw others.
+    init : {"course", "notes", "he", "glorot", "xavier", "lecun"} or callable
+        "course" and "lecun": W ~ N(0, 1/m) in one draw, W0 = 0. "notes": also W0 ~ N(0, 1), drawn
+        after W. "he": W ~ N(0, 2/m), W0 = 0. "glorot" and "xavier": W uniform within
+        ±√(6 / (m + n)), W0 = 0. A callable (m, n) -> (W, W0) may draw others.
     dtype : dtype
         The type of the weights, float64 or float32. It is the computing type.
+    rng : int or object, optional
+        Draws the weights: a generator, which all layers of a network may share, or a seed for
+        np.random.default_rng. By default NumPy's global generator does, which np.random.seed and
+        `nncore.set_seed` seed.
 
     Attributes
     ----------
@@ -143,13 +162,29 @@ class Linear(Module):
 
     gradients = {"W": "dLdW", "W0": "dLdW0"}
     statistics_arrays = ()
+    m: int
+    n: int
+    W: Array
+    W0: Array
+    dLdW: Array
+    dLdW0: Array
+    A: Any
 
-    def __init__(self, m, n, *, init="course", dtype=np.float64):
+    @_names.answering
+    def __init__(
+        self,
+        m: int,
+        n: int,
+        *,
+        init: Init = "course",
+        dtype: DTypeLike = np.float64,
+        rng: Seed = None,
+    ) -> None:
         self.m, self.n = _checks.count("m", m, 1), _checks.count("n", n, 1)
         dtype = _checks.network_dtype(dtype)
-        self.W, self.W0 = initializers.initial_weights(init, self.m, self.n, dtype)
+        self.W, self.W0 = initializers.initial_weights(init, self.m, self.n, dtype, rng)
 
-    def forward(self, A):
+    def forward(self, A: ArrayLike) -> Array:
         """Return Z = Wᵀ A + W0; keep A as .A for `backward`.
 
         Parameters
@@ -165,7 +200,7 @@ class Linear(Module):
         self.A = A
         return self._kernels.linear_forward(A, self.W, self.W0)
 
-    def predict_forward(self, A):
+    def predict_forward(self, A: ArrayLike) -> Array:
         """Return forward(A) without keeping A.
 
         Parameters
@@ -180,7 +215,7 @@ class Linear(Module):
         """
         return self._kernels.linear_forward(A, self.W, self.W0)
 
-    def backward(self, dLdZ):
+    def backward(self, dLdZ: ArrayLike) -> Array:
         """Return dL/dA = W dL/dZ; set .dLdW = A dL/dZᵀ and .dLdW0, summed over the batch.
 
         Parameters
@@ -219,7 +254,7 @@ class Linear(Module):
         terms = self._kernels.step_terms
         return [terms(W, self.dLdW, lrate), terms(W0, self.dLdW0, lrate)]
 
-    def checked_weights(self):
+    def checked_weights(self) -> tuple[Array, Array]:
         """Return the weights that a step will update.
 
         Returns
@@ -233,11 +268,11 @@ class Linear(Module):
         return W, _checks.trainable("W0", self.W0, (W.shape[1], 1))
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         """The number of weights, m n + n."""
         return np.size(self.W) + np.size(self.W0)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         m, n = np.shape(self.W) if np.ndim(self.W) == 2 else (self.m, self.n)
         dtype = getattr(self.W, "dtype", np.dtype(np.float64))
         return f"Linear({m}, {n}{'' if dtype == np.float64 else f', dtype={dtype}'})"
@@ -246,7 +281,10 @@ class Linear(Module):
 class _Activation(Module):
     """Base class of the activations with a derivative."""
 
-    def backward(self, dLdA):
+    A: Array
+    _derive: Any  # method of the subclass: dL/dA -> dL/dZ
+
+    def backward(self, dLdA: ArrayLike) -> Array:
         """Return dL/dZ from dL/dA.
 
         Parameters
@@ -281,7 +319,7 @@ class Tanh(_Activation):
     0.0
     """
 
-    def forward(self, Z):
+    def forward(self, Z: ArrayLike) -> Array:
         """Return A = tanh Z, kept as .A; Z is not changed.
 
         Parameters
@@ -297,7 +335,7 @@ class Tanh(_Activation):
         self.A = self._kernels.tanh_forward(Z)
         return self.A
 
-    def predict_forward(self, Z):
+    def predict_forward(self, Z: ArrayLike) -> Array:
         """Return forward(Z) without keeping A.
 
         Parameters
@@ -339,7 +377,7 @@ class ReLU(_Activation):
 
     _scale = 1.0
 
-    def forward(self, Z, dropout_pct=_NONE):
+    def forward(self, Z: ArrayLike, dropout_pct: float = _NONE) -> Array:
         """Return A = max(0, Z), kept as .A; Z is not changed.
 
         Parameters
@@ -368,7 +406,7 @@ class ReLU(_Activation):
         self.A = A
         return A
 
-    def predict_forward(self, Z):
+    def predict_forward(self, Z: ArrayLike) -> Array:
         """Return max(0, Z) without keeping it.
 
         Parameters
@@ -404,7 +442,7 @@ class Sigmoid(_Activation):
     0.5
     """
 
-    def forward(self, Z):
+    def forward(self, Z: ArrayLike) -> Array:
         """Return A = 1 / (1 + e^−Z), kept as .A; Z is not changed.
 
         Parameters
@@ -420,7 +458,7 @@ class Sigmoid(_Activation):
         self.A = self._kernels.sigmoid_forward(Z)
         return self.A
 
-    def predict_forward(self, Z):
+    def predict_forward(self, Z: ArrayLike) -> Array:
         """Return forward(Z) without keeping A.
 
         Parameters
@@ -508,9 +546,11 @@ class LeakyReLU(_Elementwise):
     [-0.2, 3.0]
     """
 
+    slope: float
     _kernel = "leaky_relu"
 
-    def __init__(self, slope=0.01):
+    @_names.answering
+    def __init__(self, slope: float = 0.01) -> None:
         self._configure(slope)
 
     def _configure(self, slope):
@@ -524,7 +564,7 @@ class LeakyReLU(_Elementwise):
     def _arguments(self):
         return (self.slope,)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"LeakyReLU({self.slope:g})"
 
 
@@ -551,9 +591,11 @@ class GELU(_Elementwise):
     [-0.1587, 0.8413]
     """
 
+    approximate: Literal["none", "tanh"]
     _of = "Z"
 
-    def __init__(self, approximate="none"):
+    @_names.answering
+    def __init__(self, approximate: Literal["none", "tanh"] = "none") -> None:
         self._configure(approximate)
 
     def _configure(self, approximate):
@@ -564,7 +606,7 @@ class GELU(_Elementwise):
     def _kernel(self):
         return "gelu" if self.approximate == "none" else "gelu_tanh"
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "GELU()" if self.approximate == "none" else "GELU('tanh')"
 
 
@@ -594,7 +636,7 @@ class SoftMax(Module):
     [0.5, 0.5]
     """
 
-    def forward(self, Z):
+    def forward(self, Z: ArrayLike) -> Array:
         """Return the probabilities, stable for any finite logits.
 
         Parameters
@@ -609,7 +651,7 @@ class SoftMax(Module):
         """
         return self._kernels.softmax_forward(Z)
 
-    def backward(self, dLdZ):
+    def backward(self, dLdZ: Any) -> Any:
         """Return dL/dZ unchanged, as the loss has computed it.
 
         Parameters
@@ -624,7 +666,7 @@ class SoftMax(Module):
         """
         return dLdZ
 
-    def class_fun(self, Ypred):
+    def class_fun(self, Ypred: ArrayLike) -> Array:
         """Return the index of the largest entry of every column, the first of equal ones.
 
         Parameters
@@ -652,7 +694,7 @@ class OutputSigmoid(Module):
     0.5
     """
 
-    def forward(self, Z):
+    def forward(self, Z: ArrayLike) -> Array:
         """Return the probabilities.
 
         Parameters
@@ -667,7 +709,7 @@ class OutputSigmoid(Module):
         """
         return self._kernels.sigmoid_forward(Z)
 
-    def backward(self, dLdZ):
+    def backward(self, dLdZ: Any) -> Any:
         """Return dL/dZ unchanged, as the loss has computed it.
 
         Parameters
@@ -682,7 +724,7 @@ class OutputSigmoid(Module):
         """
         return dLdZ
 
-    def class_fun(self, Ypred):
+    def class_fun(self, Ypred: ArrayLike) -> Array:
         """Return 1 if the probability exceeds 1/2, else 0.
 
         Parameters
@@ -721,6 +763,8 @@ class BatchNorm(Module):
         Added to the variance, at least 0. The default is 1e-20 for "batch" and 1e-5 for "running".
     dtype : dtype
         The type of the weights, float64 or float32.
+    rng : int or object, optional
+        Draws G, as for `Linear`; then nothing is seeded.
 
     Attributes
     ----------
@@ -746,16 +790,42 @@ class BatchNorm(Module):
     """
 
     gradients = {"G": "dLdG", "B": "dLdB"}
+    m: int
+    statistics: Literal["batch", "running"]
+    momentum: float
+    eps: float
+    G: Array
+    B: Array
+    dLdG: Array
+    dLdB: Array
+    running_mean: Array
+    running_var: Array
+    A: Any
+    K: int
+    mus: Array
+    vars: Array
+    norm: Array
 
-    def __init__(self, m, *, statistics="batch", momentum=0.1, eps=None, dtype=np.float64):
+    @_names.answering
+    def __init__(
+        self,
+        m: int,
+        *,
+        statistics: Literal["batch", "running"] = "batch",
+        momentum: float = 0.1,
+        eps: float | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Seed = None,
+    ) -> None:
         self.m = _checks.count("m", m, 1)
         dtype = _checks.network_dtype(dtype)
         default = 1e-5 if isinstance(statistics, str) and statistics == "running" else 1e-20
         self._configure(statistics, momentum, default if eps is None else eps)
-        if self.statistics == "batch":
+        source = _random.of_weights(rng)
+        if self.statistics == "batch" and rng is None:
             np.random.seed(0)
         self.B = np.zeros((self.m, 1), dtype)
-        self.G = np.random.normal(0, self.m**-0.5, (self.m, 1)).astype(dtype)
+        self.G = source.normal(0, self.m**-0.5, (self.m, 1)).astype(dtype)
         if self.statistics == "running":
             self.running_mean, self.running_var = (
                 np.zeros((self.m, 1), dtype),
@@ -773,7 +843,7 @@ class BatchNorm(Module):
             raise ValueError(f"eps must be at least 0{finite}, got {eps}")
         self.statistics, self.momentum, self.eps = statistics, share, least
 
-    def forward(self, A):
+    def forward(self, A: ArrayLike) -> Array:
         """Return Z; in training mode keep .A, .K, .mus, .vars (m, 1) and .norm (m, K).
 
         Parameters
@@ -797,7 +867,7 @@ class BatchNorm(Module):
         return Z
 
     @_checks.quiet
-    def follow(self, mus, vars, K):
+    def follow(self, mus: Array, vars: Array, K: int) -> None:
         """Move the running statistics towards those of a batch.
 
         Parameters
@@ -813,7 +883,7 @@ class BatchNorm(Module):
         if K > 1:
             self.running_var += self.momentum * (vars * (K / (K - 1)) - self.running_var)
 
-    def predict_forward(self, A):
+    def predict_forward(self, A: ArrayLike) -> Array:
         """Return Z by the statistics of prediction, keeping nothing.
 
         Parameters
@@ -832,7 +902,7 @@ class BatchNorm(Module):
             A, self.G, self.B, self.running_mean, self.running_var, self.eps
         )
 
-    def backward(self, dLdZ):
+    def backward(self, dLdZ: ArrayLike) -> Array:
         """Return dL/dA; set .dLdG and .dLdB, summed over the batch.
 
         Parameters
@@ -869,16 +939,16 @@ class BatchNorm(Module):
         return [terms(self.G, self.dLdG, lrate), terms(self.B, self.dLdB, lrate)]
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         """The number of weights, 2 m."""
         return np.size(self.G) + np.size(self.B)
 
     @property
-    def statistics_arrays(self):
+    def statistics_arrays(self) -> tuple[str, ...]:
         """The names of the arrays besides the weights that change in training."""
         return ("running_mean", "running_var") if self.statistics == "running" else ()
 
-    def checked_weights(self):
+    def checked_weights(self) -> tuple[Array, Array]:
         """Return the weights that a step will update.
 
         Returns
@@ -893,7 +963,7 @@ class BatchNorm(Module):
         )
 
     @_checks.quiet
-    def affine(self):
+    def affine(self) -> tuple[Array, Array]:
         """Return scale and shift of prediction by running statistics, Z = scale ⊙ A + shift.
 
         Returns
@@ -906,7 +976,7 @@ class BatchNorm(Module):
         scale = self.G / np.sqrt(self.running_var + self.eps)
         return scale, self.B - self.running_mean * scale
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         statistics = "" if self.statistics == "batch" else f", statistics={self.statistics!r}"
         dtype = getattr(self.G, "dtype", np.dtype(np.float64))
         return f"BatchNorm({self.m}{statistics}{'' if dtype == np.float64 else f', dtype={dtype}'})"
@@ -936,7 +1006,12 @@ class Dropout(Module):
     [[0.0, 2.0, 2.0, 0.0], [2.0, 0.0, 2.0, 2.0]]
     """
 
-    def __init__(self, p, seed=None):
+    p: float
+    key: int | None
+    count: int
+
+    @_names.answering
+    def __init__(self, p: float, seed: int | None = None) -> None:
         self._configure(
             p, None if seed is None else _checks.count("seed", seed, most=None) % 2**64, 0
         )
@@ -947,7 +1022,7 @@ class Dropout(Module):
         self.key = None if key is None else _checks.word("key", key)
         self.count = _checks.counter("count", count)
 
-    def forward(self, A):
+    def forward(self, A: Any) -> Any:
         """Return A ⊙ mask / (1 − p) in training mode, A itself in prediction mode.
 
         Parameters
@@ -967,7 +1042,7 @@ class Dropout(Module):
         self.count += 1
         return self._kernels.dropout(A, self.p, self.key, self.count)
 
-    def draw_key(self, rng=None):
+    def draw_key(self, rng: np.random.Generator | None = None) -> None:
         """Draw the key if no seed was given.
 
         Parameters
@@ -980,7 +1055,7 @@ class Dropout(Module):
                 np.random.randint(2**63, dtype=np.int64) if rng is None else rng.integers(2**63)
             )
 
-    def predict_forward(self, A):
+    def predict_forward(self, A: Any) -> Any:
         """Return A itself.
 
         Parameters
@@ -995,7 +1070,7 @@ class Dropout(Module):
         """
         return A
 
-    def backward(self, dLdA):
+    def backward(self, dLdA: Any) -> Any:
         """Return dL/dA ⊙ mask / (1 − p), with the mask of the last forward.
 
         Parameters
@@ -1017,5 +1092,5 @@ class Dropout(Module):
             raise RuntimeError("Dropout.backward must follow Dropout.forward, got no input yet")
         return self._kernels.dropout(dLdA, self.p, self.key, self.count) if self._dropped else dLdA
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Dropout({self.p})"

@@ -9,15 +9,24 @@ The definitions and initial states are PyTorch's. The arithmetic is that of nnco
 on the weights.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import weakref
-from typing import ClassVar
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 
-from nncore import _chain, _checks, _memory, modules
+from nncore import _chain, _checks, _memory, _names, modules
+from nncore._types import Array
+
+T = TypeVar("T", bound="Optimizer")
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Momentum", "Nesterov", "Optimizer", "RMSprop"]
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())
 
 
 @dataclasses.dataclass(eq=False)
@@ -41,13 +50,15 @@ class Optimizer:
     STATE: ClassVar[tuple[str, ...]] = ()  # names of a weight's state arrays
     LRATE: ClassVar[float] = 0.1  # the default step size
 
-    _modules: ClassVar[tuple | None] = None  # references to the trained modules
+    _modules = cast(Any, None)  # references to the trained modules
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._check_settings()
+        self.t: int = 0
+        self.state: dict[tuple[int, str], tuple[Array, ...]] = {}
         self.reset()
 
-    def reset(self):
+    def reset(self) -> Self:
         """Forget all steps and the state, as if the optimiser were new.
 
         Returns
@@ -73,12 +84,12 @@ class Optimizer:
             raise ValueError(f"{name} must be at least 0 and below 1, got {x}")
 
     @property
-    def parameters(self):
+    def parameters(self) -> dict[str, float]:
         """The settings by name."""
         names = [field.name for field in dataclasses.fields(self)]
         return {name: _checks.number(name, getattr(self, name)) for name in names}
 
-    def begin(self, net):
+    def begin(self, net: Any) -> None:
         """Check the settings and the state before a training of `net`.
 
         Parameters
@@ -105,7 +116,7 @@ class Optimizer:
             "one, or call its reset()"
         )
 
-    def bind(self, net):
+    def bind(self, net: Any) -> None:
         """Attach the optimiser to a network: net.optimizer is this one.
 
         Parameters
@@ -123,7 +134,7 @@ class Optimizer:
     def __getstate__(self):
         return {name: value for name, value in self.__dict__.items() if name != "_modules"}
 
-    def prepare(self, weights):
+    def prepare(self, weights: dict[tuple[int, str], Array]) -> None:
         """Create missing state arrays, filled with zeros.
 
         Parameters
@@ -152,7 +163,9 @@ class Optimizer:
             if key not in self.state:
                 self.state[key] = tuple(_memory.zeros(W.shape, W.dtype) for _ in self.STATE)
 
-    def step(self, kernels, key, W, gradient, lrate):
+    def step(
+        self, kernels: Any, key: tuple[int, str], W: Array, gradient: Array, lrate: float
+    ) -> None:
         """Make step number `t` of one weight and its state, in place.
 
         Parameters
@@ -171,7 +184,7 @@ class Optimizer:
         name, parameters = self.rule()
         kernels.rule_step(name, W, gradient, self.state.get(key, ()), lrate, parameters)
 
-    def rule(self):
+    def rule(self) -> tuple[str, dict[str, float]]:
         """Return the rule for the compiled program.
 
         Returns
@@ -184,6 +197,30 @@ class Optimizer:
         raise NotImplementedError
 
 
+def _answering(cls: type[T]) -> type[T]:
+    """Let a class answer settings that it does not have; above all a step size, which is no setting
+    of an optimiser here.
+    """
+    cls.__init__ = _names.answering_with(_misplaced)(cls.__init__)  # type: ignore[method-assign]
+    return cls
+
+
+def _misplaced(optimizer: Optimizer, *given: Any, **_: Any) -> str | None:
+    """Return the sentence about settings given without their names, or None."""
+    name, settings = type(optimizer).__name__, dataclasses.fields(optimizer)
+    positional = [field for field in settings if not field.kw_only]
+    if len(given) <= len(positional):
+        return None
+    shown = ", ".join(f"{field.name}={field.default!r}" for field in settings)
+    by_name = f"; settings are given by name, as in {name}({shown})" if settings else ""
+    rate = given[len(positional)]
+    return (
+        f"{name}({', '.join(map(repr, given))}) sets no step size, which is an argument of the "
+        f"training: net.fit(X, Y, optimizer={name}(), lrate={rate!r}){by_name}"
+    )
+
+
+@_answering
 @dataclasses.dataclass(eq=False)
 class SGD(Optimizer):
     """Gradient descent on a sample or a batch: w ← w − η g.
@@ -198,13 +235,16 @@ class SGD(Optimizer):
     SGD()
     """
 
-    def step(self, kernels, key, W, gradient, lrate):
+    def step(
+        self, kernels: Any, key: tuple[int, str], W: Array, gradient: Array, lrate: float
+    ) -> None:
         kernels.sgd_step(W, gradient, lrate)
 
-    def rule(self):
+    def rule(self) -> tuple[str, dict[str, float]]:
         return "sgd", {}
 
 
+@_answering
 @dataclasses.dataclass(eq=False)
 class Momentum(Optimizer):
     """Momentum: v ← beta v + g, w ← w − η v.
@@ -227,13 +267,16 @@ class Momentum(Optimizer):
     beta: float = 0.9
     STATE = ("V",)
 
-    def step(self, kernels, key, W, gradient, lrate):
+    def step(
+        self, kernels: Any, key: tuple[int, str], W: Array, gradient: Array, lrate: float
+    ) -> None:
         kernels.momentum_step(W, gradient, *self.state[key], lrate, self.beta)
 
-    def rule(self):
+    def rule(self) -> tuple[str, dict[str, float]]:
         return "momentum", {"beta1": self.beta}
 
 
+@_answering
 @dataclasses.dataclass(eq=False)
 class Nesterov(Optimizer):
     """Nesterov's momentum: v ← beta v + g, w ← w − η (g + beta v).
@@ -256,14 +299,17 @@ class Nesterov(Optimizer):
     beta: float = 0.9
     STATE = ("V",)
 
-    def step(self, kernels, key, W, gradient, lrate):
+    def step(
+        self, kernels: Any, key: tuple[int, str], W: Array, gradient: Array, lrate: float
+    ) -> None:
         kernels.momentum_step(W, gradient, *self.state[key], lrate, self.beta, True)
 
-    def rule(self):
+    def rule(self) -> tuple[str, dict[str, float]]:
         return "nesterov", {"beta1": self.beta}
 
 
-@dataclasses.dataclass(eq=False)
+@_answering
+@dataclasses.dataclass(eq=False, kw_only=True)
 class Adagrad(Optimizer):
     """Adagrad: s ← s + g², w ← w − η g / (√s + eps), elementwise.
 
@@ -285,14 +331,17 @@ class Adagrad(Optimizer):
     eps: float = 1e-10
     STATE = ("S",)
 
-    def step(self, kernels, key, W, gradient, lrate):
+    def step(
+        self, kernels: Any, key: tuple[int, str], W: Array, gradient: Array, lrate: float
+    ) -> None:
         kernels.adagrad_step(W, gradient, *self.state[key], lrate, self.eps)
 
-    def rule(self):
+    def rule(self) -> tuple[str, dict[str, float]]:
         return "adagrad", {"eps": self.eps}
 
 
-@dataclasses.dataclass(eq=False)
+@_answering
+@dataclasses.dataclass(eq=False, kw_only=True)
 class RMSprop(Optimizer):
     """RMSprop: s ← rho s + (1 − rho) g², w ← w − η g / (√s + eps), elementwise.
 
@@ -318,14 +367,17 @@ class RMSprop(Optimizer):
     STATE = ("S",)
     LRATE = 0.001
 
-    def step(self, kernels, key, W, gradient, lrate):
+    def step(
+        self, kernels: Any, key: tuple[int, str], W: Array, gradient: Array, lrate: float
+    ) -> None:
         kernels.rmsprop_step(W, gradient, *self.state[key], lrate, self.rho, self.eps)
 
-    def rule(self):
+    def rule(self) -> tuple[str, dict[str, float]]:
         return "rmsprop", {"beta2": self.rho, "eps": self.eps}
 
 
-@dataclasses.dataclass(eq=False)
+@_answering
+@dataclasses.dataclass(eq=False, kw_only=True)
 class Adam(Optimizer):
     """Adam: steps scaled by moving averages of the gradient and its square, elementwise.
 
@@ -357,17 +409,20 @@ class Adam(Optimizer):
     STATE = ("M", "V")
     LRATE = 0.001
 
-    def step(self, kernels, key, W, gradient, lrate):
+    def step(
+        self, kernels: Any, key: tuple[int, str], W: Array, gradient: Array, lrate: float
+    ) -> None:
         decay = getattr(self, "weight_decay", 0.0)
         kernels.adam_step(
             W, gradient, *self.state[key], self.t, lrate, self.beta1, self.beta2, self.eps, decay
         )
 
-    def rule(self):
+    def rule(self) -> tuple[str, dict[str, float]]:
         return "adam", self.parameters
 
 
-@dataclasses.dataclass(eq=False)
+@_answering
+@dataclasses.dataclass(eq=False, kw_only=True)
 class AdamW(Adam):
     """Adam with decoupled weight decay: w ← (1 − η weight_decay) w, then Adam's step.
 

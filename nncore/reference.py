@@ -9,13 +9,15 @@ read and compare with.
 1.0
 """
 
-from nncore import _kinds, registry, sequential
+from typing import TYPE_CHECKING
+
+from nncore import _kinds, _names, losses, modules, registry, sequential
 from nncore.kernels import numpy_kernels
 from nncore.modules import Module as Module
 
-
-def __getattr__(name: str) -> type:  # for type checkers: the classes are made below
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if TYPE_CHECKING:  # the classes are made below
+    from nncore.losses import *  # noqa: F403
+    from nncore.modules import *  # noqa: F403
 
 
 def _bound(cls):
@@ -40,5 +42,11 @@ class Sequential(sequential.Sequential):
 
 _kinds.register(Sequential, sequential.Sequential)
 
-__all__ = ["Module", "Sequential"]
-__all__ += [_cls.__name__ for _cls in (*registry.MODULES, *registry.LOSSES)]
+__all__ = ["Sequential"]
+__all__ += modules.__all__
+__all__ += losses.__all__
+__all__.remove("Loss")
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())

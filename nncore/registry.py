@@ -1,9 +1,9 @@
-"""One record per module, loss and optimiser of the library; all lists of them are derived from
+"""One record per module, loss and optimizer of the library; all lists of them are derived from
 these.
 
 The lists decide what compiles, what is saved, what `accelerate` and `check` compare with, and what
 the command offers. A new activation or loss is a class in `modules.py` or `losses.py`, its formulas
-in `kernels/` (and in the core) and a record here; a new optimiser likewise. `exchange/table.py`
+in `kernels/` (and in the core) and a record here; a new optimizer likewise. `exchange/table.py`
 says what a module becomes in other formats.
 """
 
@@ -91,7 +91,7 @@ class Loss(NamedTuple):
 
 
 class Optimizer(NamedTuple):
-    """An optimiser of nncore.optimizers, which is imported (2 ms) when its class is first used."""
+    """An optimizer of nncore.optimizers, which is imported (2 ms) when its class is first used."""
 
     name: str  # for `fit` and the command
     class_name: str
@@ -99,7 +99,7 @@ class Optimizer(NamedTuple):
 
     @property
     def cls(self):
-        """The optimiser's class."""
+        """The optimizer's class."""
         from nncore import optimizers
 
         return getattr(optimizers, self.class_name)
@@ -331,7 +331,7 @@ def record_of(thing, records):
 
 
 def name_of(optimizer):
-    """Return the name of an optimiser of the library, None for another one."""
+    """Return the name of an optimizer of the library, None for another one."""
     for name, record in OPTIMIZERS.items():
         if type(optimizer).__name__ == record.class_name and type(optimizer) is record.cls:
             return name

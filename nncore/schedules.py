@@ -4,14 +4,21 @@ Any callable works as a schedule. These are evaluated for a block of steps at a 
 compiled loop does not return to Python for them.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
-from nncore import _checks
+from nncore import _checks, _names
 
 __all__ = ["Constant", "Cosine", "InverseTime", "Power", "Schedule", "Step"]
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())
 
 
 def _rate(name, x):
@@ -38,7 +45,7 @@ class Schedule:
     0.125
     """
 
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         """Return η(t0), ..., η(t0 + count − 1).
 
         Parameters
@@ -55,7 +62,7 @@ class Schedule:
         """
         raise NotImplementedError
 
-    def __call__(self, t):
+    def __call__(self, t: int) -> float:
         return float(over(self, t, 1)[0])
 
 
@@ -88,7 +95,7 @@ class Constant(Schedule):
         _rate("rate", self.rate)
 
     @_checks.quiet
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         return np.full(_steps(t0, count).shape, self.rate, dtype=np.float64)
 
 
@@ -121,7 +128,7 @@ class InverseTime(Schedule):
         _rate("decay", self.decay)
 
     @_checks.quiet
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         return self.rate / (1 + self.decay * (_steps(t0, count) - 1))
 
 
@@ -151,7 +158,7 @@ class Power(Schedule):
             raise ValueError(f"power must be finite, got {self.power}")
 
     @_checks.quiet
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         return self.rate * _steps(t0, count) ** -self.power
 
 
@@ -184,7 +191,7 @@ class Step(Schedule):
         _rate("factor", self.factor)
 
     @_checks.quiet
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         return self.rate * self.factor ** ((_steps(t0, count) - 1) // self.every)
 
 
@@ -223,9 +230,37 @@ class Cosine(Schedule):
         _rate("final", self.final)
 
     @_checks.quiet
-    def values(self, t0, count):
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
         progress = np.minimum((_steps(t0, count) - 1) / max(self.steps - 1, 1), 1)
         return self.final + (self.rate - self.final) * (1 + np.cos(math.pi * progress)) / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reduced(Schedule):
+    """A library schedule times a factor, but not below the least rate."""
+
+    base: Schedule
+    factor: float
+    least: float
+
+    @_checks.quiet
+    def values(self, t0: int, count: int) -> NDArray[np.float64]:
+        return _times(self.base.values(t0, count), self.factor, self.least)
+
+
+def _times(rate, factor, least):
+    """Return the rate times a factor; at least `least`, or the rate itself if that is smaller."""
+    return np.maximum(rate * factor, np.minimum(rate, least))
+
+
+def reduced(lrate, factor, least):
+    """Return a rate that is `factor` times as large at each step, but not below `least`."""
+    if not callable(lrate):
+        return float(_times(lrate, factor, least))
+    if type(lrate).__module__ == __name__:
+        return _Reduced(lrate, factor, least)
+    # a plain function, which stays visible as the user's
+    return lambda t: float(_times(_checks.number("lrate(t)", lrate(t)), factor, least))
 
 
 def at(lrate, t):

@@ -1,51 +1,59 @@
 """Sequential: a chain of modules and a loss, with the course library's contract and more."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Never, Self
+
 import numpy as np
 
-from nncore import _backend, _chain, _core, _kinds, _sums, modules, registry, serialization
-from nncore.training import blocks, compile, fit, learner, mini_gd, predict, sgd
+from nncore import _backend, _chain, _core, _kinds, _names, _sums, serialization
+from nncore._sequence import ModuleSequence
+from nncore._types import (
+    Array,
+    ArrayLike,
+    Callback,
+    Layer,
+    LossLike,
+    OptimizerName,
+    Rate,
+    Reduction,
+    Samples,
+    Seed,
+    StrPath,
+)
+from nncore.training import (
+    blocks,
+    compile,
+    fit,
+    learner,
+    mini_gd,
+    objects,
+    plain,
+    predict,
+    sgd,
+    validate,
+)
+from nncore.training.history import History
+
+if TYPE_CHECKING:
+    from nncore.optimizers import Optimizer
 
 __all__ = ["Sequential", "load"]
-
-# Modules whose forward compiled code may replace: Linear, and elementwise activations.
-_KNOWN = {modules.Linear: (modules.Linear.forward, _core.ACTIVATIONS["none"])} | {
-    cls: (cls.forward, _core.ACTIVATIONS[activation.name])
-    for cls, activation in registry.ACTIVATIONS.items()
-    if activation.keeps_output and not activation.settings
-}
-# The methods of the modules that compiled code may replace in backward and sgd_step, as defined.
-_PLAIN_METHODS = {
-    cls: {
-        name: getattr(cls, name)
-        for name in ("backward", "_derive", "step", "sgd_step", "_either", "_update", "_step_terms")
-        if hasattr(cls, name)
-    }
-    for cls in _KNOWN
-}
-
-
-def _unpatched(cls):
-    """Return whether a class of the library has the methods that it was defined with."""
-    return all(getattr(cls, name, None) is method for name, method in _PLAIN_METHODS[cls].items())
-
-
-_PLAIN = _core.PlainModules({cls: number for cls, (_, number) in _KNOWN.items()}, _unpatched)
-
-
-def _backward_of(module, delta):
-    """Return dL/dInput of a module or an inner network, by its own methods."""
-    inner = isinstance(module, Sequential) and type(module).backward is Sequential.backward
-    return module._input_gradient(delta) if inner else module.backward(delta)
 
 
 @_backend.follow
 @_kinds.register
-class Sequential:
+class Sequential(ModuleSequence):
     """A network: modules applied in order, and the loss that trains them.
 
     Samples are columns. forward works in training mode until eval() is called. sgd, mini_gd, fit
     and partial_fit always train, and predict, predict_proba, predictor, evaluate, score and
     log_likelihood always predict, whatever the mode; they do not change it.
+
+    A network is a sequence of its modules: net[0], net[-1], len(net), `for module in net`; net[:-1]
+    is a network of the same modules, without a loss. net(X) is net.forward(X). Sizes that do not
+    fit are refused when the network is first used, as weights may be replaced until then.
 
     Parameters
     ----------
@@ -53,8 +61,8 @@ class Sequential:
         The modules; the list is kept, not copied. Any object with forward, backward and step or
         sgd_step works as a module. So does a Sequential, whose own loss is then ignored.
     loss : object, optional
-        NLL, BinaryNLL, Squared, Hinge, or any object with forward(Ypred, Y) -> float and backward()
-        -> dL/dZ; None for prediction only.
+        NLL(), BinaryNLL(), Squared(), Hinge(), or any object with forward(Ypred, Y) -> float and
+        backward() -> dL/dZ; None for prediction only.
 
     Attributes
     ----------
@@ -70,31 +78,43 @@ class Sequential:
     Raises
     ------
     TypeError
-        If `modules` is not a list, or an element or the loss is a class instead of an object.
+        If `modules` is not a list, or an element or the loss is a class or a name instead of an
+        object; the error says what to write, such as NLL() for NLL, "nll" or "cross-entropy".
 
     Examples
     --------
     >>> import numpy as np
     >>> import nncore as nn
-    >>> X, Y = np.array([[2, 3, 9, 12], [5, 2, 6, 5]]), np.array([[0, 1, 0, 1], [1, 0, 1, 0]])
+    >>> X = np.array([[2, 3, 9, 12], [5, 2, 6, 5]])
+    >>> Y = np.array([[0, 1, 0, 1], [1, 0, 1, 0]])
     >>> np.random.seed(0)
-    >>> net = nn.Sequential([nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    >>> layers = [nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2), nn.SoftMax()]
+    >>> net = nn.Sequential(layers, nn.NLL())
     >>> net.sgd(X, Y, iters=2000, lrate=0.005)
     >>> net.predict(X).tolist()
     [1, 0, 1, 0]
     """
 
-    training = True
-    optimizer = None
+    training: bool = True
+    optimizer: Optimizer | None = None
+    _flat = False  # whether it was trained on numbers (N,); see predict
+    modules: list[Any]
+    loss: Any
+    _kernels: Any  # the live backend's, set by nncore._backend
 
-    def __init__(self, modules, loss=None):
-        _chain.check_list(modules, loss)
-        self.modules = modules
+    if TYPE_CHECKING:  # set by nncore, as nncore.sklearn is above this module
+
+        def to_sklearn(self, classes: ArrayLike | None = None) -> Any: ...
+
+    @_names.answering_with(objects.misplaced)
+    def __init__(self, modules: Sequence[Layer], loss: LossLike | None = None) -> None:
+        objects.check_list(modules, loss)
+        self.modules = modules  # type: ignore[assignment]  # a tuple is kept, too
         self.loss = loss
 
     # ------------------------------------------------------------------------ the course's contract
 
-    def forward(self, X):
+    def forward(self, X: ArrayLike) -> Array:
         """Return the last module's output; every module keeps what its backward needs.
 
         Parameters
@@ -107,9 +127,12 @@ class Sequential:
         ndarray of shape (n, b)
             The outputs.
         """
-        return _core.forward_chain(self.modules, X, _KNOWN)
+        try:
+            return _core.forward_chain(self.modules, X, plain.FORWARD)
+        except ValueError as error:
+            raise validate.about_sizes(self, X) or error from None
 
-    def backward(self, delta):
+    def backward(self, delta: ArrayLike) -> None:
         """Propagate dL/dZ of the output back through all modules.
 
         Parameters
@@ -124,9 +147,17 @@ class Sequential:
         return self._back(delta, True)
 
     def _back(self, delta, wanted):
-        return _core.backward_chain(list(self.modules), delta, _PLAIN, _backward_of, wanted)
+        return _core.backward_chain(
+            list(self.modules), delta, plain.METHODS, self._backward_of, wanted
+        )
 
-    def sgd_step(self, lrate):
+    @staticmethod
+    def _backward_of(module, delta):
+        """Return dL/dInput of a module or an inner network, by its own methods."""
+        inner = isinstance(module, Sequential) and type(module).backward is Sequential.backward
+        return module._input_gradient(delta) if inner else module.backward(delta)
+
+    def sgd_step(self, lrate: float) -> None:
         """Make one step of every module, by its sgd_step or step.
 
         Parameters
@@ -134,7 +165,7 @@ class Sequential:
         lrate : float
             The step size.
         """
-        if type(self.modules) is list and _core.step_chain(self.modules, lrate, _PLAIN):
+        if type(self.modules) is list and _core.step_chain(self.modules, lrate, plain.METHODS):
             return
         terms = []  # of consecutive library modules, which all step or none
         for module in _chain.modules_of(self):
@@ -147,7 +178,7 @@ class Sequential:
             step(lrate)
         _core.take_steps(terms)
 
-    def step(self, lrate):
+    def step(self, lrate: float) -> None:
         """Make one step of every module; the same as sgd_step.
 
         Parameters
@@ -157,7 +188,15 @@ class Sequential:
         """
         self.sgd_step(lrate)
 
-    def sgd(self, X, Y, iters=100, lrate=0.005, progress=False):
+    @_names.answering
+    def sgd(
+        self,
+        X: Samples,
+        Y: ArrayLike,
+        iters: int = 100,
+        lrate: Rate = 0.005,
+        progress: bool = False,
+    ) -> None:
         """Make `iters` steps of stochastic gradient descent, W ← W − η(t) ∂L/∂W, in place.
 
         Each step draws one sample i with np.random.randint(N) and follows the gradient of its loss.
@@ -198,7 +237,16 @@ class Sequential:
         """
         sgd.sgd(self, X, Y, iters, lrate, progress)
 
-    def mini_gd(self, X, Y, iters, lrate, notif_each=None, K=10):
+    @_names.answering
+    def mini_gd(
+        self,
+        X: Samples,
+        Y: ArrayLike,
+        iters: int,
+        lrate: Rate,
+        notif_each: int | None = None,
+        K: int = 10,
+    ) -> None:
         """Make `iters` updates of mini-batch gradient descent, each summed over K samples.
 
         Parameters
@@ -233,7 +281,9 @@ class Sequential:
         """
         mini_gd.mini_gd(self, X, Y, iters, lrate, notif_each, K)
 
-    def print_accuracy(self, it, X, Y, cur_loss, every=250):
+    def print_accuracy(
+        self, it: int, X: Samples, Y: ArrayLike, cur_loss: float, every: int = 250
+    ) -> None:
         """Print iteration, accuracy on X, Y and cur_loss if it % every == 1, as the course does.
 
         Parameters
@@ -251,12 +301,13 @@ class Sequential:
         """
         if it % every == 1:
             class_fun = predict.class_fun(self)
-            accuracy = np.mean(class_fun(self.forward(X)) == class_fun(Y))
+            outputs = self.forward(X)  # type: ignore[arg-type]
+            accuracy = np.mean(class_fun(outputs) == class_fun(Y))
             print("Iteration =", it, "\tAcc =", accuracy, "\tLoss =", cur_loss, flush=True)
 
     # --------------------------------------------------------------------------------- ordinary use
 
-    def train(self):
+    def train(self) -> Self:
         """Switch all modules, also in inner networks, to training mode.
 
         In training mode forward drops out and normalises by the batch.
@@ -268,7 +319,7 @@ class Sequential:
         """
         return self._set_mode(True)
 
-    def eval(self):
+    def eval(self) -> Self:
         """Switch all modules, also in inner networks, to prediction mode.
 
         In prediction mode forward computes the same as predict_proba.
@@ -286,7 +337,7 @@ class Sequential:
                 module.training = mode
         return self
 
-    def predict_forward(self, X):
+    def predict_forward(self, X: ArrayLike) -> Array:
         """Return the last module's output in prediction mode, whatever the mode.
 
         The library's modules keep nothing of it.
@@ -301,25 +352,29 @@ class Sequential:
         ndarray of shape (n, b)
             The outputs.
         """
-        return _chain.predicted(self.modules, X)
+        try:
+            return _chain.predicted(self.modules, X)
+        except ValueError as error:
+            raise validate.about_sizes(self, X) or error from None
 
+    @_names.answering
     def fit(
         self,
-        X,
-        Y=None,
-        epochs=1,
-        batch_size=32,
-        shuffle=True,
-        lrate=None,
-        optimizer=None,
-        l2=0.0,
-        validation=None,
-        callbacks=(),
-        progress=None,
-        seed=None,
-        reduction="mean",
-        shuffle_window=None,
-    ):
+        X: Samples | Iterable[tuple[Samples, ArrayLike]],
+        Y: ArrayLike | None = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        shuffle: bool = True,
+        lrate: Rate | None = None,
+        optimizer: Optimizer | OptimizerName | None = None,
+        l2: float = 0.0,
+        validation: tuple[Samples, ArrayLike] | float | None = None,
+        callbacks: Callback | Iterable[Callback] | None = (),
+        progress: bool | Literal["bar", "lines"] | None = None,
+        seed: Seed = None,
+        reduction: Reduction = "mean",
+        shuffle_window: int | None = None,
+    ) -> History:
         """Train in mini-batches over all samples, `epochs` times.
 
         Parameters
@@ -341,22 +396,25 @@ class Sequential:
             The step size, or a function of the update t = 1, 2, ... of this call. The default is
             0.1, and 0.001 for RMSprop, Adam and AdamW.
         optimizer : nncore.optimizers.Optimizer or str, optional
-            The optimiser, whose state is continued, or the name of a new one; plain SGD by default.
-            Afterwards net.optimizer is the one used.
+            The optimiser, whose state is continued, or the name of a new one, in any case; plain
+            SGD by default. Afterwards net.optimizer is the one used.
         l2 : float
             Adds l2 / 2 times the sum of the squares of every W, not W0, to each batch's loss, mean
             or summed as `reduction` says.
         validation : tuple or float, optional
             A pair (X, Y), or, unless X is blocks, the fraction of the samples that the seed's
             generator holds out first. The history then has "validation_loss" (without penalty) and
-            "validation_accuracy".
+            "validation_accuracy", or "validation_r2" for losses of numbers, as `evaluate` says.
         callbacks : callable or iterable of callables
             Called with (net, history) after each epoch, such as nncore.callbacks.EarlyStopping; one
             that returns True ends the training.
-        progress : bool, optional
-            True shows a progress bar (tqdm), or lines.
+        progress : bool or {"bar", "lines"}, optional
+            "lines" prints a line per epoch, "bar" shows a progress bar (tqdm), True a bar if tqdm
+            is installed, else lines.
         seed : int or object, optional
-            For np.random.default_rng.
+            For np.random.default_rng, which draws the order and the held-out samples.
+            np.random.seed does not reach it: alone, it makes the weights repeatable and not the
+            training. `nncore.set_seed` covers both.
         reduction : {"mean", "sum"}
             "mean" averages the gradient over the batch, so the rate does not depend on the batch
             size; "sum" adds it up, as `sgd` does.
@@ -366,9 +424,9 @@ class Sequential:
 
         Returns
         -------
-        dict
-            The history, {"loss": [mean loss per sample of each epoch]}. Each batch's loss is
-            computed before its update.
+        History
+            A dict, {"loss": [mean loss per sample of each epoch]}, with a method `plot`. Each
+            batch's loss is computed before its update.
 
         Raises
         ------
@@ -406,9 +464,18 @@ class Sequential:
             return blocks.fit(self, X, *settings)
         return fit.fit(self, X, Y, *settings)
 
+    @_names.without_unknown
     def partial_fit(
-        self, X, Y, batch_size=32, lrate=None, optimizer=None, l2=0.0, reduction="mean"
-    ):
+        self,
+        X: Samples,
+        Y: ArrayLike,
+        batch_size: int = 32,
+        lrate: Rate | None = None,
+        optimizer: Optimizer | OptimizerName | None = None,
+        l2: float = 0.0,
+        reduction: Reduction = "mean",
+        **unknown: Never,  # costs nothing, unlike _names.answering
+    ) -> float:
         """Make one pass over X, Y in the given order, for data that arrive in parts.
 
         It continues net.optimizer (also for the name of the same kind; plain SGD at first), and its
@@ -451,9 +518,17 @@ class Sequential:
         >>> bool(loss < 0.1)
         True
         """
+        if unknown:
+            _names.refuse(Sequential.partial_fit, unknown)
         return fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
 
-    def learner(self, lrate=None, optimizer=None, l2=0.0):
+    @_names.answering
+    def learner(
+        self,
+        lrate: Rate | None = None,
+        optimizer: Optimizer | OptimizerName | None = None,
+        l2: float = 0.0,
+    ) -> _core.Learner:
         """Return an object that learns from one sample, or one block, per call.
 
         `learn = net.learner(0.1)`, then `loss = learn(x, y)`, makes the step of `partial_fit` in
@@ -517,7 +592,7 @@ class Sequential:
         """
         return learner.learner(self, lrate, optimizer, l2)
 
-    def score(self, X, Y):
+    def score(self, X: Samples, Y: ArrayLike) -> float:
         """Return the fraction of correct classes, or R² with Squared.
 
         Parameters
@@ -530,17 +605,17 @@ class Sequential:
         Returns
         -------
         float
-            The accuracy; with Squared the coefficient of determination (1 is perfect, a constant
-            mean 0).
+            The second value of `evaluate`: the accuracy; with Squared the coefficient of
+            determination (1 is perfect, a constant mean 0).
 
         Notes
         -----
         R² = 1 − Σ (y − a)² / Σ (y − mean y)² for each output, averaged over the outputs. An output
         whose y are all equal counts as 1 if it is met exactly, else as 0.
         """
-        return predict.score(self, X, Y)
+        return self.evaluate(X, Y)[1]
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Samples) -> Array:
         """Return the outputs: probabilities if the last module is SoftMax or OutputSigmoid.
 
         Parameters
@@ -562,7 +637,7 @@ class Sequential:
         predict.warn_of_nan(predict.nan_samples(P), np.shape(P)[-1])
         return P
 
-    def predictor(self):
+    def predictor(self) -> _core.Predictor:
         """Return a frozen, packed copy for fast prediction.
 
         `p = net.predictor()`, then `p(x)` or `p(x, out=array)`, takes a fraction of a microsecond
@@ -587,13 +662,16 @@ class Sequential:
         >>> import nncore
         >>> net = nncore.Sequential([nncore.Linear(2, 3), nncore.SoftMax()])
         >>> p = net.predictor()
-        >>> bool(np.allclose(p(np.array([1.0, 2.0])), net.predict_proba([[1.0], [2.0]])[:, 0]))
+        >>> outputs = net.predict_proba([[1.0], [2.0]])[:, 0]
+        >>> bool(np.allclose(p(np.array([1.0, 2.0])), outputs))
         True
         """
         return compile.predictor(self)
 
-    def predict(self, X):
-        """Return the classes, by the class_fun of the last module or else of the loss.
+    def predict(self, X: Samples) -> Array:
+        """Return the classes, or the numbers of a regression.
+
+        They are those of the class_fun of the last module or else of the loss.
 
         Parameters
         ----------
@@ -603,7 +681,10 @@ class Sequential:
         Returns
         -------
         ndarray of shape (N,) or (n, N)
-            The classes, (N,) int64; with Squared the outputs, (n, N).
+            The classes, (N,) int64. With Squared the outputs: (N,) if the network has one output
+            and was trained on Y (N,), else (n, N). `fit` decides it anew; partial_fit, sgd and
+            mini_gd decide it for a network that has not been trained before. It is saved with the
+            model. `forward`, `predict_proba` and predictors always give (n, N).
 
         Raises
         ------
@@ -623,10 +704,13 @@ class Sequential:
                 f"{type(self.modules[-1]).__name__ if self.modules else 'no module'} and "
                 f"{self.loss!r}"
             )
-        return class_fun(self.predict_proba(X))
+        answers = class_fun(self.predict_proba(X))
+        return predict.flat(self, answers) if self._flat else answers
 
-    def evaluate(self, X, Y):
-        """Return the mean loss per sample and the accuracy, in slices of bounded memory.
+    def evaluate(self, X: Samples, Y: ArrayLike) -> tuple[float, float]:
+        """Return the mean loss per sample and the accuracy, or R² with Squared.
+
+        The samples are evaluated in slices of bounded memory.
 
         Parameters
         ----------
@@ -639,9 +723,9 @@ class Sequential:
         -------
         loss : float
             The mean loss per sample, computed from the logits.
-        accuracy : float
-            The fraction of samples with the correct class; NaN with Squared and if there is no
-            class_fun.
+        score : float
+            The fraction of samples with the correct class; NaN if there is no class_fun. With
+            Squared R², as `score` defines it.
 
         Warns
         -----
@@ -650,7 +734,7 @@ class Sequential:
         """
         return predict.evaluate(self, X, Y)
 
-    def log_likelihood(self, X, Y):
+    def log_likelihood(self, X: Samples, Y: ArrayLike) -> float:
         """Return log Π P(correct label) over the data, in nats: minus the summed NLL.
 
         Parameters
@@ -671,7 +755,7 @@ class Sequential:
             )
         )
 
-    def save(self, path):
+    def save(self, path: StrPath) -> None:
         """Write the network to a `.npz` file without pickle, atomically.
 
         The file is replaced as a whole: it is never a part of the new one.
@@ -694,7 +778,7 @@ class Sequential:
         """
         serialization.save(self, path)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         own = [getattr(m, "parameters", None) for m in self.modules]
         lines = [
             f"{m!r}"
@@ -708,12 +792,12 @@ class Sequential:
         )
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         """The number of weights of the library's modules."""
         return sum(getattr(m, "parameters", 0) for m in self.modules)
 
 
-def load(path):
+def load(path: StrPath) -> Sequential:
     """Load a network that `Sequential.save` has written.
 
     Parameters

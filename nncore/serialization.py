@@ -1,10 +1,10 @@
 """Models as `.npz` files: NumPy arrays and one JSON text, no pickle, written atomically.
 
 Entries: `model` (JSON: format, version, modules in order with a list for an inner Sequential,
-settings of modules by index, loss, metadata, and optimizer: name, parameters, t), `i.W`, `i.W0` for
-the Linear at index i (`i.G`, `i.B` and running statistics for a BatchNorm), and `i.W.k`, `i.W0.k`
-for array k of the optimiser's state for these. An index counts the modules of inner Sequentials one
-by one.
+settings of modules by index, loss, metadata, flat if `predict` returns numbers (N,), and optimizer:
+name, parameters, t), `i.W`, `i.W0` for the Linear at index i (`i.G`, `i.B` and running statistics
+for a BatchNorm), and `i.W.k`, `i.W0.k` for array k of the optimiser's state for these. An index
+counts the modules of inner Sequentials one by one.
 
 Whatever a file holds, `read` returns a network or raises one ValueError that names the file. It
 reads only the entries that the description calls for, and its memory is bounded by the file's size.
@@ -13,6 +13,7 @@ reads only the entries that the description calls for, and its memory is bounded
 import numpy as np
 
 from nncore import _chain, _checks, _files, _memory, _npz, registry
+from nncore.training import validate
 
 __all__ = ["as_json", "describe", "description", "load_metadata", "network", "read", "save"]
 
@@ -42,6 +43,7 @@ def save(net, path, metadata=None):
     TypeError for modules that are not the library's own, ValueError for settings that `load` would
     refuse, OSError if the file cannot be written.
     """
+    validate.check_widths(_chain.modules_of(net))
     model, arrays = describe(net, metadata)
     if net.optimizer is not None:
         model["optimizer"] = _describe_optimizer(net.optimizer, arrays)
@@ -67,6 +69,7 @@ def describe(net, metadata=None):
         "modules": kinds,
         "settings": settings,
         "loss": loss,
+        "flat": bool(getattr(net, "_flat", False)),
         "metadata": metadata or {},
     }
     return model, arrays
@@ -191,13 +194,14 @@ def description(archive):
         raise ValueError(
             f"the format has version {model.get('version')!r}; this nncore reads version {VERSION}"
         )
-    optional = {"settings": {}, "loss": None, "optimizer": None}
+    optional = {"settings": {}, "loss": None, "optimizer": None, "flat": False}
     fields = {
         "modules": list,
         "metadata": dict,
         "settings": dict,
         "loss": str | None,
         "optimizer": dict | None,
+        "flat": bool,
     }
     for field, kind in fields.items():
         given = model.setdefault(field, optional.get(field))
@@ -234,6 +238,8 @@ def network(archive, model, make_network):
         _nested(model["modules"], iter(chain), make_network),
         None if model["loss"] is None else _LOSSES[model["loss"]].cls(),
     )
+    if model["flat"]:
+        net._flat = True
     if model["optimizer"] is not None:
         net.optimizer = _load_optimizer(archive, model["optimizer"], chain)
     return net

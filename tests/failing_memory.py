@@ -77,7 +77,7 @@ def same(a, b):
 
 
 def problems(make, call, steps, shim, in_a_row, most):
-    """(allocations, what went wrong) of a call; steps: the same call with fewer steps, whose
+    """(allocations, faults) of a call; steps: the same call with fewer steps, whose
     weights are whole, too."""
     call(make())
     shim.attempt(call, make(), NEVER, 1)

@@ -33,7 +33,7 @@ def shape_of(letters, m, n, b):
 
 
 def values(kernel, name, shape, rng):
-    """Plausible numbers for an argument: probabilities where the kernel takes their logarithm."""
+    """Plausible numbers for an argument: probabilities if the kernel takes their logarithm."""
     if name == "Ypred":
         return rng.uniform(0.02, 0.98, shape)
     if name == "Y":

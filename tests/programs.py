@@ -1,4 +1,4 @@
-"""A student's whole program, right, to put mistakes into; what its tests share."""
+"""A student's whole program, right, to put mistakes into, and helpers of its tests."""
 
 import importlib.util
 import itertools

@@ -387,7 +387,7 @@ def wrong(what, *words, name=None):
 
     def put(cls):
         WRONG.append((cls.__name__, cls, what, words))
-        # it goes by the name of what it was meant to be, as a student's would
+        # it has the name of the intended thing, as a student's would
         cls.__name__ = name or next(base.__name__ for base in cls.__mro__[1:])
         return cls
 

@@ -215,7 +215,7 @@ def shared(threads, run):
 
 def assert_close(actual, expected, what="", scale=None, tolerance=None):
     """actual has the shape and type of expected; its finite entries lie within tolerance × the
-    largest entry of `scale` (default: of expected), NaN and infinities stand where they stand in
+    largest entry of `scale` (default: of expected), NaN and infinities are at the same places as in
     expected."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     assert actual.shape == expected.shape and actual.dtype == expected.dtype, (
@@ -323,7 +323,7 @@ def make_data(spec, loss, samples, dtype, seed=1):
 
 
 def make_program(stages, loss, dtype, inputs=None):
-    """The compiled program of a chain; a chain that starts with an activation must be told its
+    """The compiled program of a chain; a chain that starts with an activation needs its
     inputs."""
     return _core.Program(stages, loss, dtype, stages[0][0].W.shape[0] if inputs is None else inputs)
 
@@ -340,7 +340,7 @@ def weights(stages):
 
 
 def forward(kernels, stages, X):
-    """(logits, what each stage was given, what each hidden activation gave)."""
+    """(logits, the input of each stage, the output of each hidden activation)."""
     A, given, activated = X, [], []
     for i, (linear, activation) in enumerate(stages):
         given.append(A)

@@ -1034,7 +1034,7 @@ def test_output_and_loss_that_are_right_only_together():
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10)
     alone = nn.accelerate(
         network(InPlace, Output=Jacobian, Loss=MyNLL)
-    )  # the same output beside a loss that hands back dL/dZ: wrong
+    )  # the same output with a loss that returns dL/dZ: wrong
     assert not alone.report.modules[-1].matched and alone.report.loss.matched
 
 

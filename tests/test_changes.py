@@ -451,7 +451,7 @@ def test_schedules_that_are_no_step_sizes_cannot_be_made(make_bad):
         make_bad()
 
 
-# -------------------------------------------------------------------------- optimisers and networks
+# -------------------------------------------------------------------------- optimizers and networks
 
 
 @pytest.mark.parametrize("optimizer", [SGD, Momentum, RMSprop, Adam])

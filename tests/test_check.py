@@ -135,7 +135,7 @@ def test_weights_that_hide_mistakes_are_not_the_ones_probed_with():
     "cls, words",
     [
         (students.LinearSumsInStep, "not summed over the batch"),
-        (students.LinearMomentum, "another optimiser"),
+        (students.LinearMomentum, "another optimizer"),
         (SoftMaxDerivative, "dL/dYpred"),
         (MSE, "averaged over the batch"),
         (BinaryNLL, "0 * log 0"),
@@ -812,7 +812,7 @@ def test_a_trained_module_is_checked_as_it_is_and_stays_so():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_an_optimiser_with_a_velocity_is_none_the_worse_for_having_trained(seed):
+def test_an_optimizer_with_a_velocity_is_none_the_worse_for_having_trained(seed):
     np.random.seed(seed)
     layer = students.LinearMomentum(5, 4)
     for _ in range(3):
@@ -820,7 +820,7 @@ def test_an_optimiser_with_a_velocity_is_none_the_worse_for_having_trained(seed)
         layer.backward(np.random.normal(size=(4, 6)))
         layer.sgd_step(0.1)
     report = nn.check(layer)
-    assert report and "another optimiser" in str(report)
+    assert report and "another optimizer" in str(report)
     assert not nn.check(
         type(
             "Linear",
@@ -918,7 +918,7 @@ def probe(key, b, rng):
 
 
 def right(key, p):
-    """The formula of WANTED, computed as it stands there."""
+    """The formula of WANTED, computed as it is written."""
     formula = mistakes.WANTED[key].partition(", where")[0]
     formula = formula.partition(",")[0] if "itself" in formula else formula
     formula = formula.removesuffix(" itself").partition(" = ")[2] or formula.removesuffix(" itself")

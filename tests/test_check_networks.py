@@ -1,6 +1,6 @@
 """nncore.check on networks, output units and losses, each mistake in several spellings.
 
-The cause is named, one fault with a line of the program to look at; what follows from a fault is
+The cause is named, one fault with a line of the program to look at; consequences of a fault are
 none.
 """
 
@@ -307,7 +307,7 @@ def test_nll_with_its_arguments_swapped(program, changes, words):
         assert "student" in found[0].where
 
 
-# ---------------------------------------------------------------- what follows from a fault is none
+# ---------------------------------------------------------------- consequences of a fault are none
 
 
 @pytest.mark.parametrize(

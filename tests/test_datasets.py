@@ -1,4 +1,4 @@
-"""The data sets: embedded digits, the three file formats and what is wrong with damaged ones, the
+"""The data sets: embedded digits, the three file formats, the faults of damaged ones, the
 course's toy sets."""
 
 import gzip
@@ -357,7 +357,7 @@ def test_single_array_is_no_npz(tmp_path):
         ("label,b,c\n1,2.5,0\n3,4,1\n", {"label": "last"}),
         ("\ufeff1\t2.5\t0\n3\t4\t1\n", {}),
         ('"1","2.5","0"\n"3","4","1"\n', {"features": 2}),
-        ("x,label,y\n1,0,2.5\n3,1,4\n", {}),  # y is a coordinate beside a column of labels
+        ("x,label,y\n1,0,2.5\n3,1,4\n", {}),  # y is a coordinate, next to a column of labels
         ("label,target,y\n1,0,2.5\n3,1,4\n", {"label": "target"}),
         ("x, Target ,class\n1,0,2.5\n3,1,4\n", {"label": "TARGET"}),
         (",x,y,class\n7,1,2.5,0\n9,3,4,1\n", {}),  # pandas with its index

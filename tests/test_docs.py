@@ -2,7 +2,7 @@
 bottom, in an empty folder.
 
 A block of Python with prompts is a doctest; without, it runs; with a caption it is a file that the
-page speaks of. A block "console" has commands after "$ " and what they print. "..." stands for
+page speaks of. A block "console" has commands after "$ " and what they print. "..." matches
 anything.
 """
 
@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -110,10 +111,16 @@ def test_every_public_name_is_in_the_pages():
     assert not sorted(name for name in wanted if not re.search(rf"\b{name}\b", pages))
 
 
+def needed(extra):
+    """The modules of an extra's packages, as they are imported."""
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        packages = tomllib.load(file)["project"]["optional-dependencies"][extra]
+    names = [re.match(r"[\w-]+", package)[0].replace("-", "_") for package in packages]
+    return [name for name in names if name != "sphinx_mathjax_offline"]  # has no module
+
+
 @pytest.mark.skipif(
-    importlib.util.find_spec("sphinx") is None
-    or importlib.util.find_spec("myst_parser") is None
-    or importlib.util.find_spec("furo") is None,
+    any(importlib.util.find_spec(name) is None for name in needed("docs")),
     reason="the docs extra is not installed",
 )
 def test_the_site_builds_without_a_warning(tmp_path):
@@ -140,4 +147,51 @@ def test_the_site_builds_without_a_warning(tmp_path):
         },
     )
     assert done.returncode == 0, done.stderr
-    assert "softmax_nll" in (tmp_path / "site" / "kernels.html").read_text(encoding="utf-8")
+    site = tmp_path / "site"
+    assert "softmax_nll" in (site / "kernels.html").read_text(encoding="utf-8")
+    fit = (site / "reference" / "nncore.Sequential.html").read_text(encoding="utf-8")
+    for link in ("_modules/nncore/sequential.html", "numpy.org/doc/stable/reference/generated"):
+        assert link in fit
+    assert "MathJax" in (site / "_static/mathjax/tex-svg.js").read_text(encoding="utf-8")
+    assert len(list((site / "_images").glob("sphx_glr_plot_*_001.png"))) > 7
+
+
+def test_code_blocks_have_at_most_80_columns():
+    """Wider ones are cut off on the site; it shows the README of the examples and others, too."""
+    others = ("ARCHITECTURE.md", "CHANGELOG.md", "examples/README.md")
+    for page in [*PAGES, *(ROOT / other for other in others)]:
+        text = page.read_text(encoding="utf-8")
+        inside = re.findall(r"^```.*?^```$", text, re.MULTILINE | re.DOTALL)
+        inside += re.findall(r"(?<=\n\n)(?:    .*\n)+", text)
+        wide = [line for block in inside for line in block.splitlines() if len(line) > 84]
+        wide += [line for block in inside for line in re.findall(r"^(?!    ).{81,}$", block, re.M)]
+        assert not wide, f"{page.name}: {wide[0]}"
+
+
+def test_files_that_the_readme_links_to_are_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    links += re.findall(r"(?:src|srcset)=\"([^\"]+)\"", text)
+    assert len(links) > 20 and not [link for link in links if not (ROOT / link).exists()]
+
+
+def test_no_page_is_missing_from_the_contents():
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^[a-z-]+$", index, re.MULTILINE)
+    assert {page.stem for page in PAGES} - {"index", "README"} <= set(listed)
+
+
+def test_the_project_files_name_no_address_of_their_own():
+    """[project.urls] is the one place for the repository and the contact."""
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        version = tomllib.load(file)["project"]["version"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"^version: (.*)$", citation, re.MULTILINE)[1] == version
+    files = [ROOT / name for name in ("SECURITY.md", "CODE_OF_CONDUCT.md", "CITATION.cff")]
+    files += [path for path in (ROOT / ".github").rglob("*") if path.suffix in (".md", ".yml")]
+    for path in files:
+        if path.parent.name != "workflows":
+            text = path.read_text(encoding="utf-8")
+            assert not re.search(r"https?://|[\w.]+@[\w.]+", text), path.name
+    for path in files[:2]:
+        assert "[project.urls]" in path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""EarlyStopping: what counts as better, what is refused and when, whose weights are restored."""
+"""EarlyStopping: improvements, refusals and their time, and the weights that are restored."""
 
 import numpy as np
 import pytest
@@ -212,7 +212,8 @@ def test_a_monitor_that_can_only_be_nan_is_refused(backend, chain):
     before = weights(net)
     for others in ([], [lambda n, h: None]):
         with pytest.raises(
-            ValueError, match="got 'validation_accuracy', which is NaN: Squared has no classes"
+            ValueError,
+            match="got 'validation_accuracy': Squared has no classes; monitor='validation_r2'",
         ):
             net.fit(
                 X,

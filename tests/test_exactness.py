@@ -151,8 +151,8 @@ def test_prediction_and_losses(spec, samples, isa, dtype):
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 7, 8, 9, 13, 16, 17, 31, 33, 47])
 def test_small_networks_of_every_width(width, isa, dtype):
-    """Layers that fit one vector, of any of a level's widths, or a few: one sample a step, batches,
-    and single predictions."""
+    """Layers that fit one vector, of any of a level's widths, or a few: one sample per step,
+    batches, and single predictions."""
     spec = (width + 6, [(width, "tanh"), (max(1, width - 1), "relu"), (width, "softmax")])
     stages, loss = make_net(spec, dtype)
     X, Y = make_data(spec, loss, 15, dtype)
@@ -195,7 +195,7 @@ def test_small_networks_of_every_width(width, isa, dtype):
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 7, 64, 1000, 2**31 + 5, 2**33 + 1])
 def test_draws_and_the_generators_state(samples):
-    """The weights after few steps tell which samples were drawn; the state tells how many."""
+    """The weights after few steps show which samples were drawn; the state shows how many."""
     stages, loss = make_net(NETS["2-3-3-2"], np.float64)
     shown = min(samples, 1000)
     X, Y = make_data(NETS["2-3-3-2"], loss, shown, np.float64)
@@ -315,7 +315,7 @@ def test_sparse_samples_of_a_network_that_begins_without_weights(isa, dtype):
 
 
 def test_blocks_of_steps_give_way_where_products_of_samples_overflow(isa):
-    """x . x of float32 samples of 1e25 is infinite where no sum of a step one by one is."""
+    """x . x of float32 samples of 1e25 is infinite although no sum of a single step is."""
     spec = 400, [(70, "tanh"), (3, "softmax")]
     stages, loss = make_net(spec, np.float32)
     X, Y = make_data(spec, loss, 20, np.float32)
@@ -796,7 +796,7 @@ def test_a_bias_that_leaves_the_range_is_found_at_its_step(rule, share, isa):
 @pytest.mark.parametrize("huge", [1.7e308, 1e30, 1e300], ids=str)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_fit_stops_at_the_last_whole_finite_step(batch, huge, isa, dtype):
-    """A rate that explodes at the fifth update; the NumPy kernels tell at which step something is
+    """A rate that explodes at the fifth update; the NumPy kernels show at which step something is
     not finite any more."""
     stages, loss = make_net(NETS["odd"], dtype)
     X, Y = make_data(NETS["odd"], loss, 90, dtype)

@@ -1,5 +1,5 @@
 """Every script in examples/ as a user runs it, at small size; what its README lists; matplotlib
-only where a plot is asked for."""
+only if a plot is asked for."""
 
 import importlib.util
 import os
@@ -29,6 +29,7 @@ SMALL = {
     "digits": ["--hidden", "8", "--epochs", "3"],
     "mnist": ["FOLDER", "--hidden", "12,8", "--epochs", "2"],
     "online": ["--hidden", "4", "--samples", "400"],
+    "spirals": ["--hidden", "8", "--points", "40"],
     "take_it_with_you": ["--hidden", "4", "--epochs", "2", "--images", "3"],
 }
 
@@ -214,7 +215,7 @@ def test_online(run):
 
 
 def test_online_predicts_before_it_learns(run):
-    """Labels by the toss of a coin cannot be known before they are told."""
+    """Labels by the toss of a coin cannot be known before they are seen."""
     accuracy = float(
         re.search(
             r"^prequential accuracy: (\S+),",
@@ -228,6 +229,13 @@ def test_online_predicts_before_it_learns(run):
 def test_online_without_enough_samples(run):
     refused = run("online", "--samples", "19")
     assert refused.returncode == 2 and "--samples must be at least 20, got 19" in refused.stderr
+
+
+def test_spirals(run):
+    lines = output(run("spirals")).splitlines()
+    steps, losses, accuracies = zip(*(line.split()[:3] for line in lines[1:]), strict=True)
+    assert steps == ("1000", "5000", "30000") and accuracies[-1] == "1.00"
+    assert float(losses[0]) > float(losses[1]) > float(losses[2])
 
 
 def test_take_it_with_you(run, tmp_path):

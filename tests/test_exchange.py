@@ -572,7 +572,7 @@ REFUSED = {
     "widths": (
         lambda: [nn.Linear(2, 3), nn.Tanh(), nn.Linear(2, 2)],
         ValueError,
-        r"modules\[2\] Linear\(2, 2\) must take the 3 outputs of the modules before it",
+        r"modules\[2\] Linear\(2, 2\) must take the 3 outputs of modules\[0\] Linear\(2, 3\)",
     ),
 }
 

@@ -1,6 +1,6 @@
 """Exported C on other processors, by cross compilers and QEMU: `make test-export-targets`.
 
-Each test is left out, with the reason, where its tools are not installed.
+Each test is skipped, with the reason, if its tools are not installed.
 """
 
 import importlib.util

@@ -302,8 +302,14 @@ def test_progress_is_silent_unless_asked_and_shows_lines_without_tqdm(backend, c
         f"epoch  1/10  loss {first['loss']}  validation loss {first['validation_loss']}  "
         f"validation accuracy {first['validation_accuracy']}"
     )
-    with pytest.raises(TypeError, match="progress must be True, False or None, got str"):
+    net.fit(X, Y, epochs=2, progress="lines")
+    assert capsys.readouterr().out.startswith("epoch 1/2  loss ")
+    with pytest.raises(ImportError, match=r"progress='bar' needs tqdm; .* progress='lines'"):
         net.fit(X, Y, progress="bar")
+    with pytest.raises(ValueError, match="progress must be one of 'bar', 'lines', got 'line'; did"):
+        net.fit(X, Y, progress="line")
+    with pytest.raises(TypeError, match="progress must be True, False or None, got int"):
+        net.fit(X, Y, progress=2)
 
 
 def test_progress_by_tqdm(capsys):
@@ -358,7 +364,7 @@ def test_partial_fit_goes_on_with_the_schedule(backend, chain):
 @pytest.mark.parametrize("optimizer", [None, "adam"])
 @pytest.mark.parametrize("call", ["partial_fit", "fit"])
 def test_calls_see_every_change_between_them(call, optimizer):
-    """One sample at a time, with weights, types, modules, loss, optimiser and arrays replaced in
+    """One sample at a time, with weights, types, modules, loss, optimizer and arrays replaced in
     between, as by modules."""
     nets = [make((5, 5, 5)), by_modules(make((5, 5, 5)))]
     results = []

@@ -257,7 +257,7 @@ def as_sequential(library, stages, loss):
 @pytest.mark.parametrize(("output", "loss"), OUTPUTS)
 @pytest.mark.parametrize("batch", [1, 4])
 def test_modules_and_losses_against_the_complex_step(library, hidden, output, loss, batch):
-    """forward, loss.forward, loss.backward, backward: every hidden layer beside every loss."""
+    """forward, loss.forward, loss.backward, backward: every hidden layer with every loss."""
     spec = (4, [(5, hidden), (6, "tanh"), (3, output)], loss)
     stages, loss = make_net(spec, np.float64, 3)
     X, Y = make_data(spec, loss, batch, np.float64, 4)

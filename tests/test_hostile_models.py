@@ -78,7 +78,7 @@ def dropout(**settings):
 
 
 def test_models_by_hand_load(tmp_path):
-    """So that what the next tests change is why they are refused."""
+    """So that the next tests' changes are the reason for the refusals."""
     path = tmp_path / "m.npz"
     for model, arrays in (
         (description(), LINEAR),

@@ -65,7 +65,7 @@ def steps_drawn(seed, samples, state):
                 if np.random.get_state()[2] == state[2] and key_reached():
                     return k + j
                 np.random.randint(samples)
-    raise AssertionError("the generator stands where no number of draws leads")
+    raise AssertionError("no number of draws leads to the generator's state")
 
 
 def interrupted(call, ctrl_c, seconds):
@@ -129,7 +129,7 @@ def test_sgd_with_a_rate_function_stops_after_a_whole_step(ctrl_c):
 
 
 def test_fit_stops_after_a_whole_step(ctrl_c):
-    """The schedule is told which steps come next, so the weights must be those after one of the
+    """The schedule sees which steps come next, so the weights must be those after one of the
     last ones it was asked for."""
     stages, loss = make_net(NETS["odd"], np.float64)
     X, Y = make_data(NETS["odd"], loss, 40, np.float64)

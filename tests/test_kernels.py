@@ -551,7 +551,7 @@ def test_softmax_of_rows_whose_largest_logit_is_found_late_or_early(
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("at", [0, 17, -1])
 def test_softmax_of_a_row_with_what_is_not_finite(classes, bad, at, isa, dtype):
-    """Its probabilities and loss are NaN, as NumPy's; those of the rows beside it are not
+    """Its probabilities and loss are NaN, as NumPy's; those of the other rows are not
     touched."""
     Z = np.random.default_rng(0).normal(0, 1, (5, classes)).astype(dtype)
     Y = np.eye(1, classes, dtype=dtype).repeat(5, 0)

@@ -106,7 +106,7 @@ def test_data_that_is_not_finite_is_refused_before_any_change(bad):
 
 
 def test_sgd_of_giants_agrees_with_the_reference():
-    """17 MB: one sample a step in the user's memory, too."""
+    """17 MB: one sample per step in the user's memory, too."""
     nets = []
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(1500, 9)), np.eye(2)[:, rng.integers(2, size=9)]

@@ -579,7 +579,7 @@ def assert_same(one, two, tolerance):
 
 
 def tame(name):
-    """The optimiser by name, without the division of rounding errors by their own size."""
+    """The optimizer by name, without the division of rounding errors by their own size."""
     cls = registry.OPTIMIZERS[name].cls
     return cls(eps=1e-2) if "eps" in cls().parameters else cls()
 

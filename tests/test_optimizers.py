@@ -18,15 +18,15 @@ NAMES = tuple(registry.OPTIMIZERS)
 OBJECTS = {name: record.cls() for name, record in registry.OPTIMIZERS.items()} | {
     "momentum": optimizers.Momentum(0.8),
     "nesterov": optimizers.Nesterov(0.7),
-    "adagrad": optimizers.Adagrad(1e-6),
-    "rmsprop": optimizers.RMSprop(0.95, 1e-6),
-    "adam": optimizers.Adam(0.8, 0.99, 1e-6),
-    "adamw": optimizers.AdamW(0.8, 0.99, 1e-6, 0.05),
+    "adagrad": optimizers.Adagrad(eps=1e-6),
+    "rmsprop": optimizers.RMSprop(rho=0.95, eps=1e-6),
+    "adam": optimizers.Adam(beta1=0.8, beta2=0.99, eps=1e-6),
+    "adamw": optimizers.AdamW(beta1=0.8, beta2=0.99, eps=1e-6, weight_decay=0.05),
 }
 
 
 class Plain:
-    """The optimisers as sums over the whole past, one entry at a time: nothing is shared with the
+    """The optimizers as sums over the whole past, one entry at a time: nothing is shared with the
     code under test."""
 
     def __init__(self, optimizer):
@@ -343,7 +343,7 @@ def test_refused(backend):
             make(),
             {"optimizer": optimizers.Adam},
             TypeError,
-            "optimizer must be one of nncore.optimizers or its name, got type",
+            r"optimizer must be one of .* or its name, got the class Adam; write Adam\(\)",
         ),
         (
             make(),

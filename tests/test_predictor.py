@@ -256,7 +256,11 @@ class Mine(nncore.Module):
             "weights must be float32 or float64 arrays of one type",
         ),
         ([SoftMax()], TypeError, "at least one Linear"),
-        ([Linear(2, 3), Linear(4, 2)], ValueError, r"W must have shape \(3, n\)"),
+        (
+            [Linear(2, 3), Linear(4, 2)],
+            ValueError,
+            r"modules\[1\] Linear\(4, 2\) must take the 3 outputs of modules\[0\] Linear\(2, 3\)",
+        ),
     ],
 )
 def test_networks_it_cannot_take(chain, error, message):

@@ -22,7 +22,7 @@ def network():
 
 
 def a_device(folder):
-    """A device like /dev/null of our own; /dev/null itself where nobody could replace it."""
+    """A device like /dev/null of our own; /dev/null itself if nobody could replace it."""
     try:
         os.mknod(folder / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
         open(folder / "null", "wb").close()

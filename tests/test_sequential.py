@@ -140,8 +140,7 @@ def test_accuracy_is_printed_for_the_right_iterations_only(capsys):
     [
         (
             Y.argmax(axis=0)[None],
-            r"got \(1, 11\); classes go in as one-hot columns: "
-            r"nncore.datasets.one_hot\(labels, 3\)",
+            r"got \(1, 11\); one label per sample is an array \(N,\), as in Y.ravel\(\)",
         ),
         (Y.T, r"got \(11, 3\); samples are columns: pass the transpose"),
         (Y[:2], r"got \(2, 11\)$"),
@@ -340,7 +339,7 @@ def test_a_child_forked_while_another_thread_trains_may_train():
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore", DeprecationWarning
-        )  # newer Pythons warn of forks beside threads
+        )  # newer Pythons warn of forks in processes with threads
         child = os.fork()
     if child == 0:
         try:
@@ -356,7 +355,7 @@ def test_a_child_forked_while_another_thread_trains_may_train():
 
 
 class Failing(nn.Tanh):
-    """Gets a Ctrl-C in its third forward, and fails there too where told to."""
+    """Gets a Ctrl-C in its third forward, and fails there too if asked to."""
 
     fails, calls = False, 0
 

@@ -55,8 +55,8 @@ def at_once(*calls):
 
 
 def always(call, times=8):
-    """A function that calls many times and tells whether all answers were the same, to the bit, as
-    one before."""
+    """A function that calls many times and returns whether all answers were the same, to the bit,
+    as one before."""
     expected = [np.array(a).tobytes() for a in call()]
     return lambda: all([np.array(a).tobytes() for a in call()] == expected for _ in range(times))
 

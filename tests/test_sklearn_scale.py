@@ -1,4 +1,4 @@
-"""nncore.sklearn with data larger than memory, on a Dask cluster, and beside other threads."""
+"""nncore.sklearn with data larger than memory, on a Dask cluster, and with other threads."""
 
 import os
 import subprocess
@@ -21,8 +21,8 @@ ENVIRONMENT = {
 }
 MEBIBYTE = 1 << 20
 
-# The file has holes, so it takes no room on the disk; anonymous memory is what a program needs
-# itself, without the pages of mapped files.
+# The file has holes, so it takes no room on the disk. Anonymous memory is a program's own memory,
+# without the pages of mapped files.
 OUT_OF_CORE = """
 import numpy as np, sys
 from nncore.sklearn import MLPRegressor

@@ -86,7 +86,7 @@ def assert_same(mine, theirs, steps, dtype):
 
 
 def both(sizes, activation, loss, dtype, call):
-    """The networks that a call has trained on either backend, and what it returned."""
+    """The networks that a call has trained on either backend, and its result."""
     nets, results = [], []
     for backend in ("compiled", "numpy"):
         with nn.use_backend(backend):

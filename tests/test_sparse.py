@@ -252,7 +252,7 @@ def test_divergence_is_found_at_the_step_of_the_dense_way(inputs, isa, dtype):
 )
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_steps_of_one_sample_on_a_small_network(spec, order, isa, dtype):
-    """The special path for networks of a few vectors a layer, with a sample of zeros only and one
+    """The special path for networks of a few vectors per layer, with a sample of zeros only and one
     without any zero among them."""
     stages, loss, X, Y = make(spec, dtype, 29)
     X[:, 3] = 1
@@ -305,7 +305,7 @@ def test_nan_is_not_taken_for_zero(inputs, isa, dtype):
 )
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_step_shows_any_entry_that_is_not_finite(spec, value, isa, dtype):
-    """One sample a step, of which only what is not zero is visited."""
+    """One sample per step, of which only the non-zero entries are visited."""
     stages, loss = make_net(spec, dtype)
     X, Y = make_data(spec, loss, 12, dtype)
     for place in (0, 1, 63, 64, 127, *range(128, spec[0])):

@@ -199,7 +199,7 @@ def test_a_learner_takes_blocks(dtype):
 
 
 def test_large_weights_in_place(dtype):
-    """Weights of more than 4 MiB are trained where they are; their growth is bounded."""
+    """Weights of more than 4 MiB are trained in place; their growth is bounded."""
     X, nets = matrix(dtype, 0.01, 9000), [network(dtype, 150, inputs=9000) for _ in range(2)]
     assert nn.explain(nets[0], X, LABELS, batch_size=16)["parameters"] == "in place"
     check(CALLS["fit"], nets[0], X, dtype, nets[1])

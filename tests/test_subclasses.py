@@ -1,5 +1,5 @@
-"""Subclasses of the library's classes: compiled where they override nothing of the computation,
-honoured where they do."""
+"""Subclasses of the library's classes: compiled if they override nothing of the computation,
+called if they do."""
 
 import numpy as np
 import pytest
@@ -290,7 +290,7 @@ def test_the_librarys_own_progress_is_printed_when_asked_for(capsys):
 
 
 class Odd:
-    """A loss whose forward gives what it is told to, with the gradient of Squared."""
+    """A loss whose forward returns given values, with the gradient of Squared."""
 
     def __init__(self, give):
         self.give = give

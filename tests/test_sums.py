@@ -230,7 +230,7 @@ def test_the_loss_of_a_confident_softmax(n, rest, kernels, dtype):
 
 @pytest.mark.parametrize("n", [3, 20, 200, 700, 5000])
 def test_an_infinite_loss_of_a_softmax(n, kernels, dtype):
-    """A labelled logit of −∞; where its weight is 0 it does not count."""
+    """A labelled logit of −∞; if its weight is 0 it does not count."""
     z, y = np.zeros((n, 3), dtype), np.zeros((n, 3), dtype)
     z[n - 2], y[0] = -np.inf, 1
     for order in "CF":
@@ -297,7 +297,7 @@ def test_statistics_of_a_batch(kernels, dtype):
 @pytest.mark.parametrize("n", [17, 100, 767, 1535, 1800, 5000, 30000])
 @pytest.mark.parametrize("batch", [1, 40])
 def test_softmax_denominators(n, batch, kernels, dtype):
-    """Many equal terms beside a largest one: e^(-1/4), whose sums round in one direction."""
+    """Many equal terms next to a largest one: e^(-1/4), whose sums round in one direction."""
     z = np.full((n, batch), -0.25, dtype)
     z[n // 2] = 0
     exact = 1 / (1 + (n - 1) * mpmath.exp(mpmath.mpf(-0.25)))

@@ -184,8 +184,8 @@ print(*threads())
 
 
 def test_training_is_shared_where_that_pays():
-    """A wide layer and a batch of some size; not a few samples, nor layers narrow beside their
-    inputs."""
+    """A wide layer and a batch of some size; not a few samples, nor layers narrow compared
+    with their inputs."""
     X, Y = np.ones((300, 960)), np.eye(10)[:, np.arange(960) % 10]
 
     def train(width, batch):

@@ -7,19 +7,20 @@ only the model moves.
 
 import argparse
 import copy
+from typing import Any
 
-import dask
 import dask.array
-import joblib
+import joblib  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
+from dask.delayed import delayed
 from dask.distributed import Client, LocalCluster
-from sklearn.datasets import load_digits
-from sklearn.model_selection import GridSearchCV
+from sklearn.datasets import load_digits  # type: ignore[import-untyped, unused-ignore]
+from sklearn.model_selection import GridSearchCV  # type: ignore[import-untyped, unused-ignore]
 
 from nncore.sklearn import MLPClassifier
 
 
-def search(X, y):
+def search(X: Any, y: Any) -> Any:
     """The best of four networks, fitted by the cluster's workers."""
     grid = {"hidden_layer_sizes": [(16,), (32,)], "alpha": [1e-4, 1e-2]}
     model = MLPClassifier(tol=0.01, random_state=0)
@@ -27,14 +28,16 @@ def search(X, y):
         return GridSearchCV(model, grid, cv=3).fit(X, y)
 
 
-def fit_chunk(model, rows, labels, classes):
+def fit_chunk(
+    model: MLPClassifier, rows: np.ndarray, labels: np.ndarray, classes: np.ndarray
+) -> Any:
     """A copy of the model that has trained on one more chunk; tasks must not change their input."""
     return copy.deepcopy(model).partial_fit(rows, labels, classes=classes)
 
 
-def train_by_chunks(X, y, epochs):
+def train_by_chunks(X: Any, y: Any, epochs: int) -> Any:
     """A classifier trained on the chunks of Dask arrays by the workers, one chunk after another."""
-    model, step = dask.delayed(MLPClassifier((32,), random_state=0)), dask.delayed(fit_chunk)
+    model, step = delayed(MLPClassifier((32,), random_state=0)), delayed(fit_chunk)
     classes = np.arange(10)
     for _ in range(epochs):
         for rows, labels in zip(X.to_delayed().ravel(), y.to_delayed().ravel(), strict=True):
@@ -42,23 +45,24 @@ def train_by_chunks(X, y, epochs):
     return model.compute()
 
 
-def main():
+def main() -> None:
     """Run both on a local cluster of two processes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Search and train with Dask")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default: 2)")
     parser.add_argument("--epochs", type=int, default=20, help="passes over the chunks")
     options = parser.parse_args()
     X, y = load_digits(return_X_y=True)
     X = X / 16
+    cluster: Any = LocalCluster  # Dask's types are those of its defaults
+    client: Any = Client
+    chunked: Any = dask.array.from_array
     with (
-        LocalCluster(
-            n_workers=options.workers, threads_per_worker=1, dashboard_address=None
-        ) as cluster,
-        Client(cluster),
+        cluster(n_workers=options.workers, threads_per_worker=1, dashboard_address=None) as local,
+        client(local),
     ):
         found = search(X, y)
         print(f"best of the search: {found.best_params_}, accuracy {found.best_score_:.3f}")
-        chunks = dask.array.from_array(X, chunks=(300, -1)), dask.array.from_array(y, chunks=300)
+        chunks = chunked(X, chunks=(300, -1)), chunked(y, chunks=300)
         model = train_by_chunks(*chunks, options.epochs)
         print(f"trained by chunks: accuracy {model.score(X, y):.3f}")
 

@@ -12,8 +12,9 @@ searches the tables of known mistakes for a formula that gives exactly that numb
 """
 
 import inspect
+from typing import Any
 
-from nncore import _checks
+from nncore import _checks, _names
 from nncore.checking import losses, modules, networks
 from nncore.checking.findings import Fault, Report, Result
 from nncore.checking.trials import required
@@ -22,7 +23,11 @@ from nncore.foreign.probe import untouched
 __all__ = ["Fault", "Report", "Result", "check"]
 
 
-def check(module_or_net, inputs=None):
+def __dir__() -> list[str]:
+    return _names.shown(globals())
+
+
+def check(module_or_net: Any, inputs: int | None = None) -> Report:
     """Compare a module, a loss or a network with finite differences and with the library.
 
     Checked are each module's forward, backward, gradients (dLdW for a weight W) and step, the loss

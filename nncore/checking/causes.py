@@ -13,7 +13,7 @@ __all__ = ["TOLERANCE", "likely_cause", "same"]
 # Relative to the largest entry. Mistakes are far larger; 1e-8 added against division by 0 is not.
 TOLERANCE = 1e-6
 
-# What can go wrong with any quantity: t is what it must be, q what it was on the probe before, s
+# Mistakes that any quantity may have: t is what it must be, q what it was on the probe before, s
 # the sum of all before.
 _ANYWHERE = [
     (lambda t, p, q, s: -t, "wrong sign"),

@@ -2,7 +2,10 @@
 that makes a fault.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -56,10 +59,10 @@ class Fault:
     formula: str = ""
     where: str = ""
     error: float = float("nan")
-    shape: tuple | None = None
-    wanted_shape: tuple | None = None
+    shape: tuple[int, ...] | None = None
+    wanted_shape: tuple[int, ...] | None = None
 
-    def lines(self):
+    def lines(self) -> list[str]:
         """Return the lines of the report on this fault.
 
         Returns
@@ -113,17 +116,17 @@ class Result:
     place: str
     name: str
     size: str = ""
-    faults: list = dataclasses.field(default_factory=list)
-    remarks: list = dataclasses.field(default_factory=list)
+    faults: list[Fault] = dataclasses.field(default_factory=list)
+    remarks: list[str] = dataclasses.field(default_factory=list)
     unchecked: str = ""
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """True if there are no faults."""
         return not self.faults
 
     @property
-    def title(self):
+    def title(self) -> str:
         """The class and its size."""
         return f"{self.name} {self.size}".strip()
 
@@ -158,29 +161,30 @@ class Report:
     (True, None, 4)
     """
 
-    def __init__(self, results):
+    def __init__(self, results: list[Result]) -> None:
         self.results = list(results)
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """True if nothing is wrong."""
         return all(r.ok for r in self.results)
 
     @property
-    def first(self):
+    def first(self) -> Result | None:
         """The first part with a fault, a Result; None if there is none."""
         return next((r for r in self.results if not r.ok), None)
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.ok
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return str(self)
 
-    def __str__(self):
+    def __str__(self) -> str:
         places = max((len(r.place) for r in self.results), default=0)
         titles = max((len(r.title) for r in self.results), default=0)
-        lines, reported = [self._head()] if len(self.results) > 1 else [], {}
+        lines: list[str] = [self._head()] if len(self.results) > 1 else []
+        reported: dict[Any, Any] = {}
         for r in self.results:
             state = "not checked" if r.unchecked else "ok" if r.ok else "WRONG"
             lines.append(

@@ -46,7 +46,7 @@ def make(cls, parameters, sizes):
 
 
 def check(module, place="", inputs=None, is_output=False, in_network=False, made=False):
-    """Return (Result, what the network needs to know) of one module; the caller restores the
+    """Return (Result, facts for the network) of one module; the caller restores the
     module.
 
     inputs: its number of features, None to infer it from the weights; is_output: it is the last

@@ -167,7 +167,7 @@ def _first_features(chain):
 
 
 def _modules(chain, features, loss):
-    """Return ([Result], what is known of the last module); each module gets as many inputs as the
+    """Return ([Result], facts about the last module); each module gets as many inputs as the
     one before has outputs.
     """
     results, known, sure = [], None, True

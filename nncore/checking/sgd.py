@@ -105,7 +105,7 @@ def _is_swapped(work, calls):
     )
 
 
-# ------------------------------------------------------------------------ what goes wrong in a step
+# ------------------------------------------------------------------------ mistakes in a step
 
 
 def _of_one_step(work, run, steps):

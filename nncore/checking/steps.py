@@ -357,7 +357,7 @@ def _update(module, name, role, k, weights, after, g, probes, result):
     rested = _from_rest(module, name, role, k, weights, probes)
     if np.all((moved if rested is None else rested) * g <= 1e-12):
         remark = (
-            f"{name} goes downhill, but not by lrate times the gradient: another optimiser, "
+            f"{name} goes downhill, but not by lrate times the gradient: another optimizer, "
             f"such as momentum?"
         )
         result.remarks += [remark] if remark not in result.remarks else []

@@ -186,7 +186,7 @@ def differences(value, x, step):
     """Return (flat indices, derivatives, shape) of value() with respect to entries of x, by central
     differences.
 
-    x is changed in place and restored. Entries at a kink, where the one-sided slopes differ, are
+    x is changed in place and restored. Entries at a kink, with different one-sided slopes, are
     left out. value() returns a float; its exceptions are passed on.
     """
     index = (

@@ -1,7 +1,7 @@
 """The 1,797 UCI handwritten digits, as text: source and licence are in ATTRIBUTION.md.
 
 A module instead of a data file: PyInstaller, Nuitka and cx_Freeze bundle modules by themselves, but
-data files only when told to. The text is base64 of the zlib compression of X (1797, 64), then y
+data files only if asked to. The text is base64 of the zlib compression of X (1797, 64), then y
 (1797,), unsigned bytes in C order.
 """
 

@@ -1,6 +1,8 @@
 """Networks of arrays as PyTorch, Keras and scikit-learn hold them."""
 
 import re
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,7 +18,13 @@ NORMS = {"torch": (1e-5, 0.1), "keras": (1e-3, 0.01), "sklearn": (1e-5, 0.1)}
 NOTHING = ("identity", "linear", "none", "")
 
 
-def from_arrays(weights, activations, layout="torch", *, eps=None):
+def from_arrays(
+    weights: Any,
+    activations: Sequence[Any],
+    layout: Literal["torch", "keras", "sklearn"] = "torch",
+    *,
+    eps: float | None = None,
+) -> Sequential:
     """Make a network of arrays as PyTorch, Keras or scikit-learn hold them.
 
     Parameters

@@ -5,8 +5,10 @@ import textwrap
 import numpy as np
 
 from nncore import _checks, _files, modules, registry
+from nncore._types import ArrayLike, Scaling, StrPath
 from nncore._version import __version__
 from nncore.exchange import c_int8, c_text, chain, table
+from nncore.sequential import Sequential
 
 __all__ = ["c"]
 
@@ -14,7 +16,15 @@ __all__ = ["c"]
 ULPS = 64
 
 
-def c(net, path, name, *, int8=None, scaling=None, samples=None):
+def c(
+    net: Sequential,
+    path: StrPath,
+    name: str,
+    *,
+    int8: ArrayLike | None = None,
+    scaling: Scaling | None = None,
+    samples: ArrayLike | None = None,
+) -> None:
     """Write a network as one file of C99 with its weights as constants.
 
     The file defines `void NAME(const float x[NAME_INPUTS], float y[NAME_OUTPUTS])`, or with double,

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nncore import _chain, _checks, _kinds, modules
+from nncore.training import validate
 
 __all__ = [
     "Network",
@@ -56,16 +57,12 @@ def described(net, form, scaling=None):
     layers that do not fit, weights of two types, and NaN or infinity.
     """
     parts = _parts(net, form)
-    steps, width, dtypes = [], None, {}
+    steps, dtypes = [], {}
     for i, module in enumerate(parts):
         place = f"modules[{i}]"
         sizes = _sizes(module, place, form, dtypes)
-        if sizes is not None and width is not None and sizes[0] != width:
-            raise ValueError(
-                f"{place} {module} must take the {width} outputs of the modules before it"
-            )
-        width = sizes[1] if sizes is not None else width
         steps.append([module, place, sizes])
+    validate.check_widths(parts)
     if not dtypes:
         raise ValueError(
             f"a network must have a Linear or BatchNorm to be written as {form}, because these "

@@ -1,4 +1,4 @@
-"""Read an ONNX file as a network: its chain of layers, and elementwise operators by what they
+"""Read an ONNX file as a network: its chain of layers, and elementwise operators by the values they
 compute.
 
 The file is not trusted. Its operators are never run but a few, on few numbers; nothing else is
@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from nncore import _checks, _files, losses, modules, registry
+from nncore._types import StrPath
 from nncore.exchange import chain, extras
 from nncore.exchange.operators import (
     ELEMENTWISE,
@@ -30,7 +31,7 @@ MOST_NODES = 100_000
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 
 
-def import_onnx(path):
+def import_onnx(path: StrPath) -> Sequential:
     """Read an ONNX file as a network: layers of Gemm or MatMul, normalisations and activations.
 
     Activations are recognised by what their operators compute, so that the decomposed forms of

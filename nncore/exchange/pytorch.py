@@ -1,8 +1,11 @@
 """Networks to and from live modules of PyTorch, which is imported when a module is made."""
 
+from typing import Any
+
 import numpy as np
 
 from nncore import _kinds, modules
+from nncore._types import Scaling
 from nncore.exchange import arrays, chain, extras, table, tensors
 from nncore.sequential import Sequential
 
@@ -12,7 +15,7 @@ __all__ = ["from_torch", "to_torch"]
 NOTHING = ("Identity", "Flatten")
 
 
-def to_torch(net, *, scaling=None):
+def to_torch(net: Sequential, *, scaling: Scaling | None = None) -> Any:
     """Return a network as a torch.nn.Sequential on copies of its weights, in evaluation mode.
 
     Samples are rows there: to_torch(net)(torch.from_numpy(X.T)) are predict_proba(X).T, within
@@ -78,7 +81,7 @@ def _made(torch, module, dtype):
     return made
 
 
-def from_torch(module):
+def from_torch(module: Any) -> Sequential:
     """Return a torch.nn.Sequential of known layers as a network on copies of its weights.
 
     Known are Linear, BatchNorm1d, Dropout, the activations of nncore, Softmax, Identity, Flatten

@@ -6,10 +6,13 @@ maps names to type, shape and place, and "__metadata__" to texts.
 
 import json
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from nncore import _checks, _files, _kinds, _npz, modules, serialization
+from nncore._types import Scaling, StrPath
 from nncore.exchange import arrays, chain
 from nncore.sequential import Sequential
 
@@ -35,7 +38,13 @@ NAMES = {
 # ------------------------------------------------------------------------------------------ writing
 
 
-def safetensors(net, path, *, scaling=None, classes=None):
+def safetensors(
+    net: Sequential,
+    path: StrPath,
+    *,
+    scaling: Scaling | None = None,
+    classes: Sequence[int] | None = None,
+) -> None:
     """Write a network's weights as a safetensors file in PyTorch's names and layout.
 
     The names are those of the state of `torch.nn.Sequential` with the same modules, such as
@@ -75,7 +84,8 @@ def safetensors(net, path, *, scaling=None, classes=None):
     --------
     >>> import os, tempfile
     >>> import nncore as nn
-    >>> net = nn.Sequential([nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    >>> layers = [nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2), nn.SoftMax()]
+    >>> net = nn.Sequential(layers, nn.NLL())
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "net.safetensors")
     ...     nn.export.safetensors(net, path)
@@ -148,7 +158,9 @@ def _header(found, metadata):
 # ------------------------------------------------------------------------------------------ reading
 
 
-def import_safetensors(path, activations=None, *, eps=None):
+def import_safetensors(
+    path: StrPath, activations: Sequence[Any] | None = None, *, eps: float | None = None
+) -> Sequential:
     """Read a safetensors file in PyTorch's names and layout as a network.
 
     Parameters
@@ -187,7 +199,8 @@ def import_safetensors(path, activations=None, *, eps=None):
     --------
     >>> import os, tempfile
     >>> import nncore as nn
-    >>> net = nn.Sequential([nn.Linear(2, 3), nn.GELU(), nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    >>> layers = [nn.Linear(2, 3), nn.GELU(), nn.Linear(3, 2), nn.SoftMax()]
+    >>> net = nn.Sequential(layers, nn.NLL())
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "net.safetensors")
     ...     nn.export.safetensors(net, path)

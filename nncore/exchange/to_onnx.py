@@ -1,12 +1,15 @@
 """Write a network as an ONNX file, by the table's forms."""
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 
 from nncore import _files, _kinds
+from nncore._types import Scaling, StrPath
 from nncore._version import __version__
 from nncore.exchange import chain, extras, table
+from nncore.sequential import Sequential
 
 __all__ = ["onnx"]
 
@@ -16,7 +19,13 @@ OPSET, IR = 17, 8
 MOST_BYTES = 2**31 - 2**24
 
 
-def onnx(net, path, *, scaling=None, classes=None):
+def onnx(
+    net: Sequential,
+    path: StrPath,
+    *,
+    scaling: Scaling | None = None,
+    classes: Sequence[int] | None = None,
+) -> None:
     """Write a network as an ONNX file, which computes Yᵀ = predict_proba(Xᵀ).
 
     The graph has one input, "input" (N, inputs), and one output, "output" (N, outputs), of the

@@ -6,6 +6,11 @@ match.py, match_linear.py, match_norm.py, match_loss.py    find the library's cl
 accelerate.py   assembles the new network
 """
 
+from nncore import _names
 from nncore.foreign.accelerate import Entry, Report, accelerate
 
 __all__ = ["Entry", "Report", "accelerate"]
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())

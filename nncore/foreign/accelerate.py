@@ -1,7 +1,11 @@
 """accelerate: convert a network of a user's NumPy classes, sharing its weight arrays."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,15 +52,15 @@ class Entry:
     given: str
     matched: bool
     replacement: str
-    remarks: list
+    remarks: list[str]
     # of a network inside the network that was matched: its modules' entries
-    inside: list = field(default_factory=list)
+    inside: list[Entry] = field(default_factory=list)
 
-    def __str__(self):
+    def __str__(self) -> str:
         what = f"{self.given} -> {self.replacement}" if self.matched else f"{self.given} kept"
         return what + (": " + "; ".join(self.remarks) if self.remarks else "")
 
-    def numbered(self, number):
+    def numbered(self, number: str) -> Iterator[tuple[str, Entry]]:
         """Yield (number, entry) for this entry and those inside it: 2, 2.0, 2.1.
 
         Parameters
@@ -102,12 +106,12 @@ class Report:
       0: Dense -> Linear(2, 3)
     """
 
-    modules: list
+    modules: list[Entry]
     loss: Entry | None
     compiled: bool
-    remarks: list
+    remarks: list[str]
 
-    def __str__(self):
+    def __str__(self) -> str:
         every = [pair for i, entry in enumerate(self.modules) for pair in entry.numbered(str(i))]
         single = [entry for _, entry in every if not entry.inside]
         matched = sum(e.matched for e in single)
@@ -125,7 +129,15 @@ class Report:
     __repr__ = __str__
 
 
-def accelerate(net):
+if TYPE_CHECKING:
+
+    class Accelerated(Sequential):
+        """What `accelerate` returns: a Sequential with a report."""
+
+        report: Report
+
+
+def accelerate(net: Any) -> Accelerated:
     """Convert a network of your own NumPy classes to a compiled one on the same weights.
 
     The new network, a `Sequential`, computes and trains as `net` does and shares its weight arrays.
@@ -183,7 +195,8 @@ def accelerate(net):
     >>> from types import SimpleNamespace
     >>> class Dense:
     ...     def __init__(self, m, n):
-    ...         self.weights, self.bias = np.random.normal(0, m**-0.5, (m, n)), np.zeros((n, 1))
+    ...         self.weights = np.random.normal(0, m**-0.5, (m, n))
+    ...         self.bias = np.zeros((n, 1))
     ...     def forward(self, x):
     ...         self.x = x
     ...         return self.weights.T @ x + self.bias
@@ -199,7 +212,8 @@ def accelerate(net):
     ...         return float(np.sum(self.difference**2))
     ...     def backward(self):
     ...         return 2 * self.difference
-    >>> mine = SimpleNamespace(modules=[Dense(2, 3), Dense(3, 1)], loss=SquaredError())
+    >>> modules = [Dense(2, 3), Dense(3, 1)]
+    >>> mine = SimpleNamespace(modules=modules, loss=SquaredError())
     >>> fast = accelerate(mine)
     >>> fast.modules
     [Linear(2, 3), Linear(3, 1)]

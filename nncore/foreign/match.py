@@ -54,7 +54,7 @@ def first_match(attempts, otherwise=None):
 def numbers(rng, shape, large, dtype=np.float64):
     """Return random numbers around 1 or, if large, of all sizes up to 1000.
 
-    None lies between 600 and 800, where e^z overflows only in a sum, or is too small to keep its
+    None lies between 600 and 800, at which e^z overflows only in a sum, or is too small to keep its
     digits.
     """
     if not large:

@@ -22,7 +22,7 @@ __all__ = ["compiled", "numpy_kernels"]
 __all__ += numpy_kernels.__all__
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return [*__all__, *(name for name in globals() if name.startswith("__"))]
 
 

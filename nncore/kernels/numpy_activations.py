@@ -1,10 +1,13 @@
 """The activations' kernels in plain NumPy; see numpy_kernels."""
 
 import math
+from collections.abc import Callable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 
 from nncore import _checks
+from nncore._types import Array, ArrayLike
 from nncore.kernels import numpy_formulas as formulas
 from nncore.kernels.numpy_arrays import deliver, matrices, quiet
 
@@ -76,41 +79,53 @@ def _kernel_of(formula, kernel, sections):
     return kernel
 
 
-def _forward(formula):
+class _Forward(Protocol):
+    def __call__(self, Z: ArrayLike, out: Array | None = None) -> Array: ...
+
+
+class _Backward(Protocol):
+    def __call__(self, dLdA: ArrayLike, A: ArrayLike, out: Array | None = None) -> Array: ...
+
+
+class _BackwardOfInput(Protocol):
+    def __call__(self, dLdA: ArrayLike, Z: ArrayLike, out: Array | None = None) -> Array: ...
+
+
+def _forward(formula: Callable[..., Array]) -> _Forward:
     """Return the kernel of an activation's formula."""
 
-    def kernel(Z, out=None):
+    def kernel(Z: ArrayLike, out: Array | None = None) -> Array:
         return _activated(formula, Z, out)
 
     return _kernel_of(formula, kernel, _FORWARD)
 
 
-def _activated(formula, Z, out):
+def _activated(formula: Any, Z: ArrayLike, out: Array | None) -> Array:
     dtype = _checks.computing_dtype(Z)
     Z_ = _checks.as_real("Z", Z, dtype)
     with quiet():
         return deliver(formula(Z_), dtype, out, Z)
 
 
-def _backward(formula):
+def _backward(formula: Callable[..., Array]) -> _Backward:
     """Return the kernel of a formula of dL/dZ in terms of dL/dA and the activation's output A."""
 
-    def kernel(dLdA, A, out=None):
+    def kernel(dLdA: ArrayLike, A: ArrayLike, out: Array | None = None) -> Array:
         return _derived(formula, "A", dLdA, A, out)
 
     return _kernel_of(formula, kernel, _BACKWARD.format(name="A", what="outputs of the forward"))
 
 
-def _backward_of_input(formula):
+def _backward_of_input(formula: Callable[..., Array]) -> _BackwardOfInput:
     """Return the kernel of a formula of dL/dZ in terms of dL/dA and the activation's input Z."""
 
-    def kernel(dLdA, Z, out=None):
+    def kernel(dLdA: ArrayLike, Z: ArrayLike, out: Array | None = None) -> Array:
         return _derived(formula, "Z", dLdA, Z, out)
 
     return _kernel_of(formula, kernel, _BACKWARD.format(name="Z", what="inputs of the forward"))
 
 
-def _derived(formula, name, dLdA, U, out):
+def _derived(formula: Any, name: str, dLdA: ArrayLike, U: ArrayLike, out: Array | None) -> Array:
     dtype = _checks.computing_dtype(U)
     U_ = _checks.as_real(name, U, dtype)
     dLdA_ = matrices("dLdA", dLdA, dtype, U_.shape)
@@ -119,7 +134,7 @@ def _derived(formula, name, dLdA, U, out):
 
 
 @_forward
-def tanh_forward(Z):
+def tanh_forward(Z: ArrayLike) -> Array:
     """A = tanh Z, elementwise.
 
     >>> tanh_forward([[0.0, 1.0]]).round(4).tolist()
@@ -129,7 +144,7 @@ def tanh_forward(Z):
 
 
 @_backward
-def tanh_backward(dLdA, A):
+def tanh_backward(dLdA: ArrayLike, A: ArrayLike) -> Array:
     """Backward of tanh, dLdZ = dLdA ⊙ (1 − A²).
 
     >>> tanh_backward([[1.0, 2.0]], [[0.0, 0.5]]).tolist()
@@ -139,7 +154,7 @@ def tanh_backward(dLdA, A):
 
 
 @_forward
-def sigmoid_forward(Z):
+def sigmoid_forward(Z: ArrayLike) -> Array:
     """A = 1 / (1 + e^−Z), elementwise.
 
     >>> sigmoid_forward([[0.0, 1.0]]).round(4).tolist()
@@ -149,7 +164,7 @@ def sigmoid_forward(Z):
 
 
 @_backward
-def sigmoid_backward(dLdA, A):
+def sigmoid_backward(dLdA: ArrayLike, A: ArrayLike) -> Array:
     """Backward of the sigmoid, dLdZ = dLdA ⊙ A (1 − A).
 
     >>> sigmoid_backward([[1.0, 2.0]], [[0.5, 0.5]]).tolist()
@@ -158,7 +173,7 @@ def sigmoid_backward(dLdA, A):
     return formulas.sigmoid_backward(dLdA, A)
 
 
-def leaky_relu_forward(Z, slope, out=None):
+def leaky_relu_forward(Z: ArrayLike, slope: float, out: Array | None = None) -> Array:
     """A = Z if Z > 0, else slope Z, elementwise.
 
     Parameters
@@ -184,7 +199,9 @@ def leaky_relu_forward(Z, slope, out=None):
     return _activated(lambda Z: np.where(Z > 0, Z, slope * Z), Z, out)
 
 
-def leaky_relu_backward(dLdA, A, slope, out=None):
+def leaky_relu_backward(
+    dLdA: ArrayLike, A: ArrayLike, slope: float, out: Array | None = None
+) -> Array:
     """Backward of leaky ReLU, dLdZ = dLdA if A > 0, else slope dLdA.
 
     Parameters
@@ -216,7 +233,7 @@ _FAR = 1000  # beyond, sigmoids and the normal distribution are 0 or 1
 
 
 @_forward
-def gelu_forward(Z):
+def gelu_forward(Z: ArrayLike) -> Array:
     """A = Z ⊙ Φ(Z), with the standard normal distribution Φ.
 
     >>> gelu_forward([[0.0, 1.0]]).round(4).tolist()
@@ -227,7 +244,7 @@ def gelu_forward(Z):
 
 
 @_backward_of_input
-def gelu_backward(dLdA, Z):
+def gelu_backward(dLdA: ArrayLike, Z: ArrayLike) -> Array:
     """Backward of GELU, dLdZ = dLdA ⊙ (Φ(Z) + Z ⊙ φ(Z)), with the standard normal density φ.
 
     >>> gelu_backward([[1.0, 1.0]], [[0.0, 1.0]]).round(4).tolist()
@@ -246,7 +263,7 @@ def _normal(Z):
 
 
 @_forward
-def gelu_tanh_forward(Z):
+def gelu_tanh_forward(Z: ArrayLike) -> Array:
     """A = Z ⊙ (1 + tanh U) / 2 = Z ⊙ σ(2U), with U = √(2/π) (Z + 0.044715 Z³).
 
     >>> gelu_tanh_forward([[0.0, 1.0]]).round(4).tolist()
@@ -257,7 +274,7 @@ def gelu_tanh_forward(Z):
 
 
 @_backward_of_input
-def gelu_tanh_backward(dLdA, Z):
+def gelu_tanh_backward(dLdA: ArrayLike, Z: ArrayLike) -> Array:
     """Backward of GELU's tanh form, dLdZ = dLdA ⊙ (σ(2U) + Z ⊙ σ'(2U) ⊙ 2U').
 
     >>> gelu_tanh_backward([[1.0, 1.0]], [[0.0, 1.0]]).round(4).tolist()
@@ -269,7 +286,7 @@ def gelu_tanh_backward(dLdA, Z):
 
 
 @_forward
-def silu_forward(Z):
+def silu_forward(Z: ArrayLike) -> Array:
     """A = Z ⊙ σ(Z), with the sigmoid σ.
 
     >>> silu_forward([[0.0, 1.0]]).round(4).tolist()
@@ -280,7 +297,7 @@ def silu_forward(Z):
 
 
 @_backward_of_input
-def silu_backward(dLdA, Z):
+def silu_backward(dLdA: ArrayLike, Z: ArrayLike) -> Array:
     """Backward of SiLU, dLdZ = dLdA ⊙ (σ(Z) + Z ⊙ σ(Z) ⊙ (1 − σ(Z))).
 
     >>> silu_backward([[1.0, 1.0]], [[0.0, 1.0]]).round(4).tolist()
@@ -296,7 +313,7 @@ def _sigmoid_slope(Z):
     return e / (1 + e) ** 2
 
 
-def relu_forward(Z, out=None):
+def relu_forward(Z: ArrayLike, out: Array | None = None) -> Array:
     """A = max(0, Z), elementwise; integers stay integers, NaN stays NaN.
 
     Parameters
@@ -321,7 +338,7 @@ def relu_forward(Z, out=None):
     return _activated(formulas.relu_forward, Z, out)
 
 
-def relu_backward(dLdA, A, out=None):
+def relu_backward(dLdA: ArrayLike, A: ArrayLike, out: Array | None = None) -> Array:
     """Backward of ReLU, dLdZ = dLdA if A > 0, else 0; integers stay integers.
 
     Parameters
@@ -349,11 +366,11 @@ def relu_backward(dLdA, A, out=None):
     return _derived(formulas.relu_backward, "A", dLdA, A, out)
 
 
-def _whole(x):
+def _whole(x: Any) -> TypeGuard[Array]:
     return isinstance(x, np.ndarray) and x.dtype.kind in "iu"
 
 
-def softmax_forward(Z, out=None):
+def softmax_forward(Z: ArrayLike, out: Array | None = None) -> Array:
     """Softmax of each column, A = e^Z / Σ e^Z; stable for any finite logits.
 
     Parameters

@@ -1,10 +1,12 @@
 """Arrays in the computing type, and results in out=, for the NumPy kernels."""
 
 import functools
+from typing import Any
 
 import numpy as np
 
 from nncore import _checks
+from nncore._types import Array
 
 __all__ = [
     "deliver",
@@ -13,7 +15,7 @@ __all__ = [
 ]
 
 
-def matrices(name, x, dtype, wanted):
+def matrices(name: str, x: Any, dtype: Any, wanted: Any) -> Array:
     a = _checks.as_real(name, x, dtype)
     _checks.shape(name, a, wanted)
     return a

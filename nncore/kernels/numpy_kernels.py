@@ -12,6 +12,7 @@ numpy_losses, numpy_norm and numpy_steps define them.
 import numpy as np
 
 from nncore import _checks
+from nncore._types import Array, ArrayLike
 from nncore.kernels import numpy_activations, numpy_losses, numpy_norm, numpy_steps
 from nncore.kernels import numpy_formulas as formulas
 from nncore.kernels.numpy_activations import *  # noqa: F403
@@ -24,11 +25,13 @@ from nncore.kernels.numpy_steps import rule_step as rule_step
 from nncore.kernels.numpy_steps import step_terms as step_terms
 
 __all__ = ["linear_backward", "linear_forward"]
-for _part in (numpy_activations, numpy_losses, numpy_norm, numpy_steps):
-    __all__ += _part.__all__
+__all__ += numpy_activations.__all__
+__all__ += numpy_losses.__all__
+__all__ += numpy_norm.__all__
+__all__ += numpy_steps.__all__
 
 
-def linear_forward(A, W, W0, out=None):
+def linear_forward(A: ArrayLike, W: ArrayLike, W0: ArrayLike, out: Array | None = None) -> Array:
     """Linear layer, Z = Wᵀ A + W0.
 
     Parameters
@@ -61,7 +64,9 @@ def linear_forward(A, W, W0, out=None):
         return deliver(formulas.linear_forward(A_, W_, W0_), dtype, out, None, A, W, W0)
 
 
-def linear_backward(dLdZ, A, W, out=None):
+def linear_backward(
+    dLdZ: ArrayLike, A: ArrayLike, W: ArrayLike, out: tuple[Array, Array, Array] | None = None
+) -> tuple[Array, Array, Array]:
     """Backward of the linear layer: dLdA = W dLdZ, dLdW = A dLdZᵀ, dLdW0 = Σ dLdZ.
 
     Parameters
@@ -98,7 +103,7 @@ def linear_backward(dLdZ, A, W, out=None):
     with quiet():
         results = formulas.linear_backward(dLdZ_, A_, W_)
     if out is None:
-        return tuple(np.asarray(r, dtype) for r in results)
+        return tuple(np.asarray(r, dtype) for r in results)  # type: ignore[return-value]
     if not isinstance(out, tuple) or len(out) != 3:
         raise TypeError(
             f"out must be a tuple of three arrays (dLdA, dLdW, dLdW0), got {type(out).__name__}"

@@ -4,6 +4,7 @@ import numpy as np
 
 from nncore import _checks
 from nncore._sums import pairwise
+from nncore._types import Array, ArrayLike
 from nncore.kernels import numpy_formulas as formulas
 from nncore.kernels.numpy_arrays import deliver, matrices, quiet
 
@@ -29,7 +30,7 @@ def _loss_and_gradient(formula, Z, Y, out):
         return float(pairwise(losses)), deliver(gradient, dtype, out, Z, Y)
 
 
-def softmax_nll(Z, Y, out=None):
+def softmax_nll(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[float, Array]:
     """Negative log-likelihood of a softmax and its gradient, from logits, in one pass.
 
     Parameters
@@ -58,7 +59,7 @@ def softmax_nll(Z, Y, out=None):
     return _loss_and_gradient(formulas.softmax_nll, Z, Y, out)
 
 
-def sigmoid_nll(Z, Y, out=None):
+def sigmoid_nll(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[float, Array]:
     """Negative log-likelihood of sigmoids and its gradient, from logits, in one pass.
 
     Parameters
@@ -86,7 +87,7 @@ def sigmoid_nll(Z, Y, out=None):
     return _loss_and_gradient(formulas.sigmoid_nll, Z, Y, out)
 
 
-def squared_loss(Z, Y, out=None):
+def squared_loss(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[float, Array]:
     """Squared loss and its gradient, from the outputs of a Linear.
 
     Parameters
@@ -114,7 +115,7 @@ def squared_loss(Z, Y, out=None):
     return _loss_and_gradient(formulas.squared_loss, Z, Y, out)
 
 
-def hinge_loss(Z, Y, out=None):
+def hinge_loss(Z: ArrayLike, Y: ArrayLike, out: Array | None = None) -> tuple[float, Array]:
     """Hinge loss and its gradient, from the outputs of a Linear.
 
     Parameters
@@ -150,7 +151,7 @@ def _losses(formula, Ypred, Y, out):
         return deliver(formula(P, Y_), dtype, out, None, Ypred, Y)
 
 
-def nll(Ypred, Y, out=None):
+def nll(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     """Negative log-likelihood of every sample, −Σ y log Ypred, in nats; 0 log 0 = 0.
 
     Parameters
@@ -175,7 +176,7 @@ def nll(Ypred, Y, out=None):
     return _losses(formulas.nll, Ypred, Y, out)
 
 
-def nll_backward(Ypred, Y, out=None):
+def nll_backward(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     """Gradient of the NLL through a softmax with the outputs Ypred, dLdZ = (Σ y) Ypred − Y.
 
     Parameters
@@ -210,7 +211,7 @@ def nll_backward(Ypred, Y, out=None):
         return deliver(formulas.nll_backward(P, Y_), dtype, out, Ypred, Y)
 
 
-def binary_nll(Ypred, Y, out=None):
+def binary_nll(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     """Negative log-likelihood of binary labels per sample, in nats; 0 log 0 = 0.
 
     It is −Σ (Y log Ypred + (1 − Y) log(1 − Ypred)) over each column.
@@ -237,7 +238,7 @@ def binary_nll(Ypred, Y, out=None):
     return _losses(formulas.binary_nll, Ypred, Y, out)
 
 
-def squared(Ypred, Y, out=None):
+def squared(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     """Squared loss of every sample, Σ (Ypred − Y)² over each column.
 
     Parameters
@@ -262,7 +263,7 @@ def squared(Ypred, Y, out=None):
     return _losses(formulas.squared, Ypred, Y, out)
 
 
-def hinge(Ypred, Y, out=None):
+def hinge(Ypred: ArrayLike, Y: ArrayLike, out: Array | None = None) -> Array:
     """Hinge loss of every sample, Σ max(0, 1 − Y Ypred) over each column.
 
     Parameters

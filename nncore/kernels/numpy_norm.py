@@ -3,6 +3,7 @@
 import numpy as np
 
 from nncore import _checks
+from nncore._types import Array, ArrayLike
 from nncore.kernels import numpy_formulas as formulas
 from nncore.kernels.numpy_arrays import matrices, quiet
 
@@ -14,7 +15,9 @@ __all__ = [
 ]
 
 
-def batchnorm_forward(A, G, B, eps=1e-20):
+def batchnorm_forward(
+    A: ArrayLike, G: ArrayLike, B: ArrayLike, eps: float = 1e-20
+) -> tuple[Array, Array, Array, Array]:
     """Batch normalisation: norm = (A − mus) / √(vars + eps), Z = G ⊙ norm + B.
 
     Parameters
@@ -50,13 +53,15 @@ def batchnorm_forward(A, G, B, eps=1e-20):
     if not A_.shape[1]:
         raise ValueError("A must hold at least one sample to be normalised, got 0 columns")
     with quiet():
-        return tuple(
+        return tuple(  # type: ignore[return-value]
             np.asarray(a, dtype)
             for a in formulas.batchnorm_forward(A_, G_, B_, dtype.type(_checks.number("eps", eps)))
         )
 
 
-def batchnorm_backward(dLdZ, norm, vars, G, eps=1e-20):
+def batchnorm_backward(
+    dLdZ: ArrayLike, norm: ArrayLike, vars: ArrayLike, G: ArrayLike, eps: float = 1e-20
+) -> tuple[Array, Array, Array]:
     """Backward of batchnorm_forward.
 
     dLdA = G (dLdZ − mean dLdZ − norm ⊙ mean(dLdZ ⊙ norm)) / √(vars + eps), dLdG = Σ dLdZ ⊙ norm,
@@ -96,7 +101,7 @@ def batchnorm_backward(dLdZ, norm, vars, G, eps=1e-20):
     if not norm_.shape[1]:
         raise ValueError("norm must hold at least one sample, got 0 columns")
     with quiet():
-        return tuple(
+        return tuple(  # type: ignore[return-value]
             np.asarray(a, dtype)
             for a in formulas.batchnorm_backward(
                 dLdZ_, norm_, vars_, G_, dtype.type(_checks.number("eps", eps))
@@ -104,7 +109,9 @@ def batchnorm_backward(dLdZ, norm, vars, G, eps=1e-20):
         )
 
 
-def batchnorm_apply(A, G, B, mus, vars, eps=1e-20):
+def batchnorm_apply(
+    A: ArrayLike, G: ArrayLike, B: ArrayLike, mus: ArrayLike, vars: ArrayLike, eps: float = 1e-20
+) -> Array:
     """Normalisation by given statistics, Z = G ⊙ (A − mus) / √(vars + eps) + B.
 
     Parameters
@@ -150,7 +157,7 @@ def _normalizer(G, other, name="B"):
     return dtype, G_, matrices(name, other, dtype, G_.shape)
 
 
-def dropout(A, p, key, count):
+def dropout(A: ArrayLike, p: float, key: int, count: int) -> Array:
     """Dropout: A / (1 − p) for kept entries, else 0.
 
     Parameters

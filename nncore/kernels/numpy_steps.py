@@ -1,10 +1,11 @@
-"""The optimisers' steps in plain NumPy; see numpy_kernels."""
+"""The optimizers' steps in plain NumPy; see numpy_kernels."""
 
 import functools
 
 import numpy as np
 
 from nncore import _checks
+from nncore._types import Array, ArrayLike
 from nncore.kernels import numpy_formulas as formulas
 from nncore.kernels.numpy_arrays import matrices, quiet
 
@@ -17,7 +18,7 @@ __all__ = [
 ]
 
 
-def sgd_step(W, dLdW, lrate):
+def sgd_step(W: Array, dLdW: ArrayLike, lrate: float) -> None:
     """Gradient step, W ← W − lrate dLdW, in place for any strides.
 
     Parameters
@@ -91,7 +92,9 @@ def checked_state(W, state):
         seen.append(array)
 
 
-def momentum_step(W, dLdW, V, lrate, beta, nesterov=False):
+def momentum_step(
+    W: Array, dLdW: ArrayLike, V: Array, lrate: float, beta: float, nesterov: bool = False
+) -> None:
     """Momentum step, in place: V ← beta V + dLdW, W ← W − lrate V.
 
     With nesterov, W ← W − lrate (beta V + dLdW).
@@ -128,7 +131,7 @@ def momentum_step(W, dLdW, V, lrate, beta, nesterov=False):
     )
 
 
-def adagrad_step(W, dLdW, S, lrate, eps):
+def adagrad_step(W: Array, dLdW: ArrayLike, S: Array, lrate: float, eps: float) -> None:
     """Adagrad step, in place: S ← S + dLdW², W ← W − lrate dLdW / (√S + eps).
 
     Parameters
@@ -165,7 +168,7 @@ def adagrad_step(W, dLdW, S, lrate, eps):
     )
 
 
-def rmsprop_step(W, dLdW, S, lrate, rho, eps):
+def rmsprop_step(W: Array, dLdW: ArrayLike, S: Array, lrate: float, rho: float, eps: float) -> None:
     """RMSprop step, in place.
 
     S ← rho S + (1 − rho) dLdW², W ← W − lrate dLdW / (√S + eps), elementwise.
@@ -200,7 +203,18 @@ def rmsprop_step(W, dLdW, S, lrate, rho, eps):
     _optimizer_step(formulas.rmsprop_step, W, dLdW, {"S": S}, *numbers)
 
 
-def adam_step(W, dLdW, M, V, t, lrate, beta1, beta2, eps, weight_decay=0.0):
+def adam_step(
+    W: Array,
+    dLdW: ArrayLike,
+    M: Array,
+    V: Array,
+    t: int,
+    lrate: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float = 0.0,
+) -> None:
     """Adam or AdamW step, in place.
 
     M ← beta1 M + (1 − beta1) dLdW, V ← beta2 V + (1 − beta2) dLdW², then with M' = M / (1 − beta1ᵗ)

@@ -10,6 +10,7 @@ except ImportError as error:
         "nncore.sklearn needs scikit-learn 1.9; install it with pip install 'nncore[sklearn]'"
     ) from error
 
+from nncore import _names
 from nncore.sklearn._classifier import MLPClassifier
 from nncore.sklearn._convert import from_sklearn, to_sklearn
 from nncore.sklearn._patch import is_patched, patch, unpatch
@@ -24,3 +25,7 @@ __all__ = [
     "to_sklearn",
     "unpatch",
 ]
+
+
+def __dir__() -> list[str]:
+    return _names.shown(globals())

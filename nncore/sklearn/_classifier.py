@@ -2,6 +2,8 @@
 
 import functools
 import types
+from collections.abc import Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -17,6 +19,7 @@ from sklearn.utils.multiclass import (
 )
 from sklearn.utils.validation import validate_data
 
+from nncore._types import Array, ArrayLike
 from nncore.sklearn import _lean, _new_classes, _scores
 from nncore.sklearn._mlp import BaseMLP, keep
 from nncore.sklearn._originals import ScikitClassifier
@@ -136,44 +139,52 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
 
     def __init__(
         self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        loss="log_loss",
-        class_weight=None,
-        extend_classes=False,
-        dropout=0.0,
-        scoring=None,
-        callbacks=None,
-        progress=False,
-    ):
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 0.0001,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-08,
+        n_iter_no_change: int = 10,
+        max_fun: int = 15000,
+        loss: str = "log_loss",
+        class_weight: Any = None,
+        extend_classes: bool = False,
+        dropout: Any = 0.0,
+        scoring: Any = None,
+        callbacks: Any = None,
+        progress: bool = False,
+    ) -> None:
         keep(self, locals())
 
     # ------------------------------------------------------------------------------------- training
 
     @available_if(lambda estimator: estimator._check_solver())
-    def partial_fit(self, X, y, sample_weight=None, classes=None, *, validation_data=None):
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+    ) -> Self:
         """Make one pass over the given samples.
 
         Parameters
@@ -339,7 +350,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
             codes[:] = False
         return codes.ravel() if self._is_one_of_classes() else codes
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Array:
         """Predict the classes of samples.
 
         Parameters
@@ -370,7 +381,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
         return True
 
     @_OfLogLoss
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> Array:
         """Predict the probability of each class.
 
         Parameters
@@ -392,7 +403,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
         return both
 
     @available_if(lambda estimator: estimator._has_probabilities())
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Any) -> Array:
         """Predict the logarithm of the probability of each class.
 
         Parameters
@@ -414,7 +425,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
         return True
 
     @available_if(lambda estimator: estimator._has_scores())
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> Array:
         """Compute the score of each class, with ``loss="hinge"``.
 
         Parameters

@@ -1,20 +1,23 @@
 """Fitted estimators of scikit-learn as nncore's, and the other way."""
 
 import copy
+from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import LabelBinarizer
 
 from nncore import _chain, losses, modules
+from nncore._types import ArrayLike
 from nncore.sequential import Sequential
 from nncore.sklearn import _jobs, _networks, _theirs
 from nncore.sklearn._classifier import MLPClassifier
 from nncore.sklearn._mlp import BaseMLP
 from nncore.sklearn._originals import ScikitClassifier, ScikitRegressor
 from nncore.sklearn._regressor import MLPRegressor
+from nncore.training import validate
 
 
-def from_sklearn(model):
+def from_sklearn(model: Any) -> MLPClassifier | MLPRegressor:
     """Return an estimator of nncore.sklearn with the parameters and attributes of scikit-learn's.
 
     Parameters
@@ -53,7 +56,7 @@ def from_sklearn(model):
     return result
 
 
-def to_sklearn(model, classes=None):
+def to_sklearn(model: Any, classes: ArrayLike | None = None) -> Any:
     """Return scikit-learn's own estimator with the parameters and attributes of a model.
 
     Parameters that scikit-learn does not have and that only training uses are left out. Use it for
@@ -114,6 +117,7 @@ def estimator_of(net, classes=None):
         If scikit-learn's estimators have no such network.
     """
     parts = list(_chain.modules_of(net))
+    validate.check_widths(parts)
     unit = type(parts[-1]) if parts and not isinstance(parts[-1], modules.Linear) else None
     hidden = parts if unit is None else parts[:-1]
     linears = [m for m in hidden if type(m) is modules.Linear]

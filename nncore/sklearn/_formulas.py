@@ -1,6 +1,6 @@
 """The network in NumPy: forward, loss and gradients, as formulas.
 
-The reference of the compiled engine, and what computes where the engine does not: other real types,
+The reference of the compiled engine, used also if the engine cannot compute: other real types,
 weights that a program has put in place. Samples are rows.
 """
 
@@ -57,7 +57,7 @@ def outputs(X, coefs, intercepts, activation, out_activation):
 
 
 def forward(X, coefs, intercepts, activation, out_activation, masks=None):
-    """The outputs of all layers, X first. masks: what multiplies the hidden layers' outputs."""
+    """The outputs of all layers, X first. masks: the factors of the hidden layers' outputs."""
     layers = [X]
     for i, (W, w0) in enumerate(zip(coefs, intercepts, strict=True)):
         last = i == len(coefs) - 1

@@ -18,7 +18,7 @@ LINE = 64  # bytes of a cache line
 
 @dataclass
 class Job:
-    """One call: the samples as rows, targets (n_samples, n_outputs), and what is held out."""
+    """One call: the samples as rows, targets (n_samples, n_outputs), and the held-out part."""
 
     X: Any
     y: np.ndarray

@@ -7,6 +7,7 @@ leaves the estimator as it was.
 import contextlib
 import inspect
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -15,6 +16,8 @@ from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from nncore import _core, optimizers, schedules
+from nncore._types import ArrayLike
+from nncore.sequential import Sequential
 from nncore.sklearn import _formulas, _jobs, _lbfgs, _loop, _networks, _predict, _theirs
 
 SOLVERS = ("lbfgs", "sgd", "adam")
@@ -85,7 +88,14 @@ class BaseMLP(CallbackSupportMixin):
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, validation_data=None):
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+    ) -> Self:
         """Fit the model to X and y.
 
         Parameters
@@ -168,12 +178,12 @@ class BaseMLP(CallbackSupportMixin):
     # --------------------------------------------------------------------------------- conversions
 
     @property
-    def network_(self):
+    def network_(self) -> Sequential:
         """An nncore.Sequential on the estimator's own weights, samples as columns."""
         check_is_fitted(self)
         return _networks.network_of(self)
 
-    def to_sklearn(self):
+    def to_sklearn(self) -> Any:
         """Return scikit-learn's own estimator with the same parameters and attributes.
 
         Returns

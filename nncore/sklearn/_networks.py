@@ -12,7 +12,7 @@ OUTPUT = {
 
 
 def network_of(estimator):
-    """A Sequential on the estimator's own arrays: what trains one trains the other."""
+    """A Sequential on the estimator's own arrays: training one trains the other."""
     if estimator.out_activation_ == "exp":
         raise AttributeError("network_ needs a loss other than 'poisson': nncore has no Exp module")
     parts = []

@@ -1,4 +1,4 @@
-"""More classes for a fitted classifier: outputs are added, what it has learnt stays."""
+"""More classes for a fitted classifier: outputs are added, and the rest stays."""
 
 import copy
 

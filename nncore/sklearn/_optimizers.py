@@ -211,7 +211,7 @@ def _named(self):
     if solver in ("momentum", "nesterov"):
         return getattr(optimizers, solver.capitalize())(self.momentum)
     if solver == "adamw":
-        return optimizers.AdamW(self.beta_1, self.beta_2, self.epsilon)
+        return optimizers.AdamW(beta1=self.beta_1, beta2=self.beta_2, eps=self.epsilon)
     if solver == "rmsprop":
         return optimizers.RMSprop(eps=self.epsilon)
     return optimizers.Adagrad(eps=self.epsilon)

@@ -18,7 +18,7 @@ _PLACES = (sklearn.neural_network, _multilayer_perceptron)
 _NAMES = ("MLPClassifier", "MLPRegressor")
 
 
-def patch():
+def patch() -> None:
     """Put nncore's MLPClassifier and MLPRegressor in the place of scikit-learn's, in this process.
 
     Call it before ``from sklearn.neural_network import ...``: a module that has imported a class
@@ -59,7 +59,7 @@ def patch():
         _bind(MLPClassifier, MLPRegressor)
 
 
-def unpatch():
+def unpatch() -> None:
     """Put scikit-learn's own classes back; names that were imported meanwhile stay nncore's.
 
     See Also
@@ -77,7 +77,7 @@ def unpatch():
         _bind(ScikitClassifier, ScikitRegressor)
 
 
-def is_patched():
+def is_patched() -> bool:
     """Whether nncore's classes are in the place of scikit-learn's.
 
     Returns

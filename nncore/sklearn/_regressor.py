@@ -1,6 +1,8 @@
 """MLPRegressor."""
 
+from collections.abc import Sequence
 from numbers import Real
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -10,6 +12,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import validate_data
 
 from nncore import _core
+from nncore._types import Array, ArrayLike
 from nncore.sklearn import _lean, _scores
 from nncore.sklearn._mlp import BaseMLP, keep
 from nncore.sklearn._originals import ScikitRegressor
@@ -115,44 +118,51 @@ class MLPRegressor(BaseMLP, ScikitRegressor):
 
     def __init__(
         self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
+        loss: str = "squared_error",
+        hidden_layer_sizes: int | Sequence[int] = (100,),
+        activation: str = "relu",
         *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        delta=1.0,
-        quantile=0.5,
-        dropout=0.0,
-        scoring=None,
-        callbacks=None,
-        progress=False,
-    ):
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | Literal["auto"] = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 0.0001,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-08,
+        n_iter_no_change: int = 10,
+        max_fun: int = 15000,
+        delta: float = 1.0,
+        quantile: float = 0.5,
+        dropout: Any = 0.0,
+        scoring: Any = None,
+        callbacks: Any = None,
+        progress: bool = False,
+    ) -> None:
         keep(self, locals())
 
     # ------------------------------------------------------------------------------------- training
 
     @available_if(lambda estimator: estimator._check_solver)
-    def partial_fit(self, X, y, sample_weight=None, *, validation_data=None):
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        validation_data: tuple[Any, Any] | None = None,
+    ) -> Self:
         """Make one pass over the given samples.
 
         With ``solver="lbfgs"`` this is a whole fit from the present weights, as in scikit-learn.
@@ -237,7 +247,7 @@ class MLPRegressor(BaseMLP, ScikitRegressor):
 
     # ----------------------------------------------------------------------------------- prediction
 
-    def predict(self, X):
+    def predict(self, X: Any) -> Array:
         """Predict the targets of samples.
 
         Parameters

@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 
-from nncore import _checks, _sums, schedules
-from nncore.training import course, session, validate
+from nncore import _checks, _random, _sums, schedules
+from nncore.training import course, labels, session, validate
 from nncore.training import fit as passes
 from nncore.training.progress import ProgressBar
 
@@ -41,10 +41,11 @@ def fit(
     callbacks = course.checked_callbacks(callbacks)
     if validation is not None:
         validation = _checked_validation(net, validation)
-    history = course.new_history(validation)
+    history = course.new_history(net, validation)
+    run = course.Run(net, history, optimizer, callbacks, validation, training.reduce)
     with (
         training.session,
-        course.started(callbacks, net, history, optimizer),
+        course.started(run),
         ProgressBar(progress, epochs) as show,
     ):
         try:
@@ -96,13 +97,19 @@ class Training:
     def __init__(self, net, batch_size, shuffle, lrate, optimizer, l2, seed, reduction):
         self.net, self.shuffle = net, shuffle
         self.batch_size = _checks.count("batch_size", batch_size, 1, most=None)
-        schedules.step_size(optimizer.LRATE if lrate is None else lrate)
+        self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
         l2 = passes.checked_penalty(l2)
         _checks.choice("reduction", reduction, ("mean", "sum"))
         self.settings = (self.batch_size, lrate, optimizer, l2, reduction)
-        self.rng = passes.generator(seed)
+        self.rng = _random.generator("seed", seed)
         self.session = session.exclusive_training(net)
         self.t = 0  # steps of this call
+
+    def reduce(self, factor, least):
+        """Multiply the rate of the steps to come by a factor, but not below `least`."""
+        self.rate = schedules.reduced(self.rate, factor, least)
+        size, _, *others = self.settings
+        self.settings = (size, self.rate, *others)
 
     def epoch(self, blocks, where):
         """Train on each block; return the mean loss per sample. where: follows a block's position
@@ -113,7 +120,10 @@ class Training:
             try:
                 if not isinstance(block, (tuple, list)) or len(block) != 2:
                     raise TypeError(f"block must be a pair (X, Y), got {_shown(block)}")
+                first = self.t == 0
                 loss, count = self.block(*block)
+                if first:
+                    labels.remember(self.net, block[1], anew=True)
             except (TypeError, ValueError) as error:
                 _locate(error, f"blocks[{len(losses)}]{where}")
                 raise

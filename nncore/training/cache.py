@@ -86,7 +86,7 @@ def _names(module):
 
 
 class OptimizerFingerprint(_core.Snapshot):
-    """The settings and state of an optimiser."""
+    """The settings and state of an optimizer."""
 
     def __init__(self, optimizer):
         self.rule, self.state = optimizer.rule(), list(optimizer.state.items())
@@ -94,7 +94,7 @@ class OptimizerFingerprint(_core.Snapshot):
         self.renew(optimizer)
 
     def renew(self, optimizer):
-        """Take the snapshot of an optimiser that has these settings and this state."""
+        """Take the snapshot of an optimizer that has these settings and this state."""
         names = tuple(field.name for field in dataclasses.fields(optimizer))
         arrays = [a for _, arrays in self.state for a in arrays]
         self.watch(
@@ -109,7 +109,7 @@ class OptimizerFingerprint(_core.Snapshot):
         )
 
     def compare(self, optimizer):
-        """Return whether an optimiser has these settings and this state."""
+        """Return whether an optimizer has these settings and this state."""
         return (
             optimizer.rule() == self.rule
             and len(optimizer.state) == len(self.state)

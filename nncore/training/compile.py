@@ -120,8 +120,6 @@ def _folded(parts):
     folded into the Linear before or after them.
     """
     folded = []
-    if any(isinstance(module, modules.BatchNorm) for module in parts):
-        validate.check_widths(parts)
     for module in parts:
         last = folded[-1] if folded else None
         if isinstance(module, modules.BatchNorm) and module.statistics == "running":
@@ -214,12 +212,11 @@ def predictor(net):
     if not linears:
         raise TypeError("modules must hold at least one Linear to make a predictor, got none")
     validate.check_sizes(parts)
-    width = None
     for linear in linears:
         W = _checks.real("W", linear.W)
-        _checks.shape("W", W, ("m" if width is None else width, "n"))
-        width = W.shape[1]
-        _checks.shape("W0", _checks.real("W0", linear.W0), (width, 1))
+        _checks.shape("W", W, ("m", "n"))
+        _checks.shape("W0", _checks.real("W0", linear.W0), (W.shape[1], 1))
+    validate.check_widths(parts)
     parts = _folded(parts)
     linears = [m for m in parts if isinstance(m, (modules.Linear, _core.Frozen))]
     types = {_checks.computing_dtype(w) for linear in linears for w in (linear.W, linear.W0)}

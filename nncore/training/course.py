@@ -1,30 +1,36 @@
 """What a training of several epochs does around them: history, validation, callbacks."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from nncore.training import held_out
+from nncore.training import held_out, predict
+from nncore.training.history import History
 
 
-def new_history(validation):
+def new_history(net, validation):
     """Return the history before the first epoch."""
-    names = ["loss"] + ["validation_loss", "validation_accuracy"] * (validation is not None)
-    return {name: [] for name in names}
+    names = ["loss"]
+    if validation is not None:
+        accurate = held_out.evaluates_by_itself(net) or predict.classifies(net)
+        names += ["validation_loss", "validation_accuracy" if accurate else "validation_r2"]
+    return History({name: [] for name in names})
 
 
 def ends(net, history, validation, callbacks, show):
-    """Validate after an epoch, show the history and call the callbacks; return whether one of them
+    """Validate after an epoch, call the callbacks and show the history; return whether a callback
     ends the training.
     """
     if validation is not None:
-        loss, accuracy = held_out.evaluated(net, validation)
+        loss, score = held_out.evaluated(net, validation)
         history["validation_loss"].append(loss)
-        history["validation_accuracy"].append(accuracy)
-    show(history)
+        name = "validation_r2" if "validation_r2" in history else "validation_accuracy"
+        history[name].append(score)
     # all are called, whatever they return
     answers = [callback(net, history) for callback in callbacks]
+    show(history)
     return any(isinstance(answer, (bool, np.bool_)) and answer for answer in answers)
 
 
@@ -34,15 +40,26 @@ def finish(net, history, callbacks):
         getattr(callback, "finish", lambda *_: None)(net, history)
 
 
+class Run(NamedTuple):
+    """What the library's own callbacks learn of a training before it starts."""
+
+    net: Any
+    history: History
+    optimizer: Any
+    callbacks: tuple
+    validation: Any  # a pair (X, Y), HeldOut or None
+    reduce: Callable[[float, float], None]  # multiplies the rate by a factor, down to a least one
+
+
 @contextlib.contextmanager
-def started(callbacks, net, history, optimizer):
+def started(run):
     """Notify the library's own callbacks that a training starts and, however it ends, that it has
     ended.
     """
     with contextlib.ExitStack() as begun:
-        for callback in callbacks:
+        for callback in run.callbacks:
             if hasattr(callback, "_begin"):
-                callback._begin(net, history, optimizer, callbacks)
+                callback._begin(run)
                 begun.callback(callback._end)
         yield
 

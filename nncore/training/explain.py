@@ -1,9 +1,14 @@
 """Report which path a call would take, and why; the answer comes from the functions that choose."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
 from nncore import _chain, _checks, _sparse, modules, optimizers, registry
 from nncore._kinds import kind
+from nncore._types import ArrayLike, Samples
 from nncore.training import compile, labels, predict, progress, validate
 
 __all__ = ["explain"]
@@ -23,7 +28,7 @@ CALLS = (
 class Explanation(dict):
     """The path of a call and the reasons for it; prints as text. `explain` lists the keys."""
 
-    def __str__(self):
+    def __str__(self) -> str:
         lines = [f"{self['call']}: {'compiled, ' if self['compiled'] else ''}path {self['path']}"]
         if self["compiled"]:
             threads = f"{self['threads']} thread{'s' if self['threads'] > 1 else ''}"
@@ -36,7 +41,14 @@ class Explanation(dict):
         return "\n".join(lines)
 
 
-def explain(net, X=None, Y=None, *, call="fit", **arguments):
+def explain(
+    net: Any,
+    X: Samples | None = None,
+    Y: ArrayLike | None = None,
+    *,
+    call: str = "fit",
+    **arguments: Any,
+) -> Explanation:
     """Report which path `net.fit(X, Y, ...)`, or another call, would take, and why.
 
     Nothing is trained, drawn or changed.
@@ -71,7 +83,8 @@ def explain(net, X=None, Y=None, *, call="fit", **arguments):
     Examples
     --------
     >>> import nncore as nn
-    >>> net = nn.Sequential([nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    >>> layers = [nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 2), nn.SoftMax()]
+    >>> net = nn.Sequential(layers, nn.NLL())
     >>> nn.explain(net, call="sgd")["path"]
     'fused-sgd'
     >>> nn.explain(net, batch_size=32, optimizer="adam")["path"]

@@ -4,7 +4,7 @@ import contextlib
 
 import numpy as np
 
-from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry, schedules
+from nncore import _chain, _checks, _core, _random, _sparse, _sums, modules, registry, schedules
 from nncore.training import compile, course, held_out, labels, logits, ordering, session, validate
 from nncore.training.cache import (
     EngineCache,
@@ -38,7 +38,7 @@ def fit(
 ):
     """Train in mini-batches; see Sequential.fit."""
 
-    X, Y = checked_data(net, X, Y)
+    given, (X, Y) = Y, checked_data(net, X, Y)
     optimizer = validate.as_optimizer(optimizer)
     epochs, updates = (
         _checks.count("epochs", epochs),
@@ -46,13 +46,14 @@ def fit(
     )
     window = ordering.checked_window(shuffle_window, shuffle)
     callbacks = course.checked_callbacks(callbacks)
-    rng = generator(seed)
+    rng = _random.generator("seed", seed)
     samples, validation = _split(net, X, Y, validation, rng)
     updates.check_rate(epochs, len(samples))
-    history = course.new_history(validation)
+    history = course.new_history(net, validation)
+    run = course.Run(net, history, optimizer, callbacks, validation, updates.reduce)
     with (
         session.exclusive_training(net),
-        course.started(callbacks, net, history, optimizer),
+        course.started(run),
         ProgressBar(progress, epochs) as show,
         prepared(updates, rng, FIT_KEPT_BYTES),
     ):
@@ -61,6 +62,8 @@ def fit(
                 updates.renew()
             epoch_order = ordering.of_epoch(rng, samples, shuffle, window)
             history["loss"].append(updates.run(epoch_order) / len(samples))
+            if epoch == 0:
+                labels.remember(net, given, anew=True)
             if course.ends(net, history, validation, callbacks, show):
                 break
         course.finish(net, history, callbacks)
@@ -74,11 +77,13 @@ def partial_fit(net, X, Y, batch_size, lrate, optimizer, l2, reduction):
     if loss is not None:
         return loss
     optimizer = continued(net, optimizer)
-    X, Y = checked_data(net, X, Y)
+    given, (X, Y) = Y, checked_data(net, X, Y)
     updates = Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction)
     updates.t = optimizer.t
     with session.exclusive_training(net):
-        return one_pass(updates)
+        loss = one_pass(updates)
+        labels.remember(net, given)
+        return loss
 
 
 def repeated(
@@ -96,15 +101,15 @@ def repeated(
 
 
 def continued(net, optimizer):
-    """Return the optimiser of a call that continues the network's: also for its name, and for
+    """Return the optimizer of a call that continues the network's: also for its name, and for
     None.
     """
     before = net.optimizer
     if (
         optimizer is None
         or isinstance(optimizer, str)
-        and optimizer in registry.OPTIMIZERS
-        and type(before) is registry.OPTIMIZERS[optimizer].cls
+        and optimizer.lower() in registry.OPTIMIZERS
+        and type(before) is registry.OPTIMIZERS[optimizer.lower()].cls
     ):
         optimizer = before
     return validate.as_optimizer(optimizer)
@@ -178,7 +183,7 @@ def forget_large(net):
 
 
 def _serves(kept, updates):
-    """Return whether a kept program fits a call's network, data and optimiser."""
+    """Return whether a kept program fits a call's network, data and optimizer."""
     net, optimizer = updates.net, updates.optimizer
     return (
         (optimizer is kept.optimizer or kept.plain and updates.plain)
@@ -198,31 +203,20 @@ _engine_cache = EngineCache()
 FIT_KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
 
 
-def generator(seed):
-    try:
-        return np.random.default_rng(seed)
-    except (TypeError, ValueError) as error:
-        raise type(error)(
-            "seed must be None, an integer of at least 0, or anything else that "
-            "np.random.default_rng takes, got "
-            f"{_checks.shown(seed)}"
-        ) from None
-
-
 OF_VALIDATION = " of validation"  # follows X and Y in error messages
 
 
-def checked_pair(net, validation):
-    """Return X and Y to validate on, of a tuple or a list."""
+def checked_pair(net, validation, of=OF_VALIDATION):
+    """Return X and Y to validate on, of a tuple or a list. of: follows X and Y in messages."""
     if len(validation) != 2:
         raise ValueError(
             f"validation must be a pair (X, Y) or a fraction of the samples, got "
             f"{len(validation)} values"
         )
-    Y = labels.columns(net, validation[1], OF_VALIDATION, compact=True)
-    pair = validate.check_data(net, validation[0], Y, OF_VALIDATION)
+    Y = labels.columns(net, validation[1], of, compact=True)
+    pair = validate.check_data(net, validation[0], Y, of)
     for name, x in zip(("X", "Y"), pair, strict=True):
-        _sparse.check_finite(name + OF_VALIDATION, x)
+        _sparse.check_finite(name + of, x)
     return pair
 
 
@@ -262,6 +256,10 @@ class Updates:
         """Refuse a library schedule with an invalid step size within these epochs."""
         schedules.step_size(self.rate, self.t + 1, epochs * -(-samples // self.batch_size))
 
+    def reduce(self, factor, least):
+        """Multiply the rate of the steps to come by a factor, but not below `least`."""
+        self.rate = schedules.reduced(self.rate, factor, least)
+
     def prepare(self, rng=None):
         """Refuse anything that cannot be trained; prepare weights, state and program. Raises before
         changing anything.
@@ -284,7 +282,7 @@ class Updates:
             self.program.use(*self.settings.rule, self._states(), self.l2)
 
     def take(self, kept):
-        """Prepare with a cached program that fits this network and optimiser."""
+        """Prepare with a cached program that fits this network and optimizer."""
         self.optimizer.begin(self.net)
         self.program, self.fingerprint, self.settings = (
             kept.program,
@@ -302,7 +300,7 @@ class Updates:
 
     def renew(self):
         """Prepare again if callbacks or rate functions have changed the network or the
-        optimiser.
+        optimizer.
         """
         if not self.unchanged():
             self.unchecked = False  # the data have been validated

@@ -1,5 +1,6 @@
-"""Samples that `fit` holds out, evaluated from X where they are."""
+"""Samples that `fit` holds out, evaluated in place in X."""
 
+from nncore import _kinds
 from nncore.training import predict
 
 
@@ -18,9 +19,13 @@ class HeldOut:
         yield self.Y[:, self.samples]
 
 
+def evaluates_by_itself(net):
+    """Return whether the network overrides evaluate."""
+    return not _kinds.is_library_method(net, "evaluate")
+
+
 def evaluated(net, validation):
     """Return the loss and the accuracy of validation data, a pair or HeldOut."""
-    own = getattr(net.evaluate, "__module__", None) != "nncore.sequential"
-    if isinstance(validation, HeldOut) and not own:
+    if isinstance(validation, HeldOut) and not evaluates_by_itself(net):
         return predict.evaluate(net, validation.X, validation.Y, validation.samples)
     return net.evaluate(*validation)

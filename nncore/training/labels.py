@@ -35,6 +35,14 @@ def columns(net, Y, of="", compact=False):
     return Y[None, :] if n == 1 else Y
 
 
+def remember(net, Y, anew=False):
+    """Note whether a network of one number per sample is trained on numbers (N,), as `predict` then
+    returns such. anew: also if an earlier training has noted it.
+    """
+    if not getattr(net.loss, "classifies", True) and (anew or "_flat" not in vars(net)):
+        net._flat = np.ndim(Y) == 1
+
+
 def not_negative(net, X, Y):
     """Return X and Y; ValueError if NLL would weight a class negatively, which rewards unlikely
     outputs.

@@ -38,10 +38,10 @@ class _General:
         self.token = token
 
     def prepare(self):
-        """Return (program of single samples or None, fingerprints of network and optimiser, kind of
+        """Return (program of single samples or None, fingerprints of network and optimizer, kind of
         the labels).
         """
-        validate.check_network(self.net)
+        validate.check_widths(validate.check_network(self.net))
         updates = self._updates(*_any_sample(self.net), self.rate)
         updates.unchecked = False
         updates.prepare()

@@ -9,7 +9,7 @@ from nncore.training.cache import NetworkChanged
 
 def mini_gd(net, X, Y, iters, lrate, notif_each, K):
     """Train by mini-batch gradient descent as the course defines it; see Sequential.mini_gd."""
-    X, Y = validate.check_data(net, X, labels.columns(net, Y))
+    given, (X, Y) = Y, validate.check_data(net, X, labels.columns(net, Y))
     n = X.shape[1]
     iters, K = _checks.count("iters", iters), _checks.count("K", K, 1)
     rate = schedules.step_size(lrate, 1, iters)
@@ -20,6 +20,7 @@ def mini_gd(net, X, Y, iters, lrate, notif_each, K):
         )
     with session.exclusive_training(net):
         validate.prepare_weights(net)
+        labels.remember(net, given)
         np.random.seed(0)
         _Loop(net, X, Y, iters, rate, every, K).run()
 
@@ -98,7 +99,7 @@ class _Loop:
         self.t = t
         if not finite and not self.warned:
             self.warned = True
-            sgd.warn_not_finite(t, stacklevel=7)
+            sgd.warn_not_finite(t, stacklevel=8)
         if self.every and t % self.every == 0:
             self._report(loss)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, _sums, modules, registry
 from nncore._kinds import kind
-from nncore.training import compile, labels, logits, validate
+from nncore.training import compile, labels, logits, objects, validate
 from nncore.training.cache import EngineCache, Fingerprint, is_keepable, ready
 
 EVALUATE_SLICE = _core.TUNING["EVALUATE_SLICE"]
@@ -26,7 +26,13 @@ def judge(net):
     """Return the class_fun with which evaluate counts correct answers; None if the network is no
     classifier.
     """
-    return class_fun(net) if getattr(net.loss, "classifies", True) else None
+    return class_fun(net) if classifies(net) else None
+
+
+def flat(net, answers):
+    """Return predictions of one number per sample, (1, N), as (N,)."""
+    single = not classifies(net) and np.ndim(answers) == 2 and len(answers) == 1
+    return answers[0] if single else answers
 
 
 def _one_sample(net, X):
@@ -75,14 +81,17 @@ def _is_one_sample(net, X):
 def outputs(net, X):
     """Return the network's outputs (n, N) for X (D, N)."""
     if _is_one_sample(net, X):
-        P = _one_sample(net, X)
+        try:
+            P = _one_sample(net, X)
+        except ValueError:  # sizes that do not fit, which the general path explains
+            P = None
         if P is not None:
             return P
     kept = _kept.get(net)
     found = None if kept is None else kept.outputs(net, X)
     if found is not None:
         return found[0]
-    _chain.check_methods(net.modules, None)
+    objects.check_methods(net.modules, None)
     X = validate.check_inputs(_chain.modules_of(net), X)
     program = compile.as_program(net, (X,), False)
     if program is None:
@@ -139,21 +148,66 @@ def warn_of_nan(count, N, stacklevel=3):
 
 
 def evaluate(net, X, Y, samples=None):
-    """Return the mean loss and the accuracy; see Sequential.evaluate. samples: the indices of those
-    that count, which are copied by slices; None for all.
+    """Return the mean loss and the accuracy or R squared; see Sequential.evaluate. samples: the
+    indices of those that count, which are copied by slices; None for all.
     """
-    sums, right, count, undefined = [], 0, 0, 0
-    answer = judge(net)
+    sums, undefined, judged = [], 0, _Agreement(judge(net)) if classifies(net) else _RSquared()
     for P, losses, Ys in slices(net, X, Y, samples):
         sums.append(_sums.total(np.ravel(losses)))
         undefined += nan_samples(P)
-        if answer is not None:
-            agree = agreement(answer, P, Ys)
-            right, count = right + int(np.count_nonzero(agree)), count + np.size(agree)
+        judged.add(P, Ys)
     N = np.shape(X)[1] if samples is None else len(samples)
     warn_of_nan(undefined, N, 4)
     loss = sums[0] if len(sums) == 1 else _sums.total(sums)
-    return loss / N, right / count if count else float("nan")
+    return loss / N, judged.value()
+
+
+def classifies(net):
+    """Return whether a network is judged by its classes; else by R squared."""
+    return getattr(net.loss, "classifies", True)
+
+
+class _Agreement:
+    """The fraction of correct classes; NaN without a class_fun."""
+
+    def __init__(self, class_fun):
+        self.class_fun, self.right, self.count = class_fun, 0, 0
+
+    def add(self, P, Y):
+        if self.class_fun is not None:
+            agree = agreement(self.class_fun, P, Y)
+            self.right, self.count = (
+                self.right + np.count_nonzero(agree),
+                self.count + np.size(agree),
+            )
+
+    def value(self):
+        return float(self.right / self.count) if self.count else float("nan")
+
+
+class _RSquared:
+    """R squared, from sums over slices that are merged (Chan, Golub and LeVeque 1979, eq. 2.1)."""
+
+    count = 0
+
+    @_checks.quiet
+    def add(self, P, Y):
+        P, Y = (np.asarray(a, np.float64) for a in (P, Y))
+        n, mean = Y.shape[1], _sums.pairwise(Y, axis=1) / Y.shape[1]
+        residual = _sums.pairwise((Y - P) ** 2, axis=1)
+        total = _sums.pairwise((Y - mean[:, None]) ** 2, axis=1)
+        if self.count:
+            away = mean - self.mean
+            total = self.total + total + away**2 * (self.count * n / (self.count + n))
+            residual = self.residual + residual
+            mean = self.mean + away * (n / (self.count + n))
+        self.count, self.mean, self.total, self.residual = self.count + n, mean, total, residual
+
+    @_checks.quiet
+    def value(self):
+        flat = self.total == 0
+        explained = 1 - self.residual / np.where(flat, 1, self.total)
+        return float(np.mean(np.where(flat, self.residual == 0, explained)))
 
 
 def slices(net, X, Y, samples=None):
@@ -195,23 +249,3 @@ def slices(net, X, Y, samples=None):
             if values is None:
                 raise ValueError(f"loss.{call} must return numbers, got {logits.given(given)}")
         yield P, values, Ys
-
-
-def score(net, X, Y):
-    """Return the accuracy or R squared; see Sequential.score."""
-    if getattr(net.loss, "classifies", True):
-        return net.evaluate(X, Y)[1]
-    parts = [(P, Ys) for P, _, Ys in slices(net, X, Y)]
-    P, Y = (
-        np.concatenate(arrays, axis=1).astype(np.float64) for arrays in zip(*parts, strict=True)
-    )
-    warn_of_nan(nan_samples(P), P.shape[1])
-    return _r_squared(P, Y)
-
-
-@_checks.quiet
-def _r_squared(P, Y):
-    residual = _sums.pairwise((Y - P) ** 2, axis=1)
-    total = _sums.pairwise((Y - _sums.pairwise(Y, axis=1, keepdims=True) / Y.shape[1]) ** 2, axis=1)
-    flat = total == 0
-    return float(np.mean(np.where(flat, residual == 0, 1 - residual / np.where(flat, 1, total))))

@@ -10,18 +10,30 @@ def overrides_progress(net):
 
 class ProgressBar:
     """Context manager whose value, called with the history after each epoch, shows the progress; if
-    not requested, it does nothing.
+    not requested, it does nothing. progress: "bar", "lines", or True for a bar where tqdm is.
     """
 
     def __init__(self, progress, epochs):
-        self.wanted, self.epochs, self.bar = _checks.switch("progress", progress), epochs, None
+        self.kind = progress
+        if isinstance(progress, str):
+            self.wanted = bool(_checks.choice("progress", progress, ("bar", "lines")))
+        else:
+            self.wanted = _checks.switch("progress", progress)
+        self.epochs, self.bar = epochs, None
 
     def __enter__(self):
         if not self.wanted:
             return lambda history: None
+        if self.kind == "lines":
+            return self._line
         try:
             from tqdm import tqdm  # type: ignore[import-untyped, import-not-found, unused-ignore]
         except ImportError:
+            if self.kind == "bar":
+                raise ImportError(
+                    "progress='bar' needs tqdm; install it with pip install 'nncore[progress]', or "
+                    "write progress='lines'"
+                ) from None
             return self._line
         self.bar = tqdm(total=self.epochs, unit="epoch")
         return self._advance
@@ -31,15 +43,18 @@ class ProgressBar:
             self.bar.close()
 
     def _advance(self, history):
-        self.bar.set_postfix(
-            {name.replace("_", " "): f"{values[-1]:.4f}" for name, values in history.items()},
-            refresh=False,
-        )
+        self.bar.set_postfix(_last(history), refresh=False)
         self.bar.update()
 
     def _line(self, history):
         done = len(history["loss"])
-        numbers = "  ".join(
-            f"{name.replace('_', ' ')} {values[-1]:.4f}" for name, values in history.items()
-        )
+        numbers = "  ".join(f"{name} {value}" for name, value in _last(history).items())
         print(f"epoch {done:{len(str(self.epochs))}}/{self.epochs}  {numbers}", flush=True)
+
+
+def _last(history):
+    """Return the last values by name; callbacks may have added lists that are empty, or not of
+    numbers.
+    """
+    values = {name.replace("_", " "): x[-1] for name, x in history.items() if len(x)}
+    return {name: f"{x:.4f}" if isinstance(x, float) else str(x) for name, x in values.items()}

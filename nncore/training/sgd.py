@@ -26,6 +26,7 @@ def sgd(net, X, Y, iters, lrate, progress):
     checked = data is not None
     if not checked:
         data = validate.check_data(net, X, labels.columns(net, Y))
+        labels.remember(net, Y)
         kept = kept if kept is not None and kept.holds(net) else None
     iters, progress = _checks.count("iters", iters), _checks.switch("progress", progress)
     rate = schedules.step_size(lrate, 1, iters)
@@ -43,7 +44,7 @@ def sgd(net, X, Y, iters, lrate, progress):
             _Sgd(net, *data, iters, rate, progress, kept).run()
 
 
-_kept = EngineCache()  # of networks with plain layers, what calls have checked and compiled
+_kept = EngineCache()  # checked and compiled programs of networks with plain layers
 KEPT_BYTES = _core.TUNING["FIT_KEPT_BYTES"]
 
 
@@ -153,7 +154,7 @@ class _Sgd:
     def _warn(self, t):
         if not self.warned:
             self.warned = True
-            warn_not_finite(t, stacklevel=7)
+            warn_not_finite(t, stacklevel=8)
 
 
 def _plain_step(net, X, Y, eta):

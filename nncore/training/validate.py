@@ -6,6 +6,7 @@ import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, losses, modules, registry
 from nncore._kinds import kind
+from nncore.training import objects
 
 
 def _is_library(module):
@@ -17,7 +18,7 @@ def check_network(net):
     """Return the modules; ValueError for a network that cannot train: no modules, no loss, or a
     library loss after the wrong output.
     """
-    _chain.check_methods(net.modules, net.loss)
+    objects.check_methods(net.modules, net.loss)
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
     if net.loss is None:
@@ -41,18 +42,34 @@ def check_inputs(parts, X, name="X"):
     is sparse; TypeError or ValueError otherwise.
     """
     check_sizes(parts)
+    check_widths(parts)
     first = _end_linear(parts)
     if _sparse.is_sparse(X):
         dtype = _checks.computing_dtype(X if first is None else first.W)
         X = _sparse.columns(name, X, dtype)
-        _checks.shape(name, X, (np.shape(first.W)[0] if first is not None else "D", "N"))
+        _check_features(name, X, first)
         return X
-    X = _checks.real(name, X)
-    _checks.shape(name, X, (np.shape(first.W)[0] if first is not None else "D", "N"))
+    given, X = X, _checks.real(name, X)
+    _check_features(name, X, first, given)
     if first is not None and first is not parts[0]:
         # A leading activation on its own would compute in the type of X instead of the network's.
         X = _checks.as_real(name, X, _checks.computing_dtype(first.W))
     return X
+
+
+def _check_features(name, X, first, given=None):
+    """Raise ValueError unless X is (D, N) as the first Linear wants it; rows have an answer of
+    their own. given: X as the caller gave it.
+    """
+    m, shape = np.shape(first.W)[0] if first is not None else "D", X.shape
+    if len(shape) == 2 and shape[0] != m == shape[1]:
+        how = f"{name}.to_numpy().T" if _checks.is_table(given) else f"{name}.T"
+        raise ValueError(
+            f"{name} must have shape ({m}, N), got {shape}; samples are columns: pass the "
+            f"transpose, {how if name == 'X' else 'as in X.T'}, or train the estimators of "
+            f"nncore.sklearn, which take rows"
+        )
+    _checks.shape(name, X, (m, "N"))
 
 
 def check_data(net, X, Y, of=""):
@@ -71,7 +88,11 @@ def check_data(net, X, Y, of=""):
     elif Y.shape == (N, n):
         hint = "; samples are columns: pass the transpose"
     elif Y.size == N:
-        hint = f"; classes go in as one-hot columns: nncore.datasets.one_hot(labels, {n})"
+        record = registry.record_of(net.loss, registry.LOSSES)
+        if record is None:
+            hint = f"; classes go in as one-hot columns: nncore.datasets.one_hot(labels, {n})"
+        elif record.labels == "classes":
+            hint = "; one label per sample is an array (N,), as in Y.ravel()"
     _checks.shape(name, Y, (n, N), hint)
     if N == 0:
         raise ValueError(f"X{of} must hold at least one sample, got 0 columns")
@@ -153,15 +174,34 @@ def check_widths(parts):
     for i, module in enumerate(parts):
         if not _is_library(module):
             width = None
-        elif isinstance(module, modules.Linear):
-            m, n = np.shape(module.W)
-            if width not in (None, m):
-                raise _misfit(parts, before, i, width, m)
-            before, width = i, n
-        elif isinstance(module, modules.BatchNorm):
-            if width not in (None, module.m):
-                raise _misfit(parts, before, i, width, module.m)
-            before, width = i, module.m
+            continue
+        sizes = _sizes(module)
+        if sizes is not None:
+            if width not in (None, sizes[0]):
+                raise _misfit(parts, before, i, width, sizes[0])
+            before, width = i, sizes[1]
+
+
+def _sizes(module):
+    """Return (inputs, outputs) of a library module with weights that are matrices, else None."""
+    if isinstance(module, modules.Linear):
+        return np.shape(module.W) if np.ndim(module.W) == 2 else None
+    return (module.m, module.m) if isinstance(module, modules.BatchNorm) else None
+
+
+def about_sizes(net, X):
+    """Return the ValueError about modules that do not fit each other or X, if a call has failed for
+    that; else None.
+    """
+    parts = _chain.modules_of(net)
+    first = _end_linear(parts)
+    try:
+        check_widths(parts)
+        if first is not None:
+            _check_features("X", X if hasattr(X, "shape") else np.asarray(X), first, X)
+    except ValueError as error:
+        return error
+    return None
 
 
 def _misfit(parts, i, j, outputs, inputs):
@@ -173,7 +213,7 @@ def _misfit(parts, i, j, outputs, inputs):
 
 
 def as_optimizer(optimizer):
-    """Return an optimiser from an object, a name (a new one), or None (SGD)."""
+    """Return an optimiser from an object, a name in any case (a new one), or None (SGD)."""
     from nncore import optimizers
 
     if optimizer is None:
@@ -181,8 +221,9 @@ def as_optimizer(optimizer):
     if isinstance(optimizer, optimizers.Optimizer):
         return optimizer
     if isinstance(optimizer, str):
-        name = _checks.choice("optimizer", optimizer, tuple(registry.OPTIMIZERS))
+        name = _checks.choice("optimizer", optimizer.lower(), tuple(registry.OPTIMIZERS), optimizer)
         return registry.OPTIMIZERS[name].cls()
-    raise TypeError(
-        f"optimizer must be one of nncore.optimizers or its name, got {type(optimizer).__name__}"
-    )
+    given, hint = type(optimizer).__name__, ""
+    if isinstance(optimizer, type):
+        given, hint = f"the class {optimizer.__name__}", f"; write {optimizer.__name__}()"
+    raise TypeError(f"optimizer must be one of nncore.optimizers or its name, got {given}{hint}")

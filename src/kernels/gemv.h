@@ -145,7 +145,7 @@ static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, r
 
 /* rows_back with `update` for rows of one number that follow each other, with the same bits. Row by
  * row, each load would wait for the store before it, which it overlaps (4-64-64-1 in the user's
- * memory: 1.2 -> 0.85 us a step). */
+ * memory: 1.2 -> 0.85 us per step). */
 static INLINE void FN(column_back)(nn_index m, real *w, const real *x, real dz, real *dx,
                                    real eta) {
     nn_index k = 0;

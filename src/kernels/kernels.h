@@ -210,7 +210,7 @@ typedef struct {
     double eta;
 } nn_fused_batch;
 
-/* One optimiser step on weights w: w is first multiplied by `keep`; the gradient is scale g + l2 w.
+/* One optimizer step on weights w: w is first multiplied by `keep`; the gradient is scale g + l2 w.
  * See optimizer.h. */
 #define NN_RULES(RULE)         \
     RULE(SGD, sgd, 0)          \
@@ -277,7 +277,7 @@ typedef struct {
     double (*sum_of_squares)(nn_index n, const void *x);
 } nn_fused_sgd;
 
-/* One optimiser step on a W (rows, columns) and its state, padded to whole vectors, along the
+/* One optimizer step on a W (rows, columns) and its state, padded to whole vectors, along the
  * gradient scalar[r] vector[j]; see optimizer.h. The rule's scale is 1. sums (one row) += the rows of W from before the step, or
  * from after it if `after`, each times its factor. */
 typedef struct {

@@ -179,7 +179,8 @@ cdef extern from "kernels/kernels.h" nogil:
         nn_index lanes, itemsize, tile_rows, tile_columns
         void (*gemm)(const nn_gemm *) noexcept nogil
         nn_index (*gemm_workspace)(nn_index, nn_index) noexcept nogil
-        void (*gemm_pack)(nn_index, nn_index, const void *, nn_index, nn_index, void *) noexcept nogil
+        void (*gemm_pack)(nn_index, nn_index, const void *, nn_index, nn_index,
+                          void *) noexcept nogil
         nn_index (*gemm_packed_size)(nn_index, nn_index) noexcept nogil
         nn_index (*csr_blocks)(nn_index) noexcept nogil
         void (*csr_row)(const nn_csr *, nn_index, const void *) noexcept nogil

@@ -1,4 +1,4 @@
-/* The optimisers' steps, which update weights and state in one pass over both. Called by
+/* The optimizers' steps, which update weights and state in one pass over both. Called by
  * engine/optimizer.pxi and python/optimizers.pxi. Formulas and sources:
  * nncore/kernels/numpy_kernels.py. */
 

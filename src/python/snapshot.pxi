@@ -103,7 +103,7 @@ cdef class Snapshot:
     cdef list items        # their entries, each list's as a list
     cdef list arrays
     cdef list kept         # references to everything compared by identity
-    cdef bint valid        # False: only the full comparison can tell
+    cdef bint valid        # False: only the full comparison decides
     cdef int turn          # taken while a thread reads or takes the snapshot
 
     def watch(self, owner, list things, list lists, list arrays, bint valid=True):
