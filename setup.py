@@ -143,6 +143,7 @@ def extensions():
             "wraparound": False,
             "cdivision": True,
             "initializedcheck": False,
+            "freethreading_compatible": True,  # tests/test_stress.py
         },
     )
 

@@ -127,7 +127,7 @@ def wheel(tools, folder, name):
     path = f"{tools.parent}{os.pathsep}{os.environ['PATH']}"
     if "musl" in target:
         made = name_musl(tools, made, path)
-    run(tools, "-m", "auditwheel", "repair", "--plat", tag, "-w", work / "out", made, PATH=path)
+    run(tools, "-m", "auditwheel", "repair", "--plat", "auto", "-w", work / "out", made, PATH=path)
     (repaired,) = (work / "out").glob("*.whl")
     return judged(tools, repaired, tag, path)
 

@@ -56,6 +56,8 @@ def levels_of_the_system():
 
 def run_driver(folder, *compiler):
     """What the driver prints when it is built by this command."""
+    if not (ROOT / "src").is_dir():
+        pytest.skip("the sources are not here")
     source, program = folder / "driver.c", folder / "driver"
     source.write_text(DRIVER)
     command = [*compiler, "-std=gnu11", f"-I{ROOT / 'src'}", str(source), "-o", str(program)]

@@ -15,7 +15,7 @@ from nncore import _core
 
 pytestmark = pytest.mark.alone
 
-THREADS, ROUNDS = 8, 6
+THREADS, ROUNDS = 8, 3
 # by the routines of small networks, by layers, and with memory that the buffer pool keeps
 SIZES = [(4, 8, 3), (20, 12, 3), (64, 90, 40, 10), (300, 200, 4)]
 
