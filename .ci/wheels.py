@@ -9,6 +9,7 @@ made on those systems (.github/workflows/wheels.yml), it compiles and links the 
 for the Python that runs this file.
 """
 
+import importlib
 import os
 import pathlib
 import re
@@ -97,8 +98,14 @@ def source(tools):
     return next((BUILD / "source").iterdir())
 
 
+def setup_of(folder):
+    """setup.py as a module."""
+    sys.path.insert(0, str(folder))
+    return importlib.import_module("setup")
+
+
 def wheel(tools, folder, name):
-    """Build one wheel and repair it to its tag; return its path in dist/."""
+    """Build one wheel, repair it to its tag, and copy it to dist/."""
     target, platform, suffix, tag = WHEELS[name]
     compiler, caches = zig(tools, target)
     command = " ".join(compiler)
@@ -129,7 +136,9 @@ def wheel(tools, folder, name):
         made = name_musl(tools, made, path)
     run(tools, "-m", "auditwheel", "repair", "--plat", "auto", "-w", work / "out", made, PATH=path)
     (repaired,) = (work / "out").glob("*.whl")
-    return judged(tools, repaired, tag, path)
+    judged(tools, repaired, tag, path)
+    if "musl" in target:  # no Python of musl is here, but its programs run
+        drive(tools, folder, name, target, [], setup_of(folder).flags("unix", "linux")[0])
 
 
 def name_musl(tools, made, path):
@@ -153,7 +162,7 @@ def judged(tools, repaired, tag, path):
         sys.exit(f"nncore: {repaired.name} should be {tag}: {shown}")
     if "abi3" in repaired.name:
         say(run(tools, "-m", "abi3audit", "--strict", "--summary", repaired).strip())
-    return shutil.copy(repaired, DIST)
+    shutil.copy(repaired, DIST)
 
 
 # ------------------------------------------------------------------- macOS and Windows, linked only
@@ -170,9 +179,7 @@ def link(tools, folder, name):
     includes = [folder / "src", *headers(tools, numpy_platform, work, windows)]
     if windows:
         flags = [library(tools, work, caches)]
-    sys.path.insert(0, str(folder))
-    import setup
-
+    setup = setup_of(folder)
     compiling = setup.flags("unix", "win32" if windows else "darwin")[0]
     macros = [
         "-DNPY_NO_DEPRECATED_API=NPY_2_0_API_VERSION",
@@ -196,6 +203,26 @@ def link(tools, folder, name):
         **caches,
     )
     say(f"{name}: compiled and linked, {(work / file).stat().st_size / 1e6:.2f} MB, not run")
+    if windows:
+        wine = shutil.which("wine64") or shutil.which("wine64", path="/usr/lib/wine")
+        if wine is None:
+            say("no Wine here to run the kernels (Debian: apt install wine64)")
+            return
+        drive(tools, folder, name, target, [wine], compiling)
+
+
+def drive(tools, folder, name, target, runner, compiling):
+    """Run the kernels of this target without Python: .ci/driver.c."""
+    compiler, caches = zig(tools, target)
+    program = BUILD / name / "driver.exe"
+    kernels = sorted((folder / "src" / "kernels").glob("*.c"))
+    static = ["-static"] if "musl" in target else []
+    run(
+        *compiler, *compiling, *static, f"-I{folder / 'src'}", ROOT / ".ci" / "driver.c", *kernels,
+        "-lm", "-o", program, **caches,
+    )  # fmt: skip
+    quiet = {"WINEDEBUG": "-all", "WINEPREFIX": str(BUILD / "wine")}
+    say(f"{name}: {run(*runner, program, **quiet).splitlines()[-1]}")
 
 
 def headers(tools, platform, work, windows):
