@@ -63,7 +63,7 @@ def main():
         for name in ("pyproject.toml", "setup.py", "README.md", "CHANGELOG.md", "ARCHITECTURE.md"):
             shutil.copy(checkout / name, folder)
         tests = sys.argv[2:] or [f"tests/{name}.py" for name in TESTS]
-        options = ["-o", "addopts=--import-mode=importlib", "-q"]
+        options = ["-o", "addopts=--import-mode=importlib", "-q", "-m", "not slow"]
         command = [sys.executable, "-m", "pytest", *options, *tests]
         sys.exit(subprocess.run(command, cwd=folder, env=environment).returncode)
 
