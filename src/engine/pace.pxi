@@ -1,16 +1,8 @@
 # Steps per chunk: Python code such as signal handlers must run again after about CHUNK_SECONDS.
 # Called by Program.
 
-cdef extern from *:
-    """
-    #include <time.h>
-    static double nncore_now(void) {
-        struct timespec t;
-        clock_gettime(CLOCK_MONOTONIC, &t);
-        return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-    }
-    """
-    double now "nncore_now"() nogil
+cdef extern from "engine/pool.h":
+    double now "nn_seconds"() nogil
 
 
 cdef Py_ssize_t first_chunk(const Engine *e) noexcept:

@@ -29,7 +29,13 @@ static void nn_condition_wait(nn_condition *condition, nn_mutex *mutex) {
     SleepConditionVariableSRW(condition, mutex, INFINITE, 0);
 }
 static void nn_condition_signal(nn_condition *condition) { WakeConditionVariable(condition); }
-static double nn_seconds(void) { return GetTickCount64() / 1000.0; }
+
+double nn_seconds(void) {
+    LARGE_INTEGER ticks, per_second;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&per_second);
+    return (double)ticks.QuadPart / (double)per_second.QuadPart;
+}
 
 static void serve(void);
 static DWORD WINAPI run_thread(LPVOID unused) {
@@ -59,7 +65,7 @@ static void nn_condition_wait(nn_condition *condition, nn_mutex *mutex) {
 }
 static void nn_condition_signal(nn_condition *condition) { pthread_cond_signal(condition); }
 
-static double nn_seconds(void) {
+double nn_seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
@@ -134,7 +140,7 @@ static struct {
 } pool = {.mutex = NN_MUTEX, .wake = NN_CONDITION};
 
 static uint64_t forks, counted;
-static int only_helpers;
+static int only_helpers, limit;
 
 /* Enter the open region. Return the thread's number, or 0 if no region is open or it is full. */
 static int enter(void) {
@@ -209,7 +215,7 @@ int nn_pool_open(int threads, nn_pool_work work, void *arg) {
         nn_unlock(&pool.mutex);
         for (int i = 0; i < helpers && i < parked; i++) nn_condition_signal(&pool.wake);
     }
-    while (only_helpers && can_enter()) nn_wait(&spins);
+    while (!nn_pool_leader_works(helpers) && can_enter()) nn_wait(&spins);
     return helpers;
 }
 
@@ -268,5 +274,9 @@ uint64_t nn_pool_forks(void) { return forks; }
 int nncore_pool_helpers(void) { return __atomic_load_n(&pool.helpers, __ATOMIC_RELAXED); }
 void nn_pool_count(uint64_t done) { __atomic_fetch_add(&counted, done, __ATOMIC_RELAXED); }
 uint64_t nn_pool_counted(void) { return __atomic_load_n(&counted, __ATOMIC_RELAXED); }
-void nn_pool_only_helpers(int on) { only_helpers = on; }
-int nn_pool_leader_works(int helpers) { return !only_helpers || helpers == 0; }
+void nn_pool_only_helpers(int on) { __atomic_store_n(&only_helpers, on, __ATOMIC_RELAXED); }
+int nn_pool_leader_works(int helpers) {
+    return helpers == 0 || !__atomic_load_n(&only_helpers, __ATOMIC_RELAXED);
+}
+int nn_pool_limit(void) { return __atomic_load_n(&limit, __ATOMIC_RELAXED); }
+void nn_pool_set_limit(int threads) { __atomic_store_n(&limit, threads, __ATOMIC_RELAXED); }

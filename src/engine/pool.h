@@ -30,12 +30,21 @@ void nn_pool_setup(void);
 int nn_pool_open(int threads, nn_pool_work work, void *arg);
 void nn_pool_close(int helpers);
 
+/* The maximum number of threads, which callers apply; 0 until it is determined. */
+int nn_pool_limit(void);
+void nn_pool_set_limit(int threads);
+
 /* Run `pieces` (< 65536) pieces of work on up to `threads` threads. 0: one piece per thread, so
  * that a caller without helpers does all work in one piece. */
 void nn_pool_pieces(int pieces, int threads, nn_pool_piece work, void *arg);
 
 /* Number of live helpers. Exported: threadpoolctl recognises the library by this symbol. */
-__attribute__((visibility("default"))) int nncore_pool_helpers(void);
+#if defined(_WIN32)
+#define NN_EXPORT __declspec(dllexport)
+#else
+#define NN_EXPORT __attribute__((visibility("default")))
+#endif
+NN_EXPORT int nncore_pool_helpers(void);
 
 /* For tests: count the pieces done by helpers; leave all pieces to helpers, once they have
  * entered. */
@@ -43,6 +52,9 @@ void nn_pool_count(uint64_t pieces);
 uint64_t nn_pool_counted(void);
 void nn_pool_only_helpers(int on);
 int nn_pool_leader_works(int helpers);
+
+/* Seconds of a clock that never goes back; the core's only clock. */
+double nn_seconds(void);
 
 /* Number of forks between the first process and this one. */
 uint64_t nn_pool_forks(void);

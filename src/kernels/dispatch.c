@@ -1,6 +1,9 @@
 /* The kernel tables of this build, which of them this processor can run, and the names of the lists
  * in kernels.h. Called by _core.pyx at import and by set_isa. */
 #include "kernels.h"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 extern const nn_kernels nn_table_generic_float, nn_table_generic_double;
 #if defined(__x86_64__)
@@ -40,19 +43,36 @@ const char *nn_level_name(int level) {
     return names[level];
 }
 
-int nn_level_usable(int level) {
-    if (level == NN_GENERIC) return 1;
 #if defined(__x86_64__)
-    /* The compiler's test also asks the operating system whether it saves the wide registers. */
-    __builtin_cpu_init();
-    int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-               __builtin_cpu_supports("bmi2");
-    if (level == NN_AVX2) return avx2;
-    return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl")
-        && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
-#else
-    return 0;
-#endif
+/* Register states that the operating system saves (XCR0), once OSXSAVE says that it can be read. */
+enum { YMM_STATE = 0x06, ZMM_STATE = 0xe6 };
+
+static unsigned saved_states(void) {
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
 }
+
+/* Highest usable level by CPUID and XGETBV. __builtin_cpu_supports reads the same bits in gcc and
+ * clang, but zig's runtime library answers 0 to everything, and clang-cl links no such library. */
+static int highest_level(void) {
+    unsigned a, b, c, d, features, states;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE) || !(c & bit_FMA)) return NN_GENERIC;
+    if (!__get_cpuid_count(7, 0, &a, &features, &c, &d)) return NN_GENERIC;
+    states = saved_states();
+#if defined(__APPLE__) /* saves the zmm registers from their first use on, and says so only then */
+    if ((states & YMM_STATE) == YMM_STATE) states |= ZMM_STATE;
+#endif
+    unsigned avx2 = bit_AVX2 | bit_BMI2;
+    unsigned avx512 = avx2 | bit_AVX512F | bit_AVX512VL | bit_AVX512BW | bit_AVX512DQ;
+    if ((features & avx2) != avx2 || (states & YMM_STATE) != YMM_STATE) return NN_GENERIC;
+    if ((features & avx512) != avx512 || (states & ZMM_STATE) != ZMM_STATE) return NN_AVX2;
+    return NN_AVX512;
+}
+#else
+static int highest_level(void) { return NN_GENERIC; }
+#endif
+
+int nn_level_usable(int level) { return level <= highest_level(); }
 
 const nn_kernels *nn_table(int level, int is_double) { return tables[level][is_double != 0]; }

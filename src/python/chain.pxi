@@ -2,8 +2,9 @@
 # special paths of its methods. Deleting this file and its use in the Python package leaves the
 # loops over the modules' own methods, with the same results.
 
-from cpython.method cimport PyMethod_Check, PyMethod_GET_FUNCTION
+from types import MethodType
 
+cdef type bound_method = MethodType  # PyMethod_Check is not in the stable ABI
 cdef bint uses_compiled_kernels = True
 
 
@@ -15,9 +16,9 @@ def set_live(bint compiled):
 
 cdef inline bint calls_known_forward(object method, object found) noexcept:
     """True if `method` is the forward that `found` lists, not another one of the object's."""
-    if found is None or not PyMethod_Check(method):
+    if found is None or type(method) is not bound_method:
         return False
-    return <object>PyMethod_GET_FUNCTION(method) is (<tuple>found)[0]
+    return method.__func__ is (<tuple>found)[0]
 
 
 def forward_chain(modules, X, dict known):

@@ -13,11 +13,15 @@ cdef extern from "numpy/random/bitgen.h":
 cdef extern from *:
     """
     /* True if no other thread can run Python code, and so none is inside the generator. */
+    #if defined(Py_LIMITED_API) /* has no list of threads; False takes the generator's lock */
+    static int nncore_only_thread(void) { return 0; }
+    #else
     static int nncore_only_thread(void) {
         PyThreadState *mine = PyThreadState_Get();
         PyThreadState *first = PyInterpreterState_ThreadHead(PyThreadState_GetInterpreter(mine));
         return first == mine && PyThreadState_Next(first) == NULL;
     }
+    #endif
     """
     bint only_thread "nncore_only_thread"() noexcept
 

@@ -27,7 +27,8 @@ cdef class Learner:
     cdef Program program   # of single samples, on the user's arrays; None: go the general way
     cdef Snapshot fingerprint, settings
     cdef int labels
-    cdef bint busy, holds_gil, ready
+    cdef int busy          # taken during a call
+    cdef bint holds_gil, ready
     cdef uint64_t process  # nn_pool_forks() of the process that the claim on the network is of
     cdef char *label_row   # (outputs), for a label that is not an array
     cdef readonly int64_t fast_calls  # samples that took the compiled step; for tests
@@ -94,7 +95,7 @@ cdef class Learner:
                 self.program.e.weight_bound = -1  # the weights have changed
             return loss
         finally:
-            self.busy = False
+            nn_end_turn(&self.busy)
 
     cdef int enter(self) except -1:
         """Begin a call: one at a time, while the learner is open."""
@@ -102,13 +103,13 @@ cdef class Learner:
             # another thread of the parent may have been inside the engine
             if self.token is not None:
                 self.general.claim(self.token)
-            self.process, self.ready, self.busy = nn_pool_forks(), False, False
-        if self.busy:
+            self.process, self.ready, self.busy = nn_pool_forks(), False, 0
+        if not nn_take_turn(&self.busy):
             raise RuntimeError("a learner must not be called by two threads at once, or from "
                                "inside a call, got a second call while the first is running")
         if self.token is None:
+            nn_end_turn(&self.busy)
             raise RuntimeError("the learner is closed; net.learner() makes a new one")
-        self.busy = True
         return 0
 
     cdef bint step(self, cnp.ndarray x, object y, double *loss) except -1:
@@ -241,27 +242,37 @@ cdef class Learner:
     def predict(self, x):
         """Return the network's outputs, as `predictor()` would with the weights as they are now:
         (n,) for a sample (D,), (n, K) for a block (D, K)."""
+        cdef cnp.ndarray out
+        if (self.program is not None and self.ready and self.token is not None
+                and cnp.PyArray_CheckExact(x) and cnp.PyArray_NDIM(<cnp.ndarray>x) == 1
+                and self.process == nn_pool_forks() and uses_compiled_kernels
+                and self.fingerprint.same(self.net) and nn_take_turn(&self.busy)):
+            try:
+                out = self.outputs(<cnp.ndarray>x)
+            finally:
+                nn_end_turn(&self.busy)
+            if out is not None:
+                return out
+        return self.general.predict(x)
+
+    cdef cnp.ndarray outputs(self, cnp.ndarray x):
+        """The outputs for one sample by the compiled network; None if x must be converted first."""
         cdef Source source
         cdef Batch batch
-        cdef Engine *e
         cdef Layer *last
         cdef cnp.npy_intp n
         cdef cnp.ndarray out
-        if (self.program is not None and not self.busy and self.ready and self.token is not None
-                and cnp.PyArray_CheckExact(x) and cnp.PyArray_NDIM(<cnp.ndarray>x) == 1
-                and self.process == nn_pool_forks() and uses_compiled_kernels
-                and self.fingerprint.same(self.net)):
-            e = &self.program.e
-            if vector_source(<cnp.ndarray>x, e.net.inputs, e.net.type_number, &source):
-                memset(&batch, 0, sizeof(batch))
-                batch.size, batch.gemm = 1, e.ws.gemm
-                batch.x = read_sample(&e.net, &source, 0, e.ws.x_rows)
-                forward(e, &batch, False)
-                last, n = &e.net.layers[e.net.n_layers - 1], e.net.outputs
-                out = <cnp.ndarray>cnp.PyArray_EMPTY(1, &n, e.net.type_number, False)
-                memcpy(cnp.PyArray_DATA(out), last.a, n * e.net.itemsize)
-                return out
-        return self.general.predict(x)
+        cdef Engine *e = &self.program.e
+        if not vector_source(x, e.net.inputs, e.net.type_number, &source):
+            return None
+        memset(&batch, 0, sizeof(batch))
+        batch.size, batch.gemm = 1, e.ws.gemm
+        batch.x = read_sample(&e.net, &source, 0, e.ws.x_rows)
+        forward(e, &batch, False)
+        last, n = &e.net.layers[e.net.n_layers - 1], e.net.outputs
+        out = <cnp.ndarray>cnp.PyArray_EMPTY(1, &n, e.net.type_number, False)
+        memcpy(cnp.PyArray_DATA(out), last.a, n * e.net.itemsize)
+        return out
 
     def sync(self):
         """Make the arrays of the network current. They are after every call, so there is nothing to

@@ -61,7 +61,7 @@ cdef class Ready:
     cdef readonly object clipping
     cdef int labels, type_number
     cdef Py_ssize_t inputs, n_outputs
-    cdef bint busy
+    cdef int predicts, trains  # taken by the thread that does
     cdef readonly int64_t calls  # that were answered; for tests
 
     def __cinit__(self, Program program, Snapshot fingerprint, Snapshot settings, optimizer, name,
@@ -103,10 +103,14 @@ cdef class Ready:
             return None
         size = N if batch_size > N else batch_size
         key = id(net)
-        if sessions.get(key) is not claimant:
-            return None
         if claimant is None:
-            sessions[key] = self
+            if not nn_take_turn(&self.trains):
+                return None
+            if sessions.setdefault(key, self) is not self:
+                nn_end_turn(&self.trains)
+                return None
+        elif sessions.get(key) is not claimant:
+            return None
         try:
             program.optimizer = before
             program.fit(X, Y, order, size, eta, before.t if t0 is None else t0,
@@ -115,6 +119,7 @@ cdef class Ready:
             program.forget()
             if claimant is None:
                 sessions.pop(key, None)
+                nn_end_turn(&self.trains)
         self.calls += 1
         return program.total / N if t0 is None else program.total
 
@@ -155,7 +160,7 @@ cdef class Ready:
     def outputs(self, net, X, Y=None):
         """(outputs (n, N), loss of each sample or None, Y as columns) of up to EVALUATE_SLICE
         samples; None if the general way must be gone."""
-        if self.busy or not self.fits_network(net) or not is_plain_matrix(X, self.inputs):
+        if not self.fits_network(net) or not is_plain_matrix(X, self.inputs):
             return None
         cdef Py_ssize_t N = cnp.PyArray_DIM(<cnp.ndarray>X, 1)
         if N == 0 or N > EVALUATE_SLICE:
@@ -164,12 +169,13 @@ cdef class Ready:
             Y = None if self.labels < 0 else self.columns(Y, N, False)
             if Y is None:
                 return None
-        self.busy = True  # another thread may predict, too
+        if not nn_take_turn(&self.predicts):
+            return None
         try:
             P, losses = self.program.run(X, Y)
         finally:
-            self.busy = False
             self.program.forget()
+            nn_end_turn(&self.predicts)
         self.calls += 1
         return P, losses, Y
 

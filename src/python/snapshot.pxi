@@ -7,13 +7,22 @@
 # the values of those that matter. Equal snapshots therefore have equal answers to every question
 # that depends on these alone; anything else sends the caller to the full comparison.
 
+cimport cython
 from cpython.dict cimport PyDict_Next
 from cpython.object cimport PyObject, PyObject_GenericGetDict
 from cpython.set cimport PySet_Contains
 
+cdef extern from "engine/turn.h":
+    bint nn_take_turn(int *) noexcept
+    void nn_end_turn(int *) noexcept
+
 cdef extern from *:
     """
+    #if defined(Py_LIMITED_API) /* hides it; with 0, unknown, every test is the full comparison */
+    static unsigned int nncore_class_version(PyObject *x) { return (void)x, 0; }
+    #else
     static unsigned int nncore_class_version(PyObject *x) { return Py_TYPE(x)->tp_version_tag; }
+    #endif
     static PyObject *nncore_class(PyObject *x) { return (PyObject *)Py_TYPE(x); }
     """
     unsigned int class_version "nncore_class_version"(PyObject *) noexcept
@@ -48,9 +57,10 @@ def kind(thing):
         if found is None:
             return None
     cdef dict attributes = PyObject_GenericGetDict(thing, NULL)
-    while PyDict_Next(attributes, &at, &key, &value):
-        if PySet_Contains(computation, <object>key):
-            return None
+    with cython.critical_section(attributes):
+        while PyDict_Next(attributes, &at, &key, &value):
+            if PySet_Contains(computation, <object>key):
+                return None
     return found
 
 
@@ -94,6 +104,7 @@ cdef class Snapshot:
     cdef list arrays
     cdef list kept         # references to everything compared by identity
     cdef bint valid        # False: only the full comparison decides
+    cdef int turn          # taken while a thread reads or takes the snapshot
 
     def watch(self, owner, list things, list lists, list arrays, bint valid=True):
         """Take the snapshot.
@@ -120,8 +131,11 @@ cdef class Snapshot:
             return True
         if not self.compare(owner):
             return False
-        if self.valid:
-            self.renew(owner)
+        if self.valid and nn_take_turn(&self.turn):
+            try:
+                self.renew(owner)
+            finally:
+                nn_end_turn(&self.turn)
         return True
 
     def compare(self, owner):
@@ -187,17 +201,24 @@ cdef class Snapshot:
         return 0
 
     cdef bint same(self, object owner) except -1:
-        """True if nothing differs from the snapshot; False does not say that anything matters."""
-        cdef Py_ssize_t i, j, at
+        """True if nothing differs from the snapshot; False does not say that anything matters, and
+        is the answer while another thread uses the snapshot."""
+        if not self.valid or not nn_take_turn(&self.turn):
+            return False
+        try:
+            return self.attributes_same(owner) and self.lists_same() and self.memory_same()
+        finally:
+            nn_end_turn(&self.turn)
+
+    cdef bint attributes_same(self, object owner) except -1:
+        """True if the objects have the classes and attributes that they had."""
+        cdef Py_ssize_t i, at
         cdef Watch *w = self.watches
         cdef Entry *e = self.entries
         cdef PyObject *thing
         cdef PyObject *key
         cdef PyObject *value
         cdef dict attributes
-        cdef list now, before
-        if not self.valid:
-            return False
         for i in range(self.n_watches):
             thing = w.thing if w.thing != NULL else <PyObject *>owner
             if class_of(thing) != w.cls or class_version(thing) != w.version:
@@ -207,11 +228,18 @@ cdef class Snapshot:
             if len(attributes) != w.count:
                 return False
             at = 0
-            while PyDict_Next(attributes, &at, &key, &value):
-                if key != e.name or (e.value != NULL and value != e.value):
-                    return False
-                e += 1
+            with cython.critical_section(attributes):
+                while PyDict_Next(attributes, &at, &key, &value):
+                    if key != e.name or (e.value != NULL and value != e.value):
+                        return False
+                    e += 1
             w += 1
+        return True
+
+    cdef bint lists_same(self) except -1:
+        """True if the lists have the entries that they had."""
+        cdef Py_ssize_t i, j
+        cdef list now, before
         for i in range(len(self.lists)):
             now, before = <list>self.lists[i], <list>self.items[i]
             if len(now) != len(before):
@@ -219,7 +247,7 @@ cdef class Snapshot:
             for j in range(len(before)):
                 if <PyObject *>now[j] != <PyObject *>before[j]:
                     return False
-        return self.memory_same()
+        return True
 
     cdef bint memory_same(self) noexcept:
         """True if the arrays have their numbers where they had them."""

@@ -22,8 +22,8 @@ cdef extern from "engine/pool.h":
     void nn_pool_only_helpers(int) nogil
     bint nn_pool_leader_works(int) nogil
     uint64_t nn_pool_forks() nogil
-
-cdef int max_threads = 0  # 0: not determined yet
+    int nn_pool_limit() nogil
+    void nn_pool_set_limit(int) nogil
 
 
 def set_num_threads(n):
@@ -35,8 +35,7 @@ def set_num_threads(n):
     >>> nncore.get_num_threads()
     1
     """
-    global max_threads
-    max_threads = min(_checks.count("n", n, 1), NN_POOL_MAX_THREADS)
+    nn_pool_set_limit(min(_checks.count("n", n, 1), NN_POOL_MAX_THREADS))
 
 
 def get_num_threads():
@@ -50,9 +49,9 @@ def get_num_threads():
     >>> nncore.get_num_threads() >= 1
     True
     """
-    if max_threads == 0:
+    if nn_pool_limit() == 0:
         set_num_threads(_threads.wanted() or _threads.usable_cores())
-    return max_threads
+    return nn_pool_limit()
 
 
 cdef int threads_for(Py_ssize_t rows, double flops) except -1:
