@@ -192,8 +192,8 @@ class Compiled:
         parameters: dict[str, float],
         states: list[tuple[tuple[Array, ...], tuple[Array, ...]]],
         l2: float,
-        clip_value: float = ...,
-        clip_norm: float = ...,
+        clip_value: float = 1e999,
+        clip_norm: float = 1e999,
     ) -> None: ...
     def freeze(self) -> None: ...
     def run(

@@ -21,6 +21,9 @@ from support import DTYPES, LEVELS  # noqa: E402
 from nncore import _core  # noqa: E402
 
 
+collect_ignore = ["typed"]  # programs for type checkers, some with mistakes
+
+
 @pytest.fixture(params=LEVELS)
 def isa(request):
     """Each instruction-set level of this processor in turn; the live one comes back afterwards."""

@@ -169,22 +169,20 @@ def evaluate(net, X, Y, samples=None, weights=None, prepared=False):
     that count. prepared: as in `slices`.
     """
     sums, undefined, judged = [], 0, _Agreement(judge(net)) if classifies(net) else _RSquared()
-    N = np.shape(X)[1] if samples is None else len(samples)
-    at, total = 0, N
-    if weights is not None:
-        weights = weighing.checked(weights, N)
-        total = _sums.total(weights)
-        if total == 0:
+    if weights is not None and np.ndim(X) == 2:  # others are refused below
+        weights = weighing.checked(weights, X.shape[1] if samples is None else len(samples))
+        if not weights.any():
             raise ValueError("sample_weight must not be 0 for every sample, got zeros only")
+    at = 0
     for P, losses, Ys in slices(net, X, Y, samples, weights is not None, prepared):
         w = None if weights is None else weights[at : at + np.shape(P)[-1]]
         at += np.shape(P)[-1]
         sums.append(_sums.total(np.ravel(losses) if w is None else w * np.ravel(losses)))
         undefined += nan_samples(P)
         judged.add(P, Ys, w)
-    warn_of_nan(undefined, N, 4)
+    warn_of_nan(undefined, at, 4)
     loss = sums[0] if len(sums) == 1 else _sums.total(sums)
-    return loss / total, judged.value()
+    return loss / (at if weights is None else _sums.total(weights)), judged.value()
 
 
 def classifies(net):
