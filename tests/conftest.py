@@ -20,7 +20,6 @@ from support import DTYPES, LEVELS  # noqa: E402
 
 from nncore import _core  # noqa: E402
 
-
 collect_ignore = ["typed"]  # programs for type checkers, some with mistakes
 
 
