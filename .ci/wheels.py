@@ -95,7 +95,9 @@ def source(tools):
     DIST.mkdir(exist_ok=True)
     shutil.copy(archive, DIST)
     say(f"{archive.name}: {archive.stat().st_size / 1e3:.0f} kB")
-    return next((BUILD / "source").iterdir())
+    (folder,) = (BUILD / "source").iterdir()
+    run(tools, "setup.py", "--name", cwd=folder)  # whatever it is asked for, it writes the C source
+    return folder
 
 
 def setup_of(folder):
