@@ -67,8 +67,8 @@ class Workload:
     layers; for "loss" the number of classes. density: share of inputs that are not zero. images:
     real ones of the folder that `MNIST` names. rows, epochs: of one timed call of "batch". seed: of
     the samples; of P4 one with which no input of a ReLU comes nearer to 0 than 1e-7 in the epoch
-    that is checked, as rounding would decide on which side of it. sparse: nncore is given X as a SciPy sparse
-    matrix, its peers as an array. extra: no target is set for it.
+    that is checked, as rounding would decide on which side of it. sparse: nncore is given X as a
+    SciPy sparse matrix, its peers as an array. extra: no target is set for it.
 
     >>> WORKLOADS["p2-f32"].flops_per_sample
     10112
