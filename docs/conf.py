@@ -65,7 +65,6 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the sections Parameters and Returns have the types
 autodoc_default_options = {"members": True}
-autodoc_typehints = "none"  # the sections Parameters and Returns have the types
 autosummary_generate = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True

@@ -50,7 +50,7 @@ def write_programs(source, target):
     target = Path(target)
     target.mkdir(parents=True, exist_ok=True)
     programs = {"GALLERY_HEADER.rst": HEADER} | {
-        f"plot_{path.stem}.py": as_program(json.loads(path.read_text(encoding="utf-8")))
+        f"plot_notebook_{path.stem}.py": as_program(json.loads(path.read_text(encoding="utf-8")))
         for path in sorted(Path(source).glob("*.ipynb"))
     }
     for path in target.iterdir():

@@ -50,7 +50,7 @@ class ReduceOnPlateau(Monitor):
 
     See Also
     --------
-    nncore.schedules : Step sizes that depend on the step alone.
+    nncore.schedules.Schedule : Step sizes that depend on the step alone.
 
     Examples
     --------
