@@ -90,7 +90,7 @@ def serve(path: Path, X: np.ndarray) -> Any:
     import onnxruntime  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return session.run(None, {"input": X.T.astype(np.float32)})[0].T
+    return np.asarray(session.run(None, {"input": X.T.astype(np.float32)})[0]).T
 
 
 def call(folder: Path, X: np.ndarray) -> np.ndarray:

@@ -72,7 +72,7 @@ def test_every_module_has_a_row():
 
 def test_the_page_names_every_module():
     page = (Path(__file__).parent.parent / "docs" / "take-it-with-you.md").read_text()
-    rows = page.partition("## What goes where")[2].partition("\n## ")[0]
+    rows = page.partition("## Formats of each module")[2].partition("\n## ")[0]
     assert {cls.__name__ for cls in table.FORMS} <= set(re.findall(r"^\| `(\w+)", rows, re.M))
 
 

@@ -25,6 +25,7 @@ np.random.seed(0)
 layers = [nn.Linear(2, 10), nn.Tanh(), nn.Linear(10, 2), nn.SoftMax()]
 net = nn.Sequential(layers, nn.NLL())
 right, right_frozen = np.zeros(SAMPLES, bool), np.zeros(SAMPLES, bool)
+frozen = net.predictor()
 with net.learner(lrate=0.1) as learn:
     for t, (x, label) in enumerate(zip(points, labels, strict=True)):
         if t == int(0.3 * SAMPLES):
