@@ -175,7 +175,9 @@ LEAF = re.compile(
     r"|nn_write_back|start_bounds|skips_zeros|input_density|weights_finite|all_samples_finite|transfer_now"
     r"|(?:load|store)_(?:params|state)|STEPPERS\[[^\]]+\]\.run)\("
 )
-BRIEF = re.compile(r"\b(?:gemm_workspace|softmax_workspace|csr_blocks)\(")  # a few operations
+BRIEF = re.compile(
+    r"\b(?:gemm_workspace|gemm_packed_size|softmax_workspace|csr_blocks)\("
+)  # a few operations
 
 
 HEAD = re.compile(r"\s*(?:cdef|cpdef|def|with|if|elif|else|for|while|try)\b")

@@ -216,14 +216,16 @@ print(*sorted(m for m in sys.modules if m.startswith("nncore.")))
 
 @pytest.mark.alone
 def test_import_takes_little_time_over_numpy(tmp_path, monkeypatch):
-    """The fastest of several, in processor time and from compiled bytecode, with a wide margin over
-    the 10 ms aimed at: this catches a heavy import, not a busy machine."""
+    """The fastest of several, in processor time and from compiled bytecode. It takes about half as
+    long as NumPy's own import; the wide margin catches a heavy import, not a busy machine or slow
+    files."""
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
     monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path))
     code = (
-        "import time, numpy; t = time.process_time(); import nncore; print(time.process_time() - t)"
+        "from time import process_time as now; start = now(); import numpy; t = now();"
+        "import nncore; print((now() - t) / (t - start))"
     )
-    assert min(float(python(code).stdout) for _ in range(6)) < 0.05
+    assert min(float(python(code).stdout) for _ in range(6)) < 1.5
 
 
 def test_a_missing_core_is_one_clear_import_error():
