@@ -17,7 +17,7 @@ def modules_of(net):
 
 
 def trained(module):
-    """Return the names of the weights that optimisers update: a module's gradients name them, and
+    """Return the names of the weights that optimizers update: a module's gradients name them, and
     the W0 of a Linear without bias is none.
     """
     if isinstance(module, modules.Linear) and module.bias is False:

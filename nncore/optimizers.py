@@ -1,9 +1,9 @@
-"""Optimisers: the rules that turn gradients into steps.
+"""Optimizers: the rules that turn gradients into steps.
 
 g is the gradient of the (penalised) loss, η the step size, t = 1, 2, ... the step. Pass one to
 `net.fit(..., optimizer=Adam())`, or its name, `optimizer="adam"`.
 
-An optimiser owns its state, arrays of the weights' shapes and types, so one object serves one
+An optimizer owns its state, arrays of the weights' shapes and types, so one object serves one
 network. `fit` and `partial_fit` continue from the state, and `net.save` stores it with the model.
 The definitions and initial states are PyTorch's. The arithmetic is that of nncore.kernels, in place
 on the weights.
@@ -31,7 +31,7 @@ def __dir__() -> list[str]:
 
 @dataclasses.dataclass(eq=False)
 class Optimizer:
-    """Base class of the optimisers.
+    """Base class of the optimizers.
 
     Attributes
     ----------
@@ -59,12 +59,12 @@ class Optimizer:
         self.reset()
 
     def reset(self) -> Self:
-        """Forget all steps and the state, as if the optimiser were new.
+        """Forget all steps and the state, as if the optimizer were new.
 
         Returns
         -------
         Optimizer
-            The optimiser itself.
+            The optimizer itself.
         """
         self.t, self.state, self._modules = 0, {}, None
         return self
@@ -117,7 +117,7 @@ class Optimizer:
         )
 
     def bind(self, net: Any) -> None:
-        """Attach the optimiser to a network: net.optimizer is this one.
+        """Attach the optimizer to a network: net.optimizer is this one.
 
         Parameters
         ----------
@@ -199,7 +199,7 @@ class Optimizer:
 
 def _answering(cls: type[_T]) -> type[_T]:
     """Let a class answer settings that it does not have; above all a step size, which is no setting
-    of an optimiser here.
+    of an optimizer here.
     """
     cls.__init__ = _names.answering_with(_misplaced)(cls.__init__)  # type: ignore[method-assign]
     return cls
@@ -455,7 +455,7 @@ class AdamW(Adam):
 
 
 def _with_weights(net):
-    """Return the modules of a network that optimisers train."""
+    """Return the modules of a network that optimizers train."""
     return [module for module in _chain.modules_of(net) if getattr(module, "gradients", None)]
 
 

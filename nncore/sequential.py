@@ -78,7 +78,7 @@ class Sequential(ModuleSequence):
     training : bool
         True in training mode.
     optimizer : nncore.optimizers.Optimizer or None
-        The optimiser of the last call of fit or partial_fit.
+        The optimizer of the last call of fit or partial_fit.
     scaling : dict or None
         {"shift", "factor"}, as `datasets.fit_scaling` returns it: every method that takes data
         trains on or predicts for (x − shift) ⊙ factor. forward, backward and predict_forward do
@@ -295,7 +295,7 @@ class Sequential(ModuleSequence):
 
         See Also
         --------
-        fit : Training with a choice of shuffling, optimiser and reduction.
+        fit : Training with a choice of shuffling, optimizer and reduction.
 
         Notes
         -----
@@ -424,7 +424,7 @@ class Sequential(ModuleSequence):
             The step size, or a function of the update t = 1, 2, ... of this call. The default is
             0.1, and 0.001 for RMSprop, Adam and AdamW.
         optimizer : nncore.optimizers.Optimizer or str, optional
-            The optimiser, whose state is continued, or the name of a new one, in any case; plain
+            The optimizer, whose state is continued, or the name of a new one, in any case; plain
             SGD by default. Afterwards net.optimizer is the one used.
         l2 : float
             Adds l2 / 2 times the sum of the squares of every W, not W0, to each batch's loss, mean
@@ -477,10 +477,10 @@ class Sequential(ModuleSequence):
             For NaN or infinity in X or Y, and for labels that do not fit. The weights are those
             before the call; with blocks, those after the block before the one that is named.
         FloatingPointError
-            If the training diverges; names the step. Weights and optimiser are those after the last
+            If the training diverges; names the step. Weights and optimizer are those after the last
             finite step.
         TypeError
-            For modules that the optimiser cannot train.
+            For modules that the optimizer cannot train.
         RuntimeError
             If the network is already training.
 
@@ -543,7 +543,7 @@ class Sequential(ModuleSequence):
         lrate : float or callable, optional
             The step size, as for `fit`.
         optimizer : nncore.optimizers.Optimizer or str, optional
-            The optimiser, as for `fit`.
+            The optimizer, as for `fit`.
         l2 : float
             The penalty, as for `fit`.
         reduction : {"mean", "sum"}
@@ -608,7 +608,7 @@ class Sequential(ModuleSequence):
         """Return an object that learns from one sample, or one block, per call.
 
         `learn = net.learner(0.1)`, then `loss = learn(x, y)`, makes the step of `partial_fit` in
-        less than a microsecond for a small network: the network, the optimiser and the rate are
+        less than a microsecond for a small network: the network, the optimizer and the rate are
         checked once. It is the counterpart of `predictor`, for online learning.
 
         x (D,) is a sample, and y its class, its number or its vector (n,). X (D, K), samples as
@@ -620,7 +620,7 @@ class Sequential(ModuleSequence):
         lrate : float or callable, optional
             The step size, as for `partial_fit`.
         optimizer : nncore.optimizers.Optimizer or str, optional
-            The optimiser, as for `partial_fit`, which continues net.optimizer.
+            The optimizer, as for `partial_fit`, which continues net.optimizer.
         l2 : float
             The penalty, as for `fit`.
         clip_value : float, optional
@@ -655,7 +655,7 @@ class Sequential(ModuleSequence):
         Notes
         -----
         W and W0 are the network's own arrays: writes to them, new arrays, and changes of the
-        modules, the loss or the optimiser count from the next call. A learner cannot be pickled or
+        modules, the loss or the optimizer count from the next call. A learner cannot be pickled or
         copied, but its network can. After a fork the child's learner trains the child's network.
 
         Examples

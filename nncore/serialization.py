@@ -147,7 +147,7 @@ def _name_of(thing, kinds, where):
 
 
 def _describe_optimizer(optimizer, arrays):
-    """Return the JSON description of an optimiser; its state goes into arrays."""
+    """Return the JSON description of an optimizer; its state goes into arrays."""
     names = {record.cls: name for name, record in registry.OPTIMIZERS.items()}
     if type(optimizer) not in names:
         raise TypeError(
@@ -429,7 +429,7 @@ def _sizes(i, W, **sizes):
 
 
 def _load_optimizer(archive, described, chain):
-    """Return the optimiser that was saved with the modules of chain, with its state."""
+    """Return the optimizer that was saved with the modules of chain, with its state."""
     if not isinstance(parameters := described.get("parameters"), dict):
         raise ValueError("the description of the optimizer has no parameters")
     try:

@@ -1,4 +1,4 @@
-"""Optimisers: against forms of their own in this file and PyTorch's, on both backends, both ways of
+"""Optimizers: against forms of their own in this file and PyTorch's, on both backends, both ways of
 running and every level."""
 
 import copy

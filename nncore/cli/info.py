@@ -38,7 +38,7 @@ def run(options):
         print(f"predicts   {_predicts(net)}")
     if net.optimizer is not None:
         name = registry.name_of(net.optimizer) or type(net.optimizer).__name__
-        print(f"optimiser  {name}, {net.optimizer.t} steps")
+        print(f"optimizer  {name}, {net.optimizer.t} steps")
     _print_inputs(net, linears)
 
 

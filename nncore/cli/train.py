@@ -110,7 +110,7 @@ def add_options(parser):
         "--optimizer",
         choices=tuple(registry.OPTIMIZERS),
         default="sgd",
-        help="optimiser (default: sgd); the default of R is a tenth of the above for momentum and "
+        help="optimizer (default: sgd); the default of R is a tenth of the above for momentum and "
         "nesterov, 0.01 for adagrad, 0.001 for the others",
     )
     group.add_argument(

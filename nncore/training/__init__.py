@@ -1,6 +1,6 @@
 """How networks train and predict; the methods of Sequential call these modules.
 
-validate.py    checks of networks, data, weights and optimisers before a call
+validate.py    checks of networks, data, weights and optimizers before a call
 preparation.py scaling and classes of a network, applied to the data of a call
 objects.py     checks of modules and losses: objects, not classes or names
 labels.py      one-dimensional labels as columns
@@ -16,7 +16,7 @@ history.py     the dict that fit returns
 progress.py    progress bars and lines
 sgd.py         sgd: one sample per step
 mini_gd.py     mini_gd: the course's mini-batches
-fit.py         fit and partial_fit: epochs, optimisers, validation, callbacks
+fit.py         fit and partial_fit: epochs, optimizers, validation, callbacks
 predict.py     outputs, classes, losses and scores
 explain.py     nncore.explain: which path a call takes, and why
 """

@@ -1,4 +1,4 @@
-"""Checks before a call starts: networks, data, weights, optimisers."""
+"""Checks before a call starts: networks, data, weights, optimizers."""
 
 import itertools
 
@@ -219,7 +219,7 @@ def _misfit(parts, i, j, outputs, inputs):
 
 
 def as_optimizer(optimizer):
-    """Return an optimiser from an object, a name in any case (a new one), or None (SGD)."""
+    """Return an optimizer from an object, a name in any case (a new one), or None (SGD)."""
     from nncore import optimizers
 
     if optimizer is None:
