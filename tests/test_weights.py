@@ -36,6 +36,12 @@ def test_weights_follow_their_samples(seed, backend):
             close(a.W, b.W, 1e-12)
 
 
+def test_evaluate_takes_lists():
+    X, given, _ = data("narrow", nn.NLL())
+    net, w = network("narrow", nn.NLL()), np.arange(45.0)
+    assert net.evaluate(X.tolist(), given.tolist(), w.tolist()) == net.evaluate(X, given, w)
+
+
 def test_held_out_samples_keep_their_weights():
     X, given, _ = data("narrow", nn.NLL(), N=80)
     w = sample_weights(80)

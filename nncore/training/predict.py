@@ -170,7 +170,7 @@ def evaluate(net, X, Y, samples=None, weights=None, prepared=False):
     """
     sums, undefined, judged = [], 0, _Agreement(judge(net)) if classifies(net) else _RSquared()
     if weights is not None and np.ndim(X) == 2:  # others are refused below
-        weights = weighing.checked(weights, X.shape[1] if samples is None else len(samples))
+        weights = weighing.checked(weights, np.shape(X)[1] if samples is None else len(samples))
         if not weights.any():
             raise ValueError("sample_weight must not be 0 for every sample, got zeros only")
     at = 0

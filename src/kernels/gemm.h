@@ -368,6 +368,7 @@ static void FN(gemm_pack)(nn_index n, nn_index k, const void *b, nn_index b_rs, 
     }
 }
 
+/* `rows` rows of C from i on, for contiguous rows of A and `width` columns, of a panel or less. */
 static INLINE void FN(row_tile)(FN(block) *block, const real *a, nn_index rows, nn_index i,
                                 const real *b, nn_index b_rs, nn_index j, nn_index width) {
     FN(tiles)[rows - 1][0][width == PANEL ? 0 : width == LANES ? 1 : 2](block, a, b, b_rs, i, j,
@@ -390,7 +391,8 @@ static void FN(panel_product)(FN(block) *block, FN(split) s, nn_index t0, nn_ind
     for (nn_index j = 0, width; j < columns; j += width) {
         const nn_index left = columns - j;
         width = left >= PANEL ? PANEL : left >= LANES ? LANES : left;
-        real *panel = panels + j / PANEL * PANEL * depth + j % PANEL;
+        real *panel =
+            copied == IN_PLACE ? NULL : panels + j / PANEL * PANEL * depth + j % PANEL;
         int copies = copied;
         if (copied == COPIED_BY_FIRST && g->b_cs != 1) {
             if (t0 == 0 && j % PANEL == 0)
