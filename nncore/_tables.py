@@ -6,6 +6,7 @@ and DataFrames are taken of any library whose columns have `to_numpy`.
 
 import csv
 import dataclasses
+import io
 import math
 
 import numpy as np
@@ -15,6 +16,7 @@ from nncore import _columns, _npz
 # What stands for a missing value in a column of numbers, in lower case.
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "-", "<na>"))
 PARQUET = (".parquet", ".pq")
+SEPARATORS = (",", ";", "\t")
 
 
 @dataclasses.dataclass
@@ -125,22 +127,24 @@ def _missing(column):
 
 
 def parsed(path, text):
-    """Return the Table of a text: numbers and texts separated by commas, semicolons or tabs."""
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
+    """Return the Table of a text: numbers and texts separated by commas, semicolons or tabs. Fields
+    in quotes may hold separators and line breaks.
+    """
+    lines = list(io.StringIO(text, newline=""))  # as csv ends lines: not at U+2028, unlike str
+    line = next((at for at, content in enumerate(lines) if content.strip()), None)
+    if line is None:
         raise ValueError(f"{path} must hold lines of numbers, got an empty file")
-    separator = max(",;\t", key=lines[0][1].count)
-    first = [field.strip() for field in _fields(path, *lines[0], separator)]
+    found = [(sep, *_first(path, lines, line, sep)) for sep in SEPARATORS]
+    separator, first, end = max(found, key=lambda one: len(one[1]))
     headings = first if _is_heading(first) else None
-    line = lines[0][0]
-    if headings:
-        lines = lines[1:]
-        if not lines:
-            raise ValueError(f"{path} must hold lines of numbers, got a header only")
+    start = line if headings is None else end
+    numbers = [at + 1 for at in range(start, len(lines)) if lines[at].strip()]
+    if not numbers:
+        raise ValueError(f"{path} must hold lines of numbers, got a header only")
     try:
         columns = list(
             np.loadtxt(
-                [line for _, line in lines],
+                [lines[number - 1] for number in numbers],
                 delimiter=separator,
                 ndmin=2,
                 comments=None,
@@ -148,19 +152,45 @@ def parsed(path, text):
             ).T
         )
     except ValueError as error:
-        columns = _by_fields(path, lines, separator, error)
+        columns, numbers = _by_fields(path, lines, start, separator, error)
     if headings and len(headings) != len(columns):
         raise ValueError(
             f"{path} must have as many columns as headings ({len(headings)}), got {len(columns)}"
         )
-    table = Table(path, headings, columns, [number for number, _ in lines], first)
-    table.choice = "no headings" if headings is None else f"headings in line {line}"
+    table = Table(path, headings, columns, numbers, first)
+    table.choice = "no headings" if headings is None else f"headings in line {line + 1}"
     if headings is None and _columns.is_counting(first):
         table.notes.append(
-            f"line {line}, {separator.join(first[:3])}..., is treated as a sample; "
+            f"line {line + 1}, {separator.join(first[:3])}..., is treated as a sample; "
             "headings must not be numbers"
         )
     return table
+
+
+def _first(path, lines, start, separator):
+    """Return (fields of the record that begins at lines[start], the line after it)."""
+    _, first, end = next(_records(path, lines, start, separator))
+    return [field.strip() for field in first], end
+
+
+def _records(path, lines, start, separator):
+    """Yield (place of its first line, fields, place after its last line) of each record."""
+    reader = csv.reader(lines[start:], delimiter=separator)
+    at = start
+    while True:
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            raise ValueError(
+                f"{path} must hold lines of numbers, got line {at + 1} that cannot be read "
+                f"({error})"
+            ) from None
+        if fields is None:
+            return
+        end = start + reader.line_num
+        if len(fields) > 1 or "".join(fields).strip():
+            yield at, fields, end
+        at = end
 
 
 def _is_heading(first):
@@ -177,29 +207,24 @@ def _is_heading(first):
     )
 
 
-def _fields(path, number, line, separator):
-    try:
-        return next(csv.reader([line], delimiter=separator))
-    except csv.Error as error:
-        raise ValueError(
-            f"{path} must hold lines of numbers, got line {number} that cannot be read ({error})"
-        ) from None
-
-
-def _by_fields(path, lines, separator, error):
-    """Return the columns of lines that are not all numbers; ValueError for a ragged one."""
-    rows = []
-    for number, line in lines:
-        rows.append(_fields(path, number, line, separator))
-        if len(rows[-1]) != len(rows[0]):
+def _by_fields(path, lines, start, separator, error):
+    """Return (columns of records that are not all numbers, the number of each one's first line);
+    ValueError for a ragged one.
+    """
+    rows, numbers = [], []
+    for at, fields, end in _records(path, lines, start, separator):
+        if rows and len(fields) != len(rows[0]):
+            hint = "" if end == at + 1 else ", in which quotes may not be closed"
             raise ValueError(
                 f"{path} must have {len(rows[0])} columns in every line, "
-                f"got {len(rows[-1])} in line {number}"
+                f"got {len(fields)} in line {at + 1}{hint}"
             )
+        rows.append(fields)
+        numbers.append(at + 1)
     columns = [_column(texts) for texts in zip(*rows, strict=True)]
     if all(column.dtype.kind == "f" and not _missing(column).any() for column in columns):
         raise ValueError(f"{path} must hold lines of numbers, got {_npz.one_line(error)}")
-    return columns
+    return columns, numbers
 
 
 def _column(texts):

@@ -1,7 +1,7 @@
 """The types that annotations of public functions name."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -34,7 +34,7 @@ Integer: TypeAlias = int | np.integer[Any]
 Backend: TypeAlias = Literal["compiled", "numpy"]
 Part: TypeAlias = Literal["all", "train", "test"]
 # {class: weight}, one weight per class, or weights that balance the classes.
-ClassWeight: TypeAlias = dict[int, float] | Literal["balanced"] | ArrayLike
+ClassWeight: TypeAlias = Mapping[Any, float] | Literal["balanced"] | ArrayLike
 Task: TypeAlias = Literal["classification", "regression"]
 Reduction: TypeAlias = Literal["mean", "sum"]
 Scaling: TypeAlias = dict[str, Any]

@@ -221,6 +221,62 @@ def test_classes_and_names_are_answered_with_the_object(call, remedy):
     assert re.search(remedy, refused(call))
 
 
+@pytest.mark.parametrize("use", ["forward", "predict_forward", "predict_proba", "fit"])
+@pytest.mark.parametrize("wrong", [None, 3, np.tanh, [nn.ReLU()], nn.Tanh], ids=repr)
+def test_what_is_no_module_is_refused_at_first_use(use, wrong):
+    late = net()
+    late.modules[1] = wrong
+    message = refused(lambda: getattr(late, use)(X, *[LABELS] * (use == "fit")))
+    assert message.startswith("modules[1] must ")
+    late.modules = None
+    assert refused(lambda: late.forward(X)) == "modules must be a list of modules, got NoneType"
+
+
+def test_losses_and_modules_in_each_others_place():
+    assert refused(lambda: nn.Sequential([nn.Linear(4, 2), nn.SoftMax(), nn.NLL()])) == (
+        "modules[2] must be a module, got the loss NLL(), which is given after the list: "
+        "Sequential([...], NLL())"
+    )
+    assert "got the module Tanh(), which belongs in the list" in refused(
+        lambda: nn.Sequential([nn.Linear(4, 2)], nn.Tanh())
+    )
+
+    class Own(nn.Module):  # a loss of the user's own may be derived from Module
+        def forward(self, Ypred, Y):
+            self.d = Ypred - Y
+            return float((self.d**2).sum())
+
+        def backward(self):
+            return 2 * self.d
+
+    nn.Sequential([nn.Linear(4, 2)], Own()).partial_fit(X, np.zeros((2, 30)))
+
+
+def test_a_mistake_in_a_users_module_keeps_its_own_error():
+    class Own(nn.Module):
+        def forward(self, A):
+            return A.banana
+
+    late = net()
+    late.modules[1] = Own()
+    assert refused(lambda: late.forward(X), AttributeError).endswith("no attribute 'banana'")
+
+
+@pytest.mark.parametrize("form", ["csr_matrix", "csc_array", "coo_array"])
+def test_sparse_samples_where_they_are_not_taken(form, backend):
+    matrix = getattr(pytest.importorskip("scipy.sparse"), form)(X)
+    for call in (net().forward, net().predict_forward, net()):
+        assert refused(lambda call=call: call(matrix)) == (
+            f"X must be a dense array for forward, got a sparse {form} (4, 30); pass X.toarray(), "
+            "or call predict_proba, which takes it as it is"
+        )
+    for call in (net().predictor(), nn.Linear(4, 2).forward, nn.Tanh().forward):
+        message = refused(lambda call=call: call(matrix))
+        assert f"must be a dense array, got a sparse {form} (4, 30); pass its toarray()" in message
+    columns = getattr(pytest.importorskip("scipy.sparse"), form)(np.eye(2)[:, LABELS])
+    assert "Y must be a dense array" in refused(lambda: net().fit(X, columns))
+
+
 def test_a_class_that_is_assigned_later_is_refused_at_its_first_use():
     late = net()
     late.loss = nn.NLL

@@ -221,11 +221,12 @@ def test_a_regression(command, houses, options):
     r2, rmse = re.search(r"test R2: (\S+) \(RMSE (\S+) on 40 samples\)\n$", output).groups()
     X, targets = datasets.load_csv("houses.csv", "test", task="regression")
     net = nn.load("h.npz")
-    error = net.predict(X)[0] - targets
+    assert net.predict(X).shape == targets.shape
+    error = net.predict(X) - targets
     assert abs(float(rmse) / np.sqrt((error**2).mean()) - 1) < 1e-3 and 0.5 < float(r2)
     assert abs(net.score(X, targets) - float(r2)) < 1e-3
     status, output, errors = command("predict h.npz houses.csv --part test")
-    assert np.allclose(np.array(output.split(), float), net.predict(X)[0], rtol=1e-6)
+    assert np.array_equal(np.array(output.split(), np.float32), net.predict(X))
     assert errors.startswith(f"R2: {r2} (RMSE ")
     output = command("evaluate h.npz houses.csv --part test")[1]
     assert f"R2         {r2}" in output and f"MAE        {abs(error).mean():.6g}" in output

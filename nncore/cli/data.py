@@ -45,6 +45,7 @@ class Prepared:
         """Give a network the attributes with which it takes raw data."""
         net.scaling, net.classes = self.scaling, self.classes
         net.target_scaling = self.target_scaling
+        net._flat = self.is_regression  # numbers (N,), as after `fit` with such targets
         net.feature_names, net.target_name = source.feature_names, source.target_name
 
 
