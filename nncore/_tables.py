@@ -8,6 +8,7 @@ import csv
 import dataclasses
 import io
 import math
+import re
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from nncore import _columns, _npz
 
 # What stands for a missing value in a column of numbers, in lower case.
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "-", "<na>"))
+TEXT = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 PARQUET = (".parquet", ".pq")
 SEPARATORS = (",", ";", "\t")
 
@@ -51,10 +53,11 @@ class Table:
         return _listed([*shown, *more])
 
 
-def features(table, columns, option):
-    """Return the columns as numbers (N, D); ValueError for texts and missing values, which says
-    what to do. option: as in `_readers.read`.
+def features(table, chosen, option):
+    """Return the columns of features as numbers (N, D); ValueError for texts, missing and infinite
+    values, which says what to do. chosen: _columns.Columns; option: as in `_readers.read`.
     """
+    columns = chosen.features
     texts = [c for c in columns if table.columns[c].dtype.kind not in "biuf"]
     odd = next((c for c in texts if _stray(table.columns[c])[1]), None)
     if odd is not None:
@@ -65,36 +68,52 @@ def features(table, columns, option):
             f"{table.path} must hold numbers, got {text[:40]!r} {table.place(sample)}, column "
             f"{odd + 1}{hint}"
         )
-    drop = _dropping(table, texts, option)
     if texts:
-        shown = ", ".join(repr(t[:20]) for t in list(dict.fromkeys(table.columns[texts[0]]))[:3])
-        kind = "texts" if table.columns[texts[0]].dtype.kind == "U" else "dates"
-        comma = all(is_number(t.replace(",", ".")) for t in list(table.columns[texts[0]])[:3])
-        if kind == "texts" and comma:
-            raise ValueError(
-                f"{table.path} must hold numbers with a decimal point, got {shown} in "
-                f"{table.names(texts)}; replace the commas, as pandas.read_csv(decimal=',') does"
-            )
-        raise ValueError(
-            f"{table.path} must hold numbers as features, got {kind} such as {shown} in "
-            f"{table.names(texts)}; leave {'it' if len(texts) == 1 else 'them'} out{drop}, or "
-            f"replace each by one column of 0 and 1 per value, as pandas.get_dummies does"
-        )
+        raise ValueError(_about_texts(table, texts, chosen, option))
     gaps = [c for c in columns if _missing(table.columns[c]).any()]
     if gaps:
         masks = [_missing(table.columns[c]) for c in gaps]
         first = min(int(mask.argmax()) for mask in masks)
         count = sum(int(mask.sum()) for mask in masks)
+        leave = f"remove these lines, or leave the column out{_dropping(table, gaps, option)}"
         raise ValueError(
             f"{table.path} must have a value in every field, got {count} missing in "
             f"{table.names(gaps)}, the first {table.place(first)}; fill the gaps, with the "
-            f"column's mean for example, remove these lines, or leave the column out"
-            f"{_dropping(table, gaps, option)}"
+            f"column's mean for example, {'or remove these lines' if chosen.needed else leave}"
         )
+    for c in columns:
+        at = np.flatnonzero(~np.isfinite(table.columns[c]))
+        if at.size:
+            raise ValueError(
+                f"{table.path} must hold finite numbers, got {table.columns[c][at[0]]} "
+                f"{table.place(at[0])}, {table.name(c)}"
+            )
+    return np.column_stack([table.columns[c].astype(np.float64) for c in columns])
+
+
+def _about_texts(table, texts, chosen, option):
+    """Return the sentence about features that are texts or dates."""
+    column, names = table.columns[texts[0]], table.names(texts)
+    shown = ", ".join(repr(str(t)[:20]) for t in list(dict.fromkeys(column))[:3])
+    kind = "texts" if column.dtype.kind == "U" else "dates"
+    if kind == "texts" and all(is_number(t.replace(",", "")) for t in column):
+        if all(re.fullmatch(r"-?\d{1,3}(,\d{3})*(\.\d*)?", t) for t in column):
+            return (
+                f"{table.path} must hold numbers without separators of thousands, got {shown} in "
+                f"{names}; remove the commas, as pandas.read_csv(thousands=',') does"
+            )
+        return (
+            f"{table.path} must hold numbers with a decimal point, got {shown} in {names}; replace "
+            f"the commas, as pandas.read_csv(decimal=',') does"
+        )
+    said = f"{table.path} must hold numbers as features, got {kind} such as {shown} in {names}; "
+    if chosen.needed:
+        return said + "replace them as in the table that the model was trained on"
+    if chosen.guessed and len(texts) == 1 and table.columns[chosen.label].dtype.kind == "f":
+        said += f"if it holds the labels, name it by {option}, or "
     return (
-        np.column_stack([table.columns[c].astype(np.float64) for c in columns])
-        if columns
-        else (np.empty((len(table.columns[0]), 0)))
+        f"{said}leave {'it' if len(texts) == 1 else 'them'} out{_dropping(table, texts, option)}, "
+        f"or replace each by one column of 0 and 1 per value, as pandas.get_dummies does"
     )
 
 
@@ -117,6 +136,10 @@ def _stray(column):
     gaps = np.array([text.lower() in MISSING for text in column])
     stray = ~(numbers | gaps)
     return int(stray.argmax()), numbers.sum() >= stray.sum()
+
+
+def _is_empty(column):
+    return bool(_missing(column).all())
 
 
 def _missing(column):
@@ -157,6 +180,8 @@ def parsed(path, text):
         raise ValueError(
             f"{path} must have as many columns as headings ({len(headings)}), got {len(columns)}"
         )
+    while headings and not headings[-1] and len(columns) > 1 and _is_empty(columns[-1]):
+        headings, columns = headings[:-1], columns[:-1]  # what a spreadsheet leaves at the right
     table = Table(path, headings, columns, numbers, first)
     table.choice = "no headings" if headings is None else f"headings in line {line + 1}"
     if headings is None and _columns.is_counting(first):

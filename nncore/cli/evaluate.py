@@ -50,10 +50,11 @@ def run(options):
     X, labels = source.select(options.part)
     if labels is None:
         raise ValueError(
-            f"{options.data} must hold labels to compare with, got samples only; --label-column "
-            f"says where they are"
+            f"{options.data} must hold labels to compare with{_place(net, source)}, got samples "
+            f"only; --label-column says where they are"
         )
-    print(f"data       {options.data}: {X.shape[1]} samples, {X.shape[0]} features")
+    samples, features = messages.count(X.shape[1], "sample"), messages.count(len(X), "feature")
+    print(f"data       {options.data}: {samples}, {features}")
     if source.choice:
         print(f"table      {source.choice}")
     report = _numbers if data.is_regression(net) else _classes
@@ -63,6 +64,13 @@ def run(options):
         _files.write(options.plot, lambda file: figure.savefig(file, format=ending[1:], dpi=150))
         print(f"plotted    {options.plot}")
     messages.print_notes(source)
+
+
+def _place(net, source):
+    """Return where a table would have labels, in words."""
+    if source.feature_names is None or net.target_name is None:
+        return ""
+    return f" in a column {net.target_name!r}, as in the training"
 
 
 # ---------------------------------------------------------------- numbers
@@ -151,7 +159,7 @@ def scores(matrix, classes):
     right, predicted, actual = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
     with np.errstate(invalid="ignore"):
         columns = [right / predicted, right / actual, 2 * right / (predicted + actual)]
-    names = [*map(str, classes.tolist()), "mean"]
+    names = [*map(messages.on_one_line, classes.tolist()), "mean"]
     width = max(map(len, [*names, "class"]))
     lines = [f"{'class':>{width}}  precision  recall      F1  samples"]
     means = [np.nanmean(c) if np.isfinite(c).any() else math.nan for c in columns]
@@ -168,7 +176,7 @@ def scores(matrix, classes):
 
 def confusions(matrix, classes):
     """Return the confusion matrix as a text, or if it is wide its largest entries."""
-    names = list(map(str, classes.tolist()))
+    names = list(map(messages.on_one_line, classes.tolist()))
     width = max(len(str(matrix.max())), *map(len, names)) + 2
     first = max(map(len, names))
     if first + width * len(names) <= WIDTH:

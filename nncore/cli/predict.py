@@ -27,7 +27,9 @@ def add_options(parser):
     parser.set_defaults(run=run)
     parser.add_argument("model", metavar="MODEL", help="file written by nncore train")
     parser.add_argument(
-        "data", metavar="DATA", help="digits, .npz, .csv[.gz], .parquet or a folder of idx files"
+        "data",
+        metavar="DATA",
+        help="digits, .npz, .csv or .tsv (also .gz), .parquet or a folder of idx files",
     )
     arguments.add_columns(parser)
     parser.add_argument(
@@ -60,7 +62,7 @@ def run(options):
     text = _probabilities(net, X) if options.proba else _lines(predicted)
     if options.output:
         _files.write(options.output, lambda file: file.write(text.encode()))
-        print(f"wrote {options.output} ({X.shape[1]} samples)")
+        print(f"wrote {options.output} ({messages.count(X.shape[1], 'sample')})")
     else:
         sys.stdout.write(text)
     sys.stdout.flush()
@@ -76,7 +78,14 @@ def _lines(predicted):
 
 
 def _text(value):
-    return str(value)  # the shortest digits that are read as the same float32 or float64
+    """Return a number in the shortest digits that are read as the same, or a label, in quotes if it
+    has line breaks.
+    """
+    text = str(value)
+    if len(text.splitlines()) < 2:
+        return text
+    quoted = text.replace('"', '""')
+    return f'"{quoted}"'
 
 
 def _probabilities(net, X):
