@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +16,11 @@ __all__ = [
     "Init",
     "Integer",
     "Layer",
+    "Learner",
     "LossLike",
     "OptimizerName",
     "Part",
+    "Predictor",
     "Rate",
     "Reduction",
     "Samples",
@@ -98,3 +100,29 @@ class Sparse(Protocol):
 
 
 Samples: TypeAlias = ArrayLike | Sparse
+Out = TypeVar("Out", bound=Array)
+
+
+class Predictor(Protocol):
+    """What `Sequential.predictor` returns: the compiled one, or one that scales around it."""
+
+    @overload
+    def __call__(self, x: ArrayLike, out: None = None) -> Array: ...
+    @overload
+    def __call__(self, x: ArrayLike, out: Out) -> Out: ...
+
+
+class Learner(Protocol):
+    """What `Sequential.learner` returns: the compiled one, or one that prepares its data."""
+
+    net: Any
+    optimizer: Any
+
+    @property
+    def closed(self) -> bool: ...
+    def __call__(self, x: Samples, y: ArrayLike) -> float: ...
+    def predict(self, x: Samples) -> Array: ...
+    def sync(self) -> None: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> bool | None: ...

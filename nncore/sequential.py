@@ -17,8 +17,10 @@ from nncore._types import (
     ClassWeight,
     Integer,
     Layer,
+    Learner,
     LossLike,
     OptimizerName,
+    Predictor,
     Rate,
     Reduction,
     Samples,
@@ -612,7 +614,7 @@ class Sequential(ModuleSequence):
         l2: float = 0.0,
         clip_value: float | None = None,
         clip_norm: float | None = None,
-    ) -> _core.Learner:
+    ) -> Learner:
         """Return an object that learns from one sample, or one block, per call.
 
         `learn = net.learner(0.1)`, then `loss = learn(x, y)`, makes the step of `partial_fit` in
@@ -728,7 +730,7 @@ class Sequential(ModuleSequence):
         predict.warn_of_nan(predict.nan_samples(P), np.shape(P)[-1])
         return P
 
-    def predictor(self) -> _core.Predictor:
+    def predictor(self) -> Predictor:
         """Return a frozen, packed copy for fast prediction.
 
         `p = net.predictor()`, then `p(x)` or `p(x, out=array)`, takes a fraction of a microsecond
@@ -759,6 +761,8 @@ class Sequential(ModuleSequence):
         """
         return compile.predictor(self)
 
+    # Array is NDArray[Any]: the loss and net.classes decide whether these are integers, texts or
+    # numbers, and a union of them would refuse int(net.predict(X)[0]) and net.predict(X) - y.
     def predict(self, X: Samples) -> Array:
         """Return the classes, or the numbers of a regression.
 
@@ -772,7 +776,8 @@ class Sequential(ModuleSequence):
         Returns
         -------
         ndarray of shape (N,) or (n, N)
-            The classes, (N,) int64. With Squared the outputs: (N,) if the network has one output
+            The classes, (N,), int64 or of the type of net.classes. With losses of numbers, such as
+            Squared, the outputs: (N,) if the network has one output
             and was trained on Y (N,), else (n, N). `fit` decides it anew; partial_fit, sgd and
             mini_gd decide it for a network that has not been trained before. It is saved with the
             model. `forward`, `predict_proba` and predictors always give (n, N).

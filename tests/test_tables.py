@@ -178,7 +178,8 @@ def test_evaluate_with_unknown_labels_and_many_classes(command, tmp_path):
     )
     write(tmp_path / "w.csv", {"a": [1.0, 2], "b": [1.0, 2]})
     assert (
-        "to compare with in a column 'class', as in the training, got samples only" in command("evaluate m.npz w.csv")[2]
+        "to compare with in a column 'class', as in the training, got samples only"
+        in command("evaluate m.npz w.csv")[2]
     )
 
 

@@ -126,13 +126,14 @@ def partial_fit(
         loss = repeated(net, X, Y, batch_size, lrate, optimizer, l2, reduction, clipping)
         if loss is not None:
             return loss
-    optimizer = continued(net, optimizer)
     given, (X, Y) = Y, checked_data(net, X, Y)
-    updates = Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction, clipping)
     weighing.refuse_balanced(class_weight, "in partial_fit")
-    updates.weights = weighing.of_samples(net, Y, sample_weight, class_weight)
-    updates.t = optimizer.t
+    weights = weighing.of_samples(net, Y, sample_weight, class_weight)
     with session.exclusive_training(net):
+        # In here, as another thread's first call may have given the network its optimizer.
+        optimizer = continued(net, optimizer)
+        updates = Updates(net, X, Y, batch_size, lrate, optimizer, l2, reduction, clipping)
+        updates.weights, updates.t = weights, optimizer.t
         loss = one_pass(updates)
         labels.remember(net, given)
         return loss
