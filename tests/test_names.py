@@ -129,6 +129,28 @@ def test_other_libraries_classes_are_answered_with_ours(name, meant):
     assert refused(lambda: nn.banana, AttributeError).endswith("no attribute 'banana'")
 
 
+def test_settings_by_position_are_answered_with_their_names():
+    assert refused(lambda: nn.Linear(2, 3, "he")) == (
+        "Linear(2, 3, ...) takes settings by their names, as in init='he'"
+    )
+    assert refused(lambda: nn.Linear(2, 3, False)).endswith("bias=False")
+    assert refused(lambda: nn.Linear(2, 3, np.float32)).endswith("dtype=float32")
+    for wrong in (1, 0, "verbose"):
+        with pytest.raises((TypeError, ValueError), match="'lines'.*got"):
+            net().fit(X, LABELS, progress=wrong)
+
+
+def test_texts_as_numbers_are_answered_with_the_conversion(backend):
+    numbers = nn.Sequential([nn.Linear(4, 1)], nn.Squared())
+    before = numbers.modules[0].W.copy()
+    for Y in (X[0].astype(str), X[0].astype(object), list(X[0].astype(str))):
+        for call in (numbers.fit, numbers.partial_fit, numbers.sgd, numbers.evaluate):
+            message = refused(lambda call=call, Y=Y: call(X, Y))
+            assert message.startswith("Y must hold numbers for Squared, got ")
+            assert "np.asarray(Y, float)" in message and "classes" not in message
+    assert (numbers.modules[0].W == before).all()
+
+
 def test_other_errors_of_a_call_stay():
     assert "missing 1 required positional argument: 'n'" in refused(lambda: nn.Linear(2))
 
@@ -646,6 +668,16 @@ def test_the_history_is_a_dict_that_shows_itself_briefly():
     history["other"] = ["words"]
     assert "other -" in repr(history) and len(repr(history)) < 200
     assert pickle.loads(pickle.dumps(history)) == history == dict(history)
+
+
+def test_the_history_answers_attributes():
+    history = net().fit(X, LABELS)
+    assert "it is the dict itself: history['loss']" in refused(
+        lambda: history.history, AttributeError
+    )
+    assert "write history['loss']" in refused(lambda: history.loss, AttributeError)
+    assert copy.deepcopy(history) == pickle.loads(pickle.dumps(history)) == history
+    assert not hasattr(history, "banana")
 
 
 def test_the_history_draws_itself():

@@ -19,6 +19,12 @@ def columns(net, Y, of="", compact=False):
     try:
         Y = _checks.real(f"Y{of}", Y)
     except TypeError as error:
+        if not getattr(net.loss, "classifies", True) and np.ndim(Y) in (1, 2):
+            raise TypeError(
+                f"Y{of} must hold numbers for {type(net.loss).__name__}, got "
+                f"{np.asarray(Y).dtype}; numbers in another form become such by "
+                f"np.asarray(Y, float)"
+            ) from None
         if not _are_texts(Y):
             raise
         raise TypeError(f"{error}; so does a network with net.classes = np.unique(Y)") from None
