@@ -28,6 +28,16 @@ def add_columns(parser):
     )
 
 
+def add_part(parser):
+    """Add the option --part."""
+    parser.add_argument(
+        "--part",
+        choices=("all", "train", "test"),
+        default="all",
+        help="of DATA, divided as nncore train divides them (default: all)",
+    )
+
+
 def columns(text):
     """Parse headings separated by commas; one with a comma stands in quotes."""
     import csv

@@ -25,12 +25,7 @@ def add_options(parser):
     parser.add_argument("model", metavar="MODEL", help="file written by nncore train")
     parser.add_argument("data", metavar="DATA", help="anything that nncore train reads")
     arguments.add_columns(parser)
-    parser.add_argument(
-        "--part",
-        choices=("all", "train", "test"),
-        default="all",
-        help="of DATA, divided as nncore train divides them (default: all)",
-    )
+    arguments.add_part(parser)
     parser.add_argument(
         "--plot",
         metavar="FILE.png",
@@ -82,11 +77,10 @@ def _numbers(net, X, targets, options):
     if len(predicted) != 1:
         raise ValueError(f"{options.model} must predict one number, got {len(predicted)} outputs")
     error = predicted[0] - targets
-    spread = ((targets - targets.mean()) ** 2).sum()
-    r2 = 1 - (error**2).sum() / spread if spread else math.nan
+    r2, rmse = data.scores(predicted, targets)
     worst = int(abs(error).argmax())
     print(f"R2         {r2:.4f}")
-    print(f"RMSE       {math.sqrt(np.mean(error**2)):.6g}")
+    print(f"RMSE       {rmse:.6g}")
     print(f"MAE        {np.mean(abs(error)):.6g}")
     print(
         f"largest    {abs(error[worst]):.6g} (sample {worst + 1}: {predicted[0, worst]:.6g} "

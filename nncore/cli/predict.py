@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import sys
 
 import numpy as np
@@ -32,12 +31,7 @@ def add_options(parser):
         help="digits, .npz, .csv or .tsv (also .gz), .parquet or a folder of idx files",
     )
     arguments.add_columns(parser)
-    parser.add_argument(
-        "--part",
-        choices=("all", "train", "test"),
-        default="all",
-        help="of DATA, divided as nncore train divides them (default: all)",
-    )
+    arguments.add_part(parser)
     parser.add_argument(
         "--proba",
         action="store_true",
@@ -106,7 +100,5 @@ def _score(net, predicted, labels, regression):
     if not regression:
         correct = int((predicted == labels).sum())
         return f"accuracy: {correct / labels.size:.4f} ({correct}/{labels.size})"
-    error = predicted.astype(np.float64).reshape(-1) - labels
-    spread = ((labels - labels.mean()) ** 2).sum()
-    r2 = 1 - (error**2).sum() / spread if spread else math.nan
-    return f"R2: {r2:.4f} (RMSE {math.sqrt(np.mean(error**2)):.4g} on {labels.size} samples)"
+    r2, rmse = data.scores(predicted, labels)
+    return f"R2: {r2:.4f} (RMSE {rmse:.4g} on {messages.count(labels.size, 'sample')})"
