@@ -7,6 +7,7 @@ import numpy as np
 from nncore import _chain, _checks, _core, _sparse, modules, registry, schedules
 from nncore._types import Array, ArrayLike, Learner, Samples
 from nncore.training import clipping, fit, predict, preparation, session, validate
+from nncore.training.updates import Updates, checked_penalty
 
 
 def learner(net, lrate, optimizer, l2, clip_value=None, clip_norm=None) -> Learner:
@@ -19,7 +20,7 @@ def learner(net, lrate, optimizer, l2, clip_value=None, clip_norm=None) -> Learn
         optimizer = fit.continued(net, optimizer)
         rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
         clips = clipping.checked(clip_value, clip_norm)
-        general = _General(net, optimizer, rate, fit.checked_penalty(l2), clips, token)
+        general = _General(net, optimizer, rate, checked_penalty(l2), clips, token)
         learn = _core.Learner(net, optimizer, rate, general)
         learn.open(token)
     except BaseException:
@@ -130,9 +131,7 @@ class _General:
 
     def _updates(self, X, Y, rate):
         size = max(X.shape[1], 1)
-        updates = fit.Updates(
-            self.net, X, Y, size, rate, self.optimizer, self.l2, "mean", self.clips
-        )
+        updates = Updates(self.net, X, Y, size, rate, self.optimizer, self.l2, "mean", self.clips)
         updates.t = self.optimizer.t
         return updates
 
