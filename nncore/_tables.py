@@ -282,16 +282,16 @@ def is_frame(source):
     return hasattr(source, "columns") and hasattr(source, "to_numpy")
 
 
-def from_frame(frame):
-    """Return the Table of a DataFrame."""
+def from_frame(frame, path="the DataFrame"):
+    """Return the Table of a DataFrame; path: what messages call it."""
     headings = [str(name) for name in frame.columns]
     columns = [
         _values(frame[name] if len(set(headings)) == len(headings) else frame.iloc[:, i])
         for i, name in enumerate(frame.columns)
     ]
     if not columns or not len(columns[0]):
-        raise ValueError("the DataFrame must hold at least one row and one column, got none")
-    return Table("the DataFrame", headings, columns)
+        raise ValueError(f"{path} must hold at least one row and one column, got none")
+    return Table(path, headings, columns)
 
 
 def from_parquet(path):
@@ -307,9 +307,7 @@ def from_parquet(path):
             raise
         except Exception as error:  # polars' own, of several kinds
             raise _unreadable(path, error) from None
-    table = from_frame(frame)
-    table.path = path
-    return table
+    return from_frame(frame, path)
 
 
 def _by_pandas(path):

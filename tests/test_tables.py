@@ -372,6 +372,12 @@ def test_texts_that_are_no_tables(command, tmp_path, text, message):
     assert "UTF-8, got byte 0xff; save it as CSV UTF-8" in command("train t.csv")[2]
 
 
+def test_an_empty_parquet_file_is_named(command, tmp_path):
+    polars = pytest.importorskip("polars")
+    polars.DataFrame({"a": [], "b": []}).write_parquet(tmp_path / "t.parquet")
+    assert command("train t.parquet")[2].startswith("nncore: t.parquet must hold at least one row")
+
+
 def test_columns_of_one_heading(command, tmp_path):
     X, labels = flowers()
     lines = [f"{a},{b},{label}" for a, b, label in zip(*X[:2], labels, strict=True)]
