@@ -395,6 +395,16 @@ def test_columns_of_one_heading(command, tmp_path):
     assert "must have 2 columns 'size', got" in command("predict m.npz three.csv")[2]
 
 
+def test_labels_of_another_kind_have_no_accuracy(model, command, tmp_path):
+    X, _ = flowers(4, 1)
+    named = dict(zip(["length", "width", "noise"], X, strict=True))
+    write(tmp_path / "t.csv", {**named, "species": [3, 1, 2, 0]})
+    status, output, errors = command("predict m.npz t.csv")
+    assert status == 0 and output.split() == nn.load("m.npz").predict(X).tolist()
+    assert "its labels, 3 for example, are not like those of m.npz" in errors
+    assert "accuracy: " not in errors and errors.count("\n") == 1
+
+
 def test_a_model_needs_its_columns(model, command, tmp_path):
     X, _ = flowers(4, 1)
     named = dict(zip(["length", "width", "noise"], X, strict=True))

@@ -60,7 +60,12 @@ def run(options):
     else:
         sys.stdout.write(text)
     sys.stdout.flush()
-    if labels is not None:
+    if labels is not None and not regression and predicted.dtype.kind != labels.dtype.kind:
+        messages.note(
+            f"{options.data}: its labels, {labels[0].item()!r} for example, are not like those of "
+            f"{options.model}, {predicted.flat[0].item()!r} for example, so there is no accuracy"
+        )
+    elif labels is not None:
         print(_score(net, predicted, labels, regression), file=sys.stderr)
     messages.print_notes(source)
 
