@@ -148,6 +148,14 @@ def test_texts_as_numbers_are_answered_with_the_conversion(backend):
             message = refused(lambda call=call, Y=Y: call(X, Y))
             assert message.startswith("Y must hold numbers for Squared, got ")
             assert "np.asarray(Y, float)" in message and "classes" not in message
+    sparse = pytest.importorskip("scipy.sparse").csr_array(X[:1])
+    for Y, wanted in (
+        (X[0] + 1j, "must be a real array, got complex128"),
+        (np.ma.masked_array(X[0], X[0] > 0), "must not be masked"),
+        (sparse, "must be a dense array, got a sparse csr_array"),
+        ([[1.0, 2.0], [3.0]], "must be a real array, got list"),
+    ):
+        assert f"Y {wanted}" in refused(lambda Y=Y: numbers.fit(X, Y))
     assert (numbers.modules[0].W == before).all()
 
 

@@ -19,7 +19,7 @@ def columns(net, Y, of="", compact=False):
     try:
         Y = _checks.real(f"Y{of}", Y)
     except TypeError as error:
-        if not getattr(net.loss, "classifies", True) and np.ndim(Y) in (1, 2):
+        if not getattr(net.loss, "classifies", True) and _are_objects(Y):
             raise TypeError(
                 f"Y{of} must hold numbers for {type(net.loss).__name__}, got "
                 f"{np.asarray(Y).dtype}; numbers in another form become such by "
@@ -44,6 +44,15 @@ def columns(net, Y, of="", compact=False):
         return _classes(Y, 2, of)[None, :]
     # Signs and numbers; check_data refuses other labels than signs.
     return Y[None, :] if n == 1 else Y
+
+
+def _are_objects(Y):
+    """Return whether Y is an array, or makes one, of texts or objects."""
+    try:
+        a = np.asarray(Y)
+    except (TypeError, ValueError):  # lists of different lengths
+        return False
+    return a.ndim in (1, 2) and a.dtype.kind in "USOT"
 
 
 def _are_texts(Y):
