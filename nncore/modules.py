@@ -1068,7 +1068,7 @@ class Dropout(Module):
         self.count += 1
         return self._kernels.dropout(A, self.p, self.key, self.count)
 
-    def draw_key(self, rng: np.random.Generator | None = None) -> None:
+    def draw_key(self, rng: "np.random.Generator | None" = None) -> None:
         """Draw the key if no seed was given.
 
         Parameters
