@@ -1,5 +1,5 @@
-"""The checks of arrays and numbers: every message names the argument, what was wanted and what was
-given.
+"""The checks of arrays and numbers: every message names the argument, the expected value and the
+given one.
 """
 
 import numbers

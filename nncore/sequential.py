@@ -871,8 +871,9 @@ class Sequential(ModuleSequence):
         Returns
         -------
         str
-            The table. `print(net.summary())` prints it; a notebook shows it as it is. N stands for
-            the number of samples, and ? for a size that only a module of your own knows.
+            The table. `print(net.summary())` prints it; a notebook shows it as it is. N is the
+            number of samples, and ? a size that only a module of your own knows. A last line,
+            `data:`, names scalings and classes if the network has any.
         """
         return summary(self)
 
