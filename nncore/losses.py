@@ -347,7 +347,7 @@ class Huber(_OfNumbers):
     Parameters
     ----------
     delta : float
-        The error from which on the loss is linear, finite and above 0.
+        The size of error above which the loss is linear; finite and above 0.
 
     Raises
     ------
