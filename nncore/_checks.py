@@ -2,6 +2,8 @@
 given one.
 """
 
+from __future__ import annotations
+
 import numbers
 from typing import Any
 

@@ -3,6 +3,8 @@
 Values are summed over the batch; those of NLL and BinaryNLL are in nats.
 """
 
+from __future__ import annotations
+
 from typing import Any, ClassVar
 
 import numpy as np

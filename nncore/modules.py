@@ -5,6 +5,8 @@ step. Samples are columns: arrays are (features, b). The live kernels do the ari
 (nncore.use_backend).
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np

@@ -1,5 +1,7 @@
 """MLPClassifier."""
 
+from __future__ import annotations
+
 import functools
 import types
 from collections.abc import Sequence

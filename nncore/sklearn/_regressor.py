@@ -1,5 +1,7 @@
 """MLPRegressor."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Literal, Self
