@@ -177,7 +177,16 @@ def test_modules_of_jupyter_and_colab_need_not_be_installed(check, tmp_path):
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "Tanh  ok\n", "")
     shutil.rmtree(tmp_path / "IPython")
-    done = check("from IPython.display import HTML, clear_output\nHTML('x')\nclear_output()", RIGHT)
+    done = check(
+        "from IPython.display import HTML, clear_output\nfrom IPython import get_ipython\n"
+        "HTML('x')\nclear_output()\nget_ipython().run_line_magic('matplotlib', 'inline')",
+        RIGHT,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Tanh  ok\n", "")
+    pytest.importorskip("matplotlib")
+    done = check(
+        "import IPython\nimport matplotlib.pyplot as plt\nplt.subplots()\nplt.show()", RIGHT
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "Tanh  ok\n", "")
     done = check("import google.protobuf", RIGHT)
     assert done.returncode == 2 and "No module named 'google.protobuf'" in done.stderr

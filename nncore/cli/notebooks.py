@@ -116,24 +116,48 @@ def _replaced(line):
 
 
 class Shell:
-    """The value of get_ipython() in a notebook that is checked: every method does nothing."""
+    """The value of get_ipython() in a notebook that is checked: every method does nothing.
+
+    It is false, so that libraries do not take it for a real one.
+    """
 
     def __getattr__(self, name):
-        return lambda *_, **__: None
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
 
     def __call__(self, *_, **__):
-        return None
+        return self
+
+    def __bool__(self):
+        return False
 
 
 class _Absent(types.ModuleType):
     """A module of Jupyter or Colab that is not installed here: all that it holds does nothing."""
 
-    __path__ = ()
+    version_info = (9, 0, 0)  # matplotlib looks at that of IPython
 
     def __getattr__(self, name):
         if name.startswith("__"):
             raise AttributeError(name)
         return Shell()
+
+
+class _Finder:
+    """The last finder of imports: makes an _Absent for each of these names."""
+
+    NAMES = ("google", "google.colab", "IPython", "IPython.display")
+
+    def find_spec(self, name, path=None, target=None):
+        if name in self.NAMES:
+            return importlib.util.spec_from_loader(name, self, is_package=True)
+
+    def create_module(self, spec):
+        return _Absent(spec.name)
+
+    def exec_module(self, module):
+        pass
 
 
 @contextlib.contextmanager
@@ -142,22 +166,15 @@ def absent_modules():
 
     Notebooks use them to show things and to reach their files, not to compute.
     """
-    added = []
-    for package, name in (("google", "colab"), ("IPython", "display")):
-        whole = f"{package}.{name}"
-        with contextlib.suppress(ImportError, ValueError):
-            if whole in sys.modules or importlib.util.find_spec(whole) is not None:
-                continue
-        for missing in (package, whole):
-            if missing not in sys.modules:
-                sys.modules[missing] = _Absent(missing)
-                added.append(missing)
-        setattr(sys.modules[package], name, sys.modules[whole])
+    finder = _Finder()
+    sys.meta_path.append(finder)
     try:
         yield
     finally:
-        for missing in added:
-            sys.modules.pop(missing, None)
+        sys.meta_path.remove(finder)
+        for name in finder.NAMES:
+            if isinstance(sys.modules.get(name), _Absent):
+                del sys.modules[name]
 
 
 # Names that Jupyter gives every notebook.
