@@ -9,19 +9,13 @@ static double FN(loss_and_gradient)(nn_index n, const void *z_, const void *y_, 
     nn_index i = 0;
     double in_order = 0; /* the sum if all terms fit one vector */
     FN(wide_total) total = {0};
-    FN(wide) group[WIDE], more[WIDE]; /* SUM_GROUP vectors are summed without compensation */
 #define SUM(NAME, ...)                                                      \
     case NN_##NAME:                                                         \
-        for (; i + SUM_GROUP * LANES <= n; i += SUM_GROUP * LANES) {        \
-            UNROLLED_FOR(w, WIDE) group[w] = (FN(wide)){0};                 \
-            for (nn_index k = i; k < i + SUM_GROUP * LANES; k += LANES) {   \
-                V gradient, zi = FN(load)(z + k), yi = FN(load)(y + k);     \
-                V terms = __VA_ARGS__;                                      \
-                FN(store)(grad + k, gradient);                              \
-                FN(widen)(terms, more);                                     \
-                UNROLLED_FOR(w, WIDE) group[w] += more[w];                  \
-            }                                                               \
-            UNROLLED_FOR(w, WIDE) FN(add_wide)(&total, w, group[w]);        \
+        for (; n > LANES && i + LANES <= n; i += LANES) {                   \
+            V gradient, zi = FN(load)(z + i), yi = FN(load)(y + i);         \
+            V terms = __VA_ARGS__;                                          \
+            FN(add_vector)(&total, terms, 0);                               \
+            FN(store)(grad + i, gradient);                                  \
         }                                                                   \
         for (; i < n; i += LANES) {                                         \
             nn_index part = n - i < LANES ? n - i : LANES;                  \
