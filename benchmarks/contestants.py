@@ -1132,6 +1132,55 @@ def sklearn_mlp(workload, threads=1):
     return Contest(answer, lambda: net.partial_fit(rows, labels), len(order))
 
 
+def sklearn_online(workload, threads=1):
+    """`MLPClassifier.partial_fit` of one row per call."""
+    X, y = w.samples(workload, 1)
+    net = _sklearn_network(workload, X, y, w.weights(workload), 1, w.RATE)
+
+    def learn(x, y):
+        net.partial_fit(x[None, :], [y])
+
+    two = workload.sizes[-1] == 2  # one logistic output there
+    contest = _online(
+        workload,
+        learn,
+        lambda: [(W.copy(), b.copy()) for W, b in zip(net.coefs_, net.intercepts_, strict=True)],
+    )
+    return contest._replace(answer=None) if two else contest
+
+
+def sklearn_regression(workload, threads=1):
+    """`MLPRegressor.partial_fit` on the rows in order, one sample per step. Its loss is half of
+    the squared error, so its rate is twice nncore's."""
+    if (workload.loss, workload.optimizer) != ("squared", "sgd"):
+        raise ImportError("MLPRegressor's loss is the squared error")
+    from sklearn.neural_network import MLPRegressor
+
+    X, y = w.samples(workload, workload.rows)
+    net = MLPRegressor(
+        hidden_layer_sizes=workload.sizes[1:-1],
+        activation=workload.hidden,
+        solver="sgd",
+        alpha=0,
+        momentum=0,
+        batch_size=workload.batch,
+        learning_rate_init=2 * w.TRAIN_RATES["sgd"],
+        shuffle=False,
+    )
+    y = y.ravel() if workload.sizes[-1] == 1 else y
+    net.partial_fit(X[: workload.batch], y[: workload.batch])  # makes its arrays
+    for own, given in zip(
+        net.coefs_ + net.intercepts_,
+        [W for W, _ in w.weights(workload)] + [b for _, b in w.weights(workload)],
+        strict=True,
+    ):
+        own[...] = given
+    order = w.training_order(workload).ravel()
+    net.partial_fit(X[order], y[order])
+    answer = [(W.copy(), b.copy()) for W, b in zip(net.coefs_, net.intercepts_, strict=True)]
+    return Contest(answer, lambda: net.partial_fit(X, y), workload.rows)
+
+
 def _sklearn_trainer(workload, threads):
     def trainer(X, y, params, batch, rate, seed):
         net = _sklearn_network(workload, X, y, params, batch, rate, seed)
@@ -1224,6 +1273,7 @@ CONTESTANTS = {
         "course loop": course,
         "numba": numba_sgd,
         "JAX": jax_online,
+        "scikit-learn": sklearn_online,
     },
     "batch": {
         "nncore": nncore,
@@ -1238,6 +1288,7 @@ CONTESTANTS = {
         "nncore sgd": nncore_sgd,
         "numba": numba_train,
         "JAX": jax_train,
+        "scikit-learn": sklearn_regression,
     },
     "predict": {
         "nncore": nncore,

@@ -375,6 +375,8 @@ def test_rows_are_answered_with_the_transpose(backend, use):
     message = refused(lambda: WRONG_WAY[use](net(), ROWS), ValueError)
     assert "X must have shape (4, N), got (30, 4)" in message
     assert "pass the transpose, X.T, or train the estimators of nncore.sklearn" in message
+    message = refused(lambda: WRONG_WAY[use](net(), ROWS.tolist()), ValueError)
+    assert "pass the transpose, np.array(X).T, or train" in message
     pandas = pytest.importorskip("pandas")
     message = refused(lambda: WRONG_WAY[use](net(), pandas.DataFrame(ROWS)), ValueError)
     assert (

@@ -63,7 +63,11 @@ def _check_features(name, X, first, given=None):
     """
     m, shape = np.shape(first.W)[0] if first is not None else "D", X.shape
     if len(shape) == 2 and shape[0] != m == shape[1]:
-        how = f"{name}.to_numpy().T" if _checks.is_table(given) else f"{name}.T"
+        how = f"{name}.T"
+        if _checks.is_table(given):
+            how = f"{name}.to_numpy().T"
+        elif isinstance(given, (list, tuple)):
+            how = f"np.array({name}).T"
         raise ValueError(
             f"{name} must have shape ({m}, N), got {shape}; samples are columns: pass the "
             f"transpose, {how if name == 'X' else 'as in X.T'}, or train the estimators of "
