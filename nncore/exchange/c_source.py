@@ -64,7 +64,7 @@ def c(
     -----
     Outputs differ from those of `predict_proba` by rounding, because `exp` and `tanh` are those of
     the C library: by at most 64 units in the last place for networks of usual size. Like those of
-    `predictor`, probabilities of 1e-10 and below may differ by more. If the compiler has a fast
+    `predictor`, probabilities of 1e-8 and below may differ by more. If the compiler has a fast
     fma, or with NAME_FMA defined, sums are rounded as in nncore, and ReLU networks differ by about
     6 units.
 

@@ -81,6 +81,7 @@ def onnx(
 def rendered(net, scaling=None, classes=None):
     """Return the file's bytes."""
     library = extras.need("onnx", "nncore.export.onnx", "nncore[onnx]")
+    names = _names_of(net)
     net, scaling, classes = chain.unprepared(net, "ONNX", scaling, classes)
     network = chain.described(net, "ONNX", scaling)
     size = sum(m.W.size for m in (s.module for s in network.steps) if hasattr(m, "W"))
@@ -89,15 +90,23 @@ def rendered(net, scaling=None, classes=None):
             f"a network must have at most {MOST_BYTES / 1e9:.2f} GB of weights to be written as "
             f"ONNX, got {size * network.dtype.itemsize / 1e9:.2f} GB; safetensors has no limit"
         )
-    model = _model(library, network, _description(net, network, scaling, classes))
+    model = _model(library, network, _description(net, network, scaling, classes, names))
     return model.SerializeToString()
 
 
-def _description(net, network, scaling, classes):
+def _names_of(net):
+    """Return the feature_names and target_name that a network has, by these words."""
+    found = getattr(net, "_preprocessing", None)
+    given = {} if found is None else found.as_metadata()
+    return {k: given[k] for k in ("feature_names", "target_name") if k in given}
+
+
+def _description(net, network, scaling, classes, names):
     """Return the metadata of the file, texts by name."""
     kinds = [step.cls.__name__ for step in network.steps]
     loss = getattr(_kinds.kind(net.loss), "__name__", None) if net.loss is not None else None
     noted = {"modules": kinds, "loss": loss, **serialization.loss_settings(net.loss)}
+    noted |= names
     if network.scaling is not None:
         noted["scaling"] = _preprocessing.made(scaling=scaling).scaling
     found = {"nncore": json.dumps(noted)}
