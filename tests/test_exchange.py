@@ -884,6 +884,19 @@ def test_the_labels_of_sklearn(labels, tmp_path):
     assert net.predict(x).tolist() == [labels[1], labels[0]]
 
 
+@pytest.mark.parametrize("int8", [False, True])
+def test_c_lists_the_classes(int8, tmp_path):
+    net = nn.Sequential([nn.Linear(2, 3), nn.SoftMax()], nn.NLL())
+    X = np.eye(2)
+    nn.export.c(net, tmp_path / "f", "f", int8=X if int8 else None)
+    assert "Classes" not in (tmp_path / "f").read_text()
+    net.classes = ["cat */ int", "chien\n", "Löwe"]
+    nn.export.c(net, tmp_path / "f", "f", int8=X if int8 else None)
+    text = (tmp_path / "f").read_text()
+    assert " * Classes 0, 1, ...: 'cat * / int', 'chien\\n', 'L\\xf6we'\n" in text
+    assert text.index("#ifndef") > text.index("*/") > text.index("Classes")
+
+
 def test_onnx_keeps_the_names_of_columns(tmp_path):
     pytest.importorskip("onnx")
     net = nn.Sequential([nn.Linear(2, 1)], nn.Squared())
@@ -1000,6 +1013,18 @@ def test_layers_of_torch_that_are_unknown():
     ):
         with pytest.raises(error, match=message):
             nn.from_torch(module)
+
+
+def test_torch_modules_without_weights():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    for made in (torch.nn.LazyLinear(3), torch.nn.Linear(2, 3, device="meta")):
+        with pytest.raises(ValueError, match="must have weights; run or load the module first"):
+            nn.from_torch(torch.nn.Sequential(made))
+
+
+def test_what_is_read_is_not_said_to_be_written():
+    with pytest.raises(ValueError, match=r"^W of modules\[0\] must be finite, got NaN or infinity$"):
+        nn.from_arrays([np.full((2, 3), np.nan)], [None])
 
 
 def test_kinds_of_batch_normalisation_in_torch():

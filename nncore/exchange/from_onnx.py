@@ -380,7 +380,7 @@ class _Reader:
         if parts and type(parts[-1]) is modules.Sigmoid and self._noted()[0] != "Sigmoid":
             parts[-1] = modules.OutputSigmoid()
         net = Sequential(parts, self._loss(parts))
-        chain.described(net, "a network")
+        chain.described(net)
         self._prepare(net, scaling)
         return net
 
