@@ -1023,7 +1023,9 @@ def test_torch_modules_without_weights():
 
 
 def test_what_is_read_is_not_said_to_be_written():
-    with pytest.raises(ValueError, match=r"^W of modules\[0\] must be finite, got NaN or infinity$"):
+    with pytest.raises(
+        ValueError, match=r"^W of modules\[0\] must be finite, got NaN or infinity$"
+    ):
         nn.from_arrays([np.full((2, 3), np.nan)], [None])
 
 

@@ -8,7 +8,6 @@ import threading
 
 from nncore import _chain, _core, _threads, modules
 
-
 _training: dict[int, object] = {}
 
 
