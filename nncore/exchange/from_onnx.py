@@ -410,6 +410,7 @@ class _Reader:
         metadata = {k: noted[k] for k in ("feature_names", "target_name") if k in noted}
         if scaling is not None:
             metadata["scaling"] = scaling
+        net._flat = noted.get("flat") is True
         try:
             if noted and "classes" in self.properties:
                 metadata["classes"] = json.loads(self.properties["classes"])
