@@ -51,7 +51,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--l2", type=float, default=1e-4, help="penalty on the weights (default: 1e-4)"
     )
-    parser.add_argument("--batch-size", type=int, default=64, help="samples a step (default: 64)")
+    parser.add_argument("--batch-size", type=int, default=64, help="samples per step (default: 64)")
     parser.add_argument("--epochs", type=int, default=20, help="passes over the data (default: 20)")
     parser.add_argument(
         "--seed", type=int, default=0, help="of weights, masks and shuffling (default: 0)"

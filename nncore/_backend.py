@@ -2,6 +2,8 @@
 would cost as much as a kernel.
 """
 
+from __future__ import annotations
+
 from typing import Self
 
 from nncore import _checks, _core, kernels

@@ -1,6 +1,8 @@
-"""The checks of arrays and numbers: every message names the argument, what was wanted and what was
-given.
+"""The checks of arrays and numbers: every message names the argument, the expected value and the
+given one.
 """
+
+from __future__ import annotations
 
 import numbers
 from typing import Any

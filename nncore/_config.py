@@ -1,5 +1,7 @@
 """show_config: the installation and the machine."""
 
+from __future__ import annotations
+
 import platform
 from typing import Any, Literal
 

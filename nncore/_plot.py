@@ -3,6 +3,8 @@
 It comes with `pip install nncore[plot]`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a network knows about its data: scalings, classes, names of the columns.
+"""The scalings, classes and column names that belong to a network.
 
 A Preprocessing belongs to a network, whose attributes of the same names read and set it. It is
 replaced, never changed, so that copies of a network may share one.
@@ -66,7 +66,7 @@ class Preprocessing:
             given.dtype.kind != "i" or not np.array_equal(given, np.arange(len(given)))
         )
 
-    # What a caller gets are copies: a change of theirs would go unnoticed here.
+    # Callers get copies, whose changes would go unnoticed here.
 
     @property
     def scaling(self):
@@ -90,13 +90,13 @@ class Preprocessing:
 
     @property
     def summary(self):
-        """What a network's repr says of it, after a comma."""
+        """The end of the network's repr, from a comma on."""
         said = ["scaled inputs"] * self.scales + ["scaled targets"] * self.scales_targets
         said += [] if self._classes is None else [f"classes {_shown(self._classes)}"]
         return "".join(f", {part}" for part in said)
 
     def as_metadata(self):
-        """Return what a model file holds of it: plain values by name."""
+        """Return its entries in a model file: plain values by name."""
         found = {name: getattr(self, name) for name in NAMES}
         if self._classes is not None:
             found["classes"] = self._classes.tolist()
@@ -197,8 +197,8 @@ class Preprocessing:
             )
 
     def check_outputs(self, outputs, labels=None):
-        """Raise ValueError unless the classes and the scaling of the targets are those of so many
-        outputs. labels: how many labels these tell apart.
+        """Raise ValueError unless the classes and the scaling of the targets fit this
+        number of outputs. labels: the number of labels that the outputs distinguish.
         """
         _check_size("target_scaling", self._target_scaling, outputs, "outputs")
         if labels is not None and self._classes is not None and len(self._classes) != labels:

@@ -14,7 +14,7 @@ import numpy as np
 
 from nncore import _columns, _npz
 
-# What stands for a missing value in a column of numbers, in lower case.
+# Texts that mean a missing value in a column of numbers, in lower case.
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "-", "<na>"))
 TEXT = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 PARQUET = (".parquet", ".pq")

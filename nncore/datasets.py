@@ -10,6 +10,8 @@ others are split in a fixed way: ``np.random.default_rng(0).permutation(N)``, th
 5`` for training.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from typing import Any, Literal
 

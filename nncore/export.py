@@ -4,6 +4,8 @@ Each function writes the file at `path` whole or not at all. The way back is `im
 `import_safetensors` and `from_arrays`; `to_torch` and `from_torch` exchange live objects.
 """
 
+from __future__ import annotations
+
 from nncore import _names
 from nncore.exchange.c_source import c
 from nncore.exchange.tensors import safetensors

@@ -3,6 +3,8 @@
 Values are summed over the batch; those of NLL and BinaryNLL are in nats.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -354,7 +356,7 @@ class Huber(_OfNumbers):
     Parameters
     ----------
     delta : float
-        The error from which on the loss is linear, finite and above 0.
+        The size of error above which the loss is linear; finite and above 0.
 
     Raises
     ------

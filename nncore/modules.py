@@ -5,6 +5,8 @@ step. Samples are columns: arrays are (features, b). The live kernels do the ari
 (nncore.use_backend).
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -39,7 +41,7 @@ class Module:
 
     A subclass with weights overrides `step(lrate)` or `sgd_step(lrate)`; the other one calls it. A
     subclass that overrides neither has nothing to train. A module that predicts in another way than
-    it trains, or whose forward keeps what its backward needs, may also have predict_forward(A),
+    it trains, or whose forward keeps arrays for its backward, may also have predict_forward(A),
     which keeps nothing: threads may then predict while another one trains.
 
     Attributes
@@ -147,7 +149,7 @@ class Linear(Module):
         np.random.default_rng. By default NumPy's global generator does, which np.random.seed and
         `nncore.set_seed` seed.
     bias : bool
-        False: W0 is zero, whatever `init` gives, and no step updates it. It is not a parameter.
+        If False, W0 is zero, whatever `init` gives, no step updates it, and it is not a parameter.
 
     Attributes
     ----------
@@ -1068,7 +1070,7 @@ class Dropout(Module):
         self.count += 1
         return self._kernels.dropout(A, self.p, self.key, self.count)
 
-    def draw_key(self, rng: "np.random.Generator | None" = None) -> None:
+    def draw_key(self, rng: np.random.Generator | None = None) -> None:
         """Draw the key if no seed was given.
 
         Parameters

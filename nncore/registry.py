@@ -1,10 +1,10 @@
 """One record per module, loss and optimizer of the library; all lists of them are derived from
 these.
 
-The lists decide what compiles, what is saved, what `accelerate` and `check` compare with, and what
-the command offers. A new activation or loss is a class in `modules.py` or `losses.py`, its formulas
-in `kernels/` (and in the core) and a record here; a new optimizer likewise. `exchange/table.py`
-says what a module becomes in other formats.
+The lists decide which objects compile, are saved, are compared with by `accelerate` and `check`,
+and are offered by the command. A new activation or loss is a class in `modules.py` or `losses.py`,
+its formulas in `kernels/` (and in the core) and a record here; a new optimizer likewise.
+`exchange/table.py` says what a module becomes in other formats.
 """
 
 from collections.abc import Callable

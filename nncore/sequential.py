@@ -141,7 +141,7 @@ class Sequential(ModuleSequence):
     # ------------------------------------------------------------------------ the course's contract
 
     def forward(self, X: ArrayLike) -> Array:
-        """Return the last module's output; every module keeps what its backward needs.
+        """Return the last module's output; every module keeps the arrays for its backward.
 
         Parameters
         ----------
@@ -340,7 +340,7 @@ class Sequential(ModuleSequence):
     def train(self) -> Self:
         """Switch all modules, also in inner networks, to training mode.
 
-        In training mode forward drops out and normalises by the batch.
+        In training mode `forward` applies Dropout and normalises by the batch's statistics.
 
         Returns
         -------
@@ -539,8 +539,8 @@ class Sequential(ModuleSequence):
     ) -> float:
         """Make one pass over X, Y in the given order, for data that arrive in parts.
 
-        It continues net.optimizer (also for the name of the same kind; plain SGD at first), and its
-        number of steps is the schedule's t.
+        The call continues net.optimizer, also if `optimizer` is the name of its kind; without one
+        it starts plain SGD. A schedule's t is the optimizer's number of steps.
 
         Parameters
         ----------
@@ -683,7 +683,7 @@ class Sequential(ModuleSequence):
         return learner.learner(self, lrate, optimizer, l2, clip_value, clip_norm)
 
     def score(self, X: Samples, Y: ArrayLike) -> float:
-        """Return the fraction of correct classes, or R² with Squared.
+        """Return the accuracy, or R² for a loss of numbers: Squared, Absolute or Huber.
 
         Parameters
         ----------
@@ -695,8 +695,8 @@ class Sequential(ModuleSequence):
         Returns
         -------
         float
-            The second value of `evaluate`: the accuracy; with Squared the coefficient of
-            determination (1 is perfect, a constant mean 0).
+            The second value of `evaluate`: the share of correct classes, or the coefficient of
+            determination (1 is perfect, the constant mean gives 0).
 
         Notes
         -----
@@ -766,7 +766,7 @@ class Sequential(ModuleSequence):
     def predict(self, X: Samples) -> Array:
         """Return the classes, or the numbers of a regression.
 
-        They are those of the class_fun of the last module or else of the loss.
+        The classes come from `class_fun` of the last module or, without one, of the loss.
 
         Parameters
         ----------
@@ -777,10 +777,10 @@ class Sequential(ModuleSequence):
         -------
         ndarray of shape (N,) or (n, N)
             The classes, (N,), int64 or of the type of net.classes. With losses of numbers, such as
-            Squared, the outputs: (N,) if the network has one output
-            and was trained on Y (N,), else (n, N). `fit` decides it anew; partial_fit, sgd and
-            mini_gd decide it for a network that has not been trained before. It is saved with the
-            model. `forward`, `predict_proba` and predictors always give (n, N).
+            Squared, the outputs: (N,) if the network has one output and was trained on Y (N,), else
+            (n, N). `fit` sets this shape anew; partial_fit, sgd and mini_gd set it for a network
+            that has not been trained before. It is saved with the model. `forward`,
+            `predict_proba` and predictors always give (n, N).
 
         Raises
         ------
@@ -814,7 +814,7 @@ class Sequential(ModuleSequence):
         sample_weight: ArrayLike | None = None,
         class_weight: ClassWeight | None = None,
     ) -> tuple[float, float]:
-        """Return the mean loss per sample and the accuracy, or R² with Squared.
+        """Return the mean loss per sample, and the accuracy, or R² for a loss of numbers.
 
         The samples are evaluated in slices of bounded memory.
 
@@ -837,7 +837,7 @@ class Sequential(ModuleSequence):
             The mean loss per sample, computed from the logits.
         score : float
             The fraction of samples with the correct class; NaN if there is no class_fun. With
-            Squared R², as `score` defines it.
+            Squared, Absolute and Huber R², as `score` defines it.
 
         Warns
         -----
@@ -866,12 +866,12 @@ class Sequential(ModuleSequence):
     def save(self, path: StrPath) -> None:
         """Write the network to a `.npz` file without pickle, atomically.
 
-        The file is replaced as a whole: it is never a part of the new one.
+        A program that reads the file meanwhile gets the old one or the new one, never a part.
 
         Parameters
         ----------
         path : path_like
-            The file, named exactly so.
+            The file. No suffix is added.
 
         Raises
         ------
@@ -892,8 +892,9 @@ class Sequential(ModuleSequence):
         Returns
         -------
         str
-            The table. `print(net.summary())` prints it; a notebook shows it as it is. N stands for
-            the number of samples, and ? for a size that only a module of your own knows.
+            The table. `print(net.summary())` prints it; a notebook shows it as it is. N is the
+            number of samples, and ? a size that only a module of your own knows. A last line,
+            `data:`, names scalings and classes if the network has any.
         """
         return summary(self)
 

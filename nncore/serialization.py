@@ -90,7 +90,7 @@ def describe(net, metadata=None):
 
 
 def _metadata(net, given):
-    """Return the metadata with what the network knows about its data; that given wins."""
+    """Return the metadata with the network's scalings, classes and names; given entries win."""
     own = getattr(net, "_preprocessing", None)
     if own is None or given is not None and not isinstance(given, dict):
         return given or {}

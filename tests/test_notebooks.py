@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -156,18 +157,51 @@ def test_a_cell_that_fails(check):
     )
     done = check("x = 1", "y = = 2")
     assert "got SyntaxError: invalid syntax, hw.ipynb, cell 2, line 1" in done.stderr
-    assert check(RIGHT, "exit()", "open('not reached', 'w')").returncode == 0
+    done = check(RIGHT, "exit()", "open('not reached', 'w')")
+    assert (done.returncode, done.stdout) == (0, "Tanh  ok\n")
+    assert done.stderr == (
+        "nncore: note: hw.ipynb exits in cell 2; the cells after it are not checked\n"
+    )
+
+
+def test_modules_of_jupyter_and_colab_need_not_be_installed(check, tmp_path):
+    """Their functions do nothing then. Those that are found are used."""
+    (tmp_path / "IPython").mkdir()
+    (tmp_path / "IPython" / "__init__.py").write_text("")
+    (tmp_path / "IPython" / "display.py").write_text("def HTML(text): return 'shown ' + text")
+    done = check(
+        "from google.colab import drive, files, output\ndrive.mount('/content/drive')\n"
+        "import google.colab\ngoogle.colab.files.upload()\n"
+        "from IPython.display import HTML\nassert HTML('x') == 'shown x'",
+        RIGHT,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Tanh  ok\n", "")
+    shutil.rmtree(tmp_path / "IPython")
+    done = check(
+        "from IPython.display import HTML, clear_output\nfrom IPython import get_ipython\n"
+        "HTML('x')\nclear_output()\nget_ipython().run_line_magic('matplotlib', 'inline')",
+        RIGHT,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Tanh  ok\n", "")
+    pytest.importorskip("matplotlib")
+    done = check(
+        "import IPython\nimport matplotlib.pyplot as plt\nplt.subplots()\nplt.show()", RIGHT
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Tanh  ok\n", "")
+    done = check("import google.protobuf", RIGHT)
+    assert done.returncode == 2 and "No module named 'google.protobuf'" in done.stderr
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", "must be a Jupyter notebook of format 4, got a file that is none"),
-        ("[1]", "must be a Jupyter notebook of format 4"),
-        ('{"worksheets": []}', "must be a Jupyter notebook of format 4"),
+        ("{}", "must be a Jupyter notebook of format 4, got JSON without a notebook's cells"),
+        ("[1]", "must be a Jupyter notebook of format 4, got JSON without"),
+        ('{"worksheets": []}', "of format 4, got format 3 or older; open it in Jupyter and save"),
         ('{"cells": [{"cell_type": "code", "source": 3}]}', "must be a Jupyter notebook"),
-        ("[" * 5000, "must be a Jupyter notebook of format 4"),
-        ("\xff", "must be a Jupyter notebook of format 4"),
+        ("[" * 5000, "must be a Jupyter notebook of format 4, got a file that is not JSON"),
+        ("\xff", "must be a Jupyter notebook of format 4, got a file that is not JSON"),
+        (" \n", "must be a Jupyter notebook of format 4, got an empty file"),
         ('{"cells": [], "metadata": {"kernelspec": {"language": "R"}}}', "in Python, got one in r"),
         ('{"cells": []}', "must keep a network in a variable, or define classes"),
     ],

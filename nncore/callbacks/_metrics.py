@@ -28,7 +28,8 @@ class Metrics:
     data : tuple, optional
         A pair (X, Y), such as the training data. By default the validation data of `fit`.
     prefix : str, optional
-        Begins the names in the history: "validation_" for the validation data of `fit`, else "".
+        The beginning of the names in the history. By default it is "validation_" for the validation
+        data of `fit`, else "".
 
     Raises
     ------

@@ -46,7 +46,7 @@ class ReduceOnPlateau(Monitor):
     ValueError
         If the training does not compute `monitor`, before the first epoch.
     RuntimeError
-        If it is called by something else than `fit`, which owns the step size.
+        If anything but `fit` calls it: only `fit` owns a step size.
 
     See Also
     --------

@@ -10,7 +10,7 @@ from nncore.callbacks._state import copies, restore
 
 
 class EarlyStopping(Monitor):
-    """End the training when `monitor` has not improved for `patience` of its values.
+    """End the training when `monitor` has not improved for `patience` values.
 
     Parameters
     ----------

@@ -11,6 +11,8 @@ searches the tables of known mistakes for a formula that gives exactly that numb
     findings.py     Fault, Result, Report; the comparison that makes a fault
 """
 
+from __future__ import annotations
+
 import inspect
 from typing import Any
 

@@ -28,7 +28,7 @@ class Fault:
     what : str
         The faulty method or array: dLdW0, forward, sgd_step ...
     message : str
-        What is wrong with it.
+        The mistake, in words.
     cause : str
         The likely cause, "" if unknown.
     formula : str
@@ -68,7 +68,7 @@ class Fault:
         Returns
         -------
         list of str
-            What is wrong, then the likely cause, the formula and the location, if known.
+            The mistake, then the likely cause, the formula and the location, if known.
         """
         return [
             f"{self.what} {self.message}",

@@ -90,10 +90,13 @@ def load(path):
     program = _new_module(path)
     if notebook:
         vars(program).update(notebooks.NAMES)
-    with _as_imported(program, path):
-        for filename, source in parts:
+    absent = notebooks.absent_modules() if notebook else contextlib.nullcontext()
+    with _as_imported(program, path), absent:
+        for i, (filename, source) in enumerate(parts, 1):
             fault = _run(program, filename, source, path)
             if fault == "":
+                if i < len(parts):
+                    messages.note(f"{path} exits in cell {i}; the cells after it are not checked")
                 break
             if fault is not None:
                 if not notebook or not (_networks(program) or _classes(program)):

@@ -2,10 +2,14 @@
 understands.
 """
 
+import contextlib
+import importlib.util
 import json
 import linecache
 import os
 import re
+import sys
+import types
 
 # Cell magics whose cell is Python; other cells that start with %% are left out.
 PYTHON_MAGICS = ("%%time", "%%timeit", "%%capture", "%%prun", "%%python", "%%python3")
@@ -29,18 +33,24 @@ class Cell:
 
 
 def cells(path):
-    """Return the code cells of a notebook; ValueError in one sentence if it is none."""
+    """Return the code cells of a notebook; ValueError in one sentence for another file."""
     with open(path, "rb") as file:
         content = file.read()
+    wanted = f"{path} must be a Jupyter notebook of format 4"
+    if not content.strip():
+        raise ValueError(f"{wanted}, got an empty file")
     try:
         notebook = json.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        raise ValueError(f"{wanted}, got a file that is not JSON") from None
+    if isinstance(notebook, dict) and "worksheets" in notebook and "cells" not in notebook:
+        raise ValueError(f"{wanted}, got format 3 or older; open it in Jupyter and save it again")
+    try:
         found = notebook["cells"]
         sources = [_text(cell) for cell in found if cell["cell_type"] == "code"]
         language = _language(notebook)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise ValueError(
-            f"{path} must be a Jupyter notebook of format 4, got a file that is none"
-        ) from None
+    except (TypeError, KeyError, AttributeError):
+        raise ValueError(f"{wanted}, got JSON without a notebook's cells") from None
     if language not in ("python", "python3", "ipython"):
         raise ValueError(f"{path} must be a notebook in Python, got one in {language[:40]}")
     return [Cell(path, number, source) for number, source in enumerate(sources, 1)]
@@ -106,10 +116,65 @@ def _replaced(line):
 
 
 class Shell:
-    """What get_ipython() returns to a notebook that is checked: every method does nothing."""
+    """The value of get_ipython() in a notebook that is checked: every method does nothing.
+
+    It is false, so that libraries do not take it for a real one.
+    """
 
     def __getattr__(self, name):
-        return lambda *_, **__: None
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *_, **__):
+        return self
+
+    def __bool__(self):
+        return False
+
+
+class _Absent(types.ModuleType):
+    """A module of Jupyter or Colab that is not installed here: all that it holds does nothing."""
+
+    version_info = (9, 0, 0)  # matplotlib looks at that of IPython
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return Shell()
+
+
+class _Finder:
+    """The last finder of imports: makes an _Absent for each of these names."""
+
+    NAMES = ("google", "google.colab", "IPython", "IPython.display")
+
+    def find_spec(self, name, path=None, target=None):
+        if name in self.NAMES:
+            return importlib.util.spec_from_loader(name, self, is_package=True)
+
+    def create_module(self, spec):
+        return _Absent(spec.name)
+
+    def exec_module(self, module):
+        pass
+
+
+@contextlib.contextmanager
+def absent_modules():
+    """Let a notebook import google.colab and IPython in a `with` block if they are not installed.
+
+    Notebooks use them to show things and to reach their files, not to compute.
+    """
+    finder = _Finder()
+    sys.meta_path.append(finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for name in finder.NAMES:
+            if isinstance(sys.modules.get(name), _Absent):
+                del sys.modules[name]
 
 
 # Names that Jupyter gives every notebook.

@@ -1,5 +1,7 @@
 """Networks of arrays as PyTorch, Keras and scikit-learn hold them."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from typing import Any, Literal

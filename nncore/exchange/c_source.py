@@ -1,5 +1,7 @@
 """Write a network as one file of C99, in its own type or in int8."""
 
+from __future__ import annotations
+
 import textwrap
 
 import numpy as np

@@ -5,6 +5,8 @@ The file is not trusted. Its operators are never run but a few, on few numbers; 
 opened; memory and time are bounded by the file's size.
 """
 
+from __future__ import annotations
+
 import json
 import math
 

@@ -1,5 +1,7 @@
 """Networks to and from live modules of PyTorch, which is imported when a module is made."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np

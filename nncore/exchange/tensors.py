@@ -4,6 +4,8 @@ The format: 8 bytes with the length of a JSON header, the header, then the array
 maps names to type, shape and place, and "__metadata__" to texts.
 """
 
+from __future__ import annotations
+
 import json
 import math
 from collections.abc import Sequence

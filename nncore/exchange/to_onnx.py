@@ -1,5 +1,7 @@
 """Write a network as an ONNX file, by the table's forms."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 

@@ -6,6 +6,8 @@ match.py, match_linear.py, match_norm.py, match_loss.py    find the library's cl
 accelerate.py   assembles the new network
 """
 
+from __future__ import annotations
+
 from nncore import _names
 from nncore.foreign.accelerate import Entry, Report, accelerate
 

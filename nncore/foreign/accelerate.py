@@ -470,7 +470,7 @@ def _move_off_kinks(network):
 
 
 class _LabelsAsGradient:
-    """Stands in for a loss: its gradient is Y."""
+    """A substitute for a loss: its gradient is Y."""
 
     def forward(self, Ypred, Y):
         self.Y = Y

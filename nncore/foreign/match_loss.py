@@ -147,8 +147,8 @@ def _compare_loss(kind, foreign, data, width):
 
 
 def _with_weights(loss, notes, width, gradient):
-    """Return (loss, notes); for labels that do not sum to 1, the NLL computes what the foreign loss
-    does.
+    """Return (loss, notes); for labels that do not sum to 1, the NLL computes the same as the
+    foreign loss.
 
     gradient(Z, P, Y): the foreign dL/dZ. The course's programs return Ypred − Y for any labels;
     those that differentiate the loss return (Σ y) Ypred − Y.

@@ -1,5 +1,7 @@
 """The activations' kernels in plain NumPy; see numpy_kernels."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable
 from typing import Any, Protocol, TypeGuard

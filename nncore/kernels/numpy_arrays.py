@@ -1,5 +1,7 @@
 """Arrays in the computing type, and results in out=, for the NumPy kernels."""
 
+from __future__ import annotations
+
 import functools
 from typing import Any
 

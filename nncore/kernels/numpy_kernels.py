@@ -9,6 +9,8 @@ The formulas are in numpy_formulas; these functions add checks, types and out=. 
 numpy_losses, numpy_norm and numpy_steps define them.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from nncore import _checks

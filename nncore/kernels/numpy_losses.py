@@ -1,5 +1,7 @@
 """The losses' kernels in plain NumPy; see numpy_kernels."""
 
+from __future__ import annotations
+
 import functools
 
 import numpy as np

@@ -1,5 +1,7 @@
 """The kernels of batch normalisation and dropout in plain NumPy; see numpy_kernels."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from nncore import _checks

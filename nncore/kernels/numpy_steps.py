@@ -1,5 +1,7 @@
 """The optimizers' steps in plain NumPy; see numpy_kernels."""
 
+from __future__ import annotations
+
 import functools
 
 import numpy as np

@@ -1,5 +1,7 @@
 """MLPClassifier."""
 
+from __future__ import annotations
+
 import functools
 import types
 from collections.abc import Sequence
@@ -91,7 +93,7 @@ class MLPClassifier(BaseMLP, ScikitClassifier):
     beta_2 : float, default=0.999
         Adam's decay of the mean squared gradient.
     epsilon : float, default=1e-8
-        What Adam adds to the root of the mean squared gradient.
+        Added by Adam to the root of the mean squared gradient.
     n_iter_no_change : int, default=10
         Epochs without improvement until the training ends.
     max_fun : int, default=15000

@@ -1,5 +1,7 @@
 """Fitted estimators of scikit-learn as nncore's, and the other way."""
 
+from __future__ import annotations
+
 import copy
 from typing import Any
 

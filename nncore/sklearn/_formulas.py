@@ -12,7 +12,7 @@ from scipy.special import expit, xlogy
 
 @dataclass(frozen=True)
 class Problem:
-    """What is fitted: activations, loss and penalty."""
+    """The model to be fitted: activations, loss and penalty."""
 
     activation: str
     out_activation: str

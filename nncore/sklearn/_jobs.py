@@ -1,4 +1,4 @@
-"""What a call of fit or partial_fit is to do, once everything in it has been accepted."""
+"""The task of a call of fit or partial_fit, once its arguments have been accepted."""
 
 import warnings
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Job:
 
 
 def prepare(estimator, X, y, sample_weight, validation_data, incremental):
-    """Check everything a call is given, initialise what it needs, and return its Job."""
+    """Check the arguments of a call, initialise the estimator, and return the Job."""
     self = estimator
     sizes = _hidden_layer_sizes(self.hidden_layer_sizes)
     first = not hasattr(self, "coefs_") or not (self.warm_start or incremental)

@@ -4,6 +4,8 @@ A call is prepared whole (``_jobs.prepare``) before anything is trained. A call 
 leaves the estimator as it was.
 """
 
+from __future__ import annotations
+
 import contextlib
 import inspect
 from numbers import Integral, Real

@@ -53,7 +53,7 @@ class State:
 
     @property
     def counter(self):
-        """What has the number of steps as its `t`, which the engine counts up."""
+        """The object whose attribute `t` is the number of steps; the engine increases it."""
         return self
 
     def counted(self):

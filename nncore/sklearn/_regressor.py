@@ -1,5 +1,7 @@
 """MLPRegressor."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, Literal, Self
@@ -72,7 +74,7 @@ class MLPRegressor(BaseMLP, ScikitRegressor):
     beta_2 : float, default=0.999
         Adam's decay of the mean squared gradient.
     epsilon : float, default=1e-8
-        What Adam adds to the root of the mean squared gradient.
+        Added by Adam to the root of the mean squared gradient.
     n_iter_no_change : int, default=10
         Epochs without improvement until the training ends.
     max_fun : int, default=15000

@@ -186,7 +186,7 @@ class EngineCache:
 
 def is_keepable(net):
     """Return whether the network has plain layers only, first a Linear, so that a later call may
-    take over what an earlier one has checked.
+    rely on the checks of an earlier one.
     """
     return (
         bool(net.modules)
@@ -201,7 +201,7 @@ def is_keepable(net):
 def ready(
     net, program, fingerprint, settings=None, optimizer=None, plain=True, l2=0.0, clipping=None
 ):
-    """Return what a later call on a keepable network needs."""
+    """Return the record that a later call on a keepable network needs."""
     loss = registry.LOSSES.get(type(net.loss))
     weights = fingerprint.weights
     return _core.Ready(

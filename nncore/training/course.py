@@ -1,4 +1,4 @@
-"""What a training of several epochs does around them: history, validation, callbacks."""
+"""The work around the epochs of a training: history, validation, callbacks."""
 
 import contextlib
 from collections.abc import Callable, Iterable

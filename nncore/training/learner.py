@@ -70,8 +70,8 @@ class PreparedLearner:
 
 
 class _General:
-    """What a learner leaves to Python: checks, compilation, and every call that is not one plain
-    sample of a compiled network.
+    """The part of a learner that runs in Python: checks, compilation, and every call other than one
+    plain sample of a compiled network.
     """
 
     def __init__(self, net, optimizer, rate, l2, clips, token):

@@ -77,8 +77,8 @@ def losses_of_logits(kernel, Z, Y):
 
 
 def per_sample(net, P, Y):
-    """Return the loss of each sample, float64, of a loss without a kernel; TypeError if it cannot
-    tell.
+    """Return the loss of each sample, float64, of a loss without a kernel; TypeError if it
+    cannot be computed.
     """
     if not hasattr(net.loss, "per_sample"):
         raise TypeError(

@@ -1,4 +1,4 @@
-"""Checks of what a network consists of: a list of modules and a loss, all objects with methods.
+"""Checks of the parts of a network: a list of modules and a loss, all objects with methods.
 
 Classes and names in their place are refused with what to write instead.
 """
@@ -74,7 +74,7 @@ def _remedy(given, records):
 
 
 def _class_named(word, records):
-    """Return the library's class that a word stands for, or None."""
+    """Return the library's class that a word names, or None."""
     word = _names.squashed(word)
     for cls, record in records.items():
         if word in (cls.__name__.lower(), *record.aliases, *_names.CLASSES.get(cls.__name__, ())):

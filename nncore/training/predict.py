@@ -133,8 +133,8 @@ KEPT_BYTES = _core.TUNING["PREDICT_KEPT_BYTES"]
 
 
 def _keep(net, kept, program):
-    """Keep a program for the next prediction, if the network has plain layers only and what has
-    been kept before no longer fits.
+    """Keep a program for the next prediction, if the network has plain layers only and the program
+    kept before no longer fits.
     """
     if kept is not None and kept.holds(net):
         return

@@ -1,6 +1,6 @@
 """The data of a call as the modules take them, for networks with a scaling or with classes.
 
-Every method that takes data converts them here, once; what is behind it works on converted data.
+Every method that takes data converts them here, once; all later code works on converted data.
 """
 
 import numpy as np

@@ -41,7 +41,7 @@ class exclusive_training:
 
 
 class Claim:
-    """What a network is being trained by, and how that ends, if not by one call."""
+    """The training that holds a network, and the call that ends it, if it is longer than a call."""
 
     def __init__(self, holder, remedy):
         self.holder, self.remedy = holder, remedy

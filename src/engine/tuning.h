@@ -51,6 +51,8 @@ enum { FUSED_VECTORS = 4, FUSED_WIDTH = 64, FUSED_BYTES = 1 << 15 };
 enum { FUSED_BLOCK = 128 };
 /* Samples whose addresses the fused mini-batch kernels hold at a time. */
 enum { FUSED_SLICE = 64 };
+/* Samples of a batch from which on turning W costs less than updating its transpose, too. */
+enum { FUSED_TURN_BATCH = 8 };
 
 /* Samples as columns, COLUMN_SLICE at a time: up to COLUMN_LAYERS layers, columns of COLUMN_BYTES,
  * batches from COLUMN_BATCH on. Against vectors along the outputs, an operation takes COLUMN_COST of

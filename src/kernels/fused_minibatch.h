@@ -3,8 +3,9 @@
  *
  * The products of such networks take no longer than the calls, tiles and copies around them in the
  * general path. Here samples are read in place, and W is kept twice, as (m, n) and as its
- * transpose, so that the backward product is of the same kind as the forward one. Both copies are
- * updated by the same sums in the same order and stay equal to the last bit.
+ * transpose, so that the backward product is of the same kind as the forward one. The transpose is
+ * made anew from W, or for few samples updated by the same sums in the same order; both give the
+ * same bits.
  *
  * Deleting this file, its lines in kernels.h, fused.h and table.h and the use of `fused_forward`
  * and `fused_update` in engine/fused.pxi leaves the general path, with the same results to
@@ -140,10 +141,26 @@ static INLINE void FN(fused_backward_slice)(const nn_fused_layer *layer, nn_inde
                      before->row_stride);
 }
 
-/* W and its transpose of layer l <- after the step along the gradients of samples first ..
- * first + n - 1. */
+/* wt <- the transpose of w */
+static NOINLINE void FN(fused_turn)(const nn_fused_layer *layer) {
+    const nn_index m = layer->m, n = layer->n, w_stride = layer->vectors * LANES,
+                   wt_stride = layer[-1].vectors * LANES;
+    for (nn_index i = 0; i < m; i += LANES) {
+        const real *w = (const real *)layer->w + i * w_stride;
+        real *wt = (real *)layer->wt + i;
+        for (nn_index j = 0; j < n; j += LANES, wt += LANES * wt_stride) {
+            V v[LANES];
+            UNROLLED_FOR(r, LANES) v[r] = i + r < m ? FN(load)(w + r * w_stride + j) : (V){0};
+            FN(transpose_square)(v);
+            UNROLLED_FOR(c, LANES) if (j + c < n) FN(store)(wt + c * wt_stride, v[c]);
+        }
+    }
+}
+
+/* W of layer l, and its transpose if `both`, <- after the step along the gradients of samples
+ * first .. first + n - 1. */
 static INLINE void FN(fused_update_slice)(const nn_fused_batch *s, nn_index l, nn_index first,
-                                          nn_index n) {
+                                          nn_index n, int both) {
     const nn_fused_layer *layer = &s->layers[l], *before = layer - 1;
     const real *rows[FUSED_SLICE], eta = (real)s->eta;
     const nn_index stride = layer->row_stride;
@@ -151,7 +168,7 @@ static INLINE void FN(fused_update_slice)(const nn_fused_batch *s, nn_index l, n
     if (l == 0) FN(fused_row_pointers)(n, first, s->x, s->x_stride, s->sample_index, rows);
     else FN(fused_row_pointers)(n, first, before->rows_a, before->row_stride, NULL, rows);
     FN(fused_update_rows)(layer->vectors, layer->m, n, rows, dz, stride, layer->w, eta);
-    if (l > 0) {
+    if (both) {
         const real *a = (const real *)before->rows_a + first * before->row_stride;
         FN(fused_row_pointers)(n, first, layer->rows_dz, stride, NULL, rows);
         FN(fused_update_rows)(before->vectors, layer->n, n, rows, a, before->row_stride, layer->wt,
@@ -176,10 +193,12 @@ static void FN(fused_update)(const nn_fused_batch *s) {
             FN(fused_backward_slice)(&s->layers[l], first, n);
         }
     for (nn_index l = 0; l < s->n_layers; l++) {
+        const int turns = l > 0 && s->batch >= FUSED_TURN_BATCH;
         for (nn_index first = 0; first < s->batch; first += FUSED_SLICE) {
             const nn_index n = s->batch - first < FUSED_SLICE ? s->batch - first : FUSED_SLICE;
-            FN(fused_update_slice)(s, l, first, n);
+            FN(fused_update_slice)(s, l, first, n, l > 0 && !turns);
         }
+        if (turns) FN(fused_turn)(&s->layers[l]);
         FN(fused_update_bias)(s, &s->layers[l]);
     }
 }

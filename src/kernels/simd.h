@@ -276,3 +276,36 @@ static INLINE void FN(four_sums)(V a, V b, V c, V d, real *out) {
 #undef LOW
 #undef HIGH
 }
+
+/* Alternate lanes of a and b, from the lower (o = 0) or the upper (o = LANES / 2) half of each. */
+#undef ZIP
+#if LANES == 16
+#define ZIP(a, b, o)                                                                             \
+    __builtin_shufflevector(a, b, o, o + 16, o + 1, o + 17, o + 2, o + 18, o + 3, o + 19, o + 4, \
+                            o + 20, o + 5, o + 21, o + 6, o + 22, o + 7, o + 23)
+#elif LANES == 8
+#define ZIP(a, b, o) \
+    __builtin_shufflevector(a, b, o, o + 8, o + 1, o + 9, o + 2, o + 10, o + 3, o + 11)
+#elif LANES == 4
+#define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 4, o + 1, o + 5)
+#else
+#define ZIP(a, b, o) __builtin_shufflevector(a, b, o, o + 2)
+#endif
+
+/* log2(factor) perfect shuffles of the entries of `rows` vectors, both powers of two. With factor =
+ * rows the entries are then in column order; log2(LANES) more shuffles restore row order. */
+static INLINE void FN(interleave)(const int rows, const int factor, V *v) {
+    if (rows == 1) return;
+    UNROLLED
+    for (int stage = 1; stage < factor; stage *= 2) {
+        V u[16];
+        UNROLLED_FOR(i, rows / 2) {
+            u[2 * i] = ZIP(v[i], v[i + rows / 2], 0);
+            u[2 * i + 1] = ZIP(v[i], v[i + rows / 2], LANES / 2);
+        }
+        UNROLLED_FOR(i, rows) v[i] = u[i];
+    }
+}
+
+/* v[i][j] <- v[j][i] */
+static INLINE void FN(transpose_square)(V *v) { FN(interleave)(LANES, LANES, v); }
