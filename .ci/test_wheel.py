@@ -60,8 +60,10 @@ def main():
             subprocess.run(sizes, cwd=folder, env=paths, check=True)
         for name in ("tests", "docs", "examples", "benchmarks"):
             shutil.copytree(checkout / name, pathlib.Path(folder, name))
-        for name in ("pyproject.toml", "setup.py", "README.md", "CHANGELOG.md", "ARCHITECTURE.md"):
+        for name in ("pyproject.toml", "setup.py", "CITATION.cff"):
             shutil.copy(checkout / name, folder)
+        for path in checkout.glob("*.md"):
+            shutil.copy(path, folder)
         tests = sys.argv[2:] or [f"tests/{name}.py" for name in TESTS]
         options = ["-o", "addopts=--import-mode=importlib", "-q", "-m", "not slow"]
         command = [sys.executable, "-m", "pytest", *options, *tests]

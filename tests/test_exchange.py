@@ -851,6 +851,61 @@ def test_the_scaler_of_sklearn(tmp_path):
     assert nn.import_onnx(tmp_path / "f").predict_proba(X).tolist() == [[1, 0], [0, -8]]
 
 
+@pytest.mark.parametrize("labels", [["b", "a"], [-3, 5], [0, 1], ["a", "b", "c"], [7, 7]])
+def test_the_labels_of_sklearn(labels, tmp_path):
+    """Its converter picks them by an ArgMax of the probabilities."""
+    onnx = pytest.importorskip("onnx")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    W = np.array([[1.0, 2.0], [3.0, 1.0]], np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["x", "W"], ["h"]),
+        helper.make_node("Softmax", ["h"], ["p"]),
+        helper.make_node("ArgMax", ["p"], ["i"], axis=1),
+        helper.make_node("ArrayFeatureExtractor", ["classes", "i"], ["y"], domain="ai.onnx.ml"),
+    ]
+    texts = isinstance(labels[0], str)
+    kind = kinds.STRING if texts else kinds.INT64
+    values = [helper.make_tensor_value_info(n, kinds.FLOAT, [None, 2]) for n in "xp"]
+    constants = [
+        onnx.numpy_helper.from_array(W, "W"),
+        helper.make_tensor("classes", kind, [len(labels)], labels),
+    ]
+    outputs = [values[1], helper.make_tensor_value_info("y", kind, [None])]
+    graph = helper.make_graph(nodes, "g", values[:1], outputs, constants)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 2)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), tmp_path / "f")
+    if labels in (["a", "b", "c"], [7, 7]):
+        with pytest.raises(ValueError, match="its classes or names cannot be read"):
+            nn.import_onnx(tmp_path / "f")
+        return
+    net = nn.import_onnx(tmp_path / "f")
+    assert net.classes is None if labels == [0, 1] else list(net.classes) == labels
+    x = np.eye(2, dtype=np.float32)
+    assert net.predict(x).tolist() == [labels[1], labels[0]]
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_c_lists_the_classes(int8, tmp_path):
+    net = nn.Sequential([nn.Linear(2, 3), nn.SoftMax()], nn.NLL())
+    X = np.eye(2)
+    nn.export.c(net, tmp_path / "f", "f", int8=X if int8 else None)
+    assert "Classes" not in (tmp_path / "f").read_text()
+    net.classes = ["cat */ int", "chien\n", "Löwe"]
+    nn.export.c(net, tmp_path / "f", "f", int8=X if int8 else None)
+    text = (tmp_path / "f").read_text()
+    assert " * Classes 0, 1, ...: 'cat * / int', 'chien\\n', 'L\\xf6we'\n" in text
+    assert text.index("#ifndef") > text.index("*/") > text.index("Classes")
+
+
+def test_onnx_keeps_the_names_of_columns(tmp_path):
+    pytest.importorskip("onnx")
+    net = nn.Sequential([nn.Linear(2, 1)], nn.Squared())
+    net.feature_names, net.target_name = ["height", "Länge"], "price"
+    nn.export.onnx(net, tmp_path / "f")
+    again = nn.import_onnx(tmp_path / "f")
+    assert again.feature_names == ["height", "Länge"] and again.target_name == "price"
+
+
 def test_from_arrays_in_all_its_ways():
     rng = np.random.default_rng(0)
     W, V, b = rng.normal(size=(4, 3)), rng.normal(size=(3, 2)), rng.normal(size=3)
@@ -958,6 +1013,20 @@ def test_layers_of_torch_that_are_unknown():
     ):
         with pytest.raises(error, match=message):
             nn.from_torch(module)
+
+
+def test_torch_modules_without_weights():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    for made in (torch.nn.LazyLinear(3), torch.nn.Linear(2, 3, device="meta")):
+        with pytest.raises(ValueError, match="must have weights; run or load the module first"):
+            nn.from_torch(torch.nn.Sequential(made))
+
+
+def test_what_is_read_is_not_said_to_be_written():
+    with pytest.raises(
+        ValueError, match=r"^W of modules\[0\] must be finite, got NaN or infinity$"
+    ):
+        nn.from_arrays([np.full((2, 3), np.nan)], [None])
 
 
 def test_kinds_of_batch_normalisation_in_torch():

@@ -2,6 +2,7 @@
 that step left it."""
 
 import os
+import queue
 import signal
 import threading
 import time
@@ -27,23 +28,30 @@ def silent(step):
 
 @pytest.fixture
 def ctrl_c():
-    """Send SIGINT to this process after some seconds; the returned list gets the moment."""
+    """Send SIGINT to this process after some seconds; its list `sent` gets the moment.
+
+    The thread that sends it is running before the test begins: on a busy machine, a signal may
+    come before Thread.start returns.
+    """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timers, sent = [], []
+    delays, over = queue.SimpleQueue(), threading.Event()
 
     def send():
-        sent.append(time.perf_counter())
-        os.kill(os.getpid(), signal.SIGINT)
+        while (seconds := delays.get()) is not None:
+            if not over.wait(seconds):
+                after.sent.append(time.perf_counter())
+                os.kill(os.getpid(), signal.SIGINT)
 
     def after(seconds):
-        timers.append(threading.Timer(seconds, send))
-        timers[-1].start()
-        return sent
+        delays.put(seconds)
 
+    after.sent = []
+    sender = threading.Thread(target=send)
+    sender.start()
     yield after
-    for timer in timers:
-        timer.cancel()
-        timer.join()
+    over.set()
+    delays.put(None)
+    sender.join()
     signal.signal(signal.SIGINT, before)
 
 
@@ -70,9 +78,9 @@ def steps_drawn(seed, samples, state):
 
 def interrupted(call, ctrl_c, seconds):
     with pytest.raises(KeyboardInterrupt):
-        sent = ctrl_c(seconds)
+        ctrl_c(seconds)
         call()
-    assert time.perf_counter() - sent[-1] < 2 * SOON  # for a busy machine
+    assert time.perf_counter() - ctrl_c.sent[-1] < 2 * SOON  # for a busy machine
 
 
 @pytest.mark.parametrize("seconds", MOMENTS)
@@ -250,9 +258,9 @@ def test_training_in_another_thread_is_not_disturbed(ctrl_c):
         done.append(True)
 
     thread = threading.Thread(target=train)
-    ctrl_c(0.01)
+    thread.start()  # which an interrupt must not cut short
     with pytest.raises(KeyboardInterrupt):
-        thread.start()
+        ctrl_c(0.01)
         while True:
             time.sleep(0.001)
     thread.join()

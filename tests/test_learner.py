@@ -4,6 +4,8 @@ import copy
 import gc
 import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -459,6 +461,18 @@ def test_a_learner_that_is_dropped_is_closed():
     gc.collect()
     net.fit(X, Y)
     assert all(w.base is None or w.size for w in weights(net))
+
+
+def test_a_learner_that_python_outlives_ends_silently():
+    """The modules of the package may be gone before it is."""
+    code = """
+import sys, numpy as np, nncore as nn
+net = nn.Sequential([nn.Linear(3, 1)], nn.Squared())
+for keeper in (net, sys, np):
+    keeper.kept = nn.Sequential([nn.Linear(3, 1)], nn.Squared()).learner(0.1)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr
 
 
 def test_an_exception_in_the_block_closes_it():

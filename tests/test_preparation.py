@@ -8,7 +8,6 @@ import pickle
 
 import numpy as np
 import pytest
-from scipy import sparse
 
 import nncore as nn
 from nncore import datasets, reference, serialization
@@ -208,6 +207,7 @@ def test_an_evaluate_of_the_users_own_gets_the_data_as_they_were_given():
 
 
 def test_sparse_inputs():
+    sparse = pytest.importorskip("scipy.sparse")
     net, bare, *_ = pair("grey", np.float64)
     X = sparse.random(4, 50, 0.4, "csc", random_state=0)
     numbers = np.arange(50) % 3

@@ -159,10 +159,12 @@ def test_public_submodules_export_what_is_there(name):
 
 
 def test_documented_paths_exist():
-    reference = (ROOT / "docs" / "api.md").read_text()
+    reference = (Path(__file__).parent.parent / "docs" / "api.md").read_text()
     paths = re.findall(r"^   (nncore\.[\w.]*)$", reference, re.MULTILINE)
     assert len(paths) > 20
     for path in paths:
+        if path.startswith("nncore.sklearn"):
+            pytest.importorskip("sklearn")
         thing = nncore
         for part in path.split(".")[1:]:
             thing = getattr(thing, part)

@@ -16,7 +16,8 @@ import pytest
 
 import nncore
 
-ROOT = Path(nncore.__file__).parent.parent
+PACKAGE = Path(nncore.__file__).parent
+ROOT = Path(__file__).parent.parent  # a wheel is elsewhere
 TYPED = ROOT / "tests" / "typed"
 WRONG = TYPED / "mistakes.py"
 PLANTED = {
@@ -129,7 +130,7 @@ def test_public_functions_and_methods_are_annotated(name):
 def test_the_stub_names_what_the_compiled_core_has():
     from nncore import _core
 
-    text = (ROOT / "nncore" / "_core.pyi").read_text()
+    text = (PACKAGE / "_core.pyi").read_text()
     names = set(re.findall(r"^(?:def |class )?(\w+)(?:\(|:)", text, re.MULTILINE))
     assert len(names) > 80
     assert not {name for name in names if not hasattr(_core, name)}
@@ -140,5 +141,5 @@ def test_the_stub_names_what_the_compiled_core_has():
 
 
 def test_the_marker_of_typed_packages_is_shipped():
-    assert (ROOT / "nncore" / "py.typed").exists()
+    assert (PACKAGE / "py.typed").exists()
     assert 'nncore = ["py.typed", "*.pyi"]' in (ROOT / "pyproject.toml").read_text()

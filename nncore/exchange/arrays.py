@@ -92,7 +92,7 @@ def from_arrays(
     if type(parts[-1]) is modules.Sigmoid:
         parts[-1] = modules.OutputSigmoid()
     net = Sequential(parts, output_loss(parts[-1]))
-    chain.described(net, "a network")
+    chain.described(net)
     return net
 
 

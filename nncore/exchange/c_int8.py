@@ -333,6 +333,7 @@ def _about(network, name, output, stack):
             else "a label is 1 if its y is above 0."
         ),
     ]
+    lines += c_text.order_of(network.classes)
     if network.scaling is not None:
         scaled = "(x - shift) * factor"
     lines.append(

@@ -66,7 +66,7 @@ def c(
     -----
     Outputs differ from those of `predict_proba` by rounding, because `exp` and `tanh` are those of
     the C library: by at most 64 units in the last place for networks of usual size. Like those of
-    `predictor`, probabilities of 1e-10 and below may differ by more. If the compiler has a fast
+    `predictor`, probabilities of 1e-8 and below may differ by more. If the compiler has a fast
     fma, or with NAME_FMA defined, sums are rounded as in nncore, and ReLU networks differ by about
     6 units.
 
@@ -95,8 +95,8 @@ def c(
 def rendered(net, name, int8=None, scaling=None, samples=None):
     """Return (the file's bytes, one line about int8 or None)."""
     c_text.check_name(name)
-    net, scaling, _ = chain.unprepared(net, "C", scaling)
-    network = chain.described(net, "C", scaling)
+    net, scaling, classes = chain.unprepared(net, "C", scaling)
+    network = chain.described(net, "C", scaling)._replace(classes=classes)
     X = None
     if int8 is not None:
         X = _samples("int8", int8, network.inputs, "N")
@@ -285,6 +285,7 @@ class _Writer:
             f"{self.name}(x, y) computes all outputs y for the inputs x of one sample"
             + (", which it scales first." if self.network.scaling is not None else ".")
             + " x and y must not overlap.",
+            *c_text.order_of(self.network.classes),
             f"Needs C99 and <math.h>; {stack} bytes of stack, no other memory, no state.",
             f"Other files see the prototype and sizes alone: #define {upper}_HEADER, then "
             "#include this file.",

@@ -5,7 +5,7 @@ import textwrap
 
 import numpy as np
 
-__all__ = ["array", "check_name", "comment", "header", "number", "self_test"]
+__all__ = ["array", "check_name", "comment", "header", "number", "order_of", "self_test"]
 
 KEYWORDS = set(
     "auto break case char const continue default do double else enum extern float for goto if "
@@ -86,6 +86,13 @@ def comment(lines):
     for line in text.split("\n"):
         wrapped += textwrap.wrap(line, 94) or [""]
     return "/* " + "\n * ".join(wrapped).replace(" * \n", " *\n") + "\n */\n"
+
+
+def order_of(classes):
+    """Return the lines of a comment that list a network's classes."""
+    if classes is None:
+        return []
+    return [f"Classes 0, 1, ...: {', '.join(map(ascii, classes.tolist()))}"[:4000]]
 
 
 def header(name, macros, prototypes):

@@ -47,17 +47,19 @@ class Network(NamedTuple):
     inputs: int
     outputs: int
     scaling: dict[str, np.ndarray] | None  # shift and factor, float64, one per input
+    classes: np.ndarray | None = None  # the labels of the outputs
 
 
-def described(net, form, scaling=None):
-    """Return the Network that a format writes.
+def described(net, form=None, scaling=None):
+    """Return the Network that a format writes, or that has been read.
 
-    form: the format's name for messages. scaling: {"shift", "factor"} as `datasets.fit_scaling`
-    returns it, or None.
+    form: the name of the format for messages, None for a network that was read. scaling: {"shift",
+    "factor"} as `datasets.fit_scaling` returns it, or None.
 
     TypeError for modules that are not the library's own; ValueError for a network without sizes,
     layers that do not fit, weights of two types, and NaN or infinity.
     """
+    form = "" if form is None else f" to be written as {form}"
     parts = _parts(net, form)
     steps, dtypes = [], {}
     for i, module in enumerate(parts):
@@ -67,12 +69,12 @@ def described(net, form, scaling=None):
     validate.check_widths(parts)
     if not dtypes:
         raise ValueError(
-            f"a network must have a Linear or BatchNorm to be written as {form}, because these "
-            f"give its sizes; got {', '.join(map(repr, parts)) or 'no modules'}"
+            f"a network must have a Linear or BatchNorm{form}, because these give its sizes; "
+            f"got {', '.join(map(repr, parts)) or 'no modules'}"
         )
     if len(set(dtypes.values())) > 1:
         given = ", ".join(f"{name} is {dtype}" for name, dtype in dtypes.items())
-        raise ValueError(f"all weights must have one type to be written as {form}; {given}")
+        raise ValueError(f"all weights must have one type{form}; {given}")
     width = inputs = next(sizes[0] for *_, sizes in steps if sizes is not None)
     for at, (module, place, sizes) in enumerate(steps):
         before, width = width, sizes[1] if sizes is not None else width
@@ -118,15 +120,15 @@ def _parts(net, form):
     """Return the modules of a network, all of which must be the library's own."""
     if _kinds.kind(net) is None or not isinstance(getattr(net, "modules", None), (list, tuple)):
         raise TypeError(
-            f"net must be a Sequential of nncore without methods of its own to be written as "
-            f"{form}, got {type(net).__name__}"
+            f"net must be a Sequential of nncore without methods of its own{form}, "
+            f"got {type(net).__name__}"
         )
     parts = _chain.modules_of(net)
     for i, module in enumerate(parts):
         if _kinds.kind(module) is None:
             own = ", ".join(_kinds.overridden(module))
             raise TypeError(
-                f"modules[{i}] must be one of nncore's own modules to be written as {form}, got "
+                f"modules[{i}] must be one of nncore's own modules{form}, got "
                 f"{type(module).__name__}{f', which overrides {own}' if own else ''}; replace it "
                 f"by modules of nncore"
             )
@@ -156,8 +158,8 @@ def _weight(module, name, place, shape, form, dtypes):
     dtypes[label] = _checks.computing_dtype(a)
     if a.dtype.kind == "f" and not np.isfinite(a).all():
         raise ValueError(
-            f"{label} must be finite to be written as {form}, got NaN or infinity; train again "
-            f"with a smaller rate"
+            f"{label} must be finite{form}, got NaN or infinity"
+            + ("; train again with a smaller rate" if form else "")
         )
     return a
 

@@ -19,7 +19,11 @@ from nncore.exchange.operators import (
     ELEMENTWISE,
     Refused,
     attributes,
+    class_labels,
+    described,
     fold,
+    number,
+    shortest,
     tensor,
 )
 from nncore.exchange.partition import Affine, partition
@@ -69,9 +73,9 @@ def import_onnx(path: StrPath) -> Sequential:
 
     Notes
     -----
-    The graph must be one chain with samples as rows, from one input to one output of floats. Other
-    outputs, such as scikit-learn's labels, are ignored. Weights in other files ("external data")
-    are refused.
+    The graph must be one chain with samples as rows, from one input to one output of floats. The
+    labels of scikit-learn's classifiers become the network's `classes`; other outputs are ignored.
+    Weights in other files ("external data") are refused.
 
     Examples
     --------
@@ -133,6 +137,7 @@ class _Reader:
     def _segments(self):
         """Yield (nodes, base, output): pieces of the graph with one tensor in and one out."""
         first, last, nodes = self._path()
+        self.last = last
         uses = {}
         for node in nodes:
             for name in node.input:
@@ -377,7 +382,7 @@ class _Reader:
         if parts and type(parts[-1]) is modules.Sigmoid and self._noted()[0] != "Sigmoid":
             parts[-1] = modules.OutputSigmoid()
         net = Sequential(parts, self._loss(parts))
-        chain.described(net, "a network")
+        chain.described(net)
         self._prepare(net, scaling)
         return net
 
@@ -400,15 +405,21 @@ class _Reader:
         return (noted, items[1:], widths[1:]) if fits else (None, items, widths)
 
     def _prepare(self, net, scaling):
-        """Give the network the scaling, classes and names that `nncore.export.onnx` noted."""
+        """Give the network the scaling, classes and names that `nncore.export.onnx` noted, or the
+        classes of scikit-learn's converter.
+        """
         noted = self._description()
-        metadata = {name: noted.get(name) for name in ("feature_names", "target_name")}
+        metadata = {k: noted[k] for k in ("feature_names", "target_name") if k in noted}
         if scaling is not None:
             metadata["scaling"] = scaling
         net._flat = noted.get("flat") is True
         try:
-            if "nncore" in self.properties and "classes" in self.properties:
+            if noted and "classes" in self.properties:
                 metadata["classes"] = json.loads(self.properties["classes"])
+            elif not noted and net.modules and type(net.modules[-1]) is modules.SoftMax:
+                labels = class_labels(self.library, self.graph, self.last)
+                if labels is not None and labels != list(range(len(labels))):
+                    metadata["classes"] = labels
             serialization.restore_preprocessing(net, metadata)
         except (ValueError, RecursionError) as error:
             raise Refused(f"its classes or names cannot be read ({_npz.one_line(error)})") from None
@@ -447,24 +458,6 @@ class _Reader:
 
 
 TWO_COLUMNS = object()
-
-
-def described(node):
-    """Return an operator and its name for a message."""
-    return f"the operator {node.op_type}" + (f" {node.name[:60]!r}" if node.name else "")
-
-
-def number(given, name, default):
-    """Return an attribute that is a number."""
-    x = given.get(name, default)
-    if not isinstance(x, (int, float)):
-        raise Refused(f"the attribute {name} must be a number, got a {type(x).__name__}")
-    return x
-
-
-def shortest(x):
-    """Return the shortest number that rounds to the same float32: 0.1, not 0.10000000149."""
-    return float(str(np.float32(x)))
 
 
 def _shape_of(value):

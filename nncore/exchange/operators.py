@@ -5,7 +5,19 @@ from functools import reduce
 
 import numpy as np
 
-__all__ = ["ELEMENTWISE", "Refused", "attributes", "evaluate", "fold", "listed", "tensor"]
+__all__ = [
+    "ELEMENTWISE",
+    "Refused",
+    "attributes",
+    "class_labels",
+    "described",
+    "evaluate",
+    "fold",
+    "listed",
+    "number",
+    "shortest",
+    "tensor",
+]
 
 
 class Refused(ValueError):
@@ -103,6 +115,24 @@ def attributes(node):
     return found
 
 
+def described(node):
+    """Return an operator and its name for a message."""
+    return f"the operator {node.op_type}" + (f" {node.name[:60]!r}" if node.name else "")
+
+
+def number(given, name, default):
+    """Return an attribute that is a number."""
+    x = given.get(name, default)
+    if not isinstance(x, (int, float)):
+        raise Refused(f"the attribute {name} must be a number, got a {type(x).__name__}")
+    return x
+
+
+def shortest(x):
+    """Return the shortest number that rounds to the same float32: 0.1, not 0.10000000149."""
+    return float(str(np.float32(x)))
+
+
 def tensor(library, proto):
     """Return a constant as an array; Refused unless its bytes are those of its shape."""
     kinds = library.TensorProto
@@ -115,7 +145,10 @@ def tensor(library, proto):
     }
     name = f"the constant {proto.name[:60]!r}"
     if proto.data_location == kinds.EXTERNAL or proto.external_data:
-        raise Refused(f"{name} is in another file, which is not read; save the model as one file")
+        raise Refused(
+            f"{name} is in another file, which is not read; save the model as one file (PyTorch: "
+            f"torch.onnx.export(..., external_data=False))"
+        )
     if proto.data_type not in types:
         raise Refused(f"{name} must be of float32 or float64, got type {proto.data_type} of ONNX")
     dtype, field = types[proto.data_type]
@@ -134,6 +167,26 @@ def tensor(library, proto):
     if a.dtype.kind == "f" and not np.isfinite(a).all():
         raise Refused(f"{name} must be finite, got NaN or infinity")
     return a
+
+
+def class_labels(library, graph, probabilities):
+    """Return the labels that the graph picks by the largest of its probabilities, as scikit-learn's
+    converter writes them; None if it does not.
+    """
+    largest = {
+        node.output[0]
+        for node in graph.node
+        if node.op_type == "ArgMax" and list(node.input) == [probabilities] and node.output
+    }
+    protos = {t.name: t for t in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "ArrayFeatureExtractor" and len(node.input) == 2:
+            labels = protos.get(node.input[0])
+            if labels is not None and node.input[1] in largest:
+                if labels.data_type == library.TensorProto.STRING:
+                    return [text.decode() for text in labels.string_data]
+                return tensor(library, labels).ravel().tolist()
+    return None
 
 
 def fold(library, node, given, most):

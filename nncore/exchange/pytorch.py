@@ -131,7 +131,7 @@ def from_torch(module: Any) -> Sequential:
     if last and type(last[-1]) is modules.Sigmoid:
         last[-1] = modules.OutputSigmoid()
     net = Sequential(parts, arrays.output_loss(last[-1] if last else None))
-    chain.described(net, "a network")
+    chain.described(net)
     return net
 
 
@@ -145,6 +145,9 @@ def _converted(module, place):
             f"{type(module).__module__}.{name}; its forward may do anything, so build the network "
             f"as a torch.nn.Sequential"
         )
+    parameters = list(module.parameters(recurse=False))
+    if any(p.is_meta or type(p).__name__.startswith("Uninit") for p in parameters):
+        raise ValueError(f"{label}, a {name}, must have weights; run or load the module first")
     hooks = ("_forward_hooks", "_forward_pre_hooks")
     if any(getattr(module, hook, None) for hook in hooks):
         raise TypeError(f"{label}, a {name}, must have no hooks; remove them first")

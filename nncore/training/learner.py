@@ -76,8 +76,12 @@ class _General:
 
     def __init__(self, net, optimizer, rate, l2, clips, token):
         self.net, self.optimizer, self.rate, self.l2 = net, optimizer, rate, l2
-        self.clips = clips
+        self.clips, self.token = clips, None
         self.claim(token)
+
+    def __del__(self, release=session.release):
+        if self.token is not None:
+            release(self.net, self.token)
 
     def claim(self, token):
         """Make the network count as training; RuntimeError if it is already."""

@@ -8,6 +8,8 @@ import threading
 
 from nncore import _chain, _core, _threads, modules
 
+_training: dict[int, object] = {}
+
 
 class exclusive_training:
     """Train in training mode; refuse a network that another thread, or a caller, is training.
@@ -60,10 +62,10 @@ def claim(net, claimant):
     )
 
 
-def release(net, claimant):
-    """End the training that the claimant has begun."""
-    if _training.get(id(net)) is claimant:
-        del _training[id(net)]
+def release(net, claimant, training=_training):
+    """End the training that the claimant has begun. Also as Python exits: no global is used."""
+    if training.get(id(net)) is claimant:
+        del training[id(net)]
 
 
 def is_training(net):
@@ -71,7 +73,6 @@ def is_training(net):
     return id(net) in _training
 
 
-_training: dict[int, object] = {}
 _core.set_sessions(_training)
 # the parent's other threads do not exist in the child
 _threads.in_forked_children(_training.clear)

@@ -18,7 +18,9 @@ cdef class Learner:
     """
 
     cdef readonly object net, optimizer
-    cdef object general    # the Python side: the checks and whatever is not compiled
+    # the Python side: the checks and whatever is not compiled. It also ends the training of a
+    # learner that is dropped: modules for the stable ABI call no __del__ of a cdef class.
+    cdef object general
     cdef object rate
     cdef double eta        # the rate if it is a number, else -1
     cdef double known_eta  # what a function has given as rate of this call, else -1
@@ -40,9 +42,6 @@ cdef class Learner:
 
     def __dealloc__(self):
         free(self.label_row)
-
-    def __del__(self):
-        self.close()
 
     def open(self, token):
         """Begin, after the network has been claimed under this token."""
