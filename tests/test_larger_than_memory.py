@@ -168,6 +168,7 @@ def test_classes_are_columns():
 PEAK = """
 import sys, threading, time, numpy as np
 import nncore as nn
+from nncore import _core
 
 def anonymous():
     with open("/proc/self/status") as status:
@@ -221,6 +222,32 @@ def test_anonymous_memory_of_a_training_on_a_file(tmp_path, dtype, shape, order,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout) < most
+
+
+# ------------------------------------------------------------------------- the order of an epoch
+
+SHUFFLED_SIZES = (0, 1, 2, 3, 4, 5, 8, 9, 100, 255, 256, 257, 4096, 70000)
+
+
+@pytest.mark.parametrize("bits", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+def test_shuffling_takes_numpys_draws(bits):
+    """Numbers and state; a buffered half of a draw, too."""
+    mine, numpys = (np.random.Generator(getattr(np.random, bits)(7)) for _ in range(2))
+    for size in SHUFFLED_SIZES:
+        samples = np.arange(size)[::-1] * 3
+        found = _core.shuffled(mine, samples)
+        assert found.dtype == np.int64 and np.array_equal(found, numpys.permutation(samples))
+        assert mine.integers(2**20, dtype=np.uint32) == numpys.integers(2**20, dtype=np.uint32)
+    assert mine.bytes(16) == numpys.bytes(16)
+
+
+def test_a_generator_of_the_users_own_shuffles():
+    class Reversing(np.random.Generator):
+        def permutation(self, x):
+            return x[::-1]
+
+    rng = Reversing(np.random.PCG64(0))
+    assert ordering.of_epoch(rng, np.arange(5), True, None).tolist() == [4, 3, 2, 1, 0]
 
 
 # ------------------------------------------------------------------------------- windows of samples

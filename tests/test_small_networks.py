@@ -270,6 +270,33 @@ def test_samples_as_columns(sizes, loss, activation, batch, rule, isa, dtype):
         assert_close(P[1].astype(dtype), Q[1].astype(dtype), "evaluate", None, tolerance)
 
 
+@pytest.mark.parametrize("batch", [1, 47, 300])
+@pytest.mark.parametrize("classes", [2, 3, 7, 12])
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 30.0, 600.0])
+@pytest.mark.parametrize("labels", ["one-hot", "soft", "of another sum", "mixed"])
+def test_sums_of_losses_from_tiny_to_huge(batch, classes, confidence, labels, isa, dtype):
+    """The logarithms of a slice are taken at once if all its labels sum to 1."""
+    rng = np.random.default_rng(6)
+    X, Y = data((4, 5, classes), "nll", 300, dtype)
+    if labels == "soft":
+        Y[:] = rng.dirichlet(np.ones(classes), 300).T
+    elif labels == "of another sum":
+        Y *= 2
+    elif labels == "mixed":
+        Y[:, 200] *= dtype(0.75)
+
+    def call(net):
+        net.modules[2].W *= dtype(confidence)
+        if confidence > 1:  # right for most samples, by far
+            P = net.predict_proba(X)
+            Y[:, :290] = np.eye(classes)[:, P.argmax(0)[:290]]
+        return trained(net, X, Y, batch_size=batch, lrate=1e-30)
+
+    _, (mine, theirs) = both((4, 5, classes), TANH, "nll", dtype, call)
+    assert np.isfinite(theirs).all()
+    np.testing.assert_allclose(mine, theirs, 3e-6 if dtype == np.float32 else 3e-14)
+
+
 @pytest.mark.parametrize(
     ("sizes", "batch", "path"),
     [

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _checks
+from nncore import _checks, _core
 
 
 def checked_window(window, shuffle):
@@ -24,10 +24,10 @@ def of_epoch(rng, samples, shuffle, window):
         return samples
     count = len(samples)
     if window is None or window >= count:
-        return rng.permutation(samples)
+        return _core.shuffled(rng, samples)
     order, at = np.empty_like(samples), 0
     for start in rng.permutation(-(-count // window)) * window:
         part = samples[start : start + window]
-        order[at : at + len(part)] = rng.permutation(part)
+        order[at : at + len(part)] = _core.shuffled(rng, part)
         at += len(part)
     return order

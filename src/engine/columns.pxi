@@ -125,7 +125,10 @@ cdef double column_losses(Engine *e, Columns *c, const int64_t *indices) noexcep
         s.p = s.grad = last.dz
         s.y = c.y
         net.k.softmax(&s)
-        total = net.k.softmax_losses(c.count, c.gap, c.sum, c.rest, e.ws.terms.losses, True)
+        if e.objective.weights == NULL:
+            total = net.k.softmax_total(c.count, c.gap, c.sum, c.rest, e.ws.terms.losses)
+        else:
+            net.k.softmax_losses(c.count, c.gap, c.sum, c.rest, e.ws.terms.losses, False)
     elif e.objective.weights != NULL:
         sample_losses(e, c)
     else:

@@ -82,14 +82,6 @@ cdef void run_epoch(Engine *e, Course *c, Py_ssize_t epoch) noexcept nogil:
         c.losses[epoch] = <float>c.losses[epoch]
 
 
-cdef void shuffle(bitgen_t *generator, int64_t *order, Py_ssize_t n) noexcept nogil:
-    """The draws and swaps of NumPy's RandomState.shuffle."""
-    cdef Py_ssize_t i, j
-    for i in range(n - 1, 0, -1):
-        j = drawn(generator, i + 1)
-        order[i], order[j] = order[j], order[i]
-
-
 cdef void compare_loss(Course *c, double loss) noexcept nogil:
     """Count an epoch without improvement; NaN starts the count again."""
     cdef double limit = c.best - c.tol

@@ -175,14 +175,14 @@ cdef bint add_block_losses(Engine *e, Run *run, Py_ssize_t steps) noexcept nogil
     cdef double total
     if e.net.loss == NN_NLL:
         s.batch, s.classes, s.classes_contiguous = steps, e.net.outputs, 1
-        s.z, s.p, s.grad, s.y, s.plain = f.logits, f.logits, f.logits, f.y, e.net.plain_nll
-        s.z_sample = s.p_sample = s.grad_sample = s.y_sample = e.net.outputs
-        s.z_class = s.p_class = s.grad_class = s.y_class = 1
+        s.z, s.p, s.grad, s.y, s.plain = f.logits, f.logits, NULL, f.y, e.net.plain_nll
+        s.z_sample = s.p_sample = s.y_sample = e.net.outputs
+        s.z_class = s.p_class = s.y_class = 1
         s.label_gap, s.label_sum = f.terms.label_gap, f.terms.label_sum
         s.exp_rest = f.terms.exp_rest
         e.net.k.softmax(&s)
-        total = e.net.k.softmax_losses(steps, s.label_gap, s.label_sum, s.exp_rest,
-                                       f.terms.losses, True)
+        total = e.net.k.softmax_total(steps, s.label_gap, s.label_sum, s.exp_rest,
+                                      f.terms.losses)
     else:
         total = e.net.k.loss_and_gradient(steps * e.net.outputs, f.logits, f.y, f.logits,
                                           e.net.loss, e.objective.loss_parameter)

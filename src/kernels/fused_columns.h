@@ -90,48 +90,74 @@ static NOINLINE void FN(column_product)(nn_index outputs, nn_index terms, nn_ind
 #undef TILES
 }
 
-/* g[i stride + j] += sum over the samples of a[i] dz[j], i < m, j < n, m or n being 1 or 4 */
+/* to[i] <- the sum of the lanes of v[i], i < count */
+static INLINE void FN(sums_of)(const int count, const V *v, real *to) {
+    const V zero = {0};
+    if (count == 1) {
+        to[0] = FN(sum_all)(v[0])[0];
+        return;
+    }
+    UNROLLED
+    for (int i = 0; i < count; i += 4)
+        FN(four_sums)(v[i], v[i + 1], i + 2 < count ? v[i + 2] : zero,
+                      i + 3 < count ? v[i + 3] : zero, to + i);
+}
+
+/* g[i stride + j] += sum over the samples of a[i] dz[j], i < m, j < n */
 static INLINE void FN(gradient_tile)(const int m, const int n, nn_index padded, const real *a,
                                      const real *dz, real *g, nn_index stride) {
-    V sum[4][4];
-    real total[4];
-    UNROLLED_FOR(i, m) UNROLLED_FOR(j, n) sum[i][j] = (V){0};
+    V sum[16];
+    real total[16];
+#define EACH UNROLLED_FOR(i, m) UNROLLED_FOR(j, n)
+    EACH sum[i * n + j] = (V){0};
     for (nn_index s = 0; s < padded; s += LANES) {
         V d[4];
         UNROLLED_FOR(j, n) d[j] = FN(load)(dz + j * padded + s);
         UNROLLED_FOR(i, m) {
             const V x = FN(load)(a + i * padded + s);
-            UNROLLED_FOR(j, n) sum[i][j] += x * d[j];
+            UNROLLED_FOR(j, n) sum[i * n + j] += x * d[j];
         }
     }
-    if (n == 4)
-        UNROLLED_FOR(i, m) {
-            FN(four_sums)(sum[i][0], sum[i][1], sum[i][2], sum[i][3], total);
-            UNROLLED_FOR(j, 4) g[i * stride + j] += total[j];
-        }
-    else if (m == 4) {
-        FN(four_sums)(sum[0][0], sum[1][0], sum[2][0], sum[3][0], total);
-        UNROLLED_FOR(i, 4) g[i * stride] += total[i];
-    } else
-        g[0] += FN(sum_all)(sum[0][0])[0];
+    FN(sums_of)(m * n, sum, total);
+    EACH g[i * stride + j] += total[i * n + j];
+#undef EACH
 }
 
 /* G (m, n) += a dz^T */
 static NOINLINE void FN(column_gradient)(nn_index m, nn_index n, nn_index padded, const real *a,
                                          const real *dz, real *g, nn_index stride) {
-    nn_index j = 0, i;
+    nn_index j = 0;
 #define TILE(rows, columns)                                                                    \
     FN(gradient_tile)(rows, columns, padded, a + i * padded, dz + j * padded,                  \
                       g + i * stride + j, stride)
-    for (; j + 4 <= n; j += 4) {
-        for (i = 0; i + FN(gradient_rows) <= m; i += FN(gradient_rows)) TILE(FN(gradient_rows), 4);
-        for (; i < m; i++) TILE(1, 4);
+#define TILES(rows, columns)                                                                   \
+    {                                                                                          \
+        nn_index i = 0;                                                                        \
+        for (; i + (rows) <= m; i += (rows)) TILE(rows, columns);                              \
+        for (; i < m; i++) TILE(1, columns);                                                   \
     }
-    for (; j < n; j++) {
-        for (i = 0; i + 4 <= m; i += 4) TILE(4, 1);
-        for (; i < m; i++) TILE(1, 1);
+    for (; j + 4 <= n; j += 4) TILES(FN(gradient_rows), 4)
+    switch (n - j) {
+    case 1: TILES(4, 1) return;
+    case 2: TILES(FN(gradient_rows), 2) return;
+    case 3: TILES(FN(gradient_rows), 3) return;
     }
+#undef TILES
 #undef TILE
+}
+
+/* b += the sums of dz over the samples; lost: their rounding errors */
+static INLINE void FN(bias_gradient)(nn_index n, nn_index padded, const real *dz, real *b,
+                                     real *lost) {
+    for (nn_index j = 0; j < n; j += 4) {
+        const int count = n - j < 4 ? (int)(n - j) : 4;
+        V sum[4] = {{0}};
+        real total[4];
+        for (nn_index i = 0; i < padded; i += LANES)
+            UNROLLED_FOR(k, 4) if (k < count) sum[k] += FN(load)(dz + (j + k) * padded + i);
+        FN(sums_of)(4, sum, total);
+        for (int k = 0; k < count; k++) NN_TWO_SUM(real, b[j + k], lost[j + k], total[k]);
+    }
 }
 
 /* z and a of all layers for `count` samples; of the last layer z alone. */
@@ -153,14 +179,9 @@ static void FN(columns_backward)(const nn_columns *s) {
     for (nn_index l = s->n_layers - 1; l >= 0; l--) {
         const nn_column_layer *layer = &s->layers[l], *before = layer - 1;
         const real *dz = layer->dz;
-        real *b_gradient = layer->b_gradient, *b_lost = layer->b_lost;
         FN(column_gradient)(layer->m, layer->n, padded, l ? before->a : s->x, dz,
                             layer->w_gradient, layer->w_stride);
-        for (nn_index j = 0; j < layer->n; j++) {
-            V sum = {0};
-            for (nn_index i = 0; i < padded; i += LANES) sum += FN(load)(dz + j * padded + i);
-            NN_TWO_SUM(real, b_gradient[j], b_lost[j], FN(sum_all)(sum)[0]);
-        }
+        FN(bias_gradient)(layer->n, padded, dz, layer->b_gradient, layer->b_lost);
         if (l == 0) break;
         FN(column_product)(layer->m, layer->n, padded, dz, layer->w, layer->w_stride, 1, NULL,
                            before->dz);

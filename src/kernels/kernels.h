@@ -182,7 +182,9 @@ typedef struct {
     const void *z; nn_index z_sample, z_class;
     const void *y; nn_index y_sample, y_class;
     void *p;       nn_index p_sample, p_class;       /* probabilities; may be z, never NULL */
-    void *grad;    nn_index grad_sample, grad_class; /* (sum of y) p - y; may be p; see labels.h */
+    void *grad;    nn_index grad_sample, grad_class; /* (sum of y) p - y; may be p; see labels.h;
+                                                        NULL: if the classes are contiguous, only
+                                                        the terms below are wanted, p is undefined */
     int plain;                                       /* the gradient is p - y for any labels */
     /* The loss of sample j is label_gap[j] + label_sum[j] log(1 + exp_rest[j]) nats: label_sum is
      * the sum of y, label_gap the sum of y (max - z), exp_rest the sum of e^(z - max) over all
@@ -380,6 +382,9 @@ typedef struct {
     /* losses <- label_gap + label_sum log(1 + exp_rest); returns their sum if `adds`, else 0 */
     double (*softmax_losses)(nn_index n, const void *label_gap, const void *label_sum,
                              const void *exp_rest, double *losses, int adds);
+    /* the sum alone, for little more than one logarithm; losses is overwritten */
+    double (*softmax_total)(nn_index n, const void *label_gap, const void *label_sum,
+                            const void *exp_rest, double *losses);
     /* element-wise from the last Linear's outputs, for the losses of all lists: grad <- dL/dz;
      * returns the summed loss. parameter: where the Huber loss becomes linear, or the quantile */
     double (*loss_and_gradient)(nn_index n, const void *z, const void *y, void *grad, int loss,

@@ -220,6 +220,8 @@ cdef extern from "kernels/kernels.h" nogil:
         nn_index (*softmax_workspace)(nn_index batch, nn_index classes) noexcept nogil
         double (*softmax_losses)(nn_index, const void *, const void *, const void *, double *,
                                  int) noexcept nogil
+        double (*softmax_total)(nn_index, const void *, const void *, const void *,
+                                double *) noexcept nogil
         double (*loss_and_gradient)(nn_index, const void *, const void *, void *, int,
                                     double) noexcept nogil
         void (*loss_terms)(nn_index, const void *, const void *, void *, int,

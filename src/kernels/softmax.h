@@ -380,6 +380,7 @@ static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
             FN(store_part)((real *)s->label_gap + j, label_gap, samples);
             FN(store_part)((real *)s->label_sum + j, label_sum, samples);
             FN(store_part)((real *)s->exp_rest + j, exp_rest, samples);
+            if (!s->grad) continue;
             const V weights = FN(gradient_weights)(s, j, samples, SAMPLES, label_sum);
             EACH y[c] = FN(gradient_of)(p[c], weights, y[c]);
         }
@@ -393,6 +394,7 @@ static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
 }
 
 static void FN(softmax)(const nn_softmax *s) {
+    nn_softmax with_grad;
     if (!s->classes_contiguous) {
         if (s->classes > 2 * LANES) FN(softmax_columns)(s);
         else if (s->classes > LANES && s->y) FN(softmax_several)(1, s);
@@ -405,6 +407,11 @@ static void FN(softmax)(const nn_softmax *s) {
         if (s->y) FN(softmax_pairs)(1, s);
         else FN(softmax_pairs)(0, s);
         return;
+    }
+    if (s->y && !s->grad) {
+        with_grad = *s;
+        with_grad.grad = s->p, with_grad.grad_sample = s->p_sample;
+        s = &with_grad;
     }
     FN(softmax_rows)(s);
 }
@@ -427,4 +434,56 @@ static double FN(softmax_losses)(nn_index n, const void *gap_, const void *sum_,
         else memcpy(losses + i, gaps, (size_t)part * sizeof(double));
     }
     return adds ? FN(wide_value)(&total) : 0;
+}
+
+/* (1 + p) (1 + r) - 1; keeps the digits of small p and r, which 1 + r loses */
+#define JOIN(p, r) ((p) + (r) + (p) * (r))
+
+/* The sum of up to 64 samples' losses, whose labels sum to 1: of the logarithms by one of their
+ * product. */
+static INLINE double FN(product_losses)(nn_index n, const real *label_gap, const real *exp_rest) {
+    FN(wide) gap[WIDE] = {{0}}, product[WIDE] = {{0}};
+    double lanes[LANES], gaps[LANES], total = 0;
+    for (nn_index i = 0; i < n; i += LANES) {
+        const nn_index part = n - i < LANES ? n - i : LANES;
+        FN(wide) more[WIDE];
+        FN(widen)(FN(load_part)(label_gap + i, part), more);
+        UNROLLED_FOR(w, WIDE) gap[w] += more[w];
+        FN(widen)(FN(load_part)(exp_rest + i, part), more);
+        UNROLLED_FOR(w, WIDE) product[w] = JOIN(product[w], more[w]);
+    }
+    __builtin_memcpy(lanes, product, sizeof product);
+    __builtin_memcpy(gaps, gap, sizeof gap);
+    UNROLLED
+    for (int half = LANES / 2; half > 0; half /= 2)
+        UNROLLED_FOR(l, half) {
+            lanes[l] = JOIN(lanes[l], lanes[l + half]);
+            gaps[l] += gaps[l + half];
+        }
+    total = log1p(lanes[0]) + gaps[0];
+    return total;
+}
+#undef JOIN
+
+/* The sum of the losses alone; `losses` is overwritten. */
+static double FN(softmax_total)(nn_index n, const void *label_gap, const void *label_sum,
+                                const void *exp_rest, double *losses) {
+    const real *sums = label_sum;
+    double total = 0, lost = 0;
+    I off = {0};
+    for (nn_index i = 0; i < n; i += LANES) {
+        const nn_index part = n - i < LANES ? n - i : LANES;
+        off |= (FN(load_part)(sums + i, part) != 1) & FN(first)(part);
+    }
+    for (nn_index i = 0; i < n && !FN(any)(off); i += 64) {
+        const double more = FN(product_losses)(n - i < 64 ? n - i : 64,
+                                               (const real *)label_gap + i,
+                                               (const real *)exp_rest + i);
+        NN_TWO_SUM(double, total, lost, more);
+    }
+    total += lost;
+    /* large products overflow */
+    return !FN(any)(off) && total - total == 0
+               ? total
+               : FN(softmax_losses)(n, label_gap, label_sum, exp_rest, losses, 1);
 }

@@ -59,6 +59,7 @@ const nn_kernels TABLE(LEVEL, real) = {
     .scaled = FN(scaled),
     .gemv_t = FN(gemv_t),
     .softmax_losses = FN(softmax_losses),
+    .softmax_total = FN(softmax_total),
     .subtract_scaled = FN(subtract_scaled),
     .activation_forward = FN(activation_forward),
     .activation_backward = FN(activation_backward),

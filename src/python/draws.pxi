@@ -1,5 +1,6 @@
-# np.random.randint(n) through the generator's C interface: the same numbers and the same state of
-# the generator as NumPy's own call, which takes 1.1 us for one number and 7 us for nine.
+# np.random.randint(n) and the shuffling of an array through the generator's C interface: the same
+# numbers and the same state of the generator as NumPy's own calls, of which randint takes 1.1 us
+# for one number and 7 us for nine, and shuffle 10 ns per element instead of 4.
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
@@ -78,17 +79,21 @@ cdef class Draws:
         return <cnp.ndarray>np.asarray(np.random.randint(n, size=count), dtype=np.int64)
 
 
+cdef inline uint64_t mask_of(uint64_t most) noexcept nogil:
+    """The least 2^k - 1 that is not below `most`."""
+    most |= most >> 1
+    most |= most >> 2
+    most |= most >> 4
+    most |= most >> 8
+    most |= most >> 16
+    return most | most >> 32
+
+
 cdef inline int64_t drawn(bitgen_t *generator, uint64_t n) noexcept nogil:
     """A number below n: bits under the mask of n - 1, drawn again while they exceed it."""
-    cdef uint64_t most = n - 1, mask = most, value
+    cdef uint64_t most = n - 1, mask = mask_of(most), value
     if most == 0:
         return 0
-    mask |= mask >> 1
-    mask |= mask >> 2
-    mask |= mask >> 4
-    mask |= mask >> 8
-    mask |= mask >> 16
-    mask |= mask >> 32
     while True:
         if most >> 32 == 0:
             value = generator.next_uint32(generator.state) & mask
@@ -96,6 +101,44 @@ cdef inline int64_t drawn(bitgen_t *generator, uint64_t n) noexcept nogil:
             value = generator.next_uint64(generator.state) & mask
         if value <= most:
             return <int64_t>value
+
+
+cdef void shuffle(bitgen_t *generator, int64_t *order, Py_ssize_t n) noexcept nogil:
+    """NumPy's shuffle: from the last element to the second, each is swapped with a drawn one that
+    does not follow it. A draw that exceeds the mask's range swaps the element with itself and does
+    not advance, as a branch that nobody can predict takes longer."""
+    cdef uint64_t i = <uint64_t>n - 1, j, mask, fits
+    while n > 1 and i > 0:
+        if i >> 32:
+            j = drawn(generator, i + 1)
+            order[i], order[j] = order[j], order[i]
+            i -= 1
+            continue
+        mask = mask_of(i)
+        while i > mask >> 1:
+            j = generator.next_uint32(generator.state) & mask
+            fits = j <= i
+            j = i ^ ((i ^ j) & (0 - fits))
+            order[i], order[j] = order[j], order[i]
+            i -= fits
+
+
+def shuffled(rng, values):
+    """rng.permutation(values) for an int64 vector."""
+    cdef bitgen_t *generator
+    cdef cnp.ndarray order
+    cdef int64_t *to
+    cdef Py_ssize_t n
+    if type(rng) is not np.random.Generator:
+        return rng.permutation(values)
+    order = np.array(values, dtype=np.int64, order="C")
+    bits = rng.bit_generator
+    generator = <bitgen_t *>PyCapsule_GetPointer(bits.capsule, "BitGenerator")
+    to, n = <int64_t *>cnp.PyArray_DATA(order), cnp.PyArray_SIZE(order)
+    with bits.lock:
+        with nogil:
+            shuffle(generator, to, n)
+    return order
 
 
 cdef Draws draws = Draws()
