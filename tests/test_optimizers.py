@@ -459,6 +459,23 @@ def test_a_penalty_that_overflows_is_divergence(backend, dims, name, batch, isa)
     assert all(map(np.array_equal, weights(net), before))
 
 
+@pytest.mark.parametrize("l2", [0, 1e-9])
+@pytest.mark.parametrize("dims", [(3, 2), (4, 40, 2), (70, 9000, 2)])
+@pytest.mark.parametrize("samples", [2, 64])
+def test_losses_whose_sum_overflows_are_divergence(backend, samples, dims, l2, isa):
+    """Each is finite, and so are all gradients, but not the batch's loss."""
+    np.random.seed(0)
+    chain = [nn.Linear(m, n) for m, n in itertools.pairwise(dims)]
+    net = nn.Sequential([*chain, nn.SoftMax()], nn.NLL())
+    chain[-1].W0[0] = 1.7e308
+    before = [w.copy() for w in weights(net)]
+    X, y = np.zeros((dims[0], samples)), np.ones(samples, np.int64)
+    with pytest.raises(FloatingPointError, match="diverged at step 1:"):
+        net.fit(X, y, 1, samples, l2=l2)
+    assert all(map(np.array_equal, weights(net), before)) and net.optimizer.t == 0
+    assert net.partial_fit(X[:, :1], y[:1]) == pytest.approx(1.7e308)
+
+
 def test_float32_state_that_overflows_is_divergence():
     """Adagrad's sum of squares leaves float32 long before a gradient does."""
     for dims in ((2, 2), (1400, 1400)):

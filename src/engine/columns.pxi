@@ -274,6 +274,8 @@ cdef Py_ssize_t run_columns(Engine *e, Run *run) noexcept nogil:
         clear_column_gradients(e)
         total.sum = total.lost = 0
         run.status = column_gradients(e, step, &total)
+        if run.status == FINITE and not isfinite(nn_value(&total)):
+            run.status = BAD_LOSS
         if run.status != FINITE:
             return t
         nn_add(&run.total, nn_value(&total))

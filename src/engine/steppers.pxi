@@ -167,7 +167,9 @@ cdef Py_ssize_t run_fused_minibatch(Engine *e, Run *run) noexcept nogil:
         run.status = fused_gradients(e, &e.step, &call)
         if run.status != FINITE:
             return t
-        add_losses(e, run)
+        if not add_losses(e, run):
+            run.status = BAD_LOSS
+            return t
         e.net.k.fused_update[e.fused.width_index](&call)
         first += e.step.batch.size
         if run.checks_weights and not weights_finite(&e.net):
@@ -218,7 +220,9 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
                 and not step_stays_finite(e, &step.batch, step.eta)):
             run.status = UNSURE
             return t
-        add_losses(e, run)
+        if not add_losses(e, run) and not continues:
+            run.status = BAD_LOSS
+            return t
         if updates_in_one_pass(e, &step.batch):
             backward_and_update(e, &step.batch, step.eta)
         else:
@@ -272,15 +276,17 @@ cdef void swap_state(Engine *e) noexcept nogil:
         p.w0, p.state0[0] = p.state0[0], p.w0
 
 
-cdef void add_losses(Engine *e, Run *run) noexcept nogil:
+cdef bint add_losses(Engine *e, Run *run) noexcept nogil:
     """Add the losses of the step's samples to the run's total; with weighted_mean, their mean times
-    the batch size."""
+    the batch size. Returns False if their sum overflows."""
     cdef Py_ssize_t r
-    cdef double factor = e.objective.loss_factor
+    cdef double factor = e.objective.loss_factor, total = 0
     if e.objective.weights != NULL and e.objective.weighted_mean and run.mean:
         factor *= e.step.batch.size / e.step.weight
     for r in range(e.step.batch.size):
         nn_add(&run.total, factor * e.ws.terms.losses[r])
+        total += e.ws.terms.losses[r]
+    return isfinite(total)
 
 
 # ----------------------------------------------------------------------------- partitions of a step
