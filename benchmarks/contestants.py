@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import accuracy
 import course_loop
+import levels
 import machine
 import numpy as np
 import workloads as w
@@ -1275,6 +1276,9 @@ def of(workload, threads=1):
         del found[
             "course loop"
         ]  # its arrays, made anew at every operation, take gigabytes and teach nothing
+    if workload.level or levels.held():
+        for name in levels.UNLIMITED:
+            found.pop(name, None)
     if latency_bound(workload):
         return found
     if workload.flops_per_sample and (workload.batch > 1 or workload.kind in ("sgd", "online")):

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
+import levels
+
 LIBRARIES = ("nncore", "numpy", "scipy", "scikit-learn", "numba", "jax", "onnxruntime", "torch")
 
 # Independent chains of fused multiply-adds, enough of them to hide the latency of one, and passes
@@ -160,16 +162,17 @@ def describe():
 
 
 def compiled(source, dtype, *options):
-    """A loaded library made of C source for this very machine, with REAL the C name of `dtype`.
+    """A loaded library made of C source for this very machine, or for the instruction-set level
+    that it is held to, with REAL the C name of `dtype`.
 
     FileNotFoundError if there is no `cc`, CalledProcessError if it fails.
     """
     real = {"float32": "float", "float64": "double"}[dtype]
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder, "compiled.so")
-        flags = ["-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC", f"-DREAL={real}"]
+        flags = ["-O3", "-ffp-contract=fast", "-shared", "-fPIC", f"-DREAL={real}"]
         subprocess.run(
-            ["cc", *flags, "-x", "c", "-", "-o", library, *options],
+            ["cc", *flags, *levels.compiler_flags(), "-x", "c", "-", "-o", library, *options],
             input=source.encode(),
             check=True,
         )

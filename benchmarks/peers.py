@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import contestants
 import footprint
+import levels
 import machine
 import report as reports
 import workloads
@@ -66,9 +67,9 @@ class Unavailable(Exception):
 class Worker:
     """A contestant's process: `ready()` once, then `timed(repetitions)` as often as wanted."""
 
-    def __init__(self, row, name, threads):
+    def __init__(self, row, name, threads, level=""):
         self.name = name
-        command = [sys.executable, HERE / "worker.py", row, name, str(threads)]
+        command = [sys.executable, HERE / "worker.py", row, name, str(threads), level]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
@@ -146,7 +147,10 @@ def run_row(task, rounds, seconds):
         "unavailable": [],
         "contestants": [],
     }
-    workers = [Worker(task.row, name, threads) for name in contestants.of(workload, threads)]
+    workers = [
+        Worker(task.row, name, threads, workload.level)
+        for name in contestants.of(workload, threads)
+    ]
     try:
         greetings, able = {}, []
         for worker in workers:
@@ -352,6 +356,12 @@ def parsed(arguments):
         "--mnist", metavar="FOLDER", help="P3 on real images: a folder of MNIST-format idx files"
     )
     parser.add_argument(
+        "--level",
+        choices=levels.CHOICES,
+        help="the instruction-set level that nncore and its peers are held to; without those that "
+        f"cannot be: {', '.join(levels.UNLIMITED)}",
+    )
+    parser.add_argument(
         "--list", action="store_true", help="list the rows with an estimate of their time, and stop"
     )
     parser.add_argument("--no-write", action="store_true", help="print only, write no report")
@@ -378,6 +388,8 @@ def parsed(arguments):
     if seeds is not None and seeds < 1:
         parser.error(f"--seeds must be at least 1, got {seeds}")
     # The contestants' processes read these.
+    if options.level:
+        levels.hold(options.level)
     if seeds:
         os.environ[workloads.SEEDS] = str(seeds)
     if options.mnist:
@@ -395,6 +407,7 @@ def measure(options, arguments):
         "date": date.today().isoformat(),
         "commands": [" ".join(["python benchmarks/peers.py", *map(without_folders, arguments)])],
         "machine": machine.describe(),
+        "level": levels.held(),
         "skipped": {},
         "results": [],
     }

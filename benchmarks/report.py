@@ -388,15 +388,16 @@ def join(reports):
 
 
 def write(report, folder):
-    """Write the report as <date>-<cpu>.md and .json, numbered if a report of that name is there
-    already."""
+    """Write the report as <date>-<cpu>.md and .json, with the level that all were held to, and
+    numbered if a report of that name is there already."""
     cpu = re.sub(
         r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)", "", report["machine"]["cpu"].lower())
     ).strip("-")
-    stem, number = f"{report['date']}-{cpu}", 1
+    name, number = "-".join(filter(None, (report["date"], cpu, report.get("level")))), 1
+    stem = name
     while Path(folder, f"{stem}.md").exists():
         number += 1
-        stem = f"{report['date']}-{cpu}-{number}"
+        stem = f"{name}-{number}"
     path = Path(folder, f"{stem}.md")
     write_to(report, path)
     return path

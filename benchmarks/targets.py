@@ -151,6 +151,9 @@ TARGETS = {
     "p14-784-128-10-b256": [Target("ONNX Runtime", 1.1)],
     "p15-10000-32-2-f32": [Target("µs", 0.6)],
     "p15-10000-32-2-b128-f32": [Target("JAX", 5)],
+    "p16-digits-b32-avx2": [Target("limit", 0.5)],
+    "p16-deep-b128-avx2": _faster(1.2, 0.85),
+    "p16-deep-b128-generic": [Target("limit", 0.6)],
 }
 
 # Below 512 bits the loads of a large batch's operands take a larger part of the time.

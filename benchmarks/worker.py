@@ -1,5 +1,5 @@
-"""One contestant in a process of its own: `worker.py ROW CONTESTANT THREADS`, driven by peers.py
-over a pipe.
+"""One contestant in a process of its own: `worker.py ROW CONTESTANT THREADS [LEVEL]`, driven by
+peers.py over a pipe.
 
 Thread pools and the state of the vector units of one library thus cannot slow another. The first
 line written is {"units", "deviation"}, or {"missing"} or {"error"} with a sentence; then each line
@@ -12,6 +12,7 @@ import os
 import sys
 import time
 
+import levels
 from pinning import pin
 
 LONG_CALL = 0.5  # seconds of a call from which on what it finds in the caches does not matter
@@ -32,11 +33,13 @@ def prepare(row, name, threads):
     return contest, {"units": contest.units, "deviation": deviation}
 
 
-def main(row, name, threads):
+def main(row, name, threads, level=""):
     # Replies go to a copy of stdout, so that nothing a library prints can get between them.
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     pin(threads)
+    if level:
+        levels.hold(level)
     try:
         contest, greeting = prepare(row, name, threads)
     except (ImportError, FileNotFoundError) as problem:
@@ -66,4 +69,4 @@ def main(row, name, threads):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *sys.argv[4:])

@@ -68,7 +68,8 @@ class Workload:
     real ones of the folder that `MNIST` names. rows, epochs: of one timed call of "batch". seed: of
     the samples; of P4 one with which no input of a ReLU comes nearer to 0 than 1e-7 in the epoch
     that is checked, as rounding would decide on which side of it. sparse: nncore is given X as a
-    SciPy sparse matrix, its peers as an array. extra: no target is set for it.
+    SciPy sparse matrix, its peers as an array. level: the instruction-set level that everyone is
+    held to, if not the machine's. extra: no target is set for it.
 
     >>> WORKLOADS["p2-f32"].flops_per_sample
     10112
@@ -88,6 +89,7 @@ class Workload:
     loss: str = "nll"
     optimizer: str = "sgd"
     sparse: bool = False
+    level: str = ""
     extra: bool = False
 
     @property
@@ -142,6 +144,7 @@ class Workload:
         return (
             f"{shape} {self.hidden}, {work}, {self.dtype}, {self.density:.0%} of inputs not "
             f"0{' (images)' if self.images else ''}{' (SciPy sparse)' if self.sparse else ''}"
+            f"{f', all at {self.level}' if self.level else ''}"
         )
 
 
@@ -221,6 +224,7 @@ def _rows():
     yield from _shapes()
     yield from _predictions()
     yield from _sparse()
+    yield from _levels()
 
 
 def _train(
@@ -305,6 +309,20 @@ def _sparse():
     for batch, name in ((1, "p15-10000-32-2-f32"), (128, "p15-10000-32-2-b128-f32")):
         row = _train(name, (10_000, 32, 2), batch=batch)
         yield replace(row, density=0.01, sparse=True, rows=1024, epochs=20)
+
+
+def _levels():
+    """P16: the levels that most processors have, nncore and its peers held to them."""
+    tiny, digits, deep = (2, 3, 3, 2), (64, 32, 10), (784, 256, 128, 10)
+    for level in ("avx2", "generic"):
+        for row in (
+            Workload("p16-tiny", "sgd", tiny, "tanh"),
+            Workload("p16-digits", "sgd", digits),
+            _batches("p16-digits-b32", digits, "float32", 32),
+            *(_batches(f"p16-deep-b{batch}", deep, "float32", batch) for batch in (32, 128, 512)),
+            Workload("p16-digits-10k", "predict", digits, batch=QUERIES),
+        ):
+            yield replace(row, row=f"{row.row}-{level}", level=level)
 
 
 def _batches(row, sizes, dtype, batch):

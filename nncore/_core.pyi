@@ -111,6 +111,19 @@ def backward_chain(
 def step_chain(modules: list[Any], lrate: Any, plain: PlainModules) -> bool: ...
 def argmax_columns(x: Any) -> NDArray[np.int64] | None: ...
 def randint(n: int, size: int | None = None) -> Any: ...
+def fit_passes(
+    program: Program,
+    X: Any,
+    Y: Any,
+    samples: NDArray[np.int64],
+    rng: np.random.Generator | None,
+    most: int,
+    batch_size: int,
+    rate: float,
+    t0: int,
+    mean: bool,
+    weights: NDArray[np.float64] | None,
+) -> list[float]: ...
 def shuffled(rng: np.random.Generator, values: NDArray[np.int64]) -> NDArray[np.int64]: ...
 def sum_pairwise(x: Any) -> float | None: ...
 def set_kinds(

@@ -90,12 +90,20 @@ def fit(
         ProgressBar(progress, epochs) as show,
         prepared(updates, rng, FIT_KEPT_BYTES),
     ):
-        for epoch in range(epochs):
-            if epoch > 0 and (callbacks or validation is not None):
+        losses = history["loss"]
+        observed = bool(callbacks or validation is not None or progress)
+        together = not observed and window is None
+        while len(losses) < epochs:
+            if losses and observed:
                 updates.renew()
+            if losses and together:
+                more = updates.passes(rng if shuffle else None, samples, epochs - len(losses))
+                together = bool(more)
+                losses += more
+                continue
             epoch_order = ordering.of_epoch(rng, samples, shuffle, window)
-            history["loss"].append(updates.run(epoch_order) / len(samples))
-            if epoch == 0:
+            losses.append(updates.run(epoch_order) / len(samples))
+            if len(losses) == 1:
                 labels.remember(net, given, anew=True)
             if course.ends(net, history, validation, callbacks, show):
                 break
@@ -436,7 +444,39 @@ class Updates:
                 eta = None
             at += done * self.batch_size
             losses.append(part)
-        return float(_sums.pairwise(losses))
+        # most passes are one part, and NumPy's sum of one number takes as long as 400 tiny samples
+        return losses[0] if len(losses) == 1 else float(_sums.pairwise(losses))
+
+    def passes(self, rng, samples, most):
+        """Make up to `most` passes over the samples without Python code between them, each in an
+        order that rng draws, or in theirs; return their mean losses. [] if they must be made one by
+        one.
+        """
+        program = self.program
+        if (
+            program is None
+            or type(self.rate) is not float
+            or self.unchecked
+            or type(rng) not in (np.random.Generator, type(None))
+        ):
+            return []
+        program.optimizer = self.optimizer
+        try:
+            return _core.fit_passes(
+                program,
+                _sparse.for_engine(self.X),
+                self.Y,
+                samples,
+                rng,
+                most,
+                self.batch_size,
+                self.rate,
+                self.t,
+                self.mean,
+                self.weights,
+            )
+        finally:
+            self.t += program.steps
 
     def _compiled(self, order):
         """Return (steps done, their summed loss, the next step's rate if already known)."""

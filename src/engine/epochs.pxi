@@ -1,6 +1,7 @@
-# Many epochs of mini-batches without Python between them: the order of each epoch, its loss, the
-# score of held-out samples and the decision to go on. Called by python/epochs.pxi. The rules are
-# those of nncore/sklearn/_loop.py, which runs one epoch at a time.
+# Many epochs of batches without Python between them: the order of each epoch, its loss, the score
+# of held-out samples and the decision to go on. Called by python/epochs.pxi. The rules are those of
+# nncore/sklearn/_loop.py, or with `samples` those of nncore/training/fit.py, which run one epoch at
+# a time.
 
 cdef enum:
     # HeldOut.kind
@@ -29,6 +30,7 @@ cdef struct HeldOut:
 cdef struct Course:
     # a training over many epochs
     int64_t *order         # of the samples, shuffled in place
+    const int64_t *samples # what each epoch shuffles anew, or NULL: the order of the last one
     Py_ssize_t n, batch_size, steps
     bitgen_t *generator    # NULL: every epoch has the same order
     double *rates          # one per step
@@ -40,6 +42,8 @@ cdef struct Course:
     double bad             # epochs without improvement
     bint single            # losses are float32, and compared as such
     bint improved          # `best` of a held-out score has changed in this run
+    bint guarded           # end at the first loss or weight that is not finite
+    bint failed            # there was one
     HeldOut held_out
 
 
@@ -48,9 +52,11 @@ cdef Py_ssize_t run_course(Engine *e, Course *c, Py_ssize_t most) noexcept nogil
     passed. Returns their number."""
     cdef Py_ssize_t done = 0
     cdef double started = now()
-    c.improved = False
+    c.improved = c.failed = False
     while done < most:
         run_epoch(e, c, done)
+        if c.failed:
+            break
         if c.held_out.kind == SCORE_NONE:
             compare_loss(c, c.losses[done])
         else:
@@ -65,7 +71,9 @@ cdef Py_ssize_t run_course(Engine *e, Course *c, Py_ssize_t most) noexcept nogil
 cdef void run_epoch(Engine *e, Course *c, Py_ssize_t epoch) noexcept nogil:
     """All batches of an epoch, in a new order; its mean loss."""
     cdef Run *run = &e.run
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, bad
+    if c.samples != NULL:
+        memcpy(c.order, c.samples, c.n * sizeof(int64_t))
     if c.generator != NULL:
         shuffle(c.generator, c.order, c.n)
     for i in range(c.steps if c.rates[0] != c.etas[epoch] or epoch == 0 else 0):
@@ -74,7 +82,8 @@ cdef void run_epoch(Engine *e, Course *c, Py_ssize_t epoch) noexcept nogil:
     run.status, run.offset = FINITE, 0
     e.objective.skipped = 0
     e.sparse.skips_zeros = skips_zeros(e, e.plan.in_place)
-    STEPPERS[e.plan.stepper].run(e, run)
+    bad = STEPPERS[e.plan.stepper].run(e, run)
+    c.failed = c.guarded and (bad != 0 or not weights_finite(&e.net))
     e.opt.updates += c.steps - e.objective.skipped
     run.steps_before += c.steps
     c.losses[epoch] = nn_value(&run.total) / c.n

@@ -1,7 +1,7 @@
 /* Softmax of a batch and, given labels, the gradient of its NLL and the terms of the losses. Called
  * by engine/layers.pxi, python/losses.pxi and python/predictor.pxi.
  *
- * Up to LANES classes are processed in vectors along the samples, which are transposed if the
+ * Up to 2 LANES classes are processed in vectors along the samples, which are transposed if the
  * classes are contiguous. More classes are processed in vectors along the contiguous axis: rows
  * here and in softmax_rows.h, in three stages; columns in softmax_columns.h.
  *
@@ -393,12 +393,79 @@ static INLINE void FN(softmax_pairs)(const int with_y, const nn_softmax *s) {
 #undef PUT
 }
 
+static NOINLINE void FN(several_labelled)(const nn_softmax *s) { FN(softmax_several)(1, s); }
+static NOINLINE void FN(several_alone)(const nn_softmax *s) { FN(softmax_several)(0, s); }
+
+/* The rows of up to LANES samples of LANES + 1 to 2 LANES classes, as columns of LANES samples; and
+ * back. */
+static INLINE void FN(turn_rows)(nn_index samples, nn_index classes, const real *x,
+                                 nn_index stride, real *columns) {
+    UNROLLED_FOR(half, 2) {
+        V v[LANES];
+        UNROLLED_FOR(r, LANES) {
+            v[r] = (V){0};
+            if (r >= samples) continue;
+            v[r] = half ? FN(load_part)(x + r * stride + LANES, classes - LANES)
+                        : FN(load)(x + r * stride);
+        }
+        FN(transpose_square)(v);
+        UNROLLED_FOR(k, LANES) FN(store)(columns + (half * LANES + k) * LANES, v[k]);
+    }
+}
+
+static INLINE void FN(turn_back)(nn_index samples, nn_index classes, const real *columns, real *x,
+                                 nn_index stride) {
+    UNROLLED_FOR(half, 2) {
+        V v[LANES];
+        UNROLLED_FOR(k, LANES) v[k] = FN(load)(columns + (half * LANES + k) * LANES);
+        FN(transpose_square)(v);
+        UNROLLED_FOR(r, LANES) {
+            if (r >= samples) break;
+            if (half) FN(store_part)(x + r * stride + LANES, v[r], classes - LANES);
+            else FN(store)(x + r * stride, v[r]);
+        }
+    }
+}
+
+/* LANES + 1 to 2 LANES contiguous classes: as columns, which softmax_several takes with the sums of
+ * softmax_rows. */
+static void FN(softmax_turned)(const nn_softmax *s) {
+    real z[2 * LANES * LANES] __attribute__((aligned(WIDTH))),
+        y[2 * LANES * LANES] __attribute__((aligned(WIDTH)));
+    nn_softmax part = *s;
+    part.classes_contiguous = 0;
+    part.z = part.p = z;
+    part.y = s->y ? y : NULL, part.grad = s->y ? y : z;
+    part.z_class = part.y_class = part.p_class = part.grad_class = LANES;
+    part.z_sample = part.y_sample = part.p_sample = part.grad_sample = 1;
+    for (nn_index j = 0; j < s->batch; j += LANES) {
+        part.batch = s->batch - j < LANES ? s->batch - j : LANES;
+        FN(turn_rows)(part.batch, s->classes, (const real *)s->z + j * s->z_sample, s->z_sample,
+                      z);
+        if (!s->y) {
+            FN(several_alone)(&part);
+        } else {
+            FN(turn_rows)(part.batch, s->classes, (const real *)s->y + j * s->y_sample,
+                          s->y_sample, y);
+            part.label_gap = (real *)s->label_gap + j;
+            part.label_sum = (real *)s->label_sum + j;
+            part.exp_rest = (real *)s->exp_rest + j;
+            FN(several_labelled)(&part);
+            if (!s->grad) continue;
+            FN(turn_back)(part.batch, s->classes, y, (real *)s->grad + j * s->grad_sample,
+                          s->grad_sample);
+        }
+        if (!s->y || s->grad != s->p)
+            FN(turn_back)(part.batch, s->classes, z, (real *)s->p + j * s->p_sample, s->p_sample);
+    }
+}
+
 static void FN(softmax)(const nn_softmax *s) {
     nn_softmax with_grad;
     if (!s->classes_contiguous) {
         if (s->classes > 2 * LANES) FN(softmax_columns)(s);
-        else if (s->classes > LANES && s->y) FN(softmax_several)(1, s);
-        else if (s->classes > LANES) FN(softmax_several)(0, s);
+        else if (s->classes > LANES && s->y) FN(several_labelled)(s);
+        else if (s->classes > LANES) FN(several_alone)(s);
         else if (s->y) FN(softmax_few)(1, s);
         else FN(softmax_few)(0, s);
         return;
@@ -406,6 +473,10 @@ static void FN(softmax)(const nn_softmax *s) {
     if (s->classes <= LANES && s->batch > (LANES > 4)) {
         if (s->y) FN(softmax_pairs)(1, s);
         else FN(softmax_pairs)(0, s);
+        return;
+    }
+    if (s->classes > LANES && s->classes <= 2 * LANES && s->batch >= LANES / 2) {
+        FN(softmax_turned)(s);
         return;
     }
     if (s->y && !s->grad) {

@@ -1,4 +1,5 @@
-# A training over many epochs as one object, for nncore.sklearn; engine/epochs.pxi runs them.
+# Trainings over many epochs: as one object, for nncore.sklearn, and passes of `fit` between which
+# no Python code runs. engine/epochs.pxi runs them.
 
 SCORES = {"classes": SCORE_CLASSES, "labels": SCORE_LABELS, "r2": SCORE_R2}
 
@@ -116,3 +117,58 @@ cdef class Epochs:
         if program.optimizer is not None:
             program.optimizer.t = e.opt.updates
         return done, c.improved
+
+
+def fit_passes(Program program, X, Y, cnp.ndarray samples, rng, Py_ssize_t most,
+               Py_ssize_t batch_size, rate, Py_ssize_t t0, bint mean, weights):
+    """Make up to `most` passes of Program.fit over the indices `samples`, each in a new order drawn
+    by the Generator rng, or in theirs if that is None, within CHUNK_SECONDS; return their mean
+    losses.
+
+    Returns [], with weights and generator as before, if the passes must be made one by one: if one
+    takes more than a chunk or is on weights in place, or if a value becomes non-finite.
+    """
+    cdef Course c
+    cdef Engine *e = &program.e
+    cdef Py_ssize_t done
+    cdef cnp.ndarray order = samples.copy(), losses, rates, etas
+    memset(&c, 0, sizeof(Course))
+    program.steps = 0
+    c.n = cnp.PyArray_SIZE(samples)
+    c.batch_size = max(1, min(batch_size, c.n))
+    c.steps = (c.n + c.batch_size - 1) // c.batch_size
+    if window_for(X, Y, c.n, c.batch_size, e.net.type_number, weights) is not None:
+        return []
+    program._begin(CALL_FIT, X, Y, order, c.n, c.batch_size, rate, None, weights)
+    if (e.plan.in_place or e.plan.csr or e.net.has_special
+            or c.steps > program._steps_per_chunk()):
+        return []
+    e.run.mean = mean
+    most = min(most, <Py_ssize_t>1 << 14)  # bounds the memory
+    etas, losses, rates = np.full(most, rate), np.empty(most), np.zeros(c.steps)
+    c.order, c.samples = <int64_t *>cnp.PyArray_DATA(order), <int64_t *>cnp.PyArray_DATA(samples)
+    c.etas, c.rates = <double *>cnp.PyArray_DATA(etas), <double *>cnp.PyArray_DATA(rates)
+    c.losses, c.best, c.patience = <double *>cnp.PyArray_DATA(losses), INFINITY, INFINITY
+    c.guarded = True
+    program.parameters.load(True)
+    program._open_chunk(order, 0, c.n, c.batch_size, rates, False)
+    if rng is None:
+        with nogil:
+            done = run_course(e, &c, most)
+    else:
+        bits = rng.bit_generator
+        state = bits.state
+        c.generator = <bitgen_t *>PyCapsule_GetPointer(bits.capsule, "BitGenerator")
+        with bits.lock:
+            with nogil:
+                done = run_course(e, &c, most)
+        if c.failed:
+            bits.state = state
+    if c.failed:
+        return []
+    program.parameters.store()
+    program.steps = done * c.steps
+    if program.optimizer is not None:
+        program.optimizer.t = e.opt.updates
+    PyErr_CheckSignals()
+    return losses[:done].tolist()
