@@ -30,7 +30,7 @@ cdef struct HeldOut:
 cdef struct Course:
     # a training over many epochs
     int64_t *order         # of the samples, shuffled in place
-    const int64_t *samples # what each epoch shuffles anew, or NULL: the order of the last one
+    const int64_t *samples  # what each epoch shuffles anew, or NULL: the order of the last one
     Py_ssize_t n, batch_size, steps
     bitgen_t *generator    # NULL: every epoch has the same order
     double *rates          # one per step
