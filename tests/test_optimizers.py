@@ -440,9 +440,9 @@ def test_divergence_leaves_weights_and_state_of_the_last_finite_step(backend, na
         same(arrays, twin.optimizer.state[key])
 
 
-@pytest.mark.parametrize("batch", [1, 2, 40])
-@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
-@pytest.mark.parametrize("dims", [(3, 2), (4, 40, 2), (300, 2), (70, 9000, 2)])
+@pytest.mark.parametrize("batch", [1, 40])
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("dims", [(3, 2), (300, 2), (70, 9000, 2)])
 def test_a_penalty_that_overflows_is_divergence(backend, dims, name, batch, isa):
     """The loss that fit would return is infinite, although every weight and gradient is finite."""
     np.random.seed(0)
@@ -460,8 +460,9 @@ def test_a_penalty_that_overflows_is_divergence(backend, dims, name, batch, isa)
 
 
 @pytest.mark.parametrize("l2", [0, 1e-9])
-@pytest.mark.parametrize("dims", [(3, 2), (4, 40, 2), (70, 9000, 2)])
-@pytest.mark.parametrize("samples", [2, 64])
+@pytest.mark.parametrize(
+    "dims, samples", [((3, 2), 2), ((3, 2), 64), ((4, 40, 2), 7), ((70, 9000, 2), 2)]
+)
 def test_losses_whose_sum_overflows_are_divergence(backend, samples, dims, l2, isa):
     """Each is finite, and so are all gradients, but not the batch's loss."""
     np.random.seed(0)
