@@ -142,6 +142,7 @@ TARGETS = {
     "p13-4-16-3-b1024-f32": [Target("JAX", 1.5)],
     "p13-2-3-3-2-10k": [Target("ONNX Runtime", 3)],
     "p13-3072-512-100-b48-f32": [Target("JAX", 1.25)],
+    "p13-128-64-5000-b128-f32": [Target("JAX", 1.2)],
     "p13-784-32-784-squared-b128-f32": [Target("JAX", 1.2)],
     "p13-784-32-784-binary-b128-f32": [Target("JAX", 1.2)],
     **{

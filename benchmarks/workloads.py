@@ -288,6 +288,7 @@ def _shapes():
     yield Workload("p13-2912-2912-10-f32", "sgd", (2912, 2912, 10))
     # of seed 1 an input of a ReLU comes as near to 0 as 2e-7
     yield replace(_batches("p13-3072-512-100-b48-f32", (3072, 512, 100), "float32", 48), seed=2)
+    yield _batches("p13-128-64-5000-b128-f32", (128, 64, 5000), "float32", 128)
     for loss in ("squared", "binary"):
         yield _train(f"p13-784-32-784-{loss}-b128-f32", (784, 32, 784), loss=loss, batch=128)
 

@@ -43,6 +43,11 @@ def real(name: str, x: Any) -> Array:
             f"entries; fill or drop them"
         )
     if a.dtype.kind not in REAL_KINDS:
+        if hasattr(x, "tocsr"):
+            raise TypeError(
+                f"{name} must be a dense array, got a sparse {type(x).__name__} {x.shape}; pass "
+                f"its toarray()"
+            )
         raise TypeError(f"{name} must be a real array, got {a.dtype}{_no_numbers(name, x, a)}")
     return a
 

@@ -36,12 +36,16 @@ class Columns:
     """`label` (a column or None) and `features` (columns) of a table.
 
     `choice` describes the choice in words; `notes` are sentences about other possible meanings.
+    needed: whether a model needs the features, so that none can be left out. guessed: whether the
+    label is the last column because nothing says where it is.
     """
 
     label: int | None
     features: list[int]
     choice: str
     notes: list[str]
+    needed: bool = False
+    guessed: bool = False
 
 
 def choose(table, wanted):
@@ -88,6 +92,11 @@ def choose(table, wanted):
                 f"holds the labels"
             )
     rest = [c for c in columns if c != column]
+    if not rest:
+        raise ValueError(
+            f"{table.path} must have columns of features beside the labels, got "
+            f"{table.name(column)} only"
+        )
     if rest[:1] == [0] and _counts_samples(table.columns[0]):
         notes.append(
             f"{table.name(0)} counts the samples and is treated as a feature, not as an index; "
@@ -101,7 +110,9 @@ def choose(table, wanted):
         choice.append(f"{table.name(0)} left out as an index")
     if dropped:
         choice.append(f"{table.names(dropped)} left out")
-    return Columns(column, rest, ", ".join(choice), notes)
+    guessed = label == "auto" and column is not None and not named
+    needed = wanted.features is not None
+    return Columns(column, rest, ", ".join(choice), notes, needed, guessed)
 
 
 def _asked(table, columns, label, option):
@@ -118,6 +129,10 @@ def _asked(table, columns, label, option):
             f"{option} must name columns of {table.path}, by headings or by numbers from 1 to "
             f"{len(table.columns)}, got {label!r}{_closest(table.headings, label)}"
         )
+    if not found and len(columns) < len(table.columns) and _has(table, label):
+        raise ValueError(
+            f"{option} must be a column that is not left out or used otherwise, got {label!r}"
+        )
     if not found:
         last = len(table.columns)
         number = f", a number from 1 to {last}" if label.isdecimal() else ""
@@ -126,6 +141,12 @@ def _asked(table, columns, label, option):
             f"{label!r}{_closest(table.headings, label)}"
         )
     return found
+
+
+def _has(table, label):
+    """Return whether a table has a column with this heading, or number."""
+    headings = [] if table.headings is None else [heading.lower() for heading in table.headings]
+    return label.lower() in headings or (label.isdecimal() and 0 < int(label) <= len(table.columns))
 
 
 def _closest(headings, name):
@@ -151,13 +172,19 @@ def _match(table, wanted):
     dropped = _dropped(table, wanted)
     columns = [c for c in range(len(headings)) if c not in dropped]
     features, missing = [], []
-    for name in wanted.names:
+    for at, name in enumerate(wanted.names):
         found = [c for c in columns if headings[c] == name]
         found = found or [c for c in columns if lower[c] == name.lower()]
-        if len(found) > 1:
+        alike = wanted.names.count(name)
+        if len(found) > 1 and len(found) != alike:
             raise ValueError(
-                f"{table.path} must have one column {name!r}, got {table.names(found)}"
+                f"{table.path} must have {'one column' if alike == 1 else f'{alike} columns'} "
+                f"{name!r}, got {table.names(found)}"
             )
+        if len(found) == alike:  # columns of one heading keep their order
+            found = [found[wanted.names[:at].count(name)]]
+        elif alike > 1:
+            found = []
         features += found
         missing += [] if found else [name]
     if missing:
@@ -179,7 +206,7 @@ def _match(table, wanted):
         is_ = "is" if len(extra) == 1 else "are"
         notes.append(f"{table.names(extra)} {is_} ignored; the model was trained without")
     choice = "no labels" if column is None else f"labels in {table.name(column)}"
-    return Columns(column, features, f"{choice}, features by their headings", notes)
+    return Columns(column, features, f"{choice}, features by their headings", notes, True)
 
 
 def _target(table, wanted, others):

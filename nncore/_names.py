@@ -56,7 +56,7 @@ _SYNONYMS = {
     "approximate": "approximation approx tanh",
     "bias": "use_bias with_bias has_bias",
     "clip_value": "clipvalue clip grad_clip",
-    "clip_norm": "clipnorm max_norm max_grad_norm gradient_clip_norm global_clipnorm",
+    "clip_norm": "clipnorm max_norm max_grad_norm gradient_clip gradient_clip_norm global_clipnorm",
     "class_weight": "class_weights weight pos_weight",
     "sample_weight": "sample_weights weights w",
     "label_smoothing": "smoothing",
@@ -73,6 +73,7 @@ _ELSEWHERE = {
         "nesterov": "write optimizer=nncore.optimizers.Nesterov(beta=...)",
         "metrics": "write callbacks=[nncore.callbacks.Metrics(...)]",
         "early_stopping": "write callbacks=[nncore.callbacks.EarlyStopping(...)]",
+        "patience": "write callbacks=[nncore.callbacks.EarlyStopping(patience=...)]",
         "dropout": "a network drops out by the module Dropout(p)",
     },
     "Sequential": {

@@ -93,7 +93,7 @@ def read(source, wanted=None, task="classification"):
     embedded = isinstance(source, str) and source == "digits"
     path = source if embedded else _files.name(source)
     with _files.errors_name(path):
-        if path.lower().endswith((".csv", ".csv.gz")) and not os.path.isdir(path):
+        if path.lower().endswith(_tables.TEXT) and not os.path.isdir(path):
             return read_csv(path, wanted, task)
         if path.lower().endswith(_tables.PARQUET) and not os.path.isdir(path):
             os.stat(path)
@@ -116,8 +116,8 @@ def read(source, wanted=None, task="classification"):
         if path.lower().endswith(".npz"):
             return read_npz(path, task)
     raise ValueError(
-        f"{path} must be a folder of idx files or end in .npz, .csv, .csv.gz or .parquet, got "
-        f"another kind"
+        f"{path} must be a folder of idx files or end in .npz, .csv, .tsv (also with .gz) or "
+        f".parquet, got another kind"
     )
 
 
@@ -374,7 +374,11 @@ def read_csv(path, wanted=None, task="classification"):
             text = file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
-        raise ValueError(f"{path} must be a text file in UTF-8, got byte {byte:#04x}") from None
+        raise ValueError(
+            f"{path} must be a text file in UTF-8, got byte {byte:#04x}; save it as CSV UTF-8"
+        ) from None
+    if "\0" in text:
+        raise ValueError(f"{path} must be a text file, got one with bytes of value 0")
     return read_table(_tables.parsed(path, text), wanted, task)
 
 
@@ -382,7 +386,7 @@ def read_table(table, wanted=None, task="classification"):
     """Return the Source of a Table."""
     wanted = _columns.Wanted() if wanted is None else wanted
     columns = _columns.choose(table, wanted)
-    rows = _tables.features(table, columns.features, wanted.option)
+    rows = _tables.features(table, columns, wanted.option)
     labels = None if columns.label is None else table.columns[columns.label]
     pair = _checked(table.path, rows, labels, task, table.place)
     names = [None if table.headings is None else table.headings[c] for c in columns.features]

@@ -6,7 +6,9 @@ and DataFrames are taken of any library whose columns have `to_numpy`.
 
 import csv
 import dataclasses
+import io
 import math
+import re
 
 import numpy as np
 
@@ -14,7 +16,9 @@ from nncore import _columns, _npz
 
 # What stands for a missing value in a column of numbers, in lower case.
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "?", "-", "<na>"))
+TEXT = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 PARQUET = (".parquet", ".pq")
+SEPARATORS = (",", ";", "\t")
 
 
 @dataclasses.dataclass
@@ -49,10 +53,11 @@ class Table:
         return _listed([*shown, *more])
 
 
-def features(table, columns, option):
-    """Return the columns as numbers (N, D); ValueError for texts and missing values, which says
-    what to do. option: as in `_readers.read`.
+def features(table, chosen, option):
+    """Return the columns of features as numbers (N, D); ValueError for texts, missing and infinite
+    values, which says what to do. chosen: _columns.Columns; option: as in `_readers.read`.
     """
+    columns = chosen.features
     texts = [c for c in columns if table.columns[c].dtype.kind not in "biuf"]
     odd = next((c for c in texts if _stray(table.columns[c])[1]), None)
     if odd is not None:
@@ -63,36 +68,52 @@ def features(table, columns, option):
             f"{table.path} must hold numbers, got {text[:40]!r} {table.place(sample)}, column "
             f"{odd + 1}{hint}"
         )
-    drop = _dropping(table, texts, option)
     if texts:
-        shown = ", ".join(repr(t[:20]) for t in list(dict.fromkeys(table.columns[texts[0]]))[:3])
-        kind = "texts" if table.columns[texts[0]].dtype.kind == "U" else "dates"
-        comma = all(is_number(t.replace(",", ".")) for t in list(table.columns[texts[0]])[:3])
-        if kind == "texts" and comma:
-            raise ValueError(
-                f"{table.path} must hold numbers with a decimal point, got {shown} in "
-                f"{table.names(texts)}; replace the commas, as pandas.read_csv(decimal=',') does"
-            )
-        raise ValueError(
-            f"{table.path} must hold numbers as features, got {kind} such as {shown} in "
-            f"{table.names(texts)}; leave {'it' if len(texts) == 1 else 'them'} out{drop}, or "
-            f"replace each by one column of 0 and 1 per value, as pandas.get_dummies does"
-        )
+        raise ValueError(_about_texts(table, texts, chosen, option))
     gaps = [c for c in columns if _missing(table.columns[c]).any()]
     if gaps:
         masks = [_missing(table.columns[c]) for c in gaps]
         first = min(int(mask.argmax()) for mask in masks)
         count = sum(int(mask.sum()) for mask in masks)
+        leave = f"remove these lines, or leave the column out{_dropping(table, gaps, option)}"
         raise ValueError(
             f"{table.path} must have a value in every field, got {count} missing in "
             f"{table.names(gaps)}, the first {table.place(first)}; fill the gaps, with the "
-            f"column's mean for example, remove these lines, or leave the column out"
-            f"{_dropping(table, gaps, option)}"
+            f"column's mean for example, {'or remove these lines' if chosen.needed else leave}"
         )
+    for c in columns:
+        at = np.flatnonzero(~np.isfinite(table.columns[c]))
+        if at.size:
+            raise ValueError(
+                f"{table.path} must hold finite numbers, got {table.columns[c][at[0]]} "
+                f"{table.place(at[0])}, {table.name(c)}"
+            )
+    return np.column_stack([table.columns[c].astype(np.float64) for c in columns])
+
+
+def _about_texts(table, texts, chosen, option):
+    """Return the sentence about features that are texts or dates."""
+    column, names = table.columns[texts[0]], table.names(texts)
+    shown = ", ".join(repr(str(t)[:20]) for t in list(dict.fromkeys(column))[:3])
+    kind = "texts" if column.dtype.kind == "U" else "dates"
+    if kind == "texts" and all(is_number(t.replace(",", "")) for t in column):
+        if all(re.fullmatch(r"-?\d{1,3}(,\d{3})*(\.\d*)?", t) for t in column):
+            return (
+                f"{table.path} must hold numbers without separators of thousands, got {shown} in "
+                f"{names}; remove the commas, as pandas.read_csv(thousands=',') does"
+            )
+        return (
+            f"{table.path} must hold numbers with a decimal point, got {shown} in {names}; replace "
+            f"the commas, as pandas.read_csv(decimal=',') does"
+        )
+    said = f"{table.path} must hold numbers as features, got {kind} such as {shown} in {names}; "
+    if chosen.needed:
+        return said + "replace them as in the table that the model was trained on"
+    if chosen.guessed and len(texts) == 1 and table.columns[chosen.label].dtype.kind == "f":
+        said += f"if it holds the labels, name it by {option}, or "
     return (
-        np.column_stack([table.columns[c].astype(np.float64) for c in columns])
-        if columns
-        else (np.empty((len(table.columns[0]), 0)))
+        f"{said}leave {'it' if len(texts) == 1 else 'them'} out{_dropping(table, texts, option)}, "
+        f"or replace each by one column of 0 and 1 per value, as pandas.get_dummies does"
     )
 
 
@@ -117,6 +138,10 @@ def _stray(column):
     return int(stray.argmax()), numbers.sum() >= stray.sum()
 
 
+def _is_empty(column):
+    return bool(_missing(column).all())
+
+
 def _missing(column):
     return np.isnan(column) if column.dtype.kind == "f" else np.zeros(len(column), bool)
 
@@ -125,22 +150,24 @@ def _missing(column):
 
 
 def parsed(path, text):
-    """Return the Table of a text: numbers and texts separated by commas, semicolons or tabs."""
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
+    """Return the Table of a text: numbers and texts separated by commas, semicolons or tabs. Fields
+    in quotes may hold separators and line breaks.
+    """
+    lines = list(io.StringIO(text, newline=""))  # as csv ends lines: not at U+2028, unlike str
+    line = next((at for at, content in enumerate(lines) if content.strip()), None)
+    if line is None:
         raise ValueError(f"{path} must hold lines of numbers, got an empty file")
-    separator = max(",;\t", key=lines[0][1].count)
-    first = [field.strip() for field in _fields(path, *lines[0], separator)]
+    found = [(sep, *_first(path, lines, line, sep)) for sep in SEPARATORS]
+    separator, first, end = max(found, key=lambda one: len(one[1]))
     headings = first if _is_heading(first) else None
-    line = lines[0][0]
-    if headings:
-        lines = lines[1:]
-        if not lines:
-            raise ValueError(f"{path} must hold lines of numbers, got a header only")
+    start = line if headings is None else end
+    numbers = [at + 1 for at in range(start, len(lines)) if lines[at].strip()]
+    if not numbers:
+        raise ValueError(f"{path} must hold lines of numbers, got a header only")
     try:
         columns = list(
             np.loadtxt(
-                [line for _, line in lines],
+                [lines[number - 1] for number in numbers],
                 delimiter=separator,
                 ndmin=2,
                 comments=None,
@@ -148,19 +175,47 @@ def parsed(path, text):
             ).T
         )
     except ValueError as error:
-        columns = _by_fields(path, lines, separator, error)
+        columns, numbers = _by_fields(path, lines, start, separator, error)
     if headings and len(headings) != len(columns):
         raise ValueError(
             f"{path} must have as many columns as headings ({len(headings)}), got {len(columns)}"
         )
-    table = Table(path, headings, columns, [number for number, _ in lines], first)
-    table.choice = "no headings" if headings is None else f"headings in line {line}"
+    while headings and not headings[-1] and len(columns) > 1 and _is_empty(columns[-1]):
+        headings, columns = headings[:-1], columns[:-1]  # what a spreadsheet leaves at the right
+    table = Table(path, headings, columns, numbers, first)
+    table.choice = "no headings" if headings is None else f"headings in line {line + 1}"
     if headings is None and _columns.is_counting(first):
         table.notes.append(
-            f"line {line}, {separator.join(first[:3])}..., is treated as a sample; "
+            f"line {line + 1}, {separator.join(first[:3])}..., is treated as a sample; "
             "headings must not be numbers"
         )
     return table
+
+
+def _first(path, lines, start, separator):
+    """Return (fields of the record that begins at lines[start], the line after it)."""
+    _, first, end = next(_records(path, lines, start, separator))
+    return [field.strip() for field in first], end
+
+
+def _records(path, lines, start, separator):
+    """Yield (place of its first line, fields, place after its last line) of each record."""
+    reader = csv.reader(lines[start:], delimiter=separator)
+    at = start
+    while True:
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            raise ValueError(
+                f"{path} must hold lines of numbers, got line {at + 1} that cannot be read "
+                f"({error})"
+            ) from None
+        if fields is None:
+            return
+        end = start + reader.line_num
+        if len(fields) > 1 or "".join(fields).strip():
+            yield at, fields, end
+        at = end
 
 
 def _is_heading(first):
@@ -177,29 +232,24 @@ def _is_heading(first):
     )
 
 
-def _fields(path, number, line, separator):
-    try:
-        return next(csv.reader([line], delimiter=separator))
-    except csv.Error as error:
-        raise ValueError(
-            f"{path} must hold lines of numbers, got line {number} that cannot be read ({error})"
-        ) from None
-
-
-def _by_fields(path, lines, separator, error):
-    """Return the columns of lines that are not all numbers; ValueError for a ragged one."""
-    rows = []
-    for number, line in lines:
-        rows.append(_fields(path, number, line, separator))
-        if len(rows[-1]) != len(rows[0]):
+def _by_fields(path, lines, start, separator, error):
+    """Return (columns of records that are not all numbers, the number of each one's first line);
+    ValueError for a ragged one.
+    """
+    rows, numbers = [], []
+    for at, fields, end in _records(path, lines, start, separator):
+        if rows and len(fields) != len(rows[0]):
+            hint = "" if end == at + 1 else ", in which quotes may not be closed"
             raise ValueError(
                 f"{path} must have {len(rows[0])} columns in every line, "
-                f"got {len(rows[-1])} in line {number}"
+                f"got {len(fields)} in line {at + 1}{hint}"
             )
+        rows.append(fields)
+        numbers.append(at + 1)
     columns = [_column(texts) for texts in zip(*rows, strict=True)]
     if all(column.dtype.kind == "f" and not _missing(column).any() for column in columns):
         raise ValueError(f"{path} must hold lines of numbers, got {_npz.one_line(error)}")
-    return columns
+    return columns, numbers
 
 
 def _column(texts):
@@ -232,16 +282,16 @@ def is_frame(source):
     return hasattr(source, "columns") and hasattr(source, "to_numpy")
 
 
-def from_frame(frame):
-    """Return the Table of a DataFrame."""
+def from_frame(frame, path="the DataFrame"):
+    """Return the Table of a DataFrame; path: what messages call it."""
     headings = [str(name) for name in frame.columns]
     columns = [
         _values(frame[name] if len(set(headings)) == len(headings) else frame.iloc[:, i])
         for i, name in enumerate(frame.columns)
     ]
     if not columns or not len(columns[0]):
-        raise ValueError("the DataFrame must hold at least one row and one column, got none")
-    return Table("the DataFrame", headings, columns)
+        raise ValueError(f"{path} must hold at least one row and one column, got none")
+    return Table(path, headings, columns)
 
 
 def from_parquet(path):
@@ -257,9 +307,7 @@ def from_parquet(path):
             raise
         except Exception as error:  # polars' own, of several kinds
             raise _unreadable(path, error) from None
-    table = from_frame(frame)
-    table.path = path
-    return table
+    return from_frame(frame, path)
 
 
 def _by_pandas(path):

@@ -1,8 +1,8 @@
 """The types that annotations of public functions name."""
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, Self, TypeAlias, TypeVar, overload, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +16,11 @@ __all__ = [
     "Init",
     "Integer",
     "Layer",
+    "Learner",
     "LossLike",
     "OptimizerName",
     "Part",
+    "Predictor",
     "Rate",
     "Reduction",
     "Samples",
@@ -34,7 +36,7 @@ Integer: TypeAlias = int | np.integer[Any]
 Backend: TypeAlias = Literal["compiled", "numpy"]
 Part: TypeAlias = Literal["all", "train", "test"]
 # {class: weight}, one weight per class, or weights that balance the classes.
-ClassWeight: TypeAlias = dict[int, float] | Literal["balanced"] | ArrayLike
+ClassWeight: TypeAlias = Mapping[Any, float] | Literal["balanced"] | ArrayLike
 Task: TypeAlias = Literal["classification", "regression"]
 Reduction: TypeAlias = Literal["mean", "sum"]
 Scaling: TypeAlias = dict[str, Any]
@@ -59,13 +61,10 @@ OptimizerName: TypeAlias = Literal[
 ]
 # Called with (net, history) after each epoch; True ends the training.
 Callback: TypeAlias = Callable[[Any, Any], object]
+# A string, as np.random is a tenth of the time that importing nncore takes.
 Seed: TypeAlias = (
-    Integer
-    | Sequence[int]
-    | np.random.Generator
-    | np.random.SeedSequence
-    | np.random.BitGenerator
-    | None
+    "Integer | Sequence[int] | np.random.Generator | np.random.SeedSequence"
+    " | np.random.BitGenerator | None"
 )
 # W and W0 of a Linear(m, n): a rule by name, or a function (m, n) -> (W, W0).
 Init: TypeAlias = (
@@ -98,3 +97,29 @@ class Sparse(Protocol):
 
 
 Samples: TypeAlias = ArrayLike | Sparse
+Out = TypeVar("Out", bound=Array)
+
+
+class Predictor(Protocol):
+    """What `Sequential.predictor` returns: the compiled one, or one that scales around it."""
+
+    @overload
+    def __call__(self, x: ArrayLike, out: None = None) -> Array: ...
+    @overload
+    def __call__(self, x: ArrayLike, out: Out) -> Out: ...
+
+
+class Learner(Protocol):
+    """What `Sequential.learner` returns: the compiled one, or one that prepares its data."""
+
+    net: Any
+    optimizer: Any
+
+    @property
+    def closed(self) -> bool: ...
+    def __call__(self, x: Samples, y: ArrayLike) -> float: ...
+    def predict(self, x: Samples) -> Array: ...
+    def sync(self) -> None: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc_info: object) -> bool | None: ...

@@ -233,9 +233,9 @@ def load(
     Parameters
     ----------
     source : str, path_like or DataFrame
-        "digits", a folder (idx), a file ending in .npz, .csv, .csv.gz or .parquet, or a DataFrame
-        of pandas or polars. Parquet files need polars, or pandas with pyarrow: `pip install
-        nncore[parquet]`.
+        "digits", a folder (idx), a file ending in .npz, .csv or .tsv (also with .gz) or .parquet,
+        or a DataFrame of pandas or polars. Parquet files need polars, or pandas with pyarrow: `pip
+        install nncore[parquet]`.
     part : {"all", "train", "test"}
         The samples to return.
     label : str

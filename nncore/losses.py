@@ -3,6 +3,7 @@
 Values are summed over the batch; those of NLL and BinaryNLL are in nats.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -159,6 +160,7 @@ class NLL(Loss):
     # (foreign/match_loss.py)
     _plain = False
 
+    @_names.answering
     def __init__(self, label_smoothing: float = 0.0, class_weight: ArrayLike | None = None) -> None:
         self._configure(label_smoothing, class_weight)
 
@@ -166,6 +168,11 @@ class NLL(Loss):
         share = _checks.number("label_smoothing", label_smoothing)
         if not 0 <= share <= 1:
             raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing}")
+        if isinstance(class_weight, (Mapping, str)):
+            raise TypeError(
+                f"class_weight of NLL must hold one weight per class in order, got "
+                f"{class_weight!r:.40}; net.fit(..., class_weight=) takes dicts and 'balanced'"
+            )
         if class_weight is not None:
             class_weight = np.array(_checks.as_real("class_weight", class_weight, np.float64))
             _checks.shape("class_weight", class_weight, ("n",))
@@ -368,6 +375,7 @@ class Huber(_OfNumbers):
 
     delta: float = 1.0
 
+    @_names.answering
     def __init__(self, delta: float = 1.0) -> None:
         self._configure(delta)
 

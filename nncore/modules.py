@@ -116,6 +116,17 @@ class Module:
         return f"{type(self).__name__}()"
 
 
+def _misplaced(linear: Any, *given: Any, **_: Any) -> str | None:
+    """Return the sentence about settings of a Linear given without their names, or None."""
+    if len(given) <= 2:
+        return None
+    m, n, other = given[:3]
+    name = "dtype" if isinstance(other, (type, np.dtype)) else "init"
+    name = "bias" if isinstance(other, bool) else name
+    shown = getattr(other, "__name__", repr(other))
+    return f"Linear({m}, {n}, ...) takes settings by their names, as in {name}={shown}"
+
+
 class Linear(Module):
     """Fully connected layer, Z = Wᵀ A + W0.
 
@@ -173,7 +184,7 @@ class Linear(Module):
     dLdW0: Array
     A: Any
 
-    @_names.answering
+    @_names.answering_with(_misplaced)
     def __init__(
         self,
         m: Integer,
@@ -1057,7 +1068,7 @@ class Dropout(Module):
         self.count += 1
         return self._kernels.dropout(A, self.p, self.key, self.count)
 
-    def draw_key(self, rng: np.random.Generator | None = None) -> None:
+    def draw_key(self, rng: "np.random.Generator | None" = None) -> None:
         """Draw the key if no seed was given.
 
         Parameters

@@ -17,8 +17,10 @@ from nncore._types import (
     ClassWeight,
     Integer,
     Layer,
+    Learner,
     LossLike,
     OptimizerName,
+    Predictor,
     Rate,
     Reduction,
     Samples,
@@ -153,8 +155,11 @@ class Sequential(ModuleSequence):
         """
         try:
             return _core.forward_chain(self.modules, X, plain.FORWARD)
-        except ValueError as error:
-            raise validate.about_sizes(self, X) or error from None
+        except (AttributeError, TypeError, ValueError):
+            found = validate.about_failed(self, X)
+            if found is None:
+                raise
+            raise found from None
 
     def backward(self, delta: ArrayLike) -> None:
         """Propagate dL/dZ of the output back through all modules.
@@ -284,7 +289,8 @@ class Sequential(ModuleSequence):
         lrate : float or callable
             The step size, as for `sgd`.
         notif_each : int, optional
-            Print iteration, accuracy on X, Y and the batch's loss after each `notif_each` updates.
+            Print iteration, accuracy on X, Y (R² for losses of numbers) and the batch's loss after
+            each `notif_each` updates.
         K : int
             The batch size.
 
@@ -306,17 +312,19 @@ class Sequential(ModuleSequence):
         mini_gd.mini_gd(self, X, Y, iters, lrate, notif_each, K)
 
     def print_accuracy(
-        self, it: int, X: Samples, Y: ArrayLike, cur_loss: float, every: int = 250
+        self, it: int, X: ArrayLike, Y: ArrayLike, cur_loss: float, every: int = 250
     ) -> None:
         """Print iteration, accuracy on X, Y and cur_loss if it % every == 1, as the course does.
+
+        Losses of numbers, which have no accuracy, print R² in its place.
 
         Parameters
         ----------
         it : int
             The iteration, from 0.
-        X : {array_like, sparse matrix} of shape (D, N)
-            The samples.
-        Y : array_like of shape (n, N)
+        X : array_like of shape (D, N)
+            The samples, as `forward` takes them.
+        Y : array_like of shape (n, N) or (N,)
             The labels.
         cur_loss : float
             The current loss.
@@ -324,10 +332,8 @@ class Sequential(ModuleSequence):
             The number of iterations between lines.
         """
         if it % every == 1:
-            class_fun = predict.class_fun(self)
-            outputs = self.forward(X)  # type: ignore[arg-type]
-            accuracy = np.mean(class_fun(outputs) == class_fun(Y))
-            print("Iteration =", it, "\tAcc =", accuracy, "\tLoss =", cur_loss, flush=True)
+            score = predict.progress_score(self, self.forward(X), Y)
+            print("Iteration =", it, *score, "\tLoss =", cur_loss, flush=True)
 
     # --------------------------------------------------------------------------------- ordinary use
 
@@ -378,8 +384,11 @@ class Sequential(ModuleSequence):
         """
         try:
             return _chain.predicted(self.modules, X)
-        except ValueError as error:
-            raise validate.about_sizes(self, X) or error from None
+        except (AttributeError, TypeError, ValueError):
+            found = validate.about_failed(self, X)
+            if found is None:
+                raise
+            raise found from None
 
     @_names.answering
     def fit(
@@ -457,7 +466,8 @@ class Sequential(ModuleSequence):
             The weight of each sample by its class, times its sample_weight: a dict {class: weight}
             (other classes weigh 1), one weight per class in order, or "balanced" for N / (K N_c),
             where N_c of the N training samples are of class c and K classes occur. The classes are
-            0 .. n − 1, 0 and 1 for BinaryNLL with one output, −1 and +1 for Hinge.
+            those of net.classes, such as {"cat": 2.0}; by default 0 .. n − 1, 0 and 1 for BinaryNLL
+            with one output, −1 and +1 for Hinge.
         clip_value : float, optional
             Bounds every entry g of a step's gradient: g ← max(−clip_value, min(g, clip_value)).
         clip_norm : float, optional
@@ -604,7 +614,7 @@ class Sequential(ModuleSequence):
         l2: float = 0.0,
         clip_value: float | None = None,
         clip_norm: float | None = None,
-    ) -> _core.Learner:
+    ) -> Learner:
         """Return an object that learns from one sample, or one block, per call.
 
         `learn = net.learner(0.1)`, then `loss = learn(x, y)`, makes the step of `partial_fit` in
@@ -720,7 +730,7 @@ class Sequential(ModuleSequence):
         predict.warn_of_nan(predict.nan_samples(P), np.shape(P)[-1])
         return P
 
-    def predictor(self) -> _core.Predictor:
+    def predictor(self) -> Predictor:
         """Return a frozen, packed copy for fast prediction.
 
         `p = net.predictor()`, then `p(x)` or `p(x, out=array)`, takes a fraction of a microsecond
@@ -751,6 +761,8 @@ class Sequential(ModuleSequence):
         """
         return compile.predictor(self)
 
+    # Array is NDArray[Any]: the loss and net.classes decide whether these are integers, texts or
+    # numbers, and a union of them would refuse int(net.predict(X)[0]) and net.predict(X) - y.
     def predict(self, X: Samples) -> Array:
         """Return the classes, or the numbers of a regression.
 
@@ -764,7 +776,8 @@ class Sequential(ModuleSequence):
         Returns
         -------
         ndarray of shape (N,) or (n, N)
-            The classes, (N,) int64. With Squared the outputs: (N,) if the network has one output
+            The classes, (N,), int64 or of the type of net.classes. With losses of numbers, such as
+            Squared, the outputs: (N,) if the network has one output
             and was trained on Y (N,), else (n, N). `fit` decides it anew; partial_fit, sgd and
             mini_gd decide it for a network that has not been trained before. It is saved with the
             model. `forward`, `predict_proba` and predictors always give (n, N).
@@ -793,8 +806,13 @@ class Sequential(ModuleSequence):
             answers = preparation.labels(self, answers, np.shape(P)[0])
         return predict.flat(self, answers) if self._flat else answers
 
+    @_names.answering
     def evaluate(
-        self, X: Samples, Y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        X: Samples,
+        Y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
     ) -> tuple[float, float]:
         """Return the mean loss per sample and the accuracy, or R² with Squared.
 
@@ -809,6 +827,9 @@ class Sequential(ModuleSequence):
         sample_weight : array_like of shape (N,), optional
             The weight w_i of each sample, at least 0, not all 0. Both results are then weighted
             means, such as Σ w_i L_i / Σ w_i.
+        class_weight : dict, "balanced" or array_like, optional
+            The weight of each sample by its class, times its sample_weight, as for `fit`. With
+            "balanced" the accuracy is the mean of the classes' accuracies.
 
         Returns
         -------
@@ -823,7 +844,7 @@ class Sequential(ModuleSequence):
         RuntimeWarning
             If an output is NaN; such a sample counts as wrong.
         """
-        return predict.evaluate(self, X, Y, None, sample_weight)
+        return predict.evaluate(self, X, Y, None, sample_weight, class_weight=class_weight)
 
     def log_likelihood(self, X: Samples, Y: ArrayLike) -> float:
         """Return log Π P(correct label) over the data, in nats: minus the summed NLL.

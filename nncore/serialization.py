@@ -55,6 +55,8 @@ def save(net, path, metadata=None):
     refuse, OSError if the file cannot be written.
     """
     validate.check_widths(_chain.modules_of(net))
+    if getattr(net, "_preprocessing", None) is not None:
+        preparation.check(net)
     model, arrays = describe(net, metadata)
     if net.optimizer is not None:
         model["optimizer"] = _describe_optimizer(net.optimizer, arrays)

@@ -506,11 +506,11 @@ def test_csv_without_labels(tmp_path):
             r"fill the gaps, with .*, or leave the column out with drop=\['2'\]",
         ),
         ("1,nan,0\n1,NA,1\n", "got 2 missing in column 2, the first in line 1"),
-        ("1,inf,0\n", "must hold finite numbers, got inf in sample 1, feature 2"),
+        ("1,inf,0\n", "must hold finite numbers, got inf in line 1, column 2"),
         ("1,2,0\n1,2,0.5\n", "must hold integers as labels, got 0.5 in line 2; .* a regression"),
         ("1,2,a\n\n1,2,\n", "must hold a label for every sample, got none in line 3"),
         ("a,b\n1,2,0\n", r"must have as many columns as headings \(2\), got 3"),
-        ("0\n1\n", "must hold at least one sample with one feature"),
+        ("0\n1\n", "must have columns of features beside the labels, got column 1 only"),
         (b"1,2,0\n\xff\xfe,3,1\n", "must be a text file in UTF-8, got byte 0xff"),
         (gzip.compress(b"1,2,0\n" * 500, mtime=0)[:-12], "must be a whole gzip file"),
     ],
@@ -540,7 +540,7 @@ def test_sources_that_are_none(tmp_path):
         datasets.load(tmp_path / "none.csv")
     (tmp_path / "data.xlsx").write_bytes(b"PK")
     with pytest.raises(
-        ValueError, match="must be a folder of idx files or end in .npz, .csv, .csv.gz or .parquet"
+        ValueError, match="must be a folder of idx files or end in .npz, .csv, .tsv"
     ):
         datasets.load(tmp_path / "data.xlsx")
     with pytest.raises(ValueError, match="label must be auto, first, last or none for .*, got 'y'"):

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import test_small_networks as small
 from kernel_cases import KERNELS, arguments, shape_of
 from support import LAYOUTS
 
@@ -287,3 +288,23 @@ def test_results_of_a_predictor_do_not_depend_on_where_out_is(isa, dtype):
             for place in OUTS.values():
                 out = place(np.zeros(p(X[:, :k]).shape, dtype))
                 assert p(X[:, :k], out=out) is out and bits(out) == expected
+
+
+@pytest.mark.parametrize("loss", ["squared", "binary", "hinge", "nll"])
+@pytest.mark.parametrize("labels", ["contiguous samples", "spread", "another type", "weighted"])
+def test_labels_that_are_read_in_place(loss, labels, isa, dtype):
+    """As those that are gathered first, in any order and in later epochs, which do not check."""
+    X, Y = small.data((70, 90, 80), loss, 100, dtype)
+    weighted = {"sample_weight": np.linspace(0.5, 1.5, 100)} if labels == "weighted" else {}
+    nets = []
+    for given in (
+        np.ascontiguousarray(Y),
+        {"spread": np.repeat(Y, 2, 1)[:, ::2], "another type": Y.astype(np.longdouble)}.get(
+            labels, np.asfortranarray(Y)
+        ),
+    ):
+        net = small.make((70, 90, 80), nn.Tanh, loss, dtype)
+        losses = net.fit(X, given, 3, 16, lrate=0.001, seed=4, **weighted)["loss"]
+        assert nn.explain(net, X, given, batch_size=16)["path"] == "minibatch"
+        nets.append([*small.weights(net), losses])
+    assert all(map(np.array_equal, *nets))

@@ -129,6 +129,36 @@ def test_other_libraries_classes_are_answered_with_ours(name, meant):
     assert refused(lambda: nn.banana, AttributeError).endswith("no attribute 'banana'")
 
 
+def test_settings_by_position_are_answered_with_their_names():
+    assert refused(lambda: nn.Linear(2, 3, "he")) == (
+        "Linear(2, 3, ...) takes settings by their names, as in init='he'"
+    )
+    assert refused(lambda: nn.Linear(2, 3, False)).endswith("bias=False")
+    assert refused(lambda: nn.Linear(2, 3, np.float32)).endswith("dtype=float32")
+    for wrong in (1, 0, "verbose"):
+        with pytest.raises((TypeError, ValueError), match="'lines'.*got"):
+            net().fit(X, LABELS, progress=wrong)
+
+
+def test_texts_as_numbers_are_answered_with_the_conversion(backend):
+    numbers = nn.Sequential([nn.Linear(4, 1)], nn.Squared())
+    before = numbers.modules[0].W.copy()
+    for Y in (X[0].astype(str), X[0].astype(object), list(X[0].astype(str))):
+        for call in (numbers.fit, numbers.partial_fit, numbers.sgd, numbers.evaluate):
+            message = refused(lambda call=call, Y=Y: call(X, Y))
+            assert message.startswith("Y must hold numbers for Squared, got ")
+            assert "np.asarray(Y, float)" in message and "classes" not in message
+    sparse = pytest.importorskip("scipy.sparse").csr_array(X[:1])
+    for Y, wanted in (
+        (X[0] + 1j, "must be a real array, got complex128"),
+        (np.ma.masked_array(X[0], X[0] > 0), "must not be masked"),
+        (sparse, "must be a dense array, got a sparse csr_array"),
+        ([[1.0, 2.0], [3.0]], "must be a real array, got list"),
+    ):
+        assert f"Y {wanted}" in refused(lambda Y=Y: numbers.fit(X, Y))
+    assert (numbers.modules[0].W == before).all()
+
+
 def test_other_errors_of_a_call_stay():
     assert "missing 1 required positional argument: 'n'" in refused(lambda: nn.Linear(2))
 
@@ -219,6 +249,62 @@ def test_names_of_optimizers_in_any_case(backend, name):
 )
 def test_classes_and_names_are_answered_with_the_object(call, remedy):
     assert re.search(remedy, refused(call))
+
+
+@pytest.mark.parametrize("use", ["forward", "predict_forward", "predict_proba", "fit"])
+@pytest.mark.parametrize("wrong", [None, 3, np.tanh, [nn.ReLU()], nn.Tanh], ids=repr)
+def test_what_is_no_module_is_refused_at_first_use(use, wrong):
+    late = net()
+    late.modules[1] = wrong
+    message = refused(lambda: getattr(late, use)(X, *[LABELS] * (use == "fit")))
+    assert message.startswith("modules[1] must ")
+    late.modules = None
+    assert refused(lambda: late.forward(X)) == "modules must be a list of modules, got NoneType"
+
+
+def test_losses_and_modules_in_each_others_place():
+    assert refused(lambda: nn.Sequential([nn.Linear(4, 2), nn.SoftMax(), nn.NLL()])) == (
+        "modules[2] must be a module, got the loss NLL(), which is given after the list: "
+        "Sequential([...], NLL())"
+    )
+    assert "got the module Tanh(), which belongs in the list" in refused(
+        lambda: nn.Sequential([nn.Linear(4, 2)], nn.Tanh())
+    )
+
+    class Own(nn.Module):  # a loss of the user's own may be derived from Module
+        def forward(self, Ypred, Y):
+            self.d = Ypred - Y
+            return float((self.d**2).sum())
+
+        def backward(self):
+            return 2 * self.d
+
+    nn.Sequential([nn.Linear(4, 2)], Own()).partial_fit(X, np.zeros((2, 30)))
+
+
+def test_a_mistake_in_a_users_module_keeps_its_own_error():
+    class Own(nn.Module):
+        def forward(self, A):
+            return A.banana
+
+    late = net()
+    late.modules[1] = Own()
+    assert refused(lambda: late.forward(X), AttributeError).endswith("no attribute 'banana'")
+
+
+@pytest.mark.parametrize("form", ["csr_matrix", "csc_array", "coo_array"])
+def test_sparse_samples_where_they_are_not_taken(form, backend):
+    matrix = getattr(pytest.importorskip("scipy.sparse"), form)(X)
+    for call in (net().forward, net().predict_forward, net()):
+        assert refused(lambda call=call: call(matrix)) == (
+            f"X must be a dense array for forward, got a sparse {form} (4, 30); pass X.toarray(), "
+            "or call predict_proba, which takes it as it is"
+        )
+    for call in (net().predictor(), nn.Linear(4, 2).forward, nn.Tanh().forward):
+        message = refused(lambda call=call: call(matrix))
+        assert f"must be a dense array, got a sparse {form} (4, 30); pass its toarray()" in message
+    columns = getattr(pytest.importorskip("scipy.sparse"), form)(np.eye(2)[:, LABELS])
+    assert "Y must be a dense array" in refused(lambda: net().fit(X, columns))
 
 
 def test_a_class_that_is_assigned_later_is_refused_at_its_first_use():
@@ -590,6 +676,16 @@ def test_the_history_is_a_dict_that_shows_itself_briefly():
     history["other"] = ["words"]
     assert "other -" in repr(history) and len(repr(history)) < 200
     assert pickle.loads(pickle.dumps(history)) == history == dict(history)
+
+
+def test_the_history_answers_attributes():
+    history = net().fit(X, LABELS)
+    assert "it is the dict itself: history['loss']" in refused(
+        lambda: history.history, AttributeError
+    )
+    assert "write history['loss']" in refused(lambda: history.loss, AttributeError)
+    assert copy.deepcopy(history) == pickle.loads(pickle.dumps(history)) == history
+    assert not hasattr(history, "banana")
 
 
 def test_the_history_draws_itself():

@@ -208,7 +208,7 @@ def test_a_file_with_wrong_settings_is_refused(tmp_path):
         (lambda: nn.NLL("0.1"), TypeError, "label_smoothing must be a real number"),
         (lambda: nn.NLL(class_weight=[1, -1]), ValueError, "at least 0, got -1.0 at 1"),
         (lambda: nn.NLL(class_weight=[[1, 1]]), ValueError, r"class_weight must have shape \(n,\)"),
-        (lambda: nn.NLL(class_weight={0: 1}), TypeError, "class_weight must be a real array"),
+        (lambda: nn.NLL(class_weight={0: 1}), TypeError, "class_weight of NLL must hold one"),
         (lambda: nn.Huber(0), ValueError, "delta must be finite and above 0, got 0"),
         (lambda: nn.Huber(np.nan), ValueError, "delta must be finite and above 0"),
         (lambda: nn.Linear(2, 3, bias=0), TypeError, "bias must be True or False, got int"),

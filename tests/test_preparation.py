@@ -344,6 +344,61 @@ def test_other_formats_carry_them(tmp_path):
         nn.export.onnx(net, tmp_path / "g")
         again = nn.import_onnx(tmp_path / "g")
         assert again.scaling == net.scaling and (again.predict(X) == net.predict(X)).all()
+        assert again.feature_names == list("abcd") and again.target_name is None
+
+
+FORMATS = {
+    "npz": (nn.Sequential.save, nn.load),
+    "safetensors": (nn.export.safetensors, nn.import_safetensors),
+    "onnx": (nn.export.onnx, nn.import_onnx),
+}
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("scales", [True, False])
+@pytest.mark.parametrize("flat", [True, False])
+def test_every_format_keeps_the_shape_of_a_regressions_predictions(form, scales, flat, tmp_path):
+    if form == "onnx":
+        pytest.importorskip("onnx")
+    X = np.random.default_rng(0).normal(size=(3, 20))
+    net = nn.Sequential([nn.Linear(3, 4, rng=0), nn.Tanh(), nn.Linear(4, 1, rng=1)], nn.Huber())
+    if scales:
+        net.scaling, net.target_scaling = datasets.fit_scaling(X), {"shift": 2.0, "factor": 0.5}
+        net.feature_names, net.target_name = list("abc"), "price"
+    net.fit(X, X[0] if flat else X[:1], lrate=0.01)
+    save, load = FORMATS[form]
+    save(net, tmp_path / "f")
+    again = load(tmp_path / "f")
+    assert again.predict(X).shape == net.predict(X).shape == ((20,) if flat else (1, 20))
+    assert np.allclose(again.predict(X), net.predict(X), rtol=1e-12)
+    assert (again.feature_names, again.target_name) == (net.feature_names, net.target_name)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("classes", [["dog", "cat"], [True, False], [7, -3]], ids=str)
+@pytest.mark.parametrize("loss", [nn.NLL, nn.BinaryNLL, nn.Hinge])
+def test_every_format_keeps_two_classes(form, classes, loss, tmp_path):
+    if form == "onnx":
+        pytest.importorskip("onnx")
+    unit = {nn.NLL: [nn.SoftMax()], nn.BinaryNLL: [nn.OutputSigmoid()], nn.Hinge: []}[loss]
+    net = nn.Sequential([nn.Linear(3, 2 if loss is nn.NLL else 1, rng=0), *unit], loss())
+    net.classes = classes
+    X = np.random.default_rng(0).normal(size=(3, 20))
+    save, load = FORMATS[form]
+    save(net, tmp_path / "f")
+    again = load(tmp_path / "f")
+    assert again.predict(X).tolist() == net.predict(X).tolist()
+    assert set(again.predict(X).tolist()) == set(classes)
+
+
+def test_what_could_not_be_loaded_is_not_saved(tmp_path):
+    net = nn.Sequential([nn.Linear(3, 2), nn.SoftMax()], nn.NLL())
+    for name, value in (("feature_names", ["a"]), ("classes", ["a", "b", "c"])):
+        setattr(net, name, value)
+        with pytest.raises(ValueError, match=f"{name} must hold"):
+            net.save(tmp_path / "f")
+        setattr(net, name, None)
+    assert not list(tmp_path.iterdir())
 
 
 def test_scaled_targets_in_other_formats(tmp_path):

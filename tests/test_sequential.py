@@ -2,6 +2,7 @@
 and signals."""
 
 import os
+import re
 import signal
 import threading
 import warnings
@@ -133,6 +134,22 @@ def test_accuracy_is_printed_for_the_right_iterations_only(capsys):
     assert printed == [f"Iteration = {it} \tAcc = {accuracy} \tLoss = 1.5" for it in (1, 4, 7)]
     net.print_accuracy(1, X, Y, 1.5, every=1)
     assert capsys.readouterr().out == ""
+    net.print_accuracy(1, X, Y.argmax(axis=0), 1.5)
+    assert capsys.readouterr().out == f"Iteration = 1 \tAcc = {accuracy} \tLoss = 1.5\n"
+
+
+def test_progress_of_a_regression_is_its_r_squared(capsys):
+    numbers = X[0] * 2 + 1
+    for train in (
+        lambda net: net.sgd(X, numbers, 252, 0.01, progress=True),
+        lambda net: net.mini_gd(X, numbers, 252, 0.01, notif_each=252, K=4),
+    ):
+        np.random.seed(0)
+        net = nn.Sequential([nn.Linear(len(X), 1)], nn.Squared())
+        train(net)
+        last = capsys.readouterr().out.splitlines()[-1]
+        shown = float(re.search(r"\tR2 = (\S+) \tLoss", last)[1])
+        assert shown == pytest.approx(net.score(X, numbers), abs=1e-3) and 0 < shown < 1
 
 
 @pytest.mark.parametrize(

@@ -249,3 +249,58 @@ def test_the_kernels_of_arrays_in_several_threads(isa, dtype):
         adam,
     ]
     assert all(at_once(*[always(call) for call in calls]))
+
+
+@pytest.mark.parametrize("name", [None, "adam"])
+@pytest.mark.parametrize("second", ["partial_fit", "learner"])
+def test_first_calls_of_several_threads_share_one_optimizer(name, second, monkeypatch):
+    """Another thread's first call may end while this one checks its arguments, or is refused."""
+    from nncore.training import clipping, fit
+
+    net = nn.Sequential([nn.Linear(2, 1, rng=0)], nn.Squared())
+    X, Y = np.ones((2, 3)), np.ones(3)
+    place, function = {
+        "partial_fit": (fit, "checked_data"),
+        "learner": (clipping, "checked"),
+    }[second]
+    original, calls, made = getattr(place, function), [], []
+
+    def meanwhile(*given):
+        calls.append(1)
+        if len(calls) == 1:
+            try:
+                net.partial_fit(X, Y, batch_size=1, optimizer=name)
+                made.append(3)
+            except RuntimeError:  # the learner has the network already
+                assert second == "learner"
+        return original(*given)
+
+    monkeypatch.setattr(place, function, meanwhile)
+    if second == "partial_fit":
+        net.partial_fit(X, Y, batch_size=1, optimizer=name)
+        assert made == [3] and net.optimizer.t == 6
+    else:
+        with net.learner(optimizer=name) as learn:
+            learn(X[:, 0], 1.0)
+        assert net.optimizer.t == 1 + sum(made)
+
+
+def test_steps_of_several_threads_are_all_counted():
+    net = nn.Sequential([nn.Linear(2, 1, rng=0)], nn.Squared())
+    done, start = [], threading.Barrier(4)
+
+    def work():
+        start.wait()
+        for _ in range(20):
+            try:
+                net.partial_fit(np.ones((2, 1)), np.ones(1), optimizer="adam")
+            except RuntimeError:  # another thread is training it
+                continue
+            done.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert net.optimizer.t == len(done) > 0

@@ -178,7 +178,8 @@ def test_evaluate_with_unknown_labels_and_many_classes(command, tmp_path):
     )
     write(tmp_path / "w.csv", {"a": [1.0, 2], "b": [1.0, 2]})
     assert (
-        "must hold labels to compare with, got samples only" in command("evaluate m.npz w.csv")[2]
+        "to compare with in a column 'class', as in the training, got samples only"
+        in command("evaluate m.npz w.csv")[2]
     )
 
 
@@ -221,11 +222,12 @@ def test_a_regression(command, houses, options):
     r2, rmse = re.search(r"test R2: (\S+) \(RMSE (\S+) on 40 samples\)\n$", output).groups()
     X, targets = datasets.load_csv("houses.csv", "test", task="regression")
     net = nn.load("h.npz")
-    error = net.predict(X)[0] - targets
+    assert net.predict(X).shape == targets.shape
+    error = net.predict(X) - targets
     assert abs(float(rmse) / np.sqrt((error**2).mean()) - 1) < 1e-3 and 0.5 < float(r2)
     assert abs(net.score(X, targets) - float(r2)) < 1e-3
     status, output, errors = command("predict h.npz houses.csv --part test")
-    assert np.allclose(np.array(output.split(), float), net.predict(X)[0], rtol=1e-6)
+    assert np.array_equal(np.array(output.split(), np.float32), net.predict(X))
     assert errors.startswith(f"R2: {r2} (RMSE ")
     output = command("evaluate h.npz houses.csv --part test")[1]
     assert f"R2         {r2}" in output and f"MAE        {abs(error).mean():.6g}" in output
@@ -312,6 +314,125 @@ def test_texts_and_gaps_are_refused_with_what_to_do(command, tmp_path):
         "must hold numbers with a decimal point, got '1,5', '2,5' in column 1 'a'"
         in command("train comma.csv")[2]
     )
+
+
+FORMS = {  # name: (text, headings, rows)
+    "break in a heading": ('"a\n(mm)",b\n1,x\n2,y\n', ["a\n(mm)", "b"], ["x", "y"]),
+    "break in a label": ('a,b\r\n1,"x\r\ny"\r\n2,z\r\n', ["a", "b"], ["x\r\ny", "z"]),
+    "blank line in a label": ('a,b\n\n1,"x\n\ny"\n\n2,z', ["a", "b"], ["x\n\ny", "z"]),
+    "separators in quotes": ('"a, left, right";b\n1;x\n2;y', ["a, left, right", "b"], ["x", "y"]),
+    "quotes in quotes": ('"a ""1""",b\n1,"x ""y"""\n2,z', ['a "1"', "b"], ['x "y"', "z"]),
+    "line separator": ("a,b\n1,x\u2028y\n2,z\x0c1\n", ["a", "b"], ["x\u2028y", "z\x0c1"]),
+    "old line ends": ("a,b\r1,x\r2,y\r", ["a", "b"], ["x", "y"]),
+    "empty columns at the right": ("a,b,,\n1,x,,\n2,y,,\n", ["a", "b"], ["x", "y"]),
+    "tabs": ("a\tb\n1\tx\n2\ty\n", ["a", "b"], ["x", "y"]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_forms_of_text_files(tmp_path, form, mark):
+    text, headings, labels = FORMS[form]
+    (tmp_path / "t.csv").write_bytes((mark + text).encode())
+    source = datasets._readers.read(str(tmp_path / "t.csv"))
+    assert [*source.feature_names, source.target_name] == headings
+    rows, found = source.pairs["all"]
+    assert rows.tolist() == [[1], [2]] and found.tolist() == labels
+
+
+def test_labels_and_headings_with_line_breaks(command, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f'{x:.3f},"{"big" if x > 0 else "small"}\nthing"' for x in rng.normal(size=40)]
+    (tmp_path / "t.csv").write_text('"a\n(mm)","kind"\n' + "\n".join(rows))
+    assert command("train t.csv --epochs 30 --output m.npz --quiet --no-compare")[0] == 0
+    output = command("predict m.npz t.csv")[1]
+    assert output.count('"') == 80 and output.count("thing") == 40  # quoted, as csv reads them
+    assert "\n  a (mm)\n" in command("info m.npz")[1]
+    assert "big thing" in command("evaluate m.npz t.csv")[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,x\n\0,y\n", "must be a text file, got one with bytes of value 0"),
+        ("a,b,c\n1,2,x\n3,inf,y\n", "finite numbers, got inf in line 3, column 2 'b'"),
+        ('a,b\n1,x\n"2,y\n3,z\n', "got 1 in line 3, in which quotes may not be closed"),
+        ("a,b\n1,x\n2,y,z\n", "must have 2 columns in every line, got 3 in line 3"),
+        ("b\nx\ny\n", "must have columns of features beside the labels, got column 1 'b' only"),
+        ("kind,a\nx,1.5\ny,2\n", "if it holds the labels, name it by --label-column, or leave it"),
+        ('a,b\n"1,257",x\n"13,000",y\n', "without separators of thousands, got '1,257', '13,000'"),
+        ("a;b\n1,25;x\n13,0;y\n", "with a decimal point, got '1,25', '13,0' in column 1 'a'"),
+    ],
+)
+def test_texts_that_are_no_tables(command, tmp_path, text, message):
+    (tmp_path / "t.csv").write_bytes(text.encode())
+    status, _, errors = command("train t.csv --epochs 1 --no-save --quiet --no-compare")
+    assert (status, errors.count("\n")) == (2, 1) and message in errors, errors
+    (tmp_path / "t.csv").write_text(text, "utf-16")
+    assert "UTF-8, got byte 0xff; save it as CSV UTF-8" in command("train t.csv")[2]
+
+
+def test_an_empty_parquet_file_is_named(command, tmp_path):
+    polars = pytest.importorskip("polars")
+    polars.DataFrame({"a": [], "b": []}).write_parquet(tmp_path / "t.parquet")
+    assert command("train t.parquet")[2].startswith("nncore: t.parquet must hold at least one row")
+
+
+def test_columns_of_one_heading(command, tmp_path):
+    X, labels = flowers()
+    lines = [f"{a},{b},{label}" for a, b, label in zip(*X[:2], labels, strict=True)]
+    (tmp_path / "t.csv").write_text("size,size,kind\n" + "\n".join(lines))
+    swapped = [f"{label},{a},{b}" for a, b, label in zip(*X[:2], labels, strict=True)]
+    (tmp_path / "moved.csv").write_text("kind,SIZE,SIZE\n" + "\n".join(swapped))
+    (tmp_path / "one.csv").write_text("kind,size\nsetosa,1\n")
+    (tmp_path / "three.csv").write_text("size,size,size\n1,2,3\n")
+    train = "train t.csv --epochs 5 --output m.npz --quiet --no-compare"
+    assert command(train)[0] == 0
+    wanted = nn.load("m.npz").predict(X[:2]).tolist()
+    assert command("predict m.npz t.csv")[1].split() == wanted
+    assert command("predict m.npz moved.csv")[1].split() == wanted
+    assert "'size', 'size' are missing" in command("predict m.npz one.csv")[2]
+    assert "must have 2 columns 'size', got" in command("predict m.npz three.csv")[2]
+
+
+def test_labels_of_another_kind_have_no_accuracy(model, command, tmp_path):
+    X, _ = flowers(4, 1)
+    named = dict(zip(["length", "width", "noise"], X, strict=True))
+    write(tmp_path / "t.csv", {**named, "species": [3, 1, 2, 0]})
+    status, output, errors = command("predict m.npz t.csv")
+    assert status == 0 and output.split() == nn.load("m.npz").predict(X).tolist()
+    assert "its labels, 3 for example, are not like those of m.npz" in errors
+    assert "accuracy: " not in errors and errors.count("\n") == 1
+
+
+def test_a_model_needs_its_columns(model, command, tmp_path):
+    X, _ = flowers(4, 1)
+    named = dict(zip(["length", "width", "noise"], X, strict=True))
+    write(tmp_path / "gap.csv", {**named, "noise": [1, "", 2, 3]})
+    write(tmp_path / "text.csv", {**named, "noise": list("abcd")})
+    for name, remedy in (("gap", "or remove these lines"), ("text", "that the model was trained")):
+        errors = command(f"predict m.npz {name}.csv")[2]
+        assert remedy in errors and "--drop" not in errors
+    write(tmp_path / "other.csv", {**named, "sort": list("abcd")})
+    assert (
+        "to compare with in a column 'species', as in the training"
+        in (command("evaluate m.npz other.csv")[2])
+    )
+
+
+def test_options_as_people_write_them(table, command):
+    train = "train flowers.csv --epochs 1 --no-save --no-compare"
+    output = command(f"{train} --optimizer ADAM --batch-size {10**30}")[1]
+    assert "shuffled batches of 72, adam" in output
+    assert (
+        "--epoch 3; did you mean '--epochs'? (see nncore train -h)"
+        in (command("train flowers.csv --epoch 3")[2])
+    )
+    assert (
+        "must be a column that is not left out or used otherwise, got 'Species'"
+        in (command(f"{train} --drop species --label-column Species")[2])
+    )
+    assert "must be an integer of at least 1, got '0'" in command(f"{train} --batch-size 0")[2]
 
 
 def test_predictions_do_not_need_the_labels_that_are_there(model, command, tmp_path):

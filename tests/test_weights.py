@@ -165,6 +165,82 @@ def test_balanced_is_that_of_scikit_learn():
     close(found, utils.compute_sample_weight("balanced", labels), 1e-15)
 
 
+@pytest.mark.parametrize("api", [nn, nn.reference], ids=["nncore", "reference"])
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("loss", "classes", "weights", "wanted"),
+    [
+        ("nll", ["dog", "cat", "eel"], {"cat": 3.0, "eel": 0.5}, [1, 3, 0.5]),
+        ("nll", [7, -3, 1], {1: 3.0, np.int64(7): 2.0}, [2, 1, 3]),  # 1 is a label, not a number
+        ("nll", [7, -3, 1], [2.0, 1.0, 3.0], [2, 1, 3]),
+        ("binary", ["no", "yes"], {np.str_("yes"): 4}, [1, 4]),
+        ("binary", [True, False], {True: 4}, [4, 1]),
+        ("hinge", ["no", "yes"], {"no": 4}, [4, 1]),
+    ],
+)
+def test_classes_are_weighted_by_their_labels(api, call, loss, classes, weights, wanted):
+    object_ = getattr(api, type(LOSSES[loss][0]).__name__)()
+    size = "narrow" if loss == "nll" else "one output"
+    X = data(size, LOSSES[loss][0], N=12)[0]
+    numbers = np.arange(12) % len(classes)
+    net, twin = (network(size, object_, lib=api) for _ in range(2))
+    net.classes = twin.classes = classes
+    given = np.array(classes)[numbers]
+    getattr(net, call)(X, given, batch_size=5, class_weight=weights)
+    getattr(twin, call)(X, given, batch_size=5, sample_weight=np.array(wanted)[numbers])
+    if call == "partial_fit":
+        assert (net.modules[0].W == twin.modules[0].W).all()
+    before = net.modules[0].W.copy()
+    with pytest.raises(ValueError, match=r"network's classes, .*, as keys, got 'bird'$"):
+        getattr(net, call)(X, given, class_weight={"bird": 2.0})
+    with pytest.raises(ValueError, match="at least 0, got -1.0 for "):
+        getattr(net, call)(X, given, class_weight={classes[0]: -1.0})
+    assert (net.modules[0].W == before).all()
+
+
+def test_a_label_is_no_key_without_classes():
+    X, given, _ = data("narrow", nn.NLL())
+    with pytest.raises(ValueError, match=r"0 to 2, as keys, got 'cat'; .* net.classes = np.unique"):
+        network("narrow", nn.NLL()).fit(X, given, class_weight={"cat": 2.0})
+    for weights in ({"cat": 2.0}, "balanced"):
+        with pytest.raises(TypeError, match=r"one weight per class in order, got .*net.fit\("):
+            nn.NLL(class_weight=weights)
+    with pytest.raises(TypeError, match="no argument 'weight'; did you mean class_weight"):
+        nn.NLL(weight=[1.0, 2.0])
+    with pytest.raises(TypeError, match="no argument 'smoothing'; did you mean label_smoothing"):
+        nn.NLL(smoothing=0.1)
+    with pytest.raises(TypeError, match="no argument 'threshold'; did you mean delta"):
+        nn.Huber(threshold=2.0)
+
+
+@pytest.mark.parametrize("form", ["labels", "one-hot", "sparse", "list"])
+def test_evaluate_weights_classes(form, backend, dtype):
+    sparse = pytest.importorskip("scipy.sparse")
+    metrics = pytest.importorskip("sklearn.metrics")
+    X, given, Y = data("narrow", nn.NLL(), N=60)
+    net = network("narrow", nn.NLL(), dtype)
+    w = sample_weights(60)
+    by_class = np.array([0.5, 3.0, 1.0])[given]
+    data_ = {
+        "labels": (X, given),
+        "one-hot": (X, np.eye(3)[:, given]),
+        "sparse": (sparse.csr_array(X), given),
+        "list": (X.tolist(), given.tolist()),
+    }[form]
+    weights = {0: 0.5, 1: 3.0}
+    assert net.evaluate(*data_, class_weight=weights) == net.evaluate(X, given, by_class)
+    assert net.evaluate(*data_, w, weights) == net.evaluate(X, given, by_class * w)
+    balanced = net.evaluate(*data_, class_weight="balanced")[1]
+    wanted = metrics.balanced_accuracy_score(given, net.predict(X))
+    assert balanced == pytest.approx(wanted, abs=1e-12)
+    with pytest.raises(ValueError, match="the weight must not be 0 for every sample"):
+        net.evaluate(X, given, class_weight={0: 0, 1: 0, 2: 0})
+    with pytest.raises(ValueError, match="Y must have shape"):
+        net.evaluate(X, given[:3], class_weight="balanced")
+    with pytest.raises(TypeError, match="class_weight must be None for the loss Squared"):
+        network("narrow", nn.Squared()).evaluate(X, Y, class_weight="balanced")
+
+
 def test_blocks_take_weights():
     X, given, _ = data("narrow", nn.NLL(), N=60)
     w = sample_weights(60)

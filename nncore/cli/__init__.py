@@ -11,6 +11,7 @@ import sys
 import warnings
 
 import nncore
+from nncore import _names
 from nncore.cli import (
     check,
     completion,
@@ -35,7 +36,7 @@ def main(arguments=None):
         # The terminal's encoding may lack characters of a file's name.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        options = _parser().parse_args(arguments)
+        options = _parsed(arguments)
         with warnings.catch_warnings():
             if options.run is not run.run:  # another program's warnings are its own
                 # The command reports overflow and a non-finite loss itself, in one line.
@@ -55,6 +56,19 @@ def main(arguments=None):
         return fail(f"{error.filename}: {error.strerror}" if error.filename else error, 2)
     except (ValueError, MemoryError) as error:
         return fail(error, 2)
+
+
+def _parsed(arguments):
+    """Return the options; an unknown one is answered by its command, with the closest."""
+    parser = _parser()
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        command = options.parser
+        flag = next((word for word in unknown if word.startswith("-")), None)
+        flags = [name for action in command._actions for name in action.option_strings]
+        hint = "" if flag is None else _names.suggestion(flag.partition("=")[0], flags)
+        command.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return options
 
 
 class _Parser(argparse.ArgumentParser):
@@ -95,5 +109,6 @@ def _parser():
             formatter_class=_Help,
             allow_abbrev=False,
         )
+        command.set_defaults(parser=command)
         module.add_options(*((command, parser) if module is completion else (command,)))
     return parser

@@ -28,6 +28,16 @@ def add_columns(parser):
     )
 
 
+def add_part(parser):
+    """Add the option --part."""
+    parser.add_argument(
+        "--part",
+        choices=("all", "train", "test"),
+        default="all",
+        help="of DATA, divided as nncore train divides them (default: all)",
+    )
+
+
 def columns(text):
     """Parse headings separated by commas; one with a comma stands in quotes."""
     import csv
@@ -102,17 +112,16 @@ def fraction(below):
 
 
 def whole(least, most=2**31 - 1):
-    """Return a parser of integers in [least, most]."""
+    """Return a parser of integers in [least, most]; most None: of any size."""
 
     def parse(text):
         try:
             number = int(text)
         except ValueError:
             number = least - 1
-        if not least <= number <= most:
-            raise argparse.ArgumentTypeError(
-                f"must be an integer from {least} to {most}, got {text!r}"
-            )
+        if number < least or most is not None and number > most:
+            limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+            raise argparse.ArgumentTypeError(f"must be an integer {limits}, got {text!r}")
         return number
 
     return parse

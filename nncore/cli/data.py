@@ -1,6 +1,7 @@
 """Data for the commands: what to train on, and what a model predicts."""
 
 import dataclasses
+import math
 import os
 
 import numpy as np
@@ -45,6 +46,7 @@ class Prepared:
         """Give a network the attributes with which it takes raw data."""
         net.scaling, net.classes = self.scaling, self.classes
         net.target_scaling = self.target_scaling
+        net._flat = self.is_regression  # numbers (N,), as after `fit` with such targets
         net.feature_names, net.target_name = source.feature_names, source.target_name
 
 
@@ -133,6 +135,16 @@ def is_regression(net):
     return not getattr(net.loss, "classifies", True) or (
         net.loss is None and isinstance(_chain.modules_of(net)[-1], modules.Linear)
     )
+
+
+def scores(predicted, targets):
+    """Return R² (NaN for targets that are all equal) and the root mean squared error of predicted
+    numbers, (N,) or (1, N).
+    """
+    errors = np.ravel(predicted).astype(np.float64) - targets
+    spread = ((targets - targets.mean()) ** 2).sum()
+    r2 = 1 - (errors**2).sum() / spread if spread else math.nan
+    return r2, math.sqrt(np.mean(errors**2))
 
 
 def inputs_of(net, path):

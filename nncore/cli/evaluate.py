@@ -25,12 +25,7 @@ def add_options(parser):
     parser.add_argument("model", metavar="MODEL", help="file written by nncore train")
     parser.add_argument("data", metavar="DATA", help="anything that nncore train reads")
     arguments.add_columns(parser)
-    parser.add_argument(
-        "--part",
-        choices=("all", "train", "test"),
-        default="all",
-        help="of DATA, divided as nncore train divides them (default: all)",
-    )
+    arguments.add_part(parser)
     parser.add_argument(
         "--plot",
         metavar="FILE.png",
@@ -50,10 +45,11 @@ def run(options):
     X, labels = source.select(options.part)
     if labels is None:
         raise ValueError(
-            f"{options.data} must hold labels to compare with, got samples only; --label-column "
-            f"says where they are"
+            f"{options.data} must hold labels to compare with{_place(net, source)}, got samples "
+            f"only; --label-column says where they are"
         )
-    print(f"data       {options.data}: {X.shape[1]} samples, {X.shape[0]} features")
+    samples, features = messages.count(X.shape[1], "sample"), messages.count(len(X), "feature")
+    print(f"data       {options.data}: {samples}, {features}")
     if source.choice:
         print(f"table      {source.choice}")
     report = _numbers if data.is_regression(net) else _classes
@@ -65,6 +61,13 @@ def run(options):
     messages.print_notes(source)
 
 
+def _place(net, source):
+    """Return where a table would have labels, in words."""
+    if source.feature_names is None or net.target_name is None:
+        return ""
+    return f" in a column {net.target_name!r}, as in the training"
+
+
 # ---------------------------------------------------------------- numbers
 
 
@@ -74,11 +77,10 @@ def _numbers(net, X, targets, options):
     if len(predicted) != 1:
         raise ValueError(f"{options.model} must predict one number, got {len(predicted)} outputs")
     error = predicted[0] - targets
-    spread = ((targets - targets.mean()) ** 2).sum()
-    r2 = 1 - (error**2).sum() / spread if spread else math.nan
+    r2, rmse = data.scores(predicted, targets)
     worst = int(abs(error).argmax())
     print(f"R2         {r2:.4f}")
-    print(f"RMSE       {math.sqrt(np.mean(error**2)):.6g}")
+    print(f"RMSE       {rmse:.6g}")
     print(f"MAE        {np.mean(abs(error)):.6g}")
     print(
         f"largest    {abs(error[worst]):.6g} (sample {worst + 1}: {predicted[0, worst]:.6g} "
@@ -151,7 +153,7 @@ def scores(matrix, classes):
     right, predicted, actual = matrix.diagonal(), matrix.sum(axis=0), matrix.sum(axis=1)
     with np.errstate(invalid="ignore"):
         columns = [right / predicted, right / actual, 2 * right / (predicted + actual)]
-    names = [*map(str, classes.tolist()), "mean"]
+    names = [*map(messages.on_one_line, classes.tolist()), "mean"]
     width = max(map(len, [*names, "class"]))
     lines = [f"{'class':>{width}}  precision  recall      F1  samples"]
     means = [np.nanmean(c) if np.isfinite(c).any() else math.nan for c in columns]
@@ -168,7 +170,7 @@ def scores(matrix, classes):
 
 def confusions(matrix, classes):
     """Return the confusion matrix as a text, or if it is wide its largest entries."""
-    names = list(map(str, classes.tolist()))
+    names = list(map(messages.on_one_line, classes.tolist()))
     width = max(len(str(matrix.max())), *map(len, names)) + 2
     first = max(map(len, names))
     if first + width * len(names) <= WIDTH:

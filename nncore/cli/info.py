@@ -6,7 +6,7 @@ import numpy as np
 
 import nncore
 from nncore import _chain, modules, registry
-from nncore.cli import data
+from nncore.cli import data, messages
 
 HELP = """\
 Describe MODEL, a file written by nncore train or by `save`: its layers, what it predicts, the
@@ -54,7 +54,7 @@ def _predicts(net):
         )
     if net.classes is None:
         return "classes 0, 1, ..."
-    shown = ", ".join(map(str, net.classes[:20].tolist()))
+    shown = ", ".join(map(messages.on_one_line, net.classes[:20].tolist()))
     more = ", ..." if len(net.classes) > 20 else ""
     return f"one of {len(net.classes)} labels{target or ':'} {shown}{more}"
 
@@ -77,7 +77,7 @@ def _print_inputs(net, linears):
     if names is None and shift is None:
         return
     shown = range(min(count, MOST_ROWS))
-    labels = [str(i + 1) if names is None else names[i] for i in shown]
+    labels = [str(i + 1) if names is None else messages.on_one_line(names[i]) for i in shown]
     width = max(map(len, [*labels, "column"]))
     print(
         f"  {'column':<{width}}" + ("" if shift is None else f"  {'mean':>12}  {'deviation':>12}")

@@ -14,6 +14,16 @@ def note(text):
     print(f"nncore: note: {text}", file=sys.stderr)
 
 
+def count(number, what):
+    """Return a number of things in words."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def on_one_line(text):
+    """Return a heading or a label without line breaks."""
+    return " ".join(str(text).split())
+
+
 def print_notes(source):
     """Print the warnings that the reader of a data file has collected."""
     for text in source.notes:

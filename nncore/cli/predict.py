@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import sys
 
 import numpy as np
@@ -27,15 +26,12 @@ def add_options(parser):
     parser.set_defaults(run=run)
     parser.add_argument("model", metavar="MODEL", help="file written by nncore train")
     parser.add_argument(
-        "data", metavar="DATA", help="digits, .npz, .csv[.gz], .parquet or a folder of idx files"
+        "data",
+        metavar="DATA",
+        help="digits, .npz, .csv or .tsv (also .gz), .parquet or a folder of idx files",
     )
     arguments.add_columns(parser)
-    parser.add_argument(
-        "--part",
-        choices=("all", "train", "test"),
-        default="all",
-        help="of DATA, divided as nncore train divides them (default: all)",
-    )
+    arguments.add_part(parser)
     parser.add_argument(
         "--proba",
         action="store_true",
@@ -60,11 +56,16 @@ def run(options):
     text = _probabilities(net, X) if options.proba else _lines(predicted)
     if options.output:
         _files.write(options.output, lambda file: file.write(text.encode()))
-        print(f"wrote {options.output} ({X.shape[1]} samples)")
+        print(f"wrote {options.output} ({messages.count(X.shape[1], 'sample')})")
     else:
         sys.stdout.write(text)
     sys.stdout.flush()
-    if labels is not None:
+    if labels is not None and not regression and predicted.dtype.kind != labels.dtype.kind:
+        messages.note(
+            f"{options.data}: its labels, {labels[0].item()!r} for example, are not like those of "
+            f"{options.model}, {predicted.flat[0].item()!r} for example, so there is no accuracy"
+        )
+    elif labels is not None:
         print(_score(net, predicted, labels, regression), file=sys.stderr)
     messages.print_notes(source)
 
@@ -76,7 +77,14 @@ def _lines(predicted):
 
 
 def _text(value):
-    return str(value)  # the shortest digits that are read as the same float32 or float64
+    """Return a number in the shortest digits that are read as the same, or a label, in quotes if it
+    has line breaks.
+    """
+    text = str(value)
+    if len(text.splitlines()) < 2:
+        return text
+    quoted = text.replace('"', '""')
+    return f'"{quoted}"'
 
 
 def _probabilities(net, X):
@@ -97,7 +105,5 @@ def _score(net, predicted, labels, regression):
     if not regression:
         correct = int((predicted == labels).sum())
         return f"accuracy: {correct / labels.size:.4f} ({correct}/{labels.size})"
-    error = predicted.astype(np.float64).reshape(-1) - labels
-    spread = ((labels - labels.mean()) ** 2).sum()
-    r2 = 1 - (error**2).sum() / spread if spread else math.nan
-    return f"R2: {r2:.4f} (RMSE {math.sqrt(np.mean(error**2)):.4g} on {labels.size} samples)"
+    r2, rmse = data.scores(predicted, labels)
+    return f"R2: {r2:.4f} (RMSE {rmse:.4g} on {messages.count(labels.size, 'sample')})"

@@ -18,7 +18,7 @@ negative log-likelihood), or for numbers a regression (squared loss).
 DATA is one of
   digits          the UCI handwritten digits, which come with the package (the default)
   file.npz        arrays X (samples first) and y, or x_train, y_train, x_test, y_test
-  file.csv[.gz]   one sample per line, optionally with headings; see --label-column
+  file.csv[.gz]   one sample per line (also .tsv), optionally with headings; see --label-column
   file.parquet    likewise (needs polars, or pandas with pyarrow)
   folder          MNIST-format idx files, such as train-images-idx3-ubyte.gz, with their labels
 Labels are integers or texts, or the numbers of a regression. Data without a test part are split
@@ -109,6 +109,7 @@ def add_options(parser):
     group.add_argument(
         "--optimizer",
         choices=tuple(registry.OPTIMIZERS),
+        type=str.lower,
         default="sgd",
         help="optimizer (default: sgd); the default of R is a tenth of the above for momentum and "
         "nesterov, 0.01 for adagrad, 0.001 for the others",
@@ -143,7 +144,7 @@ def add_options(parser):
     group.add_argument(
         "--batch-size",
         metavar="B",
-        type=arguments.whole(1),
+        type=arguments.whole(1, None),
         default=1,
         help="samples per step, at most all of them (default: 1, the notes' algorithm; above 1: "
         "mini-batches, see above)",
@@ -230,9 +231,9 @@ def _announce(options, source, prepared, say):
     """Print what is going to be trained, on which data."""
     validation = f"{prepared.held[0].shape[1]} to validate, " if prepared.held else ""
     say(
-        f"data      {options.data}: {prepared.X.shape[1]} samples to train on, "
+        f"data      {options.data}: {messages.count(prepared.X.shape[1], 'sample')} to train on, "
         f"{validation}{prepared.X_test.shape[1]} to test, "
-        f"{prepared.X.shape[0]} features, {prepared.kind}"
+        f"{messages.count(prepared.X.shape[0], 'feature')}, {prepared.kind}"
     )
     if source.choice:
         say(f"table     {source.choice}")

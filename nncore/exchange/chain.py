@@ -90,6 +90,7 @@ def unprepared(net, form, scaling=None, classes=None):
         return net, scaling, classes
     preparation.check(net)
     bare = Sequential(list(net.modules), net.loss)
+    bare._flat = net._flat
     if found.scales_targets:
         _fold_targets(bare, found, form)
     return (

@@ -398,14 +398,18 @@ class _Reader:
         return (noted, items[1:], widths[1:]) if fits else (None, items, widths)
 
     def _prepare(self, net, scaling):
-        """Give the network the scaling and the classes that `nncore.export.onnx` noted."""
-        metadata = {} if scaling is None else {"scaling": scaling}
+        """Give the network the scaling, classes and names that `nncore.export.onnx` noted."""
+        noted = self._description()
+        metadata = {name: noted.get(name) for name in ("feature_names", "target_name")}
+        if scaling is not None:
+            metadata["scaling"] = scaling
+        net._flat = noted.get("flat") is True
         try:
             if "nncore" in self.properties and "classes" in self.properties:
                 metadata["classes"] = json.loads(self.properties["classes"])
             serialization.restore_preprocessing(net, metadata)
         except (ValueError, RecursionError) as error:
-            raise Refused(f"its classes cannot be read ({_npz.one_line(error)})") from None
+            raise Refused(f"its classes or names cannot be read ({_npz.one_line(error)})") from None
 
     def _description(self):
         """Return what `nncore.export.onnx` noted, {} for other files."""

@@ -107,7 +107,9 @@ def rendered(net, scaling=None, classes=None):
     net, scaling, classes = chain.unprepared(net, "safetensors", scaling, classes)
     network = chain.described(net, "safetensors", scaling)
     if network.scaling is not None:
+        flat = net._flat
         net = Sequential([chain.scaling_norm(network), *net.modules], net.loss)
+        net._flat = flat
         # import_safetensors makes the first module, which is PyTorch's way, this attribute again.
         metadata["scaling"] = _preprocessing.made(scaling=scaling).scaling
         metadata["scaling_module"] = 0

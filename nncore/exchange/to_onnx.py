@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nncore import _files, _kinds, _preprocessing, serialization
+from nncore import _files, _kinds, _preprocessing, modules, serialization
 from nncore._types import Scaling, StrPath
 from nncore._version import __version__
 from nncore.exchange import chain, extras, table
@@ -81,6 +81,7 @@ def onnx(
 def rendered(net, scaling=None, classes=None):
     """Return the file's bytes."""
     library = extras.need("onnx", "nncore.export.onnx", "nncore[onnx]")
+    names = {name: getattr(net, name, None) for name in ("feature_names", "target_name")}
     net, scaling, classes = chain.unprepared(net, "ONNX", scaling, classes)
     network = chain.described(net, "ONNX", scaling)
     size = sum(m.W.size for m in (s.module for s in network.steps) if hasattr(m, "W"))
@@ -89,29 +90,35 @@ def rendered(net, scaling=None, classes=None):
             f"a network must have at most {MOST_BYTES / 1e9:.2f} GB of weights to be written as "
             f"ONNX, got {size * network.dtype.itemsize / 1e9:.2f} GB; safetensors has no limit"
         )
-    model = _model(library, network, _description(net, network, scaling, classes))
+    model = _model(library, network, _description(net, network, scaling, classes, names))
     return model.SerializeToString()
 
 
-def _description(net, network, scaling, classes):
+def _description(net, network, scaling, classes, names):
     """Return the metadata of the file, texts by name."""
     kinds = [step.cls.__name__ for step in network.steps]
     loss = getattr(_kinds.kind(net.loss), "__name__", None) if net.loss is not None else None
     noted = {"modules": kinds, "loss": loss, **serialization.loss_settings(net.loss)}
     if network.scaling is not None:
         noted["scaling"] = _preprocessing.made(scaling=scaling).scaling
+    noted.update({name: value for name, value in names.items() if value is not None})
+    if net._flat:
+        noted["flat"] = True
     found = {"nncore": json.dumps(noted)}
     if classes is not None:
-        found["classes"] = json.dumps(_labels(classes, network.outputs))
+        found["classes"] = json.dumps(_labels(classes, network))
     return found
 
 
-def _labels(classes, outputs):
-    """Return the labels as plain numbers or texts; ValueError for another number of them."""
-    labels = np.asarray(classes)
-    if labels.shape != (outputs,) or labels.dtype.kind not in "iuU":
+def _labels(classes, network):
+    """Return the labels as plain values; ValueError for another number of them."""
+    labels, count = np.asarray(classes), network.outputs
+    if count == 1 and network.steps[-1].cls is not modules.SoftMax:
+        count = 2  # of a binary label
+    if labels.shape != (count,) or labels.dtype.kind not in "biuU":
         raise ValueError(
-            f"classes must be {outputs} integers or texts, one per output, got {str(classes)[:80]}"
+            f"classes must be {count} integers or texts, one per label that the outputs tell "
+            f"apart, got {str(classes)[:80]}"
         )
     return labels.tolist()
 

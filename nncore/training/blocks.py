@@ -9,6 +9,7 @@ from nncore.training import clipping, course, labels, preparation, session, vali
 from nncore.training import fit as passes
 from nncore.training import weights as weighing
 from nncore.training.progress import ProgressBar
+from nncore.training.updates import Updates, checked_penalty
 
 
 def fit(
@@ -111,7 +112,7 @@ class Training:
         self.net, self.shuffle = net, shuffle
         self.batch_size = _checks.count("batch_size", batch_size, 1, most=None)
         self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
-        l2 = passes.checked_penalty(l2)
+        l2 = checked_penalty(l2)
         _checks.choice("reduction", reduction, ("mean", "sum"))
         self.settings = (self.batch_size, lrate, optimizer, l2, reduction, clips)
         self.class_weight = None
@@ -166,7 +167,7 @@ class Training:
                 return loss, count
         X, Y = passes.checked_data(net, X, Y)
         order = self._order(X.shape[1]) if order is None else order
-        updates = passes.Updates(net, X, Y, *self.settings)
+        updates = Updates(net, X, Y, *self.settings)
         updates.weights = weighing.of_samples(net, Y, sample_weight, self.class_weight)
         updates.t = self.t
         updates.check_rate(1, len(order))

@@ -6,12 +6,13 @@ data. `refusal` alone decides.
 """
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, modules, registry
 from nncore._kinds import kind, overridden
+from nncore._types import ArrayLike, Predictor
 from nncore.kernels import compiled
 from nncore.training import logits, preparation, validate
 
@@ -193,7 +194,7 @@ def _shared(arrays, written):
     return False
 
 
-def predictor(net):
+def predictor(net) -> Predictor:
     """Return the frozen copy of a network; see Sequential.predictor."""
     if not net.modules:
         raise ValueError("modules must hold at least one module, got none")
@@ -209,7 +210,7 @@ def predictor(net):
                 "that normalises by the batch "
                 "given; BatchNorm(m, statistics='running') does not"
             )
-    linears = [m for m in parts if isinstance(m, modules.Linear)]
+    linears: list[Any] = [m for m in parts if isinstance(m, modules.Linear)]
     if not linears:
         raise TypeError("modules must hold at least one Linear to make a predictor, got none")
     validate.check_sizes(parts)
@@ -270,7 +271,7 @@ class PreparedPredictor:
     def __init__(self, predictor, preprocessing, dtype):
         self._predictor, self._preprocessing, self._dtype = predictor, preprocessing, dtype
 
-    def __call__(self, x, out=None):
+    def __call__(self, x: ArrayLike, out: Any = None) -> Any:
         found = self._preprocessing
         if found.scales:
             x = _checks.real("x", x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nncore import _names
 
@@ -35,6 +35,17 @@ class History(dict[str, list[float]]):
         meant = _names.list_meant(str(name), self) or _names.closest(str(name), self)
         hint = f"; did you mean {meant!r}?" if meant else f"; it has {', '.join(self)}"
         raise KeyError(f"the history has no list {name!r}{hint}")
+
+    if not TYPE_CHECKING:  # to a type checker, any attribute would then exist
+
+        def __getattr__(self, name):
+            """Answer Keras' history.history, and lists that are asked for as attributes."""
+            what = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if name == "history":
+                what += "; it is the dict itself: history['loss']"
+            elif name in self:
+                what += f"; write history[{name!r}]"
+            raise AttributeError(what)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw the curves, as `nncore.plot_history` does.

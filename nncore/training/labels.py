@@ -19,6 +19,12 @@ def columns(net, Y, of="", compact=False):
     try:
         Y = _checks.real(f"Y{of}", Y)
     except TypeError as error:
+        if not getattr(net.loss, "classifies", True) and _are_objects(Y):
+            raise TypeError(
+                f"Y{of} must hold numbers for {type(net.loss).__name__}, got "
+                f"{np.asarray(Y).dtype}; numbers in another form become such by "
+                f"np.asarray(Y, float)"
+            ) from None
         if not _are_texts(Y):
             raise
         raise TypeError(f"{error}; so does a network with net.classes = np.unique(Y)") from None
@@ -38,6 +44,15 @@ def columns(net, Y, of="", compact=False):
         return _classes(Y, 2, of)[None, :]
     # Signs and numbers; check_data refuses other labels than signs.
     return Y[None, :] if n == 1 else Y
+
+
+def _are_objects(Y):
+    """Return whether Y is an array, or makes one, of texts or objects."""
+    try:
+        a = np.asarray(Y)
+    except (TypeError, ValueError):  # lists of different lengths
+        return False
+    return a.ndim in (1, 2) and a.dtype.kind in "USOT"
 
 
 def _are_texts(Y):
@@ -73,6 +88,8 @@ def not_negative(net, X, Y):
 
 def _classes(Y, n, of=""):
     """Return Y as int64; ValueError unless all are classes below n."""
+    if Y.dtype.kind in "biu" and Y.size and Y.min() >= 0 and Y.max() < n:
+        return Y.astype(np.int64)  # a quarter of the time of the general check
     at = _checks.first_wrong(Y, lambda y: (y != np.floor(y)) | (y < 0) | (y >= n) | (y != y))
     if at is not None:
         (at,) = at

@@ -1,25 +1,31 @@
 """net.learner: training from Python by single samples and small blocks."""
 
+from typing import Self
+
 import numpy as np
 
 from nncore import _chain, _checks, _core, _sparse, modules, registry, schedules
+from nncore._types import Array, ArrayLike, Learner, Samples
 from nncore.training import clipping, fit, predict, preparation, session, validate
+from nncore.training.updates import Updates, checked_penalty
 
 
-def learner(net, lrate, optimizer, l2, clip_value=None, clip_norm=None):
+def learner(net, lrate, optimizer, l2, clip_value=None, clip_norm=None) -> Learner:
     """Return a learner of the network; see Sequential.learner."""
     validate.check_network(net)
-    optimizer = fit.continued(net, optimizer)
-    rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
-    clips = clipping.checked(clip_value, clip_norm)
-    general = _General(net, optimizer, rate, fit.checked_penalty(l2), clips)
     token = session.Claim("a learner", "close it, or leave its `with` block, first")
-    learn = _core.Learner(net, optimizer, rate, general)
-    general.claim(token)
+    session.claim(net, token)  # first, as a training in another thread may set net.optimizer
+    learn = None
     try:
+        optimizer = fit.continued(net, optimizer)
+        rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
+        clips = clipping.checked(clip_value, clip_norm)
+        general = _General(net, optimizer, rate, checked_penalty(l2), clips, token)
+        learn = _core.Learner(net, optimizer, rate, general)
         learn.open(token)
     except BaseException:
-        learn.close()  # without a token nothing
+        if learn is not None:
+            learn.close()  # without a token nothing
         session.release(net, token)
         raise
     return learn if net._preprocessing is None else PreparedLearner(learn)
@@ -31,32 +37,32 @@ class PreparedLearner:
     def __init__(self, learn):
         self._learn, self.net, self.optimizer = learn, learn.net, learn.optimizer
 
-    def __call__(self, x, y):
+    def __call__(self, x: Samples, y: ArrayLike) -> float:
         return self._learn(*preparation.sample(self.net, x, y))
 
-    def predict(self, x):
+    def predict(self, x: Samples) -> Array:
         """Return the outputs for x (D,) or (D, K), in the units of the targets."""
         P = self._learn.predict(preparation.one_input(self.net, x))
         return preparation.outputs(self.net, P.reshape(len(P), -1)).reshape(P.shape)
 
     @property
-    def closed(self):
+    def closed(self) -> bool:
         """Whether the learner has ended."""
         return self._learn.closed
 
-    def sync(self):
+    def sync(self) -> None:
         """Make the network's arrays current."""
         self._learn.sync()
 
-    def close(self):
+    def close(self) -> None:
         """End the training."""
         self._learn.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._learn.__enter__()
         return self
 
-    def __exit__(self, *exc_info):
+    def __exit__(self, *exc_info: object) -> bool | None:
         return self._learn.__exit__(*exc_info)
 
     def __repr__(self):
@@ -68,9 +74,10 @@ class _General:
     sample of a compiled network.
     """
 
-    def __init__(self, net, optimizer, rate, l2, clips):
+    def __init__(self, net, optimizer, rate, l2, clips, token):
         self.net, self.optimizer, self.rate, self.l2 = net, optimizer, rate, l2
         self.clips = clips
+        self.claim(token)
 
     def claim(self, token):
         """Make the network count as training; RuntimeError if it is already."""
@@ -134,9 +141,7 @@ class _General:
 
     def _updates(self, X, Y, rate):
         size = max(X.shape[1], 1)
-        updates = fit.Updates(
-            self.net, X, Y, size, rate, self.optimizer, self.l2, "mean", self.clips
-        )
+        updates = Updates(self.net, X, Y, size, rate, self.optimizer, self.l2, "mean", self.clips)
         updates.t = self.optimizer.t
         return updates
 

@@ -106,6 +106,5 @@ class _Loop:
             self._report(loss)
 
     def _report(self, loss):
-        class_fun = predict.class_fun(self.net)
-        accuracy = np.mean(class_fun(predict.outputs(self.net, self.X)) == class_fun(self.Y))
-        print("Iteration =", self.t, "\tAcc =", accuracy, "\tLoss =", loss, flush=True)
+        score = predict.progress_score(self.net, predict.outputs(self.net, self.X), self.Y)
+        print("Iteration =", self.t, *score, "\tLoss =", loss, flush=True)

@@ -23,6 +23,13 @@ def check_list(modules, loss):
                 registry.MODULES if i < len(modules) else registry.LOSSES,
             )
             raise TypeError(f"{place} must be an object, got {given}; {_remedy(x, records)}")
+        if i < len(modules) and type(x) in registry.LOSSES:
+            raise TypeError(
+                f"{_place(i, modules)} must be a module, got the loss {x!r}, which is given after "
+                f"the list: Sequential([...], {x!r})"
+            )
+    if type(loss) in registry.MODULES:
+        raise TypeError(f"loss must be a loss, got the module {loss!r}, which belongs in the list")
 
 
 def misplaced(net, *given):

@@ -31,6 +31,17 @@ def judge(net):
     return class_fun(net) if classifies(net) else None
 
 
+def progress_score(net, P, Y):
+    """Return the name and the score that a line of progress shows: the accuracy, or R squared."""
+    Y = labels.columns(net, Y) if np.ndim(Y) == 1 else Y
+    if not classifies(net):
+        found = _RSquared()
+        found.add(P, Y, None)
+        return "\tR2 =", found.value()
+    answers = class_fun(net)
+    return "\tAcc =", np.mean(answers(P) == answers(Y))
+
+
 def flat(net, answers):
     """Return predictions of one number per sample, (1, N), as (N,)."""
     single = not classifies(net) and np.ndim(answers) == 2 and len(answers) == 1
@@ -163,16 +174,19 @@ def warn_of_nan(count, N, stacklevel=3):
         )
 
 
-def evaluate(net, X, Y, samples=None, weights=None, prepared=False):
+def evaluate(net, X, Y, samples=None, weights=None, prepared=False, class_weight=None):
     """Return the mean loss and the accuracy or R squared; see Sequential.evaluate. samples: the
     indices of those that count, which are copied by slices; None for all. weights: of the samples
     that count. prepared: as in `slices`.
     """
+    if class_weight is not None:
+        weights = _with_class_weight(net, X, Y, weights, class_weight)
     sums, undefined, judged = [], 0, _Agreement(judge(net)) if classifies(net) else _RSquared()
     if weights is not None and np.ndim(X) == 2:  # others are refused below
         weights = weighing.checked(weights, np.shape(X)[1] if samples is None else len(samples))
         if not weights.any():
-            raise ValueError("sample_weight must not be 0 for every sample, got zeros only")
+            name = "sample_weight" if class_weight is None else "the weight"
+            raise ValueError(f"{name} must not be 0 for every sample, got zeros only")
     at = 0
     for P, losses, Ys in slices(net, X, Y, samples, weights is not None, prepared):
         w = None if weights is None else weights[at : at + np.shape(P)[-1]]
@@ -183,6 +197,13 @@ def evaluate(net, X, Y, samples=None, weights=None, prepared=False):
     warn_of_nan(undefined, at, 4)
     loss = sums[0] if len(sums) == 1 else _sums.total(sums)
     return loss / (at if weights is None else _sums.total(weights)), judged.value()
+
+
+def _with_class_weight(net, X, Y, weights, class_weight):
+    """Return the weights of samples, by their classes, too."""
+    Y = labels.columns(net, preparation.targets(net, Y), compact=True)
+    Y = validate.check_data(net, X, Y)[1]
+    return weighing.of_samples(net, Y, weights, class_weight)
 
 
 def classifies(net):

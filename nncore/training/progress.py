@@ -1,5 +1,7 @@
 """The progress that a training shows."""
 
+import numpy as np
+
 from nncore import _checks, _kinds
 
 
@@ -17,8 +19,12 @@ class ProgressBar:
         self.kind = progress
         if isinstance(progress, str):
             self.wanted = bool(_checks.choice("progress", progress, ("bar", "lines")))
+        elif progress is None or isinstance(progress, (bool, np.bool_)):
+            self.wanted = bool(progress)
         else:
-            self.wanted = _checks.switch("progress", progress)
+            raise TypeError(
+                f"progress must be True, False, None, 'lines' or 'bar', got {progress!r:.40}"
+            )
         self.epochs, self.bar = epochs, None
 
     def __enter__(self):

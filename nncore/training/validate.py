@@ -195,16 +195,27 @@ def _sizes(module):
     return (module.m, module.m) if isinstance(module, modules.BatchNorm) else None
 
 
-def about_sizes(net, X):
-    """Return the ValueError about modules that do not fit each other or X, if a call has failed for
-    that; else None.
+def about_failed(net, X):
+    """Return the error about modules that are none, or do not fit each other or X, if a call has
+    failed for that; else None.
     """
+    try:
+        objects.check_methods(net.modules, None)
+    except TypeError as error:
+        return error
+    if _sparse.is_sparse(X):
+        return TypeError(
+            f"X must be a dense array for forward, got a sparse {type(X).__name__} {X.shape}; pass "
+            f"X.toarray(), or call predict_proba, which takes it as it is"
+        )
     parts = _chain.modules_of(net)
     first = _end_linear(parts)
     try:
         check_widths(parts)
         if first is not None:
-            _check_features("X", X if hasattr(X, "shape") else np.asarray(X), first, X)
+            _check_features("X", X if hasattr(X, "shape") else _checks.real("X", X), first, X)
+    except TypeError as error:
+        return error
     except ValueError as error:
         return error
     return None

@@ -1,8 +1,11 @@
 """Weights of samples, given for each or by class."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from nncore import _checks, _core, registry
+from nncore.training import preparation
 
 
 def of_samples(net, Y, sample_weight, class_weight, samples=None):
@@ -16,6 +19,9 @@ def of_samples(net, Y, sample_weight, class_weight, samples=None):
     if class_weight is None:
         return weights
     names, classes = _classes(net, Y)
+    if net._preprocessing is not None and net.classes is not None:
+        preparation.check(net)
+        names = net.classes.tolist()
     by_class = _by_class(class_weight, names, classes if samples is None else classes[samples])
     found = by_class[classes]
     return found if weights is None else found * weights
@@ -36,7 +42,7 @@ def _not_negative(name, weights):
 
 
 def _classes(net, Y):
-    """Return (the names of the classes, each sample's index among them)."""
+    """Return (the numbers of the classes, each sample's index among them)."""
     loss = registry.record_of(net.loss, registry.LOSSES)
     if loss is None or loss.labels == "numbers":
         raise TypeError(
@@ -74,21 +80,38 @@ def _by_class(class_weight, names, classes):
                 f"{class_weight!r}"
             )
         return _balanced(classes, len(names))
-    if not isinstance(class_weight, dict):
+    if not isinstance(class_weight, Mapping):
         weights = _checks.as_real("class_weight", class_weight, np.float64)
         _checks.shape("class_weight", weights, (len(names),), "; it must hold one weight per class")
         _not_negative("class_weight", weights)
         return weights
-    found = np.ones(len(names))
+    found, places = np.ones(len(names)), {name: i for i, name in enumerate(names)}
     for name, weight in class_weight.items():
-        if name not in names:
+        if name not in places:
             raise ValueError(
-                f"class_weight must have the network's classes, {names[0]} to {names[-1]}, as "
-                f"keys, got {name!r}"
+                f"class_weight must have the network's classes, {_listed(names)}, as keys, got "
+                f"{name!r}{_names_of_classes(name, names)}"
             )
-        found[names.index(name)] = _checks.number(f"class_weight[{name!r}]", weight)
-    _not_negative("class_weight", found)
+        value = found[places[name]] = _checks.number(f"class_weight[{name!r}]", weight)
+        if not 0 <= value < np.inf:
+            raise ValueError(
+                f"class_weight must be finite and at least 0, got {value} for {name!r}"
+            )
     return found
+
+
+def _listed(names):
+    """Return the names of classes in words, numbers in order as a range."""
+    if isinstance(names, list):
+        return ", ".join(map(repr, names[:6])) + (", ..." if len(names) > 6 else "")
+    return f"{names[0]} {'and' if len(names) == 2 else 'to'} {names[-1]}"
+
+
+def _names_of_classes(key, names):
+    """Return how a text becomes a key, if the network has no labels."""
+    if isinstance(key, str) and not isinstance(names, list):
+        return "; labels are keys for a network with net.classes = np.unique(labels)"
+    return ""
 
 
 def _balanced(classes, n):

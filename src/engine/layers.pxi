@@ -169,6 +169,8 @@ cdef bint loss_gradient(Engine *e, const Batch *batch, bint with_losses,
     cdef const char *z = first_row(net, last.a, last, batch)
     cdef char *grad = first_row(net, last.grad, last, batch)
     cdef double *losses = terms.losses + batch.first
+    cdef const char *y
+    cdef Py_ssize_t y_bytes = batch.y_stride * size
     cdef bint finite = True
     if net.loss == NN_NLL:
         softmax(e, net.n_layers - 1, batch, batch.y, keeps_outputs)
@@ -179,10 +181,9 @@ cdef bint loss_gradient(Engine *e, const Batch *batch, bint with_losses,
                              terms.exp_rest + first, losses, False)
     else:
         for r in range(batch.size):
-            losses[r] = net.k.loss_and_gradient(last.outputs, z + r * row,
-                                                batch.y + r * batch.y_stride * size,
-                                                grad + r * row, net.loss,
-                                                e.objective.loss_parameter)
+            y = batch.y + (r if batch.y_index == NULL else batch.y_index[r]) * y_bytes
+            losses[r] = net.k.loss_and_gradient(last.outputs, z + r * row, y, grad + r * row,
+                                                net.loss, e.objective.loss_parameter)
     for r in range(batch.size):
         finite = finite and isfinite(losses[r])
     if e.objective.clips:

@@ -36,6 +36,7 @@ cdef void predict_block(void *prediction, int block, int blocks, int thread) noe
     forward(e, &batch, p.y != NULL)
     if p.y != NULL:
         batch.y, batch.y_stride = e.ws.y_rows + batch.first * output_bytes, net.outputs
+        batch.y_index = NULL
         gather(net, p.y, indices, size, <char *>batch.y, net.outputs)
         adjust_labels(e, <char *>batch.y, size, net.outputs, 1)
         losses_and_outputs(e, &batch, p.losses + first)

@@ -93,6 +93,7 @@ cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noe
     cdef bint finite, fits = e.plan.call == CALL_FIT
     batch.first, batch.size, batch.x_stride, batch.y_stride = 0, 1, e.net.inputs, e.net.outputs
     batch.csr, batch.listed, batch.outputs, batch.gemm = False, NULL, NULL, NULL
+    batch.y_index = NULL
     batch.x = sample
     batch.y = read_sample(&e.net, run.y, run.indices[t], e.ws.y_rows)
     # samples read in place are not checked if a Linear comes first, see fused_gradients
@@ -141,7 +142,7 @@ cdef void begin_step(Engine *e, Run *run, Py_ssize_t first, Py_ssize_t t) noexce
     cdef Py_ssize_t i
     batch.first, batch.size = 0, min(run.batch_size, run.n_samples - first)
     batch.x, batch.x_stride = e.ws.x_rows, e.net.x_stride
-    batch.y, batch.y_stride = e.ws.y_rows, e.net.outputs
+    batch.y, batch.y_stride, batch.y_index = e.ws.y_rows, e.net.outputs, NULL
     batch.csr = e.plan.csr and e.sparse.skips_zeros and batch.size > 1
     batch.gemm, batch.outputs = e.ws.gemm, NULL
     step.run, step.indices, step.stores, step.updates = run, run.indices + first, False, False
@@ -336,6 +337,22 @@ cdef void run_partition(Engine *e, int partition, int thread) noexcept nogil:
         nn_team_flag(&step.run.status, status)
 
 
+cdef bint read_labels(Engine *e, const Source *y, const int64_t *indices, Batch *batch,
+                      bint checks) noexcept nogil:
+    """Read the labels of a partition: in place if they are read row by row and not changed, else
+    gathered. With `checks`, returns False if one is non-finite."""
+    cdef Py_ssize_t size = e.net.itemsize
+    cdef char *rows = e.ws.y_rows + batch.first * e.net.outputs * size
+    cdef bint finite
+    if y.direct and e.net.loss != NN_NLL and not (checks or e.labels.adjusted):
+        batch.y, batch.y_stride, batch.y_index = y.data, y.sample_bytes // size, indices
+        return True
+    finite = gather(&e.net, y, indices, batch.size, rows, e.net.outputs, checks)
+    adjust_labels(e, rows, batch.size, e.net.outputs, 1)
+    batch.y = rows
+    return finite
+
+
 cdef int gradients(Engine *e, int partition, int thread) noexcept nogil:
     """Read, forward, loss and backward for one partition of a batch's samples. Returns the
     Status."""
@@ -349,17 +366,14 @@ cdef int gradients(Engine *e, int partition, int thread) noexcept nogil:
     batch.size = step.batch.size * (partition + 1) // step.n_partitions - low
     batch.gemm = e.ws.gemm + thread * e.ws.gemm_bytes
     batch.x = e.ws.x_rows + low * e.net.x_stride * size
-    batch.y = e.ws.y_rows + low * e.net.outputs * size
     if batch.listed != NULL:
         batch.listed, finite = indices, True
     elif batch.csr:
         finite = read_csr(e, run.x, indices, &batch, checks)
     else:
         finite = gather(&e.net, run.x, indices, batch.size, <char *>batch.x, e.net.x_stride, checks)
-    if not (gather(&e.net, run.y, indices, batch.size, <char *>batch.y, e.net.outputs, checks)
-            and finite):
+    if not (read_labels(e, run.y, indices, &batch, checks) and finite):
         return BAD_DATA
-    adjust_labels(e, <char *>batch.y, batch.size, e.net.outputs, 1)
     forward(e, &batch, True)
     finite = loss_gradient(e, &batch, True)
     if not finite and not e.objective.continues:

@@ -6,11 +6,18 @@ static double FN(loss_and_gradient)(nn_index n, const void *z_, const void *y_, 
     const real *z = z_, *y = y_;
     real *grad = grad_;
     const V parameter = FN(set)((real)parameter_);
+    nn_index i = 0;
     double in_order = 0; /* the sum if all terms fit one vector */
     FN(wide_total) total = {0};
 #define SUM(NAME, ...)                                                      \
     case NN_##NAME:                                                         \
-        for (nn_index i = 0; i < n; i += LANES) {                           \
+        for (; n > LANES && i + LANES <= n; i += LANES) {                   \
+            V gradient, zi = FN(load)(z + i), yi = FN(load)(y + i);         \
+            V terms = __VA_ARGS__;                                          \
+            FN(add_vector)(&total, terms, 0);                               \
+            FN(store)(grad + i, gradient);                                  \
+        }                                                                   \
+        for (; i < n; i += LANES) {                                         \
             nn_index part = n - i < LANES ? n - i : LANES;                  \
             V gradient, zi = FN(load_part)(z + i, part);                    \
             V yi = FN(load_part)(y + i, part), terms = __VA_ARGS__;         \

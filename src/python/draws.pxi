@@ -35,14 +35,17 @@ cdef class Draws:
     cdef object bit_generator, acquire, release
     cdef bitgen_t *generator
 
-    def __cinit__(self):
-        self.randint, self.namespace = np.random.randint, np.random.__dict__
+    cdef int connect(self) except -1:
+        """Look up NumPy's own function, at the first draw: np.random takes milliseconds to load."""
+        self.randint, self.namespace = np.random.mtrand.randint, np.random.__dict__
         self.holder = getattr(self.randint, "__self__", None)
         if not hasattr(self.holder, "_bit_generator"):
             self.holder = None
 
     cdef bint found(self) except -1:
         """True if np.random.randint is NumPy's own, whose generator is then in `generator`."""
+        if self.namespace is None:
+            self.connect()
         if self.holder is None or self.namespace.get("randint") is not self.randint:
             return False
         current = self.holder._bit_generator

@@ -37,3 +37,10 @@ net.evaluate(X, Y).loss  # wrong
 net.fit(X, Y).keys() + 1  # wrong
 loss: str = net.partial_fit(X, Y)  # wrong
 net.save(3)  # wrong
+net.predict(X, batch_size=3)  # wrong
+net.predict(X).argmx()  # wrong
+net.predictor().predict(X)  # wrong
+net.predictor()(X[:, 0], out="y")  # wrong
+net.learner(lrate=0.1)(X[:, 0])  # wrong
+net.learner(lrate=0.1).fit(X, Y)  # wrong
+net.evaluate(X, Y, class_weight=nn.NLL)  # wrong

@@ -55,7 +55,23 @@ def show(net: nn.Sequential, X: NDArray[np.float64], y: NDArray[np.int64]) -> fl
     print(net.summary(), first.W.shape, loss, right, logits.argmax(axis=0), outputs.max())
     with net.learner(lrate=0.01) as learn:
         learn([0.0] * 64, 3)
-    return accuracy
+        row: NDArray[np.float64] = learn.predict(X[:, 0])
+    balanced = net.evaluate(X, y, class_weight="balanced")[1]
+    return accuracy + 0 * balanced * float(row.max())
+
+
+def names(net: nn.Sequential, X: NDArray[np.float64]) -> NDArray[np.str_]:
+    """Predictions are integers, texts or numbers; the caller knows which."""
+    numbers: NDArray[np.int64] = net.predict(X)
+    first = int(net.predict(X)[0]) + numbers[0]
+    net.classes = [f"digit {i}" for i in range(10)]
+    net.scaling = {"shift": 0.0, "factor": 1.0}
+    net.fit(X, net.predict(X), class_weight={"digit 3": 2.0 + 0 * float(first)}, lrate=1e-6)
+    out = np.empty(10)
+    outputs: NDArray[np.float64] = net.predictor()(X[:, 0], out=out)
+    assert outputs is out and not net.learner().closed
+    texts: NDArray[np.str_] = net.predict(X)
+    return texts
 
 
 def regression() -> NDArray[np.float64]:
@@ -75,3 +91,4 @@ if __name__ == "__main__":
     curves.plot()
     digits, classes = nn.datasets.load_digits("test")
     print(show(trained, digits / 16, classes), regression().shape)
+    print(names(trained, digits / 16)[:3])
