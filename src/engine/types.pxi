@@ -277,7 +277,7 @@ cdef struct Batch:
     Py_ssize_t x_stride
     const char *y          # (size, y_stride), or with y_index rows of the Source
     Py_ssize_t y_stride
-    const int64_t *y_index # rows of y that belong to the samples; NULL: in order
+    const int64_t *y_index  # rows of y that belong to the samples; NULL: in order
     char *outputs          # contiguous rows for the last softmax's outputs; NULL: in place
     bint csr               # the samples are rows of sparse.by_sample instead of x
     const int64_t *listed  # the samples are these rows of the Source, a CSR matrix; or NULL
