@@ -612,3 +612,24 @@ def test_lanes_beyond_a_layer_of_a_small_network_do_not_train(isa, dtype):
 
     for compiled, reference in zip(fitted("compiled"), fitted("numpy"), strict=True):
         assert_close(compiled, reference)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+@pytest.mark.parametrize("activation", [nn.Tanh, nn.ReLU, nn.Sigmoid])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_infinity_is_refused_before_an_activation_that_bounds_it(
+    backend, optimizer, activation, batch, dtype
+):
+    """The first module makes a number of it, so that no loss or weight would show it."""
+    np.random.seed(0)
+    net = nn.Sequential([activation(), nn.Linear(5, 2, dtype=dtype)], nn.Squared())
+    before = [net.modules[1].W.copy(), net.modules[1].W0.copy()]
+    X, Y = np.ones((5, 8), dtype, order="F"), np.ones((2, 8), dtype, order="F")
+    X[3, 6] = -np.inf
+    message = "X must be finite, got NaN or infinity in column"
+    for call in (net.fit, net.partial_fit):
+        with pytest.raises(ValueError, match=message):
+            call(X, Y, batch_size=batch, optimizer=optimizer)
+    with net.learner() as learn, pytest.raises(ValueError, match=message):
+        learn(X[:, 6:7], Y[:, 6:7])
+    assert all(map(np.array_equal, before, (net.modules[1].W, net.modules[1].W0)))

@@ -2,6 +2,7 @@
 running and every level."""
 
 import copy
+import itertools
 import pickle
 import threading
 
@@ -439,6 +440,43 @@ def test_divergence_leaves_weights_and_state_of_the_last_finite_step(backend, na
         same(arrays, twin.optimizer.state[key])
 
 
+@pytest.mark.parametrize("batch", [1, 40])
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("dims", [(3, 2), (300, 2), (70, 9000, 2)])
+def test_a_penalty_that_overflows_is_divergence(backend, dims, name, batch, isa):
+    """The loss that fit would return is infinite, although every weight and gradient is finite."""
+    np.random.seed(0)
+    net = nn.Sequential([nn.Linear(m, n) for m, n in itertools.pairwise(dims)], nn.Squared())
+    X, Y = np.zeros((dims[0], 80)), np.zeros((dims[-1], 80))
+    net.fit(X, Y, 1, batch, optimizer=name, l2=0.1, lrate=0.01)
+    net.modules[0].W[1, 1] = 1e160
+    before = [w.copy() for w in weights(net)]
+    with pytest.raises(FloatingPointError, match="diverged at step 1:"):
+        net.fit(X, Y, 1, batch, optimizer=net.optimizer, l2=0.1, lrate=0.01)
+    assert all(map(np.array_equal, weights(net), before)) and net.optimizer.t == 80 // batch
+    with net.learner(0.01, l2=0.1) as learn, pytest.raises(FloatingPointError):
+        learn(X[:, 0], Y[:, 0])
+    assert all(map(np.array_equal, weights(net), before))
+
+
+@pytest.mark.parametrize("l2", [0, 1e-9])
+@pytest.mark.parametrize(
+    "dims, samples", [((3, 2), 2), ((3, 2), 64), ((4, 40, 2), 7), ((70, 9000, 2), 2)]
+)
+def test_losses_whose_sum_overflows_are_divergence(backend, samples, dims, l2, isa):
+    """Each is finite, and so are all gradients, but not the batch's loss."""
+    np.random.seed(0)
+    chain = [nn.Linear(m, n) for m, n in itertools.pairwise(dims)]
+    net = nn.Sequential([*chain, nn.SoftMax()], nn.NLL())
+    chain[-1].W0[0] = 1.7e308
+    before = [w.copy() for w in weights(net)]
+    X, y = np.zeros((dims[0], samples)), np.ones(samples, np.int64)
+    with pytest.raises(FloatingPointError, match="diverged at step 1:"):
+        net.fit(X, y, 1, samples, l2=l2)
+    assert all(map(np.array_equal, weights(net), before)) and net.optimizer.t == 0
+    assert net.partial_fit(X[:, :1], y[:1]) == pytest.approx(1.7e308)
+
+
 def test_float32_state_that_overflows_is_divergence():
     """Adagrad's sum of squares leaves float32 long before a gradient does."""
     for dims in ((2, 2), (1400, 1400)):
@@ -484,6 +522,27 @@ def test_data_that_are_not_finite_change_nothing(backend):
                 net.fit(X, Y, epochs=3, batch_size=2, shuffle=False, optimizer=o)
             assert all(map(np.array_equal, weights(net), before)) and o.t == 0
             assert all((a == 0).all() for s in o.state.values() for a in s)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_refused_call_leaves_the_network_its_optimizer(backend, chain):
+    """partial_fit continues it, and the one of the refused call is still new."""
+    net, (X, Y) = CHAINS[chain](), data()
+    net.partial_fit(X, Y, optimizer="adam")
+    before, X_, fresh = net.optimizer, X.copy(), optimizers.RMSprop()
+    X_[1, 22] = np.inf
+    for call in (
+        lambda o: net.fit(X_, Y, optimizer=o),
+        lambda o: net.partial_fit(X_, Y, optimizer=o),
+        lambda o: net.fit([(X_, Y)], optimizer=o),
+    ):
+        for o in (fresh, "momentum", "adam", before):
+            with pytest.raises(ValueError, match="must be finite"):
+                call(o)
+            assert net.optimizer is before and (before.t, len(before.state)) == (1, 4)
+    CHAINS[chain](dims=(9, 4, 2)).fit(np.ones((9, 3)), np.eye(2)[:, [0, 1, 1]], optimizer=fresh)
+    net.partial_fit(X, Y)
+    assert net.optimizer is before and before.t == 2
 
 
 def test_data_that_are_not_finite_change_nothing_after_a_look_at_signals():

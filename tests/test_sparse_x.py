@@ -37,6 +37,12 @@ CALLS = {
     "fit": lambda net, X: net.fit(X, LABELS, 2, 16, lrate=0.1, seed=0)["loss"],
     "fit, single samples": lambda net, X: net.fit(X, LABELS, 2, 1, lrate=0.1, seed=0)["loss"],
     "fit, all samples": lambda net, X: net.fit(X, LABELS, 3, N, lrate=0.1)["loss"],
+    "fit, a last batch of one sample": lambda net, X: net.fit(
+        X[:, :81], LABELS[:81], 2, 16, lrate=0.1, seed=0
+    )["loss"],
+    "fit, Adam, a last batch of one sample": lambda net, X: net.fit(
+        X[:, :81], LABELS[:81], 2, 16, optimizer="adam", seed=0
+    )["loss"],
     "fit, Adam": lambda net, X: net.fit(X, LABELS, 2, 7, optimizer="adam", seed=0)["loss"],
     "fit, momentum, single samples": lambda net, X: net.fit(
         X, LABELS, 1, 1, lrate=0.01, optimizer="momentum", seed=0
@@ -271,3 +277,13 @@ def test_the_column_that_is_not_finite_is_named():
     X = sp.csc_matrix(([1.0, np.nan], ([2, 4], [1, 6])), (D, N))
     with pytest.raises(ValueError, match="in column 6"):
         CALLS["fit"](network(np.float64), X)
+
+
+def test_a_last_batch_of_one_sample_on_weights_of_megabytes(dtype):
+    inputs = 3 << 16  # 20 outputs make 16 MB of float32, which are trained in place
+    X, nets = matrix(dtype, 1e-3, inputs, 9), [network(dtype, inputs=inputs) for _ in range(2)]
+
+    def call(net, X):
+        return net.fit(X, LABELS[:9], 1, 4, lrate=0.1, seed=0)["loss"]
+
+    check(call, nets[0], X, dtype, nets[1])

@@ -200,9 +200,11 @@ def one_pass(updates):
 def prepared(updates, rng=None, most=np.inf):
     """Prepare the updates with the network's cached program if it fits, else with a new one.
 
-    On exit the program is cached for the next call, unless it takes more than `most` bytes.
+    On exit the program is cached for the next call, unless it takes more than `most` bytes. If the
+    data are refused, net.optimizer and the optimizer's state are those before.
     """
-    net = updates.net
+    net, optimizer = updates.net, updates.optimizer
+    before, t, keys = net.optimizer, optimizer.t, set(optimizer.state)
     kept = _engine_cache.get(net)
     if kept is not None and _serves(kept, updates):
         updates.take(kept)
@@ -210,6 +212,12 @@ def prepared(updates, rng=None, most=np.inf):
         updates.prepare(rng)
     try:
         yield
+    except ValueError:
+        if optimizer.t == t:
+            net.optimizer = before
+            for key in optimizer.state.keys() - keys:
+                del optimizer.state[key]
+        raise
     finally:
         program = updates.program
         if program is None:

@@ -104,6 +104,16 @@ class _General:
             None if loss is None else loss.labels,
         )
 
+    @staticmethod
+    def plain(x, y):
+        """Return one sample and its label as the compiled step reads them, for a sample of any
+        type, byte order and alignment; None for a block.
+        """
+        if _sparse.is_sparse(x):
+            return None
+        y, x = _checks.real("y", y), _checks.real("x", x)
+        return (_native(x), _native(y)) if x.ndim == 1 and y.ndim <= 1 else None
+
     def step(self, x, y, eta=None):
         """Make one step on a sample or a block of any kind; return its mean loss. eta: what the
         rate function has already given for it.
@@ -147,6 +157,11 @@ class _General:
             return repr(type(self.net).__name__)
         sizes = [np.shape(linears[0].W)[0], *(np.shape(m.W)[1] for m in linears)]
         return f"{'-'.join(map(str, sizes))}, {linears[0].W.dtype}"
+
+
+def _native(a):
+    """Return a copy in the processor's byte order; half-precision numbers as float32."""
+    return np.array(a, np.float32 if a.dtype == np.float16 else a.dtype.newbyteorder("="))
 
 
 def _columns(x, y):

@@ -274,16 +274,19 @@ cdef Py_ssize_t run_columns(Engine *e, Run *run) noexcept nogil:
         clear_column_gradients(e)
         total.sum = total.lost = 0
         run.status = column_gradients(e, step, &total)
+        if run.status == FINITE and not isfinite(nn_value(&total)):
+            run.status = BAD_LOSS
         if run.status != FINITE:
             return t
         nn_add(&run.total, nn_value(&total))
+        finite = True
         if e.opt.active:
-            nn_add(&run.total, single_penalty(e) * (step.batch.size if run.mean else 1))
+            finite = add_penalty(run, single_penalty(e) * (step.batch.size if run.mean else 1))
         if e.opt.active and e.opt.clips:
             finish_all_gradients(e)
-            finite = clipped_update(e, 0, 1) == FINITE
+            finite = clipped_update(e, 0, 1) == FINITE and finite
         else:
-            finite = column_update(e, step.eta)
+            finite = column_update(e, step.eta) and finite
         if not finite or (run.checks_weights and not weights_finite(&e.net)):
             run.status = BAD_WEIGHTS
             return t

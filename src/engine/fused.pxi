@@ -161,7 +161,9 @@ cdef Py_ssize_t fused_block(Engine *e, Run *run, nn_fused_sgd *call, Py_ssize_t 
         run.status = BAD_LOSS
         return t + 1
     for i in range(call.steps if call.squares != NULL else 0):
-        nn_add(&run.total, e.opt.rule.l2 / 2 * f.squares[i])
+        if not add_penalty(run, e.opt.rule.l2 / 2 * f.squares[i]):
+            run.status = BAD_LOSS
+            return t + 1
     return 0
 
 

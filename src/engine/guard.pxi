@@ -96,7 +96,7 @@ cdef bint step_stays_finite(Engine *e, const Batch *batch, double eta) noexcept 
     cdef double limit = greatest(&e.net)
     if e.opt.active:
         return optimizer_bounds_hold(e, batch, limit)
-    if batch.size == 1:
+    if updates_in_one_pass(e, batch):
         return single_step_stays_finite(e, batch, eta, limit)
     e.weight_bound += largest_gradient(e, batch, eta)
     return e.weight_bound < limit
@@ -149,6 +149,8 @@ cdef bint optimizer_bounds_hold(Engine *e, const Batch *batch, double limit) noe
     cdef nn_rule *rule = &e.opt.rule
     cdef double *state = e.opt.state_bound
     cdef double g = largest_gradient(e, batch, rule.scale) + rule.l2 * e.weight_bound, move
+    if not rule.l2 * e.weight_bound * e.weight_bound * e.net.n_weights * batch.size < DOUBLE_LIMIT:
+        return False  # the penalty might overflow
     if e.opt.clips and g < limit:
         if e.opt.clip_norm < INFINITY and g > LARGEST_IN_NORM:
             return False

@@ -309,6 +309,12 @@ cdef void update_rows(Engine *e, Py_ssize_t i, const Batch *batch, const char *x
 
 # ------------------------------------------------------------------------------------- batch size 1
 
+cdef inline bint updates_in_one_pass(const Engine *e, const Batch *batch) noexcept nogil:
+    """True if a step of plain SGD goes by backward_and_update, which reads the inputs of one sample
+    as a row: the last batch of an epoch may hold one sample, too."""
+    return batch.size == 1 and batch.listed == NULL and not e.opt.active
+
+
 cdef void backward_and_update(Engine *e, const Batch *sample, double eta) noexcept nogil:
     """Backward pass and update of one sample: dL/dA = W dL/dZ and W <- W - eta A (dL/dZ)^T in one
     pass over each W, then dL/dZ = dL/dA * f'(Z) of the layer before."""

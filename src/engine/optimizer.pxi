@@ -201,6 +201,13 @@ cdef double penalty(const Engine *e) noexcept nogil:
     return e.opt.rule.l2 / 2 * nn_value(&total)
 
 
+cdef inline bint add_penalty(Run *run, double penalty) noexcept nogil:
+    """Add a step's penalty to the run's total. Returns False if it is beyond the range of a double,
+    as the squares of weights above 1e154 are."""
+    nn_add(&run.total, penalty)
+    return isfinite(penalty)
+
+
 # ------------------------------------------------------------------------------------- batch size 1
 
 cdef double single_penalty(const Engine *e) noexcept nogil:

@@ -96,9 +96,10 @@ cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noe
     batch.y_index = NULL
     batch.x = sample
     batch.y = read_sample(&e.net, run.y, run.indices[t], e.ws.y_rows)
-    # samples read in place are not checked, see fused_gradients
+    # samples read in place are not checked if a Linear comes first, see fused_gradients
     if run.checks_data and not (e.net.k.all_finite(e.net.outputs, batch.y)
-                                and (run.x.direct or run.x.row_starts != NULL
+                                and (run.x.direct and e.net.layers[0].kind == LINEAR
+                                     or run.x.row_starts != NULL
                                      or e.net.k.all_finite(e.net.inputs, sample))):
         run.status = BAD_DATA
         return False
@@ -120,8 +121,8 @@ cdef bint sample_step(Engine *e, Run *run, const char *sample, Py_ssize_t t) noe
         nn_add(&run.total, e.ws.terms.losses[0])
     if e.opt.active:
         begin_optimizer_step(e, t, run.rates[t], 1)
-        nn_add(&run.total, single_penalty(e))
-        if not backward_and_optimize(e, run, &batch, t):
+        finite = add_penalty(run, single_penalty(e))
+        if not (finite and backward_and_optimize(e, run, &batch, t)):
             run.status = BAD_WEIGHTS
             return False
     else:
@@ -167,7 +168,9 @@ cdef Py_ssize_t run_fused_minibatch(Engine *e, Run *run) noexcept nogil:
         run.status = fused_gradients(e, &e.step, &call)
         if run.status != FINITE:
             return t
-        add_losses(e, run)
+        if not add_losses(e, run):
+            run.status = BAD_LOSS
+            return t
         e.net.k.fused_update[e.fused.width_index](&call)
         first += e.step.batch.size
         if run.checks_weights and not weights_finite(&e.net):
@@ -218,8 +221,10 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
                 and not step_stays_finite(e, &step.batch, step.eta)):
             run.status = UNSURE
             return t
-        add_losses(e, run)
-        if step.batch.size == 1 and not e.opt.active:
+        if not add_losses(e, run) and not continues:
+            run.status = BAD_LOSS
+            return t
+        if updates_in_one_pass(e, &step.batch):
             backward_and_update(e, &step.batch, step.eta)
         else:
             if e.opt.active and e.opt.clips:
@@ -230,9 +235,10 @@ cdef Py_ssize_t minibatch_steps(Engine *e, Run *run) noexcept nogil:
             step.updates = True
             run_partitions(e)
         if e.opt.active:
+            if not add_penalty(run, penalty(e) * (step.batch.size if run.mean else 1)):
+                run.status |= BAD_WEIGHTS
             if run.status != FINITE and not continues:
                 return t
-            nn_add(&run.total, penalty(e) * (step.batch.size if run.mean else 1))
         first += step.batch.size
         if run.checks_weights and not weights_finite(&e.net):
             run.status = BAD_WEIGHTS
@@ -271,15 +277,17 @@ cdef void swap_state(Engine *e) noexcept nogil:
         p.w0, p.state0[0] = p.state0[0], p.w0
 
 
-cdef void add_losses(Engine *e, Run *run) noexcept nogil:
+cdef bint add_losses(Engine *e, Run *run) noexcept nogil:
     """Add the losses of the step's samples to the run's total; with weighted_mean, their mean times
-    the batch size."""
+    the batch size. Returns False if their sum overflows."""
     cdef Py_ssize_t r
-    cdef double factor = e.objective.loss_factor
+    cdef double factor = e.objective.loss_factor, total = 0
     if e.objective.weights != NULL and e.objective.weighted_mean and run.mean:
         factor *= e.step.batch.size / e.step.weight
     for r in range(e.step.batch.size):
         nn_add(&run.total, factor * e.ws.terms.losses[r])
+        total += e.ws.terms.losses[r]
+    return isfinite(total)
 
 
 # ----------------------------------------------------------------------------- partitions of a step
@@ -372,6 +380,6 @@ cdef int gradients(Engine *e, int partition, int thread) noexcept nogil:
         return BAD_LOSS
     if e.objective.weights != NULL:
         weigh_samples(e, &batch, indices)
-    if step.batch.size > 1 or e.opt.active or step.accumulates:
+    if step.accumulates or not updates_in_one_pass(e, &step.batch):
         backward(e, &batch)
     return FINITE

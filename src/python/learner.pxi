@@ -3,9 +3,10 @@
 #
 # A sample of a plain network takes one step of the engine on the user's own arrays: nothing is
 # copied, so that W is current after each call and a write to it counts from the next one. That is
-# the step of `fit` at batch size 1 (steppers.pxi), and gives the same bits. Everything else goes
-# to Program.fit, or to the Python package: blocks, BatchNorm and Dropout, weights whose rows are
-# not contiguous, modules that are not the library's, and every argument that must be refused.
+# the general step of `fit` (run_minibatch): partial_fit gives the same bits if it takes that path,
+# too, else the same numbers to rounding. Everything else goes to Program.fit, or to the Python
+# package: blocks, BatchNorm and Dropout, weights whose rows are not contiguous, modules that are
+# not the library's, and every argument that must be refused.
 
 cdef class Learner:
     """A network that learns from one sample, or one block of samples, per call:
@@ -89,6 +90,11 @@ cdef class Learner:
             if (self.program is not None and cnp.PyArray_CheckExact(x)
                     and cnp.PyArray_NDIM(<cnp.ndarray>x) == 1 and self.step(x, y, &loss)):
                 return loss
+            if self.program is not None:
+                plain = self.general.plain(x, y)
+                # the same path, and so the same bits, for equal numbers in any array
+                if plain is not None and self.step(plain[0], plain[1], &loss):
+                    return loss
             loss = self.general.step(x, y, None if self.known_eta < 0 else self.known_eta)
             if self.program is not None:
                 self.program.e.weight_bound = -1  # the weights have changed
@@ -124,7 +130,9 @@ cdef class Learner:
         if written == -2:
             return False
         if eta < 0:
-            eta = self.known_eta = schedules.at(self.rate, self.optimizer.t + 1)
+            if self.known_eta < 0:
+                self.known_eta = schedules.at(self.rate, self.optimizer.t + 1)
+            eta = self.known_eta
         if not (self.ready and uses_compiled_kernels and self.fingerprint.same(self.net)
                 and self.settings.same(self.optimizer)):
             self.refresh()
