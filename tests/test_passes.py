@@ -131,10 +131,11 @@ def test_networks_with_modules_of_their_own_run_one_by_one(passes):
 
 
 def test_long_passes_run_one_by_one(passes):
+    """Unless the first one has shown that they are not that long here."""
     X, Y = data((784, 256, 10), "nll", 3000, np.float32)
     net = make((784, 256, 10), nn.ReLU, "nll", np.float32)
-    net.fit(X, Y, epochs=2, batch_size=1, lrate=1e-4)
-    assert passes == [0]
+    history = net.fit(X, Y, epochs=2, batch_size=1, lrate=1e-4)
+    assert passes in ([0], [1]) and len(history["loss"]) == 2
 
 
 def test_ctrl_c_ends_them_soon(passes):
