@@ -114,6 +114,9 @@ class Layer:
     def named_children(self):
         return list(self.children.items())
 
+    def parameters(self, recurse):
+        return []
+
 
 def test_layers_of_pytorch_without_bias():
     W = np.arange(6.0).reshape(2, 3)

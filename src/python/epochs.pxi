@@ -131,17 +131,19 @@ def fit_passes(Program program, X, Y, cnp.ndarray samples, rng, Py_ssize_t most,
     cdef Course c
     cdef Engine *e = &program.e
     cdef Py_ssize_t done
-    cdef cnp.ndarray order = samples.copy(), losses, rates, etas
+    cdef cnp.ndarray order, losses, rates, etas
     memset(&c, 0, sizeof(Course))
     program.steps = 0
+    samples = np.ascontiguousarray(samples, dtype=np.int64)
+    order = samples.copy()
     c.n = cnp.PyArray_SIZE(samples)
     c.batch_size = max(1, min(batch_size, c.n))
     c.steps = (c.n + c.batch_size - 1) // c.batch_size
-    if window_for(X, Y, c.n, c.batch_size, e.net.type_number, weights) is not None:
+    if e.net.has_special or window_for(X, Y, c.n, c.batch_size, e.net.type_number,
+                                       weights) is not None:
         return []
     program._begin(CALL_FIT, X, Y, order, c.n, c.batch_size, rate, None, weights)
-    if (e.plan.in_place or e.plan.csr or e.net.has_special
-            or c.steps > program._steps_per_chunk()):
+    if e.plan.in_place or e.plan.csr or c.steps > program._steps_per_chunk():
         return []
     e.run.mean = mean
     most = min(most, <Py_ssize_t>1 << 14)  # bounds the memory
