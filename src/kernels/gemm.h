@@ -288,8 +288,9 @@ static INLINE void FN(gemm_activate)(const nn_gemm *g, nn_index i0, nn_index i1,
     if (!nn_follows_product(g->activation, backward)) return;
     for (nn_index r = i0; r < i1; r++) {
         real *c = (real *)g->c + r * g->c_rs + j0;
-        const real *d = (const real *)g->d + r * g->d_rs + j0;
-        if (backward) FN(activation_backward)(columns, c, d, c, g->activation);
+        if (backward) /* d is not set otherwise */
+            FN(activation_backward)(columns, c, (const real *)g->d + r * g->d_rs + j0, c,
+                                    g->activation);
         else FN(activation_forward)(columns, c, c, g->activation);
     }
 }
