@@ -514,7 +514,7 @@ static double FN(softmax_losses)(nn_index n, const void *gap_, const void *sum_,
  * product. */
 static INLINE double FN(product_losses)(nn_index n, const real *label_gap, const real *exp_rest) {
     FN(wide) gap[WIDE] = {{0}}, product[WIDE] = {{0}};
-    double lanes[LANES], gaps[LANES], total = 0;
+    double lanes[LANES], gaps[LANES];
     for (nn_index i = 0; i < n; i += LANES) {
         const nn_index part = n - i < LANES ? n - i : LANES;
         FN(wide) more[WIDE];
@@ -531,8 +531,7 @@ static INLINE double FN(product_losses)(nn_index n, const real *label_gap, const
             lanes[l] = JOIN(lanes[l], lanes[l + half]);
             gaps[l] += gaps[l + half];
         }
-    total = log1p(lanes[0]) + gaps[0];
-    return total;
+    return log1p(lanes[0]) + gaps[0];
 }
 #undef JOIN
 
