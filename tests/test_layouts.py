@@ -308,3 +308,7 @@ def test_labels_that_are_read_in_place(loss, labels, isa, dtype):
         assert nn.explain(net, X, given, batch_size=16)["path"] == "minibatch"
         nets.append([*small.weights(net), losses])
     assert all(map(np.array_equal, *nets))
+    with nn.use_backend("numpy"):
+        twin = small.make((70, 90, 80), nn.Tanh, loss, dtype)
+        losses = twin.fit(X, Y, 3, 16, lrate=0.001, seed=4, **weighted)["loss"]
+    np.testing.assert_allclose(nets[0][-1], losses, 1e-4 if dtype == np.float32 else 1e-11)
