@@ -46,6 +46,10 @@ def flags(compiler_type, platform=sys.platform, debug=False):
     warnings = ["-Wno-unused-function", "-Wno-psabi"]
     symbols = ["-g", "-fno-omit-frame-pointer"] if debug else ["-g0"]
     compiling = ["-O2", *LANGUAGE, "-fvisibility=hidden", *warnings, *symbols]
+    if platform.startswith("linux") and not debug:
+        # Nothing unwinds through the module: it has no exceptions, and pthread_exit, by which
+        # Python ends daemon threads, takes such a frame for the end of the stack.
+        compiling += ["-fno-asynchronous-unwind-tables", "-fno-unwind-tables"]
     if platform == "win32":  # gcc or zig; the C library holds the mathematical functions
         return compiling, [], []
     return [*compiling, "-pthread"], ["-pthread"], ["m"]
