@@ -148,6 +148,7 @@ def extensions():
             "cdivision": True,
             "initializedcheck": False,
             "freethreading_compatible": True,  # tests/test_stress.py
+            "auto_pickle": False,  # classes that can be pickled say how
         },
     )
 
