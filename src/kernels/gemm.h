@@ -143,7 +143,7 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
 #pragma clang loop unroll(disable) /* unrolled, clang keeps six of 28 sums in memory */
         for (; k < end; k++) TERM
 #else
-        if (nv == 2 && !transposed) { /* also for sums of ten terms */
+        if (nv == 2 && !transposed) { /* by 2, sums of ten terms take 1.07 of the time */
 #pragma GCC unroll 4
             for (; k < end; k++) TERM
         } else {
