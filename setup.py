@@ -18,11 +18,6 @@ from setuptools.errors import CompileError
 # written so that both give the same products and sums. The kernels are unrolled and vectorised by
 # hand: -O3 is no faster (measured, gcc 12) and makes the module half as large again.
 LANGUAGE = ["-std=gnu11", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"]
-# Cython's code calls Python most of the time. Inlining less of it makes the module a tenth of a MB
-# smaller and no call slower (measured, gcc 12; -Os does: it takes calls for Python's counts of
-# references). Parameters of gcc alone.
-BOUNDARY = ["--param=max-inline-insns-single=16", "--param=max-inline-insns-auto=8"]
-BOUNDARY += ["-fno-tree-vectorize", "-falign-jumps=1", "-falign-labels=1"]
 SOURCES = [
     *sorted(glob.glob("src/kernels/level_*.c")),
     "src/kernels/dispatch.c",
@@ -60,13 +55,6 @@ def flags(compiler_type, platform=sys.platform, debug=False):
     return [*compiling, "-pthread"], ["-pthread"], ["m"]
 
 
-def is_gcc(command):
-    """Return whether a compiler, given as a list of words, is gcc and not clang in its place."""
-    ask = [*command, "-dM", "-E", "-x", "c", os.devnull]
-    macros = subprocess.run(ask, capture_output=True, text=True, check=False).stdout
-    return "__GNUC__" in macros and "__clang__" not in macros
-
-
 def clang_cl(command):
     """Return the path of the clang-cl that CC names; CompileError for Microsoft's own compiler."""
     name = os.path.basename(command).lower().removesuffix(".exe")
@@ -101,24 +89,17 @@ class BuildExt(build_ext):
             self.compiler.initialize()
             self.compiler.cc = path
         compiling, linking, libraries = flags(kind, debug=bool(os.environ.get("NNCORE_DEBUG")))
-        boundary = BOUNDARY if kind == "unix" and is_gcc(self.compiler.compiler_so[:1]) else []
         # setuptools puts CFLAGS before these flags; repeated here, they take precedence, as in
         # other builds
-        own = shlex.split(os.environ.get("CFLAGS", ""))
+        compiling += shlex.split(os.environ.get("CFLAGS", ""))
         for ext in self.extensions:
             ext.extra_compile_args, ext.extra_link_args = compiling, linking
             ext.libraries = libraries
         compile_in_turn = self.compiler.compile
 
-        def compile_all(sources, *, extra_postargs, **options):
-            def compile_one(source):
-                more = boundary if os.path.basename(source) == "_core.c" else []
-                return compile_in_turn(
-                    [source], extra_postargs=[*extra_postargs, *more, *own], **options
-                )
-
+        def compile_all(sources, **options):
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                return sum(pool.map(compile_one, sources), [])
+                return sum(pool.map(lambda s: compile_in_turn([s], **options), sources), [])
 
         self.compiler.compile = compile_all
         super().build_extensions()

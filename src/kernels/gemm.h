@@ -112,25 +112,6 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
         row[r] = a + group * r * a_rs;
         HIDE(row[r]);
     }
-#define TERM                                                                                \
-    {                                                                                       \
-        V bk[2];                                                                            \
-        UNROLLED_FOR(v, nv) bk[v] = LOAD(b, v);                                             \
-        if (nv == 2 && !transposed) {                                                       \
-            __builtin_prefetch(b + ahead);                                                  \
-            __builtin_prefetch(b + ahead_too);                                              \
-        }                                                                                   \
-        if (packs) {                                                                        \
-            UNROLLED_FOR(v, nv) FN(store)(copy + v * LANES, bk[v]);                         \
-            copy += PANEL;                                                                  \
-        }                                                                                   \
-        UNROLLED_FOR(r, rows) {                                                             \
-            V ark = FN(set)(row[r / group][r % group * a_rs]);                              \
-            UNROLLED_FOR(v, nv) sum[r][v] += ark * bk[v];                                   \
-        }                                                                                   \
-        UNROLLED_FOR(r, (rows + group - 1) / group) row[r] += a_cs;                         \
-        b += b_rs;                                                                          \
-    }
     nn_index k = 0, end = depth;
     do {
         if (prefetches) {
@@ -141,18 +122,28 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
         }
 #if defined(__clang__)
 #pragma clang loop unroll(disable) /* unrolled, clang keeps six of 28 sums in memory */
-        for (; k < end; k++) TERM
 #else
-        if (nv == 2 && !transposed) { /* by 2, sums of ten terms take 1.07 of the time */
 #pragma GCC unroll 4
-            for (; k < end; k++) TERM
-        } else {
-#pragma GCC unroll 2
-            for (; k < end; k++) TERM
-        }
 #endif
+        for (; k < end; k++) {
+            V bk[2];
+            UNROLLED_FOR(v, nv) bk[v] = LOAD(b, v);
+            if (nv == 2 && !transposed) {
+                __builtin_prefetch(b + ahead);
+                __builtin_prefetch(b + ahead_too);
+            }
+            if (packs) {
+                UNROLLED_FOR(v, nv) FN(store)(copy + v * LANES, bk[v]);
+                copy += PANEL;
+            }
+            UNROLLED_FOR(r, rows) {
+                V ark = FN(set)(row[r / group][r % group * a_rs]);
+                UNROLLED_FOR(v, nv) sum[r][v] += ark * bk[v];
+            }
+            UNROLLED_FOR(r, (rows + group - 1) / group) row[r] += a_cs;
+            b += b_rs;
+        }
     } while (prefetches && k < depth);
-#undef TERM
     if (!block->first && g->epilogue != NN_UPDATE) EACH sum[r][v] += LOAD(c + r * c_rs, v);
     if (g->epilogue == NN_UPDATE) {
         const real eta = (real)g->eta;
