@@ -52,11 +52,15 @@ class Run(NamedTuple):
     reduce: Callable[[float, float], None]  # multiplies the rate by a factor, down to a least one
 
 
-@contextlib.contextmanager
 def started(run):
-    """Notify the library's own callbacks that a training starts and, however it ends, that it has
-    ended.
+    """Return a context manager that notifies the library's own callbacks that a training starts
+    and, however it ends, that it has ended.
     """
+    return _started(run) if run.callbacks else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _started(run):
     with contextlib.ExitStack() as begun:
         for callback in run.callbacks:
             if hasattr(callback, "_begin"):

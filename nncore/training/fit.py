@@ -184,6 +184,10 @@ def continued(net, optimizer):
 
 def checked_data(net, X, Y):
     """Return X and Y as arrays that the network trains on; TypeError or ValueError otherwise."""
+    kept = _engine_cache.get(net)
+    data = None if kept is None else kept.fit_data(net, X, Y)
+    if data is not None:
+        return data
     Y = labels.columns(net, Y, compact=True)
     return labels.not_negative(net, *validate.check_data(net, X, Y))
 
@@ -224,23 +228,22 @@ def prepared(updates, rng=None, most=np.inf):
             _engine_cache.drop(net)
         else:
             program.forget()
-            if program.nbytes <= most and is_keepable(net):
-                if kept is None or kept.program is not program:
-                    _engine_cache.put(
-                        net,
-                        ready(
-                            net,
-                            program,
-                            updates.fingerprint,
-                            updates.settings,
-                            updates.optimizer,
-                            updates.plain,
-                            updates.l2,
-                            updates.clipping,
-                        ),
-                    )
-            else:
+            if program.nbytes > most or not is_keepable(net):
                 _engine_cache.drop(net)
+            elif kept is None or kept.program is not program:
+                _engine_cache.put(
+                    net,
+                    ready(
+                        net,
+                        program,
+                        updates.fingerprint,
+                        updates.settings,
+                        updates.optimizer,
+                        updates.plain,
+                        updates.l2,
+                        updates.clipping,
+                    ),
+                )
 
 
 def forget_large(net):

@@ -125,14 +125,23 @@ cdef class Ready:
 
     def data(self, net, X, Y):
         """(X, Y as columns) for sgd; None if the general way must check them."""
-        if self.labels < 0 or not self.fits_network(net):
+        data = self.checked(net, X, Y, False)
+        if data is not None:
+            self.calls += 1
+        return data
+
+    def fit_data(self, net, X, Y):
+        """(X, Y as columns) for fit; None if the general way must check them."""
+        return self.checked(net, X, Y, True)
+
+    cdef object checked(self, net, X, object Y, bint positive):
+        """(X, Y as columns) of a network and data that need no other check, or None. positive: see
+        columns."""
+        if self.labels < 0 or not self.fits_network(net) or not is_plain_matrix(X, self.inputs):
             return None
-        if not is_plain_matrix(X, self.inputs):
-            return None
-        Y = self.columns(Y, cnp.PyArray_DIM(<cnp.ndarray>X, 1), False)
+        Y = self.columns(Y, cnp.PyArray_DIM(<cnp.ndarray>X, 1), positive)
         if Y is None or not (self.fingerprint.is_disjoint(X) and self.fingerprint.is_disjoint(Y)):
             return None
-        self.calls += 1
         return X, Y
 
     cdef bint fits(self, net) except -1:
