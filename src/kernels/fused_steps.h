@@ -168,6 +168,10 @@ static NOINLINE int FN(fused_steps)(const nn_fused_sgd *s) {
                 index = s->columns + starts[at];
                 count = starts[at + 1] - starts[at];
                 FN(listed_product)(first->vectors, count, index, first->w, sample, first->z);
+                for (int64_t i = starts[at_next]; i < starts[at_next + 1]; i += 64 / (int)sizeof(real)) {
+                    __builtin_prefetch(s->columns + i);
+                    __builtin_prefetch((const real *)s->x + i);
+                }
             } else if (indexed) {
                 count = FN(nonzero_index)(first->m, sample, indexed);
                 FN(indexed_product)(first->vectors, count, index, first->w, sample, first->z);
