@@ -4,6 +4,7 @@ put back."""
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ from programs import program  # noqa: E402, F401
 from support import DTYPES, LEVELS  # noqa: E402
 
 from nncore import _core  # noqa: E402
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's job in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 collect_ignore = ["typed"]  # programs for type checkers, some with mistakes
 

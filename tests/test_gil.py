@@ -218,9 +218,11 @@ def test_compiled_code_is_called_without_the_lock_unless_it_is_short(source):
 
 
 def test_epochs_of_an_estimator():
-    sklearn = pytest.importorskip("nncore.sklearn")
+    pytest.importorskip("sklearn", "1.9", reason="scikit-learn 1.9 is not installed")
+    from nncore.sklearn import MLPRegressor
+
     X = np.random.RandomState(0).randn(200, 5)
-    model = sklearn.MLPRegressor(max_iter=100, n_iter_no_change=1000, random_state=0)
+    model = MLPRegressor(max_iter=100, n_iter_no_change=1000, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert lets_go(lambda: model.fit(X, X[:, 0]))
