@@ -18,9 +18,11 @@ except ImportError as _error:
         raise
     raise _sentence from _error
 
-# _checks is named here for tools that freeze programs: they do not see what compiled code imports.
+# _checks and _rates are named here for tools that freeze programs: they do not see what compiled
+# code imports.
 from nncore import _checks as _checks
-from nncore import _names, _threads, kernels, losses, modules, schedules
+from nncore import _names, _threads, kernels, losses, modules
+from nncore import _rates as _rates
 from nncore._backend import get_backend, use_backend
 from nncore._config import show_config
 from nncore._core import get_num_threads, set_num_threads
@@ -29,7 +31,6 @@ from nncore._version import __version__ as __version__
 from nncore.losses import *
 from nncore.modules import *
 from nncore.sequential import Sequential, load
-from nncore.training.history import History
 
 if TYPE_CHECKING:  # imported when they are first used
     from nncore import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # imported when they are first used
         foreign,
         optimizers,
         reference,
+        schedules,
     )
     from nncore import sklearn as sklearn
     from nncore._plot import plot_history
@@ -50,6 +52,7 @@ if TYPE_CHECKING:  # imported when they are first used
     from nncore.exchange.tensors import import_safetensors
     from nncore.foreign.accelerate import accelerate
     from nncore.training.explain import explain
+    from nncore.training.history import History
 
 _threads.follow_threadpoolctl(_core)
 
@@ -128,6 +131,10 @@ if not TYPE_CHECKING:  # to a type checker, any name would then exist
     def __getattr__(name):
         # One import statement each: tools that freeze programs do not see a module whose name is in
         # a string.
+        if name == "History":
+            from nncore.training.history import History
+
+            return History
         if name == "accelerate":
             from nncore.foreign.accelerate import accelerate
 
@@ -188,6 +195,10 @@ if not TYPE_CHECKING:  # to a type checker, any name would then exist
             import nncore.reference
 
             return nncore.reference
+        if name == "schedules":
+            import nncore.schedules
+
+            return nncore.schedules
         if name == "sklearn":  # not in __all__: it needs scikit-learn
             import nncore.sklearn
 

@@ -5,10 +5,13 @@ The lists decide which objects compile, are saved, are compared with by `acceler
 and are offered by the command. A new activation or loss is a class in `modules.py` or `losses.py`,
 its formulas in `kernels/` (and in the core) and a record here; a new optimizer likewise.
 `exchange/table.py` says what a module becomes in other formats.
+
+The records are plain classes: a NamedTuple takes 0.2 ms to define, of the 10 that importing nncore
+may take.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,37 +20,64 @@ from nncore import _kinds, losses, modules
 __all__ = ["ACTIVATIONS", "LAYERS", "LOSSES", "MODULES", "OPTIMIZERS"]
 
 
-class Layer(NamedTuple):
+class Layer:
     """A module that is a layer of its own in the compiled program."""
 
-    cls: type
-    name: str  # in the core
-    formula: str  # the formula of its output
-    derivative: str  # the formula of dL/dInput
-    code: dict[str, str]  # the NumPy formula of a method or gradient, for `check`
-    aliases: tuple[str, ...]  # usual names of such classes, in lower case
-    settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
-    constants: tuple[str, ...] = ()  # the settings that a compiled program depends on
-    later: bool = False  # files without settings, of older versions, have the default ones
+    def __init__(
+        self,
+        cls: type,
+        name: str,  # in the core
+        formula: str,  # the formula of its output
+        derivative: str,  # the formula of dL/dInput
+        code: dict[str, str],  # the NumPy formula of a method or gradient, for `check`
+        aliases: tuple[str, ...],  # usual names of such classes, in lower case
+        settings: tuple[str, ...] = (),  # saved with the model, by `_configure`
+        constants: tuple[str, ...] = (),  # the settings that a compiled program depends on
+        later: bool = False,  # files without settings, of older versions, have the default ones
+    ) -> None:
+        self.cls = cls
+        self.name = name
+        self.formula = formula
+        self.derivative = derivative
+        self.code = code
+        self.aliases = aliases
+        self.settings = settings
+        self.constants = constants
+        self.later = later
 
 
-class Activation(NamedTuple):
+class Activation:
     """An elementwise function, or one of each column, that follows a Linear."""
 
-    cls: type
-    name: str  # in the core
-    forward: str  # the kernel of its output
-    formula: str
-    derivative: str
-    code: dict[str, str]
-    aliases: tuple[str, ...]
-    settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
-    kinks: Callable[[np.ndarray], np.ndarray] | None = None  # True where Z has no derivative
-    classes: str = ""  # how class_fun finds the classes; for output units only
-    # the core's name for an object with settings
-    core: Callable[[Any], object] | None = None
-    # candidates for a foreign function with the values A at Z; None: the default only
-    candidates: Callable[[np.ndarray, np.ndarray], list[modules.Module]] | None = None
+    def __init__(
+        self,
+        cls: type,
+        name: str,  # in the core
+        forward: str,  # the kernel of its output
+        formula: str,
+        derivative: str,
+        code: dict[str, str],
+        aliases: tuple[str, ...],
+        settings: tuple[str, ...] = (),  # saved with the model, by `_configure`
+        kinks: Callable[[np.ndarray], np.ndarray] | None = None,  # True where Z has no derivative
+        classes: str = "",  # how class_fun finds the classes; for output units only
+        # the core's name for an object with settings
+        core: Callable[[Any], object] | None = None,
+        # candidates for a foreign function with the values A at Z; None: the default only
+        candidates: Callable[[np.ndarray, np.ndarray], list[modules.Module]] | None = None,
+    ) -> None:
+        self.cls = cls
+        self.name = name
+        self.forward = forward
+        self.formula = formula
+        self.derivative = derivative
+        self.code = code
+        self.aliases = aliases
+        self.settings = settings
+        self.kinks = kinks
+        self.classes = classes
+        self.core = core
+        self.candidates = candidates
 
     @property
     def later(self):
@@ -78,17 +108,28 @@ class Activation(NamedTuple):
         return bool(self.classes)
 
 
-class Loss(NamedTuple):
+class Loss:
     """A loss; `cls.output` is the module that must come last."""
 
-    cls: type
-    name: str  # in the core
-    from_logits: str  # the kernel of (loss, dL/dZ) from the logits
-    labels: str  # "classes" (weights of classes), "binary", "signs" or "numbers"
-    code: dict[str, str]
-    aliases: tuple[str, ...]
-    settings: tuple[str, ...] = ()  # saved with the model, by `_configure`
-    core: tuple[str, ...] = ()  # the core's names for the settings
+    def __init__(
+        self,
+        cls: type,
+        name: str,  # in the core
+        from_logits: str,  # the kernel of (loss, dL/dZ) from the logits
+        labels: str,  # "classes" (weights of classes), "binary", "signs" or "numbers"
+        code: dict[str, str],
+        aliases: tuple[str, ...],
+        settings: tuple[str, ...] = (),  # saved with the model, by `_configure`
+        core: tuple[str, ...] = (),  # the core's names for the settings
+    ) -> None:
+        self.cls = cls
+        self.name = name
+        self.from_logits = from_logits
+        self.labels = labels
+        self.code = code
+        self.aliases = aliases
+        self.settings = settings
+        self.core = core
 
     def core_settings(self, loss):
         """Return the settings of an object of this class, for the core."""
@@ -110,12 +151,19 @@ class Loss(NamedTuple):
         return self.cls.output is not modules.Linear
 
 
-class Optimizer(NamedTuple):
+class Optimizer:
     """An optimizer of nncore.optimizers, which is imported (2 ms) when its class is first used."""
 
-    name: str  # for `fit` and the command
-    class_name: str
-    command_rate: float | None = None  # the rate of `nncore train`; None: from the data's curvature
+    def __init__(
+        self,
+        name: str,  # for `fit` and the command
+        class_name: str,
+        command_rate: float
+        | None = None,  # the rate of `nncore train`; None: from the data's curvature
+    ) -> None:
+        self.name = name
+        self.class_name = class_name
+        self.command_rate = command_rate
 
     @property
     def cls(self):

@@ -13,57 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nncore import _checks, _names
+from nncore._rates import Schedule, check_rate
 
 __all__ = ["Constant", "Cosine", "InverseTime", "Power", "Schedule", "Step"]
 
 
 def __dir__() -> list[str]:
     return _names.shown(globals())
-
-
-def _rate(name, x):
-    """Refuse x unless it is a valid step size."""
-    if not 0 <= _checks.number(name, x) < math.inf:
-        raise ValueError(f"{name} must be finite and at least 0, got {x}")
-
-
-class Schedule:
-    """Base class of the schedules.
-
-    A subclass defines `values`; calling the object with a step t gives η(t), a float.
-
-    See Also
-    --------
-    nncore.Sequential.sgd : Takes a schedule as `lrate`.
-
-    Examples
-    --------
-    >>> class Halving(Schedule):
-    ...     def values(self, t0, count):
-    ...         return 0.5 ** np.arange(t0, t0 + count, dtype=np.float64)
-    >>> Halving()(3)
-    0.125
-    """
-
-    def values(self, t0: int, count: int) -> NDArray[np.float64]:
-        """Return η(t0), ..., η(t0 + count − 1).
-
-        Parameters
-        ----------
-        t0 : int
-            The first step, counted from 1.
-        count : int
-            The number of steps.
-
-        Returns
-        -------
-        ndarray of shape (count,)
-            The step sizes, float64.
-        """
-        raise NotImplementedError
-
-    def __call__(self, t: int) -> float:
-        return float(over(self, t, 1)[0])
 
 
 def _steps(t0, count):
@@ -92,7 +48,7 @@ class Constant(Schedule):
     rate: float
 
     def __post_init__(self):
-        _rate("rate", self.rate)
+        check_rate("rate", self.rate)
 
     @_checks.quiet
     def values(self, t0: int, count: int) -> NDArray[np.float64]:
@@ -124,8 +80,8 @@ class InverseTime(Schedule):
     decay: float
 
     def __post_init__(self):
-        _rate("rate", self.rate)
-        _rate("decay", self.decay)
+        check_rate("rate", self.rate)
+        check_rate("decay", self.decay)
 
     @_checks.quiet
     def values(self, t0: int, count: int) -> NDArray[np.float64]:
@@ -153,7 +109,7 @@ class Power(Schedule):
     power: float
 
     def __post_init__(self):
-        _rate("rate", self.rate)
+        check_rate("rate", self.rate)
         if not math.isfinite(_checks.number("power", self.power)):
             raise ValueError(f"power must be finite, got {self.power}")
 
@@ -186,9 +142,9 @@ class Step(Schedule):
     factor: float = 0.1
 
     def __post_init__(self):
-        _rate("rate", self.rate)
+        check_rate("rate", self.rate)
         _checks.count("every", self.every, 1)
-        _rate("factor", self.factor)
+        check_rate("factor", self.factor)
 
     @_checks.quiet
     def values(self, t0: int, count: int) -> NDArray[np.float64]:
@@ -225,9 +181,9 @@ class Cosine(Schedule):
     final: float = 0.0
 
     def __post_init__(self):
-        _rate("rate", self.rate)
+        check_rate("rate", self.rate)
         _checks.count("steps", self.steps, 1)
-        _rate("final", self.final)
+        check_rate("final", self.final)
 
     @_checks.quiet
     def values(self, t0: int, count: int) -> NDArray[np.float64]:
@@ -261,67 +217,3 @@ def reduced(lrate, factor, least):
         return _Reduced(lrate, factor, least)
     # a plain function, which stays visible as the user's
     return lambda t: float(_times(_checks.number("lrate(t)", lrate(t)), factor, least))
-
-
-def at(lrate, t):
-    """Return η(t) as a float; TypeError unless it is a real number, ValueError unless it is a valid
-    step size.
-    """
-    return checked(lrate(t), t) if callable(lrate) else lrate
-
-
-def checked(eta, t):
-    """Return a function's rate for step t as a float; raises as `at` does."""
-    eta = _checks.number("lrate(t)", eta)
-    if not 0 <= eta < math.inf:
-        raise _refused(eta, t)
-    return eta
-
-
-def over(lrate, first, count):
-    """Return η(first) .. η(first + count − 1) as float64; TypeError or ValueError for other results
-    of a schedule.
-
-    The array ends before the first invalid step size, so that the steps before it can run.
-    ValueError if that is the first one.
-    """
-    if not callable(lrate):
-        return np.full(count, lrate, dtype=np.float64)
-    if not hasattr(lrate, "values"):
-        return np.array([at(lrate, first + i) for i in range(count)], dtype=np.float64)
-    values = _checks.as_real("lrate.values(t0, count)", lrate.values(first, count), np.float64)
-    _checks.shape("lrate.values(t0, count)", values, (count,))
-    wrong = ~((values >= 0) & (values < math.inf))
-    if wrong.any():
-        at_ = int(np.argmax(wrong))
-        if at_ == 0:
-            raise _refused(values[0], first)
-        values = values[:at_]
-    return np.ascontiguousarray(values)
-
-
-def _refused(eta, t):
-    """Return the error for an invalid step size."""
-    return ValueError(f"lrate must be finite and at least 0, got {eta} at step {t}")
-
-
-def step_size(lrate, first=1, steps=0):
-    """Return lrate as the training loops take it: a float, a Schedule or another callable.
-
-    TypeError for anything else; ValueError for a number, or a library schedule, that is negative or
-    non-finite anywhere in the steps first .. first + steps − 1. The library's schedules are
-    monotonic, so checking their ends suffices.
-    """
-    if isinstance(lrate, type):
-        raise TypeError(
-            f"lrate must be a number, a function or a schedule, got the class {lrate.__name__}; "
-            f"write {_names.call_of(lrate)}"
-        )
-    if not callable(lrate):
-        _rate("lrate", lrate)
-        return _checks.number("lrate", lrate)
-    if type(lrate).__module__ == __name__ and steps > 0:
-        with np.errstate(over="ignore"):
-            for t in (first, first + steps - 1):
-                at(lrate, t)
-    return lrate

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Never, Self
 
 import numpy as np
 
-from nncore import _backend, _chain, _checks, _core, _kinds, _names, serialization
+from nncore import _backend, _chain, _checks, _core, _kinds, _names, training
 from nncore._preprocessing import Attribute, Preprocessing
 from nncore._sequence import ModuleSequence, Text, summary
 from nncore._types import (
@@ -28,23 +28,11 @@ from nncore._types import (
     Seed,
     StrPath,
 )
-from nncore.training import (
-    blocks,
-    compile,
-    fit,
-    learner,
-    mini_gd,
-    objects,
-    plain,
-    predict,
-    preparation,
-    sgd,
-    validate,
-)
-from nncore.training.history import History
+from nncore.training import objects, plain
 
 if TYPE_CHECKING:
     from nncore.optimizers import Optimizer
+    from nncore.training.history import History
 
 __all__ = ["Sequential", "load"]
 
@@ -156,7 +144,7 @@ class Sequential(ModuleSequence):
         try:
             return _core.forward_chain(self.modules, X, plain.FORWARD)
         except (AttributeError, TypeError, ValueError):
-            found = validate.about_failed(self, X)
+            found = training.validate.about_failed(self, X)
             if found is None:
                 raise
             raise found from None
@@ -264,7 +252,7 @@ class Sequential(ModuleSequence):
         -----
         Ctrl-C leaves the weights of a whole step.
         """
-        sgd.sgd(self, X, Y, iters, lrate, progress)
+        training.sgd.sgd(self, X, Y, iters, lrate, progress)
 
     @_names.answering
     def mini_gd(
@@ -309,7 +297,7 @@ class Sequential(ModuleSequence):
         pass over them, starting from the order of the previous pass. A remainder of fewer than K
         samples is left out.
         """
-        mini_gd.mini_gd(self, X, Y, iters, lrate, notif_each, K)
+        training.mini_gd.mini_gd(self, X, Y, iters, lrate, notif_each, K)
 
     def print_accuracy(
         self, it: int, X: ArrayLike, Y: ArrayLike, cur_loss: float, every: int = 250
@@ -332,7 +320,7 @@ class Sequential(ModuleSequence):
             The number of iterations between lines.
         """
         if it % every == 1:
-            score = predict.progress_score(self, self.forward(X), Y)
+            score = training.predict.progress_score(self, self.forward(X), Y)
             print("Iteration =", it, *score, "\tLoss =", cur_loss, flush=True)
 
     # --------------------------------------------------------------------------------- ordinary use
@@ -385,7 +373,7 @@ class Sequential(ModuleSequence):
         try:
             return _chain.predicted(self.modules, X)
         except (AttributeError, TypeError, ValueError):
-            found = validate.about_failed(self, X)
+            found = training.validate.about_failed(self, X)
             if found is None:
                 raise
             raise found from None
@@ -518,8 +506,8 @@ class Sequential(ModuleSequence):
             clip_norm,
         )
         if Y is None:
-            return blocks.fit(self, X, *settings)
-        return fit.fit(self, X, Y, *settings)
+            return training.blocks.fit(self, X, *settings)
+        return training.fit.fit(self, X, Y, *settings)
 
     @_names.without_unknown
     def partial_fit(
@@ -590,8 +578,8 @@ class Sequential(ModuleSequence):
         if unknown:
             _names.refuse(Sequential.partial_fit, unknown)
         if sample_weight is class_weight is clip_value is clip_norm is None:
-            return fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
-        return fit.partial_fit(
+            return training.fit.partial_fit(self, X, Y, batch_size, lrate, optimizer, l2, reduction)
+        return training.fit.partial_fit(
             self,
             X,
             Y,
@@ -680,7 +668,7 @@ class Sequential(ModuleSequence):
         >>> bool(loss < 0.1)
         True
         """
-        return learner.learner(self, lrate, optimizer, l2, clip_value, clip_norm)
+        return training.learner.learner(self, lrate, optimizer, l2, clip_value, clip_norm)
 
     def score(self, X: Samples, Y: ArrayLike) -> float:
         """Return the accuracy, or R² for a loss of numbers: Squared, Absolute or Huber.
@@ -724,10 +712,10 @@ class Sequential(ModuleSequence):
             If an output is NaN, as it is for a sample with a NaN.
         """
         if self._preprocessing is None:
-            P = predict.outputs(self, X)
+            P = training.predict.outputs(self, X)
         else:
-            P = predict.prepared_outputs(self, X)
-        predict.warn_of_nan(predict.nan_samples(P), np.shape(P)[-1])
+            P = training.predict.prepared_outputs(self, X)
+        training.predict.warn_of_nan(training.predict.nan_samples(P), np.shape(P)[-1])
         return P
 
     def predictor(self) -> Predictor:
@@ -759,7 +747,7 @@ class Sequential(ModuleSequence):
         >>> bool(np.allclose(p(np.array([1.0, 2.0])), outputs))
         True
         """
-        return compile.predictor(self)
+        return training.compile.predictor(self)
 
     # Array is NDArray[Any]: the loss and net.classes decide whether these are integers, texts or
     # numbers, and a union of them would refuse int(net.predict(X)[0]) and net.predict(X) - y.
@@ -793,7 +781,7 @@ class Sequential(ModuleSequence):
             If an output is NaN: the class of such a sample is meaningless, and `score` and
             `evaluate` count it as wrong.
         """
-        class_fun = predict.class_fun(self)
+        class_fun = training.predict.class_fun(self)
         if class_fun is None:
             raise TypeError(
                 "the last module, or the loss, must have a class_fun to predict classes, got "
@@ -803,8 +791,8 @@ class Sequential(ModuleSequence):
         P = self.predict_proba(X)
         answers = class_fun(P)
         if self._preprocessing is not None:
-            answers = preparation.labels(self, answers, np.shape(P)[0])
-        return predict.flat(self, answers) if self._flat else answers
+            answers = training.preparation.labels(self, answers, np.shape(P)[0])
+        return training.predict.flat(self, answers) if self._flat else answers
 
     @_names.answering
     def evaluate(
@@ -844,7 +832,7 @@ class Sequential(ModuleSequence):
         RuntimeWarning
             If an output is NaN; such a sample counts as wrong.
         """
-        return predict.evaluate(self, X, Y, None, sample_weight, class_weight=class_weight)
+        return training.predict.evaluate(self, X, Y, None, sample_weight, class_weight=class_weight)
 
     def log_likelihood(self, X: Samples, Y: ArrayLike) -> float:
         """Return log Π P(correct label) over the data, in nats: minus the summed NLL.
@@ -861,7 +849,7 @@ class Sequential(ModuleSequence):
         float
             The log-likelihood.
         """
-        return predict.log_likelihood(self, X, Y)
+        return training.predict.log_likelihood(self, X, Y)
 
     def save(self, path: StrPath) -> None:
         """Write the network to a `.npz` file without pickle, atomically.
@@ -884,6 +872,8 @@ class Sequential(ModuleSequence):
         --------
         nncore.load : Load it.
         """
+        from nncore import serialization
+
         serialization.save(self, path)
 
     def summary(self) -> Text:
@@ -955,4 +945,6 @@ def load(path: StrPath, scaling: bool = True) -> Sequential:
     >>> (again.modules[0].W == net.modules[0].W).all().item()
     True
     """
+    from nncore import serialization
+
     return serialization.read(path, Sequential, _checks.switch("scaling", scaling))[0]

@@ -6,9 +6,9 @@ engine (engine/) with its Python interface (python/program.pxi, python/predictor
 # (__Pyx_ListComp_AppendAndDecref). list.append, and any() and all() of a generator, are correct.
 
 import os
-import threading
+import _thread
 import numpy as np
-from nncore import _checks, _threads, schedules
+from nncore import _checks, _rates, _threads
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals

@@ -1,14 +1,17 @@
 """The package as installed: version, public names, stub, import, configuration, NNCORE_ISA."""
 
 import ast
+import dataclasses
 import importlib.machinery
 import inspect
 import os
+import pickle
 import shutil
 import subprocess
 import sys
 import tomllib
 import types
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -209,9 +212,66 @@ print(*sorted(m for m in sys.modules if m.startswith("nncore.")))
         "Cython",
         "subprocess",
         "logging",
+        "dataclasses",
+        "inspect",
     }
     assert not heavy & set(others.split())
-    assert not {"nncore.datasets", "nncore.cli", "nncore.reference"} & set(ours.split())
+    later = {
+        "callbacks", "checking", "cli", "datasets", "exchange", "export", "foreign", "optimizers",
+        "reference", "schedules", "serialization", "sklearn", "training.fit", "training.predict",
+        "training.session", "training.sgd",
+    }  # fmt: skip
+    assert not {f"nncore.{name}" for name in later} & set(ours.split())
+
+
+def test_import_loads_no_threading_signal_or_dataclasses_of_its_own():
+    """What NumPy has not loaded by itself; each takes a millisecond or nearly so."""
+    result = python("""
+import sys
+import numpy
+modules = set(sys.modules)
+import nncore
+print(*sorted({"threading", "signal", "dataclasses", "inspect"} & set(sys.modules) - modules))
+""")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+LAZY = """
+import sys, threading
+import {package}
+names, found, barrier = {package}.__all__, [], threading.Barrier(4)
+before = set(sys.modules)
+assert set(names) <= set(dir({package})) | set({lazy!r}) and set(sys.modules) == before
+def read(order):
+    barrier.wait()
+    found.append({{name: getattr({package}, name) for name in order}})
+orders = [names, names[::-1], sorted(names), sorted(names, reverse=True)]
+threads = [threading.Thread(target=read, args=(order,)) for order in orders]
+for thread in threads: thread.start()
+for thread in threads: thread.join(60)
+assert len(found) == 4 and all(each == found[0] for each in found), found
+assert not hasattr({package}, "nothing")
+"""
+
+
+@pytest.mark.parametrize("package", ["nncore", "nncore.training"])
+def test_names_that_are_imported_when_used_are_the_same_to_all_threads(package):
+    lazy = nncore.training.__all__ if package == "nncore.training" else []
+    result = python(LAZY.format(package=package, lazy=lazy))
+    assert result.returncode == 0, result.stderr
+
+
+def test_types_of_annotations_resolve_at_run_time():
+    for function in (nncore.Sequential.predict, nncore.ReLU.forward, nncore.load):
+        assert typing.get_type_hints(function)
+
+
+def test_schedules_are_those_of_their_public_module():
+    rate = nncore.schedules.Step(0.1, every=2)
+    assert dataclasses.replace(rate, every=3) == nncore.schedules.Step(0.1, 3)
+    assert pickle.loads(pickle.dumps(rate)) == rate
+    assert type(rate).__module__ == nncore.schedules.Schedule.__module__ == "nncore.schedules"
 
 
 @pytest.mark.alone

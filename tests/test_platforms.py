@@ -195,6 +195,24 @@ def test_flags_follow_the_compiler(build):
     assert "-g" in build.flags("unix", "linux", debug=True)[0]
 
 
+def test_unwind_tables_are_left_out_where_nothing_needs_them(build):
+    """Windows unwinds by tables, and so do debuggers and sanitizers."""
+    left_out = "-fno-asynchronous-unwind-tables"
+    assert left_out in build.flags("unix", "linux")[0]
+    assert left_out not in build.flags("unix", "linux", debug=True)[0]
+    assert left_out not in build.flags("unix", "win32")[0] + build.flags("unix", "darwin")[0]
+
+
+@pytest.mark.parametrize("name", ["gcc", "clang"])
+def test_gcc_is_told_from_clang_in_its_place(build, name, tmp_path):
+    """On macOS, gcc is clang."""
+    if not shutil.which(name):
+        pytest.skip(f"{name} is not installed")
+    (tmp_path / "cc").symlink_to(shutil.which(name))
+    expected = name == "gcc" and sys.platform != "darwin"
+    assert build.is_gcc([str(tmp_path / "cc")]) == expected
+
+
 def test_clang_cl_gets_flags_in_its_own_form(build):
     """It ignores, or takes for files, flags in the form of gcc."""
     compiling = build.flags("msvc", "win32")[0]

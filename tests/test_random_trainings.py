@@ -2,6 +2,8 @@
 calls that must agree among themselves.
 """
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +15,8 @@ from nncore import _core, optimizers
 
 sp = pytest.importorskip("scipy.sparse")
 
-ACTIVATIONS = (nn.Tanh, nn.ReLU, nn.Sigmoid, nn.GELU, nn.SiLU, lambda: nn.LeakyReLU(0.1))
+KINKED = (nn.ReLU, functools.partial(nn.LeakyReLU, 0.1))
+ACTIVATIONS = (nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, *KINKED)
 LOSSES = {
     "nll": (lambda n: nn.NLL(0.1, np.linspace(0.5, 2, n)), nn.SoftMax),
     "binary": (lambda n: nn.BinaryNLL(), nn.OutputSigmoid),
@@ -44,11 +47,14 @@ def trainings(draw):
     # at most four steps, the last one often on a single sample
     rest = draw(st.sampled_from(sorted({1, batch - 1, batch} - {0})))
     samples = batch * draw(st.integers(0, 3)) + rest
+    # Clipped steps of a W0 from 0 cancel but for rounding, which decides on a kink's side.
+    bounds = [{}, {}, {"clip_norm": 0.3}]
+    bounds += [{"clip_value": 0.02}] if not set(KINKED) & set(hidden) else []
     call = {
         "batch_size": batch,
         "l2": draw(st.sampled_from((0.0, 0.0, 0.1))),
         "reduction": draw(st.sampled_from(("mean", "sum"))),
-        **draw(st.sampled_from(({}, {}, {"clip_norm": 0.3}, {"clip_value": 0.02}))),
+        **draw(st.sampled_from(bounds)),
     }
     rule = draw(st.sampled_from(("sgd", "sgd", *RULES)))
     weighs = draw(st.booleans())

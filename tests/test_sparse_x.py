@@ -173,22 +173,96 @@ def test_a_csc_matrix_of_the_networks_type_is_read_where_it_is():
 
 
 @pytest.mark.parametrize(
-    "call, arguments, path",
+    "call, arguments, narrow, wide",
     [
-        ("fit", {"batch_size": 16}, "minibatch"),
-        ("fit", {"batch_size": 1}, "sgd"),
-        ("fit", {"batch_size": 1, "optimizer": "adam"}, "minibatch"),
-        ("partial_fit", {"batch_size": 1}, "sgd"),
-        ("sgd", {}, "sgd"),
-        ("predict_proba", {}, "blocks"),
-        ("learner", {}, "sgd"),
+        ("fit", {"batch_size": 16}, "minibatch", "minibatch"),
+        ("fit", {"batch_size": 1}, "fused-sgd", "sgd"),
+        ("fit", {"batch_size": 1, "optimizer": "adam"}, "minibatch", "minibatch"),
+        ("partial_fit", {"batch_size": 1}, "fused-sgd", "sgd"),
+        ("sgd", {}, "fused-sgd", "sgd"),
+        ("sgd", {"lrate": lambda t: 0.1}, "sgd", "sgd"),
+        ("predict_proba", {}, "blocks", "blocks"),
+        ("learner", {}, "fused-sgd", "sgd"),
     ],
 )
-def test_the_path_is_explained(call, arguments, path, dtype):
-    for net in (network(dtype), network(dtype, hidden=300)):
-        plan = nn.explain(net, matrix(dtype), LABELS, call=call, **arguments)
+def test_the_path_is_explained(call, arguments, narrow, wide, dtype):
+    for hidden, path in ((20, narrow), (300, wide)):
+        plan = nn.explain(network(dtype, hidden), matrix(dtype), LABELS, call=call, **arguments)
         assert (plan["path"], plan["inputs"]) == (path, "sparse")
-        assert path == "blocks" or "X is a sparse matrix" in plan["reasons"]
+        assert path in ("blocks", "fused-sgd") or "X is a sparse matrix" in plan["reasons"]
+
+
+@pytest.mark.parametrize("loss", ["NLL", "Squared"])
+@pytest.mark.parametrize("hidden", [3, 20, 64])
+@pytest.mark.parametrize("inputs", [40, 5000])
+def test_steps_on_single_samples_of_narrow_networks(inputs, hidden, loss, dtype, isa):
+    """Also if only a sparse matrix lets the first layer in, whose program then serves arrays."""
+    X = matrix(dtype, 0.03, inputs)
+
+    def make():
+        np.random.seed(0)
+        chain = [
+            nn.Linear(inputs, hidden, dtype=dtype),
+            nn.GELU(),
+            nn.Linear(hidden, hidden, dtype=dtype),
+            nn.ReLU(),
+            nn.Linear(hidden, 4 if loss == "NLL" else 1, dtype=dtype),
+        ]
+        chain += [nn.SoftMax()] if loss == "NLL" else []
+        return nn.Sequential(chain, getattr(nn, loss)())
+
+    def call(net, X):
+        return net.fit(X, LABELS, 2, 1, lrate=0.01, seed=0)["loss"]
+
+    sparse, dense = make(), make()
+    assert nn.explain(sparse, X, LABELS, batch_size=1)["path"] == "fused-sgd"
+    for _ in range(2):
+        check(call, sparse, X, dtype, dense)
+        for net in (sparse, dense):
+            call(net, np.asfortranarray(X.toarray()))
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_weights_are_not_copied_for_a_few_samples(batch_size, dtype):
+    X = matrix(dtype, 0.002, 20_000)
+    sparse, dense = (network(dtype, inputs=20_000) for _ in range(2))
+    plan = nn.explain(sparse, X[:, :4], LABELS[:4], batch_size=batch_size)
+    assert (plan["path"], plan["parameters"]) == (
+        "sgd" if batch_size == 1 else "minibatch",
+        "in place",
+    )
+    many = matrix(dtype, 0.02, 20_000)
+    assert nn.explain(sparse, many, LABELS, batch_size=1)["parameters"] == "packed"
+    for at in range(0, 12, 4):
+        few = slice(at, at + 4)
+        check(
+            lambda net, X, few=few: net.partial_fit(X, LABELS[few], batch_size, 0.1),
+            sparse,
+            X[:, few],
+            dtype,
+            dense,
+        )
+
+
+def test_samples_of_very_many_entries_do_not_delay_signals(dtype):
+    X = sp.csc_matrix(np.ones((5000, 3), dtype))
+    net = network(dtype, inputs=5000)
+    assert nn.explain(net, X, [0, 1, 2], call="sgd")["path"] == "sgd"
+    empty = sp.csc_matrix((5000, 1), dtype=dtype)
+    assert nn.explain(net, empty, [0], call="sgd")["path"] == "fused-sgd"
+
+
+def test_a_divergence_of_single_samples_leaves_the_weights_before_it(dtype):
+    X = matrix(dtype).tolil()
+    X[0, 50] = 1e30 if dtype == np.float32 else 1e250
+    X, nets = X.tocsc(), [network(dtype) for _ in range(2)]
+    for net in nets:
+        net.modules[1] = nn.ReLU()
+    rate = 1e10 if dtype == np.float32 else 1e100
+    with pytest.raises(FloatingPointError, match="training diverged at step 51"):
+        nets[0].fit(X, LABELS, 1, 1, shuffle=False, lrate=lambda t: rate if t > 50 else 0.1)
+    nets[1].fit(X[:, :50], LABELS[:50], 1, 1, shuffle=False, lrate=0.1)
+    assert_close(nets[0].modules[0].W, nets[1].modules[0].W, tolerance=1e-5)
 
 
 def test_a_learner_takes_blocks(dtype):

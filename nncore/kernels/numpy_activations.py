@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, TypeGuard
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
 
@@ -81,16 +81,16 @@ def _kernel_of(formula, kernel, sections):
     return kernel
 
 
-class _Forward(Protocol):
-    def __call__(self, Z: ArrayLike, out: Array | None = None) -> Array: ...
+if TYPE_CHECKING:
 
+    class _Forward(Protocol):
+        def __call__(self, Z: ArrayLike, out: Array | None = None) -> Array: ...
 
-class _Backward(Protocol):
-    def __call__(self, dLdA: ArrayLike, A: ArrayLike, out: Array | None = None) -> Array: ...
+    class _Backward(Protocol):
+        def __call__(self, dLdA: ArrayLike, A: ArrayLike, out: Array | None = None) -> Array: ...
 
-
-class _BackwardOfInput(Protocol):
-    def __call__(self, dLdA: ArrayLike, Z: ArrayLike, out: Array | None = None) -> Array: ...
+    class _BackwardOfInput(Protocol):
+        def __call__(self, dLdA: ArrayLike, Z: ArrayLike, out: Array | None = None) -> Array: ...
 
 
 def _forward(formula: Callable[..., Array]) -> _Forward:

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from nncore import _checks, _random, _sums, schedules
+from nncore import _checks, _random, _rates, _sums
 from nncore.training import clipping, course, labels, preparation, session, validate
 from nncore.training import fit as passes
 from nncore.training import weights as weighing
@@ -111,7 +111,7 @@ class Training:
     def __init__(self, net, batch_size, shuffle, lrate, optimizer, l2, seed, reduction, clips):
         self.net, self.shuffle = net, shuffle
         self.batch_size = _checks.count("batch_size", batch_size, 1, most=None)
-        self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
+        self.rate = _rates.step_size(optimizer.LRATE if lrate is None else lrate)
         l2 = checked_penalty(l2)
         _checks.choice("reduction", reduction, ("mean", "sum"))
         self.settings = (self.batch_size, lrate, optimizer, l2, reduction, clips)
@@ -122,6 +122,8 @@ class Training:
 
     def reduce(self, factor, least):
         """Multiply the rate of the steps to come by a factor, but not below `least`."""
+        from nncore import schedules
+
         self.rate = schedules.reduced(self.rate, factor, least)
         size, _, *others = self.settings
         self.settings = (size, self.rate, *others)

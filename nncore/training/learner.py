@@ -4,7 +4,7 @@ from typing import Self
 
 import numpy as np
 
-from nncore import _chain, _checks, _core, _sparse, modules, registry, schedules
+from nncore import _chain, _checks, _core, _rates, _sparse, modules, registry
 from nncore._types import Array, ArrayLike, Learner, Samples
 from nncore.training import clipping, fit, predict, preparation, session, validate
 from nncore.training.updates import Updates, checked_penalty
@@ -18,7 +18,7 @@ def learner(net, lrate, optimizer, l2, clip_value=None, clip_norm=None) -> Learn
     learn = None
     try:
         optimizer = fit.continued(net, optimizer)
-        rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
+        rate = _rates.step_size(optimizer.LRATE if lrate is None else lrate)
         clips = clipping.checked(clip_value, clip_norm)
         general = _General(net, optimizer, rate, checked_penalty(l2), clips, token)
         learn = _core.Learner(net, optimizer, rate, general)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nncore import _checks, _sparse, schedules
+from nncore import _checks, _rates, _sparse
 from nncore.training import compile, labels, predict, preparation, session, sgd, validate
 from nncore.training.cache import NetworkChanged
 
@@ -14,7 +14,7 @@ def mini_gd(net, X, Y, iters, lrate, notif_each, K):
     given, (X, Y) = Y, validate.check_data(net, X, labels.columns(net, Y))
     n = X.shape[1]
     iters, K = _checks.count("iters", iters), _checks.count("K", K, 1)
-    rate = schedules.step_size(lrate, 1, iters)
+    rate = _rates.step_size(lrate, 1, iters)
     every = _checks.count("notif_each", notif_each or 0)
     if K > n:
         raise ValueError(
@@ -95,7 +95,7 @@ class _Loop:
     def _by_modules(self, batch, eta):
         net, t = self.net, self.t + 1
         X, Y = _sparse.dense(self.X[:, batch]), self.Y[:, batch]
-        eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
+        eta = _rates.at(self.rate, t) if eta is None else _rates.checked(eta, t)
         with session.defer_sigint():
             loss, finite = sgd.course_step(net, X, Y, eta)
         self.t = t

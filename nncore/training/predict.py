@@ -221,7 +221,8 @@ class _Agreement:
         if self.class_fun is not None:
             agree = agreement(self.class_fun, P, Y)
             self.right += _counted(agree, weights)
-            self.count += _counted(np.ones_like(agree), weights)
+            every = agree.size if weights is None else _counted(np.ones_like(agree), weights)
+            self.count += every
 
     def value(self):
         return float(self.right / self.count) if self.count else float("nan")

@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 
-from nncore import _chain, _checks, _core, _sparse, schedules
+from nncore import _chain, _checks, _core, _rates, _sparse
 from nncore.training import compile, labels, logits, preparation, session, validate
 from nncore.training.cache import (
     EngineCache,
@@ -31,7 +31,7 @@ def sgd(net, X, Y, iters, lrate, progress):
         labels.remember(net, Y)
         kept = kept if kept is not None and kept.holds(net) else None
     iters, progress = _checks.count("iters", iters), _checks.switch("progress", progress)
-    rate = schedules.step_size(lrate, 1, iters)
+    rate = _rates.step_size(lrate, 1, iters)
     # without modes there is nothing that forward could do otherwise, or a function could see
     with session.exclusive_training(net, kept is None or runs_python(rate)):
         if not checked:
@@ -133,7 +133,7 @@ class _Sgd:
             return (
                 change.eta
                 if change.eta is not None
-                else schedules.at(self.rate, self.t + program.steps + 1)
+                else _rates.at(self.rate, self.t + program.steps + 1)
             )
         finally:
             self.t += program.steps
@@ -143,7 +143,7 @@ class _Sgd:
     def _by_modules(self, eta):
         """Make a step of the course's own loop, which sets .A, .dLdW, .Ypred ..."""
         net, t = self.net, self.t + 1
-        eta = schedules.at(self.rate, t) if eta is None else schedules.checked(eta, t)
+        eta = _rates.at(self.rate, t) if eta is None else _rates.checked(eta, t)
         i = _core.randint(self.X.shape[1])
         X, Y = _sparse.dense(self.X[:, i : i + 1]), self.Y[:, i : i + 1]
         loss, finite = (_plain_step if self.plain else course_step)(net, X, Y, eta)

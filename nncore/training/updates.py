@@ -4,7 +4,7 @@ module.
 
 import numpy as np
 
-from nncore import _chain, _checks, _core, _sparse, _sums, modules, schedules
+from nncore import _chain, _checks, _core, _rates, _sparse, _sums, modules
 from nncore.training import clipping as clips
 from nncore.training import compile, logits, session, validate
 from nncore.training.cache import (
@@ -32,7 +32,7 @@ class Updates:
 
         self.net, self.X, self.Y, self.optimizer = net, X, Y, optimizer
         self.batch_size = min(_checks.count("batch_size", batch_size, 1, most=None), X.shape[1])
-        self.rate = schedules.step_size(optimizer.LRATE if lrate is None else lrate)
+        self.rate = _rates.step_size(optimizer.LRATE if lrate is None else lrate)
         self.l2 = checked_penalty(l2)
         self.mean = _checks.choice("reduction", reduction, ("mean", "sum")) == "mean"
         self.clipping = clipping
@@ -42,10 +42,12 @@ class Updates:
 
     def check_rate(self, epochs, samples):
         """Refuse a library schedule with an invalid step size within these epochs."""
-        schedules.step_size(self.rate, self.t + 1, epochs * -(-samples // self.batch_size))
+        _rates.step_size(self.rate, self.t + 1, epochs * -(-samples // self.batch_size))
 
     def reduce(self, factor, least):
         """Multiply the rate of the steps to come by a factor, but not below `least`."""
+        from nncore import schedules
+
         self.rate = schedules.reduced(self.rate, factor, least)
 
     def prepare(self, rng=None):
@@ -100,7 +102,7 @@ class Updates:
         """Raise ValueError if X or Y is non-finite, unless the program checks each sample and rolls
         back before Python code can see the weights.
         """
-        seen = callable(self.rate) and not isinstance(self.rate, schedules.Schedule)
+        seen = callable(self.rate) and not isinstance(self.rate, _rates.Schedule)
         sparse = isinstance(self.X, _sparse.Columns)  # whose numbers are few
         if self.unchecked and (self.program is None or seen or sparse):
             _sparse.check_finite("X", self.X)
@@ -195,7 +197,7 @@ class Updates:
             eta = (
                 change.eta
                 if change.eta is not None
-                else schedules.at(self.rate, self.t + program.steps + 1)
+                else _rates.at(self.rate, self.t + program.steps + 1)
             )
             self.renew()
         finally:
@@ -212,9 +214,9 @@ class Updates:
         with session.defer_sigint() as between_steps:
             for at in range(0, len(order), self.batch_size):
                 eta = (
-                    schedules.at(self.rate, self.t + 1)
+                    _rates.at(self.rate, self.t + 1)
                     if eta is None
-                    else schedules.checked(eta, self.t + 1)
+                    else _rates.checked(eta, self.t + 1)
                 )
                 if runs_python(self.rate):
                     self.renew()

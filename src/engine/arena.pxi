@@ -37,9 +37,9 @@ cdef int arena_fill(Engine *e, LayoutFunction layout, nn_buffer *buffer) except 
     buffer.memory, buffer.bytes = NULL, 0
     arena.base, arena.used = NULL, 0
     layout(e, &arena)
-    buffer[0] = nn_buffer_acquire(arena.used + 64)
+    buffer[0] = nn_buffer_acquire(arena.used)
     if buffer.memory == NULL:
         raise MemoryError(f"to run this network takes {arena.used} bytes, which are not available")
-    arena.base, arena.used = buffer.memory + (64 - <size_t>buffer.memory % 64) % 64, 0
+    arena.base, arena.used = nn_buffer_start(buffer[0]), 0
     layout(e, &arena)
     return 0

@@ -3,8 +3,12 @@
  * the GIL held, or in a free-threaded Python; a thread that finds the pool in use does without. */
 #ifndef NNCORE_BUFFER_POOL_H
 #define NNCORE_BUFFER_POOL_H
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #include "tuning.h"
 #include "turn.h"
 
@@ -41,15 +45,33 @@ static nn_buffer nn_buffer_reuse(size_t bytes) {
     return found;
 }
 
-/* A zeroed buffer of at least `bytes`; its memory is NULL if the system has none. */
+/* What a buffer's contents are aligned to: a cache line, or a huge page if they fill half of one. */
+static size_t nn_buffer_alignment(size_t bytes) {
+    return bytes >= HUGE_PAGE_BYTES / 2 ? (size_t)HUGE_PAGE_BYTES : 64;
+}
+
+static char *nn_buffer_start(nn_buffer buffer) {
+    const size_t alignment = nn_buffer_alignment(buffer.bytes);
+    return buffer.memory + (alignment - (uintptr_t)buffer.memory % alignment) % alignment;
+}
+
+/* A buffer of at least `bytes` zeros from nn_buffer_start on; its memory is NULL if the system has
+ * none. */
 static nn_buffer nn_buffer_acquire(size_t bytes) {
     nn_buffer block = nn_buffer_reuse(bytes);
     if (block.memory) {
-        memset(block.memory, 0, bytes);
+        memset(nn_buffer_start(block), 0, bytes);
         return block;
     }
-    char *memory = calloc(bytes, 1);
-    return (nn_buffer){memory, memory ? bytes : 0};
+    const size_t alignment = nn_buffer_alignment(bytes),
+                 pages = (bytes + alignment - 1) / alignment * alignment;
+    block.memory = pages < bytes ? NULL : calloc(pages + alignment, 1);
+    block.bytes = block.memory ? bytes : 0;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (block.memory && alignment > 64)
+        madvise(nn_buffer_start(block), pages, MADV_HUGEPAGE); /* a wish: failing changes nothing */
+#endif
+    return block;
 }
 
 /* Release a buffer, whose memory may be NULL: keep it in an empty slot or in that of a smaller

@@ -5,24 +5,27 @@
 # Deleting this file with its rows of STEPPERS leaves the general path, with the same results to
 # rounding.
 
-cdef Py_ssize_t choose_fused(Engine *e, Py_ssize_t widest, Py_ssize_t first_weights) noexcept nogil:
-    """Choose the narrowest vector that holds the widest layer and return its lanes, or 0 if the
-    network is too large for steps at batch size 1."""
+cdef int choose_fused(Engine *e, Py_ssize_t widest, Py_ssize_t first_weights) noexcept nogil:
+    """Choose the narrowest vector that holds the widest layer; return ACCEPTED, or TOO_LARGE if the
+    network is too large for steps at batch size 1. If only its first layer is too large, a sparse
+    matrix's samples still go by the widest vectors, as they need few rows of W."""
     cdef const nn_kernels *k = e.net.k
-    cdef Py_ssize_t lanes = 16 // e.net.itemsize
-    e.fused.lanes = e.fused.width_index = 0
-    if (widest > max(FUSED_VECTORS * k.lanes, <Py_ssize_t>FUSED_WIDTH)
-            or first_weights * e.net.itemsize > FUSED_BYTES):
-        return 0
-    while lanes < widest and lanes < k.lanes:
-        e.fused.width_index += 1
-        lanes *= 2
-    e.fused.lanes = lanes
-    return lanes
+    cdef Fused *f = &e.fused
+    cdef bint large = first_weights * e.net.itemsize > FUSED_BYTES
+    f.lanes = f.width_index = 0
+    if widest > max(FUSED_VECTORS * k.lanes, <Py_ssize_t>FUSED_WIDTH):
+        return TOO_LARGE
+    f.lanes, f.listed_only = 16 // e.net.itemsize, large
+    while f.lanes < (k.lanes if large else min(widest, k.lanes)):
+        f.width_index += 1
+        f.lanes *= 2
+    return TOO_LARGE if large else ACCEPTED
 
 
 cdef int make_fused(Engine *e) except -1:
-    """Allocate the memory of the fused kernels, after all layers have been added."""
+    """Allocate the memory of the fused kernels, after all layers have been added, once."""
+    if e.fused.layers != NULL:
+        return 0
     cdef Py_ssize_t i, bytes_ = e.net.n_layers * sizeof(nn_fused_layer)
     e.fused.layers = <nn_fused_layer *>calloc(e.net.n_layers, sizeof(nn_fused_layer))
     if e.fused.layers == NULL:
@@ -52,9 +55,10 @@ cdef void layout_fused(Engine *e, Arena *arena) noexcept:
         fused.step = arena_alloc(arena, layer.width * size)
         if i > 0:
             fused.copy = arena_alloc(arena, layer.outputs * net.layers[i - 1].width * size)
-    f.x = arena_alloc(arena, FUSED_BLOCK * net.inputs * size)
+    if not f.listed_only:
+        f.x = arena_alloc(arena, FUSED_BLOCK * net.inputs * size)
+        f.nonzero_index = <int32_t *>arena_alloc(arena, 2 * (net.inputs + 16) * sizeof(int32_t))
     f.y = arena_alloc(arena, FUSED_BLOCK * net.outputs * size)
-    f.nonzero_index = <int32_t *>arena_alloc(arena, 2 * (net.inputs + 16) * sizeof(int32_t))
     f.ordinals = <int64_t *>arena_alloc(arena, FUSED_BLOCK * sizeof(int64_t))
     f.logits = arena_alloc(arena, FUSED_BLOCK * net.outputs * size)
     f.terms.label_gap = arena_alloc(arena, FUSED_BLOCK * size)
@@ -67,8 +71,8 @@ cdef void layout_fused(Engine *e, Arena *arena) noexcept:
 
 cdef bint fused_two_copies(const Engine *e) noexcept nogil:
     """True if steps at batch size 1 use W as well as its transpose: plain SGD on layers of one
-    vector; see fused_sgd.h."""
-    return not e.opt.active and e.net.widest == e.fused.lanes
+    vector and dense samples; see fused_sgd.h."""
+    return not e.opt.active and e.net.widest == e.fused.lanes and e.x.row_starts == NULL
 
 
 cdef void transpose_fused_weights(Engine *e) noexcept nogil:
@@ -132,7 +136,10 @@ cdef Py_ssize_t fused_block(Engine *e, Run *run, nn_fused_sgd *call, Py_ssize_t 
     cdef Py_ssize_t i
     cdef bint fits = call.logits != NULL
     call.rates = run.rates + t
-    if run.x.direct:
+    call.row_starts, call.columns = run.x.row_starts, run.x.columns
+    if run.x.row_starts != NULL:
+        call.x, call.sample_index = run.x.data, run.indices + t
+    elif run.x.direct:
         call.x, call.x_stride = run.x.data, run.x.sample_bytes // e.net.itemsize
         call.sample_index = run.indices + t
     else:

@@ -40,9 +40,20 @@ cdef int accepts_fused_sgd(const Engine *e, const Call *call) noexcept nogil:
         return SAMPLE_WEIGHTS
     if e.opt.active and e.opt.clips:
         return CLIPS
-    if e.x.row_starts != NULL:
+    if call.python_rate and call.kind == CALL_SGD:
+        return PYTHON_RATE
+    return fused_takes_listed(e) if e.x.row_starts != NULL else e.fused.refusal
+
+
+cdef int fused_takes_listed(const Engine *e) noexcept nogil:
+    if e.opt.active:
+        return OPTIMIZER
+    if e.fused.refusal != ACCEPTED and not e.fused.listed_only:
+        return e.fused.refusal
+    # a chunk of FUSED_CHUNK steps must not delay signals
+    if e.plan.in_place or e.x.row_entries * e.net.layers[0].width > FUSED_LISTED:
         return LISTED
-    return PYTHON_RATE if call.python_rate and call.kind == CALL_SGD else e.fused.refusal
+    return ACCEPTED
 
 
 cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
@@ -162,13 +173,15 @@ cdef int plan_call(Engine *e) except -1:
         e.sparse.row_entries, e.ws.capacity = e.x.row_entries, 0
     plan.csr = plan.nonzeros = False
     plan.n_threads = plan_threads(e, call)
+    if e.x.row_starts != NULL and e.fused.listed_only:
+        make_fused(e)
     if call.kind == CALL_SGD:
         reserve(e, 1, 1)
         plan.in_place = call.python_rate or bytes_ >= IN_PLACE_BYTES_SGD
     elif call.kind == CALL_FIT:
         reserve(e, call.batch_size, plan.n_threads)
         plan_csr(e, call, call.batch_size, call.batch_size)
-        plan.in_place = (call.live or is_short(e, call)
+        plan.in_place = (call.live or is_short(e, call) or needs_few_rows(e, call)
                          or (call.batch_size > 1 and bytes_ >= IN_PLACE_BYTES))
     else:
         reserve(e, max(1, min(call.n_samples, <Py_ssize_t>PREDICT_BLOCK * plan.n_threads)),
@@ -184,6 +197,13 @@ cdef int plan_call(Engine *e) except -1:
 cdef bint is_short(const Engine *e, const Call *call) noexcept nogil:
     """True if copying the weights would take longer than the call."""
     return e.objective.short_calls and call.n_samples <= SHORT_CALL
+
+
+cdef bint needs_few_rows(const Engine *e, const Call *call) noexcept nogil:
+    """True if a sparse matrix's samples need so few rows of the first W that copying it would take
+    longer than the call."""
+    return (e.x.row_starts != NULL and e.net.n_weights * e.net.itemsize >= LISTED_COPY_BYTES
+            and call.n_samples * e.x.row_entries * LISTED_SHARE <= e.net.inputs)
 
 
 cdef int plan_threads(Engine *e, const Call *call) except -1:
@@ -232,7 +252,8 @@ cdef void plan_stepper(Engine *e, const Call *call) noexcept nogil:
     if plan.stepper == COLUMN_MINIBATCH:
         plan.n_threads = 1
     if plan.stepper == FUSED_SGD:
-        plan.nonzeros = not e.opt.active and fused_nonzeros_pay(e, call)
+        plan.nonzeros = (not e.opt.active and e.x.row_starts == NULL
+                         and fused_nonzeros_pay(e, call))
         plan.transposes = TRANSPOSE_NONE if fused_two_copies(e) else TRANSPOSE_ALL
     elif plan.stepper == LOOKAHEAD_SGD or plan.stepper == SGD:
         plan.nonzeros = (e.net.layers[0].kind == LINEAR and not call.python_rate

@@ -11,6 +11,9 @@ cdef extern from "engine/tuning.h":
         FUSED_WIDTH
         FUSED_BYTES
         FUSED_BLOCK
+        FUSED_LISTED
+        LISTED_COPY_BYTES
+        LISTED_SHARE
         FUSED_SLICE
         COLUMN_SLICE
         COLUMN_BATCH

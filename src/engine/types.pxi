@@ -11,6 +11,7 @@ cdef extern from "engine/buffer_pool.h":
     Py_ssize_t NN_REDZONE
     void nn_redzone(char *, size_t)
     nn_buffer nn_buffer_acquire(size_t)
+    char *nn_buffer_start(nn_buffer)
     void nn_buffer_release(nn_buffer)
     size_t POOLED_MAX_BYTES
 
@@ -236,6 +237,7 @@ cdef struct Lookahead:
 cdef struct Fused:
     # for the fused kernels of small networks
     int refusal            # the reason against them, or ACCEPTED
+    bint listed_only       # refused for the size of the first W, which sparse matrices allow
     nn_fused_layer *layers  # NULL if refused
     nn_buffer buffer
     char *x                # FUSED_BLOCK samples, if the data cannot be read in place

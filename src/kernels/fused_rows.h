@@ -65,42 +65,61 @@ static NOINLINE void FN(rows_update)(nn_index nv, nn_index m, real *w, const rea
 #undef CALL
 }
 
-/* The same for the rows in index[0 .. count - 1]. */
-static NOINLINE void FN(indexed_product)(nn_index nv, nn_index count, const int32_t *index,
-                                         const real *w, const real *x, real *z) {
-#define CALL(NV, from)                                                                       \
-    do {                                                                                     \
-        V sum[2][NV];                                                                        \
-        nn_index i = 0;                                                                      \
-        const real *rows = w + (from) * LANES;                                               \
-        UNROLLED_FOR(u, NV) {                                                                \
-            sum[0][u] = FN(load)(z + ((from) + u) * LANES);                                  \
-            sum[1][u] = (V){0};                                                              \
-        }                                                                                    \
-        for (; i + 2 <= count; i += 2)                                                       \
-            UNROLLED_FOR(c, 2)                                                               \
-                UNROLLED_FOR(u, NV)                                                          \
-                    sum[c][u] += FN(load)(rows + (index[i + c] * nv + u) * LANES) *          \
-                                 x[index[i + c]];                                            \
-        if (i < count)                                                                       \
-            UNROLLED_FOR(u, NV)                                                              \
-                sum[0][u] += FN(load)(rows + (index[i] * nv + u) * LANES) * x[index[i]];     \
-        UNROLLED_FOR(u, NV) FN(store)(z + ((from) + u) * LANES, sum[0][u] + sum[1][u]);      \
+/* rows_product for the rows in index[0 .. count - 1]; if `listed`, x holds their factors alone. */
+static INLINE void FN(some_rows_product)(const int listed, nn_index nv, nn_index count,
+                                         const int32_t *index, const real *w, const real *x,
+                                         real *z) {
+#define TERM(c, i)                                                                   \
+    UNROLLED_FOR(u, width) sum[c][u] += FN(load)(rows + (index[i] * nv + u) * LANES) * \
+                                        x[listed ? (i) : index[i]]
+#define CALL(NV, from)                                                             \
+    do {                                                                           \
+        enum { width = NV };                                                       \
+        const int chains = listed && NV < 4 ? 4 : 2;                               \
+        V sum[4][NV];                                                              \
+        nn_index i = 0;                                                            \
+        const real *rows = w + (from) * LANES;                                     \
+        UNROLLED_FOR(u, NV) {                                                      \
+            sum[0][u] = FN(load)(z + ((from) + u) * LANES);                        \
+            UNROLLED_FOR(c, chains - 1) sum[c + 1][u] = (V){0};                    \
+        }                                                                          \
+        for (; i + chains <= count; i += chains) UNROLLED_FOR(c, chains) TERM(c, i + c); \
+        for (; i < count; i++) TERM(0, i);                                         \
+        UNROLLED_FOR(u, NV) {                                                      \
+            UNROLLED_FOR(c, chains - 1) sum[0][u] += sum[c + 1][u];                \
+            FN(store)(z + ((from) + u) * LANES, sum[0][u]);                        \
+        }                                                                          \
     } while (0)
     STRIPS(nv, CALL);
 #undef CALL
+#undef TERM
 }
 
-static NOINLINE void FN(indexed_update)(nn_index nv, nn_index count, const int32_t *index, real *w,
-                                        const real *x, const real *step) {
+/* W <- W - x step in these rows */
+static INLINE void FN(some_rows_update)(const int listed, nn_index nv, nn_index count,
+                                        const int32_t *index, real *w, const real *x,
+                                        const real *step) {
     for (nn_index v = 0; v < nv; v++) {
         const V steps = FN(load)(step + v * LANES);
         for (nn_index i = 0; i < count; i++) {
             real *row = w + (index[i] * nv + v) * LANES;
-            FN(store)(row, FN(load)(row) - steps * x[index[i]]);
+            FN(store)(row, FN(load)(row) - steps * x[listed ? i : index[i]]);
         }
     }
 }
+
+#define SOME_ROWS(name, listed)                                                                  \
+    static NOINLINE void FN(name##_product)(nn_index nv, nn_index count, const int32_t *index,  \
+                                            const real *w, const real *x, real *z) {            \
+        FN(some_rows_product)(listed, nv, count, index, w, x, z);                               \
+    }                                                                                           \
+    static NOINLINE void FN(name##_update)(nn_index nv, nn_index count, const int32_t *index,   \
+                                           real *w, const real *x, const real *step) {          \
+        FN(some_rows_update)(listed, nv, count, index, w, x, step);                             \
+    }
+SOME_ROWS(indexed, 0)
+SOME_ROWS(listed, 1)
+#undef SOME_ROWS
 
 /* z (n) <- b + W^T a, wt (n, mv vectors) */
 static NOINLINE void FN(dot_rows)(nn_index mv, nn_index n, const real *wt, const real *a,

@@ -6,6 +6,7 @@
  * - Layers but the first hold W transposed alone. The forward product takes sums over lanes, four at
  *   a time; the backward product and the update share a pass.
  * - The first layer's update and its product with the next sample share a pass.
+ * - Of a sparse matrix's sample the first layer visits the rows of W that its entries name.
  * - A gradient is never stored: a rule other than plain SGD takes its rank-one factors (rank1_rows
  *   of optimizer.h).
  * The bits do not depend on where a call begins. */
@@ -150,20 +151,29 @@ static NOINLINE int FN(fused_steps)(const nn_fused_sgd *s) {
     const nn_fused_layer *const first = &s->layers[0];
     const size_t first_bytes = (size_t)first->vectors * sizeof(V);
     V bad = {0}; /* becomes NaN once a logit, a loss or the result of a rule is non-finite */
-    int32_t *index = s->rules ? NULL : s->nonzero_index;
+    const int64_t *starts = s->row_starts;
+    int32_t *indexed = s->rules || starts ? NULL : s->nonzero_index;
+    const int32_t *index = indexed; /* of the rows of W that a sample needs, if not all */
     nn_index count = 0;
     for (nn_index t = 0; t < s->steps; t++) {
-        const real *sample = (const real *)s->x + s->sample_index[t] * s->x_stride,
+        const int64_t at = s->sample_index[t], at_next = s->sample_index[t + (t + 1 < s->steps)];
+        const real *sample = (const real *)s->x + (starts ? starts[at] : at * s->x_stride),
+                   *next = (const real *)s->x + (starts ? 0 : at_next * s->x_stride),
                    *y = (const real *)s->y + s->label_index[t] * s->y_stride;
-        const real *next = t + 1 < s->steps
-                               ? (const real *)s->x + s->sample_index[t + 1] * s->x_stride
-                               : sample;
         const real eta = (real)s->rates[t];
         if (s->squares) s->squares[t] = FN(steps_squares)(s);
-        if (t == 0 || index) {
+        if (t == 0 || indexed || starts) {
             memcpy(first->z, first->b, first_bytes);
-            if (index) {
-                count = FN(nonzero_index)(first->m, sample, index);
+            if (starts) {
+                index = s->columns + starts[at];
+                count = starts[at + 1] - starts[at];
+                FN(listed_product)(first->vectors, count, index, first->w, sample, first->z);
+                for (int64_t i = starts[at_next]; i < starts[at_next + 1]; i += 64 / (int)sizeof(real)) {
+                    __builtin_prefetch(s->columns + i);
+                    __builtin_prefetch((const real *)s->x + i);
+                }
+            } else if (indexed) {
+                count = FN(nonzero_index)(first->m, sample, indexed);
                 FN(indexed_product)(first->vectors, count, index, first->w, sample, first->z);
             } else if (s->rules) {
                 const nn_rank1 u = {.rows = first->m, .columns = first->n, .w = first->w,
@@ -200,7 +210,9 @@ static NOINLINE int FN(fused_steps)(const nn_fused_sgd *s) {
             bad += FN(steps_rule)(first, 1, &s->rules[t], sample, next);
         else {
             FN(steps_bias)(first, eta);
-            if (index)
+            if (starts)
+                FN(listed_update)(first->vectors, count, index, first->w, sample, first->step);
+            else if (indexed)
                 FN(indexed_update)(first->vectors, count, index, first->w, sample, first->step);
             else {
                 memcpy(first->z, first->b, first_bytes);

@@ -273,6 +273,9 @@ typedef struct {
     const nn_fused_layer *layers;
     const void *x, *y; /* samples as rows */
     nn_index x_stride, y_stride;
+    /* NULL, or x holds the values of a CSR matrix, for plain SGD without two_copies */
+    const int64_t *row_starts;
+    const int32_t *columns;
     const int64_t *sample_index, *label_index; /* rows of x and y for each step */
     const double *rates;
     int32_t *nonzero_index; /* NULL for dense samples, else 2 (m + 16) entries, m of layer 0 */

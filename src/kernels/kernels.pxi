@@ -118,6 +118,8 @@ cdef extern from "kernels/kernels.h" nogil:
         const void *x
         const void *y
         nn_index x_stride, y_stride
+        const int64_t *row_starts
+        const int32_t *columns
         const int64_t *sample_index
         const int64_t *label_index
         const double *rates

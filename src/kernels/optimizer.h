@@ -118,21 +118,6 @@ static INLINE FN(rule) FN(broadcast_rule)(const nn_rule *rule) {
                       rule->l2 != 0};
 }
 
-static int FN(optimizer_step)(nn_index n, void *w, const void *g, void *s1, void *s2,
-                              const nn_rule *rule) {
-    const FN(rule) r = FN(broadcast_rule)(rule);
-#define CASE(NAME, name, n_states)                                                     \
-    case NN_##NAME:                                                                    \
-        return FN(optimize_all)(NN_##NAME, n_states, n, w, g, (n_states) > 0 ? s1 : NULL, \
-                                (n_states) > 1 ? s2 : NULL, &r);
-    switch (rule->kind) {
-    NN_RULES(CASE)
-    NN_VELOCITY_RULES(CASE)
-    }
-#undef CASE
-    return 0;
-}
-
 /* The sum of squares of a row, in the real type: one term of a penalty. */
 static INLINE double FN(row_squares)(nn_index n, const real *w) {
     V sum = {0};
@@ -155,8 +140,9 @@ static INLINE int FN(optimize_rows)(const int kind, const int states, nn_index r
     return finite;
 }
 
-static int FN(optimizer_rows)(nn_index rows, nn_index n, void *w, nn_index w_stride, const void *g,
-                              void *s1, void *s2, const nn_rule *rule, double *squares) {
+static NOINLINE int FN(optimizer_rows)(nn_index rows, nn_index n, void *w, nn_index w_stride,
+                                       const void *g, void *s1, void *s2, const nn_rule *rule,
+                                       double *squares) {
     const FN(rule) r = FN(broadcast_rule)(rule);
 #define CASE(NAME, name, n_states)                                                           \
     case NN_##NAME:                                                                          \
@@ -167,6 +153,12 @@ static int FN(optimizer_rows)(nn_index rows, nn_index n, void *w, nn_index w_str
     }
 #undef CASE
     return 0;
+}
+
+/* A single row, by the code of many. */
+static int FN(optimizer_step)(nn_index n, void *w, const void *g, void *s1, void *s2,
+                              const nn_rule *rule) {
+    return FN(optimizer_rows)(1, n, w, n, g, s1, s2, rule, NULL);
 }
 
 /* Vector j of the rows first .. first + rows - 1 of a rank-one step; `part` of its lanes are columns.

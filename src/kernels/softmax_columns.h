@@ -358,9 +358,9 @@ static INLINE void FN(columns_softmax)(const int with_y, const int whole, const 
 
 static NOINLINE void FN(columns_alone)(const FN(columns) *c) { FN(columns_softmax)(0, 1, c); }
 static NOINLINE void FN(columns_labelled)(const FN(columns) *c) { FN(columns_softmax)(1, 1, c); }
-static NOINLINE void FN(columns_part_alone)(const FN(columns) *c) { FN(columns_softmax)(0, 0, c); }
-static NOINLINE void FN(columns_part_labelled)(const FN(columns) *c) {
-    FN(columns_softmax)(1, 0, c);
+/* One function for both, as it takes the last samples alone. */
+static NOINLINE void FN(columns_part)(const FN(columns) *c) {
+    FN(columns_softmax)(c->s->y != NULL, 0, c);
 }
 
 static nn_index FN(softmax_workspace)(nn_index batch, nn_index classes) {
@@ -387,7 +387,6 @@ static void FN(softmax_columns)(const nn_softmax *s) {
         for (int i = 0; i < 5; i++, next += LANES * c.vectors) *lists[i] = next;
         if (vectors > 0 && s->y) FN(columns_labelled)(&c);
         else if (vectors > 0) FN(columns_alone)(&c);
-        else if (s->y) FN(columns_part_labelled)(&c);
-        else FN(columns_part_alone)(&c);
+        else FN(columns_part)(&c);
     }
 }

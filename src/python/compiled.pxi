@@ -96,7 +96,7 @@ cdef class Compiled:
         # the output unit is the last one: SoftMax, OutputSigmoid or, for other losses, none
         if outputs != (self.e.net.loss == NN_NLL or self.e.net.loss == NN_BINARY_NLL):
             return INNER_LAYERS
-        return ACCEPTED if choose_fused(&self.e, widest, first_weights) else TOO_LARGE
+        return choose_fused(&self.e, widest, first_weights)
 
     cdef int _add_layers(self, list stages) except -1:
         """Append a layer per stage and record the modules with weights."""

@@ -137,7 +137,7 @@ cdef class Learner:
             return False
         if eta < 0:
             if self.known_eta < 0:
-                self.known_eta = schedules.at(self.rate, self.optimizer.t + 1)
+                self.known_eta = _rates.at(self.rate, self.optimizer.t + 1)
             eta = self.known_eta
         if not (self.ready and uses_compiled_kernels and self.fingerprint.same(self.net)
                 and self.settings.same(self.optimizer)):

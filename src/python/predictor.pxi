@@ -9,7 +9,7 @@
 cdef object new_lock():
     """A lock. MemoryError replaces the RuntimeError that Python raises without memory for it."""
     try:
-        return threading.Lock()
+        return _thread.allocate_lock()
     except RuntimeError:
         raise MemoryError("a predictor needs a lock, for which there is no memory") from None
 

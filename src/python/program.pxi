@@ -90,7 +90,7 @@ cdef class Program(Compiled):
                     raise watched.changed(given)
             eta = given if isinstance(given, float) else -1
             if not (0 <= eta and isfinite(eta)):
-                eta = schedules.checked(given, t0 + done + 1)
+                eta = _rates.checked(given, t0 + done + 1)
             index = draws.one(n)
             run.status, run.steps_before = FINITE, self.steps
             if holds_gil:
@@ -202,11 +202,11 @@ cdef class Program(Compiled):
         invalid."""
         cdef double eta
         if type(rate) is not float:
-            return <cnp.ndarray>schedules.over(rate, first, count)
+            return <cnp.ndarray>_rates.over(rate, first, count)
         eta = rate
         if (self.equal_rates is None or cnp.PyArray_DIM(self.equal_rates, 0) < count
                 or (<double *>cnp.PyArray_DATA(self.equal_rates))[0] != eta):
-            self.equal_rates = <cnp.ndarray>schedules.over(rate, first, count)
+            self.equal_rates = <cnp.ndarray>_rates.over(rate, first, count)
         return self.equal_rates
 
     cdef int _begin(self, int kind, X, Y, order, Py_ssize_t n_samples, Py_ssize_t batch_size,
