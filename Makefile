@@ -18,8 +18,11 @@ NOT_SANITIZED := --deselect tests/test_package.py::test_import_takes_little_time
 SHARING := tests/test_sharing.py tests/test_stress.py tests/test_predictor.py::test_threads_may_share_it \
     tests/test_interrupt.py::test_training_in_another_thread_is_not_disturbed \
     tests/test_training.py::test_a_second_training_at_once_is_refused
-POOL := tests/test_threads.py tests/test_optimizers.py tests/test_norm_dropout.py tests/test_sparse.py \
-    -k 'threads_gives_the_same_bits or test_threads and (same_bits or any_share or busy)'
+# The levels differ in the widths of their kernels, not in what is shared: all tests run at the highest level, and at every level those
+# of whole products, whose parts are bounded by the width.
+POOL_FILES := tests/test_threads.py tests/test_optimizers.py tests/test_norm_dropout.py tests/test_sparse.py
+POOL := threads_gives_the_same_bits or test_threads and (same_bits or any_share or busy)
+POOL_PER_LEVEL := linear_kernels_give or prediction_gives
 # $(call copy_to,folder): the checkout as it is now, without built files; the folder's own built files stay.
 define copy_to
 @mkdir -p $(1) && cd $(1) && for folder in src nncore tests benchmarks examples docs; do \
@@ -87,7 +90,10 @@ sanitize-threads: ## Python threads that share networks and predictors, and the 
 	@cd build/threads && export LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1 OPENBLAS_NUM_THREADS=1 \
 	        NNCORE_TEST_SLOWNESS=5; \
 	    run() { setarch -R .venv/bin/python -m pytest --capture=sys -p no:faulthandler "$$@"; }; \
-	    $(if $(ARGS),run $(ARGS),run $(SHARING) && run $(POOL))
+	    lower=$$(setarch -R .venv/bin/python -c \
+        'from nncore import _core; print("".join(f" and not {level}" for level in _core.isa_levels()[:-1]))'); \
+    $(if $(ARGS),run $(ARGS),run $(SHARING) && run $(POOL_FILES) -k "($(POOL))$$lower" \
+        && run tests/test_threads.py -k '$(POOL_PER_LEVEL)')
 
 bench: $(VENV)/.extra-test ## time the kernels against plain NumPy, the training loops against the course's (about 2 minutes)
 	@$(PY) -m pytest benchmarks --benchmark-enable --benchmark-only --benchmark-columns=min,median,max,rounds $(ARGS)

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
 
-from nncore import _checks
+from nncore import _checks, _threads
 from nncore._types import Seed
 
 _root: np.random.Generator | None = None  # of trainings without a seed, after set_seed
+_spawning = threading.Lock()  # NumPy counts a generator's children without one
+
+
+def _unlock() -> None:
+    """Make a new lock in a forked child, as another thread of the parent may hold the old one."""
+    global _spawning
+    _spawning = threading.Lock()
+
+
+_threads.in_forked_children(_unlock)
 
 
 def set_seed(seed: int | None) -> None:
@@ -54,8 +65,9 @@ def set_seed(seed: int | None) -> None:
 
 def generator(name: str, seed: Seed) -> np.random.Generator:
     """Return np.random.default_rng(seed). Without a seed, the next generator after set_seed."""
-    if seed is None and _root is not None:
-        return _root.spawn(1)[0]
+    if seed is None and (root := _root) is not None:
+        with _spawning:
+            return root.spawn(1)[0]
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:

@@ -415,10 +415,18 @@ def record_of(thing, records):
     """Return the record in MODULES or LOSSES of the library class that `thing` is an object of,
     also through subclasses; else None.
     """
-    found = records.get(type(thing))
-    if found is None:
-        found = next((records[cls] for cls in type(thing).__mro__ if cls in records), None)
-    return found
+    return of_class(type(thing), records) or next(
+        (records[cls] for cls in type(thing).__mro__ if cls in records), None
+    )
+
+
+def of_class(cls, records):
+    """Return a class's record, or None.
+
+    On a free-threaded Python, `records.get` would hold the table's own lock: threads that train at
+    once would wait for each other, and a child forked meanwhile could wait for ever.
+    """
+    return records[cls] if cls in records else None
 
 
 def name_of(optimizer):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import nncore as nn
-from nncore import _core
+from nncore import _core, _random
 
 pytestmark = pytest.mark.alone
 
@@ -205,6 +205,75 @@ def test_the_number_of_threads_changes_meanwhile():
         at_once([changes, all_train])
     finally:
         nn.set_num_threads(before)
+
+
+def test_trainings_without_a_seed_draw_different_numbers_after_set_seed():
+    """NumPy counts the children of a generator without a lock."""
+    nn.set_seed(0)
+    drawn = []
+
+    def draws():
+        drawn.extend(int(_random.generator("seed", None).integers(2**62)) for _ in range(200))
+
+    try:
+        at_once([draws] * THREADS)
+        nn.set_seed(0)
+        expected = [int(_random.generator("seed", None).integers(2**62)) for _ in drawn]
+    finally:
+        nn.set_seed(None)
+    assert sorted(drawn) == sorted(expected)
+
+
+def test_draws_while_the_global_generator_is_replaced():
+    """Each number is one that a whole generator gives."""
+    before, stop = np.random.get_bit_generator(), threading.Event()
+
+    def replaces():
+        seed = 0
+        while not stop.is_set():
+            np.random.set_bit_generator(np.random.MT19937(seed := seed + 1))
+
+    def draws():
+        for _ in range(300):
+            assert 0 <= _core.randint(10) < 10
+            assert set(_core.randint(3, 20)) <= {0, 1, 2}
+
+    def all_draw():
+        try:
+            at_once([draws] * (THREADS - 2))
+        finally:
+            stop.set()
+
+    try:
+        at_once([replaces, all_draw])
+    finally:
+        np.random.set_bit_generator(before)
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+def test_a_learner_predicts_in_other_threads_while_it_is_prepared_again(sizes):
+    """Its network's arrays are replaced between its steps, which leave the numbers as they are."""
+    net, (X, labels) = network(sizes), data(sizes, 4)
+    x, stop = X[:, 0], threading.Event()
+    with net.learner(lrate=0.0) as learn:
+        expected = learn.predict(x)
+
+        def learns_on():
+            while not stop.is_set():
+                net.modules[0].W = net.modules[0].W.copy()
+                learn(x, int(labels[0]))
+
+        def predicts_on():
+            for _ in range(150):
+                np.testing.assert_allclose(learn.predict(x), expected, rtol=1e-9)
+
+        def all_predict():
+            try:
+                at_once([predicts_on] * (THREADS - 2))
+            finally:
+                stop.set()
+
+        at_once([learns_on, all_predict])
 
 
 @pytest.mark.skipif(

@@ -36,8 +36,8 @@ nncore._backend nncore._config nncore._kinds nncore._preprocessing nncore.initia
 nncore.kernels
 nncore._sparse
 nncore._core nncore._sums
-nncore._random nncore.schedules nncore._threads nncore._readers nncore._tables nncore._npz
-nncore._memory nncore._rates
+nncore._random nncore.schedules nncore._readers nncore._tables nncore._npz
+nncore._memory nncore._rates nncore._threads
 nncore._checks nncore._files nncore._columns nncore._missing nncore._version nncore.data
 nncore._names nncore._plot nncore._types
 """

@@ -17,9 +17,13 @@ class Cache:
     """
 
     def __init__(self):
+        self._forget()
+        _threads.in_forked_children(self._forget)
+
+    def _forget(self):
+        """Begin empty, also in a forked child: another thread of the parent may have had an object
+        in use, or own the lock that a dict has on a free-threaded Python."""
         self._entries = {}
-        # another thread of the parent may have had an object in use
-        _threads.in_forked_children(self._entries.clear)
 
     def take(self, estimator, lists, settings):
         """The estimator's entry if it belongs to the arrays in these lists and to these settings,
@@ -35,8 +39,8 @@ class Cache:
 
     def entry(self, estimator, lists, settings, thing):
         """An entry for an object, to be put back."""
-        key, entries = id(estimator), self._entries
-        reference = weakref.ref(estimator, lambda _: entries.pop(key, None))
+        key = id(estimator)
+        reference = weakref.ref(estimator, lambda _: self._entries.pop(key, None))
         return reference, [array for arrays in lists for array in arrays], settings, thing
 
     def put(self, estimator, entry):

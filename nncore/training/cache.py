@@ -165,9 +165,14 @@ class EngineCache:
     """One entry per network, by identity, for as long as the network lives."""
 
     def __init__(self):
+        self._forget()
+        _threads.in_forked_children(self._forget)
+
+    def _forget(self):
+        """Begin empty, also in a forked child: another thread of the parent may have been using an
+        entry, or own the lock that a dict has on a free-threaded Python.
+        """
         self._entries = {}
-        # a training of the parent may have been using an entry
-        _threads.in_forked_children(self._entries.clear)
 
     def get(self, net):
         """Return the entry of a network, or None."""
@@ -176,8 +181,8 @@ class EngineCache:
 
     def put(self, net, entry):
         """Keep an entry for the lifetime of the network."""
-        key, entries = id(net), self._entries
-        entries[key] = (weakref.ref(net, lambda _: entries.pop(key, None)), entry)
+        key = id(net)
+        self._entries[key] = (weakref.ref(net, lambda _: self._entries.pop(key, None)), entry)
 
     def drop(self, net):
         """Remove a network's entry."""
@@ -202,7 +207,7 @@ def ready(
     net, program, fingerprint, settings=None, optimizer=None, plain=True, l2=0.0, clipping=None
 ):
     """Return the record that a later call on a keepable network needs."""
-    loss = registry.LOSSES.get(type(net.loss))
+    loss = registry.of_class(type(net.loss), registry.LOSSES)
     weights = fingerprint.weights
     return _core.Ready(
         program,

@@ -35,7 +35,7 @@ def as_program(net, data, trains):
         return None
     parts = _chain.modules_of(net)
     stages = _stages(parts if trains else _folded(parts))
-    loss = registry.LOSSES.get(kind(net.loss))
+    loss = registry.of_class(kind(net.loss), registry.LOSSES)
     return _core.Program(
         stages,
         None if loss is None else loss.name,
@@ -93,7 +93,7 @@ def refusal(net, trains, data=()):
 
 def _in_engine(thing):
     """Return whether the engine can run a library object, given its record."""
-    layer = registry.LAYERS.get(kind(thing))
+    layer = registry.of_class(kind(thing), registry.LAYERS)
     return layer is None or layer.name == "linear" or layer.name in _core.SPECIAL_KINDS
 
 

@@ -130,7 +130,7 @@ def _data(net, X, Y):
         (m for m in reversed(_chain.modules_of(net)) if isinstance(m, modules.Linear)), None
     )
     Y = np.ones((1 if last is None else np.shape(last.W)[1], X.shape[1]))
-    loss = registry.LOSSES.get(kind(net.loss))
+    loss = registry.of_class(kind(net.loss), registry.LOSSES)
     return X, Y / len(Y) if loss is not None and loss.labels == "classes" else Y
 
 

@@ -74,7 +74,7 @@ def not_negative(net, X, Y):
     """Return X and Y; ValueError if NLL would weight a class negatively, which rewards unlikely
     outputs.
     """
-    loss = registry.LOSSES.get(type(net.loss))
+    loss = registry.of_class(type(net.loss), registry.LOSSES)
     if loss is None or loss.labels != "classes" or type(Y) is _core.Classes:
         return X, Y
     at = _checks.first_wrong(Y, lambda part: part < 0)

@@ -96,7 +96,7 @@ class _General:
         updates = self._updates(*_any_sample(self.net), self.rate)
         updates.unchecked = False
         updates.prepare()
-        loss = registry.LOSSES.get(type(self.net.loss))
+        loss = registry.of_class(type(self.net.loss), registry.LOSSES)
         return (
             updates.program,
             updates.fingerprint,

@@ -39,7 +39,7 @@ def logits_kernel(net):
     outputs of a final Linear are logits.
     """
     last = _chain.modules_of(net)[-1]
-    loss = registry.LOSSES.get(kind(net.loss))
+    loss = registry.of_class(kind(net.loss), registry.LOSSES)
     if loss is not None and kind(last) is net.loss.output and kind(net) is not None:
         return functools.partial(net.loss._of_logits, getattr(net.loss._kernels, loss.from_logits))
     return None

@@ -62,10 +62,9 @@ def claim(net, claimant):
     )
 
 
-def release(net, claimant, training=_training):
+def release(net, claimant, end=_core.end_session):
     """End the training that the claimant has begun. Also as Python exits: no global is used."""
-    if training.get(id(net)) is claimant:
-        del training[id(net)]
+    end(id(net), claimant)
 
 
 def is_training(net):
@@ -73,9 +72,17 @@ def is_training(net):
     return id(net) in _training
 
 
+def _forget():
+    """Begin a new table in a forked child, which has none of the parent's other threads. On a
+    free-threaded Python, one of them may own the lock of the old table for ever.
+    """
+    global _training
+    _training = {}
+    _core.set_sessions(_training)
+
+
 _core.set_sessions(_training)
-# the parent's other threads do not exist in the child
-_threads.in_forked_children(_training.clear)
+_threads.in_forked_children(_forget)
 
 
 class defer_sigint:

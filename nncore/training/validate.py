@@ -100,7 +100,7 @@ def check_data(net, X, Y, of=""):
     _checks.shape(name, Y, (n, N), hint)
     if N == 0:
         raise ValueError(f"X{of} must hold at least one sample, got 0 columns")
-    loss = registry.LOSSES.get(type(net.loss))
+    loss = registry.of_class(type(net.loss), registry.LOSSES)
     by_class = getattr(net.loss, "class_weight", None) if loss is not None else None
     if by_class is not None and len(by_class) != Y.shape[0]:
         raise ValueError(

@@ -1,5 +1,6 @@
 /* A flag that one Python thread at a time takes, without waiting: whoever finds it taken goes another
- * way. Used by buffer_pool.h, python/snapshot.pxi, python/ready.pxi and python/learner.pxi.
+ * way. Used by buffer_pool.h and, in python/, by snapshot.pxi, ready.pxi, learner.pxi and
+ * draws.pxi.
  *
  * With the GIL held nothing comes between test and assignment. A free-threaded Python has no GIL, and
  * needs an atomic exchange. */
@@ -11,9 +12,11 @@ static inline int nn_take_turn(int *taken) {
     return !__atomic_exchange_n(taken, 1, __ATOMIC_ACQUIRE);
 }
 static inline void nn_end_turn(int *taken) { __atomic_store_n(taken, 0, __ATOMIC_RELEASE); }
+static inline int nn_is_taken(const int *taken) { return __atomic_load_n(taken, __ATOMIC_ACQUIRE); }
 #else
 static inline int nn_take_turn(int *taken) { return *taken ? 0 : (*taken = 1); }
 static inline void nn_end_turn(int *taken) { *taken = 0; }
+static inline int nn_is_taken(const int *taken) { return *taken; }
 #endif
 
 #endif

@@ -27,6 +27,7 @@ cdef extern from "engine/team.h":
     void nn_team_close(nn_team *) nogil
     int nn_team_next(nn_team *) nogil
     void nn_team_flag(int *, int) nogil
+    void nn_wait(int *) nogil
 
 
 cdef extern from "engine/subnormals.h":

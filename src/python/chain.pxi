@@ -99,10 +99,11 @@ cdef class PlainModules:
                 return -2
             self.versions[cls] = class_version(<PyObject *>module)
         attributes = PyObject_GenericGetDict(module, NULL)
-        while PyDict_Next(attributes, &at, &key, &value):
-            # a Linear without bias steps by its own method
-            if PySet_Contains(computation, <object>key) or key == <PyObject *>bias_name:
-                return -2
+        with cython.critical_section(attributes):
+            while PyDict_Next(attributes, &at, &key, &value):
+                # a Linear without bias steps by its own method
+                if PySet_Contains(computation, <object>key) or key == <PyObject *>bias_name:
+                    return -2
         return number
 
 

@@ -28,12 +28,14 @@ cdef extern from *:
 
 
 cdef class Draws:
-    # NumPy's global generator; `found` is called before each use, as programs may replace it
+    # NumPy's global generator; `found` is called before each use, as programs may replace it.
+    # Without the GIL, the thread whose turn it is uses the fields, and others call NumPy.
     cdef object randint    # NumPy's function
     cdef object holder     # the RandomState that it belongs to; None: its interface is unknown
     cdef dict namespace    # of np.random, where a program may have replaced the function
     cdef object bit_generator, acquire, release
     cdef bitgen_t *generator
+    cdef int turn
 
     cdef int connect(self) except -1:
         """Look up NumPy's own function, at the first draw: np.random takes milliseconds to load."""
@@ -57,14 +59,18 @@ cdef class Draws:
 
     cdef int64_t one(self, uint64_t n) except -1:
         """np.random.randint(n), for n of at least 1."""
-        cdef int64_t value
-        if self.found() and only_thread():
-            return drawn(self.generator, n)
-        if self.found() and self.acquire(False):
-            value = drawn(self.generator, n)
-            self.release()
-            return value
-        return np.random.randint(n)
+        cdef int64_t value = -1
+        if nn_take_turn(&self.turn):
+            try:
+                if self.found():
+                    if only_thread():
+                        value = drawn(self.generator, n)
+                    elif self.acquire(False):
+                        value = drawn(self.generator, n)
+                        self.release()
+            finally:
+                nn_end_turn(&self.turn)
+        return value if value >= 0 else np.random.randint(n)
 
     cdef cnp.ndarray many(self, uint64_t n, Py_ssize_t count):
         """np.random.randint(n, size=count)."""
@@ -73,12 +79,16 @@ cdef class Draws:
         cdef int64_t *to
         cdef Py_ssize_t i
         values = <cnp.ndarray>cnp.PyArray_EMPTY(1, &length, cnp.NPY_INT64, False)
-        if count < GIL_COPY and self.found() and self.acquire(False):
-            to = <int64_t *>cnp.PyArray_DATA(values)
-            for i in range(count):
-                to[i] = drawn(self.generator, n)
-            self.release()
-            return values
+        if count < GIL_COPY and nn_take_turn(&self.turn):
+            try:
+                if self.found() and self.acquire(False):
+                    to = <int64_t *>cnp.PyArray_DATA(values)
+                    for i in range(count):
+                        to[i] = drawn(self.generator, n)
+                    self.release()
+                    return values
+            finally:
+                nn_end_turn(&self.turn)
         return <cnp.ndarray>np.asarray(np.random.randint(n, size=count), dtype=np.int64)
 
 

@@ -30,7 +30,8 @@ cdef class Learner:
     cdef Program program   # of single samples, on the user's arrays; None: go the general way
     cdef Snapshot fingerprint, settings
     cdef int labels
-    cdef int busy          # taken during a call
+    cdef int busy          # taken during a call, and while `predict` uses the program
+    cdef int predicts      # taken while `predict` has, or asks for, the program
     cdef bint holds_gil, ready
     cdef uint64_t process  # nn_pool_forks() of the process that the claim on the network is of
     cdef char *label_row   # (outputs), for a label that is not an array
@@ -104,14 +105,19 @@ cdef class Learner:
 
     cdef int enter(self) except -1:
         """Begin a call: one at a time, while the learner is open."""
+        cdef int spins = 0
         if self.process != nn_pool_forks():
             # another thread of the parent may have been inside the engine
             if self.token is not None:
                 self.general.claim(self.token)
-            self.process, self.ready, self.busy = nn_pool_forks(), False, 0
-        if not nn_take_turn(&self.busy):
-            raise RuntimeError("a learner must not be called by two threads at once, or from "
-                               "inside a call, got a second call while the first is running")
+            self.process, self.ready = nn_pool_forks(), False
+            self.busy = self.predicts = 0
+        while not nn_take_turn(&self.busy):
+            if not nn_is_taken(&self.predicts):
+                raise RuntimeError("a learner must not be called by two threads at once, or from "
+                                   "inside a call, got a second call while the first is running")
+            with nogil:  # without the GIL, another thread predicts one sample
+                nn_wait(&spins)
         if self.token is None:
             nn_end_turn(&self.busy)
             raise RuntimeError("the learner is closed; net.learner() makes a new one")
@@ -249,27 +255,32 @@ cdef class Learner:
     def predict(self, x):
         """Return the network's outputs, as `predictor()` would with the weights as they are now:
         (n,) for a sample (D,), (n, K) for a block (D, K)."""
-        cdef cnp.ndarray out
-        if (self.program is not None and self.ready and self.token is not None
-                and cnp.PyArray_CheckExact(x) and cnp.PyArray_NDIM(<cnp.ndarray>x) == 1
-                and self.process == nn_pool_forks() and uses_compiled_kernels
-                and self.fingerprint.same(self.net) and nn_take_turn(&self.busy)):
+        cdef cnp.ndarray out = None
+        if (cnp.PyArray_CheckExact(x) and cnp.PyArray_NDIM(<cnp.ndarray>x) == 1
+                and self.process == nn_pool_forks() and nn_take_turn(&self.predicts)):
             try:
-                out = self.outputs(<cnp.ndarray>x)
+                if nn_take_turn(&self.busy):
+                    try:
+                        out = self.outputs(<cnp.ndarray>x)
+                    finally:
+                        nn_end_turn(&self.busy)
             finally:
-                nn_end_turn(&self.busy)
-            if out is not None:
-                return out
-        return self.general.predict(x)
+                nn_end_turn(&self.predicts)
+        return self.general.predict(x) if out is None else out
 
     cdef cnp.ndarray outputs(self, cnp.ndarray x):
-        """The outputs for one sample by the compiled network; None if x must be converted first."""
+        """The outputs for one sample by the compiled network; None if it must be prepared again, or
+        x converted first. A call in another thread replaces the program and the fingerprint."""
         cdef Source source
         cdef Batch batch
         cdef Layer *last
         cdef cnp.npy_intp n
         cdef cnp.ndarray out
-        cdef Engine *e = &self.program.e
+        cdef Engine *e
+        if (self.program is None or not self.ready or self.token is None
+                or not uses_compiled_kernels or not self.fingerprint.same(self.net)):
+            return None
+        e = &self.program.e
         if not vector_source(x, e.net.inputs, e.net.type_number, &source):
             return None
         memset(&batch, 0, sizeof(batch))
@@ -291,8 +302,8 @@ cdef class Learner:
         """End the training: the network may be trained otherwise again. A closed learner only
         predicts."""
         token, self.token = self.token, None
-        if token is not None and sessions.get(self.key) is token:
-            del sessions[self.key]
+        if token is not None:
+            end_session(self.key, token)
 
     @property
     def closed(self):

@@ -237,7 +237,9 @@ cdef class Predictor:
     cdef object _run(self, X):
         """Run the cached program, or a new one if another thread is using it."""
         if self.process != nn_pool_forks():
-            self._reset()
+            with cython.critical_section(self):
+                if self.process != nn_pool_forks():  # no other thread of the child was first
+                    self._reset()
         if not self.lock.acquire(False):
             return self._new_program().run(X)[0]
         try:

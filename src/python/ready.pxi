@@ -12,6 +12,13 @@ def set_sessions(dict training):
     sessions = training
 
 
+def end_session(key, claimant):
+    """End the training that the claimant has begun on the network of this id. Also as Python exits:
+    no global of a Python module is used."""
+    if sessions.get(key) is claimant:
+        del sessions[key]
+
+
 cdef enum Labels:
     # what a loss wants of Y
     NUMBERS
@@ -19,7 +26,8 @@ cdef enum Labels:
     BINARY
     SIGNS
 
-LABELS = {"numbers": NUMBERS, "classes": CLASSES, "binary": BINARY, "signs": SIGNS}
+# typed, so that `get` does not take the dict's own lock on a free-threaded Python
+cdef dict LABELS = {"numbers": NUMBERS, "classes": CLASSES, "binary": BINARY, "signs": SIGNS}
 
 
 cdef bint is_plain_matrix(object x, Py_ssize_t rows) noexcept:
