@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import _thread
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,13 @@ from nncore import _checks, _threads
 from nncore._types import Seed
 
 _root: np.random.Generator | None = None  # of trainings without a seed, after set_seed
-_spawning = threading.Lock()  # NumPy counts a generator's children without one
+_spawning = _thread.allocate_lock()  # NumPy counts a generator's children without one
 
 
 def _unlock() -> None:
     """Make a new lock in a forked child, as another thread of the parent may hold the old one."""
     global _spawning
-    _spawning = threading.Lock()
+    _spawning = _thread.allocate_lock()
 
 
 _threads.in_forked_children(_unlock)
