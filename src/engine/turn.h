@@ -12,11 +12,9 @@ static inline int nn_take_turn(int *taken) {
     return !__atomic_exchange_n(taken, 1, __ATOMIC_ACQUIRE);
 }
 static inline void nn_end_turn(int *taken) { __atomic_store_n(taken, 0, __ATOMIC_RELEASE); }
-static inline int nn_is_taken(const int *taken) { return __atomic_load_n(taken, __ATOMIC_ACQUIRE); }
 #else
 static inline int nn_take_turn(int *taken) { return *taken ? 0 : (*taken = 1); }
 static inline void nn_end_turn(int *taken) { *taken = 0; }
-static inline int nn_is_taken(const int *taken) { return *taken; }
 #endif
 
 #endif

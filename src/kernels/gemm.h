@@ -147,7 +147,13 @@ static INLINE void FN(tile)(const int rows, const int nv, const int whole, const
     if (!block->first && g->epilogue != NN_UPDATE) EACH sum[r][v] += LOAD(c + r * c_rs, v);
     if (g->epilogue == NN_UPDATE) {
         const real eta = (real)g->eta;
-        EACH STORE(c + r * c_rs, v, LOAD(c + r * c_rs, v) - sum[r][v] * eta);
+        if (whole) {
+            EACH STORE(c + r * c_rs, v, LOAD(c + r * c_rs, v) - sum[r][v] * eta);
+        } else { /* loads first, as in gemv.h */
+            V old[TILE_ROWS];
+            UNROLLED_FOR(r, rows) old[r] = LOAD(c + r * c_rs, 0);
+            UNROLLED_FOR(r, rows) STORE(c + r * c_rs, 0, old[r] - sum[r][0] * eta);
+        }
     } else if (!block->last) {
         EACH STORE(c + r * c_rs, v, sum[r][v]);
     } else if (g->epilogue == NN_DERIVATIVE && !transposed) {

@@ -109,12 +109,14 @@ static void FN(gemv_unpadded)(nn_index m, nn_index n, const void *x, const void 
     if (f.kind != NN_NONE) FN(activation_forward)(n, z, z, f);
 }
 
-/* dx[r] = W[r] . dz and then, if `update`, W[r] -= eta x[r] dz, for r < rows. */
+/* dx[r] = W[r] . dz and then, if `update`, W[r] -= eta x[r] dz, for r < rows. Parts of vectors are
+ * loaded for all rows before any is stored: a masked store holds up a load from the whole vector's
+ * place, and the next row begins within it (32 x 10 without padding: 276 -> 67 ns). */
 static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, real *w,
                                  nn_index w_stride, const real *x, const real *dz, real *dx,
                                  real eta) {
-    V sum[4];
-    real step[4];
+    V sum[8], old[8];
+    real step[8];
     UNROLLED_FOR(r, rows) {
         sum[r] = (V){0};
         step[r] = update ? eta * x[r] : 0;
@@ -132,15 +134,16 @@ static INLINE void FN(rows_back)(const int rows, const int update, nn_index n, r
     if (j < n) {
         nn_index part = n - j;
         V d = FN(load_part)(dz + j, part);
+        UNROLLED_FOR(r, rows) old[r] = FN(load_part)(w + r * w_stride + j, part);
         UNROLLED_FOR(r, rows) {
-            real *p = w + r * w_stride + j;
-            V v = FN(load_part)(p, part);
-            sum[r] += v * d;
-            if (update) FN(store_part)(p, v - d * step[r], part);
+            sum[r] += old[r] * d;
+            if (update) FN(store_part)(w + r * w_stride + j, old[r] - d * step[r], part);
         }
     }
-    if (rows == 4) FN(four_sums)(sum[0], sum[1], sum[2], sum[3], dx);
-    else for (int r = 0; r < rows; r++) dx[r] = FN(sum_all)(sum[r])[0];
+    if (rows >= 4) FN(four_sums)(sum[0], sum[1], sum[2], sum[3], dx);
+    if (rows == 8) FN(four_sums)(sum[4], sum[5], sum[6], sum[7], dx + 4);
+    if (rows < 4)
+        for (int r = 0; r < rows; r++) dx[r] = FN(sum_all)(sum[r])[0];
 }
 
 /* rows_back with `update` for rows of one number that follow each other, with the same bits. Row by
@@ -167,6 +170,8 @@ static void FN(gemv_backward)(nn_index m, nn_index n, void *w_, nn_index w_strid
     const real *x = x_;
     nn_index k = n == 1 && w_stride == 1 ? m : 0;
     if (k) FN(column_back)(m, w, x, *(const real *)dz, dx, (real)eta);
+    for (; k + 8 <= m && n % LANES; k += 8)
+        FN(rows_back)(8, 1, n, w + k * w_stride, w_stride, x + k, dz, dx + k, (real)eta);
     for (; k + 4 <= m; k += 4)
         FN(rows_back)(4, 1, n, w + k * w_stride, w_stride, x + k, dz, dx + k, (real)eta);
     for (; k < m; k++)
@@ -233,7 +238,16 @@ static INLINE void FN(update_strip)(const int nv, const int whole, nn_index part
                                     const int32_t *index, const real *step) {
     V steps[8];
     UNROLLED_FOR(v, nv) steps[v] = LOAD(step, v);
-    for (nn_index k = m - 1; k >= 0; k--) {
+    nn_index k = m - 1;
+    if (!whole) /* see rows_back */
+        for (; k >= 7; k -= 8) {
+            V old[8];
+#define ROW(r) (index ? index[k - (r)] : k - (r))
+            UNROLLED_FOR(r, 8) old[r] = LOAD(w + ROW(r) * w_stride, 0);
+            UNROLLED_FOR(r, 8) STORE(w + ROW(r) * w_stride, 0, old[r] - steps[0] * x[ROW(r)]);
+#undef ROW
+        }
+    for (; k >= 0; k--) {
         const nn_index i = index ? index[k] : k;
         real *row = w + i * w_stride;
         UNROLLED_FOR(v, nv) STORE(row, v, LOAD(row, v) - steps[v] * x[i]);

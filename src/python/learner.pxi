@@ -30,8 +30,8 @@ cdef class Learner:
     cdef Program program   # of single samples, on the user's arrays; None: go the general way
     cdef Snapshot fingerprint, settings
     cdef int labels
-    cdef int busy          # taken during a call, and while `predict` uses the program
-    cdef int predicts      # taken while `predict` has, or asks for, the program
+    cdef int called        # taken during a call
+    cdef int busy          # taken while a call, or `predict`, uses the program
     cdef bint holds_gil, ready
     cdef uint64_t process  # nn_pool_forks() of the process that the claim on the network is of
     cdef char *label_row   # (outputs), for a label that is not an array
@@ -101,7 +101,11 @@ cdef class Learner:
                 self.program.e.weight_bound = -1  # the weights have changed
             return loss
         finally:
-            nn_end_turn(&self.busy)
+            self.leave()
+
+    cdef void leave(self) noexcept:
+        nn_end_turn(&self.busy)
+        nn_end_turn(&self.called)
 
     cdef int enter(self) except -1:
         """Begin a call: one at a time, while the learner is open."""
@@ -111,15 +115,15 @@ cdef class Learner:
             if self.token is not None:
                 self.general.claim(self.token)
             self.process, self.ready = nn_pool_forks(), False
-            self.busy = self.predicts = 0
+            self.called = self.busy = 0
+        if not nn_take_turn(&self.called):
+            raise RuntimeError("a learner must not be called by two threads at once, or from "
+                               "inside a call, got a second call while the first is running")
         while not nn_take_turn(&self.busy):
-            if not nn_is_taken(&self.predicts):
-                raise RuntimeError("a learner must not be called by two threads at once, or from "
-                                   "inside a call, got a second call while the first is running")
             with nogil:  # without the GIL, another thread predicts one sample
                 nn_wait(&spins)
         if self.token is None:
-            nn_end_turn(&self.busy)
+            self.leave()
             raise RuntimeError("the learner is closed; net.learner() makes a new one")
         return 0
 
@@ -257,15 +261,11 @@ cdef class Learner:
         (n,) for a sample (D,), (n, K) for a block (D, K)."""
         cdef cnp.ndarray out = None
         if (cnp.PyArray_CheckExact(x) and cnp.PyArray_NDIM(<cnp.ndarray>x) == 1
-                and self.process == nn_pool_forks() and nn_take_turn(&self.predicts)):
+                and self.process == nn_pool_forks() and nn_take_turn(&self.busy)):
             try:
-                if nn_take_turn(&self.busy):
-                    try:
-                        out = self.outputs(<cnp.ndarray>x)
-                    finally:
-                        nn_end_turn(&self.busy)
+                out = self.outputs(<cnp.ndarray>x)
             finally:
-                nn_end_turn(&self.predicts)
+                nn_end_turn(&self.busy)
         return self.general.predict(x) if out is None else out
 
     cdef cnp.ndarray outputs(self, cnp.ndarray x):

@@ -15,7 +15,6 @@ from cpython.set cimport PySet_Contains
 cdef extern from "engine/turn.h":
     bint nn_take_turn(int *) noexcept
     void nn_end_turn(int *) noexcept
-    bint nn_is_taken(const int *) noexcept
 
 cdef extern from *:
     """
