@@ -84,6 +84,16 @@ def _columns(workload, count):
     return X.T, y.T
 
 
+def _training_columns(workload):
+    """The samples of a row of `fit`, for nncore as a sparse matrix if the row is about one."""
+    X, Y = _columns(workload, workload.rows)
+    if workload.sparse:
+        from scipy.sparse import csc_array
+
+        X = csc_array(X)
+    return X, Y
+
+
 def _set_threads(threads):
     import nncore as nn
 
@@ -112,11 +122,7 @@ def nncore(workload, threads=1):
         np.random.seed(w.SEED)
         net.sgd(X, Y, w.CHECK_STEPS, w.RATE)
         return Contest(_trained(net), lambda: net.sgd(X, Y, steps, w.RATE), steps)
-    X, Y = _columns(workload, workload.rows)
-    if workload.sparse:
-        from scipy.sparse import csc_array
-
-        X = csc_array(X)
+    X, Y = _training_columns(workload)
     if workload.kind == "train":
         return _nncore_training(workload, net, X, Y)
     options = {"batch_size": workload.batch, "lrate": w.BATCH_RATE, "seed": w.SEED}
@@ -159,7 +165,7 @@ def nncore_sgd(workload, threads=1):
         raise ImportError("sgd takes one sample per step, without an optimizer")
     _set_threads(threads)
     net = _nncore_network(workload)
-    X, Y = _columns(workload, workload.rows)
+    X, Y = _training_columns(workload)
     steps = _timed_rows(workload)
     return Contest(None, lambda: net.sgd(X, Y, steps, w.TRAIN_RATES["sgd"]), steps)
 
