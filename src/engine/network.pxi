@@ -127,14 +127,14 @@ cdef void layout_batch(Engine *e, Arena *arena) noexcept:
 
 
 cdef Py_ssize_t gemm_bytes(const Engine *e, Py_ssize_t batch) noexcept nogil:
-    """Bytes of packing memory that suffice for every product of a batch; single samples need
-    none."""
+    """Bytes of packing memory that suffice for every product of a batch; single samples need none,
+    except of a sparse matrix, which may go as a batch (see updates_in_one_pass)."""
     cdef const Network *net = &e.net
     cdef const Layer *layer
     cdef Py_ssize_t i, most = 0
     for i in range(net.n_layers):
         layer = &net.layers[i]
-        if layer.kind == LINEAR and (batch > 1 or e.opt.active):
+        if layer.kind == LINEAR and (batch > 1 or e.opt.active or e.sparse.row_entries > 0):
             most = max(most, max(net.k.gemm_workspace(layer.width, layer.inputs),
                                  net.k.gemm_workspace(layer.width, batch)))
             if i > 0:

@@ -51,9 +51,7 @@ cdef int fused_takes_listed(const Engine *e) noexcept nogil:
     if e.fused.refusal != ACCEPTED and not e.fused.listed_only:
         return e.fused.refusal
     # a chunk of FUSED_CHUNK steps must not delay signals
-    if e.plan.in_place or e.x.row_entries * e.net.layers[0].width > FUSED_LISTED:
-        return LISTED
-    return ACCEPTED
+    return ACCEPTED if e.x.row_entries * e.net.layers[0].width <= FUSED_LISTED else LISTED
 
 
 cdef int accepts_lookahead(const Engine *e, const Call *call) noexcept nogil:
@@ -188,7 +186,10 @@ cdef int plan_call(Engine *e) except -1:
                 plan.n_threads)
         plan_csr(e, call, call.n_samples, e.ws.capacity)
         plan.in_place = bytes_ >= IN_PLACE_BYTES or is_short(e, call)
-    plan.stepper = FUSED_MINIBATCH if call.live else -1  # the special paths hold copies of weights
+    # the special paths hold copies of weights, and those of single samples bound none in place
+    plan.stepper = -1
+    if call.live or (call.kind == CALL_FIT and plan.in_place):
+        plan.stepper = FUSED_MINIBATCH
     with nogil:
         plan_stepper(e, call)
     return 0
@@ -200,10 +201,11 @@ cdef bint is_short(const Engine *e, const Call *call) noexcept nogil:
 
 
 cdef bint needs_few_rows(const Engine *e, const Call *call) noexcept nogil:
-    """True if a sparse matrix's samples need so few rows of the first W that copying it would take
-    longer than the call."""
+    """True if a sparse matrix's samples need so few rows of the first W, in so few steps, each of
+    which looks at every row, that copying W would take longer than the call."""
     return (e.x.row_starts != NULL and e.net.n_weights * e.net.itemsize >= LISTED_COPY_BYTES
-            and call.n_samples * e.x.row_entries * LISTED_SHARE <= e.net.inputs)
+            and call.n_samples * e.x.row_entries * LISTED_SHARE <= e.net.inputs
+            and call.n_samples * LISTED_SHARE <= call.batch_size * e.net.layers[0].outputs)
 
 
 cdef int plan_threads(Engine *e, const Call *call) except -1:

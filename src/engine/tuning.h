@@ -50,7 +50,8 @@ enum { FUSED_VECTORS = 4, FUSED_WIDTH = 64, FUSED_BYTES = 1 << 15 };
 /* Numbers of the first W that a sparse matrix's sample may need there: a chunk then takes 0.1 s. */
 enum { FUSED_LISTED = 1 << 16 };
 /* Weights of LISTED_COPY_BYTES are not copied for a few samples of a sparse matrix, whose entries are
- * fewer than a LISTED_SHARE-th of the inputs. */
+ * fewer than a LISTED_SHARE-th of the inputs, and whose steps fewer than that share of the outputs
+ * (10000-32-2, 100 entries each: 8 steps take as long as copying). */
 enum { LISTED_COPY_BYTES = 1 << 17, LISTED_SHARE = 4 };
 /* Samples converted or gathered at a time if the data cannot be read in place. */
 enum { FUSED_BLOCK = 128 };
