@@ -576,3 +576,19 @@ def test_one_output_without_padding(m, dtype, isa):
         assert same(net, twin)
     expected = numpy_kernels.linear_forward(x[:, None], twin.modules[0].W, twin.modules[0].W0)
     assert np.allclose(learn.predict(x), twin.modules[2].forward(np.tanh(expected))[:, 0], 1e-5)
+
+
+def test_fit_takes_the_checks_of_an_earlier_call(dtype):
+    net, twin = make(dtype=dtype), make(dtype=dtype)
+    net.fit(X, Y, seed=0)
+    kept = fit._engine_cache.get(net)
+    assert kept.fit_data(net, X, Y) is not None
+    for wrong in ((X[:-1], Y), (X, -Y), (X, Y[:, 1:]), (X.tolist(), Y), (X, Y[:-1])):
+        assert kept.fit_data(net, *wrong) is None
+    again = net.fit(X, Y, seed=0)
+    forget()
+    twin.fit(X, Y, seed=0)
+    forget()
+    assert twin.fit(X, Y, seed=0) == again and same(net, twin)
+    net.modules[0].W = net.modules[0].W.copy()
+    assert kept.fit_data(net, X, Y) is None

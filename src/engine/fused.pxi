@@ -24,10 +24,11 @@ cdef int choose_fused(Engine *e, Py_ssize_t widest, Py_ssize_t first_weights) no
 
 cdef int make_fused(Engine *e) except -1:
     """Allocate the memory of the fused kernels, after all layers have been added, once."""
-    if e.fused.layers != NULL:
+    if e.fused.buffer.memory != NULL:  # not if memory has run out before
         return 0
     cdef Py_ssize_t i, bytes_ = e.net.n_layers * sizeof(nn_fused_layer)
-    e.fused.layers = <nn_fused_layer *>calloc(e.net.n_layers, sizeof(nn_fused_layer))
+    if e.fused.layers == NULL:
+        e.fused.layers = <nn_fused_layer *>calloc(e.net.n_layers, sizeof(nn_fused_layer))
     if e.fused.layers == NULL:
         raise MemoryError(f"to run this network takes {bytes_} bytes, which are not available")
     arena_fill(e, layout_fused, &e.fused.buffer)
